@@ -1,0 +1,437 @@
+//! Rooms, and how far in their logs this client is.
+//!
+//! Everything that tells of a record (a push, the answer to a read or to a write, a resume) carries
+//! a position, and is applied by it and by nothing else, so the order of arrival does not matter:
+//!
+//! - a read's answer is a snapshot: pushes at or below its position are part of it, and pushes that
+//!   arrive while it is on its way wait for it;
+//! - a push whose `prev` lies above the room's position means that something was missed: the room
+//!   is *lost*, the client asks to resume it, and what arrives meanwhile waits;
+//! - the echo of a write that the app still waits for is held until the answer is there, together
+//!   with whatever follows on that record. What the answer covers is then dropped, because the app
+//!   gets it as the answer.
+//!
+//! Invariant: a change is delivered at most once, and never below a state the app has been given.
+
+use std::mem;
+
+use crate::client::Output;
+use crate::json;
+use crate::names::{Names, Queue};
+use crate::outbox::Outbox;
+use crate::payload::Payload;
+
+/// More pushes than this do not wait for one room; what is dropped is found missing and resumed.
+const MOST_WAITING: usize = 1_000;
+
+/// A place in a resource's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Which log.
+    pub epoch: u64,
+    /// Which change of it.
+    pub offset: u64,
+}
+
+impl Position {
+    /// Reads `epoch:offset`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (epoch, rest) = json::read_number(text.as_bytes())?;
+        let [b':', rest @ ..] = rest else { return None };
+        let (offset, rest) = json::read_number(rest)?;
+        rest.is_empty().then_some(Self { epoch, offset })
+    }
+}
+
+/// What happened in one room, as it came.
+#[derive(Debug)]
+pub(crate) struct Push<P> {
+    room: String,
+    epoch: u64,
+    /// The room's change before the first of these.
+    prev: u64,
+    changes: Vec<Change<P>>,
+}
+
+#[derive(Debug, Clone)]
+struct Change<P> {
+    offset: u64,
+    mark: u64,
+    id: P,
+    /// `[offset, verb, id, data, mark]`, as the app gets it.
+    whole: P,
+}
+
+/// News for the app: changes of one room in commit order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery<P> {
+    /// `todo` or `todo/7`.
+    pub room: String,
+    /// `[offset, verb, id, data, mark]` each.
+    pub changes: Vec<P>,
+}
+
+/// All rooms of one client.
+#[derive(Debug)]
+pub(crate) struct Feed<P> {
+    rooms: Names<Room<P>>,
+    /// Records the app knows beyond where their class room is, by a write's answer.
+    ahead: Names<u64>,
+    /// Changes that wait for the answer to a write, by record, with the room they came in.
+    held: Names<Vec<(String, Change<P>)>>,
+    /// Each once.
+    lost: Vec<String>,
+    /// Deliveries and rooms to read again.
+    news: Queue<Output<P>>,
+}
+
+#[derive(Debug)]
+struct Room<P> {
+    /// `None` while the read that will tell is on its way.
+    place: Option<Position>,
+    state: State,
+    waiting: Vec<Push<P>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Live,
+    /// Pushes wait for the answer to a resume.
+    Resuming,
+    /// Pushes wait until the room has been read again.
+    Stale,
+}
+
+impl<P: Payload> Push<P> {
+    /// Reads `["push", room, epoch, prev, changes]`.
+    pub(crate) fn read(event: &P) -> Option<Self> {
+        Some(Self {
+            room: event.item(1)?.text()?,
+            epoch: event.item(2)?.number()?,
+            prev: event.item(3)?.number()?,
+            changes: Change::read_all(&event.item(4)?)?,
+        })
+    }
+}
+
+impl<P: Payload> Change<P> {
+    fn read_all(changes: &P) -> Option<Vec<Self>> {
+        let mut read = Vec::new();
+        while let Some(change) = changes.item(read.len() as u32) {
+            read.push(Self::read(change)?);
+        }
+        Some(read)
+    }
+
+    fn read(whole: P) -> Option<Self> {
+        Some(Self {
+            offset: whole.item(0)?.number()?,
+            id: whole.item(2)?,
+            mark: whole.item(4)?.number()?,
+            whole,
+        })
+    }
+}
+
+impl<P: Payload> Feed<P> {
+    pub(crate) fn new() -> Self {
+        Self {
+            rooms: Names::new(),
+            ahead: Names::new(),
+            held: Names::new(),
+            lost: Vec::new(),
+            news: Queue::new(),
+        }
+    }
+
+    /// A push arrived. One for a room nobody knows belongs to a read on its way, or to nobody.
+    pub(crate) fn pushed(&mut self, push: Push<P>, outbox: &Outbox<P>) {
+        let name = push.room.clone();
+        if self.rooms.get(&name).is_none() && !outbox.is_reading() {
+            return;
+        }
+        let room = self.rooms.get_or_insert(&name, Room::unknown);
+        if room.waiting.len() == MOST_WAITING {
+            room.waiting.clear();
+        }
+        room.waiting.push(push);
+        self.settle(&name, outbox);
+    }
+
+    /// A read was answered: `room` stands at `position` now.
+    pub(crate) fn was_read(&mut self, name: &str, position: Position, outbox: &Outbox<P>) {
+        let room = self.rooms.get_or_insert(name, Room::unknown);
+        let before = room.place.replace(position).unwrap_or(position);
+        room.state = State::Live;
+        let is_same_log = before.epoch == position.epoch;
+        if is_same_log && before.offset > position.offset {
+            self.lose(name);
+        }
+        self.snapshot_covers(name, position, is_same_log);
+        self.settle_all(outbox);
+    }
+
+    /// A write of this client was answered: the app knows the record as of `position`.
+    pub(crate) fn was_written(&mut self, record: &str, position: Position) {
+        let is_behind = |room: &Room<P>| {
+            room.place.is_some_and(|place| {
+                place.epoch == position.epoch && place.offset < position.offset
+            })
+        };
+        if self.rooms.get(resource_of(record)).is_some_and(is_behind) {
+            *self.ahead.get_or_insert(record, || 0) = position.offset;
+        }
+        if let Some(room) = self.rooms.get_mut(record).filter(|room| is_behind(room)) {
+            room.place = Some(position);
+        }
+        self.forget_held(record, position.offset);
+    }
+
+    /// An answer to a resume: `[room, epoch, head, changes]` or `[room, null]`.
+    pub(crate) fn resumed(&mut self, answer: &P, outbox: &Outbox<P>) -> Option<()> {
+        let name = answer.item(0)?.text()?;
+        let Some(room) = self.rooms.get_mut(&name).filter(|room| room.state == State::Resuming)
+        else {
+            return Some(());
+        };
+        let epoch = answer.item(1).and_then(|epoch| epoch.number());
+        let place = room.place.filter(|place| Some(place.epoch) == epoch);
+        let Some(place) = place else {
+            room.state = State::Stale;
+            self.news.push(Output::Refresh(name));
+            return Some(());
+        };
+        let head = answer.item(2)?.number()?;
+        let changes = Change::read_all(&answer.item(3)?)?;
+        room.state = State::Live;
+        self.apply(Push { room: name.clone(), epoch: place.epoch, prev: 0, changes }, outbox);
+        self.move_to(&name, head);
+        self.settle(&name, outbox);
+        Some(())
+    }
+
+    /// Something that others waited for has been answered or given up.
+    pub(crate) fn settle_all(&mut self, outbox: &Outbox<P>) {
+        if !outbox.is_reading() {
+            self.rooms.retain(|_, room| room.place.is_some());
+        }
+        for name in self.rooms.names() {
+            self.settle(&name, outbox);
+        }
+        for record in self.held.names() {
+            self.release(&record, outbox);
+        }
+    }
+
+    /// The connection is gone. Whatever waited will be part of the answer to the resume.
+    pub(crate) fn interrupted(&mut self) {
+        self.lost.clear();
+        self.rooms.retain(|_, room| room.place.is_some());
+        for (_, room) in self.rooms.iter_mut() {
+            room.waiting.clear();
+        }
+        for name in self.rooms.names() {
+            self.lose(&name);
+        }
+    }
+
+    /// Rooms to resume, with the position to resume from.
+    pub(crate) fn take_lost(&mut self) -> Vec<(String, Position)> {
+        let mut lost = Vec::new();
+        for name in mem::take(&mut self.lost) {
+            if let Some(place) = self.rooms.get(&name).and_then(|room| room.place) {
+                lost.push((name, place));
+            }
+        }
+        lost
+    }
+
+    /// News for the app.
+    pub(crate) fn next_news(&mut self) -> Option<Output<P>> {
+        self.news.pop()
+    }
+
+    /// The app no longer listens.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.rooms.remove(name);
+        self.lost.retain(|lost| lost != name);
+        self.ahead.retain(|record, _| resource_of(record) != name);
+    }
+
+    /// Whether the app listens.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.rooms.get(name).is_some_and(|room| room.place.is_some())
+    }
+
+    /// Applies what waits for a room, if nothing stands against it any more.
+    fn settle(&mut self, name: &str, outbox: &Outbox<P>) {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
+        let is_ready = room.place.is_some() && room.state == State::Live;
+        if !is_ready || outbox.is_reading_of(resource_of(name)) {
+            return;
+        }
+        while let Some(push) = self.rooms.get_mut(name).and_then(Room::next_waiting) {
+            match push {
+                Ok(push) => self.apply(push, outbox),
+                Err(Gap) => return self.lose(name),
+            }
+        }
+    }
+
+    fn lose(&mut self, name: &str) {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
+        if room.state != State::Stale {
+            room.state = State::Resuming;
+            if !self.lost.iter().any(|lost| lost == name) {
+                self.lost.push(name.into());
+            }
+        }
+    }
+
+    fn apply(&mut self, push: Push<P>, outbox: &Outbox<P>) {
+        for change in push.changes {
+            if self.move_to(&push.room, change.offset) {
+                self.offer(&push.room, change, outbox);
+            }
+        }
+        if !self.ahead.is_empty() {
+            self.forget_ahead(&push.room);
+        }
+    }
+
+    /// Moves a room forward; false if it is there already.
+    fn move_to(&mut self, name: &str, offset: u64) -> bool {
+        let place = self.rooms.get_mut(name).and_then(|room| room.place.as_mut());
+        let Some(place) = place.filter(|place| place.offset < offset) else {
+            return false;
+        };
+        place.offset = offset;
+        true
+    }
+
+    /// A change that is news for its room; perhaps the record is known beyond it, or has to wait.
+    fn offer(&mut self, name: &str, change: Change<P>, outbox: &Outbox<P>) {
+        let is_awaited = outbox.awaits(change.mark);
+        // Naming the record costs, and mostly nobody needs its name.
+        let is_plain = self.ahead.is_empty() && self.held.is_empty() && !self.has_instances(name);
+        if is_plain && !is_awaited {
+            return self.deliver(name, change);
+        }
+        let Some(record) = record_of(name, &change) else {
+            return;
+        };
+        let is_known = self.ahead.get(&record).is_some_and(|ahead| *ahead >= change.offset);
+        let is_copy = record != name
+            && self.rooms.get(&record).is_some()
+            && !self.move_to(&record, change.offset);
+        if is_known || is_copy {
+            return;
+        }
+        if is_awaited || self.held.get(&record).is_some() {
+            let held = self.held.get_or_insert(&record, Vec::new);
+            held.push((name.into(), change));
+        } else {
+            self.deliver(name, change);
+        }
+    }
+
+    /// Whether instance rooms of this class room are listened to as well.
+    fn has_instances(&self, class: &str) -> bool {
+        let mut prefix = String::from(class);
+        prefix.push('/');
+        self.rooms.has_prefix(&prefix)
+    }
+
+    fn deliver(&mut self, name: &str, change: Change<P>) {
+        match self.news.last_mut() {
+            Some(Output::Deliver(last)) if last.room == name => last.changes.push(change.whole),
+            _ => {
+                let delivery = Delivery { room: name.into(), changes: vec![change.whole] };
+                self.news.push(Output::Deliver(delivery));
+            }
+        }
+    }
+
+    /// Delivers what is held for a record, up to the next echo that has to wait.
+    fn release(&mut self, record: &str, outbox: &Outbox<P>) {
+        let Some(held) = self.held.get_mut(record) else {
+            return;
+        };
+        let is_awaited = |(_, change): &(String, Change<P>)| outbox.awaits(change.mark);
+        let free = held.iter().position(is_awaited).unwrap_or(held.len());
+        let released: Vec<_> = held.drain(..free).collect();
+        if held.is_empty() {
+            self.held.remove(record);
+        }
+        released.into_iter().for_each(|(room, change)| self.deliver(&room, change));
+    }
+
+    /// A snapshot of a room holds everything up to its position, of every record in it.
+    /// Of another log, it says nothing about offsets known from the one before: all that is over.
+    fn snapshot_covers(&mut self, name: &str, position: Position, is_same_log: bool) {
+        let is_inside = |record: &str| record == name || resource_of(record) == name;
+        for (_, room) in self.rooms.iter_mut().filter(|(record, _)| is_inside(record)) {
+            let is_behind =
+                |place: Position| place.epoch != position.epoch || place.offset < position.offset;
+            if room.place.is_some_and(is_behind) {
+                room.place = Some(position);
+            }
+        }
+        let covered = if is_same_log { position.offset } else { u64::MAX };
+        self.ahead.retain(|record, ahead| !is_inside(record) || *ahead > covered);
+        for (_, held) in self.held.iter_mut().filter(|(record, _)| is_inside(record)) {
+            held.retain(|(_, change)| change.offset > covered);
+        }
+    }
+
+    fn forget_held(&mut self, record: &str, offset: u64) {
+        if let Some(held) = self.held.get_mut(record) {
+            held.retain(|(_, change)| change.offset > offset);
+        }
+    }
+
+    /// What the class room has reached need not be remembered beside it.
+    fn forget_ahead(&mut self, name: &str) {
+        let Some(place) = self.rooms.get(name).and_then(|room| room.place) else {
+            return;
+        };
+        self.ahead.retain(|record, ahead| resource_of(record) != name || *ahead > place.offset);
+    }
+}
+
+impl<P> Room<P> {
+    fn unknown() -> Self {
+        Self { place: None, state: State::Live, waiting: Vec::new() }
+    }
+
+    /// Takes out the first push that waits, unless something before it is missing.
+    fn next_waiting(&mut self) -> Option<Result<Push<P>, Gap>> {
+        let (place, push) = (self.place?, self.waiting.first()?);
+        let is_gap = place.epoch != push.epoch || push.prev > place.offset;
+        Some(if is_gap { Err(Gap) } else { Ok(self.waiting.remove(0)) })
+    }
+}
+
+/// Something was missed.
+struct Gap;
+
+/// `todo` of `todo/7`, and of `todo`.
+fn resource_of(room: &str) -> &str {
+    json::find(room, b'/').and_then(|slash| room.get(..slash)).unwrap_or(room)
+}
+
+/// The instance room of the record that a change in this room is of.
+fn record_of<P: Payload>(room: &str, change: &Change<P>) -> Option<String> {
+    let resource = resource_of(room);
+    if resource != room {
+        return Some(room.into());
+    }
+    let mut record = String::from(resource);
+    record.push('/');
+    record.push_str(&change.id.id()?);
+    Some(record)
+}

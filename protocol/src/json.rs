@@ -1,0 +1,73 @@
+//! Text in the fewest instructions: the few words of JSON the core writes itself (it never parses
+//! any), and what would otherwise bring the machinery of `str::find` and `str::parse` into the wasm
+//! module.
+
+/// Where an ASCII character first stands.
+pub(crate) fn find(text: &str, character: u8) -> Option<usize> {
+    text.bytes().position(|byte| byte == character)
+}
+
+/// A decimal number and what follows it; `None` if there is none, or it is too large.
+pub(crate) fn read_number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number: Option<u64> = None;
+    let mut rest = text;
+    while let [digit @ b'0'..=b'9', after @ ..] = rest {
+        let tens = number.unwrap_or(0).checked_mul(10)?;
+        number = Some(tens.checked_add(u64::from(digit - b'0'))?);
+        rest = after;
+    }
+    Some((number?, rest))
+}
+
+/// Appends `text` as a JSON string.
+pub(crate) fn push_string(out: &mut String, text: &str) {
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{0}'..='\u{1f}' => push_escape(out, character),
+            _ => out.push(character),
+        }
+    }
+    out.push('"');
+}
+
+/// Appends an integer; `format!` would bring half of `core::fmt` into the wasm module.
+pub(crate) fn push_number(out: &mut String, number: u64) {
+    if number >= 10 {
+        push_number(out, number / 10);
+    }
+    out.push(char::from(b'0' + (number % 10) as u8));
+}
+
+fn push_escape(out: &mut String, control: char) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let code = control as usize;
+    out.push_str("\\u00");
+    out.push(char::from(HEX[code >> 4]));
+    out.push(char::from(HEX[code & 15]));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_string_reads_back_as_it_was(text: String) {
+            let mut out = String::new();
+            push_string(&mut out, &text);
+            prop_assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
+        }
+
+        #[test]
+        fn a_number_reads_back_as_it_was(number: u64) {
+            let mut out = String::new();
+            push_number(&mut out, number);
+            prop_assert_eq!(out, number.to_string());
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The conversation between a Backwire client and its server, without the wires.
+//!
+//! In reading order:
+//!
+//! - [`packet`]: Socket.IO packets as text, both ways;
+//! - [`link`]: one connection at a time, from the first attempt to the next after it broke;
+//! - [`payload`]: the little the core has to know of what it carries;
+//! - [`client`]: everything the app has asked for and is still owed, resting on
+//!   [`outbox`] (requests in order) and [`feed`] (rooms and their positions).
+//!
+//! Nothing here does IO, reads a clock or draws a random number: [`Instant`]s and seeds are passed
+//! in, and what should happen in the world comes out as values. A browser carries it with
+//! `client-wasm`, tests carry it with a clock that is a number.
+
+pub mod client;
+pub mod feed;
+mod json;
+pub mod link;
+mod mark;
+mod names;
+pub mod outbox;
+pub mod packet;
+pub mod payload;
+mod time;
+
+pub use client::{Client, Output, Status};
+pub use mark::mark;
+pub use outbox::{Failure, Reply, Request, Token, Verb};
+pub use payload::Payload;
+pub use time::Instant;

@@ -1,0 +1,275 @@
+//! What a client and a server say to each other, told as stories.
+
+use crate::support::Pair;
+use backwire_protocol::client::Connection;
+use backwire_protocol::{Failure, Verb};
+use serde_json::{Value, json};
+
+#[test]
+fn a_request_made_before_the_link_is_up_is_answered() {
+    let mut pair = Pair::new(1);
+    let asked = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    assert_eq!(pair.result(asked), None);
+    pair.client.connect(pair.instant());
+    pair.run();
+    assert_eq!(pair.status_of(asked), Some(200));
+    assert_eq!(pair.server.committed, ["post /todo"]);
+}
+
+#[test]
+fn a_save_made_offline_is_sent_once_after_reconnect() {
+    let mut pair = Pair::connected();
+    pair.server.write(1, None, &json!({}));
+    pair.cut();
+    let saved = pair.ask(Verb::Put, "/todo/1", json!({"title": "done"}));
+    pair.wait(60_000);
+    assert_eq!(pair.result(saved), None);
+    pair.mend();
+    assert_eq!(pair.status_of(saved), Some(200));
+    assert_eq!(pair.server.committed, ["put /todo/1"]);
+}
+
+#[test]
+fn a_save_whose_answer_was_lost_is_sent_again_and_not_done_twice() {
+    let mut pair = Pair::connected();
+    let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.step_up();
+    pair.break_line();
+    pair.mend();
+    assert_eq!(pair.status_of(saved), Some(200));
+    assert_eq!(pair.server.committed, ["post /todo"]);
+    assert_eq!(pair.server.records.len(), 1);
+}
+
+#[test]
+fn writes_made_offline_are_sent_in_order() {
+    let mut pair = Pair::connected();
+    pair.cut();
+    pair.ask(Verb::Post, "/todo", json!({"title": "a"}));
+    pair.ask(Verb::Put, "/todo/1", json!({"title": "b"}));
+    pair.ask(Verb::Delete, "/todo/1", Value::Null);
+    pair.mend();
+    assert_eq!(pair.server.committed, ["post /todo", "put /todo/1", "delete /todo/1"]);
+}
+
+#[test]
+fn a_push_that_arrives_before_the_answer_of_the_fetch_it_follows_is_kept() {
+    let mut pair = Pair::connected();
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.step_up();
+    pair.server.write(1, None, &json!({"title": "Eggs"}));
+    while pair.step_push(1) || pair.step_down() {}
+    assert_eq!(pair.app.shown.len(), 0, "nothing is shown before the answer");
+    pair.run();
+    assert_eq!(pair.app.shown, pair.server.records);
+    assert_eq!(pair.app.news, 1);
+}
+
+#[test]
+fn a_push_the_snapshot_contains_is_not_news() {
+    let mut pair = Pair::connected();
+    pair.server.write(1, None, &json!({"title": "Eggs"}));
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    assert_eq!(pair.app.news, 0);
+    assert_eq!(pair.app.shown, pair.server.records);
+}
+
+#[test]
+fn the_echo_of_a_create_is_one_record_whether_it_comes_before_or_after_the_answer() {
+    for echo_first in [true, false] {
+        let mut pair = Pair::connected();
+        pair.ask(Verb::Get, "/todo", Value::Null);
+        pair.run();
+        let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+        pair.step_up();
+        if echo_first {
+            while pair.step_push(1) || pair.step_down() {}
+            assert_eq!(pair.app.news, 0, "the echo waits for the answer");
+        }
+        pair.run();
+        assert_eq!(pair.status_of(saved), Some(200));
+        assert_eq!(pair.app.news, 0, "the answer was the news");
+        assert_eq!(pair.app.shown, pair.server.records);
+    }
+}
+
+#[test]
+fn what_others_do_to_a_record_whose_answer_is_on_its_way_follows_the_answer() {
+    let mut pair = Pair::connected();
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.step_up();
+    pair.server.write(2, Some(1), &json!({"title": "Oat milk"}));
+    while pair.step_push(9) || pair.step_down() {}
+    assert_eq!(pair.app.shown.len(), 0);
+    pair.run();
+    assert_eq!(pair.app.news, 1);
+    assert_eq!(pair.app.shown[&1]["title"], "Oat milk");
+}
+
+#[test]
+fn the_answer_of_a_timed_out_write_lets_its_echo_through() {
+    let mut pair = Pair::connected();
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    let saved = pair.ask_within(Verb::Post, "/todo", json!({"title": "Milk"}), Some(100));
+    pair.step_up();
+    while pair.step_push(1) || pair.step_down() {}
+    pair.now += 100;
+    pair.client.tick(pair.instant());
+    pair.carry_out();
+    assert_eq!(pair.result(saved), Some(&Err(Failure::Timeout)));
+    pair.run();
+    assert_eq!(pair.app.shown, pair.server.records);
+    assert_eq!(pair.app.results.iter().filter(|(token, _)| *token == saved).count(), 1);
+}
+
+#[test]
+fn what_was_missed_arrives_after_a_reconnect_and_nothing_is_read_again() {
+    let mut pair = Pair::connected();
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    pair.cut();
+    pair.server.write(1, None, &json!({"title": "a"}));
+    pair.server.write(1, None, &json!({"title": "b"}));
+    pair.server.write(3, Some(1), &json!({}));
+    pair.mend();
+    assert_eq!(pair.app.shown, pair.server.records);
+    assert_eq!((pair.app.news, pair.app.refreshes), (3, 0));
+}
+
+#[test]
+fn a_log_that_no_longer_reaches_back_means_reading_again() {
+    for lose in [crate::support::Server::truncate, crate::support::Server::lose_the_log] {
+        let mut pair = Pair::connected();
+        pair.ask(Verb::Get, "/todo", Value::Null);
+        pair.run();
+        pair.cut();
+        pair.server.write(1, None, &json!({"title": "a"}));
+        lose(&mut pair.server);
+        pair.mend();
+        assert_eq!(pair.app.shown, pair.server.records);
+        assert_eq!(pair.app.refreshes, 1);
+        pair.server.write(1, None, &json!({"title": "b"}));
+        pair.run();
+        assert_eq!(pair.app.shown, pair.server.records, "and it is live again");
+    }
+}
+
+#[test]
+fn a_push_that_never_came_is_noticed_and_fetched() {
+    let mut pair = Pair::connected();
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    pair.server.write(1, None, &json!({"title": "a"}));
+    pair.hear(r#"42["push","todo",7,1,[[2,1,2,{"id":2,"v":2},0]]]"#);
+    assert_eq!(pair.app.news, 0);
+    pair.server.write(1, None, &json!({}));
+    pair.run();
+    assert_eq!(pair.app.shown, pair.server.records);
+    assert_eq!(pair.app.news, 2);
+}
+
+#[test]
+fn a_record_listened_to_twice_tells_its_news_once() {
+    let mut pair = Pair::connected();
+    pair.server.write(1, None, &json!({"title": "a"}));
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    pair.ask(Verb::Get, "/todo/1", Value::Null);
+    pair.run();
+    pair.server.write(2, Some(1), &json!({"title": "b"}));
+    pair.run();
+    assert_eq!(pair.app.news, 1);
+    pair.cut();
+    pair.server.write(2, Some(1), &json!({"title": "c"}));
+    pair.mend();
+    assert_eq!(pair.app.news, 2);
+}
+
+#[test]
+fn a_room_nobody_listens_to_is_left() {
+    let mut pair = Pair::connected();
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    pair.client.unsubscribe("todo");
+    pair.carry_out();
+    pair.run();
+    pair.server.write(1, None, &json!({}));
+    pair.run();
+    assert_eq!(pair.app.news, 0);
+    pair.cut();
+    pair.server.write(1, None, &json!({}));
+    pair.mend();
+    assert_eq!(pair.app.news, 0, "nor is it resumed");
+}
+
+#[test]
+fn an_aborted_request_is_not_finished() {
+    let mut pair = Pair::connected();
+    let read = pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.client.abort(read);
+    pair.run();
+    assert_eq!(pair.result(read), None);
+    pair.server.write(1, None, &json!({}));
+    pair.run();
+    assert_eq!(pair.app.news, 0, "nor does it leave a subscription behind");
+}
+
+#[test]
+fn an_aborted_request_that_never_left_never_leaves() {
+    let mut pair = Pair::connected();
+    pair.cut();
+    let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.client.abort(saved);
+    pair.mend();
+    assert!(pair.server.committed.is_empty());
+}
+
+#[test]
+fn a_request_can_be_taken_back_until_it_has_left() {
+    let mut pair = Pair::connected();
+    let sent = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    assert!(!pair.client.withdraw(sent));
+    pair.break_line();
+    assert!(!pair.client.withdraw(sent), "it may have been committed");
+    pair.cut();
+    let unsent = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
+    assert!(pair.client.withdraw(unsent));
+    assert_eq!(pair.client.status().unsent, 1);
+    pair.mend();
+    assert_eq!(pair.server.committed, ["post /todo"]);
+    assert_eq!((pair.status_of(sent), pair.result(unsent)), (Some(200), None));
+}
+
+#[test]
+fn the_light_shows_online_connecting_offline_and_what_is_unsent() {
+    let mut pair = Pair::connected();
+    assert_eq!(pair.client.status().state, Connection::Online);
+    pair.cut();
+    assert_eq!(pair.client.status().state, Connection::Connecting);
+    pair.wait(10_000);
+    pair.ask(Verb::Post, "/todo", json!({}));
+    let status = pair.client.status();
+    assert_eq!((status.state, status.unsent), (Connection::Offline, 1));
+    pair.mend();
+    let status = pair.client.status();
+    assert_eq!((status.state, status.unsent), (Connection::Online, 0));
+    assert_eq!(pair.statuses.last(), Some(&status), "and whoever listens has been told");
+}
+
+#[test]
+fn a_frame_that_can_not_be_understood_ends_the_connection_and_nothing_else() {
+    for frame in [r#"42["push","todo"]"#, r#"42["push","todo",7,0,[[1]]]"#, "43900[]", "42[]"] {
+        let mut pair = Pair::connected();
+        pair.ask(Verb::Get, "/todo", Value::Null);
+        pair.run();
+        pair.hear(frame);
+        assert_ne!(pair.client.status().state, Connection::Online, "{frame}");
+        pair.server.write(1, None, &json!({}));
+        pair.mend();
+        assert_eq!(pair.app.shown, pair.server.records, "{frame}");
+    }
+}

@@ -1,0 +1,183 @@
+//! One connection at a time, on a clock that is a number.
+
+use crate::support::Json;
+use backwire_protocol::Instant;
+use backwire_protocol::link::{Link, Step};
+use backwire_protocol::packet::{Kind, Packet};
+use serde_json::{Value, json};
+
+const AUTH: &str = r#"{"backwire":1}"#;
+
+fn at(milliseconds: u64) -> Instant {
+    Instant::from_millis(milliseconds)
+}
+
+fn steps(link: &mut Link) -> Vec<Step> {
+    std::iter::from_fn(|| link.next_step()).collect()
+}
+
+fn packet(kind: Kind, data: Value) -> Packet<Json> {
+    Packet { kind, namespace: String::new(), ack: None, data: Some(Json(data)) }
+}
+
+fn bare(kind: Kind) -> Packet<Json> {
+    Packet { kind, namespace: String::new(), ack: None, data: None }
+}
+
+fn hello() -> Packet<Json> {
+    packet(Kind::Open, json!({"sid": "x", "pingInterval": 25_000, "pingTimeout": 20_000}))
+}
+
+fn joined() -> Packet<Json> {
+    packet(Kind::Connect, json!({"sid": "y"}))
+}
+
+fn up(seed: u64) -> Link {
+    let mut link = Link::new(AUTH.into(), seed);
+    link.connect(at(0));
+    link.received(at(0), &hello());
+    link.received(at(0), &joined());
+    steps(&mut link);
+    link
+}
+
+#[test]
+fn the_server_speaks_first_then_the_client_joins() {
+    let mut link = Link::new(AUTH.into(), 1);
+    link.connect(at(0));
+    assert_eq!(steps(&mut link), [Step::Open]);
+    link.received(at(1), &hello());
+    assert_eq!(steps(&mut link), [Step::Send(format!("40{AUTH}"))]);
+    assert!(!link.is_up());
+    link.received(at(2), &joined());
+    assert_eq!(steps(&mut link), [Step::Up]);
+}
+
+#[test]
+fn a_ping_is_answered() {
+    let mut link = up(1);
+    link.received(at(25_000), &bare(Kind::Ping));
+    assert_eq!(steps(&mut link), [Step::Send("3".into())]);
+}
+
+#[test]
+fn a_link_on_which_nothing_is_heard_for_a_ping_and_its_timeout_is_dead() {
+    let mut link = up(1);
+    link.received(at(1_000), &bare(Kind::Ping));
+    steps(&mut link);
+    assert_eq!(link.deadline(), Some(at(46_000)));
+    link.tick(at(45_999));
+    assert!(link.is_up());
+    link.tick(at(46_000));
+    assert_eq!(steps(&mut link), [Step::Close, Step::Down]);
+}
+
+#[test]
+fn a_laptop_that_slept_finds_out_when_it_wakes() {
+    let mut link = up(1);
+    link.tick(at(8 * 60 * 60 * 1_000));
+    assert!(!link.is_up());
+}
+
+#[test]
+fn a_server_that_says_nothing_is_given_up_after_twenty_seconds() {
+    let mut link = Link::new(AUTH.into(), 1);
+    link.connect(at(0));
+    steps(&mut link);
+    link.tick(at(20_000));
+    assert_eq!(steps(&mut link), [Step::Close]);
+}
+
+#[test]
+fn delays_grow_to_three_seconds_with_full_jitter() {
+    let mut longest = [0; 6];
+    let mut shortest = [u64::MAX; 6];
+    for seed in 0..300 {
+        let mut link = up(seed);
+        link.closed(at(0));
+        let mut now = 0;
+        for attempt in 0..6 {
+            let due = at(now).until(link.deadline().unwrap()).as_millis() as u64;
+            longest[attempt] = due.max(longest[attempt]);
+            shortest[attempt] = due.min(shortest[attempt]);
+            now += due;
+            link.tick(at(now));
+            link.closed(at(now));
+        }
+    }
+    for (attempt, ceiling) in [500, 1_000, 2_000, 3_000, 3_000, 3_000].into_iter().enumerate() {
+        assert!(longest[attempt] <= ceiling && longest[attempt] > ceiling * 9 / 10);
+        assert!(shortest[attempt] < ceiling / 10);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_delays() {
+    let delay = |seed| {
+        let mut link = up(seed);
+        link.closed(at(0));
+        link.deadline()
+    };
+    assert_eq!(delay(7), delay(7));
+    assert_ne!(delay(7), delay(8));
+}
+
+#[test]
+fn being_up_again_makes_the_next_delay_short_again() {
+    let mut link = up(3);
+    for now in (0..100_000).step_by(10_000) {
+        link.closed(at(now));
+        link.tick(at(now + 5_000));
+    }
+    link.received(at(99_000), &hello());
+    link.received(at(99_000), &joined());
+    link.closed(at(99_000));
+    assert!(link.deadline().unwrap() <= at(99_500));
+}
+
+#[test]
+fn a_refusal_is_told_and_tried_again_later() {
+    let mut link = Link::new(AUTH.into(), 1);
+    link.connect(at(0));
+    link.received(at(0), &hello());
+    steps(&mut link);
+    let no = packet(Kind::ConnectError, json!({"message": "no"}));
+    link.received(at(0), &no);
+    assert_eq!(steps(&mut link), [Step::Refused("no".into()), Step::Close]);
+    assert!(link.deadline().is_some());
+}
+
+#[test]
+fn a_disconnect_on_purpose_stays() {
+    let mut link = up(1);
+    link.disconnect();
+    assert_eq!(steps(&mut link), [Step::Close, Step::Down]);
+    assert_eq!(link.deadline(), None);
+    link.closed(at(10));
+    assert_eq!(steps(&mut link), []);
+    link.connect(at(20));
+    assert_eq!(steps(&mut link), [Step::Open]);
+}
+
+#[test]
+fn a_server_that_leaves_or_talks_nonsense_is_connected_to_again() {
+    let without_timing = packet(Kind::Open, json!({"sid": "x"}));
+    let leaves = [bare(Kind::Close), bare(Kind::Disconnect), without_timing];
+    for packet in leaves {
+        let mut link = up(1);
+        link.received(at(1), &packet);
+        assert_eq!(steps(&mut link), [Step::Close, Step::Down], "{packet:?}");
+        assert!(link.deadline().is_some());
+    }
+}
+
+#[test]
+fn the_hint_that_it_is_worth_trying_shortens_the_wait_and_nothing_else() {
+    let mut link = up(1);
+    link.connect(at(1));
+    assert_eq!(steps(&mut link), []);
+    link.closed(at(1));
+    steps(&mut link);
+    link.connect(at(1));
+    assert_eq!(steps(&mut link), [Step::Open]);
+}

@@ -1,0 +1,555 @@
+//! A server and an app for the client machine, in one process, on a clock that is a number.
+//!
+//! The server keeps the promises of docs/protocol.md in the smallest way that does (a vector is the
+//! log) and leaves it to the test when a reply or a push leaves it. The app does with what it is
+//! told what Backbone would do, and refuses to show a record older than it has shown it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use backwire_protocol::packet::{Kind, Packet};
+use backwire_protocol::{Client, Failure, Instant, Output, Payload, Reply, Request, Token, Verb};
+use serde_json::{Map, Value, json};
+
+/// JSON as the core wants to see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Json(pub Value);
+
+impl Payload for Json {
+    fn item(&self, index: u32) -> Option<Self> {
+        self.0.get(index as usize).cloned().map(Self)
+    }
+
+    fn field(&self, name: &'static str) -> Option<Self> {
+        self.0.get(name).filter(|value| !value.is_null()).cloned().map(Self)
+    }
+
+    fn number(&self) -> Option<u64> {
+        self.0.as_u64()
+    }
+
+    fn text(&self) -> Option<String> {
+        self.0.as_str().map(Into::into)
+    }
+
+    fn id(&self) -> Option<String> {
+        self.text().or_else(|| self.number().map(|number| number.to_string()))
+    }
+}
+
+/// One record; `v` is the offset of its last change.
+pub type Record = Map<String, Value>;
+
+#[derive(Debug, Clone)]
+struct Entry {
+    verb: u64,
+    id: u64,
+    /// The attributes set, with `v`; null for a destroy.
+    data: Value,
+    mark: u64,
+    previous: u64,
+}
+
+/// What the other end of the line knows.
+#[derive(Debug)]
+pub struct Server {
+    epoch: u64,
+    log: Vec<Entry>,
+    /// Changes up to here are no longer in the log.
+    floor: usize,
+    pub records: BTreeMap<u64, Record>,
+    ledger: BTreeMap<String, Value>,
+    next_id: u64,
+    /// Of the one connection there is.
+    rooms: BTreeSet<String>,
+    /// Changes up to here have been pushed.
+    pushed: usize,
+    replies: VecDeque<String>,
+    /// Requests as they were carried out; repeats are not.
+    pub committed: Vec<String>,
+}
+
+impl Server {
+    pub fn new(epoch: u64) -> Self {
+        Self {
+            epoch,
+            log: Vec::new(),
+            floor: 0,
+            records: BTreeMap::new(),
+            ledger: BTreeMap::new(),
+            next_id: 1,
+            rooms: BTreeSet::new(),
+            pushed: 0,
+            replies: VecDeque::new(),
+            committed: Vec::new(),
+        }
+    }
+
+    /// Another epoch and an empty log, as a memory engine after a restart; records are kept so that
+    /// there is something to read again.
+    pub fn lose_the_log(&mut self) {
+        self.epoch += 1;
+        self.log.clear();
+        self.floor = 0;
+        self.pushed = 0;
+        for record in self.records.values_mut() {
+            record.insert("v".into(), json!(0));
+        }
+    }
+
+    pub fn truncate(&mut self) {
+        self.floor = self.log.len();
+    }
+
+    fn disconnected(&mut self) {
+        self.rooms.clear();
+        self.replies.clear();
+        self.pushed = self.log.len();
+    }
+
+    fn head(&self) -> u64 {
+        self.log.len() as u64
+    }
+
+    /// Somebody else writes; what can not be done is not.
+    pub fn write(&mut self, verb: u64, id: Option<u64>, data: &Value) {
+        self.commit(verb, id, data, 0);
+    }
+
+    fn commit(&mut self, verb: u64, id: Option<u64>, data: &Value, mark: u64) -> Option<u64> {
+        let id = id.unwrap_or(self.next_id);
+        let offset = self.head() + 1;
+        let mut set = data.as_object().cloned().unwrap_or_default();
+        set.insert("id".into(), json!(id));
+        set.insert("v".into(), json!(offset));
+        let previous = self.records.get(&id).map(|record| record["v"].as_u64().unwrap_or(0));
+        match (verb, previous) {
+            (1, None) => {
+                self.next_id = self.next_id.max(id + 1);
+                self.records.insert(id, set.clone());
+            }
+            (2, Some(_)) => {
+                let record = self.records.get_mut(&id)?;
+                set.iter().for_each(|(name, value)| {
+                    record.insert(name.clone(), value.clone());
+                });
+            }
+            (3, Some(_)) => {
+                self.records.remove(&id);
+            }
+            _ => return None,
+        }
+        let data = if verb == 3 { Value::Null } else { Value::Object(set) };
+        self.log.push(Entry { verb, id, data, mark, previous: previous.unwrap_or(0) });
+        Some(id)
+    }
+
+    fn received(&mut self, frame: &str) {
+        let packet = Packet::decode(frame).expect("the client sends packets");
+        let packet = packet.try_map(|at| serde_json::from_str::<Value>(&frame[at..]));
+        let packet = packet.expect("the client sends JSON");
+        match (packet.kind, packet.data) {
+            (Kind::Connect, _) => self.replies.push_back("40{\"sid\":\"x\"}".into()),
+            (Kind::Event, Some(data)) => self.event(packet.ack, &data),
+            (Kind::Pong, None) => {}
+            unexpected => panic!("unexpected {unexpected:?}"),
+        }
+    }
+
+    fn event(&mut self, ack: Option<u64>, data: &Value) {
+        let answer = match data[0].as_str().expect("an event has a name") {
+            "resume" => {
+                let rooms = data[1].as_array().expect("rooms");
+                Value::Array(rooms.iter().map(|room| self.resume(room)).collect())
+            }
+            "unsubscribe" => {
+                self.rooms.remove(data[1].as_str().expect("a room"));
+                return;
+            }
+            verb => self.request(verb, &data[1]),
+        };
+        let ack = ack.expect("whatever wants an answer has an ack");
+        self.replies.push_back(format!("43{ack}[{answer}]"));
+    }
+
+    fn resume(&mut self, asked: &Value) -> Value {
+        let room = asked[0].as_str().expect("a room").to_owned();
+        self.rooms.insert(room.clone());
+        let from = asked[2].as_u64().expect("an offset") as usize;
+        if asked[1] != self.epoch || from < self.floor || from > self.log.len() {
+            return json!([room, null]);
+        }
+        let changes: Vec<_> = (from..self.log.len())
+            .filter(|at| self.is_in(*at, &room))
+            .map(|at| self.change(at))
+            .collect();
+        json!([room, self.epoch, self.head(), changes])
+    }
+
+    fn request(&mut self, verb: &str, request: &Value) -> Value {
+        let url = request["url"].as_str().expect("a url");
+        let id: Option<u64> = url.strip_prefix("/todo/").map(|id| id.parse().expect("an id"));
+        if verb == "get" {
+            return self.read(url, id);
+        }
+        let key = request["headers"]["idempotency-key"].as_str().expect("a key").to_owned();
+        if let Some(stored) = self.ledger.get(&key) {
+            return stored.clone();
+        }
+        let number = match verb {
+            "post" => 1,
+            "put" | "patch" => 2,
+            _ => 3,
+        };
+        let mark = backwire_protocol::mark(&key);
+        let before = id.and_then(|id| self.records.get(&id).cloned());
+        let Some(id) = self.commit(number, id, &request["data"], mark) else {
+            return json!({"statusCode": 404, "body": {"code": "E_NOT_FOUND"}});
+        };
+        self.committed.push(format!("{verb} {url}"));
+        let body = self.records.get(&id).cloned().or(before);
+        let answer = json!({"statusCode": 200, "body": body, "headers": {
+            "backwire-position": self.position(),
+            "backwire-record": format!("todo/{id}"),
+        }});
+        self.ledger.insert(key, answer.clone());
+        answer
+    }
+
+    fn read(&mut self, url: &str, id: Option<u64>) -> Value {
+        let room = url.trim_start_matches('/').to_owned();
+        let body = match id {
+            None => json!(self.records.values().collect::<Vec<_>>()),
+            Some(id) => match self.records.get(&id) {
+                Some(record) => json!(record),
+                None => return json!({"statusCode": 404, "body": {"code": "E_NOT_FOUND"}}),
+            },
+        };
+        self.rooms.insert(room.clone());
+        json!({"statusCode": 200, "body": body, "headers": {
+            "backwire-position": self.position(), "backwire-room": room,
+        }})
+    }
+
+    fn position(&self) -> String {
+        format!("{}:{}", self.epoch, self.head())
+    }
+
+    fn is_in(&self, at: usize, room: &str) -> bool {
+        room == "todo" || room == format!("todo/{}", self.log[at].id)
+    }
+
+    fn change(&self, at: usize) -> Value {
+        let Entry { verb, id, data, mark, .. } = &self.log[at];
+        json!([at + 1, verb, id, data, mark])
+    }
+
+    /// Pushes the next changes, at most so many in one frame, to whoever is in the room now.
+    fn push(&mut self, most: usize) -> Vec<String> {
+        let from = self.pushed;
+        let to = (from + most).min(self.log.len());
+        self.pushed = to;
+        let frame = |room: &str, prev: u64, changes: Vec<Value>| {
+            format!("42{}", json!(["push", room, self.epoch, prev, changes]))
+        };
+        if self.rooms.contains("todo") {
+            let changes: Vec<_> = (from..to).map(|at| self.change(at)).collect();
+            return if changes.is_empty() {
+                vec![]
+            } else {
+                vec![frame("todo", from as u64, changes)]
+            };
+        }
+        (from..to)
+            .map(|at| (at, format!("todo/{}", self.log[at].id)))
+            .filter(|(_, room)| self.rooms.contains(room))
+            .map(|(at, room)| frame(&room, self.log[at].previous, vec![self.change(at)]))
+            .collect()
+    }
+}
+
+/// A page: what the client was told, applied as Backbone would.
+#[derive(Debug, Default)]
+pub struct App {
+    /// The collection, if it has been fetched.
+    pub shown: BTreeMap<u64, Record>,
+    /// Newest state shown of each record, also of those that are gone.
+    newest: BTreeMap<u64, u64>,
+    epoch: u64,
+    pub results: Vec<(Token, Result<Reply<Json>, Failure>)>,
+    pub refreshes: usize,
+    pub news: usize,
+}
+
+impl App {
+    /// `destroyed` is the record a delete was about.
+    fn finish(
+        &mut self,
+        token: Token,
+        destroyed: Option<u64>,
+        result: Result<Reply<Json>, Failure>,
+    ) {
+        if let Ok(Reply { status: 200, body: Some(Json(body)), headers: Some(headers) }) = &result {
+            let position = headers.field("backwire-position").and_then(|text| text.text());
+            let (epoch, offset) = numbers(&position.expect("a position"));
+            if epoch != self.epoch {
+                self.newest.clear();
+                self.epoch = epoch;
+            }
+            self.apply(body, destroyed.map(|id| (id, offset)));
+        }
+        self.results.push((token, result));
+    }
+
+    fn apply(&mut self, body: &Value, destroyed: Option<(u64, u64)>) {
+        if let Some((id, offset)) = destroyed {
+            self.grow(id, offset);
+            self.shown.remove(&id);
+        } else if let Some(records) = body.as_array() {
+            self.shown.clear();
+            let records = records.iter().map(|record| record.as_object().expect("a record"));
+            records.cloned().for_each(|record| self.show(record));
+        } else {
+            self.show(body.as_object().expect("a record").clone());
+        }
+    }
+
+    fn show(&mut self, record: Record) {
+        let id = record["id"].as_u64().expect("an id");
+        let v = record["v"].as_u64().expect("a version");
+        self.grow(id, v);
+        self.shown.insert(id, record);
+    }
+
+    /// Invariant: a record is never shown older than it has been shown.
+    fn grow(&mut self, id: u64, v: u64) {
+        let newest = self.newest.entry(id).or_insert(0);
+        assert!(v >= *newest, "record {id} went back from {newest} to {v}");
+        *newest = v;
+    }
+
+    fn deliver(&mut self, changes: &[Json]) {
+        for Json(change) in changes {
+            self.news += 1;
+            let (offset, verb) = (change[0].as_u64().expect("offset"), change[1].as_u64());
+            let id = change[2].as_u64().expect("an id");
+            let newest = self.newest.get(&id).copied().unwrap_or(0);
+            assert!(offset > newest, "change {offset} of record {id} came after {newest}");
+            self.newest.insert(id, offset);
+            match verb {
+                Some(1) => {
+                    self.shown.insert(id, change[3].as_object().expect("a record").clone());
+                }
+                Some(2) => {
+                    if let Some(record) = self.shown.get_mut(&id) {
+                        record.extend(change[3].as_object().expect("attributes").clone());
+                    }
+                }
+                _ => {
+                    self.shown.remove(&id);
+                }
+            }
+        }
+    }
+}
+
+/// A client, its app, a server, and the line between them.
+pub struct Pair {
+    pub client: Client<Json>,
+    pub server: Server,
+    pub app: App,
+    pub now: u64,
+    /// The client's WebSocket exists; frames on their way in each direction.
+    line: Option<(VecDeque<String>, VecDeque<String>)>,
+    /// No attempt succeeds.
+    pub is_cut: bool,
+    pub statuses: Vec<backwire_protocol::Status>,
+    destroys: BTreeMap<Token, u64>,
+}
+
+impl Pair {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            client: Client::new("s".into(), seed),
+            server: Server::new(7),
+            app: App::default(),
+            now: 0,
+            line: None,
+            is_cut: false,
+            statuses: Vec::new(),
+            destroys: BTreeMap::new(),
+        }
+    }
+
+    pub fn connected() -> Self {
+        let mut pair = Self::new(1);
+        pair.client.connect(pair.instant());
+        pair.run();
+        pair
+    }
+
+    pub fn instant(&self) -> Instant {
+        Instant::from_millis(self.now)
+    }
+
+    pub fn ask(&mut self, verb: Verb, url: &str, body: Value) -> Token {
+        self.ask_within(verb, url, body, None)
+    }
+
+    pub fn ask_within(&mut self, verb: Verb, url: &str, body: Value, ms: Option<u64>) -> Token {
+        let request = Request {
+            verb,
+            url: url.into(),
+            body: (!body.is_null()).then_some(Json(body)),
+            timeout: ms.map(std::time::Duration::from_millis),
+        };
+        let token = self.client.request(self.instant(), request);
+        if verb == Verb::Delete {
+            let id = url.trim_start_matches("/todo/").parse().expect("an id");
+            self.destroys.insert(token, id);
+        }
+        self.carry_out();
+        token
+    }
+
+    pub fn result(&self, token: Token) -> Option<&Result<Reply<Json>, Failure>> {
+        self.app.results.iter().find(|(of, _)| *of == token).map(|(_, result)| result)
+    }
+
+    pub fn status_of(&self, token: Token) -> Option<u16> {
+        self.result(token)?.as_ref().ok().map(|reply| reply.status)
+    }
+
+    /// The line breaks and stays broken.
+    pub fn cut(&mut self) {
+        self.is_cut = true;
+        self.break_line();
+    }
+
+    /// The line breaks; the next attempt may succeed.
+    pub fn break_line(&mut self) {
+        if self.line.take().is_some() {
+            self.server.disconnected();
+            self.client.closed(self.instant());
+            self.carry_out();
+        }
+    }
+
+    /// The line works again, and enough time passes for the client to find out.
+    pub fn mend(&mut self) {
+        self.is_cut = false;
+        self.wait(4_000);
+    }
+
+    /// Lets time pass, and everything happen that is due.
+    pub fn wait(&mut self, milliseconds: u64) {
+        let end = self.now + milliseconds;
+        self.run();
+        while let Some(deadline) = self.client.deadline() {
+            let until = self.instant().until(deadline).as_millis() as u64;
+            if self.now + until > end {
+                break;
+            }
+            self.now += until;
+            self.client.tick(self.instant());
+            self.run();
+        }
+        self.now = end;
+    }
+
+    /// Everything that is on its way arrives: replies first, then pushes.
+    pub fn run(&mut self) {
+        self.carry_out();
+        while self.step_up() || self.step_reply() || self.step_push(100) || self.step_down() {}
+    }
+
+    /// A frame of the client reaches the server.
+    pub fn step_up(&mut self) -> bool {
+        let Some(frame) = self.line.as_mut().and_then(|(up, _)| up.pop_front()) else {
+            return false;
+        };
+        self.server.received(&frame);
+        true
+    }
+
+    /// The server lets a reply go.
+    pub fn step_reply(&mut self) -> bool {
+        let (Some((_, down)), Some(reply)) = (&mut self.line, self.server.replies.pop_front())
+        else {
+            return false;
+        };
+        down.push_back(reply);
+        true
+    }
+
+    /// The server lets pushes go.
+    pub fn step_push(&mut self, most: usize) -> bool {
+        let Some((_, down)) = &mut self.line else {
+            return false;
+        };
+        let before = self.server.pushed;
+        down.extend(self.server.push(most));
+        self.server.pushed > before
+    }
+
+    /// A frame of the server reaches the client.
+    pub fn step_down(&mut self) -> bool {
+        let Some(frame) = self.line.as_mut().and_then(|(_, down)| down.pop_front()) else {
+            return false;
+        };
+        self.hear(&frame);
+        true
+    }
+
+    /// The client hears a frame, whoever sent it.
+    pub fn hear(&mut self, frame: &str) {
+        let packet = Packet::decode(frame).expect("the server sends packets");
+        let packet = packet.try_map(|at| serde_json::from_str(&frame[at..]).map(Json));
+        self.client.received(self.instant(), packet.expect("the server sends JSON"));
+        self.carry_out();
+    }
+
+    pub fn carry_out(&mut self) {
+        while let Some(output) = self.client.poll() {
+            match output {
+                Output::Open => self.open(),
+                Output::Close => {
+                    if self.line.take().is_some() {
+                        self.server.disconnected();
+                    }
+                }
+                Output::Send(frame) => {
+                    let body = frame.body.map(|Json(body)| body.to_string()).unwrap_or_default();
+                    let text = format!("{}{body}{}", frame.head, frame.tail);
+                    let (up, _) = self.line.as_mut().expect("it sends on an open line only");
+                    up.push_back(text);
+                }
+                Output::Finish(token, result) => {
+                    self.app.finish(token, self.destroys.remove(&token), result);
+                }
+                Output::Deliver(delivery) => self.app.deliver(&delivery.changes),
+                Output::Refresh(room) => {
+                    self.app.refreshes += 1;
+                    self.ask(Verb::Get, &format!("/{room}"), Value::Null);
+                }
+                Output::Status(status) => self.statuses.push(status),
+                Output::Refused(message) => panic!("refused: {message}"),
+            }
+        }
+    }
+
+    fn open(&mut self) {
+        if self.is_cut {
+            self.client.closed(self.instant());
+            return;
+        }
+        let hello = r#"0{"sid":"e","upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#;
+        self.line = Some((VecDeque::new(), VecDeque::from([hello.to_owned()])));
+        self.server.disconnected();
+    }
+}
+
+/// `epoch:offset`.
+fn numbers(position: &str) -> (u64, u64) {
+    let (epoch, offset) = position.split_once(':').expect("epoch:offset");
+    (epoch.parse().expect("an epoch"), offset.parse().expect("an offset"))
+}
