@@ -1,0 +1,55 @@
+//! What is answered to the events of sockets.
+//!
+//! A request becomes an HTTP request and goes through the same router as any other; it carries its
+//! [`Client`], so a handler can tell, and subscribe it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use http_body_util::BodyExt;
+use serde_json::value::{RawValue, to_raw_value};
+use tower::ServiceExt;
+
+use crate::change::Room;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::incoming::{self, Incoming, Request};
+use crate::resume::resume;
+use crate::socket::Client;
+
+/// Answers events.
+pub(crate) struct Answers {
+    router: Router,
+    engine: Arc<dyn Engine>,
+    body_limit: usize,
+}
+
+impl Answers {
+    pub(crate) fn new(router: Router, engine: Arc<dyn Engine>, body_limit: usize) -> Self {
+        Self { router, engine, body_limit }
+    }
+
+    /// The one argument of the event's ack.
+    pub(crate) async fn answer(&self, client: &Client, text: &str) -> Result<Box<RawValue>> {
+        match incoming::read(text, client.dialect(), self.body_limit)? {
+            Incoming::Request(request) => self.route(client, request).await,
+            Incoming::Resume(rooms) => Ok(resume(&*self.engine, client, rooms).await),
+            Incoming::Unsubscribe(room) => {
+                Room::parse(&room).iter().for_each(|room| client.leave(room));
+                Ok(RawValue::NULL.to_owned())
+            }
+        }
+    }
+
+    async fn route(&self, client: &Client, request: Request<'_>) -> Result<Box<RawValue>> {
+        let mut request = request.into_http()?;
+        client.lend_headers(request.headers_mut());
+        request.extensions_mut().insert(client.clone());
+        let Ok(response) = self.router.clone().oneshot(request).await;
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.map_err(|error| Error::BadAnswer(error.to_string()))?;
+        let body = body.to_bytes();
+        let ack = client.dialect().ack(parts.status, &parts.headers, &body)?;
+        to_raw_value(&ack).map_err(|error| Error::BadAnswer(error.to_string()))
+    }
+}

@@ -1,0 +1,224 @@
+//! The ready-made handlers: find, create, update, destroy. Each says what happens, in order.
+//!
+//! Nobody publishes here: the fan-out follows the log, and the commit wrote to it.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+use serde_json::Value;
+
+use crate::change::{Attributes, Change, Id, Position, Resource, Room};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::subscription;
+use crate::write::{Action, Refused};
+
+/// `GET /todo`
+pub(crate) async fn find(cx: Context, of: Target, criteria: Input) -> Result<Reply> {
+    criteria.is_understood()?;
+    let snapshot = subscription::find(&cx, &of.resource).await?;
+    Ok(Reply::ok(Json(snapshot.value)).at(snapshot.position).joined(&cx, Room::class(of.resource)))
+}
+
+/// `GET /todo/7`
+pub(crate) async fn find_one(cx: Context, of: Target, criteria: Input) -> Result<Reply> {
+    criteria.is_understood()?;
+    let id = of.id.ok_or(Error::NoId)?;
+    let snapshot = subscription::find_one(&cx, &of.resource, &id).await?;
+    let Some(record) = snapshot.value else {
+        return Err(Refused::NotFound { resource: of.resource, id }.into());
+    };
+    let room = Room::instance(of.resource, id);
+    Ok(Reply::ok(Json(record)).at(snapshot.position).joined(&cx, room))
+}
+
+/// `POST /todo`
+pub(crate) async fn create(cx: Context, of: Target, input: Input) -> Result<Reply> {
+    let change = cx.commit(of.resource, Action::Create(input.attributes()?)).await?;
+    Ok(Reply::created(Json(change.after.clone())).of(&change))
+}
+
+/// `PUT` and `PATCH /todo/7`, or `/todo` with the id in the body
+pub(crate) async fn update(cx: Context, of: Target, input: Input) -> Result<Reply> {
+    let set = input.attributes()?;
+    let id = one_id(of.id, &set)?;
+    let change = cx.commit(of.resource, Action::Update(id, set)).await?;
+    Ok(Reply::ok(Json(change.after.clone())).of(&change))
+}
+
+/// `DELETE /todo/7`, or `/todo` with the id in the body
+pub(crate) async fn destroy(cx: Context, of: Target, input: Input) -> Result<Reply> {
+    let id = one_id(of.id, &input.attributes_if_any()?)?;
+    let change = cx.commit(of.resource, Action::Destroy(id)).await?;
+    Ok(Reply::ok(Json(change.before.clone())).of(&change))
+}
+
+/// The record that is meant: the url says it, or the body, or both the same.
+fn one_id(in_url: Option<Id>, attributes: &Attributes) -> Result<Id> {
+    let in_body = attributes.get("id").filter(|id| !id.is_null());
+    match (in_url, in_body) {
+        (Some(url), None) => Ok(url),
+        (None, None) => Err(Error::NoId),
+        (None, Some(body)) => Id::from_json(body).ok_or_else(|| Refused::BadId.into()),
+        (Some(url), Some(body)) if Id::from_json(body).as_ref() == Some(&url) => Ok(url),
+        (Some(url), Some(body)) => Err(Error::BadId { url, body: body.to_string() }),
+    }
+}
+
+/// What a request is about, read from its url.
+#[derive(Debug)]
+pub(crate) struct Target {
+    resource: Resource,
+    id: Option<Id>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Target {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let path = parts.uri.path().to_owned();
+        only_understood(parts.uri.query().unwrap_or_default())?;
+        let params = RawPathParams::from_request_parts(parts, state).await;
+        let params = params.map_err(|_| Error::BadUrl)?;
+        let param = |name| params.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
+        let nothing_there = || Error::NoRoute(path.clone());
+        let resource = param("resource").and_then(Resource::parse).ok_or_else(nothing_there)?;
+        let id = match param("id") {
+            Some(id) => Some(Id::parse(id).ok_or_else(nothing_there)?),
+            None => None,
+        };
+        Ok(Self { resource, id })
+    }
+}
+
+/// jQuery's `cache: false` adds `_`; no other parameter has a meaning yet.
+fn only_understood(query: &str) -> Result<()> {
+    let names = query.split('&').filter(|pair| !pair.is_empty());
+    let mut names = names.map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+    match names.find(|name| *name != "_") {
+        Some(name) => Err(Error::BadCriteria(name.to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// What came in the body.
+#[derive(Debug)]
+pub(crate) struct Input(Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Input {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self> {
+        let limit = request.extensions().get::<BodyLimit>().map_or(usize::MAX, |limit| limit.0);
+        let read = Bytes::from_request(request, state).await;
+        let too_large = || Error::TooLarge { size: format!("more than {limit} bytes"), limit };
+        read.map(Self).map_err(|refused| match refused.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+            _ => Error::BadBody("the body could not be read"),
+        })
+    }
+}
+
+impl Input {
+    fn attributes(&self) -> Result<Attributes> {
+        match serde_json::from_slice(&self.0) {
+            Ok(Value::Object(attributes)) => Ok(attributes),
+            Ok(_) => Err(Error::BadBody("the body has to be a JSON object")),
+            Err(_) if self.0.is_empty() => Err(Error::BadBody("there is no body")),
+            Err(error) => Err(Error::BadJson(error.to_string())),
+        }
+    }
+
+    fn attributes_if_any(&self) -> Result<Attributes> {
+        if self.0.is_empty() { Ok(Attributes::new()) } else { self.attributes() }
+    }
+
+    /// Sails clients send the criteria of a read as its data; there are none yet.
+    fn is_understood(&self) -> Result<()> {
+        match self.attributes_if_any()?.keys().next() {
+            Some(name) => Err(Error::BadCriteria(name.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How many bytes a body may have, for the refusal to say so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimit(pub(crate) usize);
+
+/// A record or several, and where they stand in the log.
+pub(crate) struct Reply(Response);
+
+impl Reply {
+    fn ok(body: impl IntoResponse) -> Self {
+        Self(body.into_response())
+    }
+
+    fn created(body: impl IntoResponse) -> Self {
+        Self((StatusCode::CREATED, body).into_response())
+    }
+
+    fn at(self, position: Position) -> Self {
+        self.with("backwire-position", &position.to_string())
+    }
+
+    /// The answer to a write: where it stands, and in which record.
+    fn of(self, change: &Change) -> Self {
+        let record = Room::instance(change.resource.clone(), change.id.clone());
+        self.at(change.position).with("backwire-record", &record.to_string())
+    }
+
+    /// The answer to a read that subscribed.
+    fn joined(self, cx: &Context, room: Room) -> Self {
+        match cx.client() {
+            Some(_) => self.with("backwire-room", &room.to_string()),
+            None => self,
+        }
+    }
+
+    /// An id with control characters in it can not stand in a header; such a record is not live.
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+            self.0.headers_mut().insert(name, value);
+        }
+        self
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(in_url: Option<&str>, body: &str) -> Result<Id> {
+        one_id(in_url.and_then(Id::parse), &serde_json::from_str(body).unwrap())
+    }
+
+    #[test]
+    fn the_id_is_in_the_url_or_in_the_body_or_the_same_in_both() {
+        assert_eq!(id(Some("7"), "{}").unwrap(), Id::Integer(7));
+        assert_eq!(id(Some("7"), r#"{"id":"7"}"#).unwrap(), Id::Integer(7));
+        assert_eq!(id(Some("7"), r#"{"id":null}"#).unwrap(), Id::Integer(7));
+        assert_eq!(id(None, r#"{"id":"a"}"#).unwrap(), Id::Text("a".into()));
+        assert!(matches!(id(None, "{}"), Err(Error::NoId)));
+        assert!(matches!(id(Some("1"), r#"{"id":2}"#), Err(Error::BadId { .. })));
+        assert!(id(None, r#"{"id":[]}"#).is_err());
+    }
+
+    #[test]
+    fn only_the_cache_buster_of_jquery_is_understood_in_a_query() {
+        assert!(only_understood("").is_ok());
+        assert!(only_understood("_=17").is_ok());
+        assert!(
+            matches!(only_understood("_=17&where={}"), Err(Error::BadCriteria(name)) if name == "where")
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! The command: what can be said on the command line, or in `BACKWIRE_…` variables.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::engine::Window;
+use crate::server::Server;
+use crate::settings::{Settings, Store};
+
+/// The push server that makes Backbone apps live.
+#[derive(Debug, Parser)]
+#[command(name = "backwire", version, about)]
+pub struct Command {
+    #[command(subcommand)]
+    deed: Deed,
+}
+
+#[derive(Debug, Subcommand)]
+enum Deed {
+    /// Serves resources over HTTP and sockets until it is told to stop
+    Serve(Serve),
+}
+
+/// `backwire serve`
+#[derive(Debug, Args)]
+struct Serve {
+    /// Port to listen on; 0 takes any that is free
+    #[arg(long, env = "BACKWIRE_PORT", default_value_t = 1337)]
+    port: u16,
+
+    /// Address to listen on; 0.0.0.0 lets other machines in, and nobody is asked for a password
+    #[arg(long, env = "BACKWIRE_HOST", default_value = "127.0.0.1")]
+    host: IpAddr,
+
+    /// Where records live: memory or sqlite:FILE
+    #[arg(long, env = "BACKWIRE_ENGINE", default_value_t = Store::default())]
+    engine: Store,
+
+    /// Directory of pages to serve beside the resources
+    #[arg(long = "static", env = "BACKWIRE_STATIC", value_name = "DIR")]
+    pages: Option<PathBuf>,
+
+    /// Origin whose pages may use this server, beyond its own host and localhost; may be repeated
+    #[arg(long = "origin", env = "BACKWIRE_ORIGIN", value_name = "URL", value_delimiter = ',')]
+    origins: Vec<String>,
+
+    /// Changes kept per resource for clients that were away
+    #[arg(long, env = "BACKWIRE_LOG_COUNT", value_name = "N", default_value_t = 10_000)]
+    log_count: u64,
+
+    /// How long a change is kept: a number with s, m, h or d
+    #[arg(long, env = "BACKWIRE_LOG_AGE", value_name = "DURATION", default_value = "24h",
+          value_parser = duration)]
+    log_age: Duration,
+
+    /// Bytes a request's body may have
+    #[arg(long, env = "BACKWIRE_BODY_LIMIT", value_name = "BYTES", default_value_t = 1 << 20)]
+    body_limit: usize,
+
+    /// Stops by itself after this many seconds
+    #[arg(long, env = "BACKWIRE_OPEN_FOR", value_name = "SECONDS")]
+    open_for: Option<u64>,
+}
+
+impl Command {
+    /// Does what was said. Returns when it is done.
+    pub async fn run(self) -> io::Result<()> {
+        match self.deed {
+            Deed::Serve(serve) => serve.run().await,
+        }
+    }
+}
+
+impl Serve {
+    async fn run(self) -> io::Result<()> {
+        // Taken before anybody can know of us, so that no signal is missed.
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let open_for = self.open_for.map(Duration::from_secs);
+        let server = Server::builder().settings(self.settings()).bind().await?;
+        // The one line on stdout: whoever started us waits for it.
+        writeln!(io::stdout(), "listening on {}", server.url())?;
+        let time_is_up = async {
+            match open_for {
+                Some(open_for) => tokio::time::sleep(open_for).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            () = time_is_up => {}
+        }
+        tracing::info!("stopping");
+        server.shutdown().await;
+        Ok(())
+    }
+
+    fn settings(self) -> Settings {
+        Settings {
+            host: self.host,
+            port: self.port,
+            store: self.engine,
+            window: Window { count: self.log_count, age: self.log_age },
+            pages: self.pages,
+            origins: self.origins,
+            body_limit: self.body_limit,
+            ..Settings::default()
+        }
+    }
+}
+
+/// Reads `90s`, `30m`, `24h`, `7d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let not_one = || format!("{text:?} is no duration; 90s, 30m, 24h and 7d are");
+    let unit = text.chars().next_back().ok_or_else(not_one)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        _ => return Err(not_one()),
+    };
+    let count: u64 = text[..text.len() - 1].parse().map_err(|_| not_one())?;
+    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(not_one)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Command::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
+        for text in ["", "s", "24", "1y", "-1s", "99999999999999999999d", "1é"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn origins_may_be_repeated() {
+        let command = Command::parse_from([
+            "backwire",
+            "serve",
+            "--origin",
+            "https://a.example",
+            "--origin",
+            "https://b.example",
+            "--engine",
+            "memory",
+            "--port",
+            "0",
+        ]);
+        let Deed::Serve(serve) = command.deed;
+        let settings = serve.settings();
+        assert_eq!(settings.origins, ["https://a.example", "https://b.example"]);
+        assert_eq!(settings.store, Store::Memory);
+    }
+}

@@ -1,0 +1,152 @@
+//! The caller, as a handler sees it: an axum extractor that is the same over HTTP and sockets.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::extract::FromRequestParts;
+use http::HeaderMap;
+use http::request::Parts;
+
+use crate::change::{Change, Resource};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::fingerprint;
+use crate::socket::Client;
+use crate::write::{Action, Key, Write};
+
+/// Who asks, and what they may use.
+///
+/// ```
+/// use axum::routing::get;
+/// use backwire::{Context, Server};
+///
+/// // Answers over HTTP and over sockets, and knows which it was.
+/// async fn whoami(cx: Context) -> String {
+///     match cx.client() {
+///         Some(client) => format!("a socket, {}", client.id()),
+///         None => "somebody".to_owned(),
+///     }
+/// }
+///
+/// let server = Server::builder().route("/whoami", get(whoami));
+/// ```
+#[derive(Clone)]
+pub struct Context {
+    engine: Arc<dyn Engine>,
+    client: Option<Client>,
+    identity: Arc<str>,
+    key: Option<Arc<str>>,
+}
+
+/// What every request carries for [`Context`] to be made of.
+#[derive(Clone)]
+pub(crate) struct Site {
+    pub(crate) engine: Arc<dyn Engine>,
+}
+
+impl Context {
+    /// Where the records live.
+    pub fn engine(&self) -> &dyn Engine {
+        &*self.engine
+    }
+
+    /// The caller's connection, if the request came over a socket.
+    pub fn client(&self) -> Option<&Client> {
+        self.client.as_ref()
+    }
+
+    /// Who the caller has proved to be; empty for nobody in particular.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// The request's `Idempotency-Key`.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// Commits a write in the caller's name. A repeat of a key gives what came of it the first time.
+    pub async fn commit(&self, resource: Resource, action: Action) -> Result<Arc<Change>> {
+        let key = self.key.as_ref().map(|key| Key {
+            identity: self.identity.clone(),
+            key: key.clone(),
+            fingerprint: fingerprint_of(&resource, &action),
+        });
+        let origin = self.client.as_ref().map(|client| client.id().clone());
+        let write = Write { resource, action, key, origin, at: now() };
+        Ok(self.engine.commit(write).await?.change)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Context {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let site = parts.extensions.get::<Site>().expect("the server gives each request its site");
+        Ok(Self {
+            engine: site.engine.clone(),
+            client: parts.extensions.get::<Client>().cloned(),
+            identity: Arc::default(),
+            key: key_of(&parts.headers)?,
+        })
+    }
+}
+
+fn key_of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let is_key = matches!(key.len(), 1..=255) && key.as_bytes().iter().all(u8::is_ascii_graphic);
+    match key.to_str() {
+        Ok(key) if is_key => Ok(Some(key.into())),
+        _ => Err(Error::BadKey),
+    }
+}
+
+/// What a key stands for: the deed, not its spelling, so that a write may be repeated over another
+/// transport.
+fn fingerprint_of(resource: &Resource, action: &Action) -> u64 {
+    let deed = match action {
+        Action::Create(attributes) => serde_json::to_vec(&("create", resource, attributes)),
+        Action::Update(id, attributes) => serde_json::to_vec(&("update", resource, id, attributes)),
+        Action::Destroy(id) => serde_json::to_vec(&("destroy", resource, id)),
+    };
+    fingerprint::of(&deed.expect("it is made of JSON and strings"))
+}
+
+/// Unix milliseconds.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Result<Option<Arc<str>>> {
+        let value = http::HeaderValue::from_str(text).unwrap();
+        key_of(&HeaderMap::from_iter([("idempotency-key".parse().unwrap(), value)]))
+    }
+
+    #[test]
+    fn a_key_is_up_to_255_visible_characters() {
+        assert_eq!(key("5f0c-1").unwrap().as_deref(), Some("5f0c-1"));
+        assert!(key(&"k".repeat(255)).is_ok());
+        assert!(key(&"k".repeat(256)).is_err());
+        assert!(key("").is_err());
+        assert!(key("a b").is_err());
+        assert!(key_of(&HeaderMap::new()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_key_stands_for_the_deed_not_for_its_spelling() {
+        let todo = || Resource::parse("todo").unwrap();
+        let update = |text: &str| {
+            let id = crate::change::Id::Integer(7);
+            fingerprint_of(&todo(), &Action::Update(id, serde_json::from_str(text).unwrap()))
+        };
+        assert_eq!(update(r#"{"done":true}"#), update(r#"{ "done" : true }"#));
+        assert_ne!(update(r#"{"done":true}"#), update(r#"{"done":false}"#));
+    }
+}

@@ -1,0 +1,172 @@
+//! Pushes for Backwire's runtime: `["push", room, epoch, prev, changes]`, see `docs/protocol.md`.
+
+use std::sync::Arc;
+
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::change::{Attributes, Change, Id, Position, Room, Verb};
+
+/// The event a push is emitted as.
+pub(crate) const EVENT: &str = "push";
+
+/// What follows the event's name in a push.
+pub(crate) type Push = (String, u64, u64, Box<RawValue>);
+
+/// One frame for what happened in a room. `changes` are of this room, in commit order and not none.
+pub(crate) fn push(room: &Room, changes: &[Arc<Change>]) -> Option<Push> {
+    let first = changes.first()?;
+    let previous = match room.id {
+        // Every change of a resource is one of its class room.
+        None => first.position.offset.saturating_sub(1),
+        Some(_) => first.previous,
+    };
+    Some((room.to_string(), first.position.epoch, previous, raw(&All(changes))))
+}
+
+/// A frame that says no more than where a room stands: who is behind finds out.
+pub(crate) fn announcement(room: &Room, head: Position) -> Push {
+    (room.to_string(), head.epoch, head.offset, raw(&All(&[])))
+}
+
+/// What was missed in a room: `[room, epoch, head, changes]`.
+pub(crate) fn missed(room: &str, head: Position, changes: &[Arc<Change>]) -> Box<RawValue> {
+    raw(&(room, head.epoch, head.offset, All(changes)))
+}
+
+/// The place in the log is lost: `[room, null]`.
+pub(crate) fn resync(room: &str) -> Box<RawValue> {
+    raw(&(room, ()))
+}
+
+fn raw(value: &impl Serialize) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value)
+        .expect("it is made of numbers, strings and maps with string keys")
+}
+
+/// Changes as they stand in a frame: `[offset, verb, id, data, mark]` each.
+struct All<'a>(&'a [Arc<Change>]);
+
+impl Serialize for All<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut changes = serializer.serialize_seq(Some(self.0.len()))?;
+        for change in self.0 {
+            changes.serialize_element(&entry(change))?;
+        }
+        changes.end()
+    }
+}
+
+fn entry(change: &Change) -> (u64, u8, &Id, Data<'_>, u64) {
+    let (verb, data) = match change.verb {
+        Verb::Create => (1, change.after.as_deref().map_or(Data::Nothing, Data::Whole)),
+        Verb::Update => (2, Data::Differences(change)),
+        Verb::Destroy => (3, Data::Nothing),
+    };
+    (change.position.offset, verb, &change.id, data, change.mark)
+}
+
+enum Data<'a> {
+    Whole(&'a Attributes),
+    /// What the writer set and what is different for it. `updatedAt` is among it even if the clock
+    /// has not moved, so that the news of an update is never empty.
+    Differences(&'a Change),
+    Nothing,
+}
+
+impl Serialize for Data<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Whole(record) => record.serialize(serializer),
+            Self::Nothing => serializer.serialize_unit(),
+            Self::Differences(change) => {
+                let mut map = serializer.serialize_map(None)?;
+                for (name, value) in differences(change) {
+                    map.serialize_entry(name, value)?;
+                }
+                map.end()
+            }
+        }
+    }
+}
+
+fn differences(change: &Change) -> impl Iterator<Item = (&String, &Value)> {
+    let was = |name: &String| change.before.as_deref().and_then(|before| before.get(name));
+    let attributes = change.set.iter();
+    attributes.filter(move |(name, value)| *name == "updatedAt" || was(name) != Some(*value))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::change::Resource;
+
+    pub(crate) fn change(offset: u64, previous: u64, verb: Verb, set: Value) -> Arc<Change> {
+        let attributes = |value: &Value| value.as_object().unwrap().clone();
+        let before = Arc::new(attributes(&json!({ "title": "Milk", "done": false, "id": 7 })));
+        let set = attributes(&set);
+        let mut after = match verb {
+            Verb::Create => Attributes::new(),
+            _ => Attributes::clone(&before),
+        };
+        after.extend(set.clone());
+        Arc::new(Change {
+            resource: Resource::parse("todo").unwrap(),
+            position: Position { epoch: 5, offset },
+            previous,
+            verb,
+            id: Id::Integer(7),
+            before: (verb != Verb::Create).then_some(before),
+            after: (verb != Verb::Destroy).then(|| Arc::new(after)),
+            set,
+            mark: 99,
+            origin: None,
+            at: 1,
+        })
+    }
+
+    fn frame(room: &str, changes: &[Arc<Change>]) -> Value {
+        serde_json::to_value(push(&Room::parse(room).unwrap(), changes).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_class_rooms_prev_is_the_offset_before_the_first_change() {
+        let created = change(42, 0, Verb::Create, json!({ "title": "Eggs", "id": 7 }));
+        let destroyed = change(43, 42, Verb::Destroy, json!({}));
+        assert_eq!(
+            frame("todo", &[created, destroyed]),
+            json!([
+                "todo",
+                5,
+                41,
+                [[42, 1, 7, { "title": "Eggs", "id": 7 }, 99], [43, 3, 7, null, 99]]
+            ])
+        );
+    }
+
+    #[test]
+    fn an_instance_rooms_prev_is_the_records_previous_change() {
+        let updated =
+            change(43, 17, Verb::Update, json!({ "done": true, "updatedAt": 3, "id": 7 }));
+        assert_eq!(
+            frame("todo/7", &[updated]),
+            json!(["todo/7", 5, 17, [[43, 2, 7, { "done": true, "updatedAt": 3 }, 99]]])
+        );
+    }
+
+    #[test]
+    fn an_update_that_changes_nothing_still_says_when() {
+        let updated = change(43, 17, Verb::Update, json!({ "title": "Milk", "updatedAt": 3 }));
+        assert_eq!(frame("todo", &[updated])[3][0][3], json!({ "updatedAt": 3 }));
+    }
+
+    #[test]
+    fn attributes_keep_the_order_they_were_sent_in() {
+        let created = change(1, 0, Verb::Create, json!({ "z": 1, "a": 2, "id": 7 }));
+        let (.., changes) = push(&Room::parse("todo").unwrap(), &[created]).unwrap();
+        assert_eq!(changes.get(), r#"[[1,1,7,{"z":1,"a":2,"id":7},99]]"#);
+    }
+}

@@ -1,0 +1,64 @@
+//! What is remembered of a write that came with a key, and when it counts as a repeat.
+//!
+//! Only what was committed is remembered: a refused write changed nothing, so trying it again does
+//! no harm and may fare better. A repeat is answered from here without asking what has become of
+//! the record since.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::change::{Attributes, Change, Verb};
+use crate::engine::Committed;
+use crate::write::{Key, Refused};
+
+/// How long a key is known: 7 days. The runtime does not resend what is older.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Entries that may be dropped for each one that is added. More than one, so that the ledger
+/// shrinks to what it should be; not many, so that no write pays for a busy day of last week.
+pub(super) const DROPPED_PER_WRITE: u32 = 2;
+
+/// A write that was done.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// Of the request.
+    pub(super) fingerprint: u64,
+    /// What it came to.
+    pub(super) outcome: Arc<Change>,
+}
+
+impl Entry {
+    /// Answers another write that came with the same key.
+    pub(super) fn answer(self, key: &Key) -> Result<Committed, Refused> {
+        if self.fingerprint != key.fingerprint {
+            return Err(Refused::KeyReused);
+        }
+        Ok(Committed { change: self.outcome, repeated: true })
+    }
+}
+
+/// Entries older than this are forgotten, also when they have not been dropped yet.
+pub(super) fn cutoff(now: u64) -> u64 {
+    now.saturating_sub(u64::try_from(KEPT.as_millis()).expect("a week of milliseconds fits"))
+}
+
+/// A change as far as an answer needs it.
+pub(super) fn outcome(change: &Change) -> Change {
+    let (before, after) = sides(change.verb, shown(change).cloned());
+    Change { before, after, previous: 0, set: Attributes::new(), origin: None, ..change.clone() }
+}
+
+/// The one record an answer shows: as it is now, or as it was when it was destroyed.
+pub(super) fn shown(change: &Change) -> Option<&Arc<Attributes>> {
+    change.after.as_ref().or(change.before.as_ref())
+}
+
+/// Puts what was [`shown`] back in its place: before or after the change.
+pub(super) fn sides(verb: Verb, shown: Option<Arc<Attributes>>) -> (Side, Side) {
+    match verb {
+        Verb::Destroy => (shown, None),
+        Verb::Create | Verb::Update => (None, shown),
+    }
+}
+
+type Side = Option<Arc<Attributes>>;

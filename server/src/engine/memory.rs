@@ -1,0 +1,223 @@
+//! Everything in memory: gone when the process ends. The model the other engines are compared with.
+//!
+//! One lock holds the whole store, so a commit and a snapshot are each one step. Nothing waits while
+//! it is held: the place in the tail is taken before, so a writer that gives up while the tail is
+//! full has not committed anything.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+
+use super::counters::Counters;
+use super::ledger::{self, Entry};
+use super::{Committed, Engine, Error, Since, Snapshot, Tail, Window, draw_epoch};
+use crate::change::{Attributes, Change, Id, Position, Resource, Room};
+use crate::write::{Key, Refused, Standing, Write};
+
+/// A store that lives as long as its process.
+#[derive(Debug)]
+pub struct Memory {
+    epoch: u64,
+    window: Window,
+    tail: Tail,
+    state: Mutex<State>,
+}
+
+impl Memory {
+    /// An empty store, whose log is no continuation of any other.
+    pub fn new(window: Window, tail: Tail) -> Self {
+        Self { epoch: draw_epoch(), window, tail, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics while holding the store")
+    }
+
+    /// Reads a resource together with where its log stands.
+    fn snapshot<T>(&self, resource: &Resource, read: impl FnOnce(&Table) -> T) -> Snapshot<T> {
+        self.state().table(resource, |table| Snapshot {
+            value: read(table),
+            position: table.counters.position(self.epoch),
+        })
+    }
+}
+
+#[async_trait]
+impl Engine for Memory {
+    async fn commit(&self, write: Write) -> Result<Committed, Error> {
+        // There is no place to be had when nobody listens any more: the server is closing.
+        let place = self.tail.reserve().await.ok();
+        let mut state = self.state();
+        let committed = state.commit(write, self.epoch, &self.window)?;
+        if let (false, Some(place)) = (committed.repeated, place) {
+            place.send(Arc::clone(&committed.change));
+        }
+        Ok(committed)
+    }
+
+    async fn find(&self, resource: &Resource) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
+        Ok(self.snapshot(resource, |table| {
+            table.rows.values().map(|row| Arc::clone(&row.record)).collect()
+        }))
+    }
+
+    async fn find_one(
+        &self,
+        resource: &Resource,
+        id: &Id,
+    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
+        Ok(self.snapshot(resource, |table| table.rows.get(id).map(|row| Arc::clone(&row.record))))
+    }
+
+    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
+        Ok(self.state().table(&room.resource, |table| {
+            if !table.counters.reaches(self.epoch, position) {
+                return Since::OutOfReach;
+            }
+            Since::Changes {
+                changes: table.since(room.id.as_ref(), position.offset),
+                head: table.counters.position(self.epoch),
+            }
+        }))
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    tables: HashMap<Resource, Table>,
+    ledger: Ledger,
+}
+
+impl State {
+    fn commit(&mut self, write: Write, epoch: u64, window: &Window) -> Result<Committed, Refused> {
+        if let Some(key) = &write.key
+            && let Some(entry) = self.ledger.recall(key, write.at)
+        {
+            return entry.answer(key);
+        }
+        let id = write.id()?;
+        let standing = self.table(&write.resource, |table| table.standing(id, epoch));
+        let key = write.key.clone();
+        let change = Arc::new(write.apply(standing)?);
+        let table = self.tables.entry(change.resource.clone()).or_default();
+        table.store(&change);
+        table.truncate(window, change.at);
+        if let Some(key) = key {
+            self.ledger.remember(key, &change);
+        }
+        Ok(Committed { change, repeated: false })
+    }
+
+    /// Looks at a resource. One that nobody has written to is empty and stays out of the store.
+    fn table<T>(&self, resource: &Resource, look: impl FnOnce(&Table) -> T) -> T {
+        match self.tables.get(resource) {
+            Some(table) => look(table),
+            None => look(&Table::default()),
+        }
+    }
+}
+
+/// A resource.
+#[derive(Debug, Default)]
+struct Table {
+    counters: Counters,
+    rows: BTreeMap<Id, Row>,
+    /// The destroys that are still in the log, by the record they ended.
+    destroyed: HashMap<Id, u64>,
+    log: VecDeque<Arc<Change>>,
+}
+
+#[derive(Debug)]
+struct Row {
+    record: Arc<Attributes>,
+    /// Of its last change.
+    offset: u64,
+}
+
+impl Table {
+    fn standing(&self, id: Option<Id>, epoch: u64) -> Standing {
+        let Counters { floor, next_id, .. } = self.counters;
+        let id = id.unwrap_or(Id::Integer(next_id));
+        let row = self.rows.get(&id);
+        let last = row.map(|row| row.offset).or_else(|| self.destroyed.get(&id).copied());
+        Standing {
+            record: row.map(|row| Arc::clone(&row.record)),
+            previous: last.unwrap_or(floor),
+            position: self.counters.next_position(epoch),
+            next_id,
+        }
+    }
+
+    fn store(&mut self, change: &Arc<Change>) {
+        let (id, offset) = (change.id.clone(), change.position.offset);
+        match &change.after {
+            Some(record) => {
+                self.destroyed.remove(&id);
+                self.rows.insert(id, Row { record: Arc::clone(record), offset });
+            }
+            None => {
+                self.rows.remove(&id);
+                self.destroyed.insert(id, offset);
+            }
+        }
+        self.counters.count(change);
+        self.log.push_back(Arc::clone(change));
+    }
+
+    /// Drops what the log has kept long enough.
+    fn truncate(&mut self, window: &Window, now: u64) {
+        let (floor, cutoff) = (self.counters.floor_by_count(window), window.cutoff(now));
+        while let Some(oldest) =
+            self.log.pop_front_if(|oldest| oldest.position.offset <= floor || oldest.at < cutoff)
+        {
+            self.counters.floor = oldest.position.offset;
+            if self.destroyed.get(&oldest.id) == Some(&oldest.position.offset) {
+                self.destroyed.remove(&oldest.id);
+            }
+        }
+    }
+
+    fn since(&self, id: Option<&Id>, offset: u64) -> Vec<Arc<Change>> {
+        let start = self.log.partition_point(|change| change.position.offset <= offset);
+        let missed = self.log.range(start..);
+        missed.filter(|change| id.is_none_or(|id| *id == change.id)).cloned().collect()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    entries: HashMap<Name, Entry>,
+    /// In the order they were written; the oldest go first.
+    ages: VecDeque<(u64, Name)>,
+}
+
+/// Identity and key.
+type Name = (Arc<str>, Arc<str>);
+
+impl Ledger {
+    fn recall(&self, key: &Key, now: u64) -> Option<Entry> {
+        let entry = self.entries.get(&(Arc::clone(&key.identity), Arc::clone(&key.key)));
+        entry.filter(|entry| entry.outcome.at >= ledger::cutoff(now)).cloned()
+    }
+
+    fn remember(&mut self, key: Key, change: &Change) {
+        self.drop_old(ledger::cutoff(change.at));
+        let name = (key.identity, key.key);
+        let outcome = Arc::new(ledger::outcome(change));
+        self.ages.push_back((change.at, name.clone()));
+        self.entries.insert(name, Entry { fingerprint: key.fingerprint, outcome });
+    }
+
+    fn drop_old(&mut self, cutoff: u64) {
+        for _ in 0..ledger::DROPPED_PER_WRITE {
+            let Some((_, name)) = self.ages.pop_front_if(|(at, _)| *at < cutoff) else {
+                return;
+            };
+            // A name that was used again after its time has an entry that is younger.
+            if self.entries.get(&name).is_some_and(|entry| entry.outcome.at < cutoff) {
+                self.entries.remove(&name);
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Where records, logs and the ledger live.
+//!
+//! One contract, an implementation a file, one suite (`tests/engines`) that runs against all of
+//! them. What a write does is decided once, by [`Write::apply`](crate::write::Write::apply), which
+//! is pure; an engine only finds what it needs and stores what it decided, in one transaction.
+
+mod counters;
+mod ledger;
+mod memory;
+mod sqlite;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use crate::change::{Attributes, Change, Id, Position, Resource, Room};
+use crate::write::{Refused, Write};
+
+pub use memory::Memory;
+pub use sqlite::Sqlite;
+
+/// The far end of the log: every engine is opened with one and sends each committed change to it,
+/// in commit order and once, after the change is durable and before the writer is answered.
+///
+/// It is bounded. An engine that finds it full waits, so writers can not outrun the fan-out.
+pub type Tail = mpsc::Sender<Arc<Change>>;
+
+/// Where a site's records, logs and ledger live.
+///
+/// Invariant: a commit stores record, change and ledger entry together or not at all, and a
+/// snapshot's position is the head of the log in the very transaction that read it.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Commits one write and answers with its change. A write whose key the ledger knows is not
+    /// committed again: the stored outcome is given back and nothing reaches the tail.
+    async fn commit(&self, write: Write) -> Result<Committed, Error>;
+
+    /// All records of a resource in the order of their ids: integers first, then strings.
+    async fn find(&self, resource: &Resource) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error>;
+
+    /// One record, or `None` where there is none.
+    async fn find_one(
+        &self,
+        resource: &Resource,
+        id: &Id,
+    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error>;
+
+    /// What happened in a room after a position.
+    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error>;
+}
+
+/// Something read, and the place in the log it was read at.
+#[derive(Debug, Clone)]
+pub struct Snapshot<T> {
+    /// What was read.
+    pub value: T,
+    /// The head of the resource's log at that moment; offset 0 for a resource nobody has written to.
+    pub position: Position,
+}
+
+/// The outcome of a write.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// What happened; of a repeat, what happened the first time, as far as an answer needs it: the
+    /// record after a create or an update, the record before a destroy, and no `previous`, `set`
+    /// or `origin`.
+    pub change: Arc<Change>,
+    /// Whether the ledger knew the write: nothing was committed and nothing reached the tail.
+    pub repeated: bool,
+}
+
+/// The answer to "what did I miss?".
+#[derive(Debug, Clone)]
+pub enum Since {
+    /// Everything after the given position, in commit order, and where the log stands now.
+    Changes {
+        /// What was missed.
+        changes: Vec<Arc<Change>>,
+        /// The head of the log.
+        head: Position,
+    },
+    /// The log does not reach back that far, or it is another log.
+    OutOfReach,
+}
+
+/// How much of a resource's log is kept. What is older than either bound may go.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// Changes kept per resource.
+    pub count: u64,
+    /// How long a change is kept.
+    pub age: Duration,
+}
+
+impl Default for Window {
+    /// 10,000 changes and 24 hours.
+    fn default() -> Self {
+        Self { count: 10_000, age: Duration::from_secs(24 * 60 * 60) }
+    }
+}
+
+impl Window {
+    /// What happened before this may be forgotten.
+    fn cutoff(&self, now: u64) -> u64 {
+        now.saturating_sub(u64::try_from(self.age.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Draws the name of a new log: below 2⁴⁸, so that it is exact in JavaScript.
+fn draw_epoch() -> u64 {
+    rand::random::<u64>() >> 16
+}
+
+/// Why an engine did not do as it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The write can not be done; nothing was stored.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The store failed; nothing was stored.
+    #[error("store: {0}")]
+    Unavailable(String),
+}

@@ -1,0 +1,85 @@
+//! One SQLite file: what is answered is on the disk.
+//!
+//! A thread of its own writes. It takes all writes that have queued up while it was busy and commits
+//! them as one group, so that the price of the disk is shared by those who would have waited for it
+//! anyway, and nobody waits when there is nobody to share with. Then, in commit order: each change to
+//! the tail, and its writer answered.
+//!
+//! Readers have connections of their own, which never wait for the writer: a read sees one snapshot.
+
+mod forget;
+mod group;
+mod reader;
+mod row;
+mod schema;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Committed, Engine, Error, Since, Snapshot, Tail, Window};
+use crate::change::{Attributes, Id, Position, Resource, Room};
+use crate::write::Write;
+use reader::Readers;
+use writer::{Job, Writer};
+
+/// A store in a file.
+#[derive(Debug)]
+pub struct Sqlite {
+    epoch: u64,
+    readers: Readers,
+    /// The writer ends when this is dropped and what is queued has been committed.
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Sqlite {
+    /// Opens a store, or makes one where there is none, its folder included.
+    pub fn open(path: impl AsRef<Path>, window: Window, tail: Tail) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let connection = schema::create(path)?;
+        let epoch = schema::epoch(&connection)?;
+        let jobs = Writer { connection, epoch, window, tail }.spawn()?;
+        Ok(Self { epoch, readers: Readers::new(path), jobs })
+    }
+}
+
+#[async_trait]
+impl Engine for Sqlite {
+    async fn commit(&self, write: Write) -> Result<Committed, Error> {
+        let (answer, outcome) = oneshot::channel();
+        self.jobs.send(Job { write, answer }).await.map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())?
+    }
+
+    async fn find(&self, resource: &Resource) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
+        let (epoch, resource) = (self.epoch, resource.clone());
+        self.readers.read(move |snapshot| reader::find(snapshot, epoch, &resource)).await
+    }
+
+    async fn find_one(
+        &self,
+        resource: &Resource,
+        id: &Id,
+    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
+        let (epoch, resource, id) = (self.epoch, resource.clone(), id.clone());
+        self.readers.read(move |snapshot| reader::find_one(snapshot, epoch, &resource, &id)).await
+    }
+
+    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
+        let (epoch, room) = (self.epoch, room.clone());
+        self.readers.read(move |snapshot| reader::since(snapshot, epoch, &room, position)).await
+    }
+}
+
+fn stopped() -> Error {
+    Error::Unavailable("the writer has stopped".to_owned())
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}

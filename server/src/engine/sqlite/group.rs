@@ -1,0 +1,222 @@
+//! Writes that are committed together: one transaction.
+//!
+//! Each is decided on the state its predecessors left, whether they were committed yet or not, and is
+//! stored in a savepoint, so that one that fails takes none of the others with it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, TransactionBehavior};
+
+use super::forget;
+use super::row::{self, Json, json};
+use crate::change::{Attributes, Change, Id, Position, Resource};
+use crate::engine::counters::Counters;
+use crate::engine::ledger::{self, Entry};
+use crate::engine::{Committed, Error, Window};
+use crate::write::{Key, Standing, Write};
+
+/// An open transaction.
+pub(super) struct Group<'c> {
+    transaction: Transaction<'c>,
+    epoch: u64,
+    /// The resources that were written to; their counters are stored when the group is committed.
+    grown: HashMap<Resource, Grown>,
+    /// Writes to be remembered.
+    keys: u32,
+}
+
+/// A resource's counters, and when its newest change was made.
+struct Grown {
+    counters: Counters,
+    at: u64,
+}
+
+impl<'c> Group<'c> {
+    /// Opens a transaction that nobody else can write beside.
+    pub(super) fn begin(connection: &'c mut Connection, epoch: u64) -> Result<Self> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        Ok(Self { transaction, epoch, grown: HashMap::new(), keys: 0 })
+    }
+
+    /// Takes a write into the group. An error concerns this write alone, unless
+    /// the group [`is_given_up`](Self::is_given_up).
+    pub(super) fn take(&mut self, write: Write) -> Result<Committed, Error> {
+        if let Some(key) = &write.key
+            && let Some(entry) = self.recall(key, write.at)?
+        {
+            return Ok(entry.answer(key)?);
+        }
+        let standing = self.standing(&write)?;
+        let key = write.key.clone();
+        let change = write.apply(standing)?;
+        self.store(&change, key.as_ref())?;
+        Ok(Committed { change: Arc::new(change), repeated: false })
+    }
+
+    /// Whether a failure (a full disk) made SQLite give up the whole transaction. What came after
+    /// would be committed write by write, so the group has to end.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.transaction.is_autocommit()
+    }
+
+    /// Makes it durable.
+    pub(super) fn commit(self, window: &Window) -> Result<()> {
+        for (resource, Grown { counters, at }) in &self.grown {
+            let counters = forget::changes(&self.transaction, resource, *counters, window, *at)?;
+            store_counters(&self.transaction, resource, counters)?;
+        }
+        if let Some(now) = self.grown.values().map(|grown| grown.at).max() {
+            forget::keys(&self.transaction, self.keys, now)?;
+        }
+        self.transaction.commit()
+    }
+
+    fn recall(&self, key: &Key, now: u64) -> Result<Option<Entry>> {
+        let mut statement = self
+            .transaction
+            .prepare_cached("SELECT * FROM ledger WHERE identity = ?1 AND key = ?2 AND at >= ?3")?;
+        let since = ledger::cutoff(now).cast_signed();
+        statement
+            .query_row((&key.identity, &key.key, since), |row| entry(row, self.epoch))
+            .optional()
+    }
+
+    fn standing(&self, write: &Write) -> Result<Standing, Error> {
+        let counters = self.counters(&write.resource)?;
+        let id = write.id()?.unwrap_or(Id::Integer(counters.next_id));
+        let (record, last) = self.record(&write.resource, &id)?;
+        let previous = last.unwrap_or(counters.floor);
+        let position = counters.next_position(self.epoch);
+        Ok(Standing { record, previous, position, next_id: counters.next_id })
+    }
+
+    fn counters(&self, resource: &Resource) -> Result<Counters> {
+        match self.grown.get(resource) {
+            Some(grown) => Ok(grown.counters),
+            None => row::counters(&self.transaction, resource),
+        }
+    }
+
+    /// A record as it is, and where the log last speaks of it.
+    fn record(
+        &self,
+        resource: &Resource,
+        id: &Id,
+    ) -> Result<(Option<Arc<Attributes>>, Option<u64>)> {
+        let mut statement = self
+            .transaction
+            .prepare_cached("SELECT json, offset FROM records WHERE resource = ?1 AND id = ?2")?;
+        let found = statement.query_row((resource, id), |row| {
+            Ok((row::record(row, "json")?, Some(row::unsigned(row, "offset")?)))
+        });
+        Ok(found.optional()?.unwrap_or_default())
+    }
+
+    fn store(&mut self, change: &Change, key: Option<&Key>) -> Result<()> {
+        let mut counters = self.counters(&change.resource)?;
+        counters.count(change);
+        let savepoint = self.transaction.savepoint()?;
+        store_record(&savepoint, change)?;
+        append(&savepoint, change)?;
+        if let Some(key) = key {
+            remember(&savepoint, change, key)?;
+        }
+        savepoint.commit()?;
+        self.keys += u32::from(key.is_some());
+        self.grown.insert(change.resource.clone(), Grown { counters, at: change.at });
+        Ok(())
+    }
+}
+
+/// Stores a record; one that was destroyed leaves its row until its destroy has left the log.
+fn store_record(connection: &Connection, change: &Change) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO records (resource, id, offset, json) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (resource, id) DO UPDATE SET offset = ?3, json = ?4",
+        )?
+        .execute((
+            &change.resource,
+            &change.id,
+            change.position.offset.cast_signed(),
+            json(change.after.as_ref()),
+        ))?;
+    Ok(())
+}
+
+fn store_counters(connection: &Connection, resource: &Resource, counters: Counters) -> Result<()> {
+    let Counters { head, floor, next_id } = counters;
+    connection
+        .prepare_cached(
+            "INSERT INTO resources (name, head, floor, next_id) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (name) DO UPDATE SET head = ?2, floor = ?3, next_id = ?4",
+        )?
+        .execute((resource, head.cast_signed(), floor.cast_signed(), next_id))?;
+    Ok(())
+}
+
+fn append(connection: &Connection, change: &Change) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO log (resource, offset, previous, verb, id, before, after, attributes,
+                              mark, origin, at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute((
+            &change.resource,
+            change.position.offset.cast_signed(),
+            change.previous.cast_signed(),
+            change.verb,
+            &change.id,
+            json(change.before.as_ref()),
+            json(change.after.as_ref()),
+            Json(&change.set),
+            change.mark.cast_signed(),
+            &change.origin,
+            change.at.cast_signed(),
+        ))?;
+    Ok(())
+}
+
+/// Replaces an entry that was forgotten but not dropped yet.
+fn remember(connection: &Connection, change: &Change, key: &Key) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO ledger (identity, key, fingerprint, resource, offset, verb, id,
+                                            shown, mark, at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute((
+            &key.identity,
+            &key.key,
+            key.fingerprint.cast_signed(),
+            &change.resource,
+            change.position.offset.cast_signed(),
+            change.verb,
+            &change.id,
+            json(ledger::shown(change)),
+            change.mark.cast_signed(),
+            change.at.cast_signed(),
+        ))?;
+    Ok(())
+}
+
+fn entry(row: &Row<'_>, epoch: u64) -> Result<Entry> {
+    let verb = row.get("verb")?;
+    let (before, after) = ledger::sides(verb, row::record(row, "shown")?);
+    let outcome = Change {
+        resource: row.get("resource")?,
+        position: Position { epoch, offset: row::unsigned(row, "offset")? },
+        previous: 0,
+        verb,
+        id: row.get("id")?,
+        before,
+        after,
+        set: Attributes::new(),
+        mark: row::unsigned(row, "mark")?,
+        origin: None,
+        at: row::unsigned(row, "at")?,
+    };
+    Ok(Entry { fingerprint: row::unsigned(row, "fingerprint")?, outcome: Arc::new(outcome) })
+}

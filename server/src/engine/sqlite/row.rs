@@ -1,0 +1,126 @@
+//! Our words as columns, and columns as our words.
+
+use std::sync::Arc;
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Result, Row};
+
+use crate::change::{Attributes, Change, Id, Position, Resource, Verb};
+use crate::engine::counters::Counters;
+
+impl ToSql for Id {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Integer(integer) => ToSqlOutput::from(*integer),
+            Self::Text(text) => ToSqlOutput::from(&**text),
+        })
+    }
+}
+
+impl FromSql for Id {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Integer(integer) => Ok(Self::Integer(integer)),
+            _ => Ok(Self::Text(value.as_str()?.into())),
+        }
+    }
+}
+
+impl ToSql for Resource {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.as_str()))
+    }
+}
+
+impl FromSql for Resource {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::parse(value.as_str()?).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+/// The numbers of the wire.
+impl ToSql for Verb {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(match self {
+            Self::Create => 1,
+            Self::Update => 2,
+            Self::Destroy => 3,
+        }))
+    }
+}
+
+impl FromSql for Verb {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_i64()? {
+            1 => Ok(Self::Create),
+            2 => Ok(Self::Update),
+            3 => Ok(Self::Destroy),
+            other => Err(FromSqlError::OutOfRange(other)),
+        }
+    }
+}
+
+/// A record, as JSON text.
+pub(super) struct Json<T>(pub(super) T);
+
+impl ToSql for Json<&Attributes> {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        let text = serde_json::to_string(self.0).expect("a map with string keys is JSON");
+        Ok(ToSqlOutput::from(text))
+    }
+}
+
+impl FromSql for Json<Arc<Attributes>> {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let attributes = serde_json::from_slice(value.as_bytes()?).map_err(FromSqlError::other)?;
+        Ok(Self(Arc::new(attributes)))
+    }
+}
+
+/// A record for a column that may be empty.
+pub(super) fn json(record: Option<&Arc<Attributes>>) -> Option<Json<&Attributes>> {
+    record.map(|record| Json(&**record))
+}
+
+/// The record in a column, if there is one.
+pub(super) fn record(row: &Row<'_>, column: &str) -> Result<Option<Arc<Attributes>>> {
+    let stored: Option<Json<Arc<Attributes>>> = row.get(column)?;
+    Ok(stored.map(|Json(record)| record))
+}
+
+/// A number of ours that is not negative; SQLite knows only signed ones.
+pub(super) fn unsigned(row: &Row<'_>, column: &str) -> Result<u64> {
+    row.get(column).map(i64::cast_unsigned)
+}
+
+/// What is counted of a resource.
+pub(super) fn counters(connection: &Connection, resource: &Resource) -> Result<Counters> {
+    let mut statement =
+        connection.prepare_cached("SELECT head, floor, next_id FROM resources WHERE name = ?1")?;
+    let counters = statement.query_row([resource], |row| {
+        Ok(Counters {
+            head: unsigned(row, "head")?,
+            floor: unsigned(row, "floor")?,
+            next_id: row.get("next_id")?,
+        })
+    });
+    Ok(counters.optional()?.unwrap_or_default())
+}
+
+/// An entry of the log.
+pub(super) fn change(row: &Row<'_>, epoch: u64, resource: &Resource) -> Result<Arc<Change>> {
+    let set = record(row, "attributes")?.map(Arc::unwrap_or_clone);
+    Ok(Arc::new(Change {
+        resource: resource.clone(),
+        position: Position { epoch, offset: unsigned(row, "offset")? },
+        previous: unsigned(row, "previous")?,
+        verb: row.get("verb")?,
+        id: row.get("id")?,
+        before: record(row, "before")?,
+        after: record(row, "after")?,
+        set: set.unwrap_or_default(),
+        mark: unsigned(row, "mark")?,
+        origin: row.get("origin")?,
+        at: unsigned(row, "at")?,
+    }))
+}

@@ -1,0 +1,142 @@
+//! The file: its tables, and how connections to it are made.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::engine::{Error, draw_epoch};
+
+/// Of the tables below. A file of another version is left alone.
+const VERSION: i64 = 1;
+
+/// How long to wait for another process (a backup, a curious person) to let go of the file.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Statements kept prepared by each connection: all there are, with room.
+const STATEMENTS: usize = 32;
+
+/// Memory for pages the writer comes back to, in negative KiB as SQLite wants it.
+const WRITER_CACHE: i64 = -16 * 1024;
+
+/// Columns named `id` have no type, so that SQLite keeps integers and texts apart and sorts them as
+/// [`Id`](crate::change::Id) does: integers first and by value, then texts by their bytes.
+const TABLES: &str = "
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+
+    CREATE TABLE resources (
+        name TEXT PRIMARY KEY,
+        head INTEGER NOT NULL,
+        floor INTEGER NOT NULL,
+        next_id INTEGER NOT NULL
+    ) WITHOUT ROWID;
+
+    -- offset: of the record's last change. json: null when that destroyed it; such a row stays for as
+    -- long as the change is in the log.
+    CREATE TABLE records (
+        resource TEXT NOT NULL,
+        id NOT NULL,
+        offset INTEGER NOT NULL,
+        json TEXT,
+        PRIMARY KEY (resource, id)
+    );
+
+    -- The changes of one record are a chain: records.offset, previous, previous ...
+    CREATE TABLE log (
+        resource TEXT NOT NULL,
+        offset INTEGER NOT NULL,
+        previous INTEGER NOT NULL,
+        verb INTEGER NOT NULL,
+        id NOT NULL,
+        before TEXT,
+        after TEXT,
+        attributes TEXT NOT NULL,
+        mark INTEGER NOT NULL,
+        origin TEXT,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (resource, offset)
+    );
+
+    -- In the order of their rowids, the entries are in the order they were made.
+    CREATE TABLE ledger (
+        identity TEXT NOT NULL,
+        key TEXT NOT NULL,
+        fingerprint INTEGER NOT NULL,
+        resource TEXT NOT NULL,
+        offset INTEGER NOT NULL,
+        verb INTEGER NOT NULL,
+        id NOT NULL,
+        shown TEXT,
+        mark INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (identity, key)
+    );
+";
+
+/// Opens the writer's connection, and makes folder, file and tables where they are missing.
+pub(super) fn create(path: &Path) -> Result<Connection, Error> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        fs::create_dir_all(folder)
+            .map_err(|error| Error::Unavailable(format!("{}: {error}", folder.display())))?;
+    }
+    let opened = connect(path, OpenFlags::SQLITE_OPEN_CREATE).and_then(|mut connection| {
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "cache_size", WRITER_CACHE)?;
+        // A commit is on the disk when it returns, also if the power goes.
+        connection.pragma_update(None, "synchronous", "full")?;
+        fill(&mut connection)?;
+        Ok(connection)
+    });
+    let connection =
+        opened.map_err(|error| Error::Unavailable(format!("{}: {error}", path.display())))?;
+    match meta(&connection, "version")? {
+        VERSION => Ok(connection),
+        other => Err(Error::Unavailable(format!(
+            "{}: made by another version of backwire: its tables have version {other}, not {VERSION}",
+            path.display()
+        ))),
+    }
+}
+
+/// Opens a connection for reading. It may do the housekeeping of a reader, which writes, but is
+/// not allowed to change anything.
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(path, OpenFlags::empty())?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+/// Which log this is.
+pub(super) fn epoch(connection: &Connection) -> rusqlite::Result<u64> {
+    meta(connection, "epoch").map(i64::cast_unsigned)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    // Each connection is used by one thread at a time, so SQLite's own locks would only cost.
+    let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Our plans do not depend on the values bound; without this each new value is a new preparation.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(connection)
+}
+
+/// Makes the tables of an empty file.
+fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if !transaction.table_exists(None, "meta")? {
+        transaction.execute_batch(TABLES)?;
+        let mut set = transaction.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
+        set.execute(("version", VERSION))?;
+        set.execute(("epoch", draw_epoch().cast_signed()))?;
+    }
+    transaction.commit()
+}
+
+fn meta(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+}

@@ -1,0 +1,251 @@
+//! Why a request is refused, and the one place where that becomes a status and a body.
+//!
+//! The body is the same over HTTP and sockets: `{code, message, field?, limit?}`. Refusals that are
+//! not ours (a route's own, axum's 404 and 405, a caught panic) get the same shape in
+//! [`in_our_words`], so a client reads one kind of error and no other.
+
+use axum::Json;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::change::Id;
+use crate::engine;
+use crate::write::Refused;
+
+/// What a handler gives back.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing answers this url.
+    #[error("nothing answers {0}")]
+    NoRoute(String),
+    /// What arrived is not JSON.
+    #[error("this is not JSON: {0}")]
+    BadJson(String),
+    /// It is JSON, but not of the shape that is asked for.
+    #[error("{0}")]
+    BadBody(&'static str),
+    /// A request over a socket without a usable url.
+    #[error("a request has a url, and it starts with /")]
+    BadUrl,
+    /// A verb or an event nobody handles.
+    #[error("{0} is not understood here")]
+    UnknownVerb(String),
+    /// An update or a destroy that does not say of what.
+    #[error("no id in the url and none in the body")]
+    NoId,
+    /// A query parameter that is not understood.
+    #[error("the query parameter {0} is not understood")]
+    BadCriteria(String),
+    /// The url says one record and the body another.
+    #[error("the url is about {url} and the body about {body}")]
+    BadId {
+        /// The id in the url.
+        url: Id,
+        /// The id in the body.
+        body: String,
+    },
+    /// The body is too large.
+    #[error("the body has {size}, {limit} are allowed")]
+    TooLarge {
+        /// In words, because a body may be too large without having said how large.
+        size: String,
+        /// How many bytes are allowed.
+        limit: usize,
+    },
+    /// An idempotency key that is none.
+    #[error("an idempotency key is 1 to 255 visible ASCII characters")]
+    BadKey,
+    /// One connection has too many requests in flight.
+    #[error("too many requests at once on this connection, {limit} are allowed")]
+    TooMany {
+        /// How many are allowed.
+        limit: usize,
+    },
+    /// A page that may not use this server.
+    #[error("pages of {0} may not use this server")]
+    Origin(String),
+    /// A route answered with something that can not be passed on.
+    #[error("the answer can not be passed on: {0}")]
+    BadAnswer(String),
+    /// The engine refused or failed.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+}
+
+/// The body of a refusal.
+#[derive(Debug, Serialize)]
+struct Refusal<'a> {
+    code: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<usize>,
+}
+
+impl Error {
+    /// A body of `size` bytes where `limit` are allowed.
+    pub fn too_large(size: usize, limit: usize) -> Self {
+        Self::TooLarge { size: format!("{size} bytes"), limit }
+    }
+
+    /// Status, code, and the part of the request it is about.
+    fn kind(&self) -> (StatusCode, &'static str, Option<&'static str>) {
+        match self {
+            Self::NoRoute(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
+            Self::BadJson(_) => (StatusCode::BAD_REQUEST, "E_BAD_JSON", None),
+            Self::BadBody(_) => (StatusCode::BAD_REQUEST, "E_BAD_BODY", Some("body")),
+            Self::BadUrl => (StatusCode::BAD_REQUEST, "E_BAD_URL", Some("url")),
+            Self::UnknownVerb(_) => (StatusCode::METHOD_NOT_ALLOWED, "E_UNKNOWN_VERB", None),
+            Self::NoId => (StatusCode::BAD_REQUEST, "E_NO_ID", Some("id")),
+            Self::BadCriteria(_) => (StatusCode::BAD_REQUEST, "E_BAD_CRITERIA", None),
+            Self::BadId { .. } => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
+            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_LARGE", Some("body")),
+            Self::BadKey => (StatusCode::BAD_REQUEST, "E_BAD_KEY", Some("idempotency-key")),
+            Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None),
+            Self::Origin(_) => (StatusCode::FORBIDDEN, "E_ORIGIN", Some("origin")),
+            Self::BadAnswer(_) => (StatusCode::INTERNAL_SERVER_ERROR, "E_BAD_ANSWER", None),
+            Self::Engine(engine::Error::Unavailable(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "E_UNAVAILABLE", None)
+            }
+            Self::Engine(engine::Error::Refused(refused)) => match refused {
+                Refused::NotFound { .. } => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
+                Refused::Exists { .. } => (StatusCode::CONFLICT, "E_EXISTS", Some("id")),
+                Refused::BadId => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
+                Refused::KeyReused => {
+                    (StatusCode::UNPROCESSABLE_ENTITY, "E_KEY_REUSED", Some("idempotency-key"))
+                }
+            },
+        }
+    }
+
+    /// Status and body.
+    pub(crate) fn refusal(&self) -> (StatusCode, Box<RawValue>) {
+        if let Self::Engine(engine::Error::Unavailable(reason)) = self {
+            tracing::error!(%reason, "the engine can not do its work");
+        }
+        let (status, code, field) = self.kind();
+        let message = self.to_string();
+        let refusal = Refusal { code, message: &message, field, limit: self.limit() };
+        (status, to_raw_value(&refusal).expect("it is made of strings and a number"))
+    }
+
+    fn limit(&self) -> Option<usize> {
+        match self {
+            Self::TooLarge { limit, .. } | Self::TooMany { limit } => Some(*limit),
+            _ => None,
+        }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        Self::Engine(refused.into())
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, body) = self.refusal();
+        (status, Json(body)).into_response()
+    }
+}
+
+/// Gives a refusal that is not ours (plain text, or nothing at all) the shape of ours.
+pub(crate) async fn in_our_words(response: Response) -> Response {
+    let is_refusal = response.status().is_client_error() || response.status().is_server_error();
+    if !is_refusal || !is_plain(&response) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let text = text_of(body).await;
+    let reason = parts.status.canonical_reason().unwrap_or("refused");
+    let message = if text.is_empty() { reason } else { &text };
+    let code = code_of(parts.status);
+    let refusal = Json(Refusal { code: &code, message, field: None, limit: None });
+    // Whatever described the old body; `allow` and the like stay.
+    for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::ETAG] {
+        parts.headers.remove(name);
+    }
+    let mut response = (parts.status, refusal).into_response();
+    response.headers_mut().extend(parts.headers);
+    response
+}
+
+fn is_plain(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"))
+}
+
+/// A refusal's text is a sentence; one that is much longer is not shown.
+async fn text_of(body: Body) -> String {
+    const MOST: usize = 4096;
+    let whole = Limited::new(body, MOST).collect().await;
+    whole.map_or_else(
+        |_| String::new(),
+        |text| String::from_utf8_lossy(&text.to_bytes()).into_owned(),
+    )
+}
+
+fn code_of(status: StatusCode) -> String {
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => "E_UNKNOWN_VERB".to_owned(),
+        StatusCode::PAYLOAD_TOO_LARGE => "E_TOO_LARGE".to_owned(),
+        _ => {
+            let reason = status.canonical_reason().unwrap_or("refused");
+            format!("E_{}", reason.to_ascii_uppercase().replace([' ', '-', '\''], "_"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn body_of(response: Response) -> serde_json::Value {
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refusal_names_the_limit_it_is_about() {
+        let response = Error::too_large(2_097_152, 1_048_576).into_response();
+        assert_eq!(response.status(), 413);
+        assert_eq!(
+            body_of(response).await,
+            serde_json::json!({
+                "code": "E_TOO_LARGE",
+                "message": "the body has 2097152 bytes, 1048576 are allowed",
+                "field": "body",
+                "limit": 1_048_576,
+            })
+        );
+    }
+
+    #[tokio::test]
+    async fn a_refusal_in_plain_text_gets_our_shape_and_keeps_its_status_and_headers() {
+        let theirs =
+            (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")], "no").into_response();
+        let ours = in_our_words(theirs).await;
+        assert_eq!(ours.status(), 405);
+        assert_eq!(ours.headers()["allow"], "GET");
+        assert_eq!(ours.headers()["content-type"], "application/json");
+        assert_eq!(
+            body_of(ours).await,
+            serde_json::json!({ "code": "E_UNKNOWN_VERB", "message": "no" })
+        );
+    }
+
+    #[tokio::test]
+    async fn a_refusal_in_json_is_left_alone() {
+        let theirs = (StatusCode::FORBIDDEN, Json("mine")).into_response();
+        assert_eq!(body_of(in_our_words(theirs).await).await, "mine");
+    }
+}

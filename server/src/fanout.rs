@@ -1,0 +1,132 @@
+//! From the log to everyone who listens.
+//!
+//! One task takes changes from the tail, in commit order, and says each to its rooms before it takes
+//! the next. So pushes leave in the order of the log, and a handler has nothing to publish.
+//! Changes that came faster than they are said leave together, one frame a room.
+//!
+//! A client that does not read loses pushes, and Socket.IO does not say which client that was. So
+//! where something was lost, the room is told later where it stands: who is behind finds out and
+//! asks to resume.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::change::{Change, Position, Room, Verb};
+use crate::dialect::{Dialect, runtime, sails};
+use crate::socket::{Audience, Sockets};
+
+/// Changes said together at most.
+const MOST: usize = 256;
+
+/// How long a slow reader gets before its room is told where it stands.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Says what is in the log.
+pub(crate) struct Fanout {
+    sockets: Sockets,
+    /// Rooms some of whose members may have missed something, and where those rooms stand.
+    doubtful: HashMap<Room, Position>,
+    /// When the doubtful rooms are told; of no meaning while there are none.
+    announce_at: Instant,
+}
+
+impl Fanout {
+    pub(crate) fn new(sockets: Sockets) -> Self {
+        Self { sockets, doubtful: HashMap::new(), announce_at: Instant::now() }
+    }
+
+    /// Follows the log to its end: until the engine is no more and all has been said.
+    pub(crate) async fn follow(mut self, mut tail: mpsc::Receiver<Arc<Change>>) {
+        let mut changes = Vec::with_capacity(MOST);
+        loop {
+            let is_in_doubt = !self.doubtful.is_empty();
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(self.announce_at), if is_in_doubt => {
+                    self.announce().await;
+                }
+                count = tail.recv_many(&mut changes, MOST) => {
+                    if count == 0 {
+                        return;
+                    }
+                    for run in changes.chunk_by(|one, next| one.resource == next.resource) {
+                        self.say(run).await;
+                    }
+                    changes.clear();
+                }
+            }
+        }
+    }
+
+    /// Says consecutive changes of one resource.
+    async fn say(&mut self, run: &[Arc<Change>]) {
+        self.say_to_runtimes(run).await;
+        for change in run {
+            self.say_to_sails(change).await;
+        }
+    }
+
+    async fn say_to_runtimes(&mut self, run: &[Arc<Change>]) {
+        let Some(first) = run.first() else { return };
+        let class = Room::class(first.resource.clone());
+        self.push(&class, None, run).await;
+        for run in run.chunk_by(|one, next| one.id == next.id) {
+            // Who is in both rooms has heard it in the class room.
+            let room = Room::instance(first.resource.clone(), run[0].id.clone());
+            self.push(&room, Some(&class), run).await;
+        }
+    }
+
+    async fn push(&mut self, room: &Room, but_not: Option<&Room>, changes: &[Arc<Change>]) {
+        if !self.sockets.are_in(Dialect::Runtime, room) {
+            return;
+        }
+        let Some((push, last)) = runtime::push(room, changes).zip(changes.last()) else {
+            return;
+        };
+        let to = Audience { room, but_not, origin: None };
+        if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, &push).await {
+            self.doubt(room, last.position);
+        }
+    }
+
+    async fn say_to_sails(&self, change: &Change) {
+        let class = Room::class(change.resource.clone());
+        if !self.sockets.are_in(Dialect::Sails, &class) {
+            return;
+        }
+        let instance = Room::instance(change.resource.clone(), change.id.clone());
+        let (room, news) = sails::news(change);
+        let to = Audience { room: &room, but_not: None, origin: change.origin.as_deref() };
+        // A stock client has no positions, so there is nothing more to say to one that missed this.
+        self.sockets.emit(Dialect::Sails, to, change.resource.as_str(), &news).await;
+        match change.verb {
+            Verb::Create => self.sockets.introduce(Dialect::Sails, &class, &instance).await,
+            Verb::Update => {}
+            // Stock clients never leave by themselves, so the rooms of dead records would add up.
+            Verb::Destroy => self.sockets.empty(Dialect::Sails, &instance).await,
+        }
+    }
+
+    fn doubt(&mut self, room: &Room, position: Position) {
+        if self.doubtful.is_empty() {
+            self.announce_at = Instant::now() + PATIENCE;
+        }
+        self.doubtful.insert(room.clone(), position);
+    }
+
+    /// Tells the doubtful rooms where they stand; those who still do not read are told again.
+    async fn announce(&mut self) {
+        for (room, position) in std::mem::take(&mut self.doubtful) {
+            let to = Audience { room: &room, but_not: None, origin: None };
+            let push = runtime::announcement(&room, position);
+            if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, &push).await {
+                self.doubt(&room, position);
+            }
+        }
+    }
+}

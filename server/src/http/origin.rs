@@ -1,0 +1,151 @@
+//! Whose pages may use this server.
+//!
+//! A browser says with every write and every socket handshake which page it does it for. Pages of
+//! this very host may, at any port, and those of localhost, and those named in the settings. What
+//! says nothing is no browser and may, too: this is about other people's pages, not about people.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+use crate::error::Error;
+
+/// The rule.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origins {
+    /// Allowed beyond one's own host, as `scheme://host[:port]`.
+    named: Arc<[String]>,
+}
+
+impl Origins {
+    pub(crate) fn new(named: &[String]) -> Self {
+        let normal = |origin: &String| origin.trim_end_matches('/').to_ascii_lowercase();
+        Self { named: named.iter().map(normal).collect() }
+    }
+
+    /// Whether pages of this origin may use the host that was asked.
+    fn allow(&self, origin: &HeaderValue, headers: &HeaderMap) -> bool {
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
+        let origin = origin.to_ascii_lowercase();
+        if self.named.contains(&origin) {
+            return true;
+        }
+        let Some(page) = host_of(&origin) else {
+            return false;
+        };
+        let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let asked = asked.map(|host| without_port(host).to_ascii_lowercase());
+        ["localhost", "127.0.0.1", "[::1]"].contains(&page) || asked.as_deref() == Some(page)
+    }
+
+    /// What browsers need to hear to let allowed pages of other origins read answers.
+    pub(crate) fn cors(&self) -> CorsLayer {
+        let origins = self.clone();
+        CorsLayer::new()
+            .allow_origin(AllowOrigin::predicate(move |origin, parts| {
+                origins.allow(origin, &parts.headers)
+            }))
+            .allow_methods([
+                Method::GET,
+                Method::HEAD,
+                Method::POST,
+                Method::PUT,
+                Method::PATCH,
+                Method::DELETE,
+            ])
+            .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers(["backwire-position", "backwire-record"].map(HeaderName::from_static))
+            .max_age(Duration::from_secs(600))
+    }
+}
+
+/// Refuses writes and socket handshakes made for pages that may not. Other reads are left to the
+/// browser, which does not show the answer to such a page.
+pub(crate) async fn check(
+    State(origins): State<Origins>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let origin = request.headers().get(header::ORIGIN);
+    let refused = origin.filter(|origin| !origins.allow(origin, request.headers()));
+    match refused {
+        Some(origin) if needs_permission(request.method(), request.uri()) => {
+            let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
+            Error::Origin(origin).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+fn needs_permission(method: &Method, uri: &Uri) -> bool {
+    let is_read = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
+    !is_read || uri.path().starts_with("/socket.io")
+}
+
+/// The host of `scheme://host[:port]`; an origin that hides itself (`null`) has none.
+fn host_of(origin: &str) -> Option<&str> {
+    let (_, host) = origin.split_once("://")?;
+    Some(without_port(host)).filter(|host| !host.is_empty())
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        // The last colon of an IPv6 address stands inside its brackets.
+        Some((name, port)) if !port.ends_with(']') => name,
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(origin: &str, host: &str) -> bool {
+        let origins = Origins::new(&["https://App.example/".to_owned()]);
+        let headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);
+        origins.allow(&origin.parse().unwrap(), &headers)
+    }
+
+    #[test]
+    fn pages_of_the_same_host_may_at_any_port() {
+        assert!(allowed("http://shop.example", "shop.example:1337"));
+        assert!(allowed("http://shop.example:8080", "SHOP.example"));
+        assert!(allowed("http://[2001:db8::1]:80", "[2001:db8::1]:1337"));
+        assert!(!allowed("http://evil.example", "shop.example"));
+        assert!(!allowed("http://shop.example.evil.example", "shop.example"));
+        assert!(!allowed("http://[2001:db8::2]", "[2001:db8::1]"));
+    }
+
+    #[test]
+    fn pages_of_this_machine_may() {
+        for origin in ["http://localhost:3000", "http://127.0.0.1", "http://[::1]:9"] {
+            assert!(allowed(origin, "shop.example"), "{origin}");
+        }
+    }
+
+    #[test]
+    fn named_pages_may_and_hidden_ones_may_not() {
+        assert!(allowed("https://app.example", "shop.example"));
+        assert!(!allowed("http://app.example", "shop.example"));
+        assert!(!allowed("null", "shop.example"));
+        assert!(!allowed("http://", ""));
+    }
+
+    #[test]
+    fn writes_and_handshakes_need_permission() {
+        let needs =
+            |method: Method, path: &'static str| needs_permission(&method, &Uri::from_static(path));
+        assert!(needs(Method::POST, "/todo"));
+        assert!(needs(Method::DELETE, "/todo/7"));
+        assert!(needs(Method::GET, "/socket.io/?EIO=4&transport=websocket"));
+        assert!(!needs(Method::GET, "/todo"));
+        assert!(!needs(Method::OPTIONS, "/todo"));
+    }
+}

@@ -1,0 +1,201 @@
+//! What a client sent as one event: `["post",{"url":"/todo","data":{…}}]` and its like.
+//!
+//! Read once and no deeper than is needed: the data of a request stays the text it was.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::change::Position;
+use crate::dialect::Dialect;
+use crate::error::{Error, Result};
+
+/// One event, understood.
+#[derive(Debug)]
+pub(crate) enum Incoming<'a> {
+    /// Something for the router.
+    Request(Request<'a>),
+    /// "What did I miss in these rooms?"
+    Resume(Vec<(Cow<'a, str>, Position)>),
+    /// "I no longer listen to this room."
+    Unsubscribe(Cow<'a, str>),
+}
+
+/// A request over a socket.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    /// The verb.
+    pub(crate) method: Method,
+    /// Path and query.
+    pub(crate) url: Cow<'a, str>,
+    /// Names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    /// JSON text, empty if there was none.
+    pub(crate) data: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Payload<'a> {
+    #[serde(borrow)]
+    url: Option<&'a RawValue>,
+    #[serde(borrow)]
+    headers: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// Reads an event. `body_limit` is what the data of a request may have.
+pub(crate) fn read(text: &str, dialect: Dialect, body_limit: usize) -> Result<Incoming<'_>> {
+    let event: Vec<&RawValue> = serde_json::from_str(text).map_err(not_json)?;
+    let name: Cow<'_, str> = event.first().and_then(|name| string(name)).unwrap_or_default();
+    let argument = event.get(1).copied();
+    if dialect == Dialect::Runtime && name == "resume" {
+        return argument
+            .and_then(rooms)
+            .map(Incoming::Resume)
+            .ok_or(Error::BadBody("resume takes a list of [room, epoch, offset]"));
+    }
+    if dialect == Dialect::Runtime && name == "unsubscribe" {
+        let room = argument.and_then(string);
+        return room.map(Incoming::Unsubscribe).ok_or(Error::BadBody("unsubscribe takes a room"));
+    }
+    let method = method(&name).ok_or_else(|| Error::UnknownVerb(shown(&name)))?;
+    request(method, argument, body_limit).map(Incoming::Request)
+}
+
+fn request(method: Method, argument: Option<&RawValue>, body_limit: usize) -> Result<Request<'_>> {
+    let argument = argument.ok_or(Error::BadUrl)?;
+    if let Some(text) = string(argument) {
+        // A string as payload is how Sails 0.9 spells a request; it should at least be JSON.
+        serde_json::from_str::<&RawValue>(&text).map_err(not_json)?;
+    }
+    let payload: Payload<'_> = serde_json::from_str(argument.get()).map_err(|_| Error::BadUrl)?;
+    let url = payload.url.and_then(string).filter(|url| url.starts_with('/'));
+    let data = payload.data.map_or("", RawValue::get);
+    if data.len() > body_limit {
+        return Err(Error::too_large(data.len(), body_limit));
+    }
+    let headers = payload.headers.map_or_else(Vec::new, headers);
+    Ok(Request { method, url: url.ok_or(Error::BadUrl)?, headers, data })
+}
+
+fn method(name: &str) -> Option<Method> {
+    Some(match name {
+        "get" => Method::GET,
+        "post" => Method::POST,
+        "put" => Method::PUT,
+        "patch" => Method::PATCH,
+        "delete" => Method::DELETE,
+        _ => return None,
+    })
+}
+
+/// Headers that are strings; Sails clients may send what they like.
+fn headers(raw: &RawValue) -> Vec<(String, String)> {
+    let map: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(raw.get()).unwrap_or_default();
+    map.into_iter()
+        .filter_map(|(name, value)| match value {
+            serde_json::Value::String(value) => Some((name.to_ascii_lowercase(), value)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn rooms(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, Position)>> {
+    let rooms: Vec<(&RawValue, u64, u64)> = serde_json::from_str(raw.get()).ok()?;
+    rooms
+        .into_iter()
+        .map(|(room, epoch, offset)| Some((string(room)?, Position { epoch, offset })))
+        .collect()
+}
+
+/// A JSON string's text, without a copy where it has no escapes.
+fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<&str>(raw.get())
+        .map(Cow::Borrowed)
+        .or_else(|_| serde_json::from_str::<String>(raw.get()).map(Cow::Owned))
+        .ok()
+}
+
+fn not_json(error: serde_json::Error) -> Error {
+    Error::BadJson(error.to_string())
+}
+
+/// An unknown name as it is repeated in the refusal.
+fn shown(name: &str) -> String {
+    const MOST: usize = 64;
+    String::from_iter(name.chars().take(MOST))
+}
+
+impl Request<'_> {
+    /// As an HTTP request, ready for the router.
+    pub(crate) fn into_http(self) -> Result<http::Request<axum::body::Body>> {
+        let url = http::Uri::from_str(&self.url).map_err(|_| Error::BadUrl)?;
+        let mut request = http::Request::new(axum::body::Body::from(self.data.to_owned()));
+        *request.method_mut() = self.method;
+        *request.uri_mut() = url;
+        let headers = request.headers_mut();
+        for (name, value) in &self.headers {
+            let name = http::HeaderName::from_str(name);
+            let value = http::HeaderValue::from_str(value);
+            if let (Ok(name), Ok(value)) = (name, value) {
+                headers.insert(name, value);
+            }
+        }
+        let json = http::HeaderValue::from_static("application/json");
+        headers.insert(http::header::CONTENT_TYPE, json);
+        headers.remove(http::header::CONTENT_LENGTH);
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        format!("{:?}", read(text, Dialect::Runtime, 10).unwrap_err())
+    }
+
+    #[test]
+    fn a_request_keeps_its_data_as_the_text_it_was() {
+        let text = r#"["post",{"url":"/todo","headers":{"Idempotency-Key":"k","x":1},"data":{"b":1,"a":2}}]"#;
+        let Incoming::Request(request) = read(text, Dialect::Sails, 100).unwrap() else {
+            panic!("it is a request");
+        };
+        assert_eq!(request.method, "POST");
+        assert_eq!(request.url, "/todo");
+        assert_eq!(request.headers, [("idempotency-key".to_owned(), "k".to_owned())]);
+        assert_eq!(request.data, r#"{"b":1,"a":2}"#);
+    }
+
+    #[test]
+    fn what_can_not_be_understood_is_refused_by_name() {
+        assert!(refused(r#"["get"] x"#).starts_with("BadJson"));
+        assert!(refused(r#"["get","{not json"]"#).starts_with("BadJson"));
+        assert_eq!(refused(r#"["get"]"#), "BadUrl");
+        assert_eq!(refused(r#"["get",{}]"#), "BadUrl");
+        assert_eq!(refused(r#"["get",7]"#), "BadUrl");
+        assert_eq!(refused(r#"["get",{"url":7}]"#), "BadUrl");
+        assert_eq!(refused(r#"["get",{"url":"todo"}]"#), "BadUrl");
+        assert_eq!(refused(r#"["get","{\"url\":\"/todo\"}"]"#), "BadUrl");
+        assert_eq!(refused(r#"["fly",{"url":"/todo"}]"#), r#"UnknownVerb("fly")"#);
+        assert!(refused(r#"["post",{"url":"/todo","data":"0123456789"}]"#).starts_with("TooLarge"));
+        assert!(refused(r#"["resume",7]"#).starts_with("BadBody"));
+        assert!(refused(r#"["unsubscribe"]"#).starts_with("BadBody"));
+    }
+
+    #[test]
+    fn only_the_runtime_can_resume() {
+        let text = r#"["resume",[["todo",5,43],["cart/3",5,17]]]"#;
+        let Ok(Incoming::Resume(rooms)) = read(text, Dialect::Runtime, 100) else {
+            panic!("it is a resume");
+        };
+        assert_eq!(rooms[1], ("cart/3".into(), Position { epoch: 5, offset: 17 }));
+        assert!(matches!(read(text, Dialect::Sails, 100), Err(Error::UnknownVerb(_))));
+    }
+}

@@ -1,0 +1,55 @@
+//! The push server that makes Backbone apps live.
+//!
+//! In reading order:
+//!
+//! - [`change`] and [`mod@write`]: the words, and what a write does; [`engine`]: where records and logs
+//!   live;
+//! - `blueprints`, `subscription`, `resume`: what is asked and answered, over any transport, with
+//!   [`context`] as the caller and [`error`] as the refusals;
+//! - `router`: which handler answers what; `http` and `socket`: the edges, with `incoming` and
+//!   `answers` for what sockets say; `dialect` and `rooms`: how it is said and to whom;
+//! - `fanout`: from the log to everyone who listens;
+//! - [`settings`], [`server`] and [`cli`]: all of it together.
+//!
+//! ```no_run
+//! # async fn serve() -> std::io::Result<()> {
+//! let server = backwire::Server::builder().port(1337).bind().await?;
+//! println!("listening on {}", server.url());
+//! # Ok(()) }
+//! ```
+
+pub mod change;
+pub mod write;
+
+pub mod engine;
+
+mod blueprints;
+mod resume;
+mod subscription;
+
+pub mod context;
+pub mod error;
+mod fingerprint;
+
+mod router;
+
+mod http;
+
+mod answers;
+mod incoming;
+pub mod socket;
+
+pub mod dialect;
+mod rooms;
+
+mod fanout;
+
+pub mod cli;
+pub mod server;
+pub mod settings;
+
+pub use context::Context;
+pub use error::Error;
+pub use server::Server;
+pub use settings::Settings;
+pub use socket::Client;

@@ -1,0 +1,88 @@
+//! Who listens to what: names of rooms, and which of them have anybody in them.
+//!
+//! Each dialect has rooms of its own, because the same change is spelled differently in each.
+//! Socket.IO knows the members; [`Presence`] knows how many connections asked for a room, so that
+//! nothing is encoded for a room that is empty. It may say "somebody" for a room that has just
+//! become empty, never "nobody" for one that has not.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::change::Room;
+use crate::dialect::Dialect;
+
+/// The room's name among Socket.IO's rooms.
+pub(crate) fn name(dialect: Dialect, room: &Room) -> String {
+    match dialect {
+        Dialect::Runtime => format!("b:{room}"),
+        Dialect::Sails => format!("s:{room}"),
+    }
+}
+
+/// What a membership is counted under. The runtime's rooms are counted one by one. Sails clients
+/// are led into instance rooms by the dozen, so they count for their resource as a whole.
+pub(crate) fn counted_as(dialect: Dialect, room: &Room) -> String {
+    match dialect {
+        Dialect::Runtime => name(dialect, room),
+        Dialect::Sails => name(dialect, &Room::class(room.resource.clone())),
+    }
+}
+
+/// How many connections are in which room.
+#[derive(Debug, Default)]
+pub(crate) struct Presence(Mutex<HashMap<String, usize>>);
+
+impl Presence {
+    /// One connection more.
+    pub(crate) fn add(&self, counted: &str) {
+        *self.counts().entry(counted.to_owned()).or_default() += 1;
+    }
+
+    /// One connection fewer.
+    pub(crate) fn remove(&self, counted: &str) {
+        let mut counts = self.counts();
+        if let Some(count) = counts.get_mut(counted) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(counted);
+            }
+        }
+    }
+
+    /// Whether anybody would hear.
+    pub(crate) fn has(&self, counted: &str) -> bool {
+        self.counts().contains_key(counted)
+    }
+
+    /// No code that could panic runs under this lock, so a poisoned one is as good as any.
+    fn counts(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dialects_do_not_share_rooms() {
+        let room = Room::parse("todo/7").unwrap();
+        assert_eq!(name(Dialect::Runtime, &room), "b:todo/7");
+        assert_eq!(name(Dialect::Sails, &room), "s:todo/7");
+        assert_eq!(counted_as(Dialect::Runtime, &room), "b:todo/7");
+        assert_eq!(counted_as(Dialect::Sails, &room), "s:todo");
+    }
+
+    #[test]
+    fn a_room_is_empty_when_the_last_one_has_left() {
+        let presence = Presence::default();
+        presence.add("b:todo");
+        presence.add("b:todo");
+        presence.remove("b:todo");
+        assert!(presence.has("b:todo"));
+        presence.remove("b:todo");
+        assert!(!presence.has("b:todo"));
+        presence.remove("b:todo");
+        assert!(!presence.has("b:todo"));
+    }
+}

@@ -1,0 +1,225 @@
+//! All of it together: engine, router, sockets, pages, and the task that follows the log.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::routing::{MethodRouter, get};
+use axum::{Router, middleware};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tower_http::services::ServeDir;
+
+use crate::answers::Answers;
+use crate::context::Site;
+use crate::engine::{self, Engine, Tail, Window};
+use crate::fanout::Fanout;
+use crate::http::listener::{Lines, Plug};
+use crate::http::origin::Origins;
+use crate::http::{assets, health, limit, origin};
+use crate::router::{self, Routes};
+use crate::settings::{Settings, Store};
+use crate::socket::Sockets;
+
+/// Changes that may wait for the fan-out before writers have to.
+const TAIL: usize = 1024;
+
+/// How long each step of a shutdown may take.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A running server. It stops when [`shutdown`](Self::shutdown) is called; dropping it lets it run.
+pub struct Server {
+    addr: SocketAddr,
+    sockets: Sockets,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<io::Result<()>>,
+    fanout: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts with the defaults; see [`Settings`].
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The address for people and browsers.
+    pub fn url(&self) -> String {
+        let is_here = self.addr.ip().is_loopback() || self.addr.ip().is_unspecified();
+        match is_here {
+            true => format!("http://localhost:{}", self.addr.port()),
+            false => format!("http://{}", self.addr),
+        }
+    }
+
+    /// Accepts nobody any more, ends all connections, and returns when what had been committed has
+    /// been said. What does not end in time is left behind.
+    pub async fn shutdown(self) {
+        // If nobody hears this, the server has stopped by itself.
+        let _ = self.stop.send(());
+        self.sockets.close(GRACE).await;
+        in_time("http", self.serving).await;
+        in_time("fan-out", self.fanout).await;
+    }
+}
+
+async fn in_time(what: &str, done: impl Future) {
+    if timeout(GRACE, done).await.is_err() {
+        tracing::warn!("{what} did not stop in time");
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+type OpenEngine = Box<dyn FnOnce(Tail) -> Result<Arc<dyn Engine>, engine::Error> + Send>;
+
+/// A server that has not been started.
+#[derive(Default)]
+pub struct Builder {
+    settings: Settings,
+    routes: Routes,
+    open: Option<OpenEngine>,
+}
+
+impl Builder {
+    /// All settings at once.
+    pub fn settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// Where to listen.
+    pub fn host(mut self, host: impl Into<IpAddr>) -> Self {
+        self.settings.host = host.into();
+        self
+    }
+
+    /// Which port; 0 means any that is free.
+    pub fn port(mut self, port: u16) -> Self {
+        self.settings.port = port;
+        self
+    }
+
+    /// Where records and logs live.
+    pub fn store(mut self, store: Store) -> Self {
+        self.settings.store = store;
+        self
+    }
+
+    /// How much of each log is kept.
+    pub fn window(mut self, window: Window) -> Self {
+        self.settings.window = window;
+        self
+    }
+
+    /// A directory of pages to serve.
+    pub fn pages(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.settings.pages = Some(directory.into());
+        self
+    }
+
+    /// One more origin whose pages may use the server.
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.settings.origins.push(origin.into());
+        self
+    }
+
+    /// Bytes a body may have.
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.settings.body_limit = bytes;
+        self
+    }
+
+    /// Requests one connection may have in flight.
+    pub fn in_flight(mut self, requests: usize) -> Self {
+        self.settings.in_flight = requests;
+        self
+    }
+
+    /// Packets that may wait for one client to read them.
+    pub fn unread(mut self, packets: usize) -> Self {
+        self.settings.unread = packets;
+        self
+    }
+
+    /// A route of one's own, over HTTP and sockets alike. Its handler may take a
+    /// [`Context`](crate::Context).
+    pub fn route(mut self, path: &str, handler: MethodRouter) -> Self {
+        self.routes = self.routes.add(path, handler);
+        self
+    }
+
+    /// An engine of one's own. It is given the end of the log it has to send each change to.
+    pub fn engine<F>(mut self, open: F) -> Self
+    where
+        F: FnOnce(Tail) -> Result<Arc<dyn Engine>, engine::Error> + Send + 'static,
+    {
+        self.open = Some(Box::new(open));
+        self
+    }
+
+    /// Starts it.
+    pub async fn bind(self) -> io::Result<Server> {
+        let Self { settings, routes, open } = self;
+        let (tail, changes) = mpsc::channel(TAIL);
+        let engine = match open {
+            Some(open) => open(tail),
+            None => settings.store.open(settings.window, tail),
+        };
+        let engine = engine.map_err(io::Error::other)?;
+        let listener = TcpListener::bind((settings.host, settings.port)).await?;
+        let addr = listener.local_addr()?;
+        let (app, sockets) = assemble(&settings, &routes, engine);
+        let fanout = tokio::spawn(Fanout::new(sockets.clone()).follow(changes));
+        let (stop, stopped) = oneshot::channel();
+        let app = app.into_make_service_with_connect_info::<Plug>();
+        // A sender that is dropped is a server that is left to run.
+        let stopped = async {
+            if stopped.await.is_err() {
+                std::future::pending().await
+            }
+        };
+        let serving = axum::serve(Lines::new(listener), app).with_graceful_shutdown(stopped);
+        let serving = tokio::spawn(async { serving.await });
+        tracing::info!(%addr, "no resources are declared: any name works");
+        Ok(Server { addr, sockets, stop, serving, fanout })
+    }
+}
+
+/// Edges outermost. A request meets, in this order: CORS, the origin check, Socket.IO; then our own
+/// routes, the user's, files, resources.
+fn assemble(settings: &Settings, routes: &Routes, engine: Arc<dyn Engine>) -> (Router, Sockets) {
+    let site = Site { engine: engine.clone() };
+    let dressed = |routes| router::dressed(routes, site.clone(), settings.body_limit);
+    let plain = dressed(routes.router().fallback_service(router::resources()));
+    let with_pages = settings.pages.as_ref().map(|directory| {
+        let files = ServeDir::new(directory).call_fallback_on_method_not_allowed(true);
+        dressed(routes.router().fallback_service(files.fallback(router::resources())))
+    });
+    let answers = Answers::new(plain.clone(), engine.clone(), settings.body_limit);
+    let (sockets, socket_layer) = Sockets::new(answers, settings.limits());
+    let over_http = with_pages
+        .unwrap_or(plain)
+        .layer(middleware::from_fn_with_state(settings.body_limit, limit::check));
+    let origins = Origins::new(&settings.origins);
+    let app = assets::router()
+        .route("/health", get(async move || health::report(&*engine).await))
+        .fallback_service(over_http)
+        .layer(socket_layer)
+        .layer(middleware::from_fn_with_state(origins.clone(), origin::check))
+        .layer(origins.cors());
+    (app, sockets)
+}

@@ -1,0 +1,137 @@
+//! What can be set, with its defaults.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::engine::{self, Engine, Memory, Sqlite, Tail, Window};
+use crate::socket::Limits;
+
+/// How a server is to be.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to listen. Only this machine by default: nothing here asks yet who is calling.
+    pub host: IpAddr,
+    /// Which port; 0 means any that is free.
+    pub port: u16,
+    /// Where records and logs live.
+    pub store: Store,
+    /// How much of each log is kept.
+    pub window: Window,
+    /// A directory of pages to serve beside the resources.
+    pub pages: Option<PathBuf>,
+    /// Origins (`https://app.example`) whose pages may use the server, beyond those of its own host.
+    pub origins: Vec<String>,
+    /// Bytes a body may have.
+    pub body_limit: usize,
+    /// Requests one connection may have in flight.
+    pub in_flight: usize,
+    /// Packets that may wait for one client to read them. Pushes are shared by all who wait for
+    /// them, answers are not: this many of the largest is what a client that does not read can cost.
+    pub unread: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 1337,
+            store: Store::default(),
+            window: Window::default(),
+            pages: None,
+            origins: Vec::new(),
+            body_limit: 1 << 20,
+            in_flight: 256,
+            unread: 512,
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { body: self.body_limit, in_flight: self.in_flight, unread: self.unread }
+    }
+}
+
+/// Which engine, written `memory` or `sqlite:FILE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// Gone when the server stops.
+    Memory,
+    /// One file; durable before a write is answered.
+    Sqlite(PathBuf),
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::Sqlite("data/backwire.db".into())
+    }
+}
+
+impl Store {
+    /// Opens the engine; a file's directory is made if it is not there.
+    pub(crate) fn open(
+        &self,
+        window: Window,
+        tail: Tail,
+    ) -> Result<Arc<dyn Engine>, engine::Error> {
+        match self {
+            Self::Memory => Ok(Arc::new(Memory::new(window, tail))),
+            Self::Sqlite(file) => {
+                if let Some(directory) = file.parent() {
+                    std::fs::create_dir_all(directory).map_err(|error| {
+                        let directory = directory.display();
+                        engine::Error::Unavailable(format!("can not make {directory}: {error}"))
+                    })?;
+                }
+                Ok(Arc::new(Sqlite::open(file, window, tail)?))
+            }
+        }
+    }
+}
+
+impl FromStr for Store {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "memory" => Ok(Self::Memory),
+            Some(("sqlite", file)) if !file.is_empty() => Ok(Self::Sqlite(file.into())),
+            _ => Err(format!("{text:?} is no engine; memory and sqlite:FILE are")),
+        }
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory"),
+            Self::Sqlite(file) => write!(f, "sqlite:{}", file.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_is_written_as_it_is_read() {
+        for text in ["memory", "sqlite:data/backwire.db", "sqlite:/tmp/a:b.db"] {
+            assert_eq!(text.parse::<Store>().unwrap().to_string(), text);
+        }
+        assert!("sqlite:".parse::<Store>().is_err());
+        assert!("redis://localhost".parse::<Store>().is_err());
+    }
+
+    #[test]
+    fn a_files_directory_is_made() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("deep/down/backwire.db");
+        let (tail, _changes) = tokio::sync::mpsc::channel(1);
+        Store::Sqlite(file.clone()).open(Window::default(), tail).unwrap();
+        assert!(file.exists());
+    }
+}

@@ -1,0 +1,230 @@
+//! One connection: its inbox, its rooms, and the handle that requests carry.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::ConnectInfo;
+use http::{HeaderMap, header};
+use serde::Serialize;
+use socketioxide::extract::AckSender;
+use socketioxide::handler::{FromMessageParts, Value};
+use socketioxide::socket::Socket;
+
+use crate::change::Room;
+use crate::dialect::Dialect;
+use crate::http::listener::Plug;
+use crate::rooms::{self, Presence};
+use crate::socket::Limits;
+
+/// Requests in flight are limited by number, and by bytes to as much as this many of the largest.
+const MOST_BODIES: usize = 16;
+
+/// What is known of a connection from its CONNECT to its end.
+///
+/// It does not hold the socket, which holds it.
+pub(super) struct Connection {
+    id: Arc<str>,
+    dialect: Dialect,
+    presence: Arc<Presence>,
+    inbox: Mutex<Inbox>,
+    /// What its memberships are counted under; `None` once it is gone.
+    ///
+    /// Invariant: held while rooms are joined or left, and while `gone` takes it. So a join comes
+    /// before the going, and Socket.IO cleans up after it, or it does not happen.
+    counted: Mutex<Option<HashSet<String>>>,
+}
+
+/// Events in arrival order.
+#[derive(Default)]
+struct Inbox {
+    events: VecDeque<Event>,
+    /// Of the texts of all events.
+    bytes: usize,
+    /// A task is emptying it.
+    is_being_emptied: bool,
+}
+
+/// An event as it came.
+pub(super) struct Event {
+    pub(super) text: Value,
+    pub(super) ack: Option<i64>,
+}
+
+/// What came of putting an event into an inbox.
+pub(super) enum Arrival {
+    /// Whoever is emptying it will come to it.
+    Queued,
+    /// Nobody is emptying it yet.
+    First,
+    /// There is no room for it.
+    Refused,
+}
+
+impl Connection {
+    pub(super) fn new(id: &str, dialect: Dialect, presence: Arc<Presence>) -> Self {
+        Self {
+            id: id.into(),
+            dialect,
+            presence,
+            inbox: Mutex::default(),
+            counted: Mutex::new(Some(HashSet::new())),
+        }
+    }
+
+    pub(super) fn arrived(&self, event: Event, limits: Limits) -> Arrival {
+        let mut inbox = lock(&self.inbox);
+        let size = event.text.len();
+        let most_bytes = limits.body * MOST_BODIES;
+        if inbox.events.len() >= limits.in_flight || inbox.bytes + size > most_bytes {
+            return Arrival::Refused;
+        }
+        inbox.bytes += size;
+        inbox.events.push_back(event);
+        match std::mem::replace(&mut inbox.is_being_emptied, true) {
+            true => Arrival::Queued,
+            false => Arrival::First,
+        }
+    }
+
+    /// The next event, which stays in the inbox, and counts there, until it is [`done`](Self::done).
+    pub(super) fn next(&self) -> Option<Event> {
+        let mut inbox = lock(&self.inbox);
+        let next = inbox.events.front();
+        let next = next.map(|event| Event { text: event.text.clone(), ack: event.ack });
+        if next.is_none() {
+            inbox.is_being_emptied = false;
+            // What a burst needed is not kept by an idle connection.
+            inbox.events = VecDeque::new();
+        }
+        next
+    }
+
+    pub(super) fn done(&self) {
+        let mut inbox = lock(&self.inbox);
+        if let Some(event) = inbox.events.pop_front() {
+            inbox.bytes -= event.text.len();
+        }
+    }
+
+    /// The connection is no more: from here on it joins nothing.
+    pub(super) fn gone(&self) {
+        let counted = lock(&self.counted).take();
+        counted.iter().flatten().for_each(|counted| self.presence.remove(counted));
+    }
+}
+
+/// The caller's connection.
+#[derive(Clone)]
+pub struct Client {
+    pub(super) socket: Arc<Socket>,
+    pub(super) connection: Arc<Connection>,
+}
+
+impl Client {
+    /// The connection's id.
+    pub fn id(&self) -> &Arc<str> {
+        &self.connection.id
+    }
+
+    /// Which dialect it speaks.
+    pub fn dialect(&self) -> Dialect {
+        self.connection.dialect
+    }
+
+    /// Whether the connection is still there, as far as the server knows.
+    pub fn is_connected(&self) -> bool {
+        lock(&self.connection.counted).is_some()
+    }
+
+    /// The rooms Socket.IO has it in, by their internal names.
+    pub fn rooms(&self) -> Vec<String> {
+        self.socket.rooms().into_iter().map(Into::into).collect()
+    }
+
+    /// Joins rooms of records. `true` if that made it hear of something new; a connection that is
+    /// gone joins nothing.
+    pub fn join(&self, rooms: impl IntoIterator<Item = Room>) -> bool {
+        let mut counted = lock(&self.connection.counted);
+        let Some(counted) = counted.as_mut() else {
+            return false;
+        };
+        let mut is_new = false;
+        let mut names = Vec::new();
+        for room in rooms {
+            names.push(rooms::name(self.dialect(), &room));
+            let count = rooms::counted_as(self.dialect(), &room);
+            if !counted.contains(&count) {
+                self.connection.presence.add(&count);
+                counted.insert(count);
+                is_new = true;
+            }
+        }
+        self.socket.join(names);
+        is_new
+    }
+
+    /// Leaves a room.
+    pub fn leave(&self, room: &Room) {
+        let mut counted = lock(&self.connection.counted);
+        let Some(counted) = counted.as_mut() else {
+            return;
+        };
+        self.socket.leave(rooms::name(self.dialect(), room));
+        // A Sails client counts for a resource as long as it lives, see `rooms::counted_as`.
+        let count = rooms::counted_as(self.dialect(), room);
+        if self.dialect() == Dialect::Runtime && counted.remove(&count) {
+            self.connection.presence.remove(&count);
+        }
+    }
+
+    /// Answers an event. A client that can not take its answer would wait for it for ever, so it
+    /// is disconnected.
+    pub(super) fn answer(&self, ack: Option<i64>, answer: &impl Serialize) {
+        let mut nothing = Value::Bytes(bytes::Bytes::new());
+        let Ok(ack) = AckSender::from_message_parts(&self.socket, &mut nothing, &ack);
+        if ack.send(answer).is_err() {
+            self.disconnect();
+        }
+    }
+
+    /// Ends the connection, also one whose buffers are full.
+    pub fn disconnect(&self) {
+        match self.plug() {
+            Some(plug) => plug.pull(),
+            // If even this can not be sent, the heartbeat will find the connection dead.
+            None => drop(self.socket.clone().disconnect()),
+        }
+    }
+
+    /// That of the TCP connection, unless this began by polling: what it uses now is then not known.
+    fn plug(&self) -> Option<&Plug> {
+        let handshake = self.socket.req_parts();
+        let is_websocket = handshake.uri.query()?.contains("transport=websocket");
+        let ConnectInfo(plug) = handshake.extensions.get::<ConnectInfo<Plug>>()?;
+        is_websocket.then_some(plug)
+    }
+
+    /// Gives a request what the handshake said of its client. Who it is, is not the request's to say.
+    pub(crate) fn lend_headers(&self, headers: &mut HeaderMap) {
+        let handshake = &self.socket.req_parts().headers;
+        for name in [header::HOST, header::ORIGIN, header::COOKIE, header::USER_AGENT] {
+            headers.remove(&name);
+            if let Some(value) = handshake.get(&name) {
+                headers.insert(name, value.clone());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (id, dialect) = (self.id(), self.dialect());
+        f.debug_struct("Client").field("id", id).field("dialect", &dialect).finish_non_exhaustive()
+    }
+}
+
+/// No code that could panic runs under these locks, so a poisoned one is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

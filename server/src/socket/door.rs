@@ -1,0 +1,132 @@
+//! Where connections and their events come in.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::value::RawValue;
+use socketioxide::adapter::LocalAdapter;
+use socketioxide::handler::{ConnectHandler, DisconnectHandler, MessageHandler, Value};
+use socketioxide::socket::{DisconnectReason, Socket};
+
+use super::connection::{Arrival, Client, Connection, Event};
+use super::{Counters, Limits, Sockets};
+use crate::answers::Answers;
+use crate::dialect::Dialect;
+use crate::error::Error;
+use crate::rooms::Presence;
+
+/// Meets every connection.
+#[derive(Clone)]
+pub(super) struct Doors(Arc<House>);
+
+/// What all connections share.
+struct House {
+    answers: Answers,
+    limits: Limits,
+    presence: Arc<Presence>,
+    counters: Arc<Counters>,
+}
+
+impl Doors {
+    pub(super) fn new(answers: Answers, limits: Limits, sockets: &Sockets) -> Self {
+        let (presence, counters) = (sockets.presence.clone(), sockets.counters.clone());
+        Self(Arc::new(House { answers, limits, presence, counters }))
+    }
+
+    /// Runs before the CONNECT is answered, so the first event finds its door.
+    fn meet(&self, socket: &Socket, auth: Option<&Value>) -> Result<(), String> {
+        let auth = auth.and_then(Value::as_str).map(|auth| auth.as_str());
+        let dialect = Dialect::of_auth(auth)?;
+        let id = socket.id.to_string();
+        let connection = Arc::new(Connection::new(&id, dialect, self.0.presence.clone()));
+        socket.on_disconnect(Exit(connection.clone()));
+        socket.on_fallback(Door { house: self.0.clone(), connection });
+        Ok(())
+    }
+}
+
+impl ConnectHandler<LocalAdapter, Self> for Doors {
+    fn call(&self, _: Arc<Socket>, _: Option<Value>) {}
+
+    fn call_middleware<'a>(
+        &'a self,
+        socket: Arc<Socket>,
+        auth: &'a Option<Value>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
+        let met = self.meet(&socket, auth.as_ref());
+        Box::pin(async { met.map_err(|refusal| Box::new(refusal) as _) })
+    }
+}
+
+/// Takes the events of one connection, in arrival order.
+struct Door {
+    house: Arc<House>,
+    connection: Arc<Connection>,
+}
+
+impl MessageHandler<LocalAdapter, Doors> for Door {
+    /// Called by the connection's reader, one event after the other; nothing here waits.
+    fn call(&self, socket: Arc<Socket>, text: Value, ack: Option<i64>) {
+        let client = Client { socket, connection: self.connection.clone() };
+        let limits = self.house.limits;
+        match self.connection.arrived(Event { text, ack }, limits) {
+            Arrival::Queued => {}
+            Arrival::First => drop(tokio::spawn(self.house.clone().empty_inbox(client))),
+            Arrival::Refused => {
+                let refusal = Error::TooMany { limit: limits.in_flight };
+                self.house.answer(&client, ack, Err(refusal));
+            }
+        }
+    }
+}
+
+impl House {
+    /// Answers what is in the inbox, one event after the other, until it is empty.
+    async fn empty_inbox(self: Arc<Self>, client: Client) {
+        let client = HangUpOnPanic(client);
+        let client = &client.0;
+        while let Some(event) = client.connection.next() {
+            let text = event.text.as_str().map_or("", |text| text.as_str());
+            let answer = self.answers.answer(client, text).await;
+            self.answer(client, event.ack, answer);
+            client.connection.done();
+        }
+    }
+
+    fn answer(&self, client: &Client, ack: Option<i64>, answer: Result<Box<RawValue>, Error>) {
+        if ack.is_none() {
+            if answer.is_err() {
+                self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+            return;
+        }
+        match answer {
+            Ok(answer) => client.answer(ack, &answer),
+            Err(error) => client.answer(ack, &client.dialect().refusal(&error)),
+        }
+    }
+}
+
+/// A connection whose inbox nobody empties any more is of no use to anyone.
+struct HangUpOnPanic(Client);
+
+impl Drop for HangUpOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.disconnect();
+        }
+    }
+}
+
+/// Sees a connection off.
+struct Exit(Arc<Connection>);
+
+impl DisconnectHandler<LocalAdapter, Doors> for Exit {
+    fn call_with_defer(&self, socket: Arc<Socket>, _: DisconnectReason, defer: fn(Arc<Socket>)) {
+        self.0.gone();
+        defer(socket);
+    }
+}

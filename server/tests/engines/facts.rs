@@ -1,0 +1,444 @@
+//! What is true of every engine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
+use std::sync::Arc;
+
+use backwire::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
+use backwire::engine::Since;
+use backwire::write::{Refused, Write};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::store::{
+    DAY, HOUR, NOON, Open, Store, at, create, destroy, forgetful, id, keyed, keyed_by, milk,
+    offsets, roomy, todo, update,
+};
+
+const LAST_EXACT: i64 = (1 << 53) - 1;
+
+// Records and their ids
+
+pub(crate) async fn created_records_get_the_ids_1_2_3(open: Open) {
+    let store = roomy(open);
+    for expected in 1..=3 {
+        assert_eq!(store.done(milk()).await.id, Id::Integer(expected));
+    }
+    assert_eq!(
+        store.record("2").await,
+        Some(json!({"title": "Milk", "createdAt": NOON, "updatedAt": NOON, "id": 2}))
+    );
+}
+
+pub(crate) async fn an_id_is_not_given_twice(open: Open) {
+    let store = roomy(open);
+    store.done(milk()).await;
+    store.done(destroy("1")).await;
+    assert_eq!(store.done(milk()).await.id, id("2"));
+}
+
+pub(crate) async fn an_id_given_by_the_client_is_kept(open: Open) {
+    let store = roomy(open);
+    for given in [json!("eggs"), json!("0x1"), json!("a\u{0}b"), json!(-7), json!(0)] {
+        let change = store.done(create(json!({"id": given}))).await;
+        assert_eq!(change.id.to_json(), given);
+        assert_eq!(store.record(&change.id.to_string()).await.unwrap()["id"], given);
+    }
+    assert_eq!(store.done(milk()).await.id, id("1"));
+    assert_eq!(store.refused(create(json!({"id": 1.5}))).await, Refused::BadId);
+    assert_eq!(store.done(create(json!({"id": null}))).await.id, id("2"));
+}
+
+pub(crate) async fn an_integer_id_given_by_the_client_moves_the_next_id_past_it(open: Open) {
+    let store = roomy(open);
+    store.done(create(json!({"id": 7}))).await;
+    store.done(create(json!({"id": "3"}))).await;
+    assert_eq!(store.done(milk()).await.id, id("8"));
+}
+
+pub(crate) async fn an_id_that_javascript_can_not_hold_is_refused(open: Open) {
+    let store = roomy(open);
+    for given in [i64::MAX, i64::MIN, LAST_EXACT + 1, -LAST_EXACT - 1] {
+        assert_eq!(store.refused(create(json!({"id": given}))).await, Refused::BadId);
+        assert_eq!(
+            store.refused(destroy(&given.to_string())).await,
+            Refused::NotFound { resource: todo(), id: Id::Integer(given) }
+        );
+    }
+    assert_eq!(store.done(create(json!({"id": -LAST_EXACT}))).await.position.offset, 1);
+}
+
+pub(crate) async fn a_create_is_refused_when_the_last_id_is_taken(open: Open) {
+    let store = roomy(open);
+    store.done(create(json!({"id": LAST_EXACT}))).await;
+    assert_eq!(store.refused(milk()).await, Refused::BadId);
+    assert_eq!(store.refused(milk()).await, Refused::BadId);
+    store.done(create(json!({"id": "still possible"}))).await;
+}
+
+pub(crate) async fn records_come_in_the_order_of_their_ids(open: Open) {
+    let store = roomy(open);
+    for given in [json!("b"), json!(10), json!("a"), json!(9), json!("B"), json!(-1)] {
+        store.done(create(json!({"id": given}))).await;
+    }
+    let ids: Vec<Value> = store.records().await.iter().map(|record| record["id"].clone()).collect();
+    assert_eq!(Value::from(ids), json!([-1, 9, 10, "B", "a", "b"]));
+}
+
+pub(crate) async fn an_update_keeps_the_other_attributes(open: Open) {
+    let store = roomy(open);
+    store.done(create(json!({"title": "Milk", "done": false}))).await;
+    let set = json!({"done": true, "id": 9, "createdAt": 0});
+    let change = store.done(at(NOON + 1, update("1", set))).await;
+    let expected = json!({
+        "title": "Milk", "done": true, "createdAt": NOON, "updatedAt": NOON + 1, "id": 1
+    });
+    assert_eq!(store.record("1").await, Some(expected));
+    assert_eq!(
+        Value::Object(change.set.clone()),
+        json!({"done": true, "id": 1, "updatedAt": NOON + 1})
+    );
+}
+
+pub(crate) async fn a_destroyed_record_is_gone(open: Open) {
+    let store = roomy(open);
+    store.done(milk()).await;
+    let change = store.done(destroy("1")).await;
+    assert_eq!(change.before.as_ref().unwrap()["title"], "Milk");
+    assert_eq!((change.verb, &change.after), (Verb::Destroy, &None));
+    assert_eq!(store.record("1").await, None);
+    assert!(store.records().await.is_empty());
+}
+
+pub(crate) async fn writes_to_a_missing_record_are_refused(open: Open) {
+    let store = roomy(open);
+    let missing = Refused::NotFound { resource: todo(), id: id("1") };
+    assert_eq!(store.refused(update("1", json!({}))).await, missing);
+    assert_eq!(store.refused(destroy("1")).await, missing);
+}
+
+pub(crate) async fn a_create_of_an_existing_record_is_refused(open: Open) {
+    let store = roomy(open);
+    store.done(create(json!({"id": "eggs"}))).await;
+    assert_eq!(
+        store.refused(create(json!({"id": "eggs", "other": true}))).await,
+        Refused::Exists { resource: todo(), id: id("eggs") }
+    );
+    assert!(!store.record("eggs").await.unwrap().as_object().unwrap().contains_key("other"));
+}
+
+pub(crate) async fn a_refused_write_leaves_nothing_behind(open: Open) {
+    let mut store = roomy(open);
+    store.refused(destroy("1")).await;
+    assert_eq!(store.head().await.offset, 0);
+    store.done(milk()).await;
+    store.refused(create(json!({"id": 1}))).await;
+    store.refused(update("2", json!({}))).await;
+    assert_eq!(store.head().await.offset, 1);
+    assert_eq!(offsets(&store.heard()), [1]);
+}
+
+pub(crate) async fn a_resource_nobody_has_written_to_is_empty_and_stands_at_0(open: Open) {
+    let store = roomy(open);
+    store.done(milk()).await;
+    let cart = Resource::parse("cart").unwrap();
+    let carts = store.engine.find(&cart).await.unwrap();
+    assert!(carts.value.is_empty());
+    assert_eq!(carts.position, Position { offset: 0, ..store.head().await });
+    match store.engine.since(&Room::class(cart), carts.position).await.unwrap() {
+        Since::Changes { changes, head } => {
+            assert!(changes.is_empty());
+            assert_eq!(head, carts.position);
+        }
+        Since::OutOfReach => panic!("nothing has happened there yet"),
+    }
+}
+
+// The ledger
+
+pub(crate) async fn a_repeat_gets_the_first_outcome_and_changes_nothing(open: Open) {
+    let mut store = roomy(open);
+    let first = store.commit(keyed("k", milk())).await;
+    store.done(update("1", json!({"title": "Eggs"}))).await;
+    let repeat = store.commit(at(NOON + 5, keyed("k", milk()))).await;
+    assert!(!first.repeated && repeat.repeated);
+    let Change { position, verb, id, after, mark, at, .. } = &*repeat.change;
+    assert_eq!(
+        (position, verb, id, after, mark, at),
+        (
+            &first.change.position,
+            &Verb::Create,
+            &first.change.id,
+            &first.change.after,
+            &first.change.mark,
+            &NOON
+        )
+    );
+    assert_eq!(store.head().await.offset, 2);
+    assert_eq!(offsets(&store.heard()), [1, 2]);
+}
+
+pub(crate) async fn a_repeated_destroy_shows_the_record_it_destroyed(open: Open) {
+    let store = roomy(open);
+    store.done(milk()).await;
+    let first = store.done(keyed("k", destroy("1"))).await;
+    let repeat = store.done(keyed("k", destroy("1"))).await;
+    assert_eq!((&repeat.before, &repeat.after), (&first.before, &None));
+}
+
+pub(crate) async fn a_key_used_for_another_request_is_refused(open: Open) {
+    let store = roomy(open);
+    store.done(keyed_by("ann", "k", 1, milk())).await;
+    assert_eq!(store.refused(keyed_by("ann", "k", 2, milk())).await, Refused::KeyReused);
+    assert_eq!(store.head().await.offset, 1);
+}
+
+pub(crate) async fn a_key_belongs_to_its_identity(open: Open) {
+    let store = roomy(open);
+    store.done(keyed_by("ann", "k", 1, milk())).await;
+    let other = store.commit(keyed_by("bob", "k", 1, milk())).await;
+    assert!(!other.repeated);
+    assert_eq!(other.change.id, id("2"));
+}
+
+pub(crate) async fn a_key_is_not_remembered_by_a_refused_write(open: Open) {
+    let store = roomy(open);
+    store.refused(keyed("k", destroy("1"))).await;
+    store.done(milk()).await;
+    assert!(!store.commit(keyed("k", destroy("1"))).await.repeated);
+}
+
+pub(crate) async fn a_key_is_forgotten_after_seven_days(open: Open) {
+    let store = roomy(open);
+    store.done(keyed("k", milk())).await;
+    assert!(store.commit(at(NOON + 7 * DAY, keyed("k", milk()))).await.repeated);
+    let later = at(NOON + 7 * DAY + 1, keyed_by("", "k", 2, milk()));
+    assert!(!store.commit(later.clone()).await.repeated);
+    assert!(store.commit(at(NOON + 8 * DAY, later)).await.repeated);
+}
+
+// The tail
+
+pub(crate) async fn the_tail_gets_each_change_once_and_in_order(open: Open) {
+    let mut store = roomy(open);
+    let mut done = Vec::new();
+    done.push(store.done(milk()).await);
+    done.push(store.done(Write { origin: Some("socket".into()), ..milk() }).await);
+    done.push(store.done(keyed("k", update("2", json!({"done": true})))).await);
+    done.push(store.done(destroy("1")).await);
+    let cart = Resource::parse("cart").unwrap();
+    done.push(store.done(Write { resource: cart, ..milk() }).await);
+    assert_eq!(offsets(&done), [1, 2, 3, 4, 1]);
+    assert_eq!(store.heard(), done);
+}
+
+pub(crate) async fn a_tail_that_nobody_reads_any_more_stops_no_writer(open: Open) {
+    let mut store = open(backwire::engine::Window::default(), 1);
+    store.tail.close();
+    store.done(milk()).await;
+    store.done(milk()).await;
+    assert_eq!(store.records().await.len(), 2);
+}
+
+pub(crate) async fn a_writer_that_gives_up_leaves_log_and_tail_alike(open: Open) {
+    let mut store = open(backwire::engine::Window::default(), 1);
+    store.done(milk()).await;
+    // The tail is full now, so this one would have to wait; but it does not.
+    tokio::select! {
+        biased;
+        _ = store.engine.commit(milk()) => panic!("there was no place in the tail"),
+        () = ready(()) => {}
+    }
+    let last = create(json!({"title": "last"}));
+    let engine = Arc::clone(&store.engine);
+    let last = tokio::spawn(async move { engine.commit(last).await.unwrap().change });
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|change: &Arc<Change>| change.set["title"] != "last") {
+        heard.push(store.tail.recv().await.unwrap());
+    }
+    assert_eq!(heard.last(), Some(&last.await.unwrap()));
+    assert_eq!(offsets(&heard), offsets(&store.since("todo", 0).await.unwrap()));
+    assert_eq!(store.records().await.len(), heard.len());
+}
+
+// The log
+
+pub(crate) async fn previous_is_the_offset_of_the_records_last_change(open: Open) {
+    let store = roomy(open);
+    assert_eq!(store.done(milk()).await.previous, 0);
+    assert_eq!(store.done(milk()).await.previous, 0);
+    assert_eq!(store.done(update("1", json!({}))).await.previous, 1);
+    assert_eq!(store.done(destroy("2")).await.previous, 2);
+    assert_eq!(store.done(destroy("1")).await.previous, 3);
+}
+
+pub(crate) async fn a_record_created_again_follows_its_destroy(open: Open) {
+    let store = roomy(open);
+    store.done(create(json!({"id": "eggs"}))).await;
+    store.done(destroy("eggs")).await;
+    store.done(milk()).await;
+    assert_eq!(store.done(create(json!({"id": "eggs"}))).await.previous, 2);
+    assert_eq!(offsets(&store.since("todo/eggs", 1).await.unwrap()), [2, 4]);
+}
+
+pub(crate) async fn a_record_created_again_follows_the_floor_when_its_destroy_is_forgotten(
+    open: Open,
+) {
+    let store = forgetful(open, 2);
+    store.done(create(json!({"id": "eggs"}))).await;
+    store.done(destroy("eggs")).await;
+    for _ in 0..3 {
+        store.done(milk()).await;
+    }
+    // Whoever has read further than 3 knows of the destroy; whoever has not is out of reach.
+    assert_eq!(store.done(create(json!({"id": "eggs"}))).await.previous, 3);
+    assert_eq!(store.since("todo/eggs", 2).await, None);
+}
+
+pub(crate) async fn since_gives_a_class_room_what_it_missed(open: Open) {
+    let mut store = roomy(open);
+    for write in [milk(), milk(), update("1", json!({"done": true})), destroy("2")] {
+        store.done(write).await;
+    }
+    let heard = store.heard();
+    for offset in 0..=4 {
+        assert_eq!(store.since("todo", offset).await.unwrap(), heard[offset as usize..]);
+    }
+}
+
+pub(crate) async fn since_gives_an_instance_room_what_it_missed(open: Open) {
+    let store = roomy(open);
+    let text = create(json!({"id": "eggs"}));
+    for write in [milk(), milk(), update("1", json!({})), text, destroy("1")] {
+        store.done(write).await;
+    }
+    assert_eq!(offsets(&store.since("todo/1", 0).await.unwrap()), [1, 3, 5]);
+    assert_eq!(offsets(&store.since("todo/1", 3).await.unwrap()), [5]);
+    assert_eq!(offsets(&store.since("todo/eggs", 0).await.unwrap()), [4]);
+    assert!(store.since("todo/9", 0).await.unwrap().is_empty());
+}
+
+pub(crate) async fn since_knows_all_of_a_change(open: Open) {
+    let store = roomy(open);
+    store.done(create(json!({"title": "Milk", "price": 0.1, "tags": ["a", null]}))).await;
+    let write = keyed("k", update("1", json!({"price": 1e300})));
+    let change = store.done(Write { origin: Some("socket".into()), ..write }).await;
+    assert_eq!(store.since("todo", 1).await.unwrap(), [Arc::clone(&change)]);
+    assert_eq!(change.before.as_ref().unwrap()["price"], 0.1);
+    assert_eq!(change.after.as_ref().unwrap()["price"], 1e300);
+    assert_eq!(change.mark, backwire_protocol::mark("k"));
+}
+
+pub(crate) async fn a_position_older_than_the_count_is_out_of_reach(open: Open) {
+    let store = forgetful(open, 3);
+    for _ in 0..5 {
+        store.done(milk()).await;
+    }
+    assert_eq!(store.since("todo", 1).await, None);
+    assert_eq!(store.since("todo/5", 1).await, None);
+    assert_eq!(offsets(&store.since("todo", 2).await.unwrap()), [3, 4, 5]);
+    assert_eq!(store.records().await.len(), 5);
+}
+
+pub(crate) async fn a_position_older_than_the_age_is_out_of_reach(open: Open) {
+    let store = forgetful(open, 100);
+    for time in [0, 30, 61, 90, 91] {
+        store.done(at(NOON + time * HOUR / 60, milk())).await;
+    }
+    assert_eq!(store.since("todo", 1).await, None);
+    assert_eq!(offsets(&store.since("todo", 2).await.unwrap()), [3, 4, 5]);
+}
+
+pub(crate) async fn a_position_of_another_log_is_out_of_reach(open: Open) {
+    let store = roomy(open);
+    store.done(milk()).await;
+    let Position { epoch, offset } = store.head().await;
+    assert!(epoch < 1 << 48);
+    let other = Position { epoch: epoch ^ 1, offset };
+    let answer = store.engine.since(&Room::class(todo()), other).await.unwrap();
+    assert!(matches!(answer, Since::OutOfReach));
+    assert_ne!(epoch, roomy(open).head().await.epoch);
+}
+
+pub(crate) async fn a_position_ahead_of_the_log_is_out_of_reach(open: Open) {
+    let store = roomy(open);
+    store.done(milk()).await;
+    assert_eq!(store.since("todo", 1).await.unwrap(), []);
+    assert_eq!(store.since("todo", 2).await, None);
+    assert_eq!(store.since("todo", u64::MAX).await, None);
+}
+
+// Many at once
+
+/// What a resource holds after these changes.
+fn replay(changes: &[Arc<Change>]) -> Vec<Arc<Attributes>> {
+    let mut records = BTreeMap::new();
+    for change in changes {
+        match &change.after {
+            Some(record) => records.insert(change.id.clone(), Arc::clone(record)),
+            None => records.remove(&change.id),
+        };
+    }
+    records.into_values().collect()
+}
+
+/// Lets some tasks write, each so many times.
+fn writers(store: &Store, tasks: u64, writes: u64, write: fn(u64, u64) -> Write) -> JoinSet<usize> {
+    let mut writers = JoinSet::new();
+    for task in 0..tasks {
+        let engine = Arc::clone(&store.engine);
+        writers.spawn(async move {
+            let mut committed = 0;
+            for n in 0..writes {
+                committed += usize::from(engine.commit(write(task, n)).await.is_ok());
+            }
+            committed
+        });
+    }
+    writers
+}
+
+pub(crate) async fn a_snapshot_holds_exactly_what_the_log_says_up_to_its_position(open: Open) {
+    let mut store = roomy(open);
+    let mut writers = writers(&store, 4, 60, |task, n| match n % 4 {
+        0 => create(json!({"id": format!("{task}")})),
+        1 => milk(),
+        2 => update(&task.to_string(), json!({"n": n})),
+        _ => destroy(&task.to_string()),
+    });
+    let mut snapshots = Vec::new();
+    while !writers.is_empty() {
+        snapshots.push(store.engine.find(&todo()).await.unwrap());
+        while writers.try_join_next().is_some() {}
+    }
+    snapshots.push(store.engine.find(&todo()).await.unwrap());
+    let log = store.heard();
+    assert_eq!(log.len() as u64, snapshots.last().unwrap().position.offset);
+    for snapshot in snapshots {
+        assert_eq!(snapshot.value, replay(&log[..snapshot.position.offset as usize]));
+    }
+}
+
+pub(crate) async fn concurrent_writes_are_all_committed_once_in_a_gapless_order(open: Open) {
+    let mut store = roomy(open);
+    // Every fifth is refused, which must not cost the others anything.
+    let writers = writers(&store, 16, 25, |task, n| match n % 5 {
+        4 => destroy("nobody"),
+        _ => create(json!({"by": [task, n]})),
+    });
+    assert_eq!(writers.join_all().await.into_iter().sum::<usize>(), 16 * 20);
+    let heard = store.heard();
+    assert_eq!(offsets(&heard), (1..=320).collect::<Vec<_>>());
+    let authors: BTreeSet<String> =
+        heard.iter().map(|change| change.set["by"].to_string()).collect();
+    assert_eq!(authors.len(), 320);
+    assert_eq!(store.records().await, replay(&heard));
+    assert_eq!(store.since("todo", 0).await.unwrap(), heard);
+}
+
+pub(crate) async fn concurrent_repeats_are_committed_once(open: Open) {
+    let mut store = roomy(open);
+    let writers = writers(&store, 8, 20, |_, n| keyed(&n.to_string(), milk()));
+    assert_eq!(writers.join_all().await.into_iter().sum::<usize>(), 160);
+    assert_eq!(offsets(&store.heard()), (1..=20).collect::<Vec<_>>());
+}

@@ -1,0 +1,64 @@
+//! One list of facts, true of every engine, and what is true of SQLite alone.
+
+#![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
+
+mod agreement;
+mod facts;
+mod sqlite;
+mod store;
+
+/// Makes a test of each fact for each engine.
+macro_rules! every_engine {
+    ($($fact:ident)*) => {
+        mod on_memory {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $fact() {
+                crate::facts::$fact(crate::store::memory).await;
+            })*
+        }
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $fact() {
+                crate::facts::$fact(crate::store::sqlite).await;
+            })*
+        }
+    };
+}
+
+every_engine! {
+    created_records_get_the_ids_1_2_3
+    an_id_is_not_given_twice
+    an_id_given_by_the_client_is_kept
+    an_integer_id_given_by_the_client_moves_the_next_id_past_it
+    an_id_that_javascript_can_not_hold_is_refused
+    a_create_is_refused_when_the_last_id_is_taken
+    records_come_in_the_order_of_their_ids
+    an_update_keeps_the_other_attributes
+    a_destroyed_record_is_gone
+    writes_to_a_missing_record_are_refused
+    a_create_of_an_existing_record_is_refused
+    a_refused_write_leaves_nothing_behind
+    a_resource_nobody_has_written_to_is_empty_and_stands_at_0
+    a_repeat_gets_the_first_outcome_and_changes_nothing
+    a_repeated_destroy_shows_the_record_it_destroyed
+    a_key_used_for_another_request_is_refused
+    a_key_belongs_to_its_identity
+    a_key_is_not_remembered_by_a_refused_write
+    a_key_is_forgotten_after_seven_days
+    the_tail_gets_each_change_once_and_in_order
+    a_tail_that_nobody_reads_any_more_stops_no_writer
+    a_writer_that_gives_up_leaves_log_and_tail_alike
+    previous_is_the_offset_of_the_records_last_change
+    a_record_created_again_follows_its_destroy
+    a_record_created_again_follows_the_floor_when_its_destroy_is_forgotten
+    since_gives_a_class_room_what_it_missed
+    since_gives_an_instance_room_what_it_missed
+    since_knows_all_of_a_change
+    a_position_older_than_the_count_is_out_of_reach
+    a_position_older_than_the_age_is_out_of_reach
+    a_position_of_another_log_is_out_of_reach
+    a_position_ahead_of_the_log_is_out_of_reach
+    a_snapshot_holds_exactly_what_the_log_says_up_to_its_position
+    concurrent_writes_are_all_committed_once_in_a_gapless_order
+    concurrent_repeats_are_committed_once
+}

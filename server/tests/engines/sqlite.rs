@@ -1,0 +1,286 @@
+//! What is true of a file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use backwire::engine::{Error, Sqlite, Window};
+use rusqlite::Connection;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::store::{
+    Store, create, destroy, keyed, milk, offsets, roomy, sqlite, sqlite_in, todo, update,
+};
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join("data/backwire.db")
+}
+
+fn open(folder: &Path) -> Store {
+    sqlite_in(folder, Window::default(), 4096)
+}
+
+/// Another connection, as an administrator would have it.
+fn visitor(folder: &Path) -> Connection {
+    Connection::open(file(folder)).unwrap()
+}
+
+async fn unavailable(store: &Store) -> String {
+    match store.engine.commit(milk()).await {
+        Err(Error::Unavailable(reason)) => reason,
+        other => panic!("available: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.done(keyed("k", milk())).await;
+    store.done(create(json!({"id": "eggs"}))).await;
+    store.done(update("1", json!({"done": true}))).await;
+    store.done(destroy("eggs")).await;
+    let (records, head) = (store.records().await, store.head().await);
+    let log = store.since("todo", 0).await;
+    drop(store);
+
+    let mut store = open(folder.path());
+    assert_eq!((store.records().await, store.head().await), (records, head));
+    assert_eq!(store.since("todo", 0).await, log);
+    assert!(store.commit(keyed("k", milk())).await.repeated);
+    assert_eq!(store.done(milk()).await.id, crate::store::id("2"));
+    assert_eq!(offsets(&store.heard()), [5]);
+}
+
+#[tokio::test]
+async fn the_thread_ends_with_its_engine() {
+    let Store { engine, mut tail, .. } = roomy(sqlite);
+    drop(engine);
+    // The thread holds the only other end.
+    assert_eq!(tail.recv().await, None);
+}
+
+#[tokio::test]
+async fn what_is_in_the_tail_can_be_read() {
+    let mut store = roomy(sqlite);
+    let engine = Arc::clone(&store.engine);
+    let writing = tokio::spawn(async move {
+        for _ in 0..50 {
+            engine.commit(milk()).await.unwrap();
+        }
+    });
+    for _ in 0..50 {
+        let change = store.tail.recv().await.unwrap();
+        assert!(store.head().await.offset >= change.position.offset);
+    }
+    writing.await.unwrap();
+}
+
+#[tokio::test]
+async fn repeats_in_one_group_are_recognised() {
+    let mut store = sqlite(Window::default(), 1);
+    store.done(milk()).await;
+    // The writer commits this one and then waits for a place in the tail.
+    let stuck = tokio::spawn({
+        let engine = Arc::clone(&store.engine);
+        async move { engine.commit(milk()).await }
+    });
+    while store.head().await.offset < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!stuck.is_finished());
+    // So these are queued behind it, and taken together.
+    let queued = |write| store.engine.commit(write);
+    let (first, repeat, missing, last, ()) = tokio::join!(
+        biased;
+        queued(keyed("k", milk())),
+        queued(keyed("k", milk())),
+        queued(destroy("9")),
+        queued(update("3", json!({"done": true}))),
+        async {
+            for offset in 1..=4 {
+                assert_eq!(store.tail.recv().await.unwrap().position.offset, offset);
+            }
+        }
+    );
+    let (first, repeat) = (first.unwrap(), repeat.unwrap());
+    assert!(!first.repeated && repeat.repeated);
+    assert_eq!(first.change.position, repeat.change.position);
+    assert!(matches!(missing, Err(Error::Refused(_))));
+    assert_eq!(last.unwrap().change.previous, 3);
+    stuck.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_survives_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut writers = JoinSet::new();
+    let (report, mut answered) = mpsc::unbounded_channel();
+    for _ in 0..8 {
+        let (engine, report) = (Arc::clone(&store.engine), report.clone());
+        writers.spawn(async move {
+            while !report.is_closed() {
+                let change = engine.commit(keyed("k", milk())).await.unwrap().change;
+                let done = engine.commit(update("1", json!({"at": change.at}))).await.unwrap();
+                engine.commit(milk()).await.unwrap();
+                let _ = report.send(done.change.position.offset);
+            }
+        });
+    }
+    let mut last = 0;
+    for _ in 0..100 {
+        last = last.max(answered.recv().await.unwrap());
+    }
+    // Taken in the middle of writing, as a power cut would leave it. The open snapshot keeps SQLite
+    // from starting its journal over between the two copies.
+    let after = tempfile::tempdir().unwrap();
+    fs::create_dir(after.path().join("data")).unwrap();
+    let visitor = visitor(folder.path());
+    visitor.execute_batch("BEGIN; SELECT count(*) FROM log").unwrap();
+    for suffix in ["", "-wal"] {
+        let name = format!("data/backwire.db{suffix}");
+        fs::copy(folder.path().join(&name), after.path().join(&name)).unwrap();
+    }
+    answered.close();
+    writers.join_all().await;
+
+    let survivor = open(after.path());
+    assert!(survivor.head().await.offset >= last);
+    let log = survivor.since("todo", 0).await.unwrap();
+    assert_eq!(offsets(&log), (1..=log.len() as u64).collect::<Vec<_>>());
+    assert!(survivor.commit(keyed("k", milk())).await.repeated);
+    assert_eq!(survivor.head().await.epoch, store.head().await.epoch);
+}
+
+#[tokio::test]
+async fn a_write_that_can_not_be_stored_is_unavailable_and_the_writer_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path());
+    let visitor = visitor(folder.path());
+    visitor.execute_batch("ALTER TABLE log RENAME TO away").unwrap();
+    assert!(unavailable(&store).await.contains("no such table"));
+    visitor.execute_batch("ALTER TABLE away RENAME TO log").unwrap();
+    store.done(milk()).await;
+    assert_eq!(offsets(&store.heard()), [1]);
+    assert_eq!(store.records().await.len(), 1);
+}
+
+/// Makes writes of records with this title fail in a way of SQLite's own.
+fn fail_on(visitor: &Connection, title: &str, failure: &str) {
+    visitor
+        .execute_batch(&format!(
+            "CREATE TABLE parent (id INTEGER PRIMARY KEY);
+             CREATE TABLE child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+             CREATE TRIGGER failure AFTER INSERT ON log WHEN new.after ->> 'title' = '{title}'
+             BEGIN {failure}; END"
+        ))
+        .unwrap();
+}
+
+/// Commits many writes at once, some of which fail, and checks that everybody was told the truth.
+async fn everybody_is_told_the_truth(failure: &str, is_contained: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path());
+    let visitor = visitor(folder.path());
+    fail_on(&visitor, "bad", failure);
+    let mut writers = JoinSet::new();
+    for n in 0..200 {
+        let engine = Arc::clone(&store.engine);
+        let title = if n % 50 == 7 { "bad" } else { "good" };
+        writers.spawn(async move {
+            let outcome = engine.commit(create(json!({"title": title}))).await;
+            (title, outcome.map(|committed| committed.change))
+        });
+    }
+    let mut answered = Vec::new();
+    for (title, outcome) in writers.join_all().await {
+        match outcome {
+            Ok(change) => {
+                assert_eq!(title, "good");
+                answered.push(change.position.offset);
+            }
+            Err(Error::Unavailable(_)) => assert!(title == "bad" || !is_contained),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    answered.sort_unstable();
+    assert_eq!(offsets(&store.heard()), answered);
+    assert_eq!(answered, (1..=answered.len() as u64).collect::<Vec<_>>());
+    assert_eq!(store.records().await.len(), answered.len());
+    assert_eq!(store.engine.find(&todo()).await.unwrap().position.offset, answered.len() as u64);
+
+    visitor.execute_batch("DROP TRIGGER failure").unwrap();
+    let next = store.done(create(json!({"title": "bad"}))).await;
+    assert_eq!(next.position.offset, answered.len() as u64 + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_fails_takes_no_other_with_it() {
+    everybody_is_told_the_truth("SELECT raise(ABORT, 'no')", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_is_given_up_takes_its_group_with_it() {
+    everybody_is_told_the_truth("SELECT raise(ROLLBACK, 'disk full')", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_fails_takes_its_group_with_it() {
+    everybody_is_told_the_truth("INSERT INTO child VALUES (1)", false).await;
+}
+
+#[tokio::test]
+async fn a_locked_file_is_unavailable_until_it_is_let_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let visitor = visitor(folder.path());
+    visitor.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(unavailable(&store).await.contains("locked"));
+    visitor.execute_batch("COMMIT").unwrap();
+    store.done(milk()).await;
+}
+
+#[tokio::test]
+async fn old_changes_and_old_keys_leave_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite_in(folder.path(), Window { count: 3, ..Window::default() }, 4096);
+    for n in 0..8 {
+        store.done(keyed(&n.to_string(), milk())).await;
+    }
+    store.done(keyed("8", destroy("1"))).await;
+    store.done(keyed("9", destroy("2"))).await;
+    for n in 10..20 {
+        let later = crate::store::NOON + 8 * crate::store::DAY;
+        store.done(crate::store::at(later, keyed(&n.to_string(), milk()))).await;
+    }
+    let count = |table| {
+        let sql = format!("SELECT count(*) FROM {table}");
+        visitor(folder.path()).query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!((count("records"), count("log"), count("ledger")), (16, 3, 10));
+}
+
+#[tokio::test]
+async fn a_file_of_another_version_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let visitor = visitor(folder.path());
+    visitor.execute_batch("UPDATE meta SET value = 99 WHERE name = 'version'").unwrap();
+    let (tail, _) = mpsc::channel(1);
+    let error = Sqlite::open(file(folder.path()), Window::default(), tail).unwrap_err();
+    assert!(error.to_string().contains("version 99"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("notes.txt");
+    let notes = "Buy milk. ".repeat(100);
+    fs::write(&file, &notes).unwrap();
+    let (tail, _) = mpsc::channel(1);
+    assert!(Sqlite::open(&file, Window::default(), tail).is_err());
+    assert_eq!(fs::read_to_string(&file).unwrap(), notes);
+}

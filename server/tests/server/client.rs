@@ -1,0 +1,196 @@
+//! A client that speaks the wire by hand, so that tests see frames and not what a library makes of
+//! them.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use backwire::server::Builder;
+use backwire::settings::Store;
+use backwire::{Client, Context, Server};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+/// After this long without a frame, the one that is waited for will not come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server of one's own on a free port.
+pub(crate) async fn server() -> Server {
+    start(builder()).await
+}
+
+pub(crate) fn builder() -> Builder {
+    Server::builder().port(0).store(Store::Memory)
+}
+
+pub(crate) async fn start(builder: Builder) -> Server {
+    builder.bind().await.unwrap()
+}
+
+/// The caller's connection, for routes of a test.
+pub(crate) fn socket_of(cx: &Context) -> Client {
+    cx.client().cloned().unwrap()
+}
+
+/// One raw Socket.IO connection.
+pub(crate) struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    acks: u64,
+    /// Frames that came while another was waited for.
+    early: VecDeque<String>,
+}
+
+impl Socket {
+    /// Our runtime.
+    pub(crate) async fn runtime(server: &Server) -> Self {
+        Self::connected(server, r#"{"backwire":1}"#).await
+    }
+
+    /// A stock client.
+    pub(crate) async fn stock(server: &Server) -> Self {
+        Self::connected(server, "").await
+    }
+
+    async fn connected(server: &Server, auth: &str) -> Self {
+        let mut socket = Self::open(server, &[]).await.unwrap();
+        socket.send(format!("40{auth}")).await;
+        assert!(socket.next_frame().await.starts_with("40{\"sid\":"));
+        socket
+    }
+
+    /// An open transport without a CONNECT.
+    pub(crate) async fn open(
+        server: &Server,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, tungstenite::Error> {
+        let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", server.addr());
+        let mut request = url.into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let (stream, _) = connect_async(request).await?;
+        let mut socket = Self { stream, acks: 0, early: VecDeque::new() };
+        assert!(socket.next_frame().await.starts_with("0{"));
+        Ok(socket)
+    }
+
+    pub(crate) async fn send(&mut self, frame: impl Into<String>) {
+        self.stream.send(Message::text(frame.into())).await.unwrap();
+    }
+
+    /// Sends if the connection is still there.
+    pub(crate) async fn try_send(&mut self, frame: String) -> Result<(), tungstenite::Error> {
+        self.stream.send(Message::text(frame)).await
+    }
+
+    /// Puts a frame into the buffer without sending it yet.
+    pub(crate) async fn feed(&mut self, frame: impl Into<String>) {
+        self.stream.feed(Message::text(frame.into())).await.unwrap();
+    }
+
+    /// Sends what has been put into the buffer.
+    pub(crate) async fn flush(&mut self) {
+        self.stream.flush().await.unwrap();
+    }
+
+    /// The next frame but heartbeats; `None` when the connection is closed.
+    pub(crate) async fn frame(&mut self) -> Option<String> {
+        loop {
+            let next = timeout(PATIENCE, self.stream.next()).await.expect("something comes");
+            match next? {
+                Ok(Message::Text(text)) if text.as_str() == "2" => {
+                    self.try_send("3".to_owned()).await.ok()?;
+                }
+                Ok(Message::Text(text)) => return Some(text.to_string()),
+                Ok(Message::Close(_)) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// That the server ends the connection, whatever it still says before.
+    pub(crate) async fn is_ended(&mut self) {
+        while self.frame().await.is_some() {}
+    }
+
+    pub(crate) async fn next_frame(&mut self) -> String {
+        match self.early.pop_front() {
+            Some(frame) => frame,
+            None => self.frame().await.expect("the connection is open"),
+        }
+    }
+
+    /// The next event: its name and arguments.
+    pub(crate) async fn event(&mut self) -> Value {
+        let frame = self.next_frame().await;
+        serde_json::from_str(frame.strip_prefix("42").expect("it is an event")).unwrap()
+    }
+
+    /// Sends an event and gives its number.
+    pub(crate) async fn emit(&mut self, event: &Value) -> u64 {
+        self.acks += 1;
+        self.send(format!("42{}{event}", self.acks)).await;
+        self.acks
+    }
+
+    /// The argument of an ack; whatever comes before it is kept.
+    pub(crate) async fn ack(&mut self, number: u64) -> Value {
+        let head = format!("43{number}[");
+        let mut waiting = std::mem::take(&mut self.early);
+        loop {
+            let frame = match waiting.pop_front() {
+                Some(frame) => frame,
+                None => self.frame().await.expect("the connection is open"),
+            };
+            if let Some(rest) = frame.strip_prefix(&head) {
+                self.early.append(&mut waiting);
+                return serde_json::from_str(rest.strip_suffix(']').unwrap()).unwrap();
+            }
+            self.early.push_back(frame);
+        }
+    }
+
+    /// Sends an event and waits for its ack.
+    pub(crate) async fn ask(&mut self, event: Value) -> Value {
+        let number = self.emit(&event).await;
+        self.ack(number).await
+    }
+
+    pub(crate) async fn get(&mut self, url: &str) -> Value {
+        self.ask(json!(["get", { "url": url }])).await
+    }
+
+    pub(crate) async fn post(&mut self, url: &str, data: Value) -> Value {
+        self.ask(json!(["post", { "url": url, "data": data }])).await
+    }
+
+    pub(crate) async fn put(&mut self, url: &str, data: Value) -> Value {
+        self.ask(json!(["put", { "url": url, "data": data }])).await
+    }
+
+    pub(crate) async fn delete(&mut self, url: &str) -> Value {
+        self.ask(json!(["delete", { "url": url }])).await
+    }
+
+    /// All events pushed so far: what has been said is there before the answer to a new question.
+    pub(crate) async fn heard(&mut self) -> Vec<String> {
+        self.get("/fence/1").await;
+        self.early.drain(..).collect()
+    }
+}
+
+/// `[status, code]` of an ack that is a refusal.
+pub(crate) fn refusal(ack: &Value) -> Value {
+    json!([ack["statusCode"], ack["body"]["code"]])
+}
+
+/// `epoch:offset` of an ack.
+pub(crate) fn position(ack: &Value) -> (u64, u64) {
+    let text = ack["headers"]["backwire-position"].as_str().expect("it has a position");
+    let (epoch, offset) = text.split_once(':').unwrap();
+    (epoch.parse().unwrap(), offset.parse().unwrap())
+}

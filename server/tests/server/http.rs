@@ -1,0 +1,246 @@
+//! Resources over plain HTTP.
+
+use backwire::engine::{Committed, Engine, Error, Since, Snapshot};
+use backwire::{Server, change, write};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+use crate::client::{builder, server, start};
+
+async fn send(server: &Server, method: Method, path: &str, body: Option<&str>) -> Response {
+    let url = format!("http://{}{path}", server.addr());
+    let request = Client::new().request(method, url);
+    let request = match body {
+        Some(body) => request.header("content-type", "application/json").body(body.to_owned()),
+        None => request,
+    };
+    request.send().await.unwrap()
+}
+
+async fn ask(server: &Server, method: Method, path: &str, body: Option<&str>) -> (u16, Value) {
+    let response = send(server, method, path, body).await;
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_record_is_created_read_changed_and_destroyed() {
+    let server = server().await;
+    let created = send(&server, Method::POST, "/todo", Some(r#"{"title":"Milk"}"#)).await;
+    assert_eq!(created.status(), StatusCode::CREATED);
+    assert!(created.headers()["backwire-position"].to_str().unwrap().ends_with(":1"));
+    assert_eq!(created.headers()["backwire-record"], "todo/1");
+    let created: Value = created.json().await.unwrap();
+    assert_eq!(created["title"], "Milk");
+    assert_eq!(created["id"], 1);
+    assert!(created["createdAt"].is_u64());
+
+    let (status, read) = ask(&server, Method::GET, "/todo/1", None).await;
+    assert_eq!((status, &read), (200, &created));
+    let (status, all) = ask(&server, Method::GET, "/todo", None).await;
+    assert_eq!((status, all), (200, json!([created])));
+
+    let (status, put) = ask(&server, Method::PUT, "/todo/1", Some(r#"{"done":true}"#)).await;
+    assert_eq!((status, &put["title"], &put["done"]), (200, &json!("Milk"), &json!(true)));
+    let (status, patched) = ask(&server, Method::PATCH, "/todo/1", Some(r#"{"done":false}"#)).await;
+    assert_eq!((status, &patched["done"]), (200, &json!(false)));
+
+    let (status, destroyed) = ask(&server, Method::DELETE, "/todo/1", None).await;
+    assert_eq!((status, destroyed), (200, patched));
+    assert_eq!(ask(&server, Method::GET, "/todo/1", None).await.0, 404);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_read_over_http_says_where_it_stands_and_subscribes_nobody() {
+    let server = server().await;
+    let read = send(&server, Method::GET, "/todo", None).await;
+    assert!(read.headers()["backwire-position"].to_str().unwrap().ends_with(":0"));
+    assert!(!read.headers().contains_key("backwire-room"));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn names_may_be_in_any_case_and_end_with_a_slash() {
+    let server = server().await;
+    ask(&server, Method::POST, "/Todo/", Some(r#"{"title":"Milk"}"#)).await;
+    for path in ["/todo/1", "/TODO/1", "/tOdO/1/"] {
+        assert_eq!(ask(&server, Method::GET, path, None).await.1["title"], "Milk", "{path}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_id_may_be_in_the_body() {
+    let server = server().await;
+    ask(&server, Method::POST, "/todo", Some(r#"{"id":"milk"}"#)).await;
+    let (_, put) = ask(&server, Method::PUT, "/todo", Some(r#"{"id":"milk","done":true}"#)).await;
+    assert_eq!(put["done"], true);
+    let (status, _) = ask(&server, Method::DELETE, "/todo", Some(r#"{"id":"milk"}"#)).await;
+    assert_eq!(status, 200);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn reading_an_unknown_resource_gives_nothing() {
+    let server = server().await;
+    assert_eq!(ask(&server, Method::GET, "/nothing", None).await, (200, json!([])));
+    assert_eq!(ask(&server, Method::GET, "/nothing?_=17", None).await, (200, json!([])));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_head_is_a_get_without_a_body_and_options_are_told() {
+    let server = server().await;
+    let head = send(&server, Method::HEAD, "/todo", None).await;
+    assert_eq!(head.status(), 200);
+    assert!(head.headers().contains_key("backwire-position"));
+    let options = send(&server, Method::OPTIONS, "/todo", None).await;
+    assert_eq!(options.status(), 200);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_repeat_of_a_key_changes_nothing_and_gets_the_same_answer() {
+    let server = server().await;
+    let post = async |key: &str, body: &'static str| {
+        let url = format!("http://{}/todo", server.addr());
+        let request = Client::new().post(url).header("idempotency-key", key).body(body);
+        let response = request.send().await.unwrap();
+        let position = response.headers().get("backwire-position").cloned();
+        (response.status().as_u16(), position, response.json::<Value>().await.unwrap())
+    };
+    let first = post("k-1", r#"{"title":"Milk"}"#).await;
+    assert_eq!(first.0, 201);
+    assert_eq!(post("k-1", r#"{"title":"Milk"}"#).await, first);
+    let other = post("k-1", r#"{"title":"Eggs"}"#).await;
+    assert_eq!((other.0, &other.2["code"]), (422, &json!("E_KEY_REUSED")));
+    let bad = post("a key", r#"{"title":"Milk"}"#).await;
+    assert_eq!((bad.0, &bad.2["code"]), (400, &json!("E_BAD_KEY")));
+    let (_, all) = ask(&server, Method::GET, "/todo", None).await;
+    assert_eq!(all.as_array().unwrap().len(), 1);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn every_refusal_has_a_status_a_code_and_a_reason() {
+    let server = server().await;
+    ask(&server, Method::POST, "/todo", Some(r#"{"id":1}"#)).await;
+    let post = Method::POST;
+    let put = Method::PUT;
+    let get = Method::GET;
+    let delete = Method::DELETE;
+    let table = [
+        (&post, "/todo", Some("{oops"), 400, "E_BAD_JSON"),
+        (&post, "/todo", Some("[1]"), 400, "E_BAD_BODY"),
+        (&post, "/todo", None, 400, "E_BAD_BODY"),
+        (&put, "/todo", Some("{}"), 400, "E_NO_ID"),
+        (&delete, "/todo", None, 400, "E_NO_ID"),
+        (&put, "/todo/1", Some(r#"{"id":2}"#), 400, "E_BAD_ID"),
+        (&post, "/todo", Some(r#"{"id":{}}"#), 400, "E_BAD_ID"),
+        (&post, "/todo", Some(r#"{"id":1}"#), 409, "E_EXISTS"),
+        (&get, "/todo/9", None, 404, "E_NOT_FOUND"),
+        (&put, "/todo/9", Some("{}"), 404, "E_NOT_FOUND"),
+        (&delete, "/todo/9", None, 404, "E_NOT_FOUND"),
+        (&get, "/publish", None, 404, "E_NOT_FOUND"),
+        (&get, "/7up", None, 404, "E_NOT_FOUND"),
+        (&get, "/todo/1/tags", None, 404, "E_NOT_FOUND"),
+        (&get, "/", None, 404, "E_NOT_FOUND"),
+        (&get, "/todo?where={}", None, 400, "E_BAD_CRITERIA"),
+        (&post, "/todo/1", Some("{}"), 405, "E_UNKNOWN_VERB"),
+        (&Method::TRACE, "/todo", None, 405, "E_UNKNOWN_VERB"),
+        (&get, "/todo/%ff", None, 400, "E_BAD_URL"),
+    ];
+    for (method, path, body, status, code) in table {
+        let (got, refusal) = ask(&server, method.clone(), path, body).await;
+        assert_eq!((got, &refusal["code"]), (status, &json!(code)), "{method} {path} {body:?}");
+        assert!(refusal["message"].as_str().is_some_and(|text| !text.is_empty()));
+    }
+    server.shutdown().await;
+}
+
+/// Does nothing well.
+struct Broken;
+
+#[async_trait::async_trait]
+impl Engine for Broken {
+    async fn commit(&self, _: write::Write) -> Result<Committed, Error> {
+        Err(Error::Unavailable("the disk is full".to_owned()))
+    }
+
+    async fn find(
+        &self,
+        _: &change::Resource,
+    ) -> Result<Snapshot<Vec<Arc<change::Attributes>>>, Error> {
+        Err(Error::Unavailable("the disk is gone".to_owned()))
+    }
+
+    async fn find_one(
+        &self,
+        _: &change::Resource,
+        _: &change::Id,
+    ) -> Result<Snapshot<Option<Arc<change::Attributes>>>, Error> {
+        Err(Error::Unavailable("the disk is gone".to_owned()))
+    }
+
+    async fn since(&self, _: &change::Room, _: change::Position) -> Result<Since, Error> {
+        Err(Error::Unavailable("the disk is gone".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_can_not_store_is_a_503() {
+    let server = start(builder().engine(|_| Ok(Arc::new(Broken)))).await;
+    let (status, refusal) = ask(&server, Method::POST, "/todo", Some("{}")).await;
+    assert_eq!((status, &refusal["code"]), (503, &json!("E_UNAVAILABLE")));
+    assert_eq!(ask(&server, Method::GET, "/health", None).await.0, 503);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_healthy_server_says_so() {
+    let server = server().await;
+    let healthy = (200, json!({ "status": "ok" }));
+    assert_eq!(ask(&server, Method::GET, "/health", None).await, healthy);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn only_pages_of_the_same_host_and_named_ones_may_write() {
+    let server = start(builder().origin("https://app.example")).await;
+    let post = async |origin: &str| {
+        let url = format!("http://{}/todo", server.addr());
+        let request = Client::new().post(url).header("origin", origin).body("{}");
+        request.send().await.unwrap()
+    };
+    let refused = post("https://evil.example").await;
+    assert_eq!(refused.status(), 403);
+    assert!(!refused.headers().contains_key("access-control-allow-origin"));
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "E_ORIGIN");
+    assert_eq!(post("null").await.status(), 403);
+
+    let named = post("https://app.example").await;
+    assert_eq!(named.status(), 201);
+    assert_eq!(named.headers()["access-control-allow-origin"], "https://app.example");
+    let exposed = named.headers()["access-control-expose-headers"].to_str().unwrap();
+    assert!(exposed.contains("backwire-position"));
+    assert_eq!(post("http://127.0.0.1:8080").await.status(), 201);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_preflight_of_an_allowed_page_is_granted_its_headers() {
+    let server = start(builder().origin("https://app.example")).await;
+    let ask = Client::new()
+        .request(Method::OPTIONS, format!("http://{}/todo/1", server.addr()))
+        .header("origin", "https://app.example")
+        .header("access-control-request-method", "PUT")
+        .header("access-control-request-headers", "content-type,idempotency-key");
+    let granted = ask.send().await.unwrap();
+    assert_eq!(granted.status(), 200);
+    let header = |name: &str| granted.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(header("access-control-allow-origin"), "https://app.example");
+    assert_eq!(header("access-control-allow-headers"), "content-type,idempotency-key");
+    assert!(header("access-control-allow-methods").contains("PUT"));
+    server.shutdown().await;
+}

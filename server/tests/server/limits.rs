@@ -1,0 +1,153 @@
+//! What arrives over sockets and is refused, and what is too much.
+
+use axum::routing::get;
+use backwire::Context;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+use crate::client::{Socket, builder, refusal, server, start};
+
+#[tokio::test]
+async fn every_refusal_over_a_socket_is_the_ack() {
+    let server = server().await;
+    let mut socket = Socket::runtime(&server).await;
+    socket.post("/todo", json!({ "id": 1 })).await;
+    let table = [
+        (json!(["post", { "url": "/todo", "data": [1] }]), 400, "E_BAD_BODY"),
+        (json!(["post", { "url": "/todo" }]), 400, "E_BAD_BODY"),
+        (json!(["post", "{oops"]), 400, "E_BAD_JSON"),
+        (json!(["get", {}]), 400, "E_BAD_URL"),
+        (json!(["get"]), 400, "E_BAD_URL"),
+        (json!(["get", { "url": 7 }]), 400, "E_BAD_URL"),
+        (json!(["get", { "url": "todo" }]), 400, "E_BAD_URL"),
+        (json!(["get", { "url": "/to do" }]), 400, "E_BAD_URL"),
+        (json!(["fly", { "url": "/todo" }]), 405, "E_UNKNOWN_VERB"),
+        (json!(["options", { "url": "/todo" }]), 405, "E_UNKNOWN_VERB"),
+        (json!(["put", { "url": "/todo", "data": {} }]), 400, "E_NO_ID"),
+        (json!(["delete", { "url": "/todo" }]), 400, "E_NO_ID"),
+        (json!(["put", { "url": "/todo/1", "data": { "id": 2 } }]), 400, "E_BAD_ID"),
+        (json!(["post", { "url": "/todo", "data": { "id": 1 } }]), 409, "E_EXISTS"),
+        (json!(["get", { "url": "/todo/9" }]), 404, "E_NOT_FOUND"),
+        (json!(["get", { "url": "/socket.io" }]), 404, "E_NOT_FOUND"),
+        (json!(["get", { "url": "/todo?where=1" }]), 400, "E_BAD_CRITERIA"),
+        (json!(["get", { "url": "/todo", "data": { "where": {} } }]), 400, "E_BAD_CRITERIA"),
+        (
+            json!(["post", { "url": "/todo", "headers": { "idempotency-key": "" }, "data": {} }]),
+            400,
+            "E_BAD_KEY",
+        ),
+        (json!(["resume", "todo"]), 400, "E_BAD_BODY"),
+        (json!(["unsubscribe", 7]), 400, "E_BAD_BODY"),
+    ];
+    for (event, status, code) in table {
+        let ack = socket.ask(event.clone()).await;
+        assert_eq!(refusal(&ack), json!([status, code]), "{event}");
+        assert!(ack["body"]["message"].as_str().is_some_and(|text| !text.is_empty()));
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_refused_without_an_ack_id_is_dropped_and_the_connection_lives() {
+    let server = server().await;
+    let mut socket = Socket::runtime(&server).await;
+    socket.send(r#"42["fly",{"url":"/todo"}]"#).await;
+    socket.send(r#"42["post",{"url":"/todo","data":{"title":"Milk"}}]"#).await;
+    assert_eq!(socket.get("/todo/1").await["body"]["title"], "Milk");
+    server.shutdown().await;
+}
+
+fn two_megabytes() -> Value {
+    json!({ "title": "x".repeat(2 << 20) })
+}
+
+#[tokio::test]
+async fn a_body_of_2_mb_is_a_413_over_http_and_sockets() {
+    let server = server().await;
+    let mut socket = Socket::runtime(&server).await;
+    let over_socket = socket.post("/todo", two_megabytes()).await;
+    assert_eq!(refusal(&over_socket), json!([413, "E_TOO_LARGE"]));
+    assert_eq!(over_socket["body"]["limit"], 1 << 20);
+    assert_eq!(socket.get("/todo").await["body"], json!([]));
+
+    let url = format!("http://{}/todo", server.addr());
+    let over_http = reqwest::Client::new().post(url).body(two_megabytes().to_string());
+    let over_http = over_http.send().await.unwrap();
+    assert_eq!(over_http.status(), 413);
+    assert_eq!(over_http.json::<Value>().await.unwrap(), over_socket["body"]);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_say_how_long_it_is_is_measured_all_the_same() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = start(builder().body_limit(10)).await;
+    let mut stream = tokio::net::TcpStream::connect(server.addr()).await.unwrap();
+    let request = "POST /todo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                   transfer-encoding: chunked\r\n\r\n14\r\n{\"title\":\"too long\"}\r\n0\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains(r#""code":"E_TOO_LARGE""#), "{answer}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_frame_above_four_times_the_limit_closes_the_connection() {
+    let server = start(builder().body_limit(1000)).await;
+    let mut socket = Socket::runtime(&server).await;
+    assert_eq!(refusal(&socket.post("/todo", json!({ "t": "x".repeat(3900) })).await)[0], 413);
+    socket.send(format!(r#"421["post",{{"url":"/todo","data":"{}"}}]"#, "x".repeat(4000))).await;
+    socket.is_ended().await;
+    server.shutdown().await;
+}
+
+/// Socket.IO itself can not read it, so there is no event to answer.
+#[tokio::test]
+async fn a_packet_that_is_not_json_ends_the_connection() {
+    let server = server().await;
+    let mut socket = Socket::runtime(&server).await;
+    socket.send(r#"421["post",{"url":"/todo","data":{oops}]"#).await;
+    socket.is_ended().await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_binary_event_closes_the_connection() {
+    let server = server().await;
+    let mut socket = Socket::runtime(&server).await;
+    socket.send(r#"451-1["post",{"url":"/todo","data":{"_placeholder":true,"num":0}}]"#).await;
+    socket.is_ended().await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn more_requests_in_flight_than_allowed_are_told_so() {
+    let gate = Arc::new(Notify::new());
+    let wait = gate.clone();
+    let slow = get(async move |_: Context| wait.notified().await);
+    let server = start(builder().in_flight(3).route("/slow", slow)).await;
+    let mut socket = Socket::runtime(&server).await;
+    for number in 1..=5 {
+        socket.send(format!(r#"42{number}["get",{{"url":"/slow"}}]"#)).await;
+    }
+    assert_eq!(refusal(&socket.ack(4).await), json!([429, "E_TOO_MANY"]));
+    assert_eq!(socket.ack(5).await["body"]["limit"], 3);
+    for number in 1..=3 {
+        gate.notify_one();
+        assert_eq!(socket.ack(number).await["statusCode"], 200);
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_a_500_and_the_connection_lives() {
+    let broken = get(async |_: Context| -> String { panic!("a bug") });
+    let server = start(builder().route("/broken", broken)).await;
+    let mut socket = Socket::runtime(&server).await;
+    assert_eq!(socket.get("/broken").await["statusCode"], 500);
+    assert_eq!(socket.get("/todo").await["statusCode"], 200);
+    server.shutdown().await;
+}

@@ -1,0 +1,191 @@
+//! Our own dialect, frame by frame.
+
+use serde_json::{Value, json};
+
+use crate::client::{Socket, position, server};
+
+#[tokio::test]
+async fn requests_over_a_socket_have_the_answers_of_http() {
+    let server = server().await;
+    let mut socket = Socket::runtime(&server).await;
+    let created = socket.post("/todo", json!({ "title": "Milk" })).await;
+    let (epoch, offset) = position(&created);
+    assert_eq!(offset, 1);
+    assert_eq!(created["statusCode"], 201);
+    assert_eq!(created["headers"]["backwire-record"], "todo/1");
+    let record = &created["body"];
+    assert_eq!(record["title"], "Milk");
+
+    let read = socket.get("/todo").await;
+    let headers = json!({ "backwire-position": format!("{epoch}:1"), "backwire-room": "todo" });
+    assert_eq!(read, json!({ "body": [record], "statusCode": 200, "headers": headers }));
+    let one = socket.get("/Todo/1").await;
+    assert_eq!(one["headers"]["backwire-room"], "todo/1");
+
+    let changed = socket.put("/todo/1", json!({ "done": true })).await;
+    assert_eq!((position(&changed).1, &changed["statusCode"]), (2, &json!(200)));
+    let destroyed = socket.delete("/todo/1").await;
+    assert_eq!((position(&destroyed).1, &destroyed["body"]), (3, &changed["body"]));
+
+    let over_http = reqwest::get(format!("http://{}/todo", server.addr())).await.unwrap();
+    assert_eq!(over_http.json::<Value>().await.unwrap(), json!([]));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_ack_is_spelled_as_in_the_protocol() {
+    let server = server().await;
+    let mut socket = Socket::runtime(&server).await;
+    let head = r#"["post",{"url":"/todo","headers":{"idempotency-key":"5f0c-1"},"#;
+    socket.send(format!(r#"421{head}"data":{{"title":"Milk"}}}}]"#)).await;
+    let frame = socket.next_frame().await;
+    assert!(frame.starts_with(r#"431[{"body":{"title":"Milk","createdAt":"#), "{frame}");
+    assert!(frame.contains(r#","id":1},"statusCode":201,"headers":{"backwire-position":""#));
+    assert!(frame.ends_with(r#":1","backwire-record":"todo/1"}}]"#), "{frame}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn news_of_a_resource_names_the_room_the_place_and_what_changed() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    let (epoch, _) = position(&b.get("/todo").await);
+    let key = "5f0c-1";
+    let post = json!(["post", { "url": "/todo", "headers": { "idempotency-key": key },
+                                "data": { "title": "Milk", "done": false } }]);
+    let created = a.ask(post).await["body"].clone();
+    let mark = backwire_protocol::mark(key);
+    assert_eq!(b.event().await, json!(["push", "todo", epoch, 0, [[1, 1, 1, created, mark]]]));
+
+    let changed = a.put("/todo/1", json!({ "title": "Milk", "done": true, "id": 1 })).await;
+    let differences = json!({ "done": true, "updatedAt": changed["body"]["updatedAt"] });
+    assert_eq!(b.event().await, json!(["push", "todo", epoch, 1, [[2, 2, 1, differences, 0]]]));
+
+    a.delete("/todo/1").await;
+    assert_eq!(b.event().await, json!(["push", "todo", epoch, 2, [[3, 3, 1, null, 0]]]));
+    assert!(a.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn news_of_one_record_comes_with_the_records_own_previous_change() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    a.post("/todo", json!({ "id": 7 })).await;
+    a.post("/todo", json!({ "id": 8 })).await;
+    let (epoch, offset) = position(&b.get("/todo/7").await);
+    assert_eq!(offset, 2);
+    a.put("/todo/8", json!({ "done": true })).await;
+    a.put("/todo/7", json!({ "done": true })).await;
+    let push = b.event().await;
+    assert_eq!(json!([push[1], push[2], push[3], push[4][0][0]]), json!(["todo/7", epoch, 1, 4]));
+    a.put("/todo/7", json!({ "done": false })).await;
+    let push = b.event().await;
+    assert_eq!(json!([push[3], push[4][0][0]]), json!([4, 5]));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_is_in_both_rooms_hears_it_once_in_the_class_room() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    a.post("/todo", json!({ "id": 7 })).await;
+    b.get("/todo/7").await;
+    b.get("/todo").await;
+    a.put("/todo/7", json!({ "done": true })).await;
+    assert_eq!(b.event().await[1], "todo");
+    assert!(b.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn ones_own_change_comes_back_with_its_mark() {
+    let server = server().await;
+    let mut socket = Socket::runtime(&server).await;
+    socket.get("/todo").await;
+    let headers = json!({ "idempotency-key": "k" });
+    let post = json!(["post", { "url": "/todo", "headers": headers, "data": {} }]);
+    socket.ask(post.clone()).await;
+    assert_eq!(socket.event().await[4][0][4], backwire_protocol::mark("k"));
+    // A repeat is answered and is no news.
+    assert_eq!(socket.ask(post).await["statusCode"], 201);
+    assert!(socket.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn changes_that_come_fast_share_frames_and_none_is_lost_or_out_of_order() {
+    let server = server().await;
+    let mut reader = Socket::runtime(&server).await;
+    let (epoch, _) = position(&reader.get("/todo").await);
+    let mut writers = Vec::new();
+    for _ in 0..20 {
+        let mut writer = Socket::runtime(&server).await;
+        writers.push(tokio::spawn(async move {
+            for _ in 0..50 {
+                writer.post("/todo", json!({ "title": "Milk" })).await;
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let (mut heard, mut frames) = (0, 0);
+    while heard < 1000 {
+        let push = reader.event().await;
+        frames += 1;
+        assert_eq!(json!([push[2], push[3]]), json!([epoch, heard]));
+        for change in push[4].as_array().unwrap() {
+            heard += 1;
+            assert_eq!(change[0], heard);
+        }
+    }
+    assert!(frames <= 1000);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_record_destroyed_and_made_again_is_still_heard_of() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    a.post("/todo", json!({ "id": 7 })).await;
+    b.get("/todo/7").await;
+    a.delete("/todo/7").await;
+    a.post("/todo", json!({ "id": 7 })).await;
+    assert_eq!(b.event().await[4][0][1], 3);
+    assert_eq!(b.event().await[4][0][1], 1);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_unsubscribes_hears_no_more() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    b.get("/todo").await;
+    b.ask(json!(["unsubscribe", "todo"])).await;
+    a.post("/todo", json!({})).await;
+    assert!(b.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_asked_for_a_record_that_is_not_there_does_not_listen() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    assert_eq!(b.get("/todo/7").await["statusCode"], 404);
+    a.post("/todo", json!({ "id": 7 })).await;
+    assert!(b.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_version_that_is_not_spoken_is_refused() {
+    let server = server().await;
+    let mut socket = Socket::open(&server, &[]).await.unwrap();
+    socket.send(r#"40{"backwire":2}"#).await;
+    assert_eq!(
+        socket.next_frame().await,
+        r#"44{"message":"backwire protocol 2 is not spoken here, 1 is"}"#
+    );
+    server.shutdown().await;
+}

@@ -1,0 +1,90 @@
+//! The Sails 1.x dialect.
+
+use serde_json::json;
+
+use crate::client::{Socket, refusal, server};
+
+#[tokio::test]
+async fn a_create_is_a_200_and_the_listeners_of_the_resource_hear_of_it() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::stock(&server).await, Socket::stock(&server).await);
+    assert_eq!(b.get("/todo").await["body"], json!([]));
+    let created = a.post("/todo", json!({ "title": "Milk" })).await;
+    assert_eq!(created["statusCode"], 200);
+    let news = json!({ "verb": "created", "id": 1, "data": created["body"] });
+    assert_eq!(b.event().await, json!(["todo", news]));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_listens_to_the_resource_hears_of_changes_to_old_and_new_records() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::stock(&server).await, Socket::stock(&server).await);
+    let old = a.post("/todo", json!({ "title": "Milk" })).await["body"].clone();
+    b.get("/todo").await;
+    let new = a.post("/todo", json!({ "title": "Eggs" })).await["body"].clone();
+    assert_eq!(b.event().await[1]["verb"], "created");
+    for (id, before) in [(1, old), (2, new)] {
+        let after = a.put(&format!("/todo/{id}"), json!({ "done": true })).await;
+        let data = json!({ "done": true, "updatedAt": after["body"]["updatedAt"], "id": id });
+        let news = json!({ "verb": "updated", "id": id, "data": data, "previous": before });
+        assert_eq!(b.event().await, json!(["todo", news]));
+        a.delete(&format!("/todo/{id}")).await;
+        let news = json!({ "verb": "destroyed", "id": id, "previous": after["body"] });
+        assert_eq!(b.event().await, json!(["todo", news]));
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_asked_for_one_record_hears_of_that_one_only() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::stock(&server).await, Socket::stock(&server).await);
+    a.post("/todo", json!({})).await;
+    a.post("/todo", json!({})).await;
+    b.get("/todo/2").await;
+    a.put("/todo/1", json!({ "done": true })).await;
+    a.post("/todo", json!({})).await;
+    a.put("/todo/2", json!({ "done": true })).await;
+    assert_eq!(b.event().await[1]["id"], 2);
+    assert!(b.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_connection_that_made_a_change_does_not_hear_of_it() {
+    let server = server().await;
+    let mut socket = Socket::stock(&server).await;
+    socket.get("/todo").await;
+    socket.post("/todo", json!({})).await;
+    socket.put("/todo/1", json!({ "done": true })).await;
+    socket.delete("/todo/1").await;
+    assert!(socket.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_http_and_our_runtime_change_is_heard_too_and_the_other_way_round() {
+    let server = server().await;
+    let (mut stock, mut ours) = (Socket::stock(&server).await, Socket::runtime(&server).await);
+    stock.get("/todo").await;
+    ours.get("/todo").await;
+    let url = format!("http://{}/todo", server.addr());
+    reqwest::Client::new().post(url).body("{}").send().await.unwrap();
+    assert_eq!(stock.event().await[0], "todo");
+    assert_eq!(ours.event().await[0], "push");
+    stock.put("/todo/1", json!({ "done": true })).await;
+    assert_eq!(ours.event().await[4][0][1], 2);
+    ours.delete("/todo/1").await;
+    assert_eq!(stock.event().await[1]["verb"], "destroyed");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_stock_client_has_no_events_of_our_runtime() {
+    let server = server().await;
+    let mut socket = Socket::stock(&server).await;
+    let ack = socket.ask(json!(["resume", [["todo", 1, 1]]])).await;
+    assert_eq!(refusal(&ack), json!([405, "E_UNKNOWN_VERB"]));
+    server.shutdown().await;
+}

@@ -1,0 +1,136 @@
+//! What Socket.IO would get wrong by itself.
+
+use std::sync::Arc;
+
+use axum::routing::get;
+use backwire::Context;
+use backwire::change::Room;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use crate::client::{Socket, builder, position, server, socket_of, start};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn events_of_one_connection_are_taken_in_the_order_they_were_sent() {
+    let server = server().await;
+    let mut socket = Socket::runtime(&server).await;
+    // Two thousand, in volleys as large as may be in flight.
+    for volley in 0..8 {
+        let numbers = (volley * 250 + 1)..=(volley * 250 + 250);
+        for number in numbers.clone() {
+            let data = json!({ "number": number });
+            socket.feed(format!(r#"42{number}["post",{{"url":"/todo","data":{data}}}]"#)).await;
+        }
+        socket.flush().await;
+        for number in numbers {
+            let created = socket.ack(number).await;
+            assert_eq!(
+                json!([created["body"]["number"], created["body"]["id"]]),
+                json!([number, number])
+            );
+        }
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn events_right_behind_the_connect_are_answered() {
+    let server = server().await;
+    let mut sockets = Vec::new();
+    for _ in 0..300 {
+        let mut socket = Socket::open(&server, &[]).await.unwrap();
+        sockets.push(tokio::spawn(async move {
+            socket.send(r#"40{"backwire":1}"#).await;
+            assert!(socket.next_frame().await.starts_with("40{"));
+            for number in 1..=3 {
+                socket.send(format!(r#"42{number}["get",{{"url":"/todo"}}]"#)).await;
+            }
+            for number in 1..=3 {
+                assert_eq!(socket.ack(number).await["statusCode"], 200);
+            }
+        }));
+    }
+    for socket in sockets {
+        socket.await.unwrap();
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_gone_joins_nothing() {
+    let (arrived, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (has_arrived, is_gone) = (arrived.clone(), gone.clone());
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let tell = Arc::new(std::sync::Mutex::new(Some(tell)));
+    let late = get(async move |cx: Context| {
+        has_arrived.notify_one();
+        is_gone.notified().await;
+        let client = socket_of(&cx);
+        // The server learns of the end when it learns of it; until then a join is in order.
+        while client.is_connected() {
+            tokio::task::yield_now().await;
+        }
+        let joined = client.join([Room::parse("todo").unwrap()]);
+        let tell = tell.lock().unwrap().take().unwrap();
+        tell.send((joined, client.rooms())).unwrap();
+    });
+    let server = start(builder().route("/late", late)).await;
+    let mut socket = Socket::runtime(&server).await;
+    socket.get("/todo/1").await;
+    socket.emit(&json!(["get", { "url": "/late" }])).await;
+    arrived.notified().await;
+    drop(socket);
+    gone.notify_one();
+    assert_eq!(told.await.unwrap(), (false, Vec::<String>::new()));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_handshake_for_a_page_of_another_origin_is_refused() {
+    let server = server().await;
+    let refused = Socket::open(&server, &[("origin", "https://evil.example")]).await;
+    let Err(tokio_tungstenite::tungstenite::Error::Http(refused)) = refused.map(drop) else {
+        panic!("it is an http answer");
+    };
+    assert_eq!(refused.status(), 403);
+    assert!(String::from_utf8_lossy(refused.body().as_ref().unwrap()).contains("E_ORIGIN"));
+    assert!(Socket::open(&server, &[("origin", "http://localhost:8000")]).await.is_ok());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answers_is_disconnected() {
+    let big = get(async || "x".repeat(1 << 16));
+    let server = start(builder().unread(8).route("/big", big)).await;
+    let mut socket = Socket::runtime(&server).await;
+    // Nothing is read, so the answers fill the kernel's buffers, then the connection's, then it ends.
+    for number in 1.. {
+        let request = format!(r#"42{number}["get",{{"url":"/big"}}]"#);
+        if socket.try_send(request).await.is_err() {
+            break;
+        }
+    }
+    socket.is_ended().await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_finds_out_that_it_missed_something() {
+    const MANY: u64 = 300;
+    let server = start(builder().unread(8)).await;
+    let (mut slow, mut writer) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    let (_, mut place) = position(&slow.get("/todo").await);
+    let title = "x".repeat(1 << 16);
+    for _ in 0..MANY {
+        writer.post("/todo", json!({ "title": title })).await;
+    }
+    // It reads on: what had been kept for it, up to the gap, and where the room stands now.
+    let mut missed = 0;
+    while missed == 0 {
+        let push = slow.event().await;
+        missed = push[3].as_u64().unwrap() - place;
+        place += push[4].as_array().unwrap().len() as u64;
+    }
+    assert_eq!(place + missed, MANY);
+    server.shutdown().await;
+}

@@ -1,0 +1,222 @@
+//! Join, then read: there is no gap between what was fetched and what is pushed.
+//!
+//! First with an engine that stops between the read and its answer, so that a change falls into the
+//! very gap there must not be; then in a crowd.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use backwire::Server;
+use backwire::change::{Attributes, Id, Position, Resource, Room};
+use backwire::engine::{Committed, Engine, Error, Memory, Since, Snapshot, Window};
+use backwire::write::Write;
+use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{Sender, channel};
+
+use crate::client::{Socket, builder, position, server, start};
+
+/// An engine whose next `find`, once it has read, waits for leave to answer.
+struct Paused {
+    memory: Memory,
+    gate: Arc<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    is_closed: AtomicBool,
+    has_read: Notify,
+    may_answer: Notify,
+}
+
+#[async_trait]
+impl Engine for Paused {
+    async fn find(&self, resource: &Resource) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
+        let snapshot = self.memory.find(resource).await;
+        if self.gate.is_closed.swap(false, Ordering::SeqCst) {
+            self.gate.has_read.notify_one();
+            self.gate.may_answer.notified().await;
+        }
+        snapshot
+    }
+
+    async fn commit(&self, write: Write) -> Result<Committed, Error> {
+        self.memory.commit(write).await
+    }
+
+    async fn find_one(
+        &self,
+        resource: &Resource,
+        id: &Id,
+    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
+        self.memory.find_one(resource, id).await
+    }
+
+    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
+        self.memory.since(room, position).await
+    }
+}
+
+/// What a reader is answered if record 1 changes while its `find` is between read and answer, and
+/// everyone else has heard of that.
+async fn changed_in_the_gap(connect: impl AsyncFn(&Server) -> Socket) -> (Socket, Value) {
+    let gate = Arc::new(Gate::default());
+    let engine_gate = gate.clone();
+    let open = |tail| -> Result<Arc<dyn Engine>, Error> {
+        Ok(Arc::new(Paused { memory: Memory::new(Window::default(), tail), gate: engine_gate }))
+    };
+    let server = start(builder().engine(open)).await;
+    let (mut writer, mut observer) = (Socket::runtime(&server).await, connect(&server).await);
+    let mut reader = connect(&server).await;
+    writer.post("/todo", json!({ "n": 0 })).await;
+    observer.get("/todo").await;
+    gate.is_closed.store(true, Ordering::SeqCst);
+    let number = reader.emit(&json!(["get", { "url": "/todo" }])).await;
+    gate.has_read.notified().await;
+    writer.put("/todo/1", json!({ "n": 1 })).await;
+    observer.event().await;
+    gate.may_answer.notify_one();
+    let answer = reader.ack(number).await;
+    (reader, answer)
+}
+
+#[tokio::test]
+async fn what_changes_between_read_and_answer_is_pushed() {
+    let (mut reader, answer) = changed_in_the_gap(Socket::runtime).await;
+    assert_eq!(json!([position(&answer).1, answer["body"][0]["n"]]), json!([1, 0]));
+    let heard = reader.heard().await;
+    assert!(heard[0].contains(r#",1,[[2,2,1,{"n":1,"#), "{heard:?}");
+}
+
+#[tokio::test]
+async fn what_changes_before_a_stock_client_is_in_the_room_of_the_record_is_in_its_answer() {
+    let (_, answer) = changed_in_the_gap(Socket::stock).await;
+    assert_eq!(json!([position(&answer).1, answer["body"][0]["n"]]), json!([2, 1]));
+}
+
+/// Records by id, as a client has them.
+type Records = BTreeMap<u64, Map<String, Value>>;
+
+fn records(body: &Value) -> Records {
+    let records = body.as_array().unwrap().iter();
+    let record =
+        |record: &Value| (record["id"].as_u64().unwrap(), record.as_object().unwrap().clone());
+    records.map(record).collect()
+}
+
+/// Writes without a pause until it is told to stop.
+async fn hammer(server: &Server, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<()> {
+    let mut socket = Socket::runtime(server).await;
+    tokio::spawn(async move {
+        let mut count = 0_u64;
+        while !stop.load(Ordering::Relaxed) {
+            let created = socket.post("/todo", json!({ "n": count })).await;
+            let id = created["body"]["id"].as_u64().unwrap();
+            socket.put(&format!("/todo/{id}"), json!({ "n": count + 1 })).await;
+            if id > 5 {
+                socket.delete(&format!("/todo/{}", id - 5)).await;
+            }
+            count += 1;
+        }
+        socket.post("/todo", json!({ "last": true })).await;
+    })
+}
+
+/// Fetches, says so, and follows the pushes until the last record has come.
+async fn follow_as_runtime(mut socket: Socket, fetched: Sender<()>) -> Records {
+    let read = socket.get("/todo").await;
+    fetched.send(()).await.unwrap();
+    let mut mine = records(&read["body"]);
+    let mut place = position(&read).1;
+    while !mine.values().any(|record| record.contains_key("last")) {
+        let push = socket.event().await;
+        assert!(push[3].as_u64().unwrap() <= place, "a gap: {push} at {place}");
+        for change in push[4].as_array().unwrap() {
+            let offset = change[0].as_u64().unwrap();
+            if offset > place {
+                place = offset;
+                let (verb, id) = (change[1].as_u64().unwrap(), change[2].as_u64().unwrap());
+                apply(&mut mine, verb, id, change[3].as_object().cloned());
+            }
+        }
+    }
+    mine
+}
+
+fn apply(mine: &mut Records, verb: u64, id: u64, data: Option<Map<String, Value>>) {
+    match (verb, data) {
+        (1, Some(record)) => drop(mine.insert(id, record)),
+        (2, Some(set)) => mine.get_mut(&id).unwrap().extend(set),
+        _ => drop(mine.remove(&id)),
+    }
+}
+
+/// As a Sails app does it: no positions, so creates and updates are merged and old news may come.
+async fn follow_as_stock(mut socket: Socket, fetched: Sender<()>) -> Records {
+    let mut mine = records(&socket.get("/todo").await["body"]);
+    fetched.send(()).await.unwrap();
+    while !mine.values().any(|record| record.contains_key("last")) {
+        let event = socket.event().await;
+        let news = &event[1];
+        let (id, data) = (news["id"].as_u64().unwrap(), news["data"].as_object().cloned());
+        match (news["verb"].as_str().unwrap(), data) {
+            ("created", Some(record)) => drop(mine.entry(id).or_insert(record)),
+            ("updated", Some(set)) => {
+                if let Some(record) = mine.get_mut(&id) {
+                    record.extend(set);
+                }
+            }
+            _ => drop(mine.remove(&id)),
+        }
+    }
+    mine
+}
+
+/// What twenty readers have in the end, who fetched while others wrote, and what the server has.
+async fn read_while_others_write<F: Future<Output = Records> + Send + 'static>(
+    connect: impl AsyncFn(&Server) -> Socket,
+    follow: impl Fn(Socket, Sender<()>) -> F,
+) -> (Vec<Records>, Records) {
+    const READERS: usize = 20;
+    let server = server().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = hammer(&server, stop.clone()).await;
+    let (fetched, mut has_fetched) = channel(READERS);
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        readers.push(tokio::spawn(follow(connect(&server).await, fetched.clone())));
+    }
+    for _ in 0..READERS {
+        has_fetched.recv().await.unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    writer.await.unwrap();
+    let truth = records(&Socket::runtime(&server).await.get("/todo").await["body"]);
+    let mut all = Vec::new();
+    for reader in readers {
+        all.push(reader.await.unwrap());
+    }
+    server.shutdown().await;
+    (all, truth)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn clients_that_fetch_while_others_write_end_equal_to_the_server() {
+    let (all, truth) = read_while_others_write(Socket::runtime, follow_as_runtime).await;
+    for mine in all {
+        assert_eq!(mine, truth);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn stock_clients_that_fetch_while_others_write_miss_no_change_of_what_they_have() {
+    let (all, truth) = read_while_others_write(Socket::stock, follow_as_stock).await;
+    for mine in all {
+        for (id, record) in &truth {
+            let n = mine.get(id).expect("it has the record").get("n");
+            assert_eq!(n, record.get("n"), "record {id}");
+        }
+    }
+}
