@@ -1,0 +1,259 @@
+//! The loop between the core and the page.
+//!
+//! Every input, whether from the page, the socket or the timer, is handed to the core; then all it
+//! asks for is carried out; then the timer is set to its next deadline. The page may call back in
+//! from any callback: no borrow is held then, and what its call leads to is carried out by the loop
+//! that is running already, in order.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use backwire_protocol::client::{Connection, Frame};
+use backwire_protocol::packet::Packet;
+use backwire_protocol::{Client as Core, Failure, Instant, Output, Request, Token, Verb};
+use gloo_timers::callback::Timeout;
+use js_sys::{Array, JsString};
+use wasm_bindgen::prelude::*;
+
+use crate::clock::Clock;
+use crate::listener::Listener;
+use crate::socket::{Heard, Socket};
+use crate::value::Value;
+
+/// Enough of a frame to find where its JSON starts: type, namespace and ack id.
+const HEAD: u32 = 64;
+
+/// A client of one server.
+#[wasm_bindgen]
+pub struct Client(Rc<Shell>);
+
+struct Shell {
+    url: String,
+    listener: Listener,
+    clock: Clock,
+    core: RefCell<Core<Value>>,
+    socket: RefCell<Option<Socket>>,
+    /// The one timer, with the deadline it is set to.
+    timer: RefCell<Option<(Instant, Timeout)>>,
+    /// Somebody further up the stack is carrying out what the core asks for.
+    is_busy: Cell<bool>,
+}
+
+#[wasm_bindgen]
+impl Client {
+    /// A client of the server at `url` (`ws://host/socket.io/?EIO=4&transport=websocket`) that does
+    /// nothing yet. `session` starts every idempotency key and must be unique in the world, `seed`
+    /// decides the jitter between attempts to connect.
+    #[wasm_bindgen(constructor)]
+    pub fn new(url: String, session: String, seed: f64, listener: Listener) -> Self {
+        Self(Rc::new(Shell {
+            url,
+            listener,
+            clock: Clock::new(),
+            core: RefCell::new(Core::new(session, seed as u64)),
+            socket: RefCell::new(None),
+            timer: RefCell::new(None),
+            is_busy: Cell::new(false),
+        }))
+    }
+
+    /// Connects, and stays connected from now on.
+    pub fn connect(&self) {
+        self.0.drive(Core::connect);
+    }
+
+    /// Gives the connection up until the next `connect`; requests wait.
+    pub fn disconnect(&self) {
+        self.0.drive(|core, _| core.disconnect());
+    }
+
+    /// The browser believes that there is a network: try at once if we are waiting to.
+    pub fn online(&self) {
+        self.0.drive(|core, now| {
+            if core.deadline().is_some() {
+                core.connect(now);
+            }
+        });
+    }
+
+    /// The browser believes that there is no network: do not wait for the silence to tell.
+    pub fn offline(&self) {
+        self.0.drive(Core::doubt);
+    }
+
+    /// Asks for something: `method` is get, post, put, patch or delete, `url` path and query, `body`
+    /// JSON text, `timeout` milliseconds or 0. Answers with the token by which the listener is told;
+    /// it is never told within this call.
+    pub fn request(
+        &self,
+        method: &str,
+        url: String,
+        body: Option<JsString>,
+        timeout: u32,
+    ) -> Result<u32, JsError> {
+        let verb = Verb::from_event(method).ok_or_else(|| JsError::new("unknown method"))?;
+        let body = body.map(|body| Value(body.into()));
+        let timeout = (timeout > 0).then(|| Duration::from_millis(timeout.into()));
+        let request = Request { verb, url, body, timeout };
+        let Token(token) = self.0.drive(|core, now| core.request(now, request));
+        Ok(token)
+    }
+
+    /// The page no longer waits for an answer and is told nothing more of it.
+    pub fn abort(&self, token: u32) {
+        self.0.drive(|core, _| core.abort(Token(token)));
+    }
+
+    /// Takes a request back, as if it had never been made. False if it may have left the client:
+    /// then it is answered like any other.
+    pub fn withdraw(&self, token: u32) -> bool {
+        self.0.drive(|core, _| core.withdraw(Token(token)))
+    }
+
+    /// The page no longer listens to a room: `todo` or `todo/7`.
+    pub fn unsubscribe(&self, room: &str) {
+        self.0.drive(|core, _| core.unsubscribe(room));
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.timer.take();
+        self.0.socket.take();
+    }
+}
+
+impl Shell {
+    /// Hands the core one input, then carries out all it asks for.
+    fn drive<T>(self: &Rc<Self>, input: impl FnOnce(&mut Core<Value>, Instant) -> T) -> T {
+        let answer = input(&mut self.core.borrow_mut(), self.clock.now());
+        self.follow();
+        answer
+    }
+
+    /// Carries out what the core asks for, unless that is being done further up the stack.
+    #[inline(never)]
+    fn follow(self: &Rc<Self>) {
+        if !self.is_busy.replace(true) {
+            while let Some(output) = self.poll() {
+                self.carry_out(output);
+            }
+            self.arm();
+            self.is_busy.set(false);
+        }
+    }
+
+    /// The borrow ends before the output is carried out: `success` may save another model.
+    fn poll(&self) -> Option<Output<Value>> {
+        self.core.borrow_mut().poll()
+    }
+
+    fn carry_out(self: &Rc<Self>, output: Output<Value>) {
+        let told = match output {
+            Output::Open => return self.open(),
+            Output::Close => return drop(self.socket.take()),
+            Output::Send(frame) => return self.send(frame),
+            Output::Finish(token, result) => self.finish(token, result),
+            Output::Deliver(delivery) => {
+                let changes: Array =
+                    delivery.changes.into_iter().map(|Value(change)| change).collect();
+                self.listener.deliver(&delivery.room, &changes)
+            }
+            Output::Refresh(room) => self.listener.refresh(&room),
+            Output::Status(status) => {
+                self.listener.status(name_of(status.state), status.unsent as u32)
+            }
+            Output::Refused(message) => Err(JsValue::from_str(&message)),
+        };
+        if let Err(error) = told {
+            web_sys::console::error_2(&JsValue::from_str("Backwire:"), &error);
+        }
+    }
+
+    fn finish(
+        &self,
+        token: Token,
+        result: Result<backwire_protocol::Reply<Value>, Failure>,
+    ) -> Result<(), JsValue> {
+        let value = |value: Option<Value>| value.map_or(JsValue::UNDEFINED, |Value(value)| value);
+        match result {
+            Ok(reply) => self.listener.finish(
+                token.0,
+                reply.status,
+                &value(reply.body),
+                &value(reply.headers),
+            ),
+            Err(Failure::Timeout) => {
+                self.listener.finish(token.0, 0, &JsValue::from_str("timeout"), &JsValue::UNDEFINED)
+            }
+        }
+    }
+
+    fn open(self: &Rc<Self>) {
+        // Dropped first, so that the old one can say nothing any more.
+        drop(self.socket.take());
+        let shell = Rc::downgrade(self);
+        match Socket::open(&self.url, move |heard| hear(&shell, heard)) {
+            Ok(socket) => drop(self.socket.replace(Some(socket))),
+            Err(_) => self.core.borrow_mut().closed(self.clock.now()),
+        }
+    }
+
+    fn send(&self, frame: Frame<Value>) {
+        let mut text = JsString::from(frame.head);
+        if let Some(Value(body)) = frame.body {
+            text = text.concat(&body).concat(&JsValue::from_str(frame.tail));
+        }
+        if let Some(socket) = &*self.socket.borrow() {
+            socket.send(&text);
+        }
+    }
+
+    fn arm(self: &Rc<Self>) {
+        let deadline = self.core.borrow().deadline();
+        if self.timer.borrow().as_ref().map(|(set_to, _)| *set_to) == deadline {
+            return;
+        }
+        let timer = deadline.map(|deadline| {
+            let wait = self.clock.now().until(deadline).as_millis() as u32;
+            let shell = Rc::downgrade(self);
+            (deadline, Timeout::new(wait, move || wake(&shell)))
+        });
+        drop(self.timer.replace(timer));
+    }
+}
+
+fn wake(shell: &Weak<Shell>) {
+    if let Some(shell) = shell.upgrade() {
+        // It has fired: even the same deadline needs a new one.
+        shell.timer.take();
+        shell.drive(Core::tick);
+    }
+}
+
+fn hear(shell: &Weak<Shell>, heard: Heard) {
+    let Some(shell) = shell.upgrade() else { return };
+    match heard {
+        Heard::Closed => shell.drive(Core::closed),
+        Heard::Frame(frame) => match frame.and_then(|frame| decode(&frame)) {
+            Some(packet) => shell.drive(|core, now| core.received(now, packet)),
+            None => shell.drive(Core::malformed),
+        },
+    }
+}
+
+/// Only the head of a frame enters wasm memory; its JSON is parsed by the browser.
+fn decode(frame: &JsString) -> Option<Packet<Value>> {
+    let head = String::from(frame.slice(0, HEAD));
+    let parse = |at: usize| Value::parse(&frame.slice(at as u32, frame.length())).ok_or(());
+    Packet::decode(&head).ok()?.try_map(parse).ok()
+}
+
+const fn name_of(state: Connection) -> &'static str {
+    match state {
+        Connection::Online => "online",
+        Connection::Connecting => "connecting",
+        Connection::Offline => "offline",
+    }
+}

@@ -1,0 +1,103 @@
+//! JavaScript values as the core wants to see them.
+
+use backwire_protocol::Payload;
+use js_sys::{JsString, Number, Reflect};
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen]
+extern "C" {
+    // js-sys takes a `&str`, which would copy the whole frame into wasm memory and out again.
+    #[wasm_bindgen(js_namespace = JSON, js_name = parse, catch)]
+    fn parse_json(text: &JsString) -> Result<JsValue, JsValue>;
+}
+
+/// A handle to something of the page: parsed JSON on its way in, JSON text on its way out.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Value(pub(crate) JsValue);
+
+impl Value {
+    /// Parses JSON; `None` if it is none.
+    pub(crate) fn parse(text: &JsString) -> Option<Self> {
+        parse_json(text).ok().map(Self)
+    }
+}
+
+impl Payload for Value {
+    fn item(&self, index: u32) -> Option<Self> {
+        let item = Reflect::get_u32(&self.0, index).ok()?;
+        (!item.is_undefined()).then_some(Self(item))
+    }
+
+    fn field(&self, name: &'static str) -> Option<Self> {
+        let field = Reflect::get(&self.0, &JsValue::from_str(name)).ok()?;
+        (!field.is_undefined() && !field.is_null()).then_some(Self(field))
+    }
+
+    fn number(&self) -> Option<u64> {
+        let number = self.0.as_f64()?;
+        let is_whole =
+            (0.0..=Number::MAX_SAFE_INTEGER).contains(&number) && number.trunc() == number;
+        is_whole.then_some(number as u64)
+    }
+
+    fn text(&self) -> Option<String> {
+        self.0.as_string()
+    }
+
+    fn id(&self) -> Option<String> {
+        if self.0.as_f64().is_none() {
+            return self.text();
+        }
+        let number = self.0.unchecked_ref::<Number>();
+        number.to_string_with_radix(10).ok().map(String::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::*;
+
+    wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
+
+    fn value(json: &str) -> Value {
+        Value::parse(&JsString::from(json)).expect("JSON")
+    }
+
+    #[wasm_bindgen_test]
+    fn a_number_is_whole_and_exact() {
+        assert_eq!(value("9007199254740991").number(), Some(9_007_199_254_740_991));
+        for json in ["-1", "1.5", "9007199254740992", "\"1\"", "null", "{}"] {
+            assert_eq!(value(json).number(), None, "{json}");
+        }
+    }
+
+    #[wasm_bindgen_test]
+    fn an_id_is_the_same_as_number_and_as_text() {
+        for (json, id) in [("7", "7"), ("\"7\"", "7"), ("-3", "-3"), ("\"a/b\"", "a/b")] {
+            assert_eq!(value(json).id().as_deref(), Some(id));
+        }
+        assert_eq!(value("[]").id(), None);
+    }
+
+    #[wasm_bindgen_test]
+    fn what_is_not_there_is_none_and_never_an_exception() {
+        for json in ["null", "1", "\"text\"", "{}", "[]"] {
+            assert_eq!(value(json).item(9), None, "{json}");
+            assert_eq!(value(json).field("name"), None, "{json}");
+            assert_eq!(value(json).items().count(), 0, "{json}");
+        }
+        assert_eq!(value("{\"name\":null}").field("name"), None);
+    }
+
+    #[wasm_bindgen_test]
+    fn an_array_with_null_in_it_has_all_its_items() {
+        assert_eq!(value("[1,null,3]").items().count(), 3);
+    }
+
+    #[wasm_bindgen_test]
+    fn what_is_not_json_is_none() {
+        assert_eq!(Value::parse(&JsString::from("{")), None);
+    }
+}

@@ -1,0 +1,38 @@
+// The real jQuery, without a browser
+// ----------------------------------
+//
+// Its ajax needs a window with a document that does next to nothing, and an XMLHttpRequest that a test
+// answers.
+
+import {createRequire} from 'node:module';
+
+const {jQueryFactory} = createRequire(import.meta.url)('jquery/factory');
+
+export function realJquery(address = 'http://app.test/notes/index.html') {
+  const requests = [];
+  class FakeXhr {
+    open(method, url) { Object.assign(this, {method, url, headers: {}}); }
+    setRequestHeader(name, value) { this.headers[name] = value; }
+    getAllResponseHeaders() { return 'content-type: application/json\r\n'; }
+    send(body) { requests.push(Object.assign(this, {body: body ? JSON.parse(body) : undefined})); }
+    abort() { this.onabort?.(); }
+    answer(status, body) {
+      Object.assign(this, {status, statusText: '', responseText: body === undefined ? '' : JSON.stringify(body)});
+      this.onload();
+    }
+  }
+  const document = {...element(), nodeType: 9, documentElement: element(), readyState: 'complete',
+    createElement: element, createDocumentFragment: element, createTextNode: element,
+    implementation: {createHTMLDocument: () => ({body: {childNodes: [1, 2]}})}};
+  const {protocol} = new URL(address);
+  const window = {document, location: {href: address, protocol}, XMLHttpRequest: FakeXhr, FormData, Blob,
+    setTimeout: (...args) => setTimeout(...args), clearTimeout: (...args) => clearTimeout(...args),
+    addEventListener() {}, getComputedStyle: () => ({})};
+  const $ = jQueryFactory(window);
+  return {$, requests};
+}
+
+function element() {
+  return {style: {}, childNodes: [], setAttribute() {}, appendChild: child => child, addEventListener() {},
+    querySelectorAll: () => [], getElementsByTagName: () => [], cloneNode: element};
+}

@@ -1,0 +1,76 @@
+// Backwire
+// --------
+//
+// What a page sees: `window.Backwire`, or the default export of the ES module.
+
+import {Runtime} from './runtime.js';
+
+// `makeClient` makes the core; `page` is the window; `url` is the server that `install` takes if it is
+// not told another.
+export function makeBackwire(makeClient, page, url) {
+  let runtime = null;
+
+  const backwire = {
+    // How we stand: `state` is "online", "connecting" or "offline", `unsent` counts the writes that wait.
+    status: {state: 'offline', unsent: 0},
+
+    // Why Backwire could not start; the page then works as it did without it.
+    error: null,
+
+    // Takes over `Backbone.sync` and, unless `connect` is false, connects.
+    install(Backbone, options = {}) {
+      backwire.uninstall();
+      Object.assign(backwire, Backbone.Events);
+      try {
+        backwire.error = null;
+        let started = null;
+        started = new Runtime(Backbone, makeClient, options.url || url || '/', page, status => {
+          if (started === runtime) follow(status);
+        });
+        runtime = started;
+        if (options.connect !== false) runtime.client.connect();
+      } catch (error) {
+        backwire.error = error;
+        console.warn('Backwire could not start, Backbone.sync stays as it was:', error);
+      }
+      return backwire;
+    },
+
+    // Puts everything back. Requests without a reply are aborted.
+    uninstall() {
+      const former = runtime;
+      runtime = null;
+      if (!former) return backwire;
+      former.end();
+      follow({state: 'offline', unsent: 0});
+      return backwire;
+    },
+
+    // Goes online; after a `disconnect`, comes back and catches up.
+    connect() {
+      runtime?.client.connect();
+      return backwire;
+    },
+
+    // Goes offline on purpose. Writes wait until `connect`.
+    disconnect() {
+      runtime?.client.disconnect();
+      return backwire;
+    },
+
+    // This collection or model is no longer live, until it is fetched again.
+    stop(target) {
+      runtime?.stop(target);
+      return backwire;
+    }
+  };
+
+  function follow(status) {
+    const {state, unsent} = backwire.status;
+    if (status.state === state && status.unsent === unsent) return;
+    backwire.status = status;
+    backwire.trigger('status', status);
+  }
+
+  return backwire;
+}

@@ -1,0 +1,93 @@
+/** How the connection to the server stands. */
+export interface Status {
+  /** `connecting` is the first attempt, or the first after the connection broke. */
+  readonly state: 'online' | 'connecting' | 'offline';
+  /** Writes that wait until the page is online again. */
+  readonly unsent: number;
+}
+
+/** What Backwire needs of Backbone. Any Backbone from 1.0 on has it. */
+export interface BackboneLike {
+  sync(...args: any[]): any;
+  ajax(...args: any[]): any;
+  Events: object;
+}
+
+/** How to install. */
+export interface InstallOptions {
+  /**
+   * Any url of the server; only its origin counts. By default the origin that the script tag came
+   * from, for the ES module that of the page.
+   */
+  url?: string;
+  /** `false`: stay offline until `connect()`. */
+  connect?: boolean;
+}
+
+/** Whatever can be fetched: a `Backbone.Collection` or a `Backbone.Model`. */
+export interface Fetchable {
+  fetch(options?: any): any;
+}
+
+/** `window.Backwire` of the script tag, and the default export of the ES module. */
+export interface Backwire {
+  /** How we stand now. A new object whenever it changes. */
+  readonly status: Status;
+
+  /**
+   * Why Backwire could not start, such as a browser or a content security policy without
+   * WebAssembly. `Backbone.sync` then is as it was.
+   */
+  readonly error: unknown;
+
+  /**
+   * Takes over `Backbone.sync`, in the same turn, and connects. From then on whatever is fetched is
+   * live: changes made elsewhere arrive as `add`, `change`, `remove` and `destroy`, with
+   * `realtime: true` in their options.
+   *
+   * `realtime: false` on a model, a collection, their class or in options keeps to the original
+   * sync; so do absolute urls of another origin.
+   *
+   * @example
+   * Backwire.install(Backbone, {url: 'http://localhost:1337'});
+   */
+  install(Backbone: BackboneLike, options?: InstallOptions): this;
+
+  /**
+   * Puts the original `Backbone.sync` back; if another script has wrapped it since, what that script
+   * holds only passes calls on. Requests without a reply are aborted.
+   */
+  uninstall(): this;
+
+  /** Goes online; after `disconnect()`, comes back and catches up. */
+  connect(): this;
+
+  /** Goes offline on purpose. Writes wait, in order, until `connect()`. */
+  disconnect(): this;
+
+  /** This collection or model is no longer live, until it is fetched again. */
+  stop(target: Fetchable): this;
+
+  /**
+   * Calls back whenever the status changes. This and the other methods of `Backbone.Events` are
+   * there once Backwire has been installed.
+   *
+   * @example
+   * Backwire.on('status', ({state, unsent}) => light.show(state, unsent));
+   */
+  on(event: 'status', callback: (status: Status) => void, context?: any): this;
+  /** As `on`, for the next change only. */
+  once(event: 'status', callback: (status: Status) => void, context?: any): this;
+  /** Takes callbacks away: this one, all of this context, or all. */
+  off(event?: 'status' | null, callback?: ((status: Status) => void) | null, context?: any): this;
+}
+
+declare const backwire: Backwire;
+export default backwire;
+
+declare global {
+  interface Window {
+    /** There with the script tag build. */
+    Backwire: Backwire;
+  }
+}

@@ -1,0 +1,157 @@
+// Live collections and models
+// ---------------------------
+//
+// Whatever was read follows its room from then on. Pushes are news, and so are replies: what one
+// collection reads or one model saves, the others of the resource hear of as well, because the core
+// does not push what a reply has told already.
+
+import {attempt} from './attempt.js';
+import {News, CREATED, UPDATED, DESTROYED} from './news.js';
+import {Records, copy, isPlain, isSame} from './records.js';
+import {Rooms, isCollection, isWholeUrl, splitRoom} from './rooms.js';
+import {isSuccess} from './xhr.js';
+
+// How long a room waits that could not be read again.
+const RETRY_AFTER = 3000;
+
+export class Live {
+  // `isWriting(model)`: is a save of it on its way? `unsubscribe(room)`: nobody listens any more.
+  constructor(isWriting, unsubscribe) {
+    this._isWriting = isWriting;
+    this._unsubscribe = unsubscribe;
+    this._records = new Map();
+    // Rooms that will be read again in a while, however many of their readings have failed.
+    this._retries = new Set();
+    this._rooms = new Rooms(room => this._closed(room));
+  }
+
+  // Replies
+  // -------
+
+  // Takes from a reply, before the page gets hold of it, what others are to be told once the page's
+  // own callbacks have run. A read also makes its collection or model live.
+  learn(exchange, statusCode, body, headers) {
+    const position = /^(\d+):(\d+)$/.exec(headers['backwire-position']);
+    if (!isSuccess(statusCode) || !position) return null;
+    const offset = Number(position[2]);
+    if (headers['backwire-room']) return this._read(exchange, headers['backwire-room'], position[1], offset, body);
+    if (headers['backwire-record']) return this._wrote(exchange, headers['backwire-record'], offset, body);
+    return null;
+  }
+
+  _read({model: target, url, options, isStopped}, room, epoch, offset, body) {
+    if (isStopped) {
+      if (!this._rooms.has(room)) this._unsubscribe(room);
+      return null;
+    }
+    const [resource, id] = splitRoom(room);
+    this._rooms.enter(room, target, {url, options});
+    if (!this._records.has(resource)) this._records.set(resource, new Records());
+    const records = this._records.get(resource);
+    records.enter(epoch);
+    const list = (Array.isArray(body) ? body : [body]).filter(isPlain);
+    const ids = list.map(record => id ?? idOf(record, target));
+    const changes = [];
+    list.forEach((record, index) => {
+      const before = records.get(ids[index]);
+      if (ids[index] == null || before && isSame(before, record)) return;
+      changes.push([offset, before ? UPDATED : CREATED, ids[index], copy(record)]);
+    });
+    if (id === null && Array.isArray(body) && isWholeUrl(url)) {
+      for (const gone of records.others(ids)) changes.push([offset, DESTROYED, gone, null]);
+    }
+    return {resource, changes, except: target, isReading: true};
+  }
+
+  // A reply without the record says that it was saved as sent.
+  _wrote({model, method, body: sent}, room, offset, body) {
+    const [resource, id] = splitRoom(room);
+    if (!this._records.has(resource)) return null;
+    const verb = {post: CREATED, delete: DESTROYED}[method] || UPDATED;
+    const record = verb === DESTROYED ? null : isPlain(body) ? copy(body) : JSON.parse(sent || '{}');
+    return {resource, changes: [[offset, verb, id, record]], except: model};
+  }
+
+  // News
+  // ----
+
+  // Pushes, in commit order and once each: the core has seen to that.
+  deliver(room, changes) {
+    this.tell({resource: splitRoom(room)[0], changes});
+  }
+
+  tell(about) {
+    const records = about && this._records.get(about.resource);
+    if (records) new News(about, this._rooms, records, this._isWriting).apply();
+  }
+
+  // Reading again
+  // -------------
+
+  // The room has lost its place. What differs is added, changed and removed, as by pushes; a reset
+  // would make views draw everything twice.
+  refresh(room) {
+    if (!this._rooms.has(room)) this._unsubscribe(room);
+    for (const target of this._rooms.targets(room)) attempt(() => this._refetch(room, target));
+  }
+
+  // `remove: false` spares what is not saved yet. What is gone is seen here, or, from a reading of the
+  // whole resource, by `learn`, which knows it to be destroyed.
+  _refetch(room, target) {
+    const readings = this._rooms.readings(room, target);
+    const seen = new Set();
+    let waiting = readings.length;
+    const success = (_, body) => {
+      if (!isCollection(target) || this._rooms.isWhole(room, target)) return;
+      for (const record of [].concat(body)) seen.add(target.get(idOf(record, target)));
+      waiting -= 1;
+      if (waiting) return;
+      target.remove(target.filter(model => !model.isNew() && !seen.has(model)), {realtime: true});
+    };
+    const error = (_, xhr) => this._refetchFailed(room, target, xhr.status);
+    for (const {options} of readings) target.fetch({...options, remove: false, success, error, realtime: true});
+  }
+
+  _refetchFailed(room, target, status) {
+    const [resource, id] = splitRoom(room);
+    if (status === 404 && id !== null) this.tell({resource, changes: [[Infinity, DESTROYED, id, null]]});
+    else if (status >= 400 && status < 500 && status !== 429) this.stop(target);
+    else this._retryLater(room);
+  }
+
+  _retryLater(room) {
+    if (this._retries.has(room)) return;
+    this._retries.add(room);
+    setTimeout(() => {
+      this._retries.delete(room);
+      if (this._rooms.has(room)) this.refresh(room);
+    }, RETRY_AFTER);
+  }
+
+  // Stopping
+  // --------
+
+  stop(target) {
+    this._rooms.leave(target);
+  }
+
+  has(room) {
+    return this._rooms.has(room);
+  }
+
+  end() {
+    this._rooms = new Rooms(() => {});
+  }
+
+  // Nobody is left in a room: its pushes and records are not needed any more.
+  _closed(room) {
+    const [resource] = splitRoom(room);
+    this._unsubscribe(room);
+    this._records.get(resource)?.keep(id => this._rooms.isWanted(resource, id));
+  }
+}
+
+function idOf(record, target) {
+  const {idAttribute} = isCollection(target) ? target.model.prototype || {} : target;
+  return record[idAttribute] ?? record.id;
+}

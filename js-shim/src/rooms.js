@@ -1,0 +1,79 @@
+// Who follows what
+// ----------------
+//
+// A collection or a model that was read follows the room which that reading joined: `todo`, or
+// `todo/7`. It stays there until it is stopped, or read from elsewhere, and is remembered with what is
+// needed to read it again.
+
+export class Rooms {
+  // `onEmpty(room)` is called when the last one has left.
+  constructor(onEmpty) {
+    this._rooms = new Map();
+    this._onEmpty = onEmpty;
+  }
+
+  // `reading` is `{url, options}`. With `remove: false` it adds to the former ones, as pages do;
+  // otherwise it takes their place.
+  enter(room, target, reading) {
+    const adds = reading.options.remove === false && isCollection(target);
+    if (!adds) this.leave(target, room);
+    if (!this.has(room)) this._rooms.set(room, new Map());
+    const targets = this._rooms.get(room);
+    const readings = targets.get(target);
+    targets.set(target, adds && readings ? readings.set(reading.url, reading) : new Map([[reading.url, reading]]));
+  }
+
+  // Leaves every room but `kept`.
+  leave(target, kept) {
+    for (const [room, targets] of this._rooms) {
+      if (room !== kept && targets.delete(target) && !targets.size) this.close(room);
+    }
+  }
+
+  close(room) {
+    if (this._rooms.delete(room)) this._onEmpty(room);
+  }
+
+  has(room) {
+    return this._rooms.has(room);
+  }
+
+  // Everyone in a room.
+  targets(room) {
+    return [...(this._rooms.get(room)?.keys() ?? [])];
+  }
+
+  readings(room, target) {
+    return [...(this._rooms.get(room)?.get(target)?.values() ?? [])];
+  }
+
+  // Has the collection read its whole resource, rather than what a query selects?
+  isWhole(room, collection) {
+    return this.readings(room, collection).some(reading => isWholeUrl(reading.url));
+  }
+
+  // Everyone whom a change of this record may concern. Which of the rooms it came through does not
+  // matter: of a change in two rooms a connection is told once.
+  concerned(resource, id) {
+    return [...this.targets(resource), ...this.targets(`${resource}/${id}`)];
+  }
+
+  // Is anyone left who needs this record?
+  isWanted(resource, id) {
+    return this.has(resource) || this.has(`${resource}/${id}`);
+  }
+}
+
+export function isCollection(target) {
+  return Array.isArray(target.models);
+}
+
+export function isWholeUrl(url) {
+  return !url.includes('?');
+}
+
+// `todo` and `7` of `todo/7`.
+export function splitRoom(room) {
+  const slash = room.indexOf('/');
+  return slash < 0 ? [room, null] : [room.slice(0, slash), room.slice(slash + 1)];
+}

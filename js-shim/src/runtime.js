@@ -1,0 +1,170 @@
+// One installation
+// ----------------
+//
+// Stands between Backbone and the core: requests go down by token, replies and pushes come up.
+
+import {attempt} from './attempt.js';
+import {Birth} from './birth.js';
+import {withEdits} from './edits.js';
+import {Live} from './live.js';
+import {isCarried, requestOf} from './request.js';
+import {wrapSync} from './sync.js';
+import {pathOf, serverAt} from './url.js';
+import {Xhr} from './xhr.js';
+
+export class Runtime {
+  // `page` is the window. Nothing of Backbone is touched if the client cannot be made.
+  constructor(Backbone, makeClient, url, page, onStatus) {
+    this._Backbone = Backbone;
+    this._page = page;
+    this._server = serverAt(url, baseOf(page));
+    // Requests the app still waits for, by token.
+    this._exchanges = new Map();
+    this._leaving = new Set();
+    this._live = new Live(model => this._isWriting(model), room => this._leave(room));
+    this.client = makeClient(this._server.socket, session(), random(1)[0], {
+      finish: (...reply) => attempt(() => this._finish(...reply)),
+      deliver: (room, changes) => attempt(() => this._live.deliver(room, changes)),
+      refresh: room => attempt(() => this._live.refresh(room)),
+      status: (state, unsent) => attempt(() => onStatus({state, unsent}))
+    });
+    this._online = () => this.client.online();
+    this._offline = () => this.client.offline();
+    this._listen('addEventListener');
+    this._unwrapSync = wrapSync(Backbone, (...asked) => this._ajax(...asked));
+  }
+
+  // No longer live, also if a read of it is still on its way.
+  stop(target) {
+    for (const exchange of this._exchanges.values()) exchange.isStopped ||= exchange.model === target;
+    this._live.stop(target);
+  }
+
+  // Leaves Backbone as it was. Whoever waits for a reply is told that none will come.
+  end() {
+    this._unwrapSync();
+    this._listen('removeEventListener');
+    this._live.end();
+    for (const {xhr} of [...this._exchanges.values()]) xhr.abort();
+    this.client.disconnect();
+    // Later, because the client may be the one that called us.
+    Promise.resolve().then(() => this.client.free());
+  }
+
+  // Requests
+  // --------
+
+  // Our `Backbone.ajax`. Url and body are taken here and now: a model that is being destroyed has lost
+  // its collection, and with it its url, a moment later.
+  _ajax(settings, model, options, pageAjax) {
+    const path = this._pathOf(settings);
+    if (path === null || !isCarried(settings)) return pageAjax.call(this._Backbone, settings);
+    const made = options.data == null ? settings.data : undefined;
+    const xhr = new Xhr(settings);
+    if (!xhr.begin()) return xhr;
+    // `beforeSend` may have changed the settings, as it may with jQuery.
+    const request = requestOf(settings, {
+      headers: xhr.requestHeaders, path: this._pathOf(settings) ?? path, made, $: this._Backbone.$
+    });
+    const timeout = settings.timeout || 0;
+    this._send({...request, model, options: kept(options), xhr, timeout});
+    return xhr;
+  }
+
+  // A model whose create is on its way is not created again: what it asks for meanwhile waits.
+  _send(exchange) {
+    const {method, url, body, timeout, model, xhr} = exchange;
+    const create = method === 'post' && this._createOf(model);
+    if (create) return create.birth.delay(exchange);
+    try {
+      const token = this.client.request(method, url, body, timeout);
+      this._exchanges.set(token, exchange);
+      xhr.whenAborted = () => this._aborted(token);
+      if (method === 'post') exchange.birth = new Birth(exchange, () => this._miscarried(token));
+    } catch (error) {
+      Promise.resolve().then(() => xhr.finish(0, error));
+    }
+  }
+
+  _finish(token, statusCode, body, headers = {}) {
+    const exchange = this._exchanges.get(token);
+    if (!exchange) return;
+    this._exchanges.delete(token);
+    const news = attempt(() => this._live.learn(exchange, statusCode, body, headers));
+    const later = [...this._exchanges.values()].filter(({model}) => model === exchange.model);
+    later.push(...exchange.birth?.delayed ?? []);
+    exchange.xhr.finish(statusCode, withEdits(body, exchange, later), headers);
+    this._live.tell(news);
+    exchange.birth?.end(statusCode, body).forEach(delayed => this._send(delayed));
+    this._leaveRooms();
+  }
+
+  // A model was destroyed before its create was answered. If that never left, it never happened.
+  _miscarried(token) {
+    if (!this.client.withdraw(token)) return;
+    const {xhr} = this._exchanges.get(token);
+    this._exchanges.delete(token);
+    xhr.abort();
+  }
+
+  _createOf(model) {
+    return [...this._exchanges.values()].find(exchange => exchange.birth && exchange.model === model);
+  }
+
+  _aborted(token) {
+    if (!this._exchanges.delete(token)) return;
+    this.client.abort(token);
+    this._leaveRooms();
+  }
+
+  _isWriting(model) {
+    for (const exchange of this._exchanges.values()) {
+      if (exchange.model === model && exchange.method !== 'get') return true;
+    }
+    return false;
+  }
+
+  _pathOf({url}) {
+    return pathOf(url, baseOf(this._page), this._server.origin);
+  }
+
+  // Rooms
+  // -----
+
+  // A read on its way may be about to join this very room, and leaving it now would come after the
+  // joining; so we wait for the reads.
+  _leave(room) {
+    this._leaving.add(room);
+    this._leaveRooms();
+  }
+
+  _leaveRooms() {
+    const isReading = [...this._exchanges.values()].some(exchange => exchange.method === 'get');
+    if (isReading) return;
+    for (const room of this._leaving) if (!this._live.has(room)) this.client.unsubscribe(room);
+    this._leaving.clear();
+  }
+
+  _listen(how) {
+    this._page[how]?.('online', this._online);
+    this._page[how]?.('offline', this._offline);
+  }
+}
+
+// What a read needs to be done again, of the options it was made with: no callbacks, no reset.
+function kept({success, error, complete, beforeSend, statusCode, context, xhr, reset, timeout, ...options}) {
+  return options;
+}
+
+function baseOf(page) {
+  return page.document?.baseURI || page.location?.href;
+}
+
+// Starts the idempotency keys of this page.
+function session() {
+  return [...random(4)].map(part => part.toString(16).padStart(8, '0')).join('');
+}
+
+function random(count) {
+  return crypto.getRandomValues(new Uint32Array(count));
+}

@@ -1,0 +1,18 @@
+// The script tag
+// --------------
+//
+// `<script src="http://host:1337/backwire.js"></script>`, after Backbone. When the next script runs,
+// its `fetch` already goes by socket.
+
+import {makeBackwire} from './backwire.js';
+
+// `data-url` names another server than the one the script came from; `data-connect="false"` leaves the
+// connecting to the page.
+export function startFromTag(page, tag, makeClient) {
+  const {url, connect} = tag?.dataset ?? {};
+  const backwire = page.Backwire = makeBackwire(makeClient, page, url || tag?.src);
+  if (page.Backbone) return backwire.install(page.Backbone, {connect: connect !== 'false'});
+  console.error('Backwire found no Backbone on this page: put its script tag after that of Backbone, ' +
+    'or call Backwire.install(Backbone) once it is loaded.');
+  return backwire;
+}

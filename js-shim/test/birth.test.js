@@ -1,0 +1,95 @@
+// Models whose create is still on its way
+// ---------------------------------------
+
+import assert from 'node:assert/strict';
+import {test} from 'node:test';
+
+import {start, startWithTodos} from '../fakes/page.js';
+
+test('a second save of a model that is being created waits and becomes an update', async () => {
+  const {Todo, client} = start();
+  const todo = new Todo({title: 'Milk'});
+  todo.save();
+  const second = todo.save({title: 'Oat milk'});
+  assert.deepEqual(client.asked, ['POST /todo']);
+  client.wrote('todo/7', 1, {id: 7, title: 'Milk'});
+  assert.deepEqual(client.asked, ['POST /todo', 'PUT /todo/7']);
+  assert.equal(client.last.body.title, 'Oat milk');
+  client.wrote('todo/7', 2, {id: 7, title: 'Oat milk'});
+  assert.deepEqual(await second, {id: 7, title: 'Oat milk'});
+});
+
+test('the reply to a create does not undo what has been saved since', () => {
+  const {Todo, client} = start();
+  const todo = new Todo({title: 'Milk', done: false});
+  todo.save();
+  todo.save({done: true});
+  const seen = [];
+  todo.on('change:done', (_, done) => seen.push(done));
+  client.wrote('todo/7', 1, {id: 7, title: 'Milk', done: false, createdAt: 1});
+  assert.deepEqual(todo.attributes, {id: 7, title: 'Milk', done: true, createdAt: 1});
+  client.wrote('todo/7', 2, {id: 7, title: 'Milk', done: true, createdAt: 1});
+  assert.deepEqual(seen, []);
+});
+
+test('the reply to an update does not undo a later one', () => {
+  const {Todo, client} = start();
+  const todo = new Todo({id: 7, title: 'a', by: 'A'});
+  todo.save({title: 'b'});
+  const first = client.last;
+  todo.save({title: 'c'}, {patch: true});
+  client.wrote('todo/7', 1, {id: 7, title: 'b', by: 'B'}, first);
+  assert.deepEqual(todo.attributes, {id: 7, title: 'c', by: 'B'});
+});
+
+test('saves that waited for a create that was refused create in their turn', () => {
+  const {Todo, client} = start();
+  const todo = new Todo({title: ''});
+  todo.save();
+  todo.save({title: 'Milk'});
+  client.answer(422, {message: 'no title'});
+  assert.deepEqual(client.asked, ['POST /todo', 'POST /todo']);
+  client.wrote('todo/7', 1, {id: 7, title: 'Milk'});
+  assert.equal(todo.id, 7);
+});
+
+test('a model destroyed before its create has left is never created', () => {
+  const {todos, client} = startWithTodos();
+  client.isOnline = false;
+  const errors = [];
+  const todo = todos.create({title: 'Bread'}, {error: (_, xhr) => errors.push(xhr.statusText)});
+  todo.save({title: 'Rye bread'});
+  todo.destroy();
+  assert.deepEqual(client.asked, ['GET /todo', 'POST /todo']);
+  assert.deepEqual(client.calls.filter(call => call.startsWith('withdraw')), ['withdraw 2']);
+  assert.deepEqual(errors, ['abort']);
+  assert.equal(todos.length, 2);
+});
+
+test('a model destroyed while its create is on its way is deleted after it', () => {
+  const {todos, client} = startWithTodos();
+  const todo = todos.create({title: 'Bread'});
+  todo.destroy();
+  client.wrote('todo/3', 6, {id: 3, title: 'Bread'});
+  assert.deepEqual(client.asked, ['GET /todo', 'POST /todo', 'DELETE /todo/3']);
+  client.wrote('todo/3', 7, {id: 3, title: 'Bread'});
+  assert.equal(todos.length, 2);
+});
+
+test('an aborted save that waits is not sent', () => {
+  const {Todo, client} = start();
+  const todo = new Todo({title: 'Milk'});
+  todo.save();
+  todo.save({title: 'Oat milk'}).abort();
+  client.wrote('todo/7', 1, {id: 7, title: 'Milk'});
+  assert.deepEqual(client.asked, ['POST /todo']);
+});
+
+test('a model that is destroyed once it is there is destroyed as ever', () => {
+  const {Todo, client} = start();
+  const todo = new Todo({title: 'Milk'});
+  todo.save();
+  client.wrote('todo/7', 1, {id: 7, title: 'Milk'});
+  todo.destroy();
+  assert.deepEqual(client.asked, ['POST /todo', 'DELETE /todo/7']);
+});

@@ -1,0 +1,140 @@
+// Installing, the script tag, and leaving again
+// ---------------------------------------------
+
+import assert from 'node:assert/strict';
+import {mock, test} from 'node:test';
+
+import {FakeClient} from '../fakes/client.js';
+import {fakePage, freshBackbone, start, startWithTodos} from '../fakes/page.js';
+import {startFromTag} from '../src/script.js';
+
+// A page whose script tag has just been reached.
+function tagged(page, tag) {
+  const clients = [];
+  const backwire = startFromTag(page, tag, (...args) => {
+    clients.push(new FakeClient(...args));
+    return clients.at(-1);
+  });
+  return {backwire, clients};
+}
+
+test('the tag installs at once and connects to where it came from', () => {
+  const page = {...fakePage('http://page.test/'), Backbone: freshBackbone()};
+  const {backwire, clients: [client]} = tagged(page, {src: 'http://host:1337/backwire.js', dataset: {}});
+  assert.equal(page.Backwire, backwire);
+  new (page.Backbone.Model.extend({urlRoot: 'todo'}))({id: 1}).fetch();
+  assert.equal(client.url, 'ws://host:1337/socket.io/?EIO=4&transport=websocket');
+  assert.match(client.session, /^[0-9a-f]{32}$/);
+  assert.equal(typeof client.seed, 'number');
+  assert.deepEqual(client.calls, ['connect']);
+  assert.deepEqual(client.asked, ['GET /todo/1']);
+});
+
+test('the tag can name another server and leave the connecting to the page', () => {
+  const page = {...fakePage('http://page.test/'), Backbone: freshBackbone()};
+  const dataset = {url: 'https://other.test', connect: 'false'};
+  const {backwire, clients: [client]} = tagged(page, {src: 'http://host:1337/backwire.js', dataset});
+  assert.equal(client.url, 'wss://other.test/socket.io/?EIO=4&transport=websocket');
+  assert.deepEqual(client.calls, []);
+  backwire.connect();
+  assert.deepEqual(client.calls, ['connect']);
+});
+
+test('without Backbone the tag says so, and Backbone may come later', context => {
+  const error = mock.method(console, 'error', () => {});
+  context.after(() => error.mock.restore());
+  const {backwire, clients} = tagged(fakePage(), {src: 'http://host:1337/backwire.js', dataset: {}});
+  assert.match(error.mock.calls[0].arguments[0], /no Backbone on this page/);
+  backwire.connect().disconnect().stop({}).uninstall();
+  backwire.install(freshBackbone());
+  assert.equal(clients[0].url, 'ws://host:1337/socket.io/?EIO=4&transport=websocket');
+});
+
+test('if wasm cannot start the page works as it did without Backwire', context => {
+  const warn = mock.method(console, 'warn', () => {});
+  context.after(() => warn.mock.restore());
+  const refusal = new Error('WebAssembly is blocked by the content security policy');
+  const {Backbone, Backwire, Todo, originalSync, ajaxed} = start({makeClient: () => { throw refusal; }});
+  assert.equal(Backwire.error, refusal);
+  assert.equal(warn.mock.calls[0].arguments[1], refusal);
+  assert.equal(Backbone.sync, originalSync);
+  assert.deepEqual(Backwire.status, {state: 'offline', unsent: 0});
+  new Todo({id: 1}).fetch();
+  assert.deepEqual(ajaxed, ['GET /todo/1']);
+  Backwire.connect().disconnect().stop(new Todo()).on('status', () => {}).uninstall();
+});
+
+test('the status is told when it changes', () => {
+  const {Backwire, client} = start();
+  const seen = [];
+  Backwire.on('status', status => seen.push(status));
+  client.listener.status('connecting', 0);
+  client.listener.status('connecting', 0);
+  client.listener.status('online', 0);
+  client.listener.status('offline', 2);
+  assert.deepEqual(seen, [
+    {state: 'connecting', unsent: 0}, {state: 'online', unsent: 0}, {state: 'offline', unsent: 2}]);
+  assert.equal(Backwire.status, seen[2]);
+});
+
+test('the page can go offline and come back', () => {
+  const {Backwire, client} = start();
+  Backwire.disconnect().connect();
+  assert.deepEqual(client.calls, ['connect', 'disconnect', 'connect']);
+});
+
+test('hints of the browser reach the core until uninstall', () => {
+  const {Backwire, client, page} = start();
+  page.fire('offline');
+  page.fire('online');
+  Backwire.uninstall();
+  page.fire('online');
+  assert.deepEqual(client.calls, ['connect', 'offline', 'online', 'disconnect']);
+});
+
+test('uninstall puts the original sync back and ends everything', async () => {
+  const {Backbone, Backwire, client, originalSync, todos, ajaxed} = startWithTodos();
+  client.listener.status('online', 0);
+  let reason;
+  todos.fetch({error: (_, xhr) => { reason = xhr.statusText; }});
+  Backwire.uninstall();
+  assert.equal(Backbone.sync, originalSync);
+  assert.equal(reason, 'abort');
+  assert.deepEqual(Backwire.status, {state: 'offline', unsent: 0});
+  assert.deepEqual(client.calls, ['connect', 'abort 2', 'disconnect']);
+  client.push('todo', [6, 3, 1, null, 0]);
+  client.listener.status('online', 0);
+  assert.deepEqual([todos.length, Backwire.status.state], [2, 'offline']);
+  todos.fetch();
+  assert.deepEqual(ajaxed, ['GET /todo']);
+  await Promise.resolve();
+  assert.equal(client.calls.at(-1), 'free');
+});
+
+test('after uninstall what another script has wrapped passes calls on', () => {
+  const {Backbone, Backwire, Todo, client, ajaxed} = start();
+  const ours = Backbone.sync;
+  const wrapped = [];
+  const wrapper = Backbone.sync = function(method) {
+    wrapped.push(method);
+    return ours.apply(this, arguments);
+  };
+  new Todo({id: 1}).fetch();
+  Backwire.uninstall();
+  assert.equal(Backbone.sync, wrapper);
+  new Todo({id: 2}).fetch();
+  assert.deepEqual(wrapped, ['read', 'read']);
+  assert.deepEqual(client.asked, ['GET /todo/1']);
+  assert.deepEqual(ajaxed, ['GET /todo/2']);
+});
+
+test('installing again starts anew', () => {
+  const {Backbone, Backwire, Todo, clients, originalSync} = start();
+  Backwire.install(Backbone, {url: 'http://app.test', connect: false});
+  new Todo({id: 1}).fetch();
+  assert.deepEqual(clients.map(({asked}) => asked), [[], ['GET /todo/1']]);
+  assert.deepEqual(clients.map(({calls}) => calls), [['connect', 'disconnect'], []]);
+  assert.notEqual(clients[0].session, clients[1].session);
+  Backwire.uninstall();
+  assert.equal(Backbone.sync, originalSync);
+});

@@ -1,0 +1,291 @@
+// Following, reading again, and stopping
+// --------------------------------------
+
+import assert from 'node:assert/strict';
+import {mock, test} from 'node:test';
+
+import {created, destroyed, updated} from '../fakes/client.js';
+import {eventsOf, start, startWithTodos} from '../fakes/page.js';
+
+const milk = {id: 1, title: 'Milk', done: false};
+const eggs = {id: 2, title: 'Eggs', done: false};
+
+// Reading again
+// -------------
+
+test('a refresh adds, changes and removes what differs, and never resets', () => {
+  const {Todos, client} = start();
+  const todos = new Todos();
+  todos.fetch({reset: true, success: () => {}});
+  client.read('todo', 5, [milk, eggs, {id: 3, title: 'Bread'}]);
+  const kept = todos.get(1);
+  const events = [];
+  todos.on('all', (name, model) => events.push([name, model.id]));
+  client.listener.refresh('todo');
+  client.read('todo', 9, [milk, {...eggs, done: true}, {id: 4, title: 'Jam'}]);
+  assert.deepEqual(events, [
+    ['request', undefined],
+    ['change:done', 2], ['change', 2], ['add', 4], ['update', undefined], ['sync', undefined],
+    ['remove', 3], ['update', undefined], ['destroy', 3]]);
+  assert.equal(todos.get(1), kept);
+  assert.deepEqual(client.asked, ['GET /todo', 'GET /todo']);
+});
+
+test('a refresh repeats the options of the fetch without its callbacks', () => {
+  const {Todos, client} = start();
+  const todos = new Todos();
+  let calls = 0;
+  todos.fetch({url: '/todo', tag: 'mine', success: () => calls++, complete: () => calls++, timeout: 5});
+  client.read('todo', 5, [milk]);
+  let options;
+  todos.on('sync', (collection, list, used) => { options = used; });
+  client.listener.refresh('todo');
+  client.read('todo', 6, [milk]);
+  assert.equal(calls, 2);
+  assert.deepEqual([options.tag, options.realtime, client.last.timeout], ['mine', true, 0]);
+});
+
+test('a refresh of a query removes what no longer matches without calling it destroyed', () => {
+  const {Todos, client} = start();
+  const todos = new Todos();
+  todos.fetch({data: {done: false}});
+  client.read('todo', 5, [milk, eggs]);
+  const events = eventsOf(todos.get(1));
+  client.listener.refresh('todo');
+  client.read('todo', 6, [eggs]);
+  assert.deepEqual(client.asked, ['GET /todo?done=false', 'GET /todo?done=false']);
+  assert.deepEqual(events, ['remove']);
+});
+
+test('a refresh spares what is not saved yet', () => {
+  const {todos, client} = startWithTodos();
+  const bread = todos.create({title: 'Bread'});
+  const [, create] = client.requests;
+  client.listener.refresh('todo');
+  client.read('todo', 6, [milk, eggs]);
+  assert.equal(todos.length, 3);
+  client.wrote('todo/3', 7, {id: 3, title: 'Bread'}, create);
+  assert.equal(todos.get(3), bread);
+});
+
+test('a refresh of a collection read in pages reads them all, and removes what is in none', () => {
+  const {Todos, client} = start();
+  const todos = new Todos();
+  todos.fetch({data: {skip: 0}});
+  client.read('todo', 5, [milk]);
+  todos.fetch({data: {skip: 1}, remove: false});
+  client.read('todo', 5, [eggs, {id: 3}]);
+  todos.add({title: 'not saved yet'});
+  const removed = [];
+  todos.on('remove', (model, collection, options) => removed.push([model.id, options.realtime]));
+  const refresh = offset => {
+    client.listener.refresh('todo');
+    client.read('todo', offset, [milk], client.requests.at(-2));
+    assert.equal(todos.has(eggs), true);
+    client.read('todo', offset, [eggs]);
+  };
+  refresh(6);
+  refresh(7);
+  assert.deepEqual(removed, [[3, true]]);
+  assert.deepEqual(client.asked.slice(2),
+    ['GET /todo?skip=0', 'GET /todo?skip=1', 'GET /todo?skip=0', 'GET /todo?skip=1']);
+  assert.equal(todos.length, 3);
+});
+
+test('each collection of a room is read again, and what is gone goes once', () => {
+  const {Todos, todos, client} = startWithTodos();
+  const other = new Todos();
+  other.fetch();
+  client.read('todo', 5, [milk, eggs]);
+  const events = [todos, other].map(each => eventsOf(each.get(1)));
+  client.listener.refresh('todo');
+  client.read('todo', 9, [eggs], client.requests[2]);
+  client.read('todo', 9, [eggs], client.requests[3]);
+  assert.deepEqual(events, [['remove', 'destroy'], ['remove', 'destroy']]);
+});
+
+test('a refresh from another log starts over', () => {
+  const {todos, client} = startWithTodos();
+  client.listener.refresh('todo');
+  client.read('todo', 2, [{...milk, title: 'Soy milk'}], client.last, 8);
+  assert.deepEqual(todos.toJSON(), [{...milk, title: 'Soy milk'}]);
+  client.push('todo', updated(3, 1, {done: true}));
+  assert.equal(todos.get(1).get('done'), true);
+});
+
+test('a refresh of a model sets what differs', () => {
+  const {Todo, client} = start();
+  const todo = new Todo({id: 1});
+  todo.fetch();
+  client.read('todo/1', 5, milk);
+  const events = eventsOf(todo);
+  client.listener.refresh('todo/1');
+  client.read('todo/1', 9, {...milk, done: true});
+  assert.deepEqual(events, ['request', 'change:done', 'change', 'sync']);
+});
+
+test('a model that is gone when it is read again is destroyed, everywhere', () => {
+  const {Todo, todos, client} = startWithTodos();
+  const todo = new Todo({id: 1});
+  todo.fetch();
+  client.read('todo/1', 5, milk);
+  const events = eventsOf(todo);
+  client.listener.refresh('todo/1');
+  client.answer(404, {code: 'E_NOT_FOUND', message: 'no todo 1'});
+  assert.deepEqual(events, ['request', 'destroy', 'error']);
+  assert.deepEqual(todos.pluck('id'), [2]);
+  assert.ok(client.calls.includes('unsubscribe todo/1'));
+});
+
+test('a refresh that fails for now is tried again', context => {
+  mock.timers.enable({apis: ['setTimeout']});
+  context.after(() => mock.timers.reset());
+  const {todos, client} = startWithTodos();
+  client.listener.refresh('todo');
+  for (const status of [503, 429, 0]) {
+    const before = client.requests.length;
+    client.answer(status, {message: 'not now'});
+    assert.equal(client.requests.length, before);
+    mock.timers.tick(3000);
+    assert.equal(client.requests.length, before + 1);
+  }
+  client.read('todo', 9, [eggs]);
+  assert.deepEqual(todos.pluck('id'), [2]);
+});
+
+test('a refresh that fails for many is tried again once for each', context => {
+  mock.timers.enable({apis: ['setTimeout']});
+  context.after(() => mock.timers.reset());
+  const {Backwire, Todos, todos, client} = startWithTodos();
+  const other = new Todos();
+  other.fetch();
+  client.read('todo', 5, [milk, eggs]);
+  client.listener.refresh('todo');
+  for (const request of client.requests.slice(2)) client.answer(503, {}, {}, request);
+  mock.timers.tick(3000);
+  assert.equal(client.requests.length, 6);
+  for (const request of client.requests.slice(4)) client.answer(503, {}, {}, request);
+  Backwire.stop(todos).stop(other);
+  mock.timers.tick(3000);
+  assert.equal(client.requests.length, 6);
+});
+
+test('a refresh that is forbidden ends it', () => {
+  const {todos, client} = startWithTodos();
+  client.listener.refresh('todo');
+  client.answer(403, {message: 'not yours any more'});
+  assert.ok(client.calls.includes('unsubscribe todo'));
+  assert.equal(todos.length, 2);
+});
+
+test('a refresh that nobody needs leaves the room', () => {
+  const {client} = start();
+  client.listener.refresh('todo');
+  assert.deepEqual(client.calls, ['connect', 'unsubscribe todo']);
+});
+
+// Stopping
+// --------
+
+test('what is stopped no longer follows, and the last one leaves the room', () => {
+  const {Backwire, Todos, todos, client} = startWithTodos();
+  const other = new Todos();
+  other.fetch();
+  client.read('todo', 5, [milk, eggs]);
+  Backwire.stop(todos);
+  client.push('todo', destroyed(6, 1));
+  assert.deepEqual([todos.length, other.length], [2, 1]);
+  assert.deepEqual(client.calls, ['connect']);
+  Backwire.stop(other);
+  Backwire.stop(other);
+  assert.deepEqual(client.calls, ['connect', 'unsubscribe todo']);
+  client.push('todo', destroyed(7, 2));
+  assert.equal(other.length, 1);
+});
+
+test('what is stopped and fetched again is live again', () => {
+  const {Backwire, todos, client} = startWithTodos();
+  Backwire.stop(todos);
+  todos.fetch();
+  client.read('todo', 5, [milk]);
+  client.push('todo', created(6, eggs));
+  assert.equal(todos.length, 2);
+});
+
+test('what is stopped while it is being read does not become live', () => {
+  const {Backwire, Todos, client} = start();
+  const todos = new Todos();
+  todos.fetch();
+  Backwire.stop(todos);
+  client.read('todo', 5, [milk]);
+  client.push('todo', created(6, eggs));
+  assert.equal(todos.length, 1);
+  assert.deepEqual(client.calls, ['connect', 'unsubscribe todo']);
+});
+
+test('a room is not left while a read may be joining it', () => {
+  const {Backwire, Todos, todos, client} = startWithTodos();
+  const other = new Todos();
+  other.fetch();
+  Backwire.stop(todos);
+  assert.deepEqual(client.calls, ['connect']);
+  client.read('todo', 5, [milk]);
+  client.push('todo', created(6, eggs));
+  assert.equal(other.length, 2);
+  assert.deepEqual(client.calls, ['connect']);
+  Backwire.stop(other);
+  assert.deepEqual(client.calls, ['connect', 'unsubscribe todo']);
+});
+
+test('a room is left when the read that may have joined it has failed or was aborted', () => {
+  for (const end of [client => client.answer(500, {}), (client, xhr) => xhr.abort()]) {
+    const {Backwire, Todos, todos, client} = startWithTodos();
+    const xhr = new Todos().fetch();
+    Backwire.stop(todos);
+    end(client, xhr);
+    assert.equal(client.calls.at(-1), 'unsubscribe todo');
+  }
+});
+
+test('a destroyed model leaves its room', () => {
+  const {Todo, client} = start();
+  const todo = new Todo({id: 1});
+  todo.fetch();
+  client.read('todo/1', 5, milk);
+  client.push('todo/1', destroyed(6, 1));
+  assert.deepEqual(client.calls, ['connect', 'unsubscribe todo/1']);
+});
+
+test('what is read from elsewhere follows that instead', () => {
+  const {todos, client} = startWithTodos();
+  todos.url = '/done';
+  todos.fetch();
+  client.read('done', 3, [milk]);
+  assert.deepEqual(client.calls, ['connect', 'unsubscribe todo']);
+  client.push('todo', destroyed(6, 1));
+  client.push('done', created(4, eggs));
+  assert.equal(todos.length, 2);
+});
+
+test('records of a room that was left are forgotten, but for those still followed', () => {
+  const {Backwire, Todo, Todos, client} = start();
+  const seen = [];
+  const Watched = Todo.extend({parse: record => seen.push(record.secret) && record});
+  const todos = new (Todos.extend({model: Watched}))();
+  todos.fetch();
+  client.read('todo', 5, [{id: 1, secret: 'a'}, {id: 2, secret: 'b'}]);
+  const lone = new Watched({id: 1});
+  lone.fetch();
+  client.read('todo/1', 5, {id: 1, secret: 'a'});
+  Backwire.stop(todos);
+  seen.length = 0;
+  client.push('todo/1', updated(6, 1, {done: true}));
+  assert.deepEqual(seen, ['a', 'a']);
+  const next = new (Todos.extend({model: Watched}))([{id: 1}, {id: 2}]);
+  next.fetch({data: {id: 1}});
+  client.read('todo', 6, []);
+  next.add([{id: 2}]);
+  seen.length = 0;
+  client.push('todo', updated(7, 2, {done: true}));
+  assert.deepEqual(seen, [undefined, undefined]);
+});

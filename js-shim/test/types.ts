@@ -1,0 +1,29 @@
+// A page in TypeScript: it must type-check, and its mistakes must not.
+
+import Backwire, {type Backwire as Api, type Status} from '../src/index.js';
+
+declare const Backbone: {
+  sync(method: string, model: object, options?: object): unknown;
+  ajax(settings: object): unknown;
+  Events: {on(name: string, callback: () => void): void};
+};
+declare const todos: {fetch(options?: {reset?: boolean}): PromiseLike<unknown>};
+
+const installed: Api = Backwire.install(Backbone, {url: 'http://localhost:1337', connect: false});
+installed.connect().disconnect().stop(todos).uninstall();
+
+const show = ({state, unsent}: Status): string => (state === 'offline' ? `offline, ${unsent} unsent` : state);
+Backwire.on('status', show);
+Backwire.off('status', show).off();
+show(window.Backwire.status);
+
+if (Backwire.error instanceof Error) console.warn(Backwire.error.message);
+
+// @ts-expect-error: the status is ours to set.
+Backwire.status = {state: 'online', unsent: 0};
+// @ts-expect-error: there is no such event.
+Backwire.on('connected', () => {});
+// @ts-expect-error: a view cannot be stopped.
+Backwire.stop({render() {}});
+// @ts-expect-error: without Backbone there is nothing to install into.
+Backwire.install();
