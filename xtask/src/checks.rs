@@ -1,0 +1,161 @@
+//! The checks that a change must pass, the cheapest first.
+//!
+//! Each is a step of `cargo xtask test` and can be run alone: what it needs from an earlier one it asks
+//! for itself, which costs nothing when it is there. A step tells how many tests passed; one that is
+//! not a set of tests counts as one.
+//!
+//! What is compiled is shared: all of cargo's steps use one target folder, and the server that the
+//! browser meets is the release build, the very one that the demo runs.
+
+use std::fs::{self, File};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::command::{answers, cargo, program, run, run_counted, run_tests};
+use crate::server::Server;
+use crate::size::{BUDGET, Size};
+use crate::stamp::files_under;
+use crate::workspace::{Profile, Workspace};
+use crate::{browser, build, demo, npm};
+
+/// The client only makes sense as wasm, so what is native leaves it out.
+const NATIVE: [&str; 3] = ["--workspace", "--exclude", "backwire-client-wasm"];
+const WASM: [&str; 4] = ["--package", "backwire-client-wasm", "--target", "wasm32-unknown-unknown"];
+const END_TO_END: &str = "backwire-tests";
+/// Where the client's tests read, when they are compiled, which server to meet.
+const TEST_SERVER: &str = "BACKWIRE_TEST_SERVER";
+
+/// One check.
+pub(crate) struct Step {
+    /// What it is called, also with `--only`.
+    pub(crate) name: &'static str,
+    /// What it makes sure of.
+    pub(crate) about: &'static str,
+    /// Does it, and tells how many tests passed.
+    pub(crate) run: fn(&Workspace) -> Result<usize>,
+}
+
+/// All of them, in order.
+pub(crate) const STEPS: [Step; 9] = [
+    Step { name: "format", about: "rustfmt has nothing to change", run: format },
+    Step { name: "lint", about: "clippy has nothing to say, native and wasm", run: lint },
+    Step { name: "native", about: "Rust tests and the examples in the docs", run: native },
+    Step { name: "bundle", about: "backwire.js is made and at most 30 KB gzipped", run: bundle },
+    Step { name: "js", about: "JS tests with real Backbone", run: js },
+    Step { name: "types", about: "a TypeScript program can use index.d.ts", run: types },
+    Step {
+        name: "server",
+        about: "the release server is made, with backwire.js in it",
+        run: server,
+    },
+    Step { name: "wasm", about: "client tests in Chromium against a real server", run: wasm },
+    Step { name: "e2e", about: "the demo in two browsers, and the stock client", run: end_to_end },
+];
+
+fn format(workspace: &Workspace) -> Result<usize> {
+    run(&mut cargo(workspace, ["fmt", "--all", "--check"]))
+        .context("`cargo fmt --all` puts this right")?;
+    Ok(1)
+}
+
+fn lint(workspace: &Workspace) -> Result<usize> {
+    let clippy = || cargo(workspace, ["clippy", "--all-targets"]);
+    let deny = ["--", "--deny", "warnings"];
+    run(clippy().args(NATIVE).args(deny))?;
+    // The client's tests are compiled for one server's address; to lint them none need be there.
+    run(clippy().args(WASM).args(deny).env(TEST_SERVER, "http://127.0.0.1:0"))?;
+    Ok(2)
+}
+
+fn native(workspace: &Workspace) -> Result<usize> {
+    let packages =
+        [&NATIVE[..], &["--exclude", END_TO_END, "--exclude", "wasm-test-runner"]].concat();
+    let tests = run_tests(tests(workspace).args(&packages))?;
+    let examples = run_counted(cargo(workspace, ["test", "--doc"]).args(&packages))?;
+    Ok(tests + examples)
+}
+
+fn bundle(workspace: &Workspace) -> Result<usize> {
+    build::runtime(workspace)?;
+    let script = workspace.script();
+    let size = Size::of(&script)?;
+    println!("{}: {size}", workspace.short(&script));
+    size.within(BUDGET).with_context(|| workspace.short(&script).to_string())?;
+    Ok(1)
+}
+
+fn js(workspace: &Workspace) -> Result<usize> {
+    build::runtime(workspace)?;
+    let files = files_under(&workspace.shim_tests())?;
+    // Named one by one: what a folder means to `node --test` changes with its version.
+    let tests = files.iter().filter(|file| file.to_string_lossy().ends_with(".test.js"));
+    let names = tests.map(|file| workspace.short(file).to_string());
+    run_tests(program(workspace, "node").args(["--test", "--test-reporter=spec"]).args(names))
+}
+
+fn types(workspace: &Workspace) -> Result<usize> {
+    npm::install(workspace)?;
+    run(&mut npm::tool(workspace, "tsc", ["--noEmit", "--project", "js-shim/test"]))?;
+    Ok(1)
+}
+
+fn server(workspace: &Workspace) -> Result<usize> {
+    build::runtime(workspace)?;
+    build::server(workspace, Profile::Release)?;
+    Ok(1)
+}
+
+fn wasm(workspace: &Workspace) -> Result<usize> {
+    server(workspace)?;
+    browser::install(workspace)?;
+    run(&mut cargo(workspace, ["build", "--package", "wasm-test-runner"]))?;
+    let server = serve(workspace)?;
+    let passed = run_tests(
+        cargo(workspace, ["test", "--tests"])
+            .args(WASM)
+            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", workspace.wasm_test_runner())
+            // Cargo builds the tests anew when it changes: they read it with `env!`.
+            .env(TEST_SERVER, server.origin())
+            // The runner would take another browser's driver if it saw that first.
+            .env("CHROMEDRIVER", "chromedriver")
+            // The defaults of 5 and 20 seconds are short for a small machine's first start.
+            .env("WASM_BINDGEN_TEST_DRIVER_TIMEOUT", "60")
+            .env("WASM_BINDGEN_TEST_TIMEOUT", "180"),
+    )?;
+    server.stop()?;
+    Ok(passed)
+}
+
+/// A server for the client's tests. What it says is only of interest if they fail.
+fn serve(workspace: &Workspace) -> Result<Server> {
+    fs::create_dir_all(workspace.scratch())?;
+    let log = workspace.scratch().join("server.log");
+    println!("the server's log is {}", log.display());
+    let mut serve = program(workspace, workspace.server(Profile::Release));
+    serve.args(["serve", "--port", "0", "--engine", "memory"]).env("NO_COLOR", "1");
+    Server::start(&mut serve, File::create(&log)?)
+        .with_context(|| format!("{} says why", log.display()))
+}
+
+fn end_to_end(workspace: &Workspace) -> Result<usize> {
+    server(workspace)?;
+    demo::assemble(workspace)?;
+    browser::install(workspace)?;
+    run_tests(
+        tests(workspace)
+            .args(["--package", END_TO_END])
+            .env("BACKWIRE_BIN", workspace.server(Profile::Release))
+            .env("BACKWIRE_DEMO", workspace.demo_site())
+            .env("NODE_PATH", workspace.node_modules()),
+    )
+}
+
+/// The runner of native tests: nextest where it is installed, for it is quicker.
+fn tests(workspace: &Workspace) -> Command {
+    if answers(&mut cargo(workspace, ["nextest", "--version"])) {
+        cargo(workspace, ["nextest", "run"])
+    } else {
+        cargo(workspace, ["test", "--all-targets"])
+    }
+}

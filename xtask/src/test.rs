@@ -1,0 +1,120 @@
+//! `cargo xtask test`: every check there is, as the build server runs it.
+//!
+//! Nothing is skipped: a check that cannot be made has failed. The first failure ends the run.
+
+use std::fmt;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+
+use crate::checks::{STEPS, Step};
+use crate::workspace::Workspace;
+
+/// Run every check, the cheapest first, and stop at the first that fails.
+#[derive(Args)]
+pub(crate) struct Test {
+    /// Run one check alone, with what it needs
+    #[arg(long, value_name = "STEP", value_parser = names())]
+    only: Option<String>,
+}
+
+/// A check that was made.
+struct Done {
+    name: &'static str,
+    duration: Duration,
+    outcome: Result<usize>,
+}
+
+/// All checks that were made.
+struct Summary<'a>(&'a [Done]);
+
+impl Test {
+    /// Runs the command.
+    pub(crate) fn run(self, workspace: &Workspace) -> Result<ExitCode> {
+        let mut done = Vec::new();
+        for step in STEPS.iter().filter(|step| self.chooses(step)) {
+            let made = make(step, workspace);
+            let failed = made.outcome.is_err();
+            done.push(made);
+            if failed {
+                break;
+            }
+        }
+        println!("\n== summary\n{}", Summary(&done));
+        let failed = done.iter().any(|done| done.outcome.is_err());
+        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    fn chooses(&self, step: &Step) -> bool {
+        self.only.as_deref().is_none_or(|only| only == step.name)
+    }
+}
+
+fn names() -> PossibleValuesParser {
+    let value = |step: &Step| PossibleValue::new(step.name).help(step.about);
+    STEPS.iter().map(value).collect::<Vec<_>>().into()
+}
+
+fn make(step: &Step, workspace: &Workspace) -> Done {
+    println!("\n== {}: {}", step.name, step.about);
+    let start = Instant::now();
+    let outcome = (step.run)(workspace);
+    Done { name: step.name, duration: start.elapsed(), outcome }
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.duration.as_secs_f64();
+        write!(f, "{:8} {seconds:7.1} s  ", self.name)?;
+        match &self.outcome {
+            Ok(passed) => write!(f, "{passed:4} passed"),
+            Err(error) => write!(f, "FAILED: {error:#}"),
+        }
+    }
+}
+
+/// A line for each check, and a last one of the form that build servers read.
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for done in self.0 {
+            writeln!(f, "{done}")?;
+        }
+        let passed: usize = self.0.iter().filter_map(|done| done.outcome.as_ref().ok()).sum();
+        let failed = self.0.iter().filter(|done| done.outcome.is_err()).count();
+        write!(f, "\n{passed} passed, {failed} failed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(name: &'static str, outcome: Result<usize>) -> Done {
+        Done { name, duration: Duration::from_millis(1_250), outcome }
+    }
+
+    #[test]
+    fn the_last_line_adds_up_what_passed() {
+        let summary = Summary(&[done("format", Ok(1)), done("native", Ok(41))]).to_string();
+        assert_eq!(summary.lines().last(), Some("42 passed, 0 failed"));
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_reason_and_counted() {
+        let error = anyhow::anyhow!("no such tool").context("lint could not start");
+        let summary = Summary(&[done("format", Ok(1)), done("lint", Err(error))]).to_string();
+        assert!(summary.contains("FAILED: lint could not start: no such tool"), "{summary}");
+        assert_eq!(summary.lines().last(), Some("1 passed, 1 failed"));
+    }
+
+    #[test]
+    fn one_check_can_be_chosen() {
+        let only = Test { only: Some("js".to_owned()) };
+        let chosen: Vec<_> = STEPS.iter().filter(|step| only.chooses(step)).collect();
+        assert_eq!(chosen.len(), 1);
+        assert_eq!(chosen[0].name, "js");
+    }
+}

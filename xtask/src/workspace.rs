@@ -1,0 +1,117 @@
+//! Where things are.
+//!
+//! Every path of the repository that a command touches is named here, so that moving a folder is one
+//! edit.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The repository and the folder cargo builds into.
+pub(crate) struct Workspace {
+    root: PathBuf,
+    target: PathBuf,
+}
+
+/// Which of its two ways the server is built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Quick to build, for development.
+    Debug,
+    /// What people run.
+    Release,
+}
+
+impl Workspace {
+    /// The workspace that this program was built from.
+    pub(crate) fn find() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .expect("xtask is a folder of the workspace")
+            .to_owned();
+        let target = match env::var_os("CARGO_TARGET_DIR") {
+            // Cargo reads it relative to where the user stands, and so must we.
+            Some(target) => env::current_dir().unwrap_or_default().join(target),
+            None => root.join("target"),
+        };
+        Self { root, target }
+    }
+
+    /// The repository's first folder; every command runs from here.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where cargo builds.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// What cargo makes of the client, before anything is done to it.
+    pub(crate) fn raw_wasm(&self) -> PathBuf {
+        self.target.join("wasm32-unknown-unknown/wasm/backwire_client_wasm.wasm")
+    }
+
+    /// Where our own half-done things go.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.target.join("xtask")
+    }
+
+    /// The shim's sources.
+    pub(crate) fn shim(&self) -> PathBuf {
+        self.root.join("js-shim/src")
+    }
+
+    /// The JS tests.
+    pub(crate) fn shim_tests(&self) -> PathBuf {
+        self.root.join("js-shim/test")
+    }
+
+    /// What is made for pages.
+    pub(crate) fn dist(&self) -> PathBuf {
+        self.root.join("js-shim/dist")
+    }
+
+    /// What a page loads with its script tag.
+    pub(crate) fn script(&self) -> PathBuf {
+        self.dist().join("backwire.js")
+    }
+
+    /// The demo as it is written.
+    pub(crate) fn demo(&self) -> PathBuf {
+        self.root.join("demo")
+    }
+
+    /// The demo as it is served: with Backbone and its company beside it.
+    pub(crate) fn demo_site(&self) -> PathBuf {
+        self.target.join("demo")
+    }
+
+    /// The npm packages.
+    pub(crate) fn node_modules(&self) -> PathBuf {
+        self.root.join("node_modules")
+    }
+
+    /// The server's program.
+    pub(crate) fn server(&self, profile: Profile) -> PathBuf {
+        self.target.join(profile.folder()).join("backwire")
+    }
+
+    /// The runner of wasm tests.
+    pub(crate) fn wasm_test_runner(&self) -> PathBuf {
+        self.target.join(Profile::Debug.folder()).join("wasm-test-runner")
+    }
+
+    /// A path as a person in the repository would write it.
+    pub(crate) fn short<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
+        path.strip_prefix(&self.root).unwrap_or(path).display()
+    }
+}
+
+impl Profile {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Release => "release",
+        }
+    }
+}
