@@ -1,8 +1,9 @@
 //! The wasm half of what a page downloads.
 //!
-//! Cargo compiles it for size, panics lose their words, wasm-bindgen writes the JS around it, and
-//! binaryen makes it smaller still. The outcome is in `js-shim/dist/wasm/` for the shim to import: the JS, and the wasm both as
-//! it is and as a JS module of its bytes.
+//! Cargo compiles it for size, panics lose their words, wasm-bindgen writes the JS around it, the two
+//! agree on shorter names, and binaryen makes the module smaller still. The outcome is in
+//! `js-shim/dist/wasm/` for the shim to import: the JS, and the wasm both as it is and as a JS module
+//! of its bytes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,14 +14,18 @@ use wasm_bindgen_cli_support::Bindgen;
 use crate::command::{cargo, run};
 use crate::stamp::Inputs;
 use crate::workspace::Workspace;
-use crate::{literal, npm, panics};
+use crate::{literal, names, npm, panics};
 
 /// The name of both modules, and of what is around them.
 const NAME: &str = "backwire_client_wasm";
 
 /// How it is done, word for word: a change of it makes all anew.
-const RECIPE: &str =
-    concat!(include_str!("client.rs"), include_str!("literal.rs"), include_str!("panics.rs"));
+const RECIPE: &str = concat!(
+    include_str!("client.rs"),
+    include_str!("literal.rs"),
+    include_str!("names.rs"),
+    include_str!("panics.rs")
+);
 
 /// No feature flags: wasm-opt reads from the module which features it uses. Told to use all there are,
 /// it writes an import section that Node 20 refuses.
@@ -50,8 +55,9 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         .file(&workspace.raw_wasm())?
         .file(&workspace.root().join("package-lock.json"))?
         .stamp(workspace.dist().join(".wasm-stamp"))
-        .unless_fresh(&[wasm.clone(), bytes.clone(), js, types], || {
+        .unless_fresh(&[wasm.clone(), bytes.clone(), js.clone(), types], || {
             bind(workspace)?;
+            names::shorten(&wasm, &js)?;
             optimise(workspace, &wasm)?;
             Ok(fs::write(bytes, literal::module(&fs::read(&wasm)?))?)
         })

@@ -15,6 +15,7 @@ mod command;
 mod count;
 mod demo;
 mod literal;
+mod names;
 mod npm;
 mod panics;
 mod server;
