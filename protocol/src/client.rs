@@ -219,6 +219,7 @@ impl<P: Payload> Client<P> {
             }
         } else if let Some(entry) = self.outbox.answered(ack) {
             self.finish(&entry, &answer);
+            self.flush();
         }
         self.settle();
         Some(())

@@ -10,6 +10,10 @@ use core::time::Duration;
 use crate::mark;
 use crate::time::Instant;
 
+/// Requests without an answer that may be on their way at once. The server answers more than a
+/// few hundred with a refusal; what waits here instead keeps its order.
+const MOST_IN_FLIGHT: usize = 64;
+
 /// What is done to a url.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -153,6 +157,10 @@ impl<P> Outbox<P> {
     }
 
     fn send_first(&mut self, ack: u64, which: impl Fn(&Entry<P>) -> bool) -> Option<&Entry<P>> {
+        let in_flight = self.entries.iter().filter(|entry| entry.ack.is_some()).count();
+        if in_flight >= MOST_IN_FLIGHT {
+            return None;
+        }
         let is_next = |entry: &&mut Entry<P>| entry.ack.is_none() && which(entry);
         let entry = self.entries.iter_mut().find(is_next)?;
         entry.ack = Some(ack);

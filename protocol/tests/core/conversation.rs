@@ -53,6 +53,21 @@ fn writes_made_offline_are_sent_in_order() {
 }
 
 #[test]
+fn a_long_outbox_leaves_in_order_and_never_all_at_once() {
+    let mut pair = Pair::connected();
+    pair.cut();
+    let expected: Vec<_> = (0..500).map(|_| "post /todo").collect();
+    for count in 0..500 {
+        pair.ask(Verb::Post, "/todo", json!({"title": count}));
+    }
+    pair.mend();
+    assert_eq!(pair.server.committed, expected);
+    let titles = pair.server.records.values().map(|record| record["title"].as_u64());
+    assert!(titles.eq((0..500).map(Some)));
+    assert!(pair.most_unanswered <= 64, "{} were on their way", pair.most_unanswered);
+}
+
+#[test]
 fn a_push_that_arrives_before_the_answer_of_the_fetch_it_follows_is_kept() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);

@@ -364,6 +364,8 @@ pub struct Pair {
     pub is_cut: bool,
     pub statuses: Vec<backwire_protocol::Status>,
     destroys: BTreeMap<Token, u64>,
+    /// The most frames that were on their way to the server, or answered and not heard yet.
+    pub most_unanswered: usize,
 }
 
 impl Pair {
@@ -377,6 +379,7 @@ impl Pair {
             is_cut: false,
             statuses: Vec::new(),
             destroys: BTreeMap::new(),
+            most_unanswered: 0,
         }
     }
 
@@ -522,6 +525,7 @@ impl Pair {
                     let text = format!("{}{body}{}", frame.head, frame.tail);
                     let (up, _) = self.line.as_mut().expect("it sends on an open line only");
                     up.push_back(text);
+                    self.most_unanswered = self.most_unanswered.max(up.len());
                 }
                 Output::Finish(token, result) => {
                     self.app.finish(token, self.destroys.remove(&token), result);
