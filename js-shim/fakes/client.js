@@ -22,6 +22,12 @@ export class FakeClient {
     return token;
   }
 
+  // Tells the page how we stand.
+  tell(state, unsent = 0) {
+    this.isOnline = state === 'online';
+    this.listener.status(state, unsent);
+  }
+
   connect() { this.calls.push('connect'); }
   disconnect() { this.calls.push('disconnect'); }
   abort(token) { this.calls.push(`abort ${token}`); }

@@ -5,6 +5,7 @@
 // further save, and forget it without a word at a destroy. Here a further save waits and becomes an
 // update; a destroy takes the create back, or follows it if it has left already.
 
+import {asPatch} from './edits.js';
 import {isPlain} from './records.js';
 import {isSuccess, Xhr} from './xhr.js';
 
@@ -40,7 +41,12 @@ export class Birth {
     if (!isSuccess(statusCode) || id == null) return this.delayed;
     const own = `${url.replace(/\/?$/, '/')}${encodeURIComponent(id)}`;
     if (this._isDestroyed) return [followUp(own, model)];
-    return this.delayed.map(exchange => ({...exchange, method: 'put', url: own}));
+    let former = this._create.body;
+    return this.delayed.map(exchange => {
+      const update = asPatch({...exchange, method: 'put', url: own}, JSON.parse(former || '{}'));
+      former = exchange.body;
+      return update;
+    });
   }
 }
 

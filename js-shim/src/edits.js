@@ -1,21 +1,33 @@
 // What was edited since
 // ---------------------
 //
-// A reply tells how the record was when it was saved. If the model has been saved again meanwhile, what
-// that save changed stays on top, and its own reply will tell what became of it.
+// Backbone saves the whole model. What a save means is what it changed, and that is what must not be
+// lost, or lose what others have changed meanwhile.
 
 import {isPlain, isSame} from './records.js';
 
-// The body of a reply with the edits of `later` exchanges on it; they may be reads, which edit nothing.
+// The attributes of `after` that are not the same in `before`.
+export function editsOf(after, before) {
+  const edits = {};
+  for (const name of Object.keys(after)) if (!isSame(after[name], before[name])) edits[name] = after[name];
+  return edits;
+}
+
+// An update that has to wait is sent as what it changes of `base`, which is what the server said last:
+// by the time it is sent others may have changed the rest.
+export function asPatch(exchange, base) {
+  const after = exchange.body && JSON.parse(exchange.body);
+  if (exchange.method !== 'put' || !isPlain(after) || !isPlain(base)) return exchange;
+  return {...exchange, method: 'patch', body: JSON.stringify(editsOf(after, base))};
+}
+
+// The body of a reply with the edits of `later` exchanges on it (they may be reads, which edit
+// nothing). A reply tells how the record was when it was saved; what a later save changed stays on top,
+// and its own reply will tell what became of it.
 export function withEdits(body, {method, body: sent}, later) {
   const saves = later.filter(save => ['post', 'put', 'patch'].includes(save.method) && save.body);
   if (method === 'get' || !isPlain(body) || !saves.length) return body;
-  const edited = {...body};
   const before = JSON.parse(sent || '{}');
-  for (const save of saves) {
-    const after = JSON.parse(save.body);
-    if (!isPlain(after)) continue;
-    for (const name of Object.keys(after)) if (!isSame(after[name], before[name])) edited[name] = after[name];
-  }
-  return edited;
+  const edits = saves.map(save => JSON.parse(save.body)).filter(isPlain).map(after => editsOf(after, before));
+  return Object.assign({...body}, ...edits);
 }

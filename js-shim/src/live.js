@@ -72,6 +72,12 @@ export class Live {
     return {resource, changes: [[offset, verb, id, record]], except: model};
   }
 
+  // The record behind a model, as the server told it last.
+  recordOf(model) {
+    const resource = this._rooms.resourceOf(model);
+    return this._records.get(resource)?.get(model.id);
+  }
+
   // News
   // ----
 

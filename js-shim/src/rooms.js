@@ -58,6 +58,15 @@ export class Rooms {
     return [...this.targets(resource), ...this.targets(`${resource}/${id}`)];
   }
 
+  // The resource a model is of, if it follows a room by itself or in a collection.
+  resourceOf(model) {
+    for (const [room, targets] of this._rooms) {
+      for (const target of targets.keys()) {
+        if (target === model || isCollection(target) && target.get(model) === model) return splitRoom(room)[0];
+      }
+    }
+  }
+
   // Is anyone left who needs this record?
   isWanted(resource, id) {
     return this.has(resource) || this.has(`${resource}/${id}`);

@@ -5,7 +5,7 @@
 
 import {attempt} from './attempt.js';
 import {Birth} from './birth.js';
-import {withEdits} from './edits.js';
+import {asPatch, withEdits} from './edits.js';
 import {Live} from './live.js';
 import {isCarried, requestOf} from './request.js';
 import {wrapSync} from './sync.js';
@@ -21,12 +21,14 @@ export class Runtime {
     // Requests the app still waits for, by token.
     this._exchanges = new Map();
     this._leaving = new Set();
+    // Whether what is asked now is sent now.
+    this._isOnline = false;
     this._live = new Live(model => this._isWriting(model), room => this._leave(room));
     this.client = makeClient(this._server.socket, session(), random(1)[0], {
       finish: (...reply) => attempt(() => this._finish(...reply)),
       deliver: (room, changes) => attempt(() => this._live.deliver(room, changes)),
       refresh: room => attempt(() => this._live.refresh(room)),
-      status: (state, unsent) => attempt(() => onStatus({state, unsent}))
+      status: (state, unsent) => attempt(() => this._status(state, unsent, onStatus))
     });
     this._online = () => this.client.online();
     this._offline = () => this.client.offline();
@@ -66,8 +68,8 @@ export class Runtime {
     const request = requestOf(settings, {
       headers: xhr.requestHeaders, path: this._pathOf(settings) ?? path, made, $: this._Backbone.$
     });
-    const timeout = settings.timeout || 0;
-    this._send({...request, model, options: kept(options), xhr, timeout});
+    const exchange = {...request, model, options: kept(options), xhr, timeout: settings.timeout || 0};
+    this._send(this._isOnline ? exchange : asPatch(exchange, this._live.recordOf(model)));
     return xhr;
   }
 
@@ -109,6 +111,11 @@ export class Runtime {
 
   _createOf(model) {
     return [...this._exchanges.values()].find(exchange => exchange.birth && exchange.model === model);
+  }
+
+  _status(state, unsent, onStatus) {
+    this._isOnline = state === 'online';
+    onStatus({state, unsent});
   }
 
   _aborted(token) {

@@ -13,7 +13,7 @@ test('a second save of a model that is being created waits and becomes an update
   const second = todo.save({title: 'Oat milk'});
   assert.deepEqual(client.asked, ['POST /todo']);
   client.wrote('todo/7', 1, {id: 7, title: 'Milk'});
-  assert.deepEqual(client.asked, ['POST /todo', 'PUT /todo/7']);
+  assert.deepEqual(client.asked, ['POST /todo', 'PATCH /todo/7']);
   assert.equal(client.last.body.title, 'Oat milk');
   client.wrote('todo/7', 2, {id: 7, title: 'Oat milk'});
   assert.deepEqual(await second, {id: 7, title: 'Oat milk'});

@@ -1,0 +1,51 @@
+// Saves that wait, and what others do meanwhile
+// ---------------------------------------------
+
+import assert from 'node:assert/strict';
+import {test} from 'node:test';
+
+import {start, startWithTodos} from '../fakes/page.js';
+
+test('an update that has to wait is sent as what it changes', () => {
+  const {todos, client} = startWithTodos();
+  client.tell('offline');
+  todos.get(1).save({done: true});
+  assert.deepEqual(client.asked, ['GET /todo', 'PATCH /todo/1']);
+  assert.deepEqual(client.last.body, {done: true});
+});
+
+test('an update that is sent at once is the whole model, as ever', () => {
+  const {todos, client} = startWithTodos();
+  client.tell('online');
+  todos.get(1).save({done: true});
+  assert.deepEqual(client.asked, ['GET /todo', 'PUT /todo/1']);
+  assert.deepEqual(client.last.body, {id: 1, title: 'Milk', done: true});
+});
+
+test('two people who change different attributes both keep their change', () => {
+  const {todos, client} = startWithTodos();
+  client.tell('offline');
+  todos.get(1).save({done: true});
+  client.tell('online');
+  client.push('todo', [6, 2, 1, {title: 'Oat milk'}, 0]);
+  assert.deepEqual(todos.get(1).attributes, {id: 1, title: 'Oat milk', done: true});
+  client.wrote('todo/1', 7, {id: 1, title: 'Oat milk', done: true});
+  assert.deepEqual(todos.get(1).attributes, {id: 1, title: 'Oat milk', done: true});
+});
+
+test('an update of a model the server never told us of is sent whole', () => {
+  const {Todo, client} = start();
+  client.tell('offline');
+  new Todo({id: 9, title: 'Milk'}).save();
+  assert.deepEqual(client.asked, ['PUT /todo/9']);
+});
+
+test('a save that waits for a create is sent as what it changes of it', () => {
+  const {todos, client} = startWithTodos();
+  const todo = todos.create({title: 'Bread', done: false});
+  todo.save({done: true});
+  todo.save({title: 'Rye bread'});
+  client.wrote('todo/3', 6, {id: 3, title: 'Bread', done: false});
+  assert.deepEqual(client.asked.slice(2), ['PATCH /todo/3', 'PATCH /todo/3']);
+  assert.deepEqual(client.requests.slice(2).map(({body}) => body), [{done: true}, {title: 'Rye bread'}]);
+});
