@@ -46,12 +46,12 @@ impl Client {
     /// nothing yet. `session` starts every idempotency key and must be unique in the world, `seed`
     /// decides the jitter between attempts to connect.
     #[wasm_bindgen(constructor)]
-    pub fn new(url: String, session: String, seed: f64, listener: Listener) -> Self {
+    pub fn new(url: &str, session: &str, seed: f64, listener: Listener) -> Self {
         Self(Rc::new(Shell {
-            url,
+            url: url.into(),
             listener,
             clock: Clock::new(),
-            core: RefCell::new(Core::new(session, seed as u64)),
+            core: RefCell::new(Core::new(session.into(), seed as u64)),
             socket: RefCell::new(None),
             timer: RefCell::new(None),
             is_busy: Cell::new(false),
@@ -61,6 +61,13 @@ impl Client {
     /// Connects, and stays connected from now on.
     pub fn connect(&self) {
         self.0.drive(Core::connect);
+    }
+
+    /// Whether it can go on: false for ever after a panic, whose trap left it in the middle of
+    /// something. Asked when nothing of it is on the stack.
+    #[wasm_bindgen(js_name = isWell)]
+    pub fn is_well(&self) -> bool {
+        !self.0.is_busy.get() && self.0.core.try_borrow().is_ok()
     }
 
     /// Gives the connection up until the next `connect`; requests wait.
@@ -88,14 +95,14 @@ impl Client {
     pub fn request(
         &self,
         method: &str,
-        url: String,
+        url: &str,
         body: Option<JsString>,
         timeout: u32,
     ) -> Result<u32, JsError> {
         let verb = Verb::from_event(method).ok_or_else(|| JsError::new("unknown method"))?;
         let body = body.map(|body| Value(body.into()));
         let timeout = (timeout > 0).then(|| Duration::from_millis(timeout.into()));
-        let request = Request { verb, url, body, timeout };
+        let request = Request { verb, url: url.into(), body, timeout };
         let Token(token) = self.0.drive(|core, now| core.request(now, request));
         Ok(token)
     }

@@ -76,7 +76,7 @@ fn client_of(server: &str) -> (Client, Recorder) {
     let url = format!("{server}/socket.io/?EIO=4&transport=websocket");
     let recorder = Recorder::new();
     let listener = JsValue::from(&recorder).unchecked_into();
-    (Client::new(url, unique(), 1.0, listener), recorder)
+    (Client::new(&url, &unique(), 1.0, listener), recorder)
 }
 
 fn connected() -> (Client, Recorder) {
@@ -91,7 +91,7 @@ fn resource() -> String {
 }
 
 fn ask(client: &Client, method: &str, url: &str, body: Option<&str>) -> u32 {
-    client.request(method, url.into(), body.map(Into::into), 0).expect("a known method")
+    client.request(method, url, body.map(Into::into), 0).expect("a known method")
 }
 
 #[wasm_bindgen_test]
@@ -170,7 +170,7 @@ async fn requests_wait_while_there_is_no_connection() {
 #[wasm_bindgen_test]
 async fn a_request_ends_when_its_time_is_over() {
     let (client, recorder) = client_of(server());
-    let token = client.request("get", resource(), None, 20).expect("a known method");
+    let token = client.request("get", &resource(), None, 20).expect("a known method");
     let (answered, status, reason, _): (u32, u16, String, Option<serde::de::IgnoredAny>) =
         recorder.call("finish").await;
     assert_eq!((answered, status, &*reason), (token, 0, "timeout"));
@@ -220,5 +220,5 @@ async fn a_server_that_is_not_there_is_tried_again() {
 #[wasm_bindgen_test]
 fn a_method_that_is_none_is_an_error() {
     let (client, _recorder) = client_of(server());
-    assert!(client.request("frobnicate", "/todo".into(), None, 0).is_err());
+    assert!(client.request("frobnicate", "/todo", None, 0).is_err());
 }

@@ -16,6 +16,14 @@ export class FakeClient {
     this.isOnline = true;
   }
 
+  // A panic: this call, and every later one, is a trap.
+  panic() {
+    this.isWell = () => false;
+    this.request = () => { throw new WebAssembly.RuntimeError('unreachable'); };
+  }
+
+  isWell() { return true; }
+
   request(method, url, body, timeout) {
     const token = this.requests.length + 1;
     this.requests.push({token, method, url, body: body === undefined ? undefined : JSON.parse(body), timeout});

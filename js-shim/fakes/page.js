@@ -24,6 +24,7 @@ export function fakePage(address = 'http://app.test/notes/index.html') {
     document: {baseURI: address},
     addEventListener: target.addEventListener.bind(target),
     removeEventListener: target.removeEventListener.bind(target),
+    dispatch: event => target.dispatchEvent(event),
     fire: name => target.dispatchEvent(new Event(name))
   };
 }

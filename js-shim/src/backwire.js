@@ -14,7 +14,7 @@ export function makeBackwire(makeClient, page, url) {
     // How we stand: `state` is "online", "connecting" or "offline", `unsent` counts the writes that wait.
     status: {state: 'offline', unsent: 0},
 
-    // Why Backwire could not start; the page then works as it did without it.
+    // Why Backwire could not start, or failed; the page then works as it did without it.
     error: null,
 
     // Takes over `Backbone.sync` and, unless `connect` is false, connects.
@@ -25,7 +25,9 @@ export function makeBackwire(makeClient, page, url) {
         backwire.error = null;
         let started = null;
         started = new Runtime(Backbone, makeClient, options.url || url || '/', page, status => {
-          if (started === runtime) follow(status);
+          if (started !== runtime) return;
+          backwire.error = runtime.error;
+          follow(status);
         });
         runtime = started;
         if (options.connect !== false) runtime.client.connect();

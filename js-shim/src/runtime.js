@@ -6,6 +6,7 @@
 import {attempt} from './attempt.js';
 import {Birth} from './birth.js';
 import {asPatch, withEdits} from './edits.js';
+import {HttpClient} from './http.js';
 import {Live} from './live.js';
 import {isCarried, requestOf} from './request.js';
 import {wrapSync} from './sync.js';
@@ -24,14 +25,18 @@ export class Runtime {
     // Whether what is asked now is sent now.
     this._isOnline = false;
     this._live = new Live(model => this._isWriting(model), room => this._leave(room));
-    this.client = makeClient(this._server.socket, session(), random(1)[0], {
+    this._session = session();
+    this._onStatus = onStatus;
+    this.error = null;
+    this.client = makeClient(this._server.socket, this._session, random(1)[0], {
       finish: (...reply) => attempt(() => this._finish(...reply)),
       deliver: (room, changes) => attempt(() => this._live.deliver(room, changes)),
       refresh: room => attempt(() => this._live.refresh(room)),
-      status: (state, unsent) => attempt(() => this._status(state, unsent, onStatus))
+      status: (state, unsent) => attempt(() => this._status(state, unsent))
     });
     this._online = () => this.client.online();
     this._offline = () => this.client.offline();
+    this._trapped = ({error}) => { if (isTrap(error) && !this.client.isWell()) this._fall(error); };
     this._listen('addEventListener');
     this._unwrapSync = wrapSync(Backbone, (...asked) => this._ajax(...asked));
   }
@@ -84,7 +89,9 @@ export class Runtime {
       xhr.whenAborted = () => this._aborted(token);
       if (method === 'post') exchange.birth = new Birth(exchange, () => this._miscarried(token));
     } catch (error) {
-      Promise.resolve().then(() => xhr.finish(0, error));
+      if (!isTrap(error)) return Promise.resolve().then(() => xhr.finish(0, error));
+      this._fall(error);
+      this._send(exchange);
     }
   }
 
@@ -113,9 +120,9 @@ export class Runtime {
     return [...this._exchanges.values()].find(exchange => exchange.birth && exchange.model === model);
   }
 
-  _status(state, unsent, onStatus) {
+  _status(state, unsent) {
     this._isOnline = state === 'online';
-    onStatus({state, unsent});
+    this._onStatus({state, unsent});
   }
 
   _aborted(token) {
@@ -133,6 +140,25 @@ export class Runtime {
 
   _pathOf({url}) {
     return pathOf(url, baseOf(this._page), this._server.origin);
+  }
+
+  // Failing
+  // -------
+
+  // The core has failed, and nothing it says can be trusted any more. Whoever waits is answered over
+  // HTTP; from now on the page is as it was without us, or as near to that as it can be if its own
+  // `sync` would not reach our server.
+  _fall(error) {
+    if (this.error) return;
+    this.error = error;
+    console.error('Backwire failed and goes on over HTTP, nothing is live any more:', error);
+    const http = new HttpClient(this._server.origin, this._session,
+      (...asked) => this._page.fetch(...asked), (...reply) => attempt(() => this._finish(...reply)));
+    this.client = http;
+    const isAtHome = this._server.origin === new URL(baseOf(this._page)).origin;
+    if (isAtHome && this._Backbone.$?.ajax) this._unwrapSync();
+    for (const [token, {method, url, body}] of this._exchanges) http.resend(token, method, url, body);
+    this._status('offline', 0);
   }
 
   // Rooms
@@ -155,6 +181,7 @@ export class Runtime {
   _listen(how) {
     this._page[how]?.('online', this._online);
     this._page[how]?.('offline', this._offline);
+    this._page[how]?.('error', this._trapped);
   }
 }
 
@@ -165,6 +192,11 @@ function kept({success, error, complete, beforeSend, statusCode, context, xhr, r
 
 function baseOf(page) {
   return page.document?.baseURI || page.location?.href;
+}
+
+// A panic in wasm arrives here as a trap.
+function isTrap(error) {
+  return typeof WebAssembly === 'object' && error instanceof WebAssembly.RuntimeError;
 }
 
 // Starts the idempotency keys of this page.

@@ -17,7 +17,14 @@ use crate::workspace::Workspace;
 /// Browsers that have the reference types our wasm uses have all of ES2022. The wasm in it is made of
 /// letters that are not to be escaped.
 const COMMON: [&str; 4] = ["--bundle", "--charset=utf8", "--target=es2022", "--log-level=warning"];
-const SCRIPT: [&str; 3] = ["--format=iife", "--minify", "--legal-comments=none"];
+const SCRIPT: [&str; 5] = [
+    "--format=iife",
+    "--minify",
+    "--legal-comments=none",
+    // Names that start with an underscore are our own, but for the form field of `emulateHTTP`.
+    "--mangle-props=^_[a-z]",
+    "--reserve-props=^_method$",
+];
 /// A page that takes the module has its own Backbone and its own minifier.
 const MODULE: [&str; 2] = ["--format=esm", "--packages=external"];
 
