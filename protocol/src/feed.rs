@@ -75,10 +75,8 @@ pub struct Delivery<P> {
 #[derive(Debug)]
 pub(crate) struct Feed<P> {
     rooms: Names<Room<P>>,
-    /// Records the app knows beyond where their class room is, by a write's answer.
-    ahead: Names<u64>,
-    /// Changes that wait for the answer to a write, by record, with the room they came in.
-    held: Names<Vec<(String, Change<P>)>>,
+    /// What is special about some records, by their instance room; of most there is nothing.
+    records: Names<Record<P>>,
     /// Each once.
     lost: Vec<String>,
     /// Deliveries and rooms to read again.
@@ -91,6 +89,14 @@ struct Room<P> {
     place: Option<Position>,
     state: State,
     waiting: Vec<Push<P>>,
+}
+
+#[derive(Debug)]
+struct Record<P> {
+    /// The app knows it as of here, by a write's answer, though its class room is not there yet.
+    ahead: u64,
+    /// Changes that wait for the answer to a write, with the room they came in.
+    held: Vec<(String, Change<P>)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,13 +141,7 @@ impl<P: Payload> Change<P> {
 
 impl<P: Payload> Feed<P> {
     pub(crate) fn new() -> Self {
-        Self {
-            rooms: Names::new(),
-            ahead: Names::new(),
-            held: Names::new(),
-            lost: Vec::new(),
-            news: Queue::new(),
-        }
+        Self { rooms: Names::new(), records: Names::new(), lost: Vec::new(), news: Queue::new() }
     }
 
     /// A push arrived. One for a room nobody knows belongs to a read on its way, or to nobody.
@@ -179,12 +179,14 @@ impl<P: Payload> Feed<P> {
             })
         };
         if self.rooms.get(resource_of(record)).is_some_and(is_behind) {
-            *self.ahead.get_or_insert(record, || 0) = position.offset;
+            self.records.get_or_insert(record, Record::plain).ahead = position.offset;
         }
         if let Some(room) = self.rooms.get_mut(record).filter(|room| is_behind(room)) {
             room.place = Some(position);
         }
-        self.forget_held(record, position.offset);
+        if let Some(record) = self.records.get_mut(record) {
+            record.forget_held(position.offset);
+        }
     }
 
     /// An answer to a resume: `[room, epoch, head, changes]` or `[room, null]`.
@@ -218,7 +220,7 @@ impl<P: Payload> Feed<P> {
         for name in self.rooms.names() {
             self.settle(&name, outbox);
         }
-        for record in self.held.names() {
+        for record in self.records.names() {
             self.release(&record, outbox);
         }
     }
@@ -255,7 +257,7 @@ impl<P: Payload> Feed<P> {
     pub(crate) fn forget(&mut self, name: &str) {
         self.rooms.remove(name);
         self.lost.retain(|lost| lost != name);
-        self.ahead.retain(|record, _| resource_of(record) != name);
+        self.forget_ahead(name, u64::MAX);
     }
 
     /// Whether the app listens.
@@ -298,8 +300,9 @@ impl<P: Payload> Feed<P> {
                 self.offer(&push.room, change, outbox);
             }
         }
-        if !self.ahead.is_empty() {
-            self.forget_ahead(&push.room);
+        // What the class room has reached need not be remembered beside it.
+        if let Some(place) = self.rooms.get(&push.room).and_then(|room| room.place) {
+            self.forget_ahead(&push.room, place.offset);
         }
     }
 
@@ -317,23 +320,25 @@ impl<P: Payload> Feed<P> {
     fn offer(&mut self, name: &str, change: Change<P>, outbox: &Outbox<P>) {
         let is_awaited = outbox.awaits(change.mark);
         // Naming the record costs, and mostly nobody needs its name.
-        let is_plain = self.ahead.is_empty() && self.held.is_empty() && !self.has_instances(name);
+        let is_plain = self.records.is_empty() && !self.has_instances(name);
         if is_plain && !is_awaited {
             return self.deliver(name, change);
         }
         let Some(record) = record_of(name, &change) else {
             return;
         };
-        let is_known = self.ahead.get(&record).is_some_and(|ahead| *ahead >= change.offset);
+        let known = self.records.get(&record);
+        let is_known = known.is_some_and(|known| known.ahead >= change.offset);
+        let is_waiting = known.is_some_and(|known| !known.held.is_empty());
         let is_copy = record != name
             && self.rooms.get(&record).is_some()
             && !self.move_to(&record, change.offset);
         if is_known || is_copy {
             return;
         }
-        if is_awaited || self.held.get(&record).is_some() {
-            let held = self.held.get_or_insert(&record, Vec::new);
-            held.push((name.into(), change));
+        if is_awaited || is_waiting {
+            let record = self.records.get_or_insert(&record, Record::plain);
+            record.held.push((name.into(), change));
         } else {
             self.deliver(name, change);
         }
@@ -357,15 +362,13 @@ impl<P: Payload> Feed<P> {
     }
 
     /// Delivers what is held for a record, up to the next echo that has to wait.
-    fn release(&mut self, record: &str, outbox: &Outbox<P>) {
-        let Some(held) = self.held.get_mut(record) else {
-            return;
-        };
+    fn release(&mut self, name: &str, outbox: &Outbox<P>) {
+        let Some(record) = self.records.get_mut(name) else { return };
         let is_awaited = |(_, change): &(String, Change<P>)| outbox.awaits(change.mark);
-        let free = held.iter().position(is_awaited).unwrap_or(held.len());
-        let released: Vec<_> = held.drain(..free).collect();
-        if held.is_empty() {
-            self.held.remove(record);
+        let free = record.held.iter().position(is_awaited).unwrap_or(record.held.len());
+        let released: Vec<_> = record.held.drain(..free).collect();
+        if record.is_plain() {
+            self.records.remove(name);
         }
         released.into_iter().for_each(|(room, change)| self.deliver(&room, change));
     }
@@ -382,24 +385,34 @@ impl<P: Payload> Feed<P> {
             }
         }
         let covered = if is_same_log { position.offset } else { u64::MAX };
-        self.ahead.retain(|record, ahead| !is_inside(record) || *ahead > covered);
-        for (_, held) in self.held.iter_mut().filter(|(record, _)| is_inside(record)) {
-            held.retain(|(_, change)| change.offset > covered);
+        for (_, record) in self.records.iter_mut().filter(|(name, _)| is_inside(name)) {
+            record.forget_held(covered);
         }
+        self.forget_ahead(name, covered);
     }
 
-    fn forget_held(&mut self, record: &str, offset: u64) {
-        if let Some(held) = self.held.get_mut(record) {
-            held.retain(|(_, change)| change.offset > offset);
+    /// Up to this offset a room tells of its records itself.
+    fn forget_ahead(&mut self, name: &str, offset: u64) {
+        for (record, known) in self.records.iter_mut() {
+            if known.ahead <= offset && (record == name || resource_of(record) == name) {
+                known.ahead = 0;
+            }
         }
+        self.records.retain(|_, record| !record.is_plain());
+    }
+}
+
+impl<P> Record<P> {
+    fn plain() -> Self {
+        Self { ahead: 0, held: Vec::new() }
     }
 
-    /// What the class room has reached need not be remembered beside it.
-    fn forget_ahead(&mut self, name: &str) {
-        let Some(place) = self.rooms.get(name).and_then(|room| room.place) else {
-            return;
-        };
-        self.ahead.retain(|record, ahead| resource_of(record) != name || *ahead > place.offset);
+    fn is_plain(&self) -> bool {
+        self.ahead == 0 && self.held.is_empty()
+    }
+
+    fn forget_held(&mut self, offset: u64) {
+        self.held.retain(|(_, change)| change.offset > offset);
     }
 }
 
