@@ -19,8 +19,11 @@ export class Birth {
     this._watch = destroyed => {
       if (destroyed !== create.model || this._isDestroyed) return;
       this._isDestroyed = true;
-      for (const {xhr} of [...this.delayed]) xhr.abort();
-      onDestroy();
+      // Later, when the collections have let go of it: whoever listens to them is not concerned.
+      Promise.resolve().then(() => {
+        for (const {xhr} of [...this.delayed]) xhr.abort();
+        onDestroy();
+      });
     };
     create.model.on('destroy', this._watch);
   }

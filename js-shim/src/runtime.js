@@ -110,10 +110,10 @@ export class Runtime {
 
   // A model was destroyed before its create was answered. If that never left, it never happened.
   _miscarried(token) {
-    if (!this.client.withdraw(token)) return;
-    const {xhr} = this._exchanges.get(token);
+    const exchange = this._exchanges.get(token);
+    if (!exchange || !this.client.withdraw(token)) return;
     this._exchanges.delete(token);
-    xhr.abort();
+    exchange.xhr.abort();
   }
 
   _createOf(model) {

@@ -53,16 +53,20 @@ test('saves that waited for a create that was refused create in their turn', () 
   assert.equal(todo.id, 7);
 });
 
-test('a model destroyed before its create has left is never created', () => {
+test('a model destroyed before its create has left is never created', async () => {
   const {todos, client} = startWithTodos();
   client.isOnline = false;
   const errors = [];
   const todo = todos.create({title: 'Bread'}, {error: (_, xhr) => errors.push(xhr.statusText)});
   todo.save({title: 'Rye bread'});
+  const complaints = [];
+  todos.on('error', () => complaints.push('error'));
   todo.destroy();
+  await null;
   assert.deepEqual(client.asked, ['GET /todo', 'POST /todo']);
   assert.deepEqual(client.calls.filter(call => call.startsWith('withdraw')), ['withdraw 2']);
   assert.deepEqual(errors, ['abort']);
+  assert.deepEqual(complaints, []);
   assert.equal(todos.length, 2);
 });
 

@@ -1,0 +1,99 @@
+//! Chromium and its driver.
+//!
+//! Each page has a browser process and an empty profile to itself, as if it were on another computer:
+//! no cache, no storage and no connection is shared.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use thirtyfour::prelude::*;
+use thirtyfour::{ChromeCapabilities, LoggingPrefsLogLevel};
+
+use crate::page::Page;
+use crate::process::Process;
+
+/// What Chromium is told so that it runs without a screen, in a container too, and minds its own
+/// business.
+const FLAGS: [&str; 14] = [
+    "--headless=new",
+    "--window-size=640,780",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+    "--hide-scrollbars",
+    // What moves keeps a machine without a graphics card busy.
+    "--force-prefers-reduced-motion",
+    // It ends with its driver, however that ends.
+    "--remote-debugging-pipe",
+];
+
+/// How often the driver may choose a port. It takes one that is free on `::1`, and ends if somebody
+/// else has the same on `127.0.0.1`: another choice helps.
+const ATTEMPTS: usize = 5;
+
+/// A driver that opens pages.
+#[derive(Debug)]
+pub struct Browser {
+    driver: Arc<Process>,
+    url: String,
+}
+
+impl Browser {
+    /// Starts the driver; the browsers come with the pages.
+    pub fn start() -> Self {
+        let (driver, port) = (1..ATTEMPTS)
+            .find_map(|_| driver().ok())
+            .unwrap_or_else(|| driver().unwrap_or_else(|reason| panic!("{reason}")));
+        Self { driver: Arc::new(driver), url: format!("http://127.0.0.1:{port}") }
+    }
+
+    /// Opens a page in a browser of its own.
+    pub async fn open(&self, url: &str) -> Page {
+        let profile = TempDir::new().expect("there is room for a profile");
+        let session = WebDriver::builder(&self.url, capabilities(&profile)).client(client());
+        let session = session.connect().await;
+        let session = session.unwrap_or_else(|error| panic!("no browser was opened: {error}"));
+        let page = Page::new(session, profile, self.driver.clone());
+        page.go(url).await;
+        page
+    }
+}
+
+/// Starts a driver on a port that it chooses itself.
+fn driver() -> Result<(Process, u16), String> {
+    Process::try_start(Command::new("chromedriver").arg("--port=0"), port_in)
+}
+
+/// Makes a connection for each command. A session that is dropped is ended from another runtime, while
+/// ours stands still: a connection of ours would be of no use there.
+fn client() -> reqwest::Client {
+    let client = reqwest::Client::builder().pool_max_idle_per_host(0).no_proxy();
+    client.build().expect("it needs neither TLS nor a proxy")
+}
+
+fn capabilities(profile: &TempDir) -> Capabilities {
+    let profile = format!("--user-data-dir={}", profile.path().display());
+    let capabilities = || -> WebDriverResult<Capabilities> {
+        let mut chrome = ChromeCapabilities::new();
+        for flag in FLAGS {
+            chrome.add_arg(flag)?;
+        }
+        chrome.add_arg(&profile)?;
+        chrome.set_browser_log_level(LoggingPrefsLogLevel::All)?;
+        Ok(chrome.into())
+    };
+    capabilities().expect("all of this is text")
+}
+
+/// The port in `ChromeDriver was started successfully on port 40123.`
+fn port_in(line: &str) -> Option<u16> {
+    let (_, port) = line.split_once("started successfully on port ")?;
+    port.trim_end_matches('.').parse().ok()
+}

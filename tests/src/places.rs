@@ -1,0 +1,43 @@
+//! Where the programs are that a story needs.
+//!
+//! `cargo xtask test` says so in variables. Under plain `cargo test` what `cargo xtask build` made is
+//! found where it was put. What is missing fails the story, with the command that makes it.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The server's program.
+pub fn server() -> PathBuf {
+    found("BACKWIRE_BIN", || target().join("release/backwire"))
+}
+
+/// The demo as it is served, with Backbone and its company beside it.
+pub fn demo() -> PathBuf {
+    found("BACKWIRE_DEMO", || target().join("demo"))
+}
+
+/// The repository's first folder.
+pub fn root() -> PathBuf {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = crate_folder.parent();
+    root.expect("this crate is a folder of the workspace").into()
+}
+
+/// Where cargo builds.
+pub fn target() -> PathBuf {
+    let program = env::current_exe().expect("the system knows which program this is");
+    // target / profile / deps / program
+    let target = program.ancestors().nth(3);
+    target.expect("cargo put this program there").into()
+}
+
+fn found(variable: &str, usual: impl FnOnce() -> PathBuf) -> PathBuf {
+    let place = env::var_os(variable).map_or_else(usual, PathBuf::from);
+    assert!(
+        place.exists(),
+        "{} is missing: run `cargo xtask build` first (or `cargo xtask test --only e2e`, which does \
+         that by itself)",
+        place.display()
+    );
+    place
+}

@@ -1,0 +1,108 @@
+//! The server's program, with its pages and its database.
+//!
+//! It is the very program that people run. Where it listens it chooses itself, and keeps to that when
+//! it is started again.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::places;
+use crate::process::Process;
+
+/// A server and what it stores.
+#[derive(Debug)]
+pub struct Server {
+    process: Process,
+    address: SocketAddr,
+    pages: PathBuf,
+    /// Where the database lives, for as long as we do.
+    home: TempDir,
+}
+
+/// A folder of pages that a story writes, with Backbone and its company in `vendor/`.
+#[derive(Debug)]
+pub struct Site(TempDir);
+
+impl Server {
+    /// Serves the demo from an empty database.
+    pub fn start() -> Self {
+        Self::with_pages(&places::demo())
+    }
+
+    /// Serves other pages from an empty database.
+    pub fn with_pages(pages: &Path) -> Self {
+        let home = TempDir::new().expect("there is room for a database");
+        let (process, port) = serve(0, home.path(), pages);
+        Self { process, address: (Ipv4Addr::LOCALHOST, port).into(), pages: pages.into(), home }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its address for clients: `http://127.0.0.1:port`.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Ends it in the middle of whatever it is doing.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it with the database it had, where it was.
+    pub fn start_again(&mut self) {
+        (self.process, _) = serve(self.address.port(), self.home.path(), &self.pages);
+    }
+}
+
+impl Site {
+    /// A folder without pages yet.
+    pub fn new() -> Self {
+        let folder = TempDir::new().expect("there is room for a few pages");
+        let vendor = places::demo().join("vendor");
+        symlink(vendor, folder.path().join("vendor")).expect("the folder is ours and empty");
+        Self(folder)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Writes a page, also while it is being served.
+    pub fn write(&self, name: &str, html: &str) {
+        fs::write(self.path().join(name), html).expect("the folder is ours");
+    }
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn serve(port: u16, home: &Path, pages: &Path) -> (Process, u16) {
+    let database = home.join("backwire.db");
+    let mut command = Command::new(places::server());
+    command
+        .args(["serve", "--port", &port.to_string()])
+        .args(["--engine", &format!("sqlite:{}", database.display())])
+        // Should we be killed before we can stop it.
+        .args(["--open-for", "600"])
+        .arg("--static")
+        .arg(pages);
+    Process::start(&mut command, port_in)
+}
+
+/// The port in `listening on http://localhost:1337`.
+fn port_in(line: &str) -> Option<u16> {
+    let url = line.strip_prefix("listening on ")?;
+    url.rsplit_once(':')?.1.parse().ok()
+}

@@ -1,0 +1,145 @@
+//! The demo as a person sees and uses it.
+//!
+//! Only through what is on the screen: the test ids of its elements are all that is known of it here.
+//! A todo is written as in Markdown, `[ ] Milk` or `[x] Milk`.
+
+use serde_json::json;
+use thirtyfour::prelude::*;
+
+use crate::page::{Page, done};
+use crate::proxy::Proxy;
+
+/// All todos on the screen, as a JavaScript expression.
+const TODOS: &str = "[...document.querySelectorAll('[data-testid=todo]')].map(todo => \
+    (todo.querySelector('[data-testid=toggle]').checked ? '[x] ' : '[ ] ') + \
+    todo.querySelector('[data-testid=title]').textContent)";
+
+/// Remembers every title that was ever on the screen twice, also for an instant.
+const WATCH: &str = "(() => {
+    window.seenTwice = [];
+    new MutationObserver(() => {
+        const titles = [...document.querySelectorAll('[data-testid=title]')].map(it => it.textContent);
+        seenTwice.push(...titles.filter((title, index) => titles.indexOf(title) !== index));
+    }).observe(document.body, {childList: true, subtree: true, characterData: true});
+})()";
+
+/// The list has been read: there is something in it, or it says that there is not.
+const HAS_READ: &str =
+    "document.querySelector('[data-testid=todo]') || !document.querySelector('.empty').hidden";
+
+/// The demo in a browser of its own, on a line of its own.
+#[derive(Debug)]
+pub struct Window {
+    /// Between this window and the server.
+    pub line: Proxy,
+    /// The page, for what is not particular to the demo.
+    pub page: Page,
+}
+
+impl Window {
+    pub(crate) async fn new(line: Proxy, page: Page) -> Self {
+        page.run(WATCH).await;
+        let window = Self { line, page };
+        window.is("online").await;
+        window.page.until(HAS_READ, "the list, or that it is empty").await;
+        window
+    }
+
+    /// Writes a new todo.
+    pub async fn add(&self, title: &str) {
+        let input = self.page.element(&by_testid("new-todo")).await;
+        done("type", input.send_keys(title + Key::Enter).await);
+    }
+
+    /// Ticks a todo off, or back on.
+    pub async fn toggle(&self, title: &str) {
+        self.click(&part_of(title, "toggle")).await;
+    }
+
+    /// Deletes a todo.
+    pub async fn delete(&self, title: &str) {
+        self.click(&part_of(title, "destroy")).await;
+    }
+
+    /// Gives a todo another title: a double click, and typing over what is there.
+    pub async fn rename(&self, title: &str, new_title: &str) {
+        let session = self.page.session();
+        let shown = self.page.element(&part_of(title, "title")).await;
+        let double_click = session.action_chain().double_click_element(&shown);
+        done("double-click", double_click.perform().await);
+        self.page.until(&format!("!{}.hidden", part_of(title, "edit")), "the editor").await;
+        let typing = session.action_chain().send_keys(new_title + Key::Enter);
+        done("type", typing.perform().await);
+    }
+
+    /// Deletes all todos that are completed.
+    pub async fn clear_completed(&self) {
+        self.click(&by_testid("clear-completed")).await;
+    }
+
+    /// Presses the button that drops the connection, or takes it up again.
+    pub async fn drop_or_return(&self) {
+        self.click(&by_testid("drop")).await;
+    }
+
+    /// Waits until exactly these todos are on the screen, in this order.
+    pub async fn shows<const N: usize>(&self, todos: [&str; N]) {
+        let expected = json!(todos.as_slice());
+        let is_shown = format!("JSON.stringify({TODOS}) === JSON.stringify({expected})");
+        self.page.until(&is_shown, format!("{todos:?}")).await;
+    }
+
+    /// Waits until nothing on the screen is still on its way to the server.
+    pub async fn is_saved(&self) {
+        let nothing_waits = "!document.querySelector('[data-testid=todo]:is([data-save=pending], \
+                             [data-save=failed])')";
+        self.page.until(nothing_waits, "all todos to be saved").await;
+    }
+
+    /// Waits until nothing is highlighted any more as the news of others.
+    pub async fn has_settled(&self) {
+        self.page.until("!document.querySelector('.news')", "the news to be old").await;
+    }
+
+    /// Waits until the light is in one of some states: `online`, or `connecting or offline`.
+    pub async fn is(&self, states: &str) {
+        let light = by_testid("light");
+        let is_so = format!("'{states}'.split(' or ').includes({light}.dataset.state)");
+        self.page.until(&is_so, format!("the light to be {states}")).await;
+    }
+
+    /// Waits until the light tells how many writes wait to be sent.
+    pub async fn has_unsent(&self, count: usize) {
+        let light = by_testid("light");
+        let tells = format!("{light}.textContent.endsWith(', {count} unsent')");
+        self.page.until(&tells, format!("the light to tell of {count} unsent")).await;
+    }
+
+    /// Makes sure that nothing went wrong on the screen so far: no todo was ever there twice, not for
+    /// an instant, and there was nothing to complain of.
+    pub async fn was_calm(&self) {
+        assert_eq!(self.page.value("seenTwice").await, json!([]), "were on the screen twice");
+        let error = by_testid("error");
+        let complaint = format!("{error}.hidden ? '' : {error}.innerText");
+        assert_eq!(self.page.value(&complaint).await, "", "was complained of");
+    }
+
+    async fn click(&self, expression: &str) {
+        let element = self.page.element(expression).await;
+        done("click", element.click().await);
+    }
+}
+
+fn by_testid(id: &str) -> String {
+    format!("document.querySelector('[data-testid={id}]')")
+}
+
+/// A part of the todo with a title.
+fn part_of(title: &str, part: &str) -> String {
+    let title = json!(title);
+    format!(
+        "[...document.querySelectorAll('[data-testid=todo]')].find(todo => \
+         todo.querySelector('[data-testid=title]').textContent === {title})\
+         .querySelector('[data-testid={part}]')"
+    )
+}

@@ -1,0 +1,8 @@
+//! The stories that only real browsers, a real server and bad lines can tell.
+
+mod interop;
+mod live;
+mod offline;
+mod picture;
+mod restart;
+mod script_tag;

@@ -1,0 +1,43 @@
+//! The server dies, and comes back.
+
+use backwire_tests::Stage;
+
+#[tokio::test]
+async fn after_a_server_was_killed_and_started_again_both_windows_are_live_by_themselves() {
+    let mut stage = Stage::set();
+    let (a, b) = stage.two_windows().await;
+    a.add("Milk").await;
+    a.is_saved().await;
+    b.add("Eggs").await;
+    a.shows(["[ ] Milk", "[ ] Eggs"]).await;
+    b.shows(["[ ] Milk", "[ ] Eggs"]).await;
+    stage.server.kill();
+    a.is("connecting or offline").await;
+    b.is("connecting or offline").await;
+    a.toggle("Milk").await;
+    a.has_unsent(1).await;
+    stage.server.start_again();
+    a.is("online").await;
+    b.is("online").await;
+    b.shows(["[x] Milk", "[ ] Eggs"]).await;
+    b.add("Bread").await;
+    a.shows(["[x] Milk", "[ ] Eggs", "[ ] Bread"]).await;
+    a.delete("Eggs").await;
+    b.shows(["[x] Milk", "[ ] Bread"]).await;
+    a.was_calm().await;
+    b.was_calm().await;
+}
+
+#[tokio::test]
+async fn what_was_shown_as_saved_is_there_after_the_server_was_killed() {
+    let mut stage = Stage::set();
+    let (a, b) = stage.two_windows().await;
+    for title in ["Milk", "Eggs", "Bread"] {
+        a.add(title).await;
+    }
+    b.shows(["[ ] Milk", "[ ] Eggs", "[ ] Bread"]).await;
+    stage.server.kill();
+    stage.server.start_again();
+    let c = stage.window().await;
+    c.shows(["[ ] Milk", "[ ] Eggs", "[ ] Bread"]).await;
+}
