@@ -3,6 +3,9 @@
 
 const ABSOLUTE = /^\s*([a-z][a-z\d+.-]*:|[/\\]{2})/i;
 
+// What resolving would leave as it is, wherever the page is: nearly every url there is.
+const SIMPLE = /^\/(?!\/)[\w~%/?=&,:@+-]*$/;
+
 // The origin and the web socket address of a server, from any url of it.
 export function serverAt(url, page) {
   const {origin} = new URL(url, page);
@@ -13,6 +16,7 @@ export function serverAt(url, page) {
 // as jQuery does, and is then asked of our server, wherever the page came from. An absolute url is
 // ours if it names our server.
 export function pathOf(url, page, origin) {
+  if (SIMPLE.test(url)) return url;
   try {
     const {origin: named, pathname, search} = new URL(url, page);
     return ABSOLUTE.test(url) && named !== origin ? null : pathname + search;

@@ -49,3 +49,18 @@ test('a query is added to what is there', () => {
   const {$} = realJquery();
   assert.equal(withQuery('/todo', {a: [1, 2]}, $, true), '/todo?a=1&a=2');
 });
+
+test('a simple path is what resolving it would give', () => {
+  const page = 'http://app.test/notes/index.html?x#y';
+  for (const url of ['/', '/todo', '/todo/7', '/todo/a%20b', '/todo?where=%7B%7D&sort=title', '/a//b', '/todo/a:b@c,d+e~f']) {
+    const {pathname, search} = new URL(url, page);
+    assert.equal(pathOf(url, page, 'http://server.test'), pathname + search);
+  }
+});
+
+test('what is not simple is resolved', () => {
+  const page = 'http://app.test/notes/index.html';
+  for (const [url, path] of [['/a/../todo', '/todo'], ['/todo/./7', '/todo/7'], ['/todo#x', '/todo'], ['/to do', '/to%20do']]) {
+    assert.equal(pathOf(url, page, 'http://app.test'), path);
+  }
+});
