@@ -31,7 +31,7 @@ const MODULE: [&str; 2] = ["--format=esm", "--packages=external"];
 /// Makes both files and the types beside them. Needs the wasm and the npm packages.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     let [module, types] =
-        ["backwire.esm.js", "backwire.d.ts"].map(|name| workspace.dist().join(name));
+        ["backwire.esm.js", "backwire.esm.d.ts"].map(|name| workspace.dist().join(name));
     Inputs::new(include_str!("bundle.rs"))
         .folder(&workspace.shim())?
         .folder(&client::folder(workspace))?
