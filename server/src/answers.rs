@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use http_body_util::BodyExt;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use tower::ServiceExt;
 
 use crate::change::Room;
@@ -49,7 +49,6 @@ impl Answers {
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| Error::BadAnswer(error.to_string()))?;
         let body = body.to_bytes();
-        let ack = client.dialect().ack(parts.status, &parts.headers, &body)?;
-        to_raw_value(&ack).map_err(|error| Error::BadAnswer(error.to_string()))
+        client.dialect().ack(parts.status, &parts.headers, &body)
     }
 }

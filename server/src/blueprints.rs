@@ -12,27 +12,33 @@ use serde_json::Value;
 
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::context::Context;
+use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::subscription;
 use crate::write::{Action, Refused};
 
 /// `GET /todo`
-pub(crate) async fn find(cx: Context, of: Target, criteria: Input) -> Result<Reply> {
-    criteria.is_understood()?;
+pub(crate) async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
+    if let Some(id) = input.criteria(&cx, None)? {
+        return read(&cx, of.resource, id).await;
+    }
     let snapshot = subscription::find(&cx, &of.resource).await?;
     Ok(Reply::ok(Json(snapshot.value)).at(snapshot.position).joined(&cx, Room::class(of.resource)))
 }
 
 /// `GET /todo/7`
-pub(crate) async fn find_one(cx: Context, of: Target, criteria: Input) -> Result<Reply> {
-    criteria.is_understood()?;
-    let id = of.id.ok_or(Error::NoId)?;
-    let snapshot = subscription::find_one(&cx, &of.resource, &id).await?;
+pub(crate) async fn find_one(cx: Context, of: Target, input: Input) -> Result<Reply> {
+    let id = input.criteria(&cx, of.id)?.ok_or(Error::NoId)?;
+    read(&cx, of.resource, id).await
+}
+
+async fn read(cx: &Context, resource: Resource, id: Id) -> Result<Reply> {
+    let snapshot = subscription::find_one(cx, &resource, &id).await?;
     let Some(record) = snapshot.value else {
-        return Err(Refused::NotFound { resource: of.resource, id }.into());
+        return Err(Refused::NotFound { resource, id }.into());
     };
-    let room = Room::instance(of.resource, id);
-    Ok(Reply::ok(Json(record)).at(snapshot.position).joined(&cx, room))
+    let room = Room::instance(resource, id);
+    Ok(Reply::ok(Json(record)).at(snapshot.position).joined(cx, room))
 }
 
 /// `POST /todo`
@@ -136,11 +142,17 @@ impl Input {
         if self.0.is_empty() { Ok(Attributes::new()) } else { self.attributes() }
     }
 
-    /// Sails clients send the criteria of a read as its data; there are none yet.
-    fn is_understood(&self) -> Result<()> {
-        match self.attributes_if_any()?.keys().next() {
+    /// Which record a read is about, if it is about one. Sails clients send the criteria of a read
+    /// as its data; there are none yet. A client of Sails 0.9 sends the model it reads, and that may
+    /// be the only place where the id is.
+    fn criteria(&self, cx: &Context, in_url: Option<Id>) -> Result<Option<Id>> {
+        let attributes = self.attributes_if_any()?;
+        let is_old = cx.client().is_some_and(|client| client.dialect() == Dialect::Sails09);
+        let is_of_one = in_url.is_some() || attributes.get("id").is_some_and(|id| !id.is_null());
+        match attributes.keys().next() {
+            _ if is_old && is_of_one => one_id(in_url, &attributes).map(Some),
             Some(name) => Err(Error::BadCriteria(name.clone())),
-            None => Ok(()),
+            None => Ok(in_url),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The body is the same over HTTP and sockets: `{code, message, field?, limit?}`. Refusals that are
 //! not ours (a route's own, axum's 404 and 405, a caught panic) get the same shape in
-//! [`in_our_words`], so a client reads one kind of error and no other.
+//! `in_our_words`, so a client reads one kind of error and no other.
 
 use axum::Json;
 use axum::body::Body;

@@ -6,7 +6,7 @@
 //!
 //! A client that does not read loses pushes, and Socket.IO does not say which client that was. So
 //! where something was lost, the room is told later where it stands: who is behind finds out and
-//! asks to resume.
+//! asks to resume. A stock client could not find out; one that can not take a push is disconnected.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::change::{Change, Position, Room, Verb};
-use crate::dialect::{Dialect, runtime, sails};
+use crate::dialect::{Dialect, runtime, sails, sails09};
 use crate::socket::{Audience, Sockets};
 
 /// Changes said together at most.
@@ -57,6 +57,8 @@ impl Fanout {
                         self.say(run).await;
                     }
                     changes.clear();
+                    // Those who read get a turn to take what was said before there is more.
+                    tokio::task::yield_now().await;
                 }
             }
         }
@@ -66,7 +68,8 @@ impl Fanout {
     async fn say(&mut self, run: &[Arc<Change>]) {
         self.say_to_runtimes(run).await;
         for change in run {
-            self.say_to_sails(change).await;
+            self.say_to_sails(Dialect::Sails, change).await;
+            self.say_to_sails(Dialect::Sails09, change).await;
         }
     }
 
@@ -94,21 +97,28 @@ impl Fanout {
         }
     }
 
-    async fn say_to_sails(&self, change: &Change) {
+    /// Says a change to the stock clients of one kind.
+    async fn say_to_sails(&self, dialect: Dialect, change: &Change) {
         let class = Room::class(change.resource.clone());
-        if !self.sockets.are_in(Dialect::Sails, &class) {
+        if !self.sockets.are_in(dialect, &class) {
             return;
         }
         let instance = Room::instance(change.resource.clone(), change.id.clone());
-        let (room, news) = sails::news(change);
-        let to = Audience { room: &room, but_not: None, origin: change.origin.as_deref() };
-        // A stock client has no positions, so there is nothing more to say to one that missed this.
-        self.sockets.emit(Dialect::Sails, to, change.resource.as_str(), &news).await;
+        let room = if change.verb == Verb::Create { &class } else { &instance };
+        // A stock client has no positions, so one that missed this would never find out.
+        if dialect == Dialect::Sails09 {
+            let to = Audience { room, but_not: None, origin: None };
+            self.sockets.emit_to_each(dialect, to, sails09::EVENT, &sails09::news(change));
+        } else {
+            let to = Audience { room, but_not: None, origin: change.origin.as_deref() };
+            let event = change.resource.as_str();
+            self.sockets.emit_to_each(dialect, to, event, &sails::news(change));
+        }
         match change.verb {
-            Verb::Create => self.sockets.introduce(Dialect::Sails, &class, &instance).await,
+            Verb::Create => self.sockets.introduce(dialect, &class, &instance).await,
             Verb::Update => {}
             // Stock clients never leave by themselves, so the rooms of dead records would add up.
-            Verb::Destroy => self.sockets.empty(Dialect::Sails, &instance).await,
+            Verb::Destroy => self.sockets.empty(dialect, &instance).await,
         }
     }
 

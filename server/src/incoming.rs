@@ -2,7 +2,10 @@
 //!
 //! Read once and no deeper than is needed: the data of a request stays the text it was.
 
+mod sails09;
+
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use http::Method;
@@ -34,7 +37,7 @@ pub(crate) struct Request<'a> {
     /// Names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     /// JSON text, empty if there was none.
-    pub(crate) data: &'a str,
+    pub(crate) data: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -45,13 +48,38 @@ struct Payload<'a> {
     headers: Option<&'a RawValue>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
+    /// In the `message` event of Sails 0.9, which is about any verb.
+    #[serde(borrow)]
+    verb: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<&'a RawValue>,
+}
+
+/// An event's name and its first argument.
+type Event<'a> = (Cow<'a, str>, Option<&'a RawValue>);
+
+fn event(text: &str) -> Result<Event<'_>> {
+    let event: Vec<&RawValue> = serde_json::from_str(text).map_err(not_json)?;
+    let name = event.first().and_then(|name| string(name)).unwrap_or_default();
+    Ok((name, event.get(1).copied()))
+}
+
+/// Which of the Sails dialects a stock client speaks, if this event shows it.
+pub(crate) fn dialect(text: &str) -> Option<Dialect> {
+    let (name, argument) = event(text).ok()?;
+    match argument?.get().as_bytes().first()? {
+        b'"' if name == sails09::ANY_VERB || method(&name).is_some() => Some(Dialect::Sails09),
+        b'{' if method(&name).is_some() => Some(Dialect::Sails),
+        _ => None,
+    }
 }
 
 /// Reads an event. `body_limit` is what the data of a request may have.
 pub(crate) fn read(text: &str, dialect: Dialect, body_limit: usize) -> Result<Incoming<'_>> {
-    let event: Vec<&RawValue> = serde_json::from_str(text).map_err(not_json)?;
-    let name: Cow<'_, str> = event.first().and_then(|name| string(name)).unwrap_or_default();
-    let argument = event.get(1).copied();
+    let (name, argument) = event(text)?;
+    if dialect == Dialect::Sails09 {
+        return sails09::request(&name, argument, body_limit).map(Incoming::Request);
+    }
     if dialect == Dialect::Runtime && name == "resume" {
         return argument
             .and_then(rooms)
@@ -69,17 +97,25 @@ pub(crate) fn read(text: &str, dialect: Dialect, body_limit: usize) -> Result<In
 fn request(method: Method, argument: Option<&RawValue>, body_limit: usize) -> Result<Request<'_>> {
     let argument = argument.ok_or(Error::BadUrl)?;
     if let Some(text) = string(argument) {
-        // A string as payload is how Sails 0.9 spells a request; it should at least be JSON.
+        // Sails 0.9 is not spoken on this connection, but whoever tries it is told of broken JSON first.
         serde_json::from_str::<&RawValue>(&text).map_err(not_json)?;
     }
     let payload: Payload<'_> = serde_json::from_str(argument.get()).map_err(|_| Error::BadUrl)?;
-    let url = payload.url.and_then(string).filter(|url| url.starts_with('/'));
-    let data = payload.data.map_or("", RawValue::get);
-    if data.len() > body_limit {
-        return Err(Error::too_large(data.len(), body_limit));
-    }
     let headers = payload.headers.map_or_else(Vec::new, headers);
-    Ok(Request { method, url: url.ok_or(Error::BadUrl)?, headers, data })
+    Ok(Request { headers, ..payload.request(method, body_limit)? })
+}
+
+impl<'a> Payload<'a> {
+    /// What is asked, but for headers.
+    fn request(&self, method: Method, body_limit: usize) -> Result<Request<'a>> {
+        let url = self.url.and_then(string).filter(|url| url.starts_with('/'));
+        let data = self.data.map_or("", RawValue::get);
+        if data.len() > body_limit {
+            return Err(Error::too_large(data.len(), body_limit));
+        }
+        let url = url.ok_or(Error::BadUrl)?;
+        Ok(Request { method, url, headers: Vec::new(), data: data.into() })
+    }
 }
 
 fn method(name: &str) -> Option<Method> {
@@ -95,14 +131,10 @@ fn method(name: &str) -> Option<Method> {
 
 /// Headers that are strings; Sails clients may send what they like.
 fn headers(raw: &RawValue) -> Vec<(String, String)> {
-    let map: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(raw.get()).unwrap_or_default();
-    map.into_iter()
-        .filter_map(|(name, value)| match value {
-            serde_json::Value::String(value) => Some((name.to_ascii_lowercase(), value)),
-            _ => None,
-        })
-        .collect()
+    let headers: BTreeMap<String, &RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+    let text = |value| string(value).map(Cow::into_owned);
+    let headers = headers.into_iter();
+    headers.filter_map(|(name, value)| Some((name.to_ascii_lowercase(), text(value)?))).collect()
 }
 
 fn rooms(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, Position)>> {
@@ -132,10 +164,19 @@ fn shown(name: &str) -> String {
 }
 
 impl Request<'_> {
+    fn into_owned(self) -> Request<'static> {
+        Request {
+            method: self.method,
+            url: self.url.into_owned().into(),
+            headers: self.headers,
+            data: self.data.into_owned().into(),
+        }
+    }
+
     /// As an HTTP request, ready for the router.
     pub(crate) fn into_http(self) -> Result<http::Request<axum::body::Body>> {
         let url = http::Uri::from_str(&self.url).map_err(|_| Error::BadUrl)?;
-        let mut request = http::Request::new(axum::body::Body::from(self.data.to_owned()));
+        let mut request = http::Request::new(axum::body::Body::from(self.data.into_owned()));
         *request.method_mut() = self.method;
         *request.uri_mut() = url;
         let headers = request.headers_mut();
@@ -187,6 +228,17 @@ mod tests {
         assert!(refused(r#"["post",{"url":"/todo","data":"0123456789"}]"#).starts_with("TooLarge"));
         assert!(refused(r#"["resume",7]"#).starts_with("BadBody"));
         assert!(refused(r#"["unsubscribe"]"#).starts_with("BadBody"));
+    }
+
+    #[test]
+    fn the_payload_of_a_request_shows_which_sails_it_is() {
+        assert_eq!(dialect(r#"["get",{"url":"/todo"}]"#), Some(Dialect::Sails));
+        assert_eq!(dialect(r#"["get", "{\"url\":\"/todo\"}"]"#), Some(Dialect::Sails09));
+        assert_eq!(dialect(r#"["message","{oops"]"#), Some(Dialect::Sails09));
+        for neither in [r#"["get"]"#, r#"["get",7]"#, r#"["message",{}]"#, r#"["chat","hi"]"#, "["]
+        {
+            assert_eq!(dialect(neither), None, "{neither}");
+        }
     }
 
     #[test]

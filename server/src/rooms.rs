@@ -16,6 +16,7 @@ pub(crate) fn name(dialect: Dialect, room: &Room) -> String {
     match dialect {
         Dialect::Runtime => format!("b:{room}"),
         Dialect::Sails => format!("s:{room}"),
+        Dialect::Sails09 => format!("o:{room}"),
     }
 }
 
@@ -24,7 +25,7 @@ pub(crate) fn name(dialect: Dialect, room: &Room) -> String {
 pub(crate) fn counted_as(dialect: Dialect, room: &Room) -> String {
     match dialect {
         Dialect::Runtime => name(dialect, room),
-        Dialect::Sails => name(dialect, &Room::class(room.resource.clone())),
+        Dialect::Sails | Dialect::Sails09 => name(dialect, &Room::class(room.resource.clone())),
     }
 }
 
@@ -69,6 +70,7 @@ mod tests {
         let room = Room::parse("todo/7").unwrap();
         assert_eq!(name(Dialect::Runtime, &room), "b:todo/7");
         assert_eq!(name(Dialect::Sails, &room), "s:todo/7");
+        assert_eq!(name(Dialect::Sails09, &room), "o:todo/7");
         assert_eq!(counted_as(Dialect::Runtime, &room), "b:todo/7");
         assert_eq!(counted_as(Dialect::Sails, &room), "s:todo");
     }

@@ -30,7 +30,10 @@ use crate::socket::Sockets;
 /// Changes that may wait for the fan-out before writers have to.
 const TAIL: usize = 1024;
 
-/// How long each step of a shutdown may take.
+/// How long it may take to end the connections.
+const FAREWELL: Duration = Duration::from_secs(4);
+
+/// How long each other step of a shutdown may take.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A running server. It stops when [`shutdown`](Self::shutdown) is called; dropping it lets it run.
@@ -67,7 +70,7 @@ impl Server {
     pub async fn shutdown(self) {
         // If nobody hears this, the server has stopped by itself.
         let _ = self.stop.send(());
-        self.sockets.close(GRACE).await;
+        self.sockets.close(FAREWELL).await;
         in_time("http", self.serving).await;
         in_time("fan-out", self.fanout).await;
     }
@@ -155,6 +158,12 @@ impl Builder {
         self
     }
 
+    /// How long a client may read nothing of what is sent to it.
+    pub fn write_deadline(mut self, deadline: Duration) -> Self {
+        self.settings.write_deadline = deadline;
+        self
+    }
+
     /// A route of one's own, over HTTP and sockets alike. Its handler may take a
     /// [`Context`](crate::Context).
     pub fn route(mut self, path: &str, handler: MethodRouter) -> Self {
@@ -192,15 +201,16 @@ impl Builder {
                 std::future::pending().await
             }
         };
-        let serving = axum::serve(Lines::new(listener), app).with_graceful_shutdown(stopped);
+        let lines = Lines::new(listener, settings.write_deadline);
+        let serving = axum::serve(lines, app).with_graceful_shutdown(stopped);
         let serving = tokio::spawn(async { serving.await });
         tracing::info!(%addr, "no resources are declared: any name works");
         Ok(Server { addr, sockets, stop, serving, fanout })
     }
 }
 
-/// Edges outermost. A request meets, in this order: CORS, the origin check, Socket.IO; then our own
-/// routes, the user's, files, resources.
+/// Edges outermost. A request meets, in this order: CORS, the origin check, the stock client,
+/// Socket.IO; then our own routes, the user's, files, resources.
 fn assemble(settings: &Settings, routes: &Routes, engine: Arc<dyn Engine>) -> (Router, Sockets) {
     let site = Site { engine: engine.clone() };
     let dressed = |routes| router::dressed(routes, site.clone(), settings.body_limit);
@@ -219,6 +229,7 @@ fn assemble(settings: &Settings, routes: &Routes, engine: Arc<dyn Engine>) -> (R
         .route("/health", get(async move || health::report(&*engine).await))
         .fallback_service(over_http)
         .layer(socket_layer)
+        .route(assets::STOCK_CLIENT, assets::stock_client())
         .layer(middleware::from_fn_with_state(origins.clone(), origin::check))
         .layer(origins.cors());
     (app, sockets)

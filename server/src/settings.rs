@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::engine::{self, Engine, Memory, Sqlite, Tail, Window};
 use crate::socket::Limits;
@@ -31,6 +32,8 @@ pub struct Settings {
     /// Packets that may wait for one client to read them. Pushes are shared by all who wait for
     /// them, answers are not: this many of the largest is what a client that does not read can cost.
     pub unread: usize,
+    /// How long a client may read nothing of what is sent to it before its connection is ended.
+    pub write_deadline: Duration,
 }
 
 impl Default for Settings {
@@ -45,6 +48,7 @@ impl Default for Settings {
             body_limit: 1 << 20,
             in_flight: 256,
             unread: 512,
+            write_deadline: Duration::from_secs(20),
         }
     }
 }

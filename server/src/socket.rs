@@ -2,14 +2,17 @@
 //!
 //! Its traps are avoided in one place each:
 //!
-//! - it would run each event as a task of its own, in any order. Here a [`Door`] takes events as
+//! - it would run each event as a task of its own, in any order. Here a `Door` takes events as
 //!   they arrive, into the connection's inbox, which one task at a time empties;
 //! - it would lose events that follow right behind the CONNECT. The door is there before the
 //!   CONNECT is answered, because the connect *middleware* puts it there;
 //! - it would let a connection that is gone join a room, for ever. Here a connection that has gone
 //!   joins nothing, and its going and its joins exclude each other;
 //! - it would let a client send without bound, and lose what a client does not read. Here there
-//!   is a bound, and a client that can not take its reply is disconnected.
+//!   is a bound, and a client that can not take its reply, or a push it would not miss, is
+//!   disconnected;
+//! - it would wait for ever for a client that has stopped reading, also to close. Here the
+//!   connection itself has a deadline (see `http::listener`), and closing pulls its plug.
 
 mod connection;
 mod door;
@@ -21,14 +24,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::value::to_raw_value;
 use socketioxide::layer::SocketIoLayer;
+use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::Sid;
 use socketioxide::{ParserConfig, SocketIo};
+use tokio::time::timeout;
 
 use crate::answers::Answers;
 use crate::change::Room;
 use crate::dialect::Dialect;
 use crate::http::limit::TOLERANCE;
+use crate::http::listener::Plug;
 use crate::rooms::{self, Presence};
 
 use door::Doors;
@@ -59,7 +66,7 @@ pub(crate) struct Limits {
 pub(crate) struct Counters {
     /// Events without an ack id that were refused.
     dropped: AtomicU64,
-    /// Broadcasts that did not reach everyone.
+    /// Pushes that did not reach everyone they were for.
     incomplete: AtomicU64,
 }
 
@@ -104,25 +111,53 @@ impl Sockets {
         event: &str,
         arguments: &(impl Serialize + Sync),
     ) -> bool {
-        let room = rooms::name(dialect, to.room);
-        let origin = to.origin.and_then(|id| Sid::from_str(id).ok());
-        // None of this exists any more once the server is closing.
-        let Some(namespace) = self.io.of("/") else {
+        let Some(audience) = self.gather(dialect, to) else {
             return true;
-        };
-        let audience = match origin.and_then(|id| namespace.get_socket(id)) {
-            Some(socket) => socket.to(room),
-            None => namespace.within(room),
-        };
-        let audience = match to.but_not {
-            Some(other) => audience.except(rooms::name(dialect, other)),
-            None => audience,
         };
         let is_complete = audience.emit(event, arguments).await.is_ok();
         if !is_complete {
             self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
         }
         is_complete
+    }
+
+    /// Sends an event to everyone by themselves, for those who could not find out that they missed it:
+    /// who can not take it is disconnected, and will read again when it is back.
+    pub(crate) fn emit_to_each(
+        &self,
+        dialect: Dialect,
+        to: Audience<'_>,
+        event: &str,
+        argument: &impl Serialize,
+    ) {
+        let Some(audience) = self.gather(dialect, to) else {
+            return;
+        };
+        let argument = to_raw_value(argument).expect("it is made of JSON");
+        for socket in audience.sockets() {
+            if socket.emit(event, &argument).is_err() {
+                self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
+                match connection::plug(&socket) {
+                    Some(plug) => plug.pull(),
+                    None => drop(socket.disconnect()),
+                }
+            }
+        }
+    }
+
+    /// `None` once the server is closing: nothing of this exists any more.
+    fn gather(&self, dialect: Dialect, to: Audience<'_>) -> Option<BroadcastOperators> {
+        let room = rooms::name(dialect, to.room);
+        let origin = to.origin.and_then(|id| Sid::from_str(id).ok());
+        let namespace = self.io.of("/")?;
+        let audience = match origin.and_then(|id| namespace.get_socket(id)) {
+            Some(socket) => socket.to(room),
+            None => namespace.within(room),
+        };
+        Some(match to.but_not {
+            Some(other) => audience.except(rooms::name(dialect, other)),
+            None => audience,
+        })
     }
 
     /// Leads everyone who is in one room into another.
@@ -141,14 +176,19 @@ impl Sockets {
         }
     }
 
-    /// Ends all connections, and waits for that as long as `patience` lasts.
+    /// Ends all connections: those that can not be told within half of the patience, without a word.
     pub(crate) async fn close(&self, patience: Duration) {
         let Some(namespace) = self.io.of("/") else {
             return;
         };
         let sockets = namespace.sockets();
-        if tokio::time::timeout(patience, self.io.close()).await.is_err() {
-            tracing::warn!("some connections did not end in time");
+        let mut closing = std::pin::pin!(self.io.close());
+        if timeout(patience / 2, &mut closing).await.is_err() {
+            // To tell one that does not read means to wait for it.
+            sockets.iter().filter_map(|socket| connection::plug(socket)).for_each(Plug::pull);
+            if timeout(patience / 2, closing).await.is_err() {
+                tracing::warn!("some connections did not end in time");
+            }
         }
         // Closing the transports leaves sockets and namespace holding each other, and with them the
         // engine. A socket that is disconnected lets go; that it can not be told any more is no

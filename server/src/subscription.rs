@@ -26,7 +26,9 @@ pub(crate) async fn find(
     let snapshot = cx.engine().find(resource).await?;
     match client.dialect() {
         Dialect::Runtime => Ok(snapshot),
-        Dialect::Sails => join_each(cx.engine(), client, resource, snapshot).await,
+        Dialect::Sails | Dialect::Sails09 => {
+            join_each(cx.engine(), client, resource, snapshot).await
+        }
     }
 }
 
@@ -65,7 +67,7 @@ pub(crate) async fn find_one(
     let is_new = client.join([room.clone()]);
     let snapshot = cx.engine().find_one(resource, id).await?;
     // Our runtime may know the record from before and wait for it to come again; nobody else does.
-    if snapshot.value.is_none() && (is_new || client.dialect() == Dialect::Sails) {
+    if snapshot.value.is_none() && (is_new || client.dialect() != Dialect::Runtime) {
         client.leave(&room);
     }
     Ok(snapshot)

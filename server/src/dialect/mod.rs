@@ -1,16 +1,18 @@
 //! How one kind of client spells pushes and acks. All of it is pure.
 //!
-//! A connection has one dialect from its CONNECT to its end, so nobody is told a thing twice.
+//! A connection has one dialect to its end, so nobody is told a thing twice: our runtime says at
+//! CONNECT who it is, a stock client's first request shows it.
 
 pub(crate) mod runtime;
 pub(crate) mod sails;
+pub(crate) mod sails09;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::{Error, Result};
 
@@ -21,14 +23,16 @@ pub enum Dialect {
     Runtime,
     /// A stock Socket.IO client, or `sails.io.js`: Sails 1.x.
     Sails,
+    /// A stock Socket.IO client that sends its requests as JSON in a string: Sails 0.9.
+    Sails09,
 }
 
 /// The version of `docs/protocol.md` spoken here.
 pub const VERSION: u64 = 1;
 
-/// The ack of a request: `{body, statusCode, headers}`, in both dialects.
+/// The ack of a request: `{body, statusCode, headers}`, but in the Sails 0.9 dialect.
 #[derive(Debug, Serialize)]
-pub(crate) struct Ack<'a> {
+struct Ack<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<Cow<'a, RawValue>>,
     #[serde(rename = "statusCode")]
@@ -37,12 +41,12 @@ pub(crate) struct Ack<'a> {
 }
 
 impl Dialect {
-    /// Reads the auth of a CONNECT packet, as JSON text.
-    pub(crate) fn of_auth(auth: Option<&str>) -> std::result::Result<Self, String> {
+    /// Reads the auth of a CONNECT packet, as JSON text. `None` is a stock client, of whichever kind.
+    pub(crate) fn of_auth(auth: Option<&str>) -> std::result::Result<Option<Self>, String> {
         let auth = auth.and_then(|auth| serde_json::from_str::<serde_json::Value>(auth).ok());
         match auth.as_ref().and_then(|auth| auth.get("backwire")) {
-            None => Ok(Self::Sails),
-            Some(version) if version.as_u64() == Some(VERSION) => Ok(Self::Runtime),
+            None => Ok(None),
+            Some(version) if version.as_u64() == Some(VERSION) => Ok(Some(Self::Runtime)),
             Some(version) => {
                 Err(format!("backwire protocol {version} is not spoken here, {VERSION} is"))
             }
@@ -50,28 +54,36 @@ impl Dialect {
     }
 
     /// The ack of a refusal.
-    pub(crate) fn refusal(self, error: &Error) -> Ack<'static> {
+    pub(crate) fn refusal(self, error: &Error) -> Box<RawValue> {
+        if self == Self::Sails09 {
+            return sails09::refusal(error);
+        }
         let (status, body) = error.refusal();
-        Ack { body: Some(Cow::Owned(body)), status: status.as_u16(), headers: BTreeMap::new() }
+        let body = Some(Cow::Owned(body));
+        let ack = Ack { body, status: status.as_u16(), headers: BTreeMap::new() };
+        to_raw_value(&ack).expect("it is made of JSON and a number")
     }
 
     /// The ack for a response of the router.
-    pub(crate) fn ack<'a>(
+    pub(crate) fn ack(
         self,
         status: StatusCode,
-        headers: &'a HeaderMap,
-        body: &'a [u8],
-    ) -> Result<Ack<'a>> {
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Box<RawValue>> {
+        let is_json = headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+        if self == Self::Sails09 {
+            return sails09::ack(status, is_json, body);
+        }
         let status = match (self, status) {
             // Sails says 200 of a create over a socket and 201 of the same over HTTP.
             (Self::Sails, StatusCode::CREATED) => StatusCode::OK,
             (_, status) => status,
         };
-        let is_json = headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
         let headers = headers.iter().filter(|(name, _)| !belongs_to_http(name));
-        Ok(Ack {
+        let ack = Ack {
             body: body_of(is_json, body)?,
             status: status.as_u16(),
             headers: headers
@@ -79,7 +91,8 @@ impl Dialect {
                     Some((name.as_str(), std::str::from_utf8(value.as_bytes()).ok()?))
                 })
                 .collect(),
-        })
+        };
+        to_raw_value(&ack).map_err(|error| Error::BadAnswer(error.to_string()))
     }
 }
 
@@ -105,7 +118,7 @@ fn body_of(is_json: bool, body: &[u8]) -> Result<Option<Cow<'_, RawValue>>> {
     let raw = if is_json {
         serde_json::from_slice::<&RawValue>(body).map(Cow::Borrowed)
     } else {
-        serde_json::value::to_raw_value(&String::from_utf8_lossy(body)).map(Cow::Owned)
+        to_raw_value(&String::from_utf8_lossy(body)).map(Cow::Owned)
     };
     raw.map(Some).map_err(|error| Error::BadAnswer(error.to_string()))
 }
@@ -120,16 +133,16 @@ mod tests {
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect();
         let status = StatusCode::from_u16(status).unwrap();
-        serde_json::to_string(&dialect.ack(status, &headers, body.as_bytes()).unwrap()).unwrap()
+        dialect.ack(status, &headers, body.as_bytes()).unwrap().get().to_owned()
     }
 
     const JSON: (&str, &str) = ("content-type", "application/json");
 
     #[test]
-    fn the_auth_says_which_dialect_is_spoken() {
-        assert_eq!(Dialect::of_auth(None), Ok(Dialect::Sails));
-        assert_eq!(Dialect::of_auth(Some(r#"{"token":"x"}"#)), Ok(Dialect::Sails));
-        assert_eq!(Dialect::of_auth(Some(r#"{"backwire":1}"#)), Ok(Dialect::Runtime));
+    fn the_auth_says_whether_it_is_our_runtime() {
+        assert_eq!(Dialect::of_auth(None), Ok(None));
+        assert_eq!(Dialect::of_auth(Some(r#"{"token":"x"}"#)), Ok(None));
+        assert_eq!(Dialect::of_auth(Some(r#"{"backwire":1}"#)), Ok(Some(Dialect::Runtime)));
         assert_eq!(
             Dialect::of_auth(Some(r#"{"backwire":2}"#)),
             Err("backwire protocol 2 is not spoken here, 1 is".to_owned())

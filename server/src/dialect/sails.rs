@@ -1,8 +1,9 @@
-//! Pushes for stock clients: an event named after the resource, as Sails 1.x sends it.
+//! Pushes for stock clients: an event named after the resource, as Sails 1.x sends it. Creates are
+//! said to those who listen to the resource, the rest to those who know the record.
 
 use serde::Serialize;
 
-use crate::change::{Attributes, Change, Id, Room, Verb};
+use crate::change::{Attributes, Change, Id, Verb};
 
 /// What an event of a resource carries.
 #[derive(Debug, Serialize)]
@@ -15,17 +16,14 @@ pub(crate) struct News<'a> {
     previous: Option<&'a Attributes>,
 }
 
-/// What is said of a change, and the room it is said in: creates to those who listen to the
-/// resource, the rest to those who know the record.
-pub(crate) fn news(change: &Change) -> (Room, News<'_>) {
-    let class = || Room::class(change.resource.clone());
-    let instance = || Room::instance(change.resource.clone(), change.id.clone());
-    let (room, verb, data, previous) = match change.verb {
-        Verb::Create => (class(), "created", change.after.as_deref(), None),
-        Verb::Update => (instance(), "updated", Some(&change.set), change.before.as_deref()),
-        Verb::Destroy => (instance(), "destroyed", None, change.before.as_deref()),
+/// What is said of a change.
+pub(crate) fn news(change: &Change) -> News<'_> {
+    let (verb, data, previous) = match change.verb {
+        Verb::Create => ("created", change.after.as_deref(), None),
+        Verb::Update => ("updated", Some(&change.set), change.before.as_deref()),
+        Verb::Destroy => ("destroyed", None, change.before.as_deref()),
     };
-    (room, News { verb, id: &change.id, data, previous })
+    News { verb, id: &change.id, data, previous }
 }
 
 #[cfg(test)]
@@ -35,31 +33,30 @@ mod tests {
     use super::*;
     use crate::dialect::runtime::tests::change;
 
-    fn said(verb: Verb, set: serde_json::Value) -> (String, String) {
-        let change = change(43, 17, verb, set);
-        let (room, news) = news(&change);
-        (room.to_string(), serde_json::to_string(&news).unwrap())
+    fn said(verb: Verb, set: serde_json::Value) -> String {
+        serde_json::to_string(&news(&change(43, 17, verb, set))).unwrap()
     }
 
     #[test]
-    fn a_create_is_said_in_the_class_room() {
-        let (room, news) = said(Verb::Create, json!({ "title": "Eggs", "id": 7 }));
-        assert_eq!(room, "todo");
-        assert_eq!(news, r#"{"verb":"created","id":7,"data":{"title":"Eggs","id":7}}"#);
-    }
-
-    #[test]
-    fn updates_and_destroys_are_said_in_the_instance_room() {
-        let (room, news) = said(Verb::Update, json!({ "done": true, "updatedAt": 3, "id": 7 }));
-        assert_eq!(room, "todo/7");
+    fn a_create_says_the_whole_record() {
         assert_eq!(
-            news,
+            said(Verb::Create, json!({ "title": "Eggs", "id": 7 })),
+            r#"{"verb":"created","id":7,"data":{"title":"Eggs","id":7}}"#
+        );
+    }
+
+    #[test]
+    fn an_update_says_what_was_set_and_what_had_been_there() {
+        assert_eq!(
+            said(Verb::Update, json!({ "done": true, "updatedAt": 3, "id": 7 })),
             r#"{"verb":"updated","id":7,"data":{"done":true,"updatedAt":3,"id":7},"previous":{"title":"Milk","done":false,"id":7}}"#
         );
-        let (room, news) = said(Verb::Destroy, json!({}));
-        assert_eq!(room, "todo/7");
+    }
+
+    #[test]
+    fn a_destroy_says_what_is_no_more() {
         assert_eq!(
-            news,
+            said(Verb::Destroy, json!({})),
             r#"{"verb":"destroyed","id":7,"previous":{"title":"Milk","done":false,"id":7}}"#
         );
     }

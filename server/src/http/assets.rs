@@ -1,13 +1,14 @@
-//! The runtime that pages load: `/backwire.js` and its ES module twin.
+//! The scripts that pages load: `/backwire.js`, its ES module twin, and the stock Socket.IO client
+//! where every page made for Sails looks for it.
 //!
 //! `build.rs` embeds what the JavaScript side has built. A server built without it still works for
-//! every other client, and says what is missing to the one who asks for the script.
+//! every other client, and says what is missing to the one who asks for a script.
 
 use std::sync::OnceLock;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
@@ -19,13 +20,22 @@ struct Asset {
     etag: OnceLock<HeaderValue>,
 }
 
-/// Routes for the embedded scripts.
+/// Where the stock client is.
+pub(crate) const STOCK_CLIENT: &str = "/socket.io/socket.io.js";
+
+/// Routes for our own scripts.
 pub(crate) fn router() -> Router {
     static SCRIPT: Asset = Asset::new(BACKWIRE_JS);
     static MODULE: Asset = Asset::new(BACKWIRE_ESM_JS);
     Router::new()
         .route("/backwire.js", get(async |headers: HeaderMap| SCRIPT.answer(&headers)))
         .route("/backwire.esm.js", get(async |headers: HeaderMap| MODULE.answer(&headers)))
+}
+
+/// What answers at [`STOCK_CLIENT`]. It stands before Socket.IO, which takes all of `/socket.io` else.
+pub(crate) fn stock_client() -> MethodRouter {
+    static CLIENT: Asset = Asset::new(SOCKET_IO_JS);
+    get(async |headers: HeaderMap| CLIENT.answer(&headers))
 }
 
 impl Asset {
@@ -37,7 +47,7 @@ impl Asset {
         let Some(content) = self.content else {
             return (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "this server was built without the runtime: run `cargo xtask build` and build it again",
+                "this server was built without this script: run `cargo xtask build` and build it again",
             )
                 .into_response();
         };

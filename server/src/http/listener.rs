@@ -1,9 +1,13 @@
 //! Accepted connections, and how to be rid of one.
 //!
-//! Without `TCP_NODELAY` a small frame waits for the ack of the one before it. Without
-//! `TCP_USER_TIMEOUT` a client that stops reading keeps its connection for ever: the heartbeat
-//! gives it up, but the task that writes to it is stuck and holds what closing it needs. A line
-//! whose plug has been pulled fails every read and write at once, so nothing stays stuck on it.
+//! Without `TCP_NODELAY` a small frame waits for the ack of the one before it.
+//!
+//! A client that stops reading would keep its connection for ever: the heartbeat gives it up, but
+//! the task that writes to it is stuck and holds what closing it needs. So a write that gets nowhere
+//! for some time ends the line. The kernel has the same rule (`TCP_USER_TIMEOUT`) for a peer that is
+//! gone without a word; ours also holds behind a proxy that takes in whatever it is given, up to the
+//! moment when it takes no more. A line whose plug has been pulled fails every read and write at
+//! once, so nothing stays stuck on it.
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
@@ -17,30 +21,41 @@ use axum::serve::{IncomingStream, Listener};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Sleep, sleep};
 
 /// How long what we sent may stay unacknowledged.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Accepts lines.
 #[derive(Debug)]
-pub(crate) struct Lines(TcpListener);
+pub(crate) struct Lines {
+    listener: TcpListener,
+    patience: Duration,
+}
 
 /// One accepted connection.
 #[derive(Debug)]
-pub(crate) struct Line(Arc<TcpStream>);
+pub(crate) struct Line {
+    stream: Arc<TcpStream>,
+    /// How long a write may get nowhere.
+    patience: Duration,
+    /// Ends when the write that is stuck now has got nowhere for that long.
+    stuck: Option<Pin<Box<Sleep>>>,
+}
 
 /// What it takes to end a connection from elsewhere. It does not keep it open.
 #[derive(Debug, Clone)]
 pub(crate) struct Plug(Weak<TcpStream>);
 
 impl Lines {
-    pub(crate) fn new(listener: TcpListener) -> Self {
-        Self(listener)
+    /// Lines whose writes may get nowhere for as long as `patience`.
+    pub(crate) fn new(listener: TcpListener, patience: Duration) -> Self {
+        Self { listener, patience }
     }
 }
 
 impl Line {
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: TcpStream, patience: Duration) -> Self {
         let socket = SockRef::from(&stream);
         let options = [
             socket.set_tcp_nodelay(true),
@@ -51,11 +66,11 @@ impl Line {
         for error in options.into_iter().filter_map(Result::err) {
             tracing::debug!(%error, "can not set up a connection");
         }
-        Self(Arc::new(stream))
+        Self { stream: Arc::new(stream), patience, stuck: None }
     }
 
     fn plug(&self) -> Plug {
-        Plug(Arc::downgrade(&self.0))
+        Plug(Arc::downgrade(&self.stream))
     }
 }
 
@@ -74,12 +89,12 @@ impl Listener for Lines {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Line, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.0).await;
-        (Line::new(stream), address)
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        (Line::new(stream, self.patience), address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
@@ -96,8 +111,8 @@ impl AsyncRead for Line {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read(buffer.initialize_unfilled()) {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.stream.try_read(buffer.initialize_unfilled()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(count) => {
@@ -111,23 +126,36 @@ impl AsyncRead for Line {
 
 impl Line {
     fn poll_write_with(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match write(&self.0) {
+        while self.stream.poll_write_ready(cx)?.is_ready() {
+            match write(&self.stream) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return Poll::Ready(outcome),
+                outcome => {
+                    self.stuck = None;
+                    return Poll::Ready(outcome);
+                }
             }
         }
+        ready!(self.stuck.get_or_insert_with(|| Box::pin(sleep(self.patience))).as_mut().poll(cx));
+        self.give_up();
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Ends the connection, both ways, and what the kernel still has for it.
+    fn give_up(&self) {
+        tracing::debug!("a client does not read, its connection is ended");
+        // Errors mean that the connection has ended by itself.
+        let _ = SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
+        self.plug().pull();
     }
 }
 
 impl AsyncWrite for Line {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
@@ -135,7 +163,7 @@ impl AsyncWrite for Line {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -151,7 +179,7 @@ impl AsyncWrite for Line {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = SockRef::from(&*self.0).shutdown(Shutdown::Write);
+        let outcome = SockRef::from(&*self.stream).shutdown(Shutdown::Write);
         Poll::Ready(match outcome {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             outcome => outcome,
@@ -166,7 +194,12 @@ mod tests {
     use super::*;
 
     async fn pair() -> (Line, TcpStream) {
-        let mut lines = Lines::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        patient_pair(Duration::from_secs(20)).await
+    }
+
+    async fn patient_pair(patience: Duration) -> (Line, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut lines = Lines::new(listener, patience);
         let client = TcpStream::connect(lines.local_addr().unwrap()).await.unwrap();
         (Listener::accept(&mut lines).await.0, client)
     }
@@ -174,14 +207,14 @@ mod tests {
     #[tokio::test]
     async fn an_accepted_connection_does_not_delay_small_frames() {
         let (line, _client) = pair().await;
-        assert!(line.0.nodelay().unwrap());
+        assert!(line.stream.nodelay().unwrap());
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn an_accepted_connection_gives_up_on_a_peer_that_does_not_read() {
         let (line, _client) = pair().await;
-        assert_eq!(SockRef::from(&*line.0).tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+        assert_eq!(SockRef::from(&*line.stream).tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
     }
 
     #[tokio::test]
@@ -195,6 +228,37 @@ mod tests {
         let mut back = Vec::new();
         client.read_to_end(&mut back).await.unwrap();
         assert_eq!(back, b"there");
+    }
+
+    #[tokio::test]
+    async fn a_write_that_gets_nowhere_ends_the_connection() {
+        let (mut line, mut client) = patient_pair(Duration::from_millis(50)).await;
+        let stuck = loop {
+            if let Err(error) = line.write_all(&[0; 65536]).await {
+                break error;
+            }
+        };
+        assert_eq!(stuck.kind(), io::ErrorKind::TimedOut);
+        assert!(line.write_all(&[0]).await.is_err());
+        assert_eq!(line.read(&mut [0]).await.unwrap_or_default(), 0);
+        drop(line);
+        // What had not been read is gone with the connection.
+        assert!(client.read_to_end(&mut Vec::new()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_that_reads_on_is_waited_for() {
+        const ALL: usize = 32 << 20;
+        let (mut line, mut client) = patient_pair(Duration::from_secs(5)).await;
+        let writing = tokio::spawn(async move {
+            line.write_all(&vec![0; ALL]).await.unwrap();
+        });
+        let mut buffer = vec![0; 1 << 20];
+        let mut count = 0;
+        while count < ALL {
+            count += client.read(&mut buffer).await.unwrap();
+        }
+        writing.await.unwrap();
     }
 
     #[tokio::test]

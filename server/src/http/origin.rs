@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::error::Error;
+use crate::http::assets::STOCK_CLIENT;
 
 /// The rule.
 #[derive(Debug, Clone, Default)]
@@ -86,7 +87,8 @@ pub(crate) async fn check(
 
 fn needs_permission(method: &Method, uri: &Uri) -> bool {
     let is_read = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
-    !is_read || uri.path().starts_with("/socket.io")
+    let is_handshake = uri.path().starts_with("/socket.io") && uri.path() != STOCK_CLIENT;
+    !is_read || is_handshake
 }
 
 /// The host of `scheme://host[:port]`; an origin that hides itself (`null`) has none.
@@ -146,6 +148,7 @@ mod tests {
         assert!(needs(Method::DELETE, "/todo/7"));
         assert!(needs(Method::GET, "/socket.io/?EIO=4&transport=websocket"));
         assert!(!needs(Method::GET, "/todo"));
+        assert!(!needs(Method::GET, "/socket.io/socket.io.js"));
         assert!(!needs(Method::OPTIONS, "/todo"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use axum::extract::ConnectInfo;
 use http::{HeaderMap, header};
@@ -14,6 +14,7 @@ use socketioxide::socket::Socket;
 use crate::change::Room;
 use crate::dialect::Dialect;
 use crate::http::listener::Plug;
+use crate::incoming;
 use crate::rooms::{self, Presence};
 use crate::socket::Limits;
 
@@ -25,7 +26,8 @@ const MOST_BODIES: usize = 16;
 /// It does not hold the socket, which holds it.
 pub(super) struct Connection {
     id: Arc<str>,
-    dialect: Dialect,
+    /// Not yet known of a stock client that has requested nothing yet.
+    dialect: OnceLock<Dialect>,
     presence: Arc<Presence>,
     inbox: Mutex<Inbox>,
     /// What its memberships are counted under; `None` once it is gone.
@@ -62,10 +64,10 @@ pub(super) enum Arrival {
 }
 
 impl Connection {
-    pub(super) fn new(id: &str, dialect: Dialect, presence: Arc<Presence>) -> Self {
+    pub(super) fn new(id: &str, dialect: Option<Dialect>, presence: Arc<Presence>) -> Self {
         Self {
             id: id.into(),
-            dialect,
+            dialect: dialect.map_or_else(OnceLock::new, OnceLock::from),
             presence,
             inbox: Mutex::default(),
             counted: Mutex::new(Some(HashSet::new())),
@@ -73,6 +75,7 @@ impl Connection {
     }
 
     pub(super) fn arrived(&self, event: Event, limits: Limits) -> Arrival {
+        self.learn_dialect(&event);
         let mut inbox = lock(&self.inbox);
         let size = event.text.len();
         let most_bytes = limits.body * MOST_BODIES;
@@ -84,6 +87,18 @@ impl Connection {
         match std::mem::replace(&mut inbox.is_being_emptied, true) {
             true => Arrival::Queued,
             false => Arrival::First,
+        }
+    }
+
+    /// Decided as events arrive and not when their turn comes, so that whatever is said of any of
+    /// them is said in the same dialect.
+    fn learn_dialect(&self, event: &Event) {
+        if self.dialect.get().is_some() {
+            return;
+        }
+        let text = event.text.as_str().map_or("", |text| text.as_str());
+        if let Some(dialect) = incoming::dialect(text) {
+            self.dialect.get_or_init(|| dialect);
         }
     }
 
@@ -127,9 +142,9 @@ impl Client {
         &self.connection.id
     }
 
-    /// Which dialect it speaks.
+    /// Which dialect it speaks: while a request is handled that is known of every client.
     pub fn dialect(&self) -> Dialect {
-        self.connection.dialect
+        self.connection.dialect.get().copied().unwrap_or(Dialect::Sails)
     }
 
     /// Whether the connection is still there, as far as the server knows.
@@ -190,19 +205,11 @@ impl Client {
 
     /// Ends the connection, also one whose buffers are full.
     pub fn disconnect(&self) {
-        match self.plug() {
+        match plug(&self.socket) {
             Some(plug) => plug.pull(),
             // If even this can not be sent, the heartbeat will find the connection dead.
             None => drop(self.socket.clone().disconnect()),
         }
-    }
-
-    /// That of the TCP connection, unless this began by polling: what it uses now is then not known.
-    fn plug(&self) -> Option<&Plug> {
-        let handshake = self.socket.req_parts();
-        let is_websocket = handshake.uri.query()?.contains("transport=websocket");
-        let ConnectInfo(plug) = handshake.extensions.get::<ConnectInfo<Plug>>()?;
-        is_websocket.then_some(plug)
     }
 
     /// Gives a request what the handshake said of its client. Who it is, is not the request's to say.
@@ -222,6 +229,14 @@ impl fmt::Debug for Client {
         let (id, dialect) = (self.id(), self.dialect());
         f.debug_struct("Client").field("id", id).field("dialect", &dialect).finish_non_exhaustive()
     }
+}
+
+/// That of the TCP connection, unless this began by polling: what it uses now is then not known.
+pub(super) fn plug(socket: &Socket) -> Option<&Plug> {
+    let handshake = socket.req_parts();
+    let is_websocket = handshake.uri.query()?.contains("transport=websocket");
+    let ConnectInfo(plug) = handshake.extensions.get::<ConnectInfo<Plug>>()?;
+    is_websocket.then_some(plug)
 }
 
 /// No code that could panic runs under these locks, so a poisoned one is as good as any.

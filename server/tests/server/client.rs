@@ -2,6 +2,7 @@
 //! them.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use backwire::server::Builder;
@@ -9,14 +10,18 @@ use backwire::settings::Store;
 use backwire::{Client, Context, Server};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async_with_config};
 
 /// After this long without a frame, the one that is waited for will not come.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What our runtime says of itself when it connects.
+pub(crate) const RUNTIME: &str = r#"{"backwire":1}"#;
 
 /// A server of one's own on a free port.
 pub(crate) async fn server() -> Server {
@@ -36,9 +41,20 @@ pub(crate) fn socket_of(cx: &Context) -> Client {
     cx.client().cloned().unwrap()
 }
 
+fn handshake(addr: SocketAddr, headers: &[(&'static str, &str)]) -> Request {
+    let url = format!("ws://{addr}/socket.io/?EIO=4&transport=websocket");
+    let mut request = url.into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    request
+}
+
+pub(crate) type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
 /// One raw Socket.IO connection.
 pub(crate) struct Socket {
-    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    stream: Stream,
     acks: u64,
     /// Frames that came while another was waited for.
     early: VecDeque<String>,
@@ -47,16 +63,36 @@ pub(crate) struct Socket {
 impl Socket {
     /// Our runtime.
     pub(crate) async fn runtime(server: &Server) -> Self {
-        Self::connected(server, r#"{"backwire":1}"#).await
+        Self::runtime_at(server.addr()).await
+    }
+
+    /// Our runtime, at a server that may be another process.
+    pub(crate) async fn runtime_at(addr: SocketAddr) -> Self {
+        Self::connected(addr, RUNTIME).await
     }
 
     /// A stock client.
     pub(crate) async fn stock(server: &Server) -> Self {
-        Self::connected(server, "").await
+        Self::connected(server.addr(), "").await
     }
 
-    async fn connected(server: &Server, auth: &str) -> Self {
-        let mut socket = Self::open(server, &[]).await.unwrap();
+    /// A client on a machine that takes in next to nothing that is not read.
+    pub(crate) async fn small(server: &Server, auth: &str) -> Self {
+        let small = TcpSocket::new_v4().unwrap();
+        small.set_recv_buffer_size(4096).unwrap();
+        small.set_nodelay(true).unwrap();
+        let stream = MaybeTlsStream::Plain(small.connect(server.addr()).await.unwrap());
+        let request = handshake(server.addr(), &[]);
+        let (stream, _) = client_async(request, stream).await.unwrap();
+        Self::opened(stream).await.joined(auth).await
+    }
+
+    async fn connected(addr: SocketAddr, auth: &str) -> Self {
+        Self::open_at(addr, &[]).await.unwrap().joined(auth).await
+    }
+
+    async fn joined(self, auth: &str) -> Self {
+        let mut socket = self;
         socket.send(format!("40{auth}")).await;
         assert!(socket.next_frame().await.starts_with("40{\"sid\":"));
         socket
@@ -67,15 +103,21 @@ impl Socket {
         server: &Server,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, tungstenite::Error> {
-        let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", server.addr());
-        let mut request = url.into_client_request().unwrap();
-        for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().unwrap());
-        }
-        let (stream, _) = connect_async(request).await?;
+        Self::open_at(server.addr(), headers).await
+    }
+
+    pub(crate) async fn open_at(
+        addr: SocketAddr,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, tungstenite::Error> {
+        let (stream, _) = connect_async_with_config(handshake(addr, headers), None, true).await?;
+        Ok(Self::opened(stream).await)
+    }
+
+    async fn opened(stream: Stream) -> Self {
         let mut socket = Self { stream, acks: 0, early: VecDeque::new() };
         assert!(socket.next_frame().await.starts_with("0{"));
-        Ok(socket)
+        socket
     }
 
     pub(crate) async fn send(&mut self, frame: impl Into<String>) {
@@ -85,6 +127,20 @@ impl Socket {
     /// Sends if the connection is still there.
     pub(crate) async fn try_send(&mut self, frame: String) -> Result<(), tungstenite::Error> {
         self.stream.send(Message::text(frame)).await
+    }
+
+    /// Sends what no Socket.IO client would.
+    pub(crate) async fn send_raw(&mut self, message: Message) {
+        self.stream.send(message).await.unwrap();
+    }
+
+    pub(crate) async fn try_send_raw(&mut self, raw: Message) -> Result<(), tungstenite::Error> {
+        self.stream.send(raw).await
+    }
+
+    /// Both directions at once, without any help.
+    pub(crate) fn into_stream(self) -> Stream {
+        self.stream
     }
 
     /// Puts a frame into the buffer without sending it yet.
@@ -179,6 +235,11 @@ impl Socket {
     /// All events pushed so far: what has been said is there before the answer to a new question.
     pub(crate) async fn heard(&mut self) -> Vec<String> {
         self.get("/fence/1").await;
+        self.early()
+    }
+
+    /// What came while something else was waited for.
+    pub(crate) fn early(&mut self) -> Vec<String> {
         self.early.drain(..).collect()
     }
 }

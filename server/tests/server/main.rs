@@ -4,11 +4,16 @@
 
 mod client;
 
+mod bad_input;
+#[cfg(target_os = "linux")]
+mod flood;
 mod http;
 mod limits;
 mod pages;
+mod readers;
 mod resume;
 mod runtime;
 mod sails;
+mod sails09;
 mod sockets;
 mod subscribing;

@@ -1,0 +1,264 @@
+//! What no client of ours would send, item by item as `docs/protocol.md` lists it. Each time somebody
+//! else is answered afterwards, and no task of the server has panicked.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::Once;
+
+use backwire::Server;
+use backwire::server::Builder;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use crate::client::{Socket, builder, refusal, start};
+
+thread_local! {
+    /// The tasks of a test's server run on the thread of the test.
+    static PANICS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A server whose panics are counted.
+async fn watched(builder: Builder) -> Server {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.set(PANICS.get() + 1);
+            usual(panic);
+        }));
+    });
+    start(builder).await
+}
+
+/// Somebody else is answered, and nothing has panicked.
+async fn others_are_served(server: Server) {
+    assert_eq!(Socket::runtime(&server).await.get("/todo").await["statusCode"], 200);
+    server.shutdown().await;
+    assert_eq!(PANICS.get(), 0);
+}
+
+/// What is answered over HTTP to these very bytes.
+async fn over_http(server: &Server, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+    // A server that has refused already may have hung up.
+    let _ = stream.write_all(request).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn post(body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!(
+        "POST /todo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// A text frame, whatever is in it.
+fn text(payload: &[u8], is_last: bool) -> Message {
+    Message::Frame(Frame::message(payload.to_vec(), OpCode::Data(Data::Text), is_last))
+}
+
+fn more(payload: &[u8], is_last: bool) -> Message {
+    Message::Frame(Frame::message(payload.to_vec(), OpCode::Data(Data::Continue), is_last))
+}
+
+#[tokio::test]
+async fn json_nested_without_end_is_a_400() {
+    let server = watched(builder()).await;
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let mut socket = Socket::runtime(&server).await;
+    for (number, (place, code)) in [
+        (format!(r#"{{"url":"/todo","data":{{"a":{deep}}}}}"#), "E_BAD_JSON"),
+        (format!(r#"{{"url":{deep}}}"#), "E_BAD_URL"),
+        (deep.clone(), "E_BAD_URL"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        socket.send(format!(r#"42{number}["post",{place}]"#)).await;
+        let ack = socket.ack(number as u64).await;
+        assert_eq!(refusal(&ack), json!([400, code]));
+    }
+    // Where it says nothing, it is not looked into.
+    let header = format!(r#"429["get",{{"url":"/todo","headers":{{"x":{deep}}}}}]"#);
+    socket.send(header).await;
+    assert_eq!(socket.ack(9).await["statusCode"], 200);
+    let mut stranger = Socket::open(&server, &[]).await.unwrap();
+    stranger.send(format!(r#"40{{"backwire":{deep}}}"#)).await;
+    assert!(stranger.next_frame().await.starts_with(r#"40{"sid""#));
+
+    let answer = over_http(&server, &post(format!(r#"{{"a":{deep}}}"#).as_bytes())).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("E_BAD_JSON"), "{answer}");
+    others_are_served(server).await;
+}
+
+#[tokio::test]
+async fn an_absurd_url_is_refused() {
+    let server = watched(builder()).await;
+    let mut socket = Socket::runtime(&server).await;
+    let endless = format!("/todo/{}", "x".repeat(70_000));
+    let too_long_an_id = format!("/todo/{}", "x".repeat(256));
+    let table = [
+        (&*endless, 400, "E_BAD_URL"),
+        (&*too_long_an_id, 404, "E_NOT_FOUND"),
+        ("http://localhost/todo", 400, "E_BAD_URL"),
+        ("", 400, "E_BAD_URL"),
+        ("/\u{0}", 400, "E_BAD_URL"),
+        ("/to do", 400, "E_BAD_URL"),
+        ("/todo/%ff", 400, "E_BAD_URL"),
+        ("/todo/%00", 404, "E_NOT_FOUND"),
+        ("//", 404, "E_NOT_FOUND"),
+        ("/../../etc/passwd", 404, "E_NOT_FOUND"),
+        ("/todo/../todo", 404, "E_NOT_FOUND"),
+    ];
+    for (url, status, code) in table {
+        let ack = socket.get(url).await;
+        assert_eq!(refusal(&ack), json!([status, code]), "{url:.40}");
+    }
+    let get = |url: &str| format!("GET {url} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let answer = over_http(&server, get(&endless).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 414 "), "{answer}");
+    let answer = over_http(&server, get("todo").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    let answer = over_http(&server, get("/to\u{0}do").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    others_are_served(server).await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_utf_8_are_a_400_in_a_body_and_end_a_connection_in_a_frame() {
+    let server = watched(builder()).await;
+    let answer = over_http(&server, &post(b"{\"title\":\"\xff\xfe\"}")).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("E_BAD_JSON"), "{answer}");
+    let mut socket = Socket::runtime(&server).await;
+    socket.send_raw(text(b"421[\"get\",{\"url\":\"/\xff\"}]", true)).await;
+    socket.is_ended().await;
+    others_are_served(server).await;
+}
+
+#[tokio::test]
+async fn a_request_in_fragments_is_put_together_up_to_the_limit() {
+    let server = watched(builder().body_limit(1000)).await;
+    let mut socket = Socket::runtime(&server).await;
+    socket.send_raw(text(br#"421["get",{"#, false)).await;
+    socket.send_raw(Message::Ping("still here".into())).await;
+    socket.send_raw(more(br#""url":"/todo"}"#, false)).await;
+    socket.send_raw(more(b"]", true)).await;
+    assert_eq!(socket.ack(1).await["body"], json!([]));
+    socket.send_raw(text(br#"422["get",{"#, false)).await;
+    for _ in 0..40 {
+        // The server may have hung up before all has been sent.
+        if socket.try_send_raw(more(&[b' '; 100], false)).await.is_err() {
+            break;
+        }
+    }
+    socket.is_ended().await;
+    others_are_served(server).await;
+}
+
+#[tokio::test]
+async fn what_is_no_packet_at_all_ends_the_connection() {
+    let server = watched(builder()).await;
+    let table = [
+        "",
+        "9",
+        "hello",
+        "48",
+        "4é",
+        "42",
+        "42{}",
+        r#"42[7]"#,
+        r#"42["g\u0065t",{}]"#,
+        r#"421["get",{"url":"/todo"}"#,
+        r#"44{"message":"no"}"#,
+    ];
+    for frame in table {
+        let mut socket = Socket::runtime(&server).await;
+        socket.send(frame).await;
+        socket.is_ended().await;
+    }
+    let mut socket = Socket::runtime(&server).await;
+    socket.send_raw(Message::binary(vec![4, 2, 0, 255])).await;
+    socket.is_ended().await;
+    // An event before the CONNECT.
+    let mut socket = Socket::open(&server, &[]).await.unwrap();
+    socket.send(r#"421["get",{"url":"/todo"}]"#).await;
+    socket.is_ended().await;
+    others_are_served(server).await;
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_dropped() {
+    let server = watched(builder()).await;
+    let mut socket = Socket::runtime(&server).await;
+    for number in 0..1000 {
+        socket.feed(format!(r#"43{number}["yes"]"#)).await;
+    }
+    socket.flush().await;
+    // A namespace that is not there hears nothing.
+    socket.send(r#"42/nowhere,1["get",{"url":"/todo"}]"#).await;
+    assert_eq!(socket.get("/todo").await["statusCode"], 200);
+    others_are_served(server).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_connects_is_one_connection() {
+    let server = watched(builder()).await;
+    let mut socket = Socket::runtime(&server).await;
+    for _ in 0..10_000 {
+        socket.feed(r#"40{"backwire":1}"#).await;
+    }
+    socket.flush().await;
+    socket.get("/todo").await;
+    let mut writer = Socket::runtime(&server).await;
+    writer.post("/todo", json!({})).await;
+    let heard = socket.heard().await;
+    assert_eq!(heard.len(), 1, "one push and no second CONNECT: {heard:?}");
+    others_are_served(server).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_connects_elsewhere_is_refused_one_by_one() {
+    let server = watched(builder()).await;
+    let mut socket = Socket::runtime(&server).await;
+    for number in 0..10_000 {
+        socket.feed(format!("40/nowhere{number},")).await;
+    }
+    socket.flush().await;
+    assert_eq!(Socket::runtime(&server).await.get("/todo").await["statusCode"], 200);
+    // Those that there was no room for are not told; the connection goes on.
+    assert_eq!(socket.next_frame().await, r#"44/nowhere0,{"message":"Invalid namespace"}"#);
+    assert_eq!(socket.get("/todo").await["statusCode"], 200);
+    others_are_served(server).await;
+}
+
+#[tokio::test]
+async fn ten_thousand_requests_without_reading_are_answered_once_each_or_end_the_connection() {
+    const MANY: u64 = 10_000;
+    let server = watched(builder()).await;
+    let mut socket = Socket::runtime(&server).await;
+    for number in 0..MANY {
+        let request = format!(r#"42{number}["get",{{"url":"/todo/1"}}]"#);
+        if socket.try_send(request).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(Socket::runtime(&server).await.get("/todo").await["statusCode"], 200);
+    let mut answered = BTreeSet::new();
+    while answered.len() < MANY as usize
+        && let Some(frame) = socket.frame().await
+    {
+        let (number, ack) = frame.strip_prefix("43").unwrap().split_once('[').unwrap();
+        let ack: Value = serde_json::from_str(ack.strip_suffix(']').unwrap()).unwrap();
+        assert!([404, 429].map(Value::from).contains(&ack["statusCode"]), "{ack}");
+        assert!(answered.insert(number.parse::<u64>().unwrap()), "a second answer to {number}");
+    }
+    assert!(!answered.is_empty());
+    others_are_served(server).await;
+}

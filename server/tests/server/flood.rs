@@ -1,0 +1,142 @@
+//! What one client can make a server spend. The server is a process of its own, so that its memory
+//! can be measured; other clients have to be answered all the while.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::client::{Socket, Stream};
+
+/// Of events of one kilobyte each: kept, they would be a hundred megabytes.
+const MANY: usize = 100_000;
+
+/// What a server may need more than before at worst. The largest share of it is what sockets and the
+/// allocator keep at hand.
+const BOUND: usize = 40 << 20;
+
+/// `backwire serve` with a store on disk, where each commit takes its time.
+struct Process {
+    child: Child,
+    addr: SocketAddr,
+    _home: TempDir,
+}
+
+impl Process {
+    fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let engine = format!("sqlite:{}", home.path().join("backwire.db").display());
+        let mut child = Command::new(env!("CARGO_BIN_EXE_backwire"))
+            .args(["serve", "--port", "0", "--engine", &engine])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let port = line.trim().rsplit_once(':').unwrap().1.parse().unwrap();
+        Self { child, addr: ([127, 0, 0, 1], port).into(), _home: home }
+    }
+
+    /// The most memory it has had so far, in bytes.
+    fn peak(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+    }
+
+    /// Ends it, and gives what it had to say.
+    fn end(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        said
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended already if all went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends as fast as the connection takes it. Stops when the connection is ended.
+async fn flood(mut sink: SplitSink<Stream, Message>) {
+    let data = json!({ "title": "x".repeat(1000) });
+    for number in 0..MANY {
+        let request = format!(r#"42{number}["post",{{"url":"/flood","data":{data}}}]"#);
+        if sink.feed(Message::text(request)).await.is_err() {
+            return;
+        }
+    }
+    let _ = sink.flush().await;
+}
+
+/// How many answers there are of each status, to all or until the connection is ended.
+async fn count(mut stream: SplitStream<Stream>) -> [usize; 2] {
+    let mut counts = [0, 0];
+    while counts.iter().sum::<usize>() < MANY
+        && let Some(Ok(Message::Text(frame))) = stream.next().await
+    {
+        let Some((_, ack)) = frame.strip_prefix("43").and_then(|ack| ack.split_once('[')) else {
+            continue;
+        };
+        let ack: Value = serde_json::from_str(ack.strip_suffix(']').unwrap()).unwrap();
+        match ack["statusCode"].as_u64() {
+            Some(201) => counts[0] += 1,
+            Some(429) => counts[1] += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    counts
+}
+
+/// Asks until something else is done, and is answered each time.
+async fn asks_until_done<T>(socket: &mut Socket, task: tokio::task::JoinHandle<T>) -> T {
+    while !task.is_finished() {
+        assert_eq!(socket.get("/todo/1").await["statusCode"], 404);
+    }
+    task.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_with_100_000_events_in_flight_costs_bounded_memory_and_is_told_429() {
+    let process = Process::start();
+    let (mut other, greedy) =
+        tokio::join!(Socket::runtime_at(process.addr), Socket::runtime_at(process.addr),);
+    let before = process.peak();
+    let (sink, stream) = greedy.into_stream().split();
+    tokio::spawn(flood(sink));
+    let [done, refused] = asks_until_done(&mut other, tokio::spawn(count(stream))).await;
+    let grown = process.peak() - before;
+    assert!(grown < BOUND, "it took {grown} bytes more");
+    // One that could not take all the refusals in time was disconnected after those it took.
+    assert!(done > 0 && refused > 0, "{done} done, {refused} refused");
+    assert!(!process.end().contains("panicked"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_does_not_read_its_answers_either_is_disconnected() {
+    let process = Process::start();
+    let mut other = Socket::runtime_at(process.addr).await;
+    let greedy: Stream = Socket::runtime_at(process.addr).await.into_stream();
+    let before = process.peak();
+    let (sink, mut stream) = greedy.split();
+    asks_until_done(&mut other, tokio::spawn(flood(sink))).await;
+    let mut answers = 0;
+    while let Some(Ok(Message::Text(_))) = stream.next().await {
+        answers += 1;
+    }
+    assert!(answers < MANY, "it is ended before all is answered");
+    let grown = process.peak() - before;
+    assert!(grown < BOUND, "it took {grown} bytes more");
+    assert!(!process.end().contains("panicked"));
+}

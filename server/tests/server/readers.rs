@@ -1,0 +1,131 @@
+//! Clients that do not read what is sent to them.
+
+use std::time::{Duration, Instant};
+
+use axum::routing::get;
+use backwire::engine::Window;
+use backwire::server::Builder;
+use backwire::{Client, Context, Server};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::client::{RUNTIME, Socket, builder, position, socket_of, start};
+
+/// Enough, a few hundred times, for the buffers of any kernel. Each is different: an update that
+/// changes nothing is small.
+fn large(number: u64) -> Value {
+    json!({ "title": format!("{number}{}", "x".repeat(1 << 16)) })
+}
+
+/// A server, a client of it that listens and then reads nothing any more, and the server's idea of it.
+async fn with_a_client_that_stops_reading(builder: Builder) -> (Server, Socket, Client) {
+    let (tell, mut told) = mpsc::channel(1);
+    let me = get(async move |cx: Context| tell.send(socket_of(&cx)).await.unwrap());
+    // What nobody will ask for need not be kept.
+    let window = Window { count: 10, ..Window::default() };
+    let server = start(builder.window(window).unread(8).route("/me", me)).await;
+    let mut stuck = Socket::small(&server, RUNTIME).await;
+    stuck.get("/todo").await;
+    stuck.get("/me").await;
+    (server, stuck, told.recv().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_gone_within_the_deadline_and_its_rooms_with_it() {
+    let impatient = builder().write_deadline(Duration::from_millis(300));
+    let (server, stuck, client) = with_a_client_that_stops_reading(impatient).await;
+    let mut writer = Socket::runtime(&server).await;
+    writer.post("/todo", json!({})).await;
+    assert!(client.is_connected() && !client.rooms().is_empty());
+    let started = Instant::now();
+    // Others are answered all the while.
+    for number in 0.. {
+        assert_eq!(writer.put("/todo/1", large(number)).await["statusCode"], 200);
+        if !client.is_connected() {
+            break;
+        }
+    }
+    // Neither the heartbeat nor the kernel would have been that quick.
+    assert!(started.elapsed() < Duration::from_secs(15));
+    assert!(client.rooms().is_empty());
+    drop((client, stuck));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_a_client_that_does_not_read() {
+    let patient = builder().write_deadline(Duration::from_secs(3600));
+    let (server, mut stuck, client) = with_a_client_that_stops_reading(patient).await;
+    let mut writer = Socket::runtime(&server).await;
+    writer.post("/todo", json!({})).await;
+    for number in 0..150 {
+        writer.put("/todo/1", large(number)).await;
+    }
+    assert!(client.is_connected());
+    drop(client);
+    let started = Instant::now();
+    server.shutdown().await;
+    // No step of it had to be given up.
+    assert!(started.elapsed() < Duration::from_secs(6));
+    stuck.is_ended().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answers_is_disconnected() {
+    let big = get(async || "x".repeat(1 << 16));
+    let server = start(builder().unread(8).route("/big", big)).await;
+    let mut socket = Socket::small(&server, RUNTIME).await;
+    // Nothing is read, so the answers fill the kernel's buffers, then the connection's, then it ends.
+    for number in 1.. {
+        let request = format!(r#"42{number}["get",{{"url":"/big"}}]"#);
+        if socket.try_send(request).await.is_err() {
+            break;
+        }
+    }
+    socket.is_ended().await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_finds_out_that_it_missed_something_also_if_nothing_follows() {
+    const MANY: u64 = 120;
+    let server = start(builder().unread(8)).await;
+    let (mut slow, mut writer) =
+        (Socket::small(&server, RUNTIME).await, Socket::runtime(&server).await);
+    let (_, mut place) = position(&slow.get("/todo").await);
+    let title = "x".repeat(1 << 16);
+    for _ in 0..MANY {
+        writer.post("/todo", json!({ "title": title })).await;
+    }
+    // It reads on: what had been kept for it, up to the gap, and where the room stands now.
+    let mut missed = 0;
+    while missed == 0 {
+        let push = slow.event().await;
+        missed = push[3].as_u64().unwrap() - place;
+        place += push[4].as_array().unwrap().len() as u64;
+    }
+    assert_eq!(place + missed, MANY);
+    server.shutdown().await;
+}
+
+/// It has no positions to find out by. When it is back, it reads again.
+#[tokio::test]
+async fn a_stock_client_that_can_not_take_a_push_is_disconnected() {
+    const MANY: usize = 120;
+    let server = start(builder().unread(8)).await;
+    let (mut slow, mut writer) = (Socket::small(&server, "").await, Socket::runtime(&server).await);
+    let mut quick = Socket::stock(&server).await;
+    quick.get("/todo").await;
+    slow.get("/todo").await;
+    let title = "x".repeat(1 << 16);
+    for _ in 0..MANY {
+        writer.post("/todo", json!({ "title": title })).await;
+        assert_eq!(quick.event().await[1]["verb"], "created");
+    }
+    let mut heard = 0;
+    while slow.frame().await.is_some() {
+        heard += 1;
+    }
+    assert!(heard < MANY);
+    server.shutdown().await;
+}
