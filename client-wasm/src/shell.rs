@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use backwire_protocol::client::{Connection, Frame};
+use backwire_protocol::output::{Connection, Frame};
 use backwire_protocol::packet::Packet;
 use backwire_protocol::{Client as Core, Failure, Instant, Output, Request, Token, Verb};
 use gloo_timers::callback::Timeout;

@@ -9,69 +9,19 @@
 //! order. The first come first because the ledger answers them with what was true when they were
 //! committed: whatever is read later must also arrive later.
 
-use crate::feed::{Delivery, Feed, Position, Push};
+use crate::feed::Feed;
 use crate::json;
 use crate::link::{Link, Step};
 use crate::names::Queue;
 use crate::outbox::{Entry, Failure, Outbox, Reply, Request, Token};
+use crate::output::{Connection, Frame, Output, Status};
 use crate::packet::{Kind, Packet};
 use crate::payload::Payload;
+use crate::push::{Position, Push};
 use crate::time::Instant;
 
 /// The version of docs/protocol.md spoken here.
 pub const VERSION: u64 = 1;
-
-/// What the shell is to do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output<P> {
-    /// Open a WebSocket to the server; one that is still there is forgotten.
-    Open,
-    /// Close the WebSocket and forget it: nothing it says after this is for the client.
-    Close,
-    /// Send one text frame: these parts joined.
-    Send(Frame<P>),
-    /// Answer the app. Once for each token, unless the app aborted it.
-    Finish(Token, Result<Reply<P>, Failure>),
-    /// Tell the app news.
-    Deliver(Delivery<P>),
-    /// This room lost its place: read it again.
-    Refresh(String),
-    /// Show how we stand.
-    Status(Status),
-    /// The server refused the connection, in these words.
-    Refused(String),
-}
-
-/// A text frame, its body left in the shell's form.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Frame<P> {
-    /// What comes before the body.
-    pub head: String,
-    /// JSON of the app.
-    pub body: Option<P>,
-    /// What comes after it.
-    pub tail: &'static str,
-}
-
-/// How we stand with the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status {
-    /// Whether what is asked now is sent now.
-    pub state: Connection,
-    /// Writes the server has not answered and can not at the moment; 0 while online.
-    pub unsent: usize,
-}
-
-/// Whether there is a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Connection {
-    /// The link is up.
-    Online,
-    /// It is about to be: the first attempt, or the first after it broke.
-    Connecting,
-    /// Attempts fail, or none is made.
-    Offline,
-}
 
 /// The machine. It does no IO and reads no clock. After any input, carry out all of
 /// [`poll`](Self::poll), then sleep until [`deadline`](Self::deadline) and call

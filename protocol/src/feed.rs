@@ -15,61 +15,15 @@
 
 use std::mem;
 
-use crate::client::Output;
 use crate::json;
 use crate::names::{Names, Queue};
 use crate::outbox::Outbox;
+use crate::output::Output;
 use crate::payload::Payload;
+use crate::push::{Change, Delivery, Position, Push};
 
 /// More pushes than this do not wait for one room; what is dropped is found missing and resumed.
 const MOST_WAITING: usize = 1_000;
-
-/// A place in a resource's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// Which log.
-    pub epoch: u64,
-    /// Which change of it.
-    pub offset: u64,
-}
-
-impl Position {
-    /// Reads `epoch:offset`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (epoch, rest) = json::read_number(text.as_bytes())?;
-        let [b':', rest @ ..] = rest else { return None };
-        let (offset, rest) = json::read_number(rest)?;
-        rest.is_empty().then_some(Self { epoch, offset })
-    }
-}
-
-/// What happened in one room, as it came.
-#[derive(Debug)]
-pub(crate) struct Push<P> {
-    room: String,
-    epoch: u64,
-    /// The room's change before the first of these.
-    prev: u64,
-    changes: Vec<Change<P>>,
-}
-
-#[derive(Debug, Clone)]
-struct Change<P> {
-    offset: u64,
-    mark: u64,
-    id: P,
-    /// `[offset, verb, id, data, mark]`, as the app gets it.
-    whole: P,
-}
-
-/// News for the app: changes of one room in commit order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Delivery<P> {
-    /// `todo` or `todo/7`.
-    pub room: String,
-    /// `[offset, verb, id, data, mark]` each.
-    pub changes: Vec<P>,
-}
 
 /// All rooms of one client.
 #[derive(Debug)]
@@ -106,37 +60,6 @@ enum State {
     Resuming,
     /// Pushes wait until the room has been read again.
     Stale,
-}
-
-impl<P: Payload> Push<P> {
-    /// Reads `["push", room, epoch, prev, changes]`.
-    pub(crate) fn read(event: &P) -> Option<Self> {
-        Some(Self {
-            room: event.item(1)?.text()?,
-            epoch: event.item(2)?.number()?,
-            prev: event.item(3)?.number()?,
-            changes: Change::read_all(&event.item(4)?)?,
-        })
-    }
-}
-
-impl<P: Payload> Change<P> {
-    fn read_all(changes: &P) -> Option<Vec<Self>> {
-        let mut read = Vec::new();
-        while let Some(change) = changes.item(read.len() as u32) {
-            read.push(Self::read(change)?);
-        }
-        Some(read)
-    }
-
-    fn read(whole: P) -> Option<Self> {
-        Some(Self {
-            offset: whole.item(0)?.number()?,
-            id: whole.item(2)?,
-            mark: whole.item(4)?.number()?,
-            whole,
-        })
-    }
 }
 
 impl<P: Payload> Feed<P> {

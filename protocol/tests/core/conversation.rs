@@ -1,7 +1,7 @@
 //! What a client and a server say to each other, told as stories.
 
 use crate::support::Pair;
-use backwire_protocol::client::Connection;
+use backwire_protocol::Connection;
 use backwire_protocol::{Failure, Verb};
 use serde_json::{Value, json};
 
