@@ -1,0 +1,43 @@
+//! Backwire's client over tokio: the very core that ships to browsers, carried by one task.
+//!
+//! In reading order:
+//!
+//! - `client`: what the app holds, [`Client`] and [`Events`];
+//! - `shell`: the loop between the core and the app;
+//! - `socket`: the one door to tokio-tungstenite;
+//! - `json`: `serde_json` values as the core wants to see them.
+//!
+//! ```no_run
+//! use backwire_client_native::{Client, Event, Verb};
+//! use serde_json::json;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let (client, mut events) = Client::connect("ws://localhost:1337");
+//! let todos = client.request(Verb::Get, "/todo", None).await;
+//! println!("{:?}", todos.body);
+//! let milk = client.request(Verb::Post, "/todo", Some(json!({"title": "Milk"}))).await;
+//! assert_eq!(milk.status, 201);
+//! // From here on: what others do.
+//! while let Some(event) = events.next().await {
+//!     if let Event::News(news) = event {
+//!         println!("{}: {:?}", news.room, news.changes);
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! A reply is handed over before any news that follows it. Who takes both in one task, replies
+//! first, sees them in order; who does not has positions to go by: the reply's
+//! `backwire-position` and the offset of each change.
+
+mod client;
+mod json;
+mod shell;
+mod socket;
+
+pub use backwire_protocol::Connection;
+pub use backwire_protocol::Delivery;
+pub use backwire_protocol::{Failure, Status, Verb};
+pub use client::{Client, Event, Events, Reply};
+pub use json::Json;
