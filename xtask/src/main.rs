@@ -1,11 +1,12 @@
-//! The project's own commands: `cargo xtask build`, `demo`, `test`.
+//! The project's own commands: `cargo xtask build`, `demo`, `test`, `bench`, `fuzz`.
 //!
-//! In reading order: [`build`], [`demo`] and [`test`] are the commands, one file each. [`client`] and
-//! [`bundle`] make what a page downloads, with [`panics`] and [`literal`] to make it small and
-//! [`stamp`] to know when there is nothing to do; [`checks`] are the steps of the test command,
+//! In reading order: [`build`], [`demo`], [`test`] and [`bench`] are the commands, one file each.
+//! [`client`] and [`bundle`] make what a page downloads, with [`panics`] and [`literal`] to make it
+//! small and [`stamp`] to know when there is nothing to do; [`checks`] are the steps of the test command,
 //! [`count`] and [`size`] what they measure. [`server`] and [`browser`] are the programs that the
 //! checks meet, [`npm`] and [`command`] start all others, and [`workspace`] knows where everything is.
 
+mod bench;
 mod browser;
 mod build;
 mod bundle;
@@ -14,6 +15,7 @@ mod client;
 mod command;
 mod count;
 mod demo;
+mod fuzz;
 mod literal;
 mod names;
 mod npm;
@@ -46,6 +48,8 @@ enum Task {
     Build(build::Build),
     Demo(demo::Demo),
     Test(test::Test),
+    Bench(bench::Bench),
+    Fuzz(fuzz::Fuzz),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +58,8 @@ fn main() -> ExitCode {
         Task::Build(build) => build.run(&workspace),
         Task::Demo(demo) => demo.run(&workspace),
         Task::Test(test) => test.run(&workspace),
+        Task::Bench(bench) => bench.run(&workspace),
+        Task::Fuzz(fuzz) => fuzz.run(&workspace),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -96,6 +96,11 @@ impl Workspace {
         self.target.join(profile.folder()).join("backwire")
     }
 
+    /// Another program, as people would run it.
+    pub(crate) fn release(&self, name: &str) -> PathBuf {
+        self.target.join(Profile::Release.folder()).join(name)
+    }
+
     /// The runner of wasm tests.
     pub(crate) fn wasm_test_runner(&self) -> PathBuf {
         self.target.join(Profile::Debug.folder()).join("wasm-test-runner")

@@ -1,0 +1,42 @@
+// What one would write with npm's socket.io: records in a map, a room for those who listen.
+
+import { createServer } from "node:http";
+import { Server } from "socket.io";
+
+const http = createServer();
+const io = new Server(http, { transports: ["websocket"] });
+const records = new Map();
+let next = 1;
+
+const reply = (statusCode, body) => ({ body, statusCode, headers: {} });
+
+// Tells everyone who listens, then answers.
+function commit(verb, record, set, statusCode, ack) {
+  records.set(record.id, record);
+  io.to("todo").emit("push", "todo", { verb, id: record.id, data: set });
+  ack(reply(statusCode, record));
+}
+
+io.on("connection", socket => {
+  socket.on("get", (request, ack) => {
+    socket.join("todo");
+    ack(reply(200, [...records.values()]));
+  });
+
+  socket.on("post", ({ data }, ack) => {
+    const now = Date.now();
+    const record = { ...data, createdAt: now, updatedAt: now, id: next++ };
+    commit("created", record, record, 201, ack);
+  });
+
+  socket.on("put", ({ url, data }, ack) => {
+    const record = records.get(Number(url.slice(url.lastIndexOf("/") + 1)));
+    if (!record) return ack(reply(404));
+    const set = { ...data, updatedAt: Date.now() };
+    commit("updated", { ...record, ...set }, set, 200, ack);
+  });
+});
+
+http.listen(0, "127.0.0.1", () => {
+  console.log(`listening on http://127.0.0.1:${http.address().port}`);
+});

@@ -1,0 +1,192 @@
+//! The work, the same for everyone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::peer::Peer;
+use crate::socket::Socket;
+
+/// Clients that connect at the same time, and clients that write at the same time.
+const AT_ONCE: usize = 50;
+
+/// Creates that one writer has in flight.
+const IN_FLIGHT: usize = 8;
+
+/// Nothing has arrived for so long: nothing will.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// A title of usual length.
+const TITLE: &str = "Ask the neighbours whether they have seen the cat, and put up a note";
+
+/// How much of it.
+pub(crate) struct Load {
+    pub(crate) listeners: usize,
+    pub(crate) creates: usize,
+    pub(crate) updates: usize,
+}
+
+/// What came of connecting, listening and creating.
+pub(crate) struct Heard {
+    /// Sockets connected and subscribed in a second.
+    pub(crate) connects: f64,
+    /// CPU for each of them.
+    pub(crate) connect_cpu: Duration,
+    /// Bytes of memory for each of them, at rest.
+    pub(crate) memory: f64,
+    /// CPU for each delivery that arrived.
+    pub(crate) delivery_cpu: Duration,
+    /// The part of all deliveries that arrived.
+    pub(crate) arrived: f64,
+}
+
+/// What came of updating.
+pub(crate) struct Updated {
+    /// CPU for each answered update.
+    pub(crate) cpu: Duration,
+    /// Answered in a second.
+    pub(crate) rate: f64,
+}
+
+impl Load {
+    /// Many connect and subscribe, rest, and hear of what one creates.
+    pub(crate) async fn listen(&self, peer: &Peer) -> Result<Heard> {
+        // So that what the first of all requests costs is not counted for a listener.
+        subscribe(&peer.address).await?;
+        peer.is_idle().await?;
+        let (memory, cpu, start) = (peer.memory()?, peer.cpu()?, Instant::now());
+        let sockets = self.connect(&peer.address).await?;
+        let took = start.elapsed();
+        peer.is_idle().await?;
+        let connect_cpu = peer.cpu()?.saturating_sub(cpu);
+        let memory = (peer.memory()? - memory) as f64;
+
+        let cpu = peer.cpu()?;
+        let arrived = self.deliver(&peer.address, sockets).await?;
+        peer.is_idle().await?;
+        let delivery_cpu = peer.cpu()?.saturating_sub(cpu);
+        Ok(Heard {
+            connects: self.listeners as f64 / took.as_secs_f64(),
+            connect_cpu: connect_cpu.div_f64(self.listeners as f64),
+            memory: memory / self.listeners as f64,
+            delivery_cpu: delivery_cpu.div_f64(arrived as f64),
+            arrived: arrived as f64 / (self.creates * self.listeners) as f64,
+        })
+    }
+
+    async fn connect(&self, address: &str) -> Result<Vec<Socket>> {
+        let mut connecting = JoinSet::new();
+        for worker in 0..AT_ONCE {
+            let share = (self.listeners + worker) / AT_ONCE;
+            let address = address.to_owned();
+            connecting.spawn(async move {
+                let mut sockets = Vec::with_capacity(share);
+                for _ in 0..share {
+                    sockets.push(subscribe(&address).await?);
+                }
+                anyhow::Ok(sockets)
+            });
+        }
+        let mut sockets = Vec::with_capacity(self.listeners);
+        while let Some(connected) = connecting.join_next().await {
+            sockets.append(&mut connected??);
+        }
+        Ok(sockets)
+    }
+
+    /// How many deliveries arrived. The sockets are still open when this is known.
+    async fn deliver(&self, address: &str, sockets: Vec<Socket>) -> Result<usize> {
+        let arrived = Arc::new(AtomicUsize::new(0));
+        let mut listening = JoinSet::new();
+        for mut socket in sockets {
+            let arrived = arrived.clone();
+            listening.spawn(async move {
+                loop {
+                    match socket.deliveries().await {
+                        Ok(count) => arrived.fetch_add(count, Ordering::Relaxed),
+                        Err(error) => return error,
+                    };
+                }
+            });
+        }
+        self.create(address).await?;
+        let (mut last, mut since) = (0, Instant::now());
+        while last < self.creates * self.listeners && since.elapsed() < QUIET {
+            sleep(Duration::from_millis(5)).await;
+            if let Some(error) = listening.try_join_next() {
+                return Err(error?.context("a listener was lost"));
+            }
+            let now = arrived.load(Ordering::Relaxed);
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+        }
+        Ok(last)
+    }
+
+    async fn create(&self, address: &str) -> Result<()> {
+        let mut writer = Socket::connect(address).await?;
+        for number in 0..self.creates + IN_FLIGHT {
+            if number >= IN_FLIGHT {
+                writer.answer().await?;
+            }
+            if number < self.creates {
+                writer.ask("post", &write("/todo", "create", number)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Some who listen to nothing update a record of their own each, one update after the other.
+    pub(crate) async fn update(&self, peer: &Peer) -> Result<Updated> {
+        let mut sockets = Vec::new();
+        for number in 0..AT_ONCE {
+            let mut socket = Socket::connect(&peer.address).await?;
+            socket.ask("post", &write("/todo", "first", number)).await?;
+            let id = socket.answer().await?["body"]["id"].as_u64().context("a record has an id")?;
+            sockets.push((socket, id));
+        }
+        peer.is_idle().await?;
+        let (cpu, start) = (peer.cpu()?, Instant::now());
+        let mut updating = JoinSet::new();
+        let share = self.updates / AT_ONCE;
+        for (mut socket, id) in sockets {
+            updating.spawn(async move {
+                for number in 0..share {
+                    let request = write(&format!("/todo/{id}"), &format!("update-{id}"), number);
+                    socket.ask("put", &request).await?;
+                    let answer = socket.answer().await?;
+                    if answer["body"]["number"].as_u64() != Some(number as u64) {
+                        bail!("not what was written: {answer}");
+                    }
+                }
+                anyhow::Ok(socket)
+            });
+        }
+        let sockets = updating.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
+        let took = start.elapsed();
+        peer.is_idle().await?;
+        let cpu = peer.cpu()?.saturating_sub(cpu);
+        let count = (share * sockets.len()) as f64;
+        Ok(Updated { cpu: cpu.div_f64(count), rate: count / took.as_secs_f64() })
+    }
+}
+
+async fn subscribe(address: &str) -> Result<Socket> {
+    let mut socket = Socket::connect(address).await?;
+    socket.ask("get", "\"url\":\"/todo\"").await?;
+    socket.answer().await?;
+    Ok(socket)
+}
+
+/// What follows the verb of a write, with a key as our runtime would send it.
+fn write(url: &str, key: &str, number: usize) -> String {
+    format!(
+        "\"url\":\"{url}\",\"headers\":{{\"idempotency-key\":\"{key}-{number}\"}},\
+         \"data\":{{\"title\":\"{TITLE}\",\"done\":false,\"number\":{number}}}"
+    )
+}

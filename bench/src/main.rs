@@ -1,0 +1,98 @@
+//! Backwire's server and its peers under the same load, side by side in one run.
+//!
+//! In reading order:
+//!
+//! - [`table`]: what comes out;
+//! - [`load`]: the work, the same for everyone;
+//! - [`peer`]: a server as a child process, and what it used of the machine;
+//! - [`socket`]: a client that does next to nothing, so that the load costs little.
+//!
+//! All peers speak Socket.IO and answer the same events, so one load drives them all. In each round
+//! every peer does everything once: what else the machine is doing disturbs all of them alike. What
+//! a round measured is compared within the round; of all rounds the median counts.
+
+mod load;
+mod peer;
+mod socket;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tokio::time::timeout;
+
+use load::{Heard, Load, Updated};
+use peer::{Kind, Peer};
+use table::Table;
+
+/// Measures the server beside a bare socketioxide program and npm's socket.io.
+#[derive(Parser)]
+struct Cli {
+    /// The program `backwire`
+    #[arg(long)]
+    backwire: PathBuf,
+
+    /// The program made of examples/bare.rs
+    #[arg(long)]
+    bare: PathBuf,
+
+    /// The script peers/node.mjs, with the package socket.io in reach
+    #[arg(long)]
+    node: PathBuf,
+
+    /// How often everything is done
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+
+    /// Sockets that listen
+    #[arg(long, default_value_t = 1_000)]
+    listeners: usize,
+
+    /// Creates that all of them hear of
+    #[arg(long, default_value_t = 240)]
+    creates: usize,
+
+    /// Updates that nobody hears of
+    #[arg(long, default_value_t = 10_000)]
+    updates: usize,
+}
+
+/// What one peer may take for one round.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let load = Load { listeners: cli.listeners, creates: cli.creates, updates: cli.updates };
+    let mut table = Table::default();
+    for round in 1..=cli.rounds {
+        for kind in Kind::ALL {
+            let program = match kind {
+                Kind::Backwire => &cli.backwire,
+                Kind::Bare => &cli.bare,
+                Kind::Node => &cli.node,
+            };
+            eprintln!("round {round} of {}: {}", cli.rounds, kind.name());
+            let (heard, updated) = timeout(PATIENCE, measure(&load, kind, program))
+                .await
+                .with_context(|| format!("{} does not answer", kind.name()))?
+                .with_context(|| kind.name())?;
+            table.add(kind, heard, updated);
+        }
+    }
+    println!("{table}");
+    Ok(())
+}
+
+/// One round of one peer. Each kind of work gets a server that has done nothing else.
+async fn measure(load: &Load, kind: Kind, program: &Path) -> Result<(Heard, Updated)> {
+    let peer = Peer::start(kind, program).await?;
+    let heard = load.listen(&peer).await?;
+    peer.stop().await?;
+    let peer = Peer::start(kind, program).await?;
+    let updated = load.update(&peer).await?;
+    peer.stop().await?;
+    Ok((heard, updated))
+}

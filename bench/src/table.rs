@@ -1,0 +1,134 @@
+//! What comes out: a row for each kind of work, and how it stands to what is allowed.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::load::{Heard, Updated};
+use crate::peer::Kind;
+
+/// All measurements.
+#[derive(Default)]
+pub(crate) struct Table {
+    rounds: Vec<(Kind, Heard, Updated)>,
+}
+
+/// How a row is read from what one peer did in one round.
+type Read = fn(&Heard, &Updated) -> f64;
+
+struct Row {
+    name: &'static str,
+    read: Read,
+    digits: usize,
+    budget: Option<Budget>,
+}
+
+/// The most that is allowed, given the median of the bare program; and in words.
+type Budget = (fn(f64) -> f64, &'static str);
+
+const ROWS: [Row; 7] = [
+    Row {
+        name: "update with ack, 50 connections: server CPU, µs",
+        read: |_, updated| micros(updated.cpu),
+        digits: 1,
+        budget: Some((|_| 50.0, "≤ 50, durable")),
+    },
+    Row {
+        name: "… updates per second", read: |_, updated| updated.rate, digits: 0, budget: None
+    },
+    Row {
+        name: "one delivery, 8 creates in flight: server CPU, µs",
+        read: |heard, _| micros(heard.delivery_cpu),
+        digits: 2,
+        budget: Some((|bare| bare * 1.5, "≤ 1.5 × bare")),
+    },
+    Row {
+        name: "… of all deliveries arrived, %",
+        read: |heard, _| heard.arrived * 100.0,
+        digits: 1,
+        budget: None,
+    },
+    Row {
+        name: "idle subscribed socket: memory, KB",
+        read: |heard, _| heard.memory / 1024.0,
+        digits: 1,
+        budget: Some((|bare| bare + 4.0, "≤ bare + 4")),
+    },
+    Row {
+        name: "connected and subscribed per second",
+        read: |heard, _| heard.connects,
+        digits: 0,
+        budget: None,
+    },
+    Row {
+        name: "… server CPU each, µs",
+        read: |heard, _| micros(heard.connect_cpu),
+        digits: 0,
+        budget: None,
+    },
+];
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+impl Table {
+    pub(crate) fn add(&mut self, kind: Kind, heard: Heard, updated: Updated) {
+        self.rounds.push((kind, heard, updated));
+    }
+
+    fn of(&self, kind: Kind, read: Read) -> Vec<f64> {
+        let ours = self.rounds.iter().filter(|(whose, ..)| *whose == kind);
+        ours.map(|(_, heard, updated)| read(heard, updated)).collect()
+    }
+
+    /// Backwire's share of a peer's, round by round.
+    fn ratio(&self, to: Kind, read: Read) -> f64 {
+        let (ours, theirs) = (self.of(Kind::Backwire, read), self.of(to, read));
+        median(ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect())
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() % 2 {
+        0 => (values[middle - 1] + values[middle]) / 2.0,
+        _ => values[middle],
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "| work |")?;
+        for kind in Kind::ALL {
+            write!(f, " {} |", kind.name())?;
+        }
+        writeln!(f, " ÷ bare | ÷ npm | budget |\n| --- | --- | --- | --- | --- | --- | --- |")?;
+        for Row { name, read, digits, budget } in ROWS {
+            write!(f, "| {name} |")?;
+            let [ours, bare, node] = Kind::ALL.map(|kind| median(self.of(kind, read)));
+            for value in [ours, bare, node] {
+                write!(f, " {value:.digits$} |")?;
+            }
+            let [to_bare, to_node] = [Kind::Bare, Kind::Node].map(|to| self.ratio(to, read));
+            write!(f, " {to_bare:.2} | {to_node:.2} |")?;
+            match budget {
+                Some((most, words)) if ours <= most(bare) => writeln!(f, " {words}: kept |")?,
+                Some((_, words)) => writeln!(f, " {words}: MISSED |")?,
+                None => writeln!(f, " |")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_not_moved_by_one_bad_round() {
+        assert_eq!(median(vec![1.0, 900.0, 2.0]), 2.0);
+        assert_eq!(median(vec![1.0, 2.0]), 1.5);
+    }
+}

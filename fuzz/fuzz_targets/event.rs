@@ -1,0 +1,8 @@
+//! Whatever a client sends as an event is a request or a refusal, in every dialect.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|event: &str| {
+    backwire::understood(event);
+});

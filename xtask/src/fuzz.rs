@@ -1,0 +1,89 @@
+//! `cargo xtask fuzz`: every parser, fed with whatever makes it go where it has not been.
+
+use std::env;
+use std::fs;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::command::{answers, cargo, program, run};
+use crate::workspace::Workspace;
+
+/// What is fuzzed with; of its own lock file, so that it is the same everywhere.
+const CARGO_FUZZ: &str = "0.13.2";
+
+/// Fuzz every parser of what comes from a network, each for a while.
+///
+/// Needs a nightly toolchain (`rustup toolchain install nightly`). What makes one fail is kept in
+/// fuzz/artifacts.
+#[derive(Args)]
+pub(crate) struct Fuzz {
+    /// How long each is fuzzed
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    seconds: u32,
+
+    /// Fuzz one alone: the name of a file in fuzz/fuzz_targets
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+}
+
+impl Fuzz {
+    /// Runs the command.
+    pub(crate) fn run(self, workspace: &Workspace) -> Result<ExitCode> {
+        if !answers(program(workspace, "rustup").args(["run", "nightly", "rustc", "--version"])) {
+            bail!("fuzzing needs a nightly compiler: `rustup toolchain install nightly`");
+        }
+        install(workspace)?;
+        for target in self.targets(workspace)? {
+            let seconds = format!("-max_total_time={}", self.seconds);
+            let path = env::join_paths(
+                [tools(workspace).join("bin")]
+                    .into_iter()
+                    .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())),
+            )?;
+            let mut fuzz = program(workspace, "rustup");
+            fuzz.args(["run", "nightly", "cargo", "fuzz", "run", "--target-dir"])
+                .arg(workspace.target().join("fuzz"))
+                .arg(&target)
+                .args([
+                    "--",
+                    &seconds,
+                    "-rss_limit_mb=2048",
+                    "-print_final_stats=1",
+                    "-verbosity=0",
+                ]);
+            // Cargo started us with the toolchain of the project.
+            run(fuzz.env("PATH", path).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO"))
+                .with_context(|| format!("{target}: see fuzz/artifacts/{target}"))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn targets(&self, workspace: &Workspace) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for file in fs::read_dir(workspace.root().join("fuzz/fuzz_targets"))? {
+            let name = file?.path().file_stem().map(|name| name.to_string_lossy().into_owned());
+            names.extend(name.filter(|name| self.only.as_ref().is_none_or(|only| only == name)));
+        }
+        if names.is_empty() {
+            bail!("there is no such file in fuzz/fuzz_targets");
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+fn install(workspace: &Workspace) -> Result<()> {
+    let tools = tools(workspace);
+    if tools.join("bin/cargo-fuzz").exists() {
+        return Ok(());
+    }
+    run(cargo(workspace, ["install", "cargo-fuzz", "--locked", "--version", CARGO_FUZZ])
+        .arg("--root")
+        .arg(tools))
+}
+
+fn tools(workspace: &Workspace) -> std::path::PathBuf {
+    workspace.target().join("tools")
+}
