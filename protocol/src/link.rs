@@ -45,6 +45,8 @@ pub struct Link {
     auth: String,
     /// Attempts that failed since the link was last up.
     failures: u32,
+    /// The server has refused us since the link was last up.
+    was_refused: bool,
     random: Random,
     steps: Queue<Step>,
 }
@@ -64,7 +66,8 @@ enum State {
 impl Link {
     /// An idle link. `auth` is a JSON object, `seed` decides the jitter.
     pub fn new(auth: String, seed: u64) -> Self {
-        Self { state: State::Idle, auth, failures: 0, random: Random(seed), steps: Queue::new() }
+        let (random, steps) = (Random(seed), Queue::new());
+        Self { state: State::Idle, auth, failures: 0, was_refused: false, random, steps }
     }
 
     /// Starts an attempt now, unless one is under way or the link is up.
@@ -103,7 +106,7 @@ impl Link {
             Kind::Connect => self.joined(now),
             Kind::ConnectError => {
                 let reason = packet.data.as_ref().and_then(|data| data.field("message")?.text());
-                self.steps.push(Step::Refused(reason.unwrap_or_default()));
+                self.refused(reason.unwrap_or_default());
                 self.reconnect(now);
             }
             Kind::Close | Kind::Disconnect => self.reconnect(now),
@@ -163,12 +166,21 @@ impl Link {
         self.steps.push(Step::Send(hello));
     }
 
+    /// A server that is about to close refuses as well; only who is refused again is told.
+    fn refused(&mut self, reason: String) {
+        if self.was_refused {
+            self.steps.push(Step::Refused(reason));
+        }
+        self.was_refused = true;
+    }
+
     fn joined(&mut self, now: Instant) {
         let State::Opening { silence: Some(silence), .. } = self.state else {
             return self.reconnect(now);
         };
         self.state = State::Up { heard: now, silence };
         self.failures = 0;
+        self.was_refused = false;
         self.steps.push(Step::Up);
     }
 

@@ -136,15 +136,17 @@ fn being_up_again_makes_the_next_delay_short_again() {
 }
 
 #[test]
-fn a_refusal_is_told_and_tried_again_later() {
+fn a_refusal_is_tried_again_and_told_if_it_stays() {
     let mut link = Link::new(AUTH.into(), 1);
-    link.connect(at(0));
-    link.received(at(0), &hello());
-    steps(&mut link);
     let no = packet(Kind::ConnectError, json!({"message": "no"}));
-    link.received(at(0), &no);
-    assert_eq!(steps(&mut link), [Step::Refused("no".into()), Step::Close]);
-    assert!(link.deadline().is_some());
+    for told in [vec![Step::Close], vec![Step::Refused("no".into()), Step::Close]] {
+        link.connect(at(0));
+        link.received(at(0), &hello());
+        steps(&mut link);
+        link.received(at(0), &no);
+        assert_eq!(steps(&mut link), told);
+        assert!(link.deadline().is_some());
+    }
 }
 
 #[test]
