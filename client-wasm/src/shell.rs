@@ -90,20 +90,25 @@ impl Client {
     }
 
     /// Asks for something: `method` is get, post, put, patch or delete, `url` path and query, `body`
-    /// JSON text, `timeout` milliseconds or 0. Answers with the token by which the listener is told;
-    /// it is never told within this call.
+    /// JSON text, `timeout` milliseconds or 0. With a `key` it is asked again under that key: an
+    /// earlier page made it and did not live to see it answered. Answers with the token by which the
+    /// listener is told; it is never told within this call.
     pub fn request(
         &self,
         method: &str,
         url: &str,
         body: Option<JsString>,
         timeout: u32,
+        key: Option<String>,
     ) -> Result<u32, JsError> {
         let verb = Verb::from_event(method).ok_or_else(|| JsError::new("unknown method"))?;
         let body = body.map(|body| Value(body.into()));
         let timeout = (timeout > 0).then(|| Duration::from_millis(timeout.into()));
         let request = Request { verb, url: url.into(), body, timeout };
-        let Token(token) = self.0.drive(|core, now| core.request(now, request));
+        let Token(token) = self.0.drive(|core, now| match key {
+            None => core.request(now, request),
+            Some(key) => core.restore(key, request),
+        });
         Ok(token)
     }
 

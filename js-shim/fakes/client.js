@@ -24,9 +24,9 @@ export class FakeClient {
 
   isWell() { return true; }
 
-  request(method, url, body, timeout) {
+  request(method, url, body, timeout, key) {
     const token = this.requests.length + 1;
-    this.requests.push({token, method, url, body: body === undefined ? undefined : JSON.parse(body), timeout});
+    this.requests.push({token, method, url, body: body === undefined ? undefined : JSON.parse(body), timeout, key});
     return token;
   }
 
@@ -38,9 +38,12 @@ export class FakeClient {
 
   connect() { this.calls.push('connect'); }
   disconnect() { this.calls.push('disconnect'); }
-  abort(token) { this.calls.push(`abort ${token}`); }
+  abort(token) {
+    this.requests[token - 1].isWithdrawn = true;
+    this.calls.push(`abort ${token}`);
+  }
   withdraw(token) {
-    this.calls.push(`withdraw ${token}`);
+    if (!this.isOnline) this.requests[token - 1].isWithdrawn = true;
     return !this.isOnline;
   }
   unsubscribe(room) { this.calls.push(`unsubscribe ${room}`); }
@@ -51,6 +54,11 @@ export class FakeClient {
   // What it has been asked so far, as `GET /todo`.
   get asked() {
     return this.requests.map(({method, url}) => `${method.toUpperCase()} ${url}`);
+  }
+
+  // The same without what was taken back or aborted.
+  get left() {
+    return this.asked.filter((_, index) => !this.requests[index].isWithdrawn);
   }
 
   get last() {

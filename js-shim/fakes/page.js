@@ -22,11 +22,25 @@ export function fakePage(address = 'http://app.test/notes/index.html') {
   return {
     location: {href: address},
     document: {baseURI: address},
+    localStorage: fakeStorage(),
     addEventListener: target.addEventListener.bind(target),
     removeEventListener: target.removeEventListener.bind(target),
     dispatch: event => target.dispatchEvent(event),
     fire: name => target.dispatchEvent(new Event(name))
   };
+}
+
+// A storage with `room` for so many items.
+export function fakeStorage(room = Infinity) {
+  const storage = Object.create({
+    getItem: name => storage[name] ?? null,
+    setItem(name, text) {
+      if (Object.keys(storage).length >= room) throw new Error('QuotaExceededError');
+      storage[name] = text;
+    },
+    removeItem(name) { delete storage[name]; }
+  });
+  return storage;
 }
 
 // Backwire, installed. The page's own ajax only writes down what it is asked.

@@ -35,7 +35,7 @@ export class Birth {
     };
   }
 
-  // The create has been answered. Returns what is to be sent now: all that waited, as updates if the
+  // The create has been answered, or is given up. Returns what is to be sent now: all that waited, as updates if the
   // model is there and as they were if it is not; or the delete of what nobody wants any more.
   end(statusCode, record) {
     const {model, url} = this._create;

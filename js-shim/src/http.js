@@ -18,20 +18,21 @@ export class HttpClient {
     this._last = Promise.resolve();
   }
 
-  request(method, url, body) {
-    return this.resend(this._made + 1, method, url, body);
+  request(method, url, body, timeout, key) {
+    const token = this._made + 1;
+    return this.resend(token, key || `${this._session}-${token}`, method, url, body);
   }
 
   // Asks what the core was asked under `token`. One after the other, in the order of the calls.
-  resend(token, method, url, body) {
+  resend(token, key, method, url, body) {
     this._made = Math.max(this._made, token);
-    this._last = this._last.then(() => this._ask(token, method, url, body));
+    this._last = this._last.then(() => this._ask(token, key, method, url, body));
     return token;
   }
 
-  async _ask(token, method, url, body) {
+  async _ask(token, key, method, url, body) {
     const headers = {'content-type': 'application/json'};
-    if (method !== 'get') headers['idempotency-key'] = `${this._session}-${token}`;
+    if (method !== 'get') headers['idempotency-key'] = key;
     const settings = {method: method.toUpperCase(), headers, body, credentials: 'same-origin'};
     let response = null;
     while (!response && !this._aborted.has(token)) {

@@ -7,6 +7,7 @@ import {attempt} from './attempt.js';
 import {Birth} from './birth.js';
 import {asPatch, withEdits} from './edits.js';
 import {HttpClient} from './http.js';
+import {Kept, storageOf} from './kept.js';
 import {Live} from './live.js';
 import {isCarried, requestOf} from './request.js';
 import {wrapSync} from './sync.js';
@@ -27,6 +28,8 @@ export class Runtime {
     this._live = new Live(model => this._isWriting(model), room => this._leave(room));
     this._session = session();
     this._onStatus = onStatus;
+    this._kept = new Kept(storageOf(page), this._server.origin, error =>
+      console.warn('Backwire can not keep writes over a reload:', error));
     this.error = null;
     this.client = makeClient(this._server.socket, this._session, random(1)[0], {
       finish: (...reply) => attempt(() => this._finish(...reply)),
@@ -38,6 +41,7 @@ export class Runtime {
     this._offline = () => this.client.offline();
     this._trapped = ({error}) => { if (isTrap(error) && !this.client.isWell()) this._fall(error); };
     this._listen('addEventListener');
+    this._restore();
     this._unwrapSync = wrapSync(Backbone, (...asked) => this._ajax(...asked));
   }
 
@@ -80,14 +84,12 @@ export class Runtime {
 
   // A model whose create is on its way is not created again: what it asks for meanwhile waits.
   _send(exchange) {
-    const {method, url, body, timeout, model, xhr} = exchange;
-    const create = method === 'post' && this._createOf(model);
-    if (create) return create.birth.delay(exchange);
+    const create = exchange.method === 'post' && this._createOf(exchange.model);
+    if (create && !this._merge(create, exchange)) return create.birth.delay(exchange);
+    const {method, url, body, timeout, xhr} = exchange;
     try {
       const token = this.client.request(method, url, body, timeout);
-      this._exchanges.set(token, exchange);
-      xhr.whenAborted = () => this._aborted(token);
-      if (method === 'post') exchange.birth = new Birth(exchange, () => this._miscarried(token));
+      this._begun(token, {...exchange, key: `${this._session}-${token}`});
     } catch (error) {
       if (!isTrap(error)) return Promise.resolve().then(() => xhr.finish(0, error));
       this._fall(error);
@@ -95,14 +97,56 @@ export class Runtime {
     }
   }
 
+  _begun(token, exchange) {
+    exchange.token = token;
+    this._exchanges.set(token, exchange);
+    exchange.xhr.whenAborted = () => this._aborted(token);
+    if (exchange.method === 'post' && exchange.model) {
+      exchange.birth = new Birth(exchange, () => this._miscarried(token));
+    }
+    if (!this._isOnline) this._keep(exchange);
+  }
+
+  // A create that has not left takes in what is saved after it: one create is all the server sees, and
+  // its reply answers both.
+  _merge(create, exchange) {
+    if (!this.client.withdraw(create.token)) return false;
+    this._over(create);
+    create.birth.end();
+    exchange.body = JSON.stringify({...JSON.parse(create.body || '{}'), ...JSON.parse(exchange.body || '{}')});
+    exchange.merged = [...create.merged ?? [], create];
+    return true;
+  }
+
+  // What is known of an exchange while it lasts.
+  _over({token, key}) {
+    this._exchanges.delete(token);
+    this._kept.forget(key);
+  }
+
+  _keep(exchange) {
+    if (exchange.method !== 'get') this._kept.keep(exchange);
+  }
+
+  // What an earlier page did not live to see answered. Nobody waits for it here, but its reply is news.
+  _restore() {
+    for (const {key, method, url, body} of this._kept.restore()) {
+      const xhr = new Xhr({});
+      xhr.begin();
+      const token = this.client.request(method, url, body, 0, key);
+      this._begun(token, {key, method, url, body, model: null, options: {}, xhr});
+    }
+  }
+
   _finish(token, statusCode, body, headers = {}) {
     const exchange = this._exchanges.get(token);
     if (!exchange) return;
-    this._exchanges.delete(token);
+    this._over(exchange);
     const news = attempt(() => this._live.learn(exchange, statusCode, body, headers));
-    const later = [...this._exchanges.values()].filter(({model}) => model === exchange.model);
+    const later = [...this._exchanges.values()].filter(({model}) => model && model === exchange.model);
     later.push(...exchange.birth?.delayed ?? []);
-    exchange.xhr.finish(statusCode, withEdits(body, exchange, later), headers);
+    const reply = withEdits(body, exchange, later);
+    for (const {xhr} of [...exchange.merged ?? [], exchange]) xhr.finish(statusCode, reply, headers);
     this._live.tell(news);
     exchange.birth?.end(statusCode, body).forEach(delayed => this._send(delayed));
     this._leaveRooms();
@@ -112,8 +156,8 @@ export class Runtime {
   _miscarried(token) {
     const exchange = this._exchanges.get(token);
     if (!exchange || !this.client.withdraw(token)) return;
-    this._exchanges.delete(token);
-    exchange.xhr.abort();
+    this._over(exchange);
+    for (const {xhr} of [...exchange.merged ?? [], exchange]) xhr.abort();
   }
 
   _createOf(model) {
@@ -122,12 +166,18 @@ export class Runtime {
 
   _status(state, unsent) {
     this._isOnline = state === 'online';
+    if (!this._isOnline) for (const exchange of this._exchanges.values()) this._keep(exchange);
     this._onStatus({state, unsent});
   }
 
+  // What it had taken in is none of the abort's business.
   _aborted(token) {
-    if (!this._exchanges.delete(token)) return;
+    const exchange = this._exchanges.get(token);
+    if (!exchange) return;
+    this._over(exchange);
     this.client.abort(token);
+    const waiting = [...exchange.merged ?? [], ...exchange.birth?.end() ?? []];
+    waiting.forEach(other => this._send(other));
     this._leaveRooms();
   }
 
@@ -157,7 +207,7 @@ export class Runtime {
     this.client = http;
     const isAtHome = this._server.origin === new URL(baseOf(this._page)).origin;
     if (isAtHome && this._Backbone.$?.ajax) this._unwrapSync();
-    for (const [token, {method, url, body}] of this._exchanges) http.resend(token, method, url, body);
+    for (const [token, {key, method, url, body}] of this._exchanges) http.resend(token, key, method, url, body);
     this._status('offline', 0);
   }
 
@@ -181,6 +231,10 @@ export class Runtime {
   _listen(how) {
     this._page[how]?.('online', this._online);
     this._page[how]?.('offline', this._offline);
+    // A page that is left may come back from the browser's cache; if it does not, what is on its way
+    // is kept for the next one.
+    this._page[how]?.('pageshow', this._online);
+    this._page[how]?.('pagehide', this._offline);
     this._page[how]?.('error', this._trapped);
   }
 }

@@ -63,8 +63,7 @@ test('a model destroyed before its create has left is never created', async () =
   todos.on('error', () => complaints.push('error'));
   todo.destroy();
   await null;
-  assert.deepEqual(client.asked, ['GET /todo', 'POST /todo']);
-  assert.deepEqual(client.calls.filter(call => call.startsWith('withdraw')), ['withdraw 2']);
+  assert.deepEqual(client.left, ['GET /todo']);
   assert.deepEqual(errors, ['abort']);
   assert.deepEqual(complaints, []);
   assert.equal(todos.length, 2);
@@ -96,4 +95,36 @@ test('a model that is destroyed once it is there is destroyed as ever', () => {
   client.wrote('todo/7', 1, {id: 7, title: 'Milk'});
   todo.destroy();
   assert.deepEqual(client.asked, ['POST /todo', 'DELETE /todo/7']);
+});
+
+test('saves of a model whose create has not left are one create, which answers them all', async () => {
+  const {todos, client} = startWithTodos();
+  client.isOnline = false;
+  const todo = todos.create({title: 'Bread', done: false});
+  const second = todo.save({title: 'Rye bread'});
+  const third = todo.save({done: true}, {patch: true});
+  assert.deepEqual(client.left, ['GET /todo', 'POST /todo']);
+  assert.deepEqual(client.last.body, {title: 'Rye bread', done: true});
+  client.wrote('todo/3', 6, {id: 3, title: 'Rye bread', done: true});
+  assert.deepEqual(await Promise.all([second, third]), Array(2).fill({id: 3, title: 'Rye bread', done: true}));
+  assert.equal(todos.length, 3);
+});
+
+test('an abort of a save that was taken into a create leaves the create', () => {
+  const {todos, client} = startWithTodos();
+  client.isOnline = false;
+  const todo = todos.create({title: 'Bread'});
+  todo.save({title: 'Rye bread'}).abort();
+  assert.deepEqual(client.last.body, {title: 'Bread'});
+  client.wrote('todo/3', 6, {id: 3, title: 'Bread'});
+  assert.equal(todo.id, 3);
+});
+
+test('an abort of a create lets the save that waits for it create', () => {
+  const {Todo, client} = start();
+  const todo = new Todo({title: 'Bread'});
+  const create = todo.save();
+  todo.save({title: 'Rye bread'});
+  create.abort();
+  assert.deepEqual(client.asked, ['POST /todo', 'POST /todo']);
 });

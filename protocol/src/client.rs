@@ -89,6 +89,15 @@ impl<P: Payload> Client<P> {
         token
     }
 
+    /// Puts back a write that an earlier client of the same app did not live to see answered, with
+    /// the key it had: if it was committed after all, it is not done again.
+    pub fn restore(&mut self, key: String, request: Request<P>) -> Token {
+        let token = self.outbox.restore(key, request);
+        self.flush();
+        self.tell_status();
+        token
+    }
+
     /// The app no longer waits for an answer. What has left the client can not be called back.
     pub fn abort(&mut self, token: Token) {
         self.outbox.abandon(token);

@@ -105,6 +105,19 @@ pub(crate) struct Entry<P> {
 }
 
 impl<P> Entry<P> {
+    fn new(token: Token, key: Option<String>, request: Request<P>) -> Self {
+        Self {
+            token,
+            request,
+            mark: key.as_deref().map_or(0, mark),
+            key,
+            deadline: None,
+            is_wanted: true,
+            ack: None,
+            was_sent: false,
+        }
+    }
+
     pub(crate) fn is_write(&self) -> bool {
         self.mark != 0
     }
@@ -133,16 +146,16 @@ impl<P> Outbox<P> {
             crate::json::push_number(&mut key, u64::from(self.made));
             key
         });
-        self.entries.push(Entry {
-            token,
-            mark: key.as_deref().map_or(0, mark),
-            key,
-            deadline: request.timeout.map(|timeout| now + timeout),
-            request,
-            is_wanted: true,
-            ack: None,
-            was_sent: false,
-        });
+        let deadline = request.timeout.map(|timeout| now + timeout);
+        self.entries.push(Entry { deadline, ..Entry::new(token, key, request) });
+        token
+    }
+
+    /// Puts back a write of an earlier life of the app, which may have been sent.
+    pub(crate) fn restore(&mut self, key: String, request: Request<P>) -> Token {
+        self.made += 1;
+        let token = Token(self.made);
+        self.entries.push(Entry { was_sent: true, ..Entry::new(token, Some(key), request) });
         token
     }
 

@@ -45,6 +45,12 @@ impl Window {
         window
     }
 
+    /// Loads the page anew, as a person does who is impatient.
+    pub async fn reload(&self) {
+        self.page.go(&self.line.origin()).await;
+        self.page.run(WATCH).await;
+    }
+
     /// Writes a new todo.
     pub async fn add(&self, title: &str) {
         let input = self.page.element(&by_testid("new-todo")).await;

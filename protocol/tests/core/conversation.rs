@@ -2,7 +2,7 @@
 
 use crate::support::Pair;
 use backwire_protocol::Connection;
-use backwire_protocol::{Failure, Verb};
+use backwire_protocol::{Failure, Request, Verb};
 use serde_json::{Value, json};
 
 #[test]
@@ -241,6 +241,27 @@ fn an_aborted_request_that_never_left_never_leaves() {
     pair.client.abort(saved);
     pair.mend();
     assert!(pair.server.committed.is_empty());
+}
+
+#[test]
+fn a_write_of_an_earlier_life_is_done_once() {
+    for was_committed in [false, true] {
+        let mut former = Pair::connected();
+        former.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+        if was_committed {
+            former.step_up();
+        }
+        let mut pair = Pair::new(2);
+        let body = Some(crate::support::Json(json!({"title": "Milk"})));
+        let request = Request { verb: Verb::Post, url: "/todo".into(), body, timeout: None };
+        let restored = pair.client.restore("s-1".into(), request);
+        assert_eq!(pair.client.status().unsent, 1);
+        pair.server = former.server;
+        pair.client.connect(pair.instant());
+        pair.run();
+        assert_eq!(pair.server.committed, ["post /todo"]);
+        assert_eq!(pair.status_of(restored), Some(200));
+    }
 }
 
 #[test]

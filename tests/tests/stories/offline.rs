@@ -46,6 +46,30 @@ async fn what_was_written_while_the_line_was_cut_is_sent_once() {
 }
 
 #[tokio::test]
+async fn what_was_written_offline_survives_a_reload_and_is_done_once() {
+    let stage = Stage::set();
+    let (a, b) = stage.two_windows().await;
+    a.add("Milk").await;
+    b.shows(["[ ] Milk"]).await;
+    b.drop_or_return().await;
+    b.is("offline").await;
+    b.add("Eggs").await;
+    b.toggle("Eggs").await;
+    b.toggle("Milk").await;
+    b.shows(["[x] Milk", "[x] Eggs"]).await;
+    b.has_unsent(2).await;
+    a.shows(["[ ] Milk"]).await;
+    b.reload().await;
+    b.shows(["[x] Milk", "[x] Eggs"]).await;
+    a.shows(["[x] Milk", "[x] Eggs"]).await;
+    b.reload().await;
+    b.is("online").await;
+    b.shows(["[x] Milk", "[x] Eggs"]).await;
+    a.was_calm().await;
+    b.was_calm().await;
+}
+
+#[tokio::test]
 async fn both_sides_of_a_cut_line_come_together() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;

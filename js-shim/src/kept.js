@@ -1,0 +1,58 @@
+// Writes that a reload must not lose
+// ----------------------------------
+//
+// What cannot be sent now is kept in `localStorage` until it is answered, each write an item of its own,
+// named after the server and by when it was made: so they come back in order. Another page of the same
+// origin finds them too. That both send them does no harm, because they keep their keys.
+
+export class Kept {
+  // `storage` is undefined where the browser forbids it; then, or when it is full, writes stay where they
+  // are, in memory, and `onFull(error)` is told once.
+  constructor(storage, server, onFull) {
+    this._storage = storage;
+    this._prefix = `backwire ${server} `;
+    this._onFull = onFull;
+    // The names of the items by their keys.
+    this._names = new Map();
+    this._made = 0;
+  }
+
+  // What an earlier page has kept: `{key, method, url, body}` each.
+  restore() {
+    const names = Object.keys(this._storage ?? {}).filter(name => name.startsWith(this._prefix)).sort();
+    return names.map(name => {
+      const write = JSON.parse(this._storage.getItem(name));
+      this._names.set(write.key, name);
+      return write;
+    });
+  }
+
+  keep({key, method, url, body}) {
+    if (this._names.has(key)) return;
+    const count = String(this._made++).padStart(6, '0');
+    const name = `${this._prefix}${Date.now()}-${count}`;
+    try {
+      this._storage.setItem(name, JSON.stringify({key, method, url, body}));
+      this._names.set(key, name);
+    } catch (error) {
+      this._onFull?.(error);
+      this._onFull = null;
+    }
+  }
+
+  forget(key) {
+    const name = this._names.get(key);
+    if (!name) return;
+    this._names.delete(key);
+    this._storage.removeItem(name);
+  }
+}
+
+// Even to ask for it is an error where it is forbidden.
+export function storageOf(page) {
+  try {
+    return page.localStorage;
+  } catch {
+    return undefined;
+  }
+}

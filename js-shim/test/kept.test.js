@@ -1,0 +1,91 @@
+// Writes that a reload must not lose
+// ----------------------------------
+
+import assert from 'node:assert/strict';
+import {mock, test} from 'node:test';
+
+import {fakePage, fakeStorage, start, startWithTodos} from '../fakes/page.js';
+
+const items = page => Object.values(page.localStorage).map(item => JSON.parse(item));
+
+test('a write that can not be sent is kept before save returns, and until it is answered', () => {
+  const {Todo, client, page} = start();
+  client.tell('offline');
+  new Todo({title: 'Milk'}).save();
+  const [item] = items(page);
+  assert.deepEqual({...item, body: JSON.parse(item.body)},
+    {key: `${client.session}-1`, method: 'post', url: '/todo', body: {title: 'Milk'}});
+  client.tell('online');
+  client.wrote('todo/1', 1, {id: 1, title: 'Milk'});
+  assert.deepEqual(items(page), []);
+});
+
+test('a write on its way is kept when the line breaks, a read is not', () => {
+  const {Todo, client, page} = start();
+  client.tell('online');
+  new Todo({id: 7, title: 'Milk'}).save();
+  new Todo({id: 7}).fetch();
+  assert.deepEqual(items(page), []);
+  client.tell('connecting', 1);
+  assert.deepEqual(items(page).map(({method, url}) => `${method} ${url}`), ['put /todo/7']);
+});
+
+test('the next page asks again what was kept, in order and with the keys it had', () => {
+  const page = fakePage();
+  const former = start({page});
+  former.client.tell('offline');
+  for (let id = 1; id <= 12; id++) new former.Todo({id, title: 'Milk'}).save();
+  const {client} = start({page});
+  assert.deepEqual(client.asked, former.client.asked);
+  assert.deepEqual(client.requests.map(({key}) => key), former.client.requests.map((_, made) => `${former.client.session}-${made + 1}`));
+  client.wrote('todo/1', 1, {id: 1, title: 'Milk'}, client.requests[0]);
+  assert.equal(items(page).length, 11);
+});
+
+test('the reply to what was kept is news for what is live', () => {
+  const page = fakePage();
+  const former = start({page});
+  former.client.tell('offline');
+  new former.Todo({title: 'Bread'}).save();
+  const {todos, client} = startWithTodos({page});
+  client.wrote('todo/3', 6, {id: 3, title: 'Bread'}, client.requests[0]);
+  assert.deepEqual(todos.pluck('title'), ['Milk', 'Eggs', 'Bread']);
+});
+
+test('what is taken back or aborted is not kept', async () => {
+  const {todos, client, page} = startWithTodos();
+  client.tell('offline');
+  todos.create({title: 'Bread'}).destroy();
+  todos.get(1).save({done: true}).abort();
+  await null;
+  assert.deepEqual(items(page), []);
+});
+
+test('saves of a model that is not there yet are kept as one create', () => {
+  const {todos, client, page} = startWithTodos();
+  client.tell('offline');
+  todos.create({title: 'Bread'}).save({title: 'Rye bread'});
+  assert.deepEqual(items(page).map(({body}) => JSON.parse(body)), [{title: 'Rye bread'}]);
+});
+
+test('a storage that is full or forbidden costs nothing but that', () => {
+  mock.method(console, 'warn', () => {});
+  const full = {...fakePage(), localStorage: fakeStorage(1)};
+  const forbidden = Object.defineProperty(fakePage(), 'localStorage', {get() { throw new Error('SecurityError'); }});
+  for (const [page, warnings] of [[full, 1], [forbidden, 1]]) {
+    console.warn.mock.resetCalls();
+    const {Todo, client} = start({page});
+    client.tell('offline');
+    for (const id of [1, 2, 3]) new Todo({id}).save();
+    assert.equal(client.asked.length, 3);
+    assert.equal(console.warn.mock.callCount(), warnings);
+  }
+});
+
+test('what another server\'s pages keep is none of ours', () => {
+  const page = fakePage();
+  const former = start({page, url: 'http://server.test'});
+  former.client.tell('offline');
+  new former.Todo({title: 'Milk'}).save();
+  assert.deepEqual(start({page}).client.asked, []);
+});
