@@ -70,6 +70,25 @@ async fn what_was_written_offline_survives_a_reload_and_is_done_once() {
 }
 
 #[tokio::test]
+async fn two_people_who_change_different_things_of_one_todo_both_keep_their_change() {
+    let stage = Stage::set();
+    let (a, b) = stage.two_windows().await;
+    a.add("Milk").await;
+    b.shows(["[ ] Milk"]).await;
+    b.line.cut();
+    b.is("connecting or offline").await;
+    a.rename("Milk", "Oat milk").await;
+    a.is_saved().await;
+    b.toggle("Milk").await;
+    b.has_unsent(1).await;
+    b.line.mend();
+    a.shows(["[x] Oat milk"]).await;
+    b.shows(["[x] Oat milk"]).await;
+    a.was_calm().await;
+    b.was_calm().await;
+}
+
+#[tokio::test]
 async fn both_sides_of_a_cut_line_come_together() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
