@@ -56,7 +56,8 @@ export class Runtime {
     this._unwrapSync();
     this._listen('removeEventListener');
     this._live.end();
-    for (const {xhr} of [...this._exchanges.values()]) xhr.abort();
+    // An abort may send what had waited for the aborted.
+    while (this._exchanges.size) for (const {xhr} of [...this._exchanges.values()]) xhr.abort();
     this.client.disconnect();
     // Later, because the client may be the one that called us.
     Promise.resolve().then(() => this.client.free());

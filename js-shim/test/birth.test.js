@@ -128,3 +128,14 @@ test('an abort of a create lets the save that waits for it create', () => {
   create.abort();
   assert.deepEqual(client.asked, ['POST /todo', 'POST /todo']);
 });
+
+test('uninstall tells everyone, also who waited for another', () => {
+  for (const isOnline of [true, false]) {
+    const {Backwire, Todo, client} = start();
+    client.isOnline = isOnline;
+    const todo = new Todo({title: 'Bread'});
+    const saves = [todo.save(), todo.save({title: 'Rye bread'}), todo.save({title: 'Toast'})];
+    Backwire.uninstall();
+    assert.deepEqual(saves.map(xhr => xhr.statusText), ['abort', 'abort', 'abort']);
+  }
+});
