@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use http::Method;
 use http_body_util::BodyExt;
 use serde_json::value::RawValue;
 use tower::ServiceExt;
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::incoming::{self, Incoming, Request};
 use crate::resume::resume;
 use crate::socket::Client;
+use crate::socket::turn::Turn;
 
 /// Answers events.
 pub(crate) struct Answers {
@@ -30,9 +32,18 @@ impl Answers {
     }
 
     /// The one argument of the event's ack.
-    pub(crate) async fn answer(&self, client: &Client, text: &str) -> Result<Box<RawValue>> {
-        match incoming::read(text, client.dialect(), self.body_limit)? {
-            Incoming::Request(request) => self.route(client, request).await,
+    pub(crate) async fn answer(
+        &self,
+        client: &Client,
+        text: &str,
+        turn: &Turn,
+    ) -> Result<Box<RawValue>> {
+        let incoming = incoming::read(text, client.dialect(), self.body_limit)?;
+        if !may_write(&incoming) {
+            turn.alone().await;
+        }
+        match incoming {
+            Incoming::Request(request) => self.route(client, request, turn).await,
             Incoming::Resume(rooms) => Ok(resume(&*self.engine, client, rooms).await),
             Incoming::Unsubscribe(room) => {
                 Room::parse(&room).iter().for_each(|room| client.leave(room));
@@ -41,14 +52,26 @@ impl Answers {
         }
     }
 
-    async fn route(&self, client: &Client, request: Request<'_>) -> Result<Box<RawValue>> {
+    async fn route(
+        &self,
+        client: &Client,
+        request: Request<'_>,
+        turn: &Turn,
+    ) -> Result<Box<RawValue>> {
         let mut request = request.into_http()?;
         client.lend_headers(request.headers_mut());
         request.extensions_mut().insert(client.clone());
+        request.extensions_mut().insert(turn.clone());
         let Ok(response) = self.router.clone().oneshot(request).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| Error::BadAnswer(error.to_string()))?;
         let body = body.to_bytes();
         client.dialect().ack(parts.status, &parts.headers, &body)
     }
+}
+
+/// Whether this may be a write of ours. What else it may be, a route of the user, waits for its turn
+/// by itself.
+fn may_write(incoming: &Incoming<'_>) -> bool {
+    matches!(incoming, Incoming::Request(request) if request.method != Method::GET)
 }

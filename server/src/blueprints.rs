@@ -43,7 +43,7 @@ async fn read(cx: &Context, resource: Resource, id: Id) -> Result<Reply> {
 
 /// `POST /todo`
 pub(crate) async fn create(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    let change = cx.commit(of.resource, Action::Create(input.attributes()?)).await?;
+    let change = cx.commit_last(of.resource, Action::Create(input.attributes()?)).await?;
     Ok(Reply::created(Json(change.after.clone())).of(&change))
 }
 
@@ -51,14 +51,14 @@ pub(crate) async fn create(cx: Context, of: Target, input: Input) -> Result<Repl
 pub(crate) async fn update(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let set = input.attributes()?;
     let id = one_id(of.id, &set)?;
-    let change = cx.commit(of.resource, Action::Update(id, set)).await?;
+    let change = cx.commit_last(of.resource, Action::Update(id, set)).await?;
     Ok(Reply::ok(Json(change.after.clone())).of(&change))
 }
 
 /// `DELETE /todo/7`, or `/todo` with the id in the body
 pub(crate) async fn destroy(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let id = one_id(of.id, &input.attributes_if_any()?)?;
-    let change = cx.commit(of.resource, Action::Destroy(id)).await?;
+    let change = cx.commit_last(of.resource, Action::Destroy(id)).await?;
     Ok(Reply::ok(Json(change.before.clone())).of(&change))
 }
 

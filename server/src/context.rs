@@ -1,17 +1,21 @@
 //! The caller, as a handler sees it: an axum extractor that is the same over HTTP and sockets.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::FromRequestParts;
 use http::HeaderMap;
 use http::request::Parts;
+use tokio::task::coop::unconstrained;
 
 use crate::change::{Change, Resource};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::socket::Client;
+use crate::socket::turn::Turn;
 use crate::write::{Action, Key, Write};
 
 /// Who asks, and what they may use.
@@ -36,6 +40,7 @@ pub struct Context {
     client: Option<Client>,
     identity: Arc<str>,
     key: Option<Arc<str>>,
+    turn: Option<Turn>,
 }
 
 /// What every request carries for [`Context`] to be made of.
@@ -76,6 +81,21 @@ impl Context {
         let write = Write { resource, action, key, origin, at: now() };
         Ok(self.engine.commit(write).await?.change)
     }
+
+    /// Commits the one write of a request that does nothing else: the next of the same connection
+    /// need not wait for its outcome.
+    ///
+    /// Invariant: the turn is passed on when the engine has been asked once, and has put the write in
+    /// line. So that it has is no question of tokio's budget, which would have it asked again later.
+    pub(crate) async fn commit_last(&self, of: Resource, action: Action) -> Result<Arc<Change>> {
+        let mut commit = pin!(unconstrained(self.commit(of, action)));
+        poll_fn(|cx| {
+            let outcome = commit.as_mut().poll(cx);
+            self.turn.iter().for_each(Turn::pass);
+            outcome
+        })
+        .await
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Context {
@@ -88,6 +108,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
             client: parts.extensions.get::<Client>().cloned(),
             identity: Arc::default(),
             key: key_of(&parts.headers)?,
+            turn: parts.extensions.get::<Turn>().cloned(),
         })
     }
 }

@@ -3,7 +3,7 @@
 //! Routes of the user come first, resources last; over HTTP, files stand between them.
 
 use axum::extract::Request;
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, map_response};
 use axum::routing::{MethodRouter, get};
 use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -11,6 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::blueprints::{self, BodyLimit};
 use crate::context::Site;
 use crate::error::{Error, in_our_words};
+use crate::socket::turn;
 
 /// Every resource, at `/<resource>[/<id>]`, with or without a slash at the end.
 pub(crate) fn resources() -> Router {
@@ -54,7 +55,8 @@ pub(crate) struct Routes(Router);
 
 impl Routes {
     pub(crate) fn add(self, path: &str, handler: MethodRouter) -> Self {
-        Self(self.0.route(path, handler))
+        // What it reads and writes, and in which order, is not known here.
+        Self(self.0.route(path, handler.layer(from_fn(turn::alone))))
     }
 
     pub(crate) fn router(&self) -> Router {

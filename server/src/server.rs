@@ -22,7 +22,7 @@ use crate::engine::{self, Engine, Tail, Window};
 use crate::fanout::Fanout;
 use crate::http::listener::{Lines, Plug};
 use crate::http::origin::Origins;
-use crate::http::{assets, health, limit, origin};
+use crate::http::{assets, handshake, health, limit, origin};
 use crate::router::{self, Routes};
 use crate::settings::{Settings, Store};
 use crate::socket::Sockets;
@@ -209,8 +209,8 @@ impl Builder {
     }
 }
 
-/// Edges outermost. A request meets, in this order: CORS, the origin check, the stock client,
-/// Socket.IO; then our own routes, the user's, files, resources.
+/// Edges outermost. A request meets, in this order: what detaches handshakes from their buffer, CORS,
+/// the origin check, the stock client, Socket.IO; then our own routes, the user's, files, resources.
 fn assemble(settings: &Settings, routes: &Routes, engine: Arc<dyn Engine>) -> (Router, Sockets) {
     let site = Site { engine: engine.clone() };
     let dressed = |routes| router::dressed(routes, site.clone(), settings.body_limit);
@@ -231,6 +231,7 @@ fn assemble(settings: &Settings, routes: &Routes, engine: Arc<dyn Engine>) -> (R
         .layer(socket_layer)
         .route(assets::STOCK_CLIENT, assets::stock_client())
         .layer(middleware::from_fn_with_state(origins.clone(), origin::check))
-        .layer(origins.cors());
+        .layer(origins.cors())
+        .layer(middleware::map_request(handshake::detach));
     (app, sockets)
 }

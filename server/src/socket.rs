@@ -3,7 +3,8 @@
 //! Its traps are avoided in one place each:
 //!
 //! - it would run each event as a task of its own, in any order. Here a `Door` takes events as
-//!   they arrive, into the connection's inbox, which one task at a time empties;
+//!   they arrive, into the connection's inbox, which one task at a time empties (which of them
+//!   together, `turn` says);
 //! - it would lose events that follow right behind the CONNECT. The door is there before the
 //!   CONNECT is answered, because the connect *middleware* puts it there;
 //! - it would let a connection that is gone join a room, for ever. Here a connection that has gone
@@ -16,6 +17,7 @@
 
 mod connection;
 mod door;
+pub(crate) mod turn;
 
 use std::fmt;
 use std::str::FromStr;

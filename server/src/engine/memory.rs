@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use tokio::sync::Mutex as FairMutex;
 
 use super::counters::Counters;
 use super::ledger::{self, Entry};
@@ -20,14 +21,16 @@ use crate::write::{Key, Refused, Standing, Write};
 pub struct Memory {
     epoch: u64,
     window: Window,
-    tail: Tail,
+    /// The lock is the line that writers stand in: it is fair, so nobody finds a place in the tail
+    /// before those who came earlier.
+    tail: FairMutex<Tail>,
     state: Mutex<State>,
 }
 
 impl Memory {
     /// An empty store, whose log is no continuation of any other.
     pub fn new(window: Window, tail: Tail) -> Self {
-        Self { epoch: draw_epoch(), window, tail, state: Mutex::default() }
+        Self { epoch: draw_epoch(), window, tail: FairMutex::new(tail), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -47,7 +50,8 @@ impl Memory {
 impl Engine for Memory {
     async fn commit(&self, write: Write) -> Result<Committed, Error> {
         // There is no place to be had when nobody listens any more: the server is closing.
-        let place = self.tail.reserve().await.ok();
+        let tail = self.tail.lock().await;
+        let place = tail.reserve().await.ok();
         let mut state = self.state();
         let committed = state.commit(write, self.epoch, &self.window)?;
         if let (false, Some(place)) = (committed.repeated, place) {

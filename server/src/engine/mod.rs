@@ -35,6 +35,10 @@ pub type Tail = mpsc::Sender<Arc<Change>>;
 pub trait Engine: Send + Sync + 'static {
     /// Commits one write and answers with its change. A write whose key the ledger knows is not
     /// committed again: the stored outcome is given back and nothing reaches the tail.
+    ///
+    /// Invariant: a write takes its place in line when its future is polled first, and writes are
+    /// committed in the order of their places. A connection counts on it to have several writes in
+    /// progress and their order kept.
     async fn commit(&self, write: Write) -> Result<Committed, Error>;
 
     /// All records of a resource in the order of their ids: integers first, then strings.

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{Committed, Engine, Error, Since, Snapshot, Tail, Window};
 use crate::change::{Attributes, Id, Position, Resource, Room};
@@ -32,7 +32,10 @@ pub struct Sqlite {
     epoch: u64,
     readers: Readers,
     /// The writer ends when this is dropped and what is queued has been committed.
-    jobs: mpsc::Sender<Job>,
+    ///
+    /// The lock is the line that writers stand in: it is fair, so nobody finds room in a queue that
+    /// was full before those who came earlier.
+    jobs: Mutex<mpsc::Sender<Job>>,
 }
 
 impl Sqlite {
@@ -42,7 +45,7 @@ impl Sqlite {
         let connection = schema::create(path)?;
         let epoch = schema::epoch(&connection)?;
         let jobs = Writer { connection, epoch, window, tail }.spawn()?;
-        Ok(Self { epoch, readers: Readers::new(path), jobs })
+        Ok(Self { epoch, readers: Readers::new(path), jobs: Mutex::new(jobs) })
     }
 }
 
@@ -50,7 +53,7 @@ impl Sqlite {
 impl Engine for Sqlite {
     async fn commit(&self, write: Write) -> Result<Committed, Error> {
         let (answer, outcome) = oneshot::channel();
-        self.jobs.send(Job { write, answer }).await.map_err(|_| stopped())?;
+        self.jobs.lock().await.send(Job { write, answer }).await.map_err(|_| stopped())?;
         outcome.await.map_err(|_| stopped())?
     }
 

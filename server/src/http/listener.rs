@@ -112,13 +112,11 @@ impl AsyncRead for Line {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
-            match self.stream.try_read(buffer.initialize_unfilled()) {
+            // The buffer is not initialized for this: zeroing all of a large one would make all of it
+            // resident, for the few bytes of a handshake.
+            match self.stream.try_read_buf(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-                Ok(count) => {
-                    buffer.advance(count);
-                    return Poll::Ready(Ok(()));
-                }
+                outcome => return Poll::Ready(outcome.map(drop)),
             }
         }
     }
@@ -189,6 +187,9 @@ impl AsyncWrite for Line {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::mem::MaybeUninit;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -228,6 +229,16 @@ mod tests {
         let mut back = Vec::new();
         client.read_to_end(&mut back).await.unwrap();
         assert_eq!(back, b"there");
+    }
+
+    #[tokio::test]
+    async fn a_read_touches_no_more_of_a_buffer_than_it_fills() {
+        let (mut line, mut client) = pair().await;
+        client.write_all(b"there").await.unwrap();
+        let mut memory = [MaybeUninit::uninit(); 16384];
+        let mut buffer = ReadBuf::uninit(&mut memory);
+        poll_fn(|cx| Pin::new(&mut line).poll_read(cx, &mut buffer)).await.unwrap();
+        assert_eq!((buffer.filled(), buffer.initialized().len()), (&b"there"[..], 5));
     }
 
     #[tokio::test]

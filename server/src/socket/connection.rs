@@ -102,19 +102,20 @@ impl Connection {
         }
     }
 
-    /// The next event, which stays in the inbox, and counts there, until it is [`done`](Self::done).
-    pub(super) fn next(&self) -> Option<Event> {
+    /// The event behind so many that are being answered. It stays in the inbox, and counts there, until
+    /// it is [`done`](Self::done). Whoever is told that there is none at all no longer empties it.
+    pub(super) fn behind(&self, begun: usize) -> Option<Event> {
         let mut inbox = lock(&self.inbox);
-        let next = inbox.events.front();
-        let next = next.map(|event| Event { text: event.text.clone(), ack: event.ack });
-        if next.is_none() {
+        if inbox.events.is_empty() {
             inbox.is_being_emptied = false;
             // What a burst needed is not kept by an idle connection.
             inbox.events = VecDeque::new();
         }
-        next
+        let next = inbox.events.get(begun);
+        next.map(|event| Event { text: event.text.clone(), ack: event.ack })
     }
 
+    /// The first event has been answered.
     pub(super) fn done(&self) {
         let mut inbox = lock(&self.inbox);
         if let Some(event) = inbox.events.pop_front() {

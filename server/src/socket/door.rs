@@ -6,17 +6,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use serde_json::value::RawValue;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, MessageHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
+use tokio::task::consume_budget;
 
 use super::connection::{Arrival, Client, Connection, Event};
+use super::turn::{Turn, Turns};
 use super::{Counters, Limits, Sockets};
 use crate::answers::Answers;
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::rooms::Presence;
+
+type Answer = Result<Box<RawValue>, Error>;
 
 /// Meets every connection.
 #[derive(Clone)]
@@ -84,19 +89,54 @@ impl MessageHandler<LocalAdapter, Doors> for Door {
 }
 
 impl House {
-    /// Answers what is in the inbox, one event after the other, until it is empty.
+    /// Answers what is in the inbox, in arrival order, until it is empty.
+    ///
+    /// What has come is begun as far as it may be, and then all of it is answered before more is begun:
+    /// what comes meanwhile makes up the next commit, instead of several small ones.
     async fn empty_inbox(self: Arc<Self>, client: Client) {
         let client = HangUpOnPanic(client);
         let client = &client.0;
-        while let Some(event) = client.connection.next() {
-            let text = event.text.as_str().map_or("", |text| text.as_str());
-            let answer = self.answers.answer(client, text).await;
-            self.answer(client, event.ack, answer);
-            client.connection.done();
+        let (mut turns, mut answers) = (Turns::default(), FuturesOrdered::new());
+        loop {
+            while turns.are_open()
+                && let Some(event) = client.connection.behind(turns.len())
+            {
+                answers.push_back(self.find_answer(client, event, turns.begin()));
+                // It is asked once; whether that is enough for an answer is up to the engine.
+                while let Some(Some((ack, answer))) = answers.next().now_or_never() {
+                    self.finish(client, &mut turns, ack, answer);
+                }
+                // Commits do not spend it, see `Context::commit_last`, and others want to run, too.
+                consume_budget().await;
+            }
+            if turns.len() == 0 {
+                return;
+            }
+            while let Some((ack, answer)) = answers.next().await {
+                self.finish(client, &mut turns, ack, answer);
+            }
         }
     }
 
-    fn answer(&self, client: &Client, ack: Option<i64>, answer: Result<Box<RawValue>, Error>) {
+    async fn find_answer(
+        &self,
+        client: &Client,
+        event: Event,
+        turn: Turn,
+    ) -> (Option<i64>, Answer) {
+        let text = event.text.as_str().map_or("", |text| text.as_str());
+        let answer = self.answers.answer(client, text, &turn).await;
+        turn.pass();
+        (event.ack, answer)
+    }
+
+    fn finish(&self, client: &Client, turns: &mut Turns, ack: Option<i64>, answer: Answer) {
+        self.answer(client, ack, answer);
+        client.connection.done();
+        turns.end();
+    }
+
+    fn answer(&self, client: &Client, ack: Option<i64>, answer: Answer) {
         if ack.is_none() {
             if answer.is_err() {
                 self.counters.dropped.fetch_add(1, Ordering::Relaxed);

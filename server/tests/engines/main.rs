@@ -1,9 +1,10 @@
-//! One list of facts, true of every engine, and what is true of SQLite alone.
+//! One list of facts, true of every engine, and what is true of one alone.
 
 #![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
 
 mod agreement;
 mod facts;
+mod memory;
 mod sqlite;
 mod store;
 

@@ -1,5 +1,6 @@
 //! What is true of a file.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,6 +53,28 @@ async fn everything_is_there_after_a_restart() {
     assert!(store.commit(keyed("k", milk())).await.repeated);
     assert_eq!(store.done(milk()).await.id, crate::store::id("2"));
     assert_eq!(offsets(&store.heard()), [5]);
+}
+
+#[tokio::test]
+async fn nobody_gets_room_in_a_full_queue_before_those_who_came_earlier() {
+    let mut store = sqlite(Window::default(), 1);
+    store.done(milk()).await;
+    // The tail is full, so the writer stands still with at most 256 in hand and 1024 in its queue.
+    let mut early = VecDeque::from_iter((0..1024 + 256 + 100).map(|_| store.begin(milk())));
+    let (_, nothing) = mpsc::channel(1);
+    let mut tail = std::mem::replace(&mut store.tail, nothing);
+    tokio::spawn(async move { while tail.recv().await.is_some() {} });
+    // When those are written there is room for all who wait, but they have not come back yet.
+    for offset in 2..1002 {
+        assert_eq!(early.pop_front().unwrap().await, offset);
+    }
+    let late = Vec::from_iter((0..10).map(|_| store.begin(milk())));
+    for (offset, write) in (1002..).zip(early) {
+        assert_eq!(write.await, offset);
+    }
+    for (offset, write) in (1382..).zip(late) {
+        assert_eq!(write.await, offset);
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use backwire::change::{Attributes, Change, Id, Position, Resource, Room};
@@ -10,6 +11,7 @@ use backwire::write::{Action, Key, Refused, Write};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
+use tokio::task::coop::unconstrained;
 
 pub(crate) const HOUR: u64 = 60 * 60 * 1000;
 pub(crate) const DAY: u64 = 24 * HOUR;
@@ -58,6 +60,22 @@ pub(crate) fn forgetful(open: Open, count: u64) -> Store {
 impl Store {
     pub(crate) async fn commit(&self, write: Write) -> Committed {
         self.engine.commit(write).await.unwrap()
+    }
+
+    /// Asks for a commit once, so that it has its place in line. What is left gives the offset of its
+    /// change.
+    pub(crate) fn begin(&self, write: Write) -> impl Future<Output = u64> + use<> {
+        let engine = Arc::clone(&self.engine);
+        let commit = async move { engine.commit(write).await.unwrap() };
+        let mut commit = Box::pin(unconstrained(commit));
+        let first = commit.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        async move {
+            let committed = match first {
+                Poll::Ready(committed) => committed,
+                Poll::Pending => commit.await,
+            };
+            committed.change.position.offset
+        }
     }
 
     /// Commits and gives back the change.

@@ -9,6 +9,7 @@ mod bad_input;
 mod flood;
 mod http;
 mod limits;
+mod order;
 mod pages;
 mod readers;
 mod resume;
