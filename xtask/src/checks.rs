@@ -39,7 +39,7 @@ pub(crate) struct Step {
 /// All of them, in order.
 pub(crate) const STEPS: [Step; 9] = [
     Step { name: "format", about: "rustfmt has nothing to change", run: format },
-    Step { name: "lint", about: "clippy has nothing to say, native and wasm", run: lint },
+    Step { name: "lint", about: "clippy and rustdoc have nothing to say", run: lint },
     Step { name: "native", about: "Rust tests and the examples in the docs", run: native },
     Step { name: "bundle", about: "backwire.js is made and at most 30 KB gzipped", run: bundle },
     Step { name: "js", about: "JS tests with real Backbone", run: js },
@@ -65,7 +65,10 @@ fn lint(workspace: &Workspace) -> Result<usize> {
     run(clippy().args(NATIVE).args(deny))?;
     // The client's tests are compiled for one server's address; to lint them none need be there.
     run(clippy().args(WASM).args(deny).env(TEST_SERVER, "http://127.0.0.1:0"))?;
-    Ok(2)
+    run(cargo(workspace, ["doc", "--no-deps"])
+        .args(NATIVE)
+        .env("RUSTDOCFLAGS", "--deny warnings"))?;
+    Ok(3)
 }
 
 fn native(workspace: &Workspace) -> Result<usize> {

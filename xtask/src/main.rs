@@ -1,10 +1,10 @@
 //! The project's own commands: `cargo xtask build`, `demo`, `test`, `bench`, `fuzz`.
 //!
-//! In reading order: [`build`], [`demo`], [`test`] and [`bench`] are the commands, one file each.
-//! [`client`] and [`bundle`] make what a page downloads, with [`panics`] and [`literal`] to make it
-//! small and [`stamp`] to know when there is nothing to do; [`checks`] are the steps of the test command,
-//! [`count`] and [`size`] what they measure. [`server`] and [`browser`] are the programs that the
-//! checks meet, [`npm`] and [`command`] start all others, and [`workspace`] knows where everything is.
+//! In reading order: each command is a file of its name. [`client`] and [`bundle`] make what a page
+//! downloads, with [`panics`], [`names`] and [`literal`] to make it small and [`stamp`] to know when
+//! there is nothing to do; [`checks`] are the steps of the test command, [`count`] and [`size`] what
+//! they measure. [`server`] and [`browser`] are the programs that the checks meet, [`npm`] and
+//! [`command`] start all others, and [`workspace`] knows where everything is.
 
 mod bench;
 mod browser;
