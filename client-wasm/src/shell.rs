@@ -77,11 +77,7 @@ impl Client {
 
     /// The browser believes that there is a network: try at once if we are waiting to.
     pub fn online(&self) {
-        self.0.drive(|core, now| {
-            if core.deadline().is_some() {
-                core.connect(now);
-            }
-        });
+        self.0.drive(Core::hurry);
     }
 
     /// The browser believes that there is no network: do not wait for the silence to tell.

@@ -52,6 +52,10 @@ export class HttpClient {
     return false;
   }
 
+  isWell() {
+    return true;
+  }
+
   unsubscribe() {}
   connect() {}
   disconnect() {}

@@ -20,10 +20,11 @@ export class Kept {
   // What an earlier page has kept: `{key, method, url, body}` each.
   restore() {
     const names = Object.keys(this._storage ?? {}).filter(name => name.startsWith(this._prefix)).sort();
-    return names.map(name => {
-      const write = JSON.parse(this._storage.getItem(name));
+    return names.flatMap(name => {
+      const write = read(this._storage.getItem(name));
+      if (!write) return [];
       this._names.set(write.key, name);
-      return write;
+      return [write];
     });
   }
 
@@ -45,6 +46,16 @@ export class Kept {
     if (!name) return;
     this._names.delete(key);
     this._storage.removeItem(name);
+  }
+}
+
+// Other scripts write here too: what is no write of ours is passed over.
+function read(item) {
+  try {
+    const write = JSON.parse(item);
+    return write.key && write.method && write.url ? write : null;
+  } catch {
+    return null;
   }
 }
 

@@ -30,6 +30,7 @@ test('requests on their way when the core fails are answered over HTTP, with the
   page.dispatch(trap());
   assert.deepEqual(await saved, {id: 7, title: 'Milk'});
   await read;
+  page.dispatch(trap());
   assert.deepEqual(asked.map(({call}) => call), ['POST http://app.test/todo', 'GET http://app.test/todo/7']);
   assert.deepEqual(asked.map(({key}) => key), [`${client.session}-1`, undefined]);
   assert.deepEqual(asked[0].body, {title: 'Milk'});

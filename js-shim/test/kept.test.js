@@ -89,3 +89,13 @@ test('what another server\'s pages keep is none of ours', () => {
   new former.Todo({title: 'Milk'}).save();
   assert.deepEqual(start({page}).client.asked, []);
 });
+
+test('an item that is no write of ours is passed over', () => {
+  const page = fakePage();
+  const former = start({page});
+  former.client.tell('offline');
+  new former.Todo({id: 7}).save();
+  const [name] = Object.keys(page.localStorage);
+  for (const [end, item] of [['a', '{'], ['b', 'null'], ['c', '{}'], ['d', '']]) page.localStorage[name + end] = item;
+  assert.deepEqual(start({page}).client.asked, ['PUT /todo/7']);
+});

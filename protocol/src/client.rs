@@ -56,10 +56,16 @@ impl<P: Payload> Client<P> {
         }
     }
 
-    /// Starts connecting, and stays connected from now on. Also the hint that it is worth trying
-    /// at once, such as a network that came back.
+    /// Starts connecting, and stays connected from now on.
     pub fn connect(&mut self, now: Instant) {
         self.link.connect(now);
+        self.follow_link();
+    }
+
+    /// The hint that it is worth trying at once, such as a network that came back. One that was
+    /// given up on purpose stays given up.
+    pub fn hurry(&mut self, now: Instant) {
+        self.link.hurry(now);
         self.follow_link();
     }
 

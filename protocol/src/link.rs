@@ -78,6 +78,13 @@ impl Link {
         }
     }
 
+    /// It may be worth trying now: ends the wait for the next attempt, if there is one.
+    pub fn hurry(&mut self, now: Instant) {
+        if matches!(self.state, State::Waiting { .. }) {
+            self.connect(now);
+        }
+    }
+
     /// Gives the connection up until the next [`connect`](Self::connect).
     pub fn disconnect(&mut self) {
         self.leave(State::Idle);

@@ -297,6 +297,20 @@ fn the_light_shows_online_connecting_offline_and_what_is_unsent() {
 }
 
 #[test]
+fn a_hint_of_a_network_ends_a_wait_and_not_a_disconnect_on_purpose() {
+    let mut pair = Pair::connected();
+    pair.break_line();
+    pair.client.hurry(pair.instant());
+    pair.run();
+    assert_eq!(pair.client.status().state, Connection::Online);
+    pair.client.disconnect();
+    pair.ask_within(Verb::Get, "/todo", Value::Null, Some(1_000));
+    pair.client.hurry(pair.instant());
+    pair.run();
+    assert_eq!(pair.client.status().state, Connection::Offline);
+}
+
+#[test]
 fn a_frame_that_can_not_be_understood_ends_the_connection_and_nothing_else() {
     for frame in [r#"42["push","todo"]"#, r#"42["push","todo",7,0,[[1]]]"#, "43900[]", "42[]"] {
         let mut pair = Pair::connected();
