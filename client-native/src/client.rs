@@ -9,7 +9,7 @@ use std::time::Duration;
 use backwire_protocol::Delivery;
 use backwire_protocol::{Failure, Request, Status, Token, Verb};
 use futures_util::Stream;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -86,8 +86,15 @@ impl Client {
         async move {
             match asked.await {
                 Ok(reply) => reply,
-                // There is no other failure than time, and this has no limit.
+                // The time to wait has no limit.
                 Err(Failure::Timeout) => std::future::pending().await,
+                Err(Failure::TooLarge(limit)) => {
+                    let message = format!("the body is over the limit of {limit} bytes");
+                    refusal(413, "E_TOO_LARGE", message)
+                }
+                Err(Failure::Outdated) => {
+                    refusal(408, "E_OUTDATED", "sent a week ago and never answered".into())
+                }
             }
         }
     }
@@ -133,7 +140,7 @@ impl Client {
 
     /// Gives the connection up until [`reconnect`](Self::reconnect); requests wait.
     pub fn disconnect(&self) {
-        self.0.shared.drive(|core, _| core.disconnect());
+        self.0.shared.drive(|core, now| core.disconnect(now));
     }
 
     /// Connects at once, if it is not connected.
@@ -184,4 +191,10 @@ impl Stream for Events {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         self.0.poll_recv(cx)
     }
+}
+
+/// An answer in the server's form that never came from there.
+fn refusal(status: u16, code: &str, message: String) -> Reply {
+    let body = Json::from(json!({ "code": code, "message": message }));
+    Reply { status, body: Some(body), headers: None }
 }

@@ -49,6 +49,10 @@ impl Payload for Json {
         self.as_str().map(Into::into)
     }
 
+    fn size(&self) -> u64 {
+        self.to_string().len() as u64
+    }
+
     fn id(&self) -> Option<String> {
         match &**self {
             Value::Number(number) => Some(number.to_string()),

@@ -72,7 +72,7 @@ impl Client {
 
     /// Gives the connection up until the next `connect`; requests wait.
     pub fn disconnect(&self) {
-        self.0.drive(|core, _| core.disconnect());
+        self.0.drive(Core::disconnect);
     }
 
     /// The browser believes that there is a network: try at once if we are waiting to.
@@ -88,7 +88,7 @@ impl Client {
     /// Asks for something: `method` is get, post, put, patch or delete, `url` path and query, `body`
     /// JSON text, `timeout` milliseconds or 0. With a `key` it is asked again under that key: an
     /// earlier page made it and did not live to see it answered. Answers with the token by which the
-    /// listener is told; it is never told within this call.
+    /// listener is told, never within this call; or with 0, to a method that is none of these.
     pub fn request(
         &self,
         method: &str,
@@ -96,16 +96,18 @@ impl Client {
         body: Option<JsString>,
         timeout: u32,
         key: Option<String>,
-    ) -> Result<u32, JsError> {
-        let verb = Verb::from_event(method).ok_or_else(|| JsError::new("unknown method"))?;
+    ) -> u32 {
+        let Some(verb) = Verb::from_event(method) else {
+            return 0;
+        };
         let body = body.map(|body| Value(body.into()));
         let timeout = (timeout > 0).then(|| Duration::from_millis(timeout.into()));
         let request = Request { verb, url: url.into(), body, timeout };
         let Token(token) = self.0.drive(|core, now| match key {
             None => core.request(now, request),
-            Some(key) => core.restore(key, request),
+            Some(key) => core.restore(now, key, request),
         });
-        Ok(token)
+        token
     }
 
     /// The page no longer waits for an answer and is told nothing more of it.
@@ -185,17 +187,13 @@ impl Shell {
         result: Result<backwire_protocol::Reply<Value>, Failure>,
     ) -> Result<(), JsValue> {
         let value = |value: Option<Value>| value.map_or(JsValue::UNDEFINED, |Value(value)| value);
-        match result {
-            Ok(reply) => self.listener.finish(
-                token.0,
-                reply.status,
-                &value(reply.body),
-                &value(reply.headers),
-            ),
-            Err(Failure::Timeout) => {
-                self.listener.finish(token.0, 0, &JsValue::from_str("timeout"), &JsValue::UNDEFINED)
-            }
-        }
+        let (status, body, headers) = match result {
+            Ok(reply) => (reply.status, value(reply.body), reply.headers),
+            Err(Failure::Timeout) => (0, JsValue::from_str("timeout"), None),
+            Err(Failure::Outdated) => (0, JsValue::from_str("outdated"), None),
+            Err(Failure::TooLarge(limit)) => (413, JsValue::from_f64(limit as f64), None),
+        };
+        self.listener.finish(token.0, status, &body, &value(headers))
     }
 
     fn open(self: &Rc<Self>) {

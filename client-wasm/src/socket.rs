@@ -1,9 +1,8 @@
 //! The one door to `WebSocket`.
 
-use gloo_events::EventListener;
 use js_sys::JsString;
 use wasm_bindgen::prelude::*;
-use web_sys::{Event, MessageEvent, WebSocket};
+use web_sys::{MessageEvent, WebSocket};
 
 #[wasm_bindgen]
 extern "C" {
@@ -26,23 +25,26 @@ pub(crate) enum Heard {
 /// One connection. Dropping it closes it and silences it.
 pub(crate) struct Socket {
     socket: WebSocket,
-    _listeners: [EventListener; 2],
+    _listener: Closure<dyn Fn(MessageEvent)>,
 }
 
 impl Socket {
     /// Starts to connect; an error if the browser will not even try.
-    pub(crate) fn open(url: &str, hear: impl Fn(Heard) + Clone + 'static) -> Result<Self, JsValue> {
+    pub(crate) fn open(url: &str, hear: impl Fn(Heard) + 'static) -> Result<Self, JsValue> {
         let socket = WebSocket::new(url)?;
-        let on_close = hear.clone();
-        let on_message = move |event: &Event| {
-            let data = event.unchecked_ref::<MessageEvent>().data();
-            hear(Heard::Frame(data.dyn_into().ok()));
-        };
-        let listeners = [
-            EventListener::new(&socket, "message", on_message),
-            EventListener::new(&socket, "close", move |_| on_close(Heard::Closed)),
-        ];
-        Ok(Self { socket, _listeners: listeners })
+        // One listener is enough, and half the glue: a message always has data, a closing never.
+        let listener = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
+            let data = event.data();
+            hear(if data.is_undefined() {
+                Heard::Closed
+            } else {
+                Heard::Frame(data.dyn_into().ok())
+            });
+        });
+        let function = Some(listener.as_ref().unchecked_ref());
+        socket.set_onmessage(function);
+        socket.set_onclose(function);
+        Ok(Self { socket, _listener: listener })
     }
 
     /// Sends a text frame. One that can not be sent is lost with its connection, which closes.
@@ -53,6 +55,8 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        self.socket.set_onmessage(None);
+        self.socket.set_onclose(None);
         let _ = self.socket.close();
     }
 }

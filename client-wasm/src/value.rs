@@ -44,6 +44,10 @@ impl Payload for Value {
         self.0.as_string()
     }
 
+    fn size(&self) -> u64 {
+        self.0.unchecked_ref::<JsString>().length().into()
+    }
+
     fn id(&self) -> Option<String> {
         if self.0.as_f64().is_none() {
             return self.text();

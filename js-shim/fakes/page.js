@@ -44,7 +44,7 @@ export function fakeStorage(room = Infinity) {
 }
 
 // Backwire, installed. The page's own ajax only writes down what it is asked.
-export function start({$, url = 'http://app.test', page = fakePage(), makeClient} = {}) {
+export function start({$, url = 'http://app.test', identity, page = fakePage(), makeClient} = {}) {
   const Backbone = freshBackbone($);
   const ajaxed = [];
   const plainAjax = settings => {
@@ -58,7 +58,7 @@ export function start({$, url = 'http://app.test', page = fakePage(), makeClient
     clients.push(new FakeClient(...args));
     return clients.at(-1);
   }), page);
-  Backwire.install(Backbone, {url});
+  Backwire.install(Backbone, {url, identity});
   const Todo = Backbone.Model.extend({urlRoot: '/todo'});
   const Todos = Backbone.Collection.extend({url: '/todo', model: Todo});
   return {Backbone, Backwire, Todo, Todos, page, ajaxed, plainAjax, originalSync, client: clients[0], clients};

@@ -24,16 +24,18 @@ export function makeBackwire(makeClient, page, url) {
       try {
         backwire.error = null;
         let started = null;
-        started = new Runtime(Backbone, makeClient, options.url || url || '/', page, status => {
+        const settings = {...options, url: options.url || url || '/'};
+        started = new Runtime(Backbone, makeClient, settings, page, (event, about) => {
           if (started !== runtime) return;
           backwire.error = runtime.error;
-          follow(status);
+          if (event === 'status') follow(about);
+          else backwire.trigger(event, about);
         });
         runtime = started;
         if (options.connect !== false) runtime.client.connect();
       } catch (error) {
         backwire.error = error;
-        console.warn('Backwire could not start, Backbone.sync stays as it was:', error);
+        console.warn('Backwire could not start:', error);
       }
       return backwire;
     },

@@ -22,6 +22,19 @@ export interface InstallOptions {
   url?: string;
   /** `false`: stay offline until `connect()`. */
   connect?: boolean;
+  /**
+   * Who is using the page, such as a user's id. Writes that were kept while offline are sent only for
+   * the identity that made them; those of others wait until these install again.
+   */
+  identity?: string;
+}
+
+/** A write that was sent and not answered for a week: it may have been done or not. */
+export interface Lost {
+  readonly method: string;
+  readonly url: string;
+  /** JSON text. */
+  readonly body?: string;
 }
 
 /** Whatever can be fetched: a `Backbone.Collection` or a `Backbone.Model`. */
@@ -76,6 +89,8 @@ export interface Backwire {
    * Backwire.on('status', ({state, unsent}) => light.show(state, unsent));
    */
   on(event: 'status', callback: (status: Status) => void, context?: any): this;
+  /** Calls back for each write that is given up because the server may have forgotten its key. */
+  on(event: 'lost', callback: (write: Lost) => void, context?: any): this;
   /** As `on`, for the next change only. */
   once(event: 'status', callback: (status: Status) => void, context?: any): this;
   /** Takes callbacks away: this one, all of this context, or all. */

@@ -2,38 +2,40 @@
 // ----------------------------------
 //
 // What cannot be sent now is kept in `localStorage` until it is answered, each write an item of its own,
-// named after the server and by when it was made: so they come back in order. Another page of the same
+// named after the server, the person and when it was made: so they come back in order, and only to who
+// made them. Another page of the same
 // origin finds them too. That both send them does no harm, because they keep their keys.
 
 export class Kept {
   // `storage` is undefined where the browser forbids it; then, or when it is full, writes stay where they
   // are, in memory, and `onFull(error)` is told once.
-  constructor(storage, server, onFull) {
+  constructor(storage, server, identity, onFull) {
     this._storage = storage;
-    this._prefix = `backwire ${server} `;
+    this._prefix = `backwire ${server} ${encodeURIComponent(identity)} `;
     this._onFull = onFull;
     // The names of the items by their keys.
     this._names = new Map();
     this._made = 0;
   }
 
-  // What an earlier page has kept: `{key, method, url, body}` each.
+  // What an earlier page has kept: `{key, method, url, body, record, at}` each.
   restore() {
     const names = Object.keys(this._storage ?? {}).filter(name => name.startsWith(this._prefix)).sort();
     return names.flatMap(name => {
       const write = read(this._storage.getItem(name));
       if (!write) return [];
       this._names.set(write.key, name);
-      return [write];
+      return [{...write, at: parseInt(name.slice(this._prefix.length))}];
     });
   }
 
-  keep({key, method, url, body}) {
+  // `record` is the whole record with what the write does to it, for the next page to show.
+  keep({key, method, url, body, record}) {
     if (this._names.has(key)) return;
     const count = String(this._made++).padStart(6, '0');
     const name = `${this._prefix}${Date.now()}-${count}`;
     try {
-      this._storage.setItem(name, JSON.stringify({key, method, url, body}));
+      this._storage.setItem(name, JSON.stringify({key, method, url, body, record}));
       this._names.set(key, name);
     } catch (error) {
       this._onFull?.(error);

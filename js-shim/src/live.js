@@ -20,6 +20,8 @@ export class Live {
     this._isWriting = isWriting;
     this._unsubscribe = unsubscribe;
     this._records = new Map();
+    // Of models that show what is not sent yet, the record.
+    this._assumed = new WeakMap();
     // Rooms that will be read again in a while, however many of their readings have failed.
     this._retries = new Set();
     this._rooms = new Rooms(room => this._closed(room));
@@ -74,8 +76,16 @@ export class Live {
 
   // The record behind a model, as the server told it last.
   recordOf(model) {
-    const resource = this._rooms.resourceOf(model);
-    return this._records.get(resource)?.get(model.id);
+    return this._recordsOf(model)?.get(model.id) ?? this._assumed.get(model);
+  }
+
+  _recordsOf(model) {
+    return this._records.get(this._rooms.resourceOf(model));
+  }
+
+  // The model shows this record, until the server tells.
+  assume(model, record) {
+    this._assumed.set(model, record);
   }
 
   // News

@@ -11,12 +11,17 @@ import {Kept, storageOf} from './kept.js';
 import {Live} from './live.js';
 import {isCarried, requestOf} from './request.js';
 import {wrapSync} from './sync.js';
+import {show} from './unsent.js';
 import {pathOf, serverAt} from './url.js';
 import {Xhr} from './xhr.js';
 
+// After this the server's ledger may have forgotten a write, and would do it again.
+const LEDGER_MEMORY = 7 * 24 * 3600 * 1000;
+
 export class Runtime {
-  // `page` is the window. Nothing of Backbone is touched if the client cannot be made.
-  constructor(Backbone, makeClient, url, page, onStatus) {
+  // `page` is the window, `identity` says whose the writes are. Nothing of Backbone is touched if the
+  // client cannot be made.
+  constructor(Backbone, makeClient, {url, identity = ''}, page, tell) {
     this._Backbone = Backbone;
     this._page = page;
     this._server = serverAt(url, baseOf(page));
@@ -27,9 +32,9 @@ export class Runtime {
     this._isOnline = false;
     this._live = new Live(model => this._isWriting(model), room => this._leave(room));
     this._session = session();
-    this._onStatus = onStatus;
-    this._kept = new Kept(storageOf(page), this._server.origin, error =>
-      console.warn('Backwire can not keep writes over a reload:', error));
+    this._tell = tell;
+    this._kept = new Kept(storageOf(page), this._server.origin, identity, error =>
+      console.warn('Backwire can not keep writes:', error));
     this.error = null;
     this.client = makeClient(this._server.socket, this._session, random(1)[0], {
       finish: (...reply) => attempt(() => this._finish(...reply)),
@@ -51,9 +56,11 @@ export class Runtime {
     this._live.stop(target);
   }
 
-  // Leaves Backbone as it was. Whoever waits for a reply is told that none will come.
+  // Leaves Backbone as it was. Whoever waits for a reply is told that none will come; what is kept stays
+  // so, for the next time this person is here.
   end() {
     this._unwrapSync();
+    this._kept.forget = () => {};
     this._listen('removeEventListener');
     this._live.end();
     // An abort may send what had waited for the aborted.
@@ -79,8 +86,28 @@ export class Runtime {
       headers: xhr.requestHeaders, path: this._pathOf(settings) ?? path, made, $: this._Backbone.$
     });
     const exchange = {...request, model, options: kept(options), xhr, timeout: settings.timeout || 0};
-    this._send(this._isOnline ? exchange : asPatch(exchange, this._live.recordOf(model)));
+    if (this._isOnline) this._send(exchange);
+    else this._sendLater(exchange);
     return xhr;
+  }
+
+  // By the time it is answered others may have changed the rest of a record; and what is read while the
+  // server can not be asked is to show what waits.
+  _sendLater(exchange) {
+    const {method, model, url} = exchange;
+    this._send(asPatch(exchange, this._live.recordOf(model)));
+    if (method === 'get') Promise.resolve().then(() => this._showKept(model, url));
+  }
+
+  _showKept(target, url) {
+    for (const write of this._exchanges.values()) {
+      const model = write.isRestored && !this._isOnline && show(write, target, url);
+      if (!model) continue;
+      this._live.assume(model, write.record);
+      if (write.method !== 'post' || write.model) continue;
+      this._bear(Object.assign(write, {model}));
+      write.xhr.done(body => body && model.set(model.parse(body, {}), {realtime: true}));
+    }
   }
 
   // A model whose create is on its way is not created again: what it asks for meanwhile waits.
@@ -102,10 +129,12 @@ export class Runtime {
     exchange.token = token;
     this._exchanges.set(token, exchange);
     exchange.xhr.whenAborted = () => this._aborted(token);
-    if (exchange.method === 'post' && exchange.model) {
-      exchange.birth = new Birth(exchange, () => this._miscarried(token));
-    }
+    if (exchange.method === 'post' && exchange.model) this._bear(exchange);
     if (!this._isOnline) this._keep(exchange);
+  }
+
+  _bear(create) {
+    create.birth = new Birth(create, () => this._miscarried(create.token));
   }
 
   // A create that has not left takes in what is saved after it: one create is all the server sees, and
@@ -126,23 +155,43 @@ export class Runtime {
   }
 
   _keep(exchange) {
-    if (exchange.method !== 'get') this._kept.keep(exchange);
+    const {method, model, body} = exchange;
+    if (method === 'get') return;
+    const record = body && model && {...this._live.recordOf(model)};
+    for (const write of record ? this._exchanges.values() : []) {
+      if (write.model === model) Object.assign(record, JSON.parse(write.body || '{}'));
+    }
+    this._kept.keep({...exchange, record});
   }
 
   // What an earlier page did not live to see answered. Nobody waits for it here, but its reply is news.
   _restore() {
-    for (const {key, method, url, body} of this._kept.restore()) {
+    for (const write of this._kept.restore()) {
+      const {key, method, url, body, at} = write;
+      if (Date.now() - at > LEDGER_MEMORY) {
+        this._kept.forget(key);
+        this._lost(write);
+        continue;
+      }
       const xhr = new Xhr({});
       xhr.begin();
       const token = this.client.request(method, url, body, 0, key);
-      this._begun(token, {key, method, url, body, model: null, options: {}, xhr});
+      this._begun(token, {...write, isRestored: true, model: null, options: {}, xhr});
     }
+  }
+
+  // It may have been done or not, and nobody can find out by sending it again.
+  _lost({method, url, body}) {
+    Promise.resolve().then(() => this._tell('lost', {method, url, body}));
   }
 
   _finish(token, statusCode, body, headers = {}) {
     const exchange = this._exchanges.get(token);
     if (!exchange) return;
     this._over(exchange);
+    if (body === 'outdated' && !statusCode) this._lost(exchange);
+    // The core did not send it, and says how much the server takes.
+    if (body > 0 && statusCode === 413) body = {message: `over the limit of ${body} bytes`};
     const news = attempt(() => this._live.learn(exchange, statusCode, body, headers));
     const later = [...this._exchanges.values()].filter(({model}) => model && model === exchange.model);
     later.push(...exchange.birth?.delayed ?? []);
@@ -168,7 +217,7 @@ export class Runtime {
   _status(state, unsent) {
     this._isOnline = state === 'online';
     if (!this._isOnline) for (const exchange of this._exchanges.values()) this._keep(exchange);
-    this._onStatus({state, unsent});
+    this._tell('status', {state, unsent});
   }
 
   // What it had taken in is none of the abort's business.
@@ -202,7 +251,7 @@ export class Runtime {
   _fall(error) {
     if (this.error) return;
     this.error = error;
-    console.error('Backwire failed and goes on over HTTP, nothing is live any more:', error);
+    console.error('Backwire goes on over HTTP:', error);
     const http = new HttpClient(this._server.origin, this._session,
       (...asked) => this._page.fetch(...asked), (...reply) => attempt(() => this._finish(...reply)));
     this.client = http;

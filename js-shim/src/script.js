@@ -7,12 +7,11 @@
 import {makeBackwire} from './backwire.js';
 
 // `data-url` names another server than the one the script came from; `data-connect="false"` leaves the
-// connecting to the page.
+// connecting to the page; `data-identity` says who is using it.
 export function startFromTag(page, tag, makeClient) {
-  const {url, connect} = tag?.dataset ?? {};
+  const {url, connect, identity} = tag?.dataset ?? {};
   const backwire = page.Backwire = makeBackwire(makeClient, page, url || tag?.src);
-  if (page.Backbone) return backwire.install(page.Backbone, {connect: connect !== 'false'});
-  console.error('Backwire found no Backbone on this page: put its script tag after that of Backbone, ' +
-    'or call Backwire.install(Backbone) once it is loaded.');
+  if (page.Backbone) return backwire.install(page.Backbone, {connect: connect !== 'false', identity});
+  console.error('Backwire found no Backbone: call Backwire.install(Backbone).');
   return backwire;
 }

@@ -49,7 +49,7 @@ test('the page is told, and may go on with its own sync', async () => {
   page.dispatch(trap());
   assert.match(String(Backwire.error), /unreachable/);
   assert.deepEqual(Backwire.status, {state: 'offline', unsent: 0});
-  assert.match(console.error.mock.calls[0].arguments[0], /Backwire failed/);
+  assert.match(console.error.mock.calls[0].arguments[0], /Backwire goes on over HTTP/);
   assert.equal(Backbone.sync, originalSync);
   assert.equal(new Todo({id: 7}).fetch(), 'page xhr');
 });

@@ -13,8 +13,9 @@ test('a write that can not be sent is kept before save returns, and until it is 
   client.tell('offline');
   new Todo({title: 'Milk'}).save();
   const [item] = items(page);
-  assert.deepEqual({...item, body: JSON.parse(item.body)},
-    {key: `${client.session}-1`, method: 'post', url: '/todo', body: {title: 'Milk'}});
+  assert.deepEqual({...item, body: JSON.parse(item.body)}, {
+    key: `${client.session}-1`, method: 'post', url: '/todo', body: {title: 'Milk'}, record: {title: 'Milk'}
+  });
   client.tell('online');
   client.wrote('todo/1', 1, {id: 1, title: 'Milk'});
   assert.deepEqual(items(page), []);
@@ -98,4 +99,32 @@ test('an item that is no write of ours is passed over', () => {
   const [name] = Object.keys(page.localStorage);
   for (const [end, item] of [['a', '{'], ['b', 'null'], ['c', '{}'], ['d', '']]) page.localStorage[name + end] = item;
   assert.deepEqual(start({page}).client.asked, ['PUT /todo/7']);
+});
+
+test('a page that is loaded while offline shows what was saved and not sent', async () => {
+  const page = fakePage();
+  const former = startWithTodos({page});
+  former.client.tell('offline');
+  former.todos.get(1).save({done: true});
+  former.todos.create({title: 'Bread'}).save({title: 'Rye bread'});
+  const {Backbone, client, Todo} = start({page});
+  client.tell('offline');
+  const todos = new (Backbone.Collection.extend({model: Todo, url: '/todo'}))();
+  todos.fetch();
+  await null;
+  assert.deepEqual(todos.pluck('title'), ['Milk', 'Rye bread']);
+  assert.equal(todos.get(1).get('done'), true);
+  const bread = todos.at(1);
+  client.tell('online');
+  client.wrote('todo/3', 7, {id: 3, title: 'Rye bread'}, client.requests.find(({method}) => method === 'post'));
+  assert.equal(bread.id, 3);
+});
+
+test('what one person has kept is not sent for another', () => {
+  const page = fakePage();
+  const former = start({page, identity: 'ann'});
+  former.client.tell('offline');
+  new former.Todo({id: 7}).save();
+  assert.deepEqual(start({page, identity: 'bob'}).client.asked, []);
+  assert.deepEqual(start({page, identity: 'ann'}).client.asked, ['PUT /todo/7']);
 });

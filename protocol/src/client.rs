@@ -59,32 +59,32 @@ impl<P: Payload> Client<P> {
     /// Starts connecting, and stays connected from now on.
     pub fn connect(&mut self, now: Instant) {
         self.link.connect(now);
-        self.follow_link();
+        self.follow_link(now);
     }
 
     /// The hint that it is worth trying at once, such as a network that came back. One that was
     /// given up on purpose stays given up.
     pub fn hurry(&mut self, now: Instant) {
         self.link.hurry(now);
-        self.follow_link();
+        self.follow_link(now);
     }
 
     /// Gives the connection up; requests wait.
-    pub fn disconnect(&mut self) {
+    pub fn disconnect(&mut self, now: Instant) {
         self.link.disconnect();
-        self.follow_link();
+        self.follow_link(now);
     }
 
     /// The hint that the connection is probably gone.
     pub fn doubt(&mut self, now: Instant) {
         self.link.reconnect(now);
-        self.follow_link();
+        self.follow_link(now);
     }
 
     /// The WebSocket closed, or could not be opened.
     pub fn closed(&mut self, now: Instant) {
         self.link.closed(now);
-        self.follow_link();
+        self.follow_link(now);
     }
 
     /// Asks for something. It is sent when the link is up and everything before it has been sent.
@@ -97,8 +97,8 @@ impl<P: Payload> Client<P> {
 
     /// Puts back a write that an earlier client of the same app did not live to see answered, with
     /// the key it had: if it was committed after all, it is not done again.
-    pub fn restore(&mut self, key: String, request: Request<P>) -> Token {
-        let token = self.outbox.restore(key, request);
+    pub fn restore(&mut self, now: Instant, key: String, request: Request<P>) -> Token {
+        let token = self.outbox.restore(now, key, request);
         self.flush();
         self.tell_status();
         token
@@ -127,10 +127,10 @@ impl<P: Payload> Client<P> {
     /// A packet came over the WebSocket.
     pub fn received(&mut self, now: Instant, packet: Packet<P>) {
         self.link.received(now, &packet);
-        self.follow_link();
+        self.follow_link(now);
         let is_understood = match (packet.kind, packet.ack, packet.data) {
             (Kind::Event, _, Some(event)) => self.heard(&event),
-            (Kind::Ack, Some(ack), Some(arguments)) => self.answered(ack, &arguments),
+            (Kind::Ack, Some(ack), Some(arguments)) => self.answered(now, ack, &arguments),
             _ => Some(()),
         };
         if is_understood.is_none() {
@@ -147,10 +147,13 @@ impl<P: Payload> Client<P> {
     /// Time has passed.
     pub fn tick(&mut self, now: Instant) {
         self.link.tick(now);
-        self.follow_link();
+        self.follow_link(now);
         while let Some(token) = self.outbox.expire(now) {
             self.outputs.push(Output::Finish(token, Err(Failure::Timeout)));
             self.settle();
+        }
+        if self.outbox.goes_on(now) {
+            self.flush();
         }
     }
 
@@ -173,7 +176,7 @@ impl<P: Payload> Client<P> {
         Some(())
     }
 
-    fn answered(&mut self, ack: u64, arguments: &P) -> Option<()> {
+    fn answered(&mut self, now: Instant, ack: u64, arguments: &P) -> Option<()> {
         let answer = arguments.item(0)?;
         if self.resumes.contains(&ack) {
             self.resumes.retain(|resume| *resume != ack);
@@ -182,8 +185,12 @@ impl<P: Payload> Client<P> {
                 self.feed.resumed(&room, &self.outbox)?;
                 index += 1;
             }
-        } else if let Some(entry) = self.outbox.answered(ack) {
-            self.finish(&entry, &answer);
+        } else {
+            let status = answer.field("statusCode").and_then(|status| status.number());
+            let status = status.and_then(|status| u16::try_from(status).ok()).unwrap_or(200);
+            if let Some(entry) = self.outbox.answered(now, ack, status) {
+                self.finish(&entry, status, &answer);
+            }
             self.flush();
         }
         self.settle();
@@ -191,17 +198,12 @@ impl<P: Payload> Client<P> {
     }
 
     /// Places the answer in the log first, so that what follows it is delivered after it.
-    fn finish(&mut self, entry: &Entry<P>, answer: &P) {
+    fn finish(&mut self, entry: &Entry<P>, status: u16, answer: &P) {
         let headers = answer.field("headers");
         let header = |name| headers.as_ref().and_then(|headers| headers.field(name)?.text());
         let position = header("backwire-position").and_then(|text| Position::parse(&text));
         if entry.is_wanted {
-            let status = answer.field("statusCode").and_then(|status| status.number());
-            let reply = Reply {
-                status: status.and_then(|status| u16::try_from(status).ok()).unwrap_or(200),
-                body: answer.field("body"),
-                headers: headers.clone(),
-            };
+            let reply = Reply { status, body: answer.field("body"), headers: headers.clone() };
             self.outputs.push(Output::Finish(entry.token, Ok(reply)));
             if let (Some(record), Some(position)) = (header("backwire-record"), position) {
                 self.feed.was_written(&record, position);
@@ -230,7 +232,7 @@ impl<P: Payload> Client<P> {
         self.resume();
     }
 
-    fn follow_link(&mut self) {
+    fn follow_link(&mut self, now: Instant) {
         while let Some(step) = self.link.next_step() {
             match step {
                 Step::Open => self.outputs.push(Output::Open),
@@ -238,6 +240,9 @@ impl<P: Payload> Client<P> {
                 Step::Send(frame) => self.send(frame, None, ""),
                 Step::Refused(message) => self.outputs.push(Output::Refused(message)),
                 Step::Up => {
+                    while let Some(entry) = self.outbox.outdated(now) {
+                        self.fail(&entry, Failure::Outdated);
+                    }
                     self.send_while(Outbox::resend_next);
                     self.resume();
                     self.flush();
@@ -286,10 +291,28 @@ impl<P: Payload> Client<P> {
 
     fn send_while(&mut self, next: impl Fn(&mut Outbox<P>, u64) -> Option<&Entry<P>>) {
         while let Some(entry) = next(&mut self.outbox, self.acks + 1) {
+            let limit = self.link.body_limit();
+            if entry.request.body.as_ref().is_some_and(|body| body.size() > limit) {
+                self.refuse(self.acks + 1, limit);
+                continue;
+            }
             let (data, tail) = request_data(entry);
             let body = entry.request.body.clone();
             let ack = self.next_ack();
             self.emit(Some(ack), &data, body, tail);
+        }
+    }
+
+    /// What the server would not even read is not sent. The id of its ack is used by the next.
+    fn refuse(&mut self, ack: u64, limit: u64) {
+        if let Some(entry) = self.outbox.take(ack) {
+            self.fail(&entry, Failure::TooLarge(limit));
+        }
+    }
+
+    fn fail(&mut self, entry: &Entry<P>, failure: Failure) {
+        if entry.is_wanted {
+            self.outputs.push(Output::Finish(entry.token, Err(failure)));
         }
     }
 

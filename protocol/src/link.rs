@@ -45,6 +45,8 @@ pub struct Link {
     auth: String,
     /// Attempts that failed since the link was last up.
     failures: u32,
+    /// Bytes of a request's body that the server takes.
+    body_limit: u64,
     /// The server has refused us since the link was last up.
     was_refused: bool,
     random: Random,
@@ -67,7 +69,8 @@ impl Link {
     /// An idle link. `auth` is a JSON object, `seed` decides the jitter.
     pub fn new(auth: String, seed: u64) -> Self {
         let (random, steps) = (Random(seed), Queue::new());
-        Self { state: State::Idle, auth, failures: 0, was_refused: false, random, steps }
+        let (state, body_limit) = (State::Idle, u64::MAX);
+        Self { state, auth, failures: 0, body_limit, was_refused: false, random, steps }
     }
 
     /// Starts an attempt now, unless one is under way or the link is up.
@@ -160,14 +163,22 @@ impl Link {
         !matches!(self.state, State::Idle) && self.failures <= 1
     }
 
+    /// Bytes of a request's body that the server takes.
+    pub fn body_limit(&self) -> u64 {
+        self.body_limit
+    }
+
     fn opened<P: Payload>(&mut self, now: Instant, handshake: Option<&P>) {
-        let milliseconds = |name| handshake.and_then(|handshake| handshake.field(name)?.number());
-        let timing = (milliseconds("pingInterval"), milliseconds("pingTimeout"));
+        let number = |name| handshake.and_then(|handshake| handshake.field(name)?.number());
+        let timing = (number("pingInterval"), number("pingTimeout"));
         let (State::Opening { silence, .. }, (Some(interval), Some(timeout))) =
             (&mut self.state, timing)
         else {
             return self.reconnect(now);
         };
+        // The server reads frames of four times what it takes, so that it can refuse in words what is
+        // too large by a little.
+        self.body_limit = number("maxPayload").unwrap_or(u64::MAX) / 4;
         *silence = Some(Duration::from_millis(interval.saturating_add(timeout)));
         let hello = Packet::new(Kind::Connect, None, Some(&self.auth)).encode();
         self.steps.push(Step::Send(hello));

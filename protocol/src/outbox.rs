@@ -14,6 +14,13 @@ use crate::time::Instant;
 /// few hundred with a refusal; what waits here instead keeps its order.
 const MOST_IN_FLIGHT: usize = 64;
 
+/// After this the server's ledger may have forgotten a write, and would do it again.
+const LEDGER_MEMORY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How long writes wait after the first answer that said "not now", and at most.
+const FIRST_PAUSE: u64 = 500;
+const LONGEST_PAUSE: u64 = 30_000;
+
 /// What is done to a url.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -78,6 +85,11 @@ pub struct Reply<P> {
 pub enum Failure {
     /// The time the app was willing to wait is over.
     Timeout,
+    /// The body is larger than the server takes, which is this many bytes; it was not sent.
+    TooLarge(u64),
+    /// It was sent a week ago or more and never answered. It may have been done, and can not be sent
+    /// again: the server no longer knows its key.
+    Outdated,
 }
 
 /// Names a request from when it is made until it is finished.
@@ -94,6 +106,7 @@ pub(crate) struct Entry<P> {
     pub(crate) key: Option<String>,
     /// By which the write's echo is known; 0 for a read.
     pub(crate) mark: u64,
+    made: Instant,
     /// Not moved by a resend: the app waits this long, however often we try.
     deadline: Option<Instant>,
     /// The app still waits. What it no longer waits for is not finished, only answered.
@@ -105,13 +118,14 @@ pub(crate) struct Entry<P> {
 }
 
 impl<P> Entry<P> {
-    fn new(token: Token, key: Option<String>, request: Request<P>) -> Self {
+    fn new(now: Instant, token: Token, key: Option<String>, request: Request<P>) -> Self {
         Self {
             token,
-            request,
             mark: key.as_deref().map_or(0, mark),
             key,
-            deadline: None,
+            made: now,
+            deadline: request.timeout.map(|timeout| now + timeout),
+            request,
             is_wanted: true,
             ack: None,
             was_sent: false,
@@ -130,11 +144,15 @@ pub(crate) struct Outbox<P> {
     /// What all keys of this client start with; unique in the world.
     session: String,
     made: u32,
+    /// Writes are not sent before this; reads are.
+    paused: Option<Instant>,
+    /// Writes in a row that were answered with "not now".
+    pauses: u32,
 }
 
 impl<P> Outbox<P> {
     pub(crate) fn new(session: String) -> Self {
-        Self { entries: Vec::new(), session, made: 0 }
+        Self { entries: Vec::new(), session, made: 0, paused: None, pauses: 0 }
     }
 
     pub(crate) fn push(&mut self, now: Instant, request: Request<P>) -> Token {
@@ -146,16 +164,15 @@ impl<P> Outbox<P> {
             crate::json::push_number(&mut key, u64::from(self.made));
             key
         });
-        let deadline = request.timeout.map(|timeout| now + timeout);
-        self.entries.push(Entry { deadline, ..Entry::new(token, key, request) });
+        self.entries.push(Entry::new(now, token, key, request));
         token
     }
 
     /// Puts back a write of an earlier life of the app, which may have been sent.
-    pub(crate) fn restore(&mut self, key: String, request: Request<P>) -> Token {
+    pub(crate) fn restore(&mut self, now: Instant, key: String, request: Request<P>) -> Token {
         self.made += 1;
         let token = Token(self.made);
-        self.entries.push(Entry { was_sent: true, ..Entry::new(token, Some(key), request) });
+        self.entries.push(Entry { was_sent: true, ..Entry::new(now, token, Some(key), request) });
         token
     }
 
@@ -174,22 +191,54 @@ impl<P> Outbox<P> {
         if in_flight >= MOST_IN_FLIGHT {
             return None;
         }
-        let is_next = |entry: &&mut Entry<P>| entry.ack.is_none() && which(entry);
+        let is_paused = self.paused.is_some();
+        let is_next = |entry: &&mut Entry<P>| {
+            entry.ack.is_none() && which(entry) && !(is_paused && entry.is_write())
+        };
         let entry = self.entries.iter_mut().find(is_next)?;
         entry.ack = Some(ack);
         entry.was_sent = true;
         Some(entry)
     }
 
-    /// The connection is gone: whatever is here must be sent again.
+    /// The connection is gone: whatever is here must be sent again. On a new one the server may have
+    /// recovered, or know who we are.
     pub(crate) fn unsend(&mut self) {
+        self.paused = None;
         self.entries.iter_mut().for_each(|entry| entry.ack = None);
         self.drop_unwanted();
     }
 
-    /// Takes out the entry that was sent under `ack`.
-    pub(crate) fn answered(&mut self, ack: u64) -> Option<Entry<P>> {
+    /// The answer to what was sent under `ack`, with this status. Takes the entry out, unless it is a
+    /// write and the server says that it can not do it now: that is sent again, and until then no
+    /// other write is.
+    pub(crate) fn answered(&mut self, now: Instant, ack: u64, status: u16) -> Option<Entry<P>> {
         let at = self.entries.iter().position(|entry| entry.ack == Some(ack))?;
+        let entry = &mut self.entries[at];
+        if entry.is_write() && is_temporary(status) {
+            entry.ack = None;
+            let most = (FIRST_PAUSE << self.pauses.min(8)).min(LONGEST_PAUSE);
+            self.pauses += 1;
+            // Keys are as good as random, and different in each client.
+            self.paused = Some(now + Duration::from_millis(most / 2 + entry.mark % (most / 2)));
+            return None;
+        }
+        self.pauses = 0;
+        self.take(ack)
+    }
+
+    /// Takes out the entry that was sent under `ack`.
+    pub(crate) fn take(&mut self, ack: u64) -> Option<Entry<P>> {
+        let at = self.entries.iter().position(|entry| entry.ack == Some(ack))?;
+        Some(self.entries.remove(at))
+    }
+
+    /// Takes out a write that must not be sent again because it may have been committed too long ago.
+    pub(crate) fn outdated(&mut self, now: Instant) -> Option<Entry<P>> {
+        let is_outdated = |entry: &Entry<P>| {
+            entry.is_write() && entry.was_sent && entry.made + LEDGER_MEMORY <= now
+        };
+        let at = self.entries.iter().position(is_outdated)?;
         Some(self.entries.remove(at))
     }
 
@@ -209,6 +258,11 @@ impl<P> Outbox<P> {
         self.entries.len() < before
     }
 
+    /// Whether writes that were paused may be sent now.
+    pub(crate) fn goes_on(&mut self, now: Instant) -> bool {
+        self.paused.take_if(|until| *until <= now).is_some()
+    }
+
     /// One whose time is over; the app no longer waits for it.
     pub(crate) fn expire(&mut self, now: Instant) -> Option<Token> {
         let is_due = |entry: &&Entry<P>| entry.deadline.is_some_and(|deadline| deadline <= now);
@@ -218,7 +272,7 @@ impl<P> Outbox<P> {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.entries.iter().filter_map(|entry| entry.deadline).min()
+        self.entries.iter().filter_map(|entry| entry.deadline).chain(self.paused).min()
     }
 
     /// Writes that have not been answered.
@@ -258,4 +312,10 @@ impl<P> Outbox<P> {
             entry.is_wanted || may_matter
         });
     }
+}
+
+/// Whether the same write may well be done later: who asks is not known yet, the server is busy or
+/// in trouble. Every other refusal ends it.
+fn is_temporary(status: u16) -> bool {
+    matches!(status, 401 | 408 | 425 | 429 | 500..)
 }

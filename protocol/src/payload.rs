@@ -22,6 +22,10 @@ pub trait Payload: Clone {
     /// An id as it stands in the name of an instance room: `7` and `"7"` are both `7`.
     fn id(&self) -> Option<String>;
 
+    /// Never more than the bytes it takes on the wire as JSON, never less than a third of them: in a
+    /// browser that is the length of the text.
+    fn size(&self) -> u64;
+
     /// All elements of an array; none if this is no array.
     fn items(&self) -> impl Iterator<Item = Self> {
         (0..).map_while(|index| self.item(index))

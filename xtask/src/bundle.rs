@@ -17,13 +17,16 @@ use crate::workspace::Workspace;
 /// Browsers that have the reference types our wasm uses have all of ES2022. The wasm in it is made of
 /// letters that are not to be escaped.
 const COMMON: [&str; 4] = ["--bundle", "--charset=utf8", "--target=es2022", "--log-level=warning"];
-const SCRIPT: [&str; 5] = [
+const SCRIPT: [&str; 7] = [
     "--format=iife",
     "--minify",
     "--legal-comments=none",
     // Names that start with an underscore are our own, but for the form field of `emulateHTTP`.
-    "--mangle-props=^_[a-z]",
+    "--mangle-props=^_[a-z]|^__destroy|^__wbg_ptr$",
     "--reserve-props=^_method$",
+    // The runtime frees its one client itself, and nobody declares it with `using`.
+    "--define:FinalizationRegistry=undefined",
+    "--define:Symbol.dispose=undefined",
 ];
 /// A page that takes the module has its own Backbone and its own minifier.
 const MODULE: [&str; 2] = ["--format=esm", "--packages=external"];

@@ -254,7 +254,7 @@ fn a_write_of_an_earlier_life_is_done_once() {
         let mut pair = Pair::new(2);
         let body = Some(crate::support::Json(json!({"title": "Milk"})));
         let request = Request { verb: Verb::Post, url: "/todo".into(), body, timeout: None };
-        let restored = pair.client.restore("s-1".into(), request);
+        let restored = pair.client.restore(pair.instant(), "s-1".into(), request);
         assert_eq!(pair.client.status().unsent, 1);
         pair.server = former.server;
         pair.client.connect(pair.instant());
@@ -303,7 +303,7 @@ fn a_hint_of_a_network_ends_a_wait_and_not_a_disconnect_on_purpose() {
     pair.client.hurry(pair.instant());
     pair.run();
     assert_eq!(pair.client.status().state, Connection::Online);
-    pair.client.disconnect();
+    pair.client.disconnect(pair.instant());
     pair.ask_within(Verb::Get, "/todo", Value::Null, Some(1_000));
     pair.client.hurry(pair.instant());
     pair.run();
@@ -322,4 +322,90 @@ fn a_frame_that_can_not_be_understood_ends_the_connection_and_nothing_else() {
         pair.mend();
         assert_eq!(pair.app.shown, pair.server.records, "{frame}");
     }
+}
+
+#[test]
+fn a_write_is_sent_again_until_the_server_is_able_to_do_it() {
+    let mut pair = Pair::connected();
+    pair.server.refusals.extend([503, 429, 401, 500, 408]);
+    let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.run();
+    assert_eq!((pair.status_of(saved), pair.server.refusals.len()), (None, 4));
+    pair.wait(60_000);
+    assert_eq!(pair.status_of(saved), Some(200));
+    assert_eq!(pair.server.committed, ["post /todo"]);
+}
+
+#[test]
+fn writes_wait_behind_one_that_can_not_be_done_yet_and_reads_do_not() {
+    let mut pair = Pair::connected();
+    pair.server.refusals.push_back(503);
+    pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.run();
+    let later = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
+    let read = pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    assert_eq!((pair.status_of(later), pair.status_of(read)), (None, Some(200)));
+    pair.wait(1_000);
+    let titles: Vec<_> = pair.app.shown.values().map(|record| &record["title"]).collect();
+    assert_eq!(titles, ["Milk", "Eggs"]);
+}
+
+#[test]
+fn a_new_connection_ends_the_wait() {
+    let mut pair = Pair::connected();
+    pair.server.refusals.extend([401; 12]);
+    pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.wait(60_000);
+    pair.server.refusals.clear();
+    pair.break_line();
+    pair.mend();
+    assert_eq!(pair.server.committed, ["post /todo"]);
+}
+
+#[test]
+fn a_refusal_of_what_was_asked_ends_it() {
+    for status in [400, 403, 404, 409, 410, 413, 422] {
+        let mut pair = Pair::connected();
+        pair.server.refusals.push_back(status);
+        let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+        pair.wait(60_000);
+        assert_eq!(pair.status_of(saved), Some(status));
+        assert!(pair.server.committed.is_empty());
+    }
+}
+
+#[test]
+fn a_read_that_fails_has_failed() {
+    let mut pair = Pair::connected();
+    let read = pair.ask(Verb::Get, "/todo/9", Value::Null);
+    pair.wait(60_000);
+    assert_eq!(pair.status_of(read), Some(404));
+}
+
+#[test]
+fn a_body_over_the_limit_of_the_server_is_not_sent_and_stops_nothing() {
+    let mut pair = Pair::new(1);
+    let large = pair.ask(Verb::Post, "/todo", json!({"title": "x".repeat(1_000)}));
+    let small = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.client.connect(pair.instant());
+    pair.run();
+    assert_eq!(pair.result(large), Some(&Err(Failure::TooLarge(1_000))));
+    assert_eq!(pair.status_of(small), Some(200));
+    assert_eq!(pair.server.committed, ["post /todo"]);
+}
+
+#[test]
+fn what_the_ledger_may_have_forgotten_is_reported_and_not_sent_again() {
+    const WEEK: u64 = 7 * 24 * 60 * 60 * 1_000;
+    let mut pair = Pair::connected();
+    let sent = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.step_up();
+    pair.cut();
+    let unsent = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
+    pair.now += WEEK;
+    pair.mend();
+    assert_eq!(pair.result(sent), Some(&Err(Failure::Outdated)));
+    assert_eq!(pair.status_of(unsent), Some(200), "no server has ever seen it");
+    assert_eq!(pair.server.committed, ["post /todo", "post /todo"]);
 }

@@ -22,6 +22,8 @@ enum Act {
     Truncate,
     /// The server comes back with another log.
     Restart,
+    /// The next write is answered with "not now".
+    Busy,
     Wait(u16),
 }
 
@@ -39,6 +41,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Break),
         1 => Just(Act::Truncate),
         1 => Just(Act::Restart),
+        1 => Just(Act::Busy),
         1 => (0..5_000u16).prop_map(Act::Wait),
     ]
 }
@@ -76,6 +79,7 @@ fn perform(pair: &mut Pair, act: &Act, count: u64, asked: &mut Vec<Token>) -> bo
             pair.break_line();
             pair.server.lose_the_log();
         }
+        Act::Busy => pair.server.refusals.push_back(503),
         Act::Wait(milliseconds) => pair.wait(u64::from(*milliseconds)),
     }
     matches!(act, Act::Create | Act::Update(_) | Act::Destroy(_))
@@ -103,7 +107,8 @@ proptest! {
             let is_write = perform(&mut pair, act, count as u64, &mut asked);
             writes.extend(asked.last().copied().filter(|_| is_write));
         }
-        pair.wait(10_000);
+        // Every write may be told "not now" once for each `Busy`, and waits half a minute at most.
+        pair.wait(3_600_000);
         for token in &asked {
             let times = pair.app.results.iter().filter(|(of, _)| of == token).count();
             prop_assert_eq!(times, 1, "{:?} was finished {} times", token, times);

@@ -31,6 +31,10 @@ impl Payload for Json {
         self.0.as_str().map(Into::into)
     }
 
+    fn size(&self) -> u64 {
+        self.0.to_string().len() as u64
+    }
+
     fn id(&self) -> Option<String> {
         self.text().or_else(|| self.number().map(|number| number.to_string()))
     }
@@ -66,6 +70,8 @@ pub struct Server {
     replies: VecDeque<String>,
     /// Requests as they were carried out; repeats are not.
     pub committed: Vec<String>,
+    /// The statuses of the next answers to writes the ledger does not know, instead of carrying them out.
+    pub refusals: VecDeque<u16>,
 }
 
 impl Server {
@@ -81,6 +87,7 @@ impl Server {
             pushed: 0,
             replies: VecDeque::new(),
             committed: Vec::new(),
+            refusals: VecDeque::new(),
         }
     }
 
@@ -194,6 +201,9 @@ impl Server {
         let key = request["headers"]["idempotency-key"].as_str().expect("a key").to_owned();
         if let Some(stored) = self.ledger.get(&key) {
             return stored.clone();
+        }
+        if let Some(status) = self.refusals.pop_front() {
+            return json!({"statusCode": status, "body": {"code": "E_REFUSED"}});
         }
         let number = match verb {
             "post" => 1,
@@ -546,7 +556,7 @@ impl Pair {
             self.client.closed(self.instant());
             return;
         }
-        let hello = r#"0{"sid":"e","upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#;
+        let hello = r#"0{"sid":"e","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":4000}"#;
         self.line = Some((VecDeque::new(), VecDeque::from([hello.to_owned()])));
         self.server.disconnected();
     }
