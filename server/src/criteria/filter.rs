@@ -9,9 +9,9 @@ use crate::change::Attributes;
 /// Something a record fulfils or not.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Filter {
-    /// All of these; every record fulfils none of them.
+    /// All of these; where there are none, nothing is asked.
     All(Vec<Filter>),
-    /// One of these at least.
+    /// One of these at least; where there are none, no record does.
     Any(Vec<Filter>),
     /// Not this.
     Not(Box<Filter>),

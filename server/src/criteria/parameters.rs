@@ -89,3 +89,8 @@ impl Parameters {
         self.0
     }
 }
+
+/// What was said as JSON text.
+pub(super) fn json(at: &str, text: &str) -> Result<Value, Bad> {
+    serde_json::from_str(text).map_err(|error| Bad::new(at, Problem::NotJson(error.to_string())))
+}

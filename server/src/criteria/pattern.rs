@@ -36,9 +36,9 @@ impl Pattern {
         Self(vec![String::new(), text.to_owned()])
     }
 
-    /// What all that match begin with.
-    pub fn start(&self) -> &str {
-        self.0.first().map_or("", String::as_str)
+    /// What all that match have in them, in this order; some may be empty.
+    pub fn pieces(&self) -> &[String] {
+        &self.0
     }
 
     /// Is this one of them?

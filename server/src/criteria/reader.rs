@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::bad::{Bad, Problem, shown};
 use super::condition::{Comparison, Condition, Operand};
 use super::filter::Filter;
-use super::parameters::{Parameter, Parameters};
+use super::parameters::{self, Parameter, Parameters};
 use super::pattern::Pattern;
 use super::{DEPTH, Language, SIZE};
 use crate::change::{Attributes, Id};
@@ -26,21 +26,17 @@ impl Reader {
 
     /// `where`, or else what is said of attributes beside it.
     pub(super) fn filter(mut self, mut parameters: Parameters) -> Result<Filter, Bad> {
-        match parameters.take("where") {
-            Some(Value::Object(object)) => self.all(object, 0),
-            Some(Value::String(text)) => {
-                let parsed = serde_json::from_str(&text)
-                    .map_err(|error| Bad::new("where", Problem::NotJson(error.to_string())));
-                match parsed? {
-                    Value::Object(object) => self.all(object, 0),
-                    _ => Err(Bad::new("where", Problem::Expected("an object"))),
-                }
-            }
-            Some(_) => Err(Bad::new("where", Problem::Expected("an object"))),
-            None => {
-                let rest = parameters.into_rest().into_iter();
-                rest.map(|said| self.beside(said)).collect::<Result<_, _>>().map(Filter::All)
-            }
+        let Some(wanted) = parameters.take("where") else {
+            let said = parameters.into_rest().into_iter().map(|said| self.beside(said));
+            return said.collect::<Result<_, _>>().map(Filter::All);
+        };
+        let wanted = match wanted {
+            Value::String(text) => parameters::json("where", &text)?,
+            wanted => wanted,
+        };
+        match wanted {
+            Value::Object(object) => self.all(object, 0),
+            _ => Err(Bad::new("where", Problem::Expected("an object"))),
         }
     }
 

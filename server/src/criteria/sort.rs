@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::SIZE;
 use super::bad::{Bad, Problem};
+use super::parameters;
 use crate::change::Attributes;
 
 /// Attributes to sort by, the first before the others. Whoever is equal in all stays in the order of
@@ -29,9 +30,7 @@ impl Sort {
     pub(super) fn read(at: &str, value: Value) -> Result<Self, Bad> {
         let sort = match value {
             Value::String(text) if text.trim_start().starts_with(['[', '{']) => {
-                let parsed: Result<Value, _> = serde_json::from_str(&text);
-                let bad = |error: serde_json::Error| Problem::NotJson(error.to_string());
-                terms(at, parsed.map_err(|error| Bad::new(at, bad(error)))?)?
+                terms(at, parameters::json(at, &text)?)?
             }
             value => terms(at, value)?,
         };

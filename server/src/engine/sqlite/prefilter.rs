@@ -2,8 +2,8 @@
 //!
 //! Invariant: every record that fulfils the criteria fulfils the clause made from them. The other way
 //! round need not be: what is let through is looked at once more. So whatever the two might see
-//! differently is left out here: the case of letters, the last digits of a number, a NUL in a string
-//! (SQLite's JSON ends there), what is beside a negation.
+//! differently is left out here: the case of letters, the last digits of a number, the order of the
+//! pieces of a pattern. And of what lets too much through, the negation would let too little.
 
 use rusqlite::types::Value;
 
@@ -85,8 +85,12 @@ fn of_condition(column: &Column, condition: &Condition) -> Option<Clause> {
         Condition::NoneOf(_) => None,
         Condition::Is(comparison, operand) => column.compares(*comparison, operand),
         Condition::Like(pattern) => {
-            let start = Some(pattern.start()).filter(|start| !start.is_empty())?;
-            Some(Clause::new(format!("instr({}, ?) = 1", column.sql), [known_text(start)?]))
+            let has = |piece: &String| {
+                let piece = Value::from(piece.clone());
+                Clause::new(format!("instr({}, ?) > 0", column.sql), [piece])
+            };
+            let pieces = pattern.pieces().iter().filter(|piece| !piece.is_empty());
+            Clause::joined("AND", pieces.take(ALTERNATIVES).map(has).collect())
         }
     }
 }
@@ -130,7 +134,7 @@ impl Column {
             });
         }
         if let Some(text) = operand.text() {
-            either.push(Clause::new(format!("{column} = ?"), [known_text(text)?]));
+            either.push(Clause::new(format!("{column} = ?"), [Value::from(text.to_owned())]));
         }
         Clause::joined("OR", either)
     }
@@ -142,7 +146,7 @@ impl Column {
                 let (low, high) = around(*number);
                 Value::from(if is_less { high } else { low })
             }
-            Operand::Text(text) => known_text(text)?,
+            Operand::Text(text) => Value::from(text.clone()),
             _ => return None,
         };
         let word = if is_less { "<=" } else { ">=" };
@@ -154,8 +158,4 @@ impl Column {
 fn around(number: f64) -> (f64, f64) {
     let margin = number.abs() * 1e-9 + 1e-300;
     (number - margin, number + margin)
-}
-
-fn known_text(text: &str) -> Option<Value> {
-    (!text.contains('\0')).then(|| Value::from(text.to_owned()))
 }
