@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
-use crate::store::{self, NOON, todo};
+use crate::store::{self, NOON, Store, todo};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
@@ -40,6 +40,32 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn criteria_up_to_their_limit_are_no_trouble_for_sqlite() {
+    let store = store::roomy(store::sqlite);
+    store.done(create(store::attributes(json!({"id": 1, "a": "b".repeat(2000)})))).await;
+    let like = json!({"a": {"like": "%b".repeat(600)}});
+    let filters = [
+        json!({"id": (0..511).collect::<Vec<_>>()}),
+        json!({"or": (0..170).map(|id| json!({"id": id})).collect::<Vec<_>>()}),
+        json!({"and": vec![like; 127]}),
+    ];
+    for filter in filters {
+        assert_eq!(found(&store, "where", vec![filter.to_string()]).await, 1, "{filter}");
+    }
+    let loose = (0..511).map(|number| number.to_string()).collect();
+    assert_eq!(found(&store, "id", loose).await, 1);
+    let loose = (0..511).map(|number| number.to_string()).collect();
+    assert_eq!(found(&store, "a", loose).await, 0);
+}
+
+async fn found(store: &Store, name: &str, values: Vec<String>) -> usize {
+    let query = values.into_iter().map(|value| (name.to_owned(), value)).collect();
+    let parameters = Parameters::read(query, Attributes::new()).unwrap();
+    let criteria = Criteria::read(parameters, Language::Current).unwrap();
+    store.engine.find(&todo(), &criteria).await.unwrap().value.len()
 }
 
 fn create(record: Attributes) -> Write {

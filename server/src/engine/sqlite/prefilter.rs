@@ -10,8 +10,9 @@ use rusqlite::types::Value;
 use crate::change::Resource;
 use crate::criteria::{Case, Comparison, Condition, Criteria, Filter, Operand};
 
-/// More alternatives than this are not worth their SQL, whose depth is limited.
-const ALTERNATIVES: usize = 64;
+/// How many pieces of a pattern are looked for. Of all else criteria have no more than their own
+/// limit, and SQLite understands a clause of twice that depth.
+const PIECES: usize = 8;
 
 /// A query for all that may be meant, in the order of the ids.
 pub(super) struct Prefilter {
@@ -56,10 +57,7 @@ impl Clause {
     }
 
     /// One of these, if all are known.
-    fn any(clauses: impl ExactSizeIterator<Item = Option<Self>>) -> Option<Self> {
-        if clauses.len() > ALTERNATIVES {
-            return None;
-        }
+    fn any(clauses: impl Iterator<Item = Option<Self>>) -> Option<Self> {
         let clauses = clauses.collect::<Option<Vec<_>>>()?;
         Self::joined("OR", clauses).or_else(|| Some(Self::new("FALSE", [])))
     }
@@ -67,10 +65,7 @@ impl Clause {
 
 fn of_filter(filter: &Filter) -> Option<Clause> {
     match filter {
-        Filter::All(parts) => {
-            let known = parts.iter().filter_map(of_filter).take(ALTERNATIVES);
-            Clause::joined("AND", known.collect())
-        }
+        Filter::All(parts) => Clause::joined("AND", parts.iter().filter_map(of_filter).collect()),
         Filter::Any(parts) => Clause::any(parts.iter().map(of_filter)),
         Filter::Not(_) => None,
         Filter::Attribute(name, condition) => of_condition(&Column::of(name)?, condition),
@@ -90,7 +85,7 @@ fn of_condition(column: &Column, condition: &Condition) -> Option<Clause> {
                 Clause::new(format!("instr({}, ?) > 0", column.sql), [piece])
             };
             let pieces = pattern.pieces().iter().filter(|piece| !piece.is_empty());
-            Clause::joined("AND", pieces.take(ALTERNATIVES).map(has).collect())
+            Clause::joined("AND", pieces.take(PIECES).map(has).collect())
         }
     }
 }
