@@ -4,32 +4,56 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::context::Context;
+use crate::criteria::{Criteria, Language, Parameters};
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
+use crate::socket::Client;
 use crate::subscription;
 use crate::write::{Action, Refused};
 
 /// `GET /todo`
 pub(crate) async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    if let Some(id) = input.criteria(&cx, None)? {
+    let (language, data) = (language_of(&cx), input.attributes_if_any()?);
+    if language == Language::Sails09
+        && let Some(id) = of.named(&data)
+    {
         return read(&cx, of.resource, id).await;
     }
-    let snapshot = subscription::find(&cx, &of.resource).await?;
-    Ok(Reply::ok(Json(snapshot.value)).at(snapshot.position).joined(&cx, Room::class(of.resource)))
+    let criteria = Criteria::read(Parameters::read(of.query, data)?, language)?;
+    let snapshot = subscription::find(&cx, &of.resource, &criteria).await?;
+    let reply = Reply::ok(Json(snapshot.value)).at(snapshot.position);
+    Ok(match subscription::follows(&cx, &criteria) {
+        true => reply.joined(&cx, Room::class(of.resource)),
+        false => reply,
+    })
 }
 
 /// `GET /todo/7`
 pub(crate) async fn find_one(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    let id = input.criteria(&cx, of.id)?.ok_or(Error::NoId)?;
+    let data = input.attributes_if_any()?;
+    let (said, id) = match language_of(&cx) {
+        // Its clients send the model they read along.
+        Language::Sails09 => (Attributes::new(), one_id(of.id, &data)?),
+        Language::Current => (data, of.id.ok_or(Error::NoId)?),
+    };
+    Criteria::of_one(Parameters::read(of.query, said)?)?;
     read(&cx, of.resource, id).await
+}
+
+/// A client of Sails 0.9 is known by its connection; over HTTP all speak the language of today.
+fn language_of(cx: &Context) -> Language {
+    match cx.client().map(Client::dialect) {
+        Some(Dialect::Sails09) => Language::Sails09,
+        _ => Language::Current,
+    }
 }
 
 async fn read(cx: &Context, resource: Resource, id: Id) -> Result<Reply> {
@@ -79,6 +103,18 @@ fn one_id(in_url: Option<Id>, attributes: &Attributes) -> Result<Id> {
 pub(crate) struct Target {
     resource: Resource,
     id: Option<Id>,
+    /// Names and values, decoded; empty for a write, for which they would mean nothing.
+    query: Vec<(String, String)>,
+}
+
+impl Target {
+    /// The one record that a client of Sails 0.9 means. It sends the model it reads, and that may be
+    /// the only place where the id is.
+    fn named(&self, data: &Attributes) -> Option<Id> {
+        let in_query = || self.query.iter().find(|(name, _)| name == "id");
+        let in_data = data.get("id").and_then(Id::from_json);
+        in_data.or_else(|| Id::parse(&in_query()?.1))
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Target {
@@ -86,7 +122,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         let path = parts.uri.path().to_owned();
-        only_understood(parts.uri.query().unwrap_or_default())?;
+        let query = query_of(parts)?;
         let params = RawPathParams::from_request_parts(parts, state).await;
         let params = params.map_err(|_| Error::BadUrl)?;
         let param = |name| params.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
@@ -96,18 +132,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
             Some(id) => Some(Id::parse(id).ok_or_else(nothing_there)?),
             None => None,
         };
-        Ok(Self { resource, id })
+        Ok(Self { resource, id, query })
     }
 }
 
-/// jQuery's `cache: false` adds `_`; no other parameter has a meaning yet.
-fn only_understood(query: &str) -> Result<()> {
-    let names = query.split('&').filter(|pair| !pair.is_empty());
-    let mut names = names.map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
-    match names.find(|name| *name != "_") {
-        Some(name) => Err(Error::BadCriteria(name.to_owned())),
-        None => Ok(()),
+/// A write of all that fulfil something is not what its caller gets, so it is refused.
+fn query_of(parts: &Parts) -> Result<Vec<(String, String)>> {
+    let Query(query) = Query::try_from_uri(&parts.uri).map_err(|_| Error::BadUrl)?;
+    if matches!(parts.method, Method::GET | Method::HEAD) {
+        return Ok(query);
     }
+    Parameters::read(query, Attributes::new())?.refuse("a write has no parameters")?;
+    Ok(Vec::new())
 }
 
 /// What came in the body.
@@ -140,20 +176,6 @@ impl Input {
 
     fn attributes_if_any(&self) -> Result<Attributes> {
         if self.0.is_empty() { Ok(Attributes::new()) } else { self.attributes() }
-    }
-
-    /// Which record a read is about, if it is about one. Sails clients send the criteria of a read
-    /// as its data; there are none yet. A client of Sails 0.9 sends the model it reads, and that may
-    /// be the only place where the id is.
-    fn criteria(&self, cx: &Context, in_url: Option<Id>) -> Result<Option<Id>> {
-        let attributes = self.attributes_if_any()?;
-        let is_old = cx.client().is_some_and(|client| client.dialect() == Dialect::Sails09);
-        let is_of_one = in_url.is_some() || attributes.get("id").is_some_and(|id| !id.is_null());
-        match attributes.keys().next() {
-            _ if is_old && is_of_one => one_id(in_url, &attributes).map(Some),
-            Some(name) => Err(Error::BadCriteria(name.clone())),
-            None => Ok(in_url),
-        }
     }
 }
 
@@ -223,14 +245,5 @@ mod tests {
         assert!(matches!(id(None, "{}"), Err(Error::NoId)));
         assert!(matches!(id(Some("1"), r#"{"id":2}"#), Err(Error::BadId { .. })));
         assert!(id(None, r#"{"id":[]}"#).is_err());
-    }
-
-    #[test]
-    fn only_the_cache_buster_of_jquery_is_understood_in_a_query() {
-        assert!(only_understood("").is_ok());
-        assert!(only_understood("_=17").is_ok());
-        assert!(
-            matches!(only_understood("_=17&where={}"), Err(Error::BadCriteria(name)) if name == "where")
-        );
     }
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::change::Id;
+use crate::criteria;
 use crate::engine;
 use crate::write::Refused;
 
@@ -40,9 +41,9 @@ pub enum Error {
     /// An update or a destroy that does not say of what.
     #[error("no id in the url and none in the body")]
     NoId,
-    /// A query parameter that is not understood.
-    #[error("the query parameter {0} is not understood")]
-    BadCriteria(String),
+    /// Criteria that are not understood.
+    #[error(transparent)]
+    BadCriteria(#[from] criteria::Bad),
     /// The url says one record and the body another.
     #[error("the url is about {url} and the body about {body}")]
     BadId {
@@ -85,7 +86,7 @@ struct Refusal<'a> {
     code: &'a str,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'static str>,
+    field: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<usize>,
 }
@@ -97,7 +98,7 @@ impl Error {
     }
 
     /// Status, code, and the part of the request it is about.
-    fn kind(&self) -> (StatusCode, &'static str, Option<&'static str>) {
+    fn kind(&self) -> (StatusCode, &'static str, Option<&str>) {
         match self {
             Self::NoRoute(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::BadJson(_) => (StatusCode::BAD_REQUEST, "E_BAD_JSON", None),
@@ -105,7 +106,7 @@ impl Error {
             Self::BadUrl => (StatusCode::BAD_REQUEST, "E_BAD_URL", Some("url")),
             Self::UnknownVerb(_) => (StatusCode::METHOD_NOT_ALLOWED, "E_UNKNOWN_VERB", None),
             Self::NoId => (StatusCode::BAD_REQUEST, "E_NO_ID", Some("id")),
-            Self::BadCriteria(_) => (StatusCode::BAD_REQUEST, "E_BAD_CRITERIA", None),
+            Self::BadCriteria(bad) => (StatusCode::BAD_REQUEST, "E_BAD_CRITERIA", Some(&bad.at)),
             Self::BadId { .. } => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_LARGE", Some("body")),
             Self::BadKey => (StatusCode::BAD_REQUEST, "E_BAD_KEY", Some("idempotency-key")),
@@ -140,6 +141,7 @@ impl Error {
     fn limit(&self) -> Option<usize> {
         match self {
             Self::TooLarge { limit, .. } | Self::TooMany { limit } => Some(*limit),
+            Self::BadCriteria(bad) => bad.limit(),
             _ => None,
         }
     }

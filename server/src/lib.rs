@@ -2,8 +2,8 @@
 //!
 //! In reading order:
 //!
-//! - [`change`] and [`mod@write`]: the words, and what a write does; [`engine`]: where records and logs
-//!   live;
+//! - [`change`] and [`mod@write`]: the words, and what a write does; [`criteria`]: which records are
+//!   meant; [`engine`]: where records and logs live;
 //! - `blueprints`, `subscription`, `resume`: what is asked and answered, over any transport, with
 //!   [`context`] as the caller and [`error`] as the refusals;
 //! - `router`: which handler answers what; `http` and `socket`: the edges, with `incoming` and
@@ -20,6 +20,8 @@
 
 pub mod change;
 pub mod write;
+
+pub mod criteria;
 
 pub mod engine;
 

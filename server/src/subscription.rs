@@ -9,25 +9,38 @@ use std::sync::Arc;
 
 use crate::change::{Attributes, Id, Position, Resource, Room};
 use crate::context::Context;
+use crate::criteria::Criteria;
 use crate::dialect::Dialect;
 use crate::engine::{Engine, Since, Snapshot};
 use crate::error::Result;
 use crate::socket::Client;
 
-/// All records of a resource; subscribes to it if the caller has a socket.
+/// Does a read with these criteria subscribe the caller to the resource?
+///
+/// A class room has news of all records, and our runtime would take those that were not asked for for
+/// its own. Sails clients are used to it: there, criteria never filtered what is heard.
+pub(crate) fn follows(cx: &Context, criteria: &Criteria) -> bool {
+    cx.client().is_some_and(|client| match client.dialect() {
+        Dialect::Runtime => criteria.is_everything(),
+        Dialect::Sails | Dialect::Sails09 => true,
+    })
+}
+
+/// The records that the criteria pick; subscribes to the resource if the caller follows it.
 pub(crate) async fn find(
     cx: &Context,
     resource: &Resource,
+    criteria: &Criteria,
 ) -> Result<Snapshot<Vec<Arc<Attributes>>>> {
-    let Some(client) = cx.client() else {
-        return Ok(cx.engine().find(resource).await?);
+    let Some(client) = cx.client().filter(|_| follows(cx, criteria)) else {
+        return Ok(cx.engine().find(resource, criteria).await?);
     };
     client.join([Room::class(resource.clone())]);
-    let snapshot = cx.engine().find(resource).await?;
+    let snapshot = cx.engine().find(resource, criteria).await?;
     match client.dialect() {
         Dialect::Runtime => Ok(snapshot),
         Dialect::Sails | Dialect::Sails09 => {
-            join_each(cx.engine(), client, resource, snapshot).await
+            join_each(cx.engine(), client, resource, criteria, snapshot).await
         }
     }
 }
@@ -39,12 +52,13 @@ async fn join_each(
     engine: &dyn Engine,
     client: &Client,
     resource: &Resource,
+    criteria: &Criteria,
     snapshot: Snapshot<Vec<Arc<Attributes>>>,
 ) -> Result<Snapshot<Vec<Arc<Attributes>>>> {
     let ids = snapshot.value.iter().filter_map(|record| Id::from_json(record.get("id")?));
     client.join(ids.map(|id| Room::instance(resource.clone(), id)));
     match has_moved(engine, resource, snapshot.position).await? {
-        true => Ok(engine.find(resource).await?),
+        true => Ok(engine.find(resource, criteria).await?),
         false => Ok(snapshot),
     }
 }

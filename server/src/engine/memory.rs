@@ -5,6 +5,7 @@
 //! full has not committed anything.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ use super::counters::Counters;
 use super::ledger::{self, Entry};
 use super::{Committed, Engine, Error, Since, Snapshot, Tail, Window, draw_epoch};
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
+use crate::criteria::Criteria;
 use crate::write::{Key, Refused, Standing, Write};
 
 /// A store that lives as long as its process.
@@ -60,10 +62,17 @@ impl Engine for Memory {
         Ok(committed)
     }
 
-    async fn find(&self, resource: &Resource) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
-        Ok(self.snapshot(resource, |table| {
-            table.rows.values().map(|row| Arc::clone(&row.record)).collect()
-        }))
+    async fn find(
+        &self,
+        resource: &Resource,
+        criteria: &Criteria,
+    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
+        let Snapshot { value: all, position } = self.snapshot(resource, |table| {
+            table.rows.values().map(|row| Arc::clone(&row.record)).collect::<Vec<_>>()
+        });
+        // Nobody waits for the lock while records are looked at.
+        let Ok(value) = criteria.pick(all.into_iter().map(Ok::<_, Infallible>));
+        Ok(Snapshot { value, position })
     }
 
     async fn find_one(

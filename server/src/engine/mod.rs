@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
+use crate::criteria::Criteria;
 use crate::write::{Refused, Write};
 
 pub use memory::Memory;
@@ -41,8 +42,14 @@ pub trait Engine: Send + Sync + 'static {
     /// progress and their order kept.
     async fn commit(&self, write: Write) -> Result<Committed, Error>;
 
-    /// All records of a resource in the order of their ids: integers first, then strings.
-    async fn find(&self, resource: &Resource) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error>;
+    /// The records of a resource that the criteria pick, exactly as
+    /// [`Criteria::pick`] does of all of them. Where they say nothing else, in the order of the ids:
+    /// integers first, then strings.
+    async fn find(
+        &self,
+        resource: &Resource,
+        criteria: &Criteria,
+    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error>;
 
     /// One record, or `None` where there is none.
     async fn find_one(

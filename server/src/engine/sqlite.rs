@@ -9,6 +9,7 @@
 
 mod forget;
 mod group;
+mod prefilter;
 mod reader;
 mod row;
 mod schema;
@@ -22,6 +23,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{Committed, Engine, Error, Since, Snapshot, Tail, Window};
 use crate::change::{Attributes, Id, Position, Resource, Room};
+use crate::criteria::Criteria;
 use crate::write::Write;
 use reader::Readers;
 use writer::{Job, Writer};
@@ -57,9 +59,13 @@ impl Engine for Sqlite {
         outcome.await.map_err(|_| stopped())?
     }
 
-    async fn find(&self, resource: &Resource) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
-        let (epoch, resource) = (self.epoch, resource.clone());
-        self.readers.read(move |snapshot| reader::find(snapshot, epoch, &resource)).await
+    async fn find(
+        &self,
+        resource: &Resource,
+        criteria: &Criteria,
+    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
+        let (epoch, resource, criteria) = (self.epoch, resource.clone(), criteria.clone());
+        self.readers.read(move |snapshot| reader::find(snapshot, epoch, &resource, &criteria)).await
     }
 
     async fn find_one(

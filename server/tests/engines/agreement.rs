@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backwire::change::{Change, Id, Position, Resource, Room};
+use backwire::criteria::Criteria;
 use backwire::engine::{Committed, Error, Since, Window};
 use backwire::write::{Action, Key, Write};
 use proptest::collection::vec;
@@ -54,7 +55,7 @@ async fn outcome(store: &mut Store, write: Write) -> (Result<(Change, bool), Str
 async fn everything(store: &Store) -> Vec<String> {
     let mut seen = Vec::new();
     for resource in resources() {
-        let records = store.engine.find(&resource).await.unwrap();
+        let records = store.engine.find(&resource, &Criteria::default()).await.unwrap();
         let head = records.position;
         seen.push(format!("{resource} at {}: {:?}", head.offset, records.value));
         let rooms = ids().into_iter().map(|id| Room::instance(resource.clone(), id));

@@ -5,6 +5,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use backwire::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
+use backwire::criteria::Criteria;
 use backwire::engine::Since;
 use backwire::write::{Refused, Write};
 use serde_json::{Value, json};
@@ -142,7 +143,7 @@ pub(crate) async fn a_resource_nobody_has_written_to_is_empty_and_stands_at_0(op
     let store = roomy(open);
     store.done(milk()).await;
     let cart = Resource::parse("cart").unwrap();
-    let carts = store.engine.find(&cart).await.unwrap();
+    let carts = store.engine.find(&cart, &Criteria::default()).await.unwrap();
     assert!(carts.value.is_empty());
     assert_eq!(carts.position, Position { offset: 0, ..store.head().await });
     match store.engine.since(&Room::class(cart), carts.position).await.unwrap() {
@@ -408,10 +409,10 @@ pub(crate) async fn a_snapshot_holds_exactly_what_the_log_says_up_to_its_positio
     });
     let mut snapshots = Vec::new();
     while !writers.is_empty() {
-        snapshots.push(store.engine.find(&todo()).await.unwrap());
+        snapshots.push(store.engine.find(&todo(), &Criteria::default()).await.unwrap());
         while writers.try_join_next().is_some() {}
     }
-    snapshots.push(store.engine.find(&todo()).await.unwrap());
+    snapshots.push(store.engine.find(&todo(), &Criteria::default()).await.unwrap());
     let log = store.heard();
     assert_eq!(log.len() as u64, snapshots.last().unwrap().position.offset);
     for snapshot in snapshots {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use backwire::criteria::Criteria;
 use backwire::engine::{Error, Sqlite, Window};
 use rusqlite::Connection;
 use serde_json::json;
@@ -233,7 +234,10 @@ async fn everybody_is_told_the_truth(failure: &str, is_contained: bool) {
     assert_eq!(offsets(&store.heard()), answered);
     assert_eq!(answered, (1..=answered.len() as u64).collect::<Vec<_>>());
     assert_eq!(store.records().await.len(), answered.len());
-    assert_eq!(store.engine.find(&todo()).await.unwrap().position.offset, answered.len() as u64);
+    assert_eq!(
+        store.engine.find(&todo(), &Criteria::default()).await.unwrap().position.offset,
+        answered.len() as u64
+    );
 
     visitor.execute_batch("DROP TRIGGER failure").unwrap();
     let next = store.done(create(json!({"title": "bad"}))).await;

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use backwire::change::{Attributes, Change, Id, Position, Resource, Room};
+use backwire::criteria::Criteria;
 use backwire::engine::{Committed, Engine, Error, Memory, Since, Sqlite, Window};
 use backwire::write::{Action, Key, Refused, Write};
 use serde_json::{Value, json};
@@ -97,7 +98,7 @@ impl Store {
     }
 
     pub(crate) async fn records(&self) -> Vec<Arc<Attributes>> {
-        self.engine.find(&todo()).await.unwrap().value
+        self.engine.find(&todo(), &Criteria::default()).await.unwrap().value
     }
 
     pub(crate) async fn record(&self, id: &str) -> Option<Value> {
@@ -106,7 +107,7 @@ impl Store {
     }
 
     pub(crate) async fn head(&self) -> Position {
-        self.engine.find(&todo()).await.unwrap().position
+        self.engine.find(&todo(), &Criteria::default()).await.unwrap().position
     }
 
     /// The changes in a room after an offset, or `None` where they are out of reach.

@@ -1,5 +1,6 @@
 //! Resources over plain HTTP.
 
+use backwire::criteria::Criteria;
 use backwire::engine::{Committed, Engine, Error, Since, Snapshot};
 use backwire::{Server, change, write};
 use reqwest::{Client, Method, Response, StatusCode};
@@ -146,7 +147,11 @@ async fn every_refusal_has_a_status_a_code_and_a_reason() {
         (&get, "/7up", None, 404, "E_NOT_FOUND"),
         (&get, "/todo/1/tags", None, 404, "E_NOT_FOUND"),
         (&get, "/", None, 404, "E_NOT_FOUND"),
-        (&get, "/todo?where={}", None, 400, "E_BAD_CRITERIA"),
+        (&get, "/todo?where={oops", None, 400, "E_BAD_CRITERIA"),
+        (&get, "/todo?limit=some", None, 400, "E_BAD_CRITERIA"),
+        (&get, "/todo/1?limit=1", None, 400, "E_BAD_CRITERIA"),
+        (&put, "/todo/1?done=true", Some("{}"), 400, "E_BAD_CRITERIA"),
+        (&delete, "/todo?where={}", None, 400, "E_BAD_CRITERIA"),
         (&post, "/todo/1", Some("{}"), 405, "E_UNKNOWN_VERB"),
         (&Method::TRACE, "/todo", None, 405, "E_UNKNOWN_VERB"),
         (&get, "/todo/%ff", None, 400, "E_BAD_URL"),
@@ -171,6 +176,7 @@ impl Engine for Broken {
     async fn find(
         &self,
         _: &change::Resource,
+        _: &Criteria,
     ) -> Result<Snapshot<Vec<Arc<change::Attributes>>>, Error> {
         Err(Error::Unavailable("the disk is gone".to_owned()))
     }

@@ -5,6 +5,7 @@
 mod client;
 
 mod bad_input;
+mod criteria;
 #[cfg(target_os = "linux")]
 mod flood;
 mod http;

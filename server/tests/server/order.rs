@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::routing::{get, post};
 use backwire::change::{Attributes, Id, Position, Resource, Room};
+use backwire::criteria::Criteria;
 use backwire::engine::{Committed, Engine, Error, Memory, Since, Snapshot, Tail, Window};
 use backwire::server::Builder;
 use backwire::settings::Store;
@@ -96,13 +97,13 @@ async fn a_route_of_the_user_runs_alone() {
     // Slow to write, and then not done yet.
     let twice = post(async |cx: Context| {
         let todo = || Resource::parse("todo").unwrap();
-        let before = cx.engine().find(&todo()).await.unwrap().value.len();
+        let before = cx.engine().find(&todo(), &Criteria::default()).await.unwrap().value.len();
         for _ in 0..2 {
             yield_now().await;
             cx.commit(todo(), Action::Create(Attributes::new())).await.unwrap();
         }
         yield_now().await;
-        let after = cx.engine().find(&todo()).await.unwrap().value.len();
+        let after = cx.engine().find(&todo(), &Criteria::default()).await.unwrap().value.len();
         axum::Json(json!([before, after]))
     });
     on_every_engine(
@@ -156,8 +157,12 @@ impl Engine for Pairwise {
         self.memory.commit(write).await
     }
 
-    async fn find(&self, resource: &Resource) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
-        self.memory.find(resource).await
+    async fn find(
+        &self,
+        resource: &Resource,
+        criteria: &Criteria,
+    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
+        self.memory.find(resource, criteria).await
     }
 
     async fn find_one(

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use backwire::Server;
 use backwire::change::{Attributes, Id, Position, Resource, Room};
+use backwire::criteria::Criteria;
 use backwire::engine::{Committed, Engine, Error, Memory, Since, Snapshot, Window};
 use backwire::write::Write;
 use serde_json::{Map, Value, json};
@@ -33,8 +34,12 @@ struct Gate {
 
 #[async_trait]
 impl Engine for Paused {
-    async fn find(&self, resource: &Resource) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
-        let snapshot = self.memory.find(resource).await;
+    async fn find(
+        &self,
+        resource: &Resource,
+        criteria: &Criteria,
+    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
+        let snapshot = self.memory.find(resource, criteria).await;
         if self.gate.is_closed.swap(false, Ordering::SeqCst) {
             self.gate.has_read.notify_one();
             self.gate.may_answer.notified().await;

@@ -6,12 +6,14 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, params_from_iter};
 use tokio::sync::Semaphore;
 use tokio::task;
 
+use super::prefilter::Prefilter;
 use super::{row, schema};
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
+use crate::criteria::{Criteria, Filter};
 use crate::engine::{Error, Since, Snapshot};
 
 /// Reads at a time. They are short and from memory mostly; more would only take turns.
@@ -64,18 +66,27 @@ fn unwrap(row::Json(record): row::Json<Arc<Attributes>>) -> Arc<Attributes> {
     record
 }
 
-/// All records of a resource.
+/// The records of a resource that the criteria pick. SQLite passes over what it can tell is not
+/// among them; it is the criteria that decide, so they mean the same everywhere.
 pub(super) fn find(
     snapshot: &Transaction<'_>,
     epoch: u64,
     resource: &Resource,
+    criteria: &Criteria,
 ) -> rusqlite::Result<Snapshot<Vec<Arc<Attributes>>>> {
     let position = row::counters(snapshot, resource)?.position(epoch);
-    let mut statement = snapshot.prepare_cached(
-        "SELECT json FROM records WHERE resource = ?1 AND json IS NOT NULL ORDER BY id",
-    )?;
-    let records = statement.query_and_then([resource], |row| row.get("json").map(unwrap))?;
-    Ok(Snapshot { value: records.collect::<rusqlite::Result<_>>()?, position })
+    let Prefilter { sql, values } = Prefilter::of(resource, criteria);
+    let pick = |statement: &mut Statement<'_>| {
+        let record = |row: &Row<'_>| row.get("json").map(unwrap);
+        criteria.pick(statement.query_and_then(params_from_iter(values), record)?)
+    };
+    let value = if criteria.filter == Filter::default() {
+        pick(&mut *snapshot.prepare_cached(&sql)?)?
+    } else {
+        // There is no end of different filters; they must not drive the other statements out.
+        pick(&mut snapshot.prepare(&sql)?)?
+    };
+    Ok(Snapshot { value, position })
 }
 
 /// One record.

@@ -1,0 +1,54 @@
+//! What is wrong with criteria, and where.
+
+/// Criteria that are not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: {problem}")]
+pub struct Bad {
+    /// The parameter or the attribute it is about.
+    pub at: String,
+    /// What is wrong there.
+    pub problem: Problem,
+}
+
+/// What can be wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// Something else has to stand there.
+    #[error("this has to be {0}")]
+    Expected(&'static str),
+    /// A string that should be JSON.
+    #[error("this is not JSON: {0}")]
+    NotJson(String),
+    /// Nobody knows this modifier.
+    #[error("the modifier {0} is not understood")]
+    Modifier(String),
+    /// It has no place here.
+    #[error("{0}")]
+    Misplaced(&'static str),
+    /// `and`, `or` and `not` in one another.
+    #[error("nested deeper than the {0} levels that are allowed")]
+    TooDeep(usize),
+    /// Attributes, modifiers, values or names.
+    #[error("more than the {0} attributes, modifiers and values that are allowed")]
+    TooMany(usize),
+}
+
+impl Bad {
+    pub(super) fn new(at: &str, problem: Problem) -> Self {
+        Self { at: shown(at), problem }
+    }
+
+    /// The limit that was passed, if it is about one.
+    pub fn limit(&self) -> Option<usize> {
+        match self.problem {
+            Problem::TooDeep(limit) | Problem::TooMany(limit) => Some(limit),
+            _ => None,
+        }
+    }
+}
+
+/// A foreign name as it is repeated in the refusal.
+pub(super) fn shown(name: &str) -> String {
+    const MOST: usize = 64;
+    String::from_iter(name.chars().take(MOST))
+}

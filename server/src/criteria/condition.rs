@@ -1,0 +1,149 @@
+//! What is asked of one attribute.
+
+use std::cmp::Ordering;
+
+use serde_json::Value;
+
+use super::Case;
+use super::pattern::Pattern;
+
+/// Something an attribute fulfils or not. One that is not there is null.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    /// It is one of these.
+    OneOf(Vec<Operand>),
+    /// It is none of these.
+    NoneOf(Vec<Operand>),
+    /// It stands so to this. Numbers are compared with numbers and strings with strings; nothing
+    /// else is.
+    Is(Comparison, Operand),
+    /// It is a string like this.
+    Like(Pattern),
+}
+
+/// How a value stands to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+/// What an attribute is compared with. Numbers are what they are in JavaScript.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operand {
+    /// null
+    Null,
+    /// true or false
+    Bool(bool),
+    /// A number.
+    Number(f64),
+    /// A string.
+    Text(String),
+    /// Written where a number, true, false and a string look alike: any of them.
+    Loose(String),
+}
+
+impl Condition {
+    /// Does this value fulfil it?
+    pub fn holds(&self, value: &Value, case: Case) -> bool {
+        let is = |operand: &Operand| operand.is(value, case);
+        match self {
+            Self::OneOf(operands) => operands.iter().any(is),
+            Self::NoneOf(operands) => !operands.iter().any(is),
+            Self::Is(comparison, operand) => {
+                operand.order(value, case).is_some_and(|order| comparison.allows(order))
+            }
+            Self::Like(pattern) => {
+                value.as_str().is_some_and(|text| pattern.matches(&case.fold(text)))
+            }
+        }
+    }
+}
+
+impl Comparison {
+    fn allows(self, order: Ordering) -> bool {
+        match self {
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual => order.is_ge(),
+        }
+    }
+}
+
+impl Operand {
+    fn is(&self, value: &Value, case: Case) -> bool {
+        match (self, value) {
+            (Self::Null, Value::Null) => true,
+            (Self::Bool(wanted), Value::Bool(value)) => wanted == value,
+            (Self::Number(wanted), Value::Number(value)) => value.as_f64() == Some(*wanted),
+            (Self::Text(wanted) | Self::Loose(wanted), Value::String(value)) => {
+                case.fold(value) == wanted.as_str()
+            }
+            (Self::Loose(wanted), Value::Number(value)) => {
+                value.as_f64().is_some_and(|value| number(wanted) == Some(value))
+            }
+            (Self::Loose(wanted), Value::Bool(value)) => bool(wanted) == Some(*value),
+            _ => false,
+        }
+    }
+
+    /// How a value stands to this.
+    fn order(&self, value: &Value, case: Case) -> Option<Ordering> {
+        match (self, value) {
+            (Self::Number(wanted), Value::Number(value)) => value.as_f64()?.partial_cmp(wanted),
+            (Self::Text(wanted), Value::String(value)) => {
+                Some(case.fold(value).as_ref().cmp(wanted))
+            }
+            (Self::Loose(wanted), Value::Number(value)) => {
+                value.as_f64()?.partial_cmp(&number(wanted)?)
+            }
+            (Self::Loose(wanted), Value::String(value)) => match (number(value), number(wanted)) {
+                (Some(value), Some(wanted)) => value.partial_cmp(&wanted),
+                _ => Some(case.fold(value).as_ref().cmp(wanted)),
+            },
+            _ => None,
+        }
+    }
+
+    /// The number that is meant, if it may be one.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Loose(text) => number(text),
+            _ => None,
+        }
+    }
+
+    /// The truth that is meant, if it may be one.
+    pub fn bool(&self) -> Option<bool> {
+        match self {
+            Self::Bool(value) => Some(*value),
+            Self::Loose(text) => bool(text),
+            _ => None,
+        }
+    }
+
+    /// The string that is meant, if it may be one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Loose(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// The number that a text is.
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+fn bool(text: &str) -> Option<bool> {
+    text.parse().ok()
+}

@@ -1,0 +1,41 @@
+//! Which records are meant.
+
+use serde_json::Value;
+
+use super::Case;
+use super::condition::Condition;
+use crate::change::Attributes;
+
+/// Something a record fulfils or not.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Filter {
+    /// All of these; where there are none, nothing is asked.
+    All(Vec<Filter>),
+    /// One of these at least; where there are none, no record does.
+    Any(Vec<Filter>),
+    /// Not this.
+    Not(Box<Filter>),
+    /// This attribute is so.
+    Attribute(String, Condition),
+}
+
+impl Default for Filter {
+    /// Every record.
+    fn default() -> Self {
+        Self::All(Vec::new())
+    }
+}
+
+impl Filter {
+    /// Does this record fulfil it?
+    pub fn matches(&self, record: &Attributes, case: Case) -> bool {
+        match self {
+            Self::All(parts) => parts.iter().all(|part| part.matches(record, case)),
+            Self::Any(parts) => parts.iter().any(|part| part.matches(record, case)),
+            Self::Not(part) => !part.matches(record, case),
+            Self::Attribute(name, condition) => {
+                condition.holds(record.get(name).unwrap_or(&Value::Null), case)
+            }
+        }
+    }
+}

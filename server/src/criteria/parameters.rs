@@ -1,0 +1,96 @@
+//! What a request brought to say what it wants: the pairs of its query and the attributes of its data.
+
+use serde_json::Value;
+
+use super::bad::{Bad, Problem};
+use crate::change::Attributes;
+
+/// Parameters by name, each said in one place only.
+#[derive(Debug, Default)]
+pub struct Parameters(Vec<Parameter>);
+
+#[derive(Debug)]
+pub(super) struct Parameter {
+    pub(super) name: String,
+    pub(super) value: Value,
+    /// From a query, where `4` and `"4"` look the same.
+    pub(super) is_text: bool,
+}
+
+impl Parameters {
+    /// From the pairs of a query, decoded, and the data. What jQuery adds so that nothing is cached,
+    /// `_`, says nothing.
+    pub fn read(query: Vec<(String, String)>, data: Attributes) -> Result<Self, Bad> {
+        let mut parameters = Self::default();
+        for (name, value) in query {
+            parameters.add_text(name, value)?;
+        }
+        for (name, value) in data {
+            if parameters.0.iter().any(|other| other.is_text && other.name == name) {
+                let problem = Problem::Misplaced("this is in the url and in the data");
+                return Err(Bad::new(&name, problem));
+            }
+            parameters.0.push(Parameter { name, value, is_text: false });
+        }
+        parameters.0.retain(|parameter| parameter.name != "_");
+        Ok(parameters)
+    }
+
+    /// A name that comes again makes a list, and so does jQuery's `name[]`.
+    fn add_text(&mut self, name: String, value: String) -> Result<(), Bad> {
+        let plain = name.strip_suffix("[]").unwrap_or(&name);
+        if plain.contains('[') {
+            let problem = Problem::Misplaced("what is nested goes into where, as JSON");
+            return Err(Bad::new(&name, problem));
+        }
+        match self.0.iter_mut().find(|other| other.name == plain).map(|other| &mut other.value) {
+            Some(Value::Array(list)) => list.push(value.into()),
+            Some(first) => *first = Value::Array(vec![first.take(), value.into()]),
+            None => {
+                let name = plain.to_owned();
+                self.0.push(Parameter { name, value: value.into(), is_text: true });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses them all: there is nothing to be chosen here.
+    pub fn refuse(self, reason: &'static str) -> Result<(), Bad> {
+        match self.0.first() {
+            Some(first) => Err(Bad::new(&first.name, Problem::Misplaced(reason))),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes one out.
+    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
+        let place = self.0.iter().position(|parameter| parameter.name == name)?;
+        Some(self.0.swap_remove(place).value)
+    }
+
+    /// Takes out the one that is there, under its name or its old one.
+    pub(super) fn take_either(
+        &mut self,
+        name: &'static str,
+        old: Option<&'static str>,
+    ) -> Result<Option<(&'static str, Value)>, Bad> {
+        let named = self.take(name).map(|value| (name, value));
+        let Some((old, value)) = old.and_then(|old| Some((old, self.take(old)?))) else {
+            return Ok(named);
+        };
+        match named {
+            None => Ok(Some((old, value))),
+            Some(_) => Err(Bad::new(old, Problem::Misplaced("this is said by two parameters"))),
+        }
+    }
+
+    /// Those that are left.
+    pub(super) fn into_rest(self) -> Vec<Parameter> {
+        self.0
+    }
+}
+
+/// What was said as JSON text.
+pub(super) fn json(at: &str, text: &str) -> Result<Value, Bad> {
+    serde_json::from_str(text).map_err(|error| Bad::new(at, Problem::NotJson(error.to_string())))
+}

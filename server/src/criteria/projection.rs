@@ -1,0 +1,66 @@
+//! How much of each record.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::SIZE;
+use super::bad::{Bad, Problem};
+use crate::change::Attributes;
+
+/// Which attributes are shown. The id always is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Projection {
+    /// All.
+    #[default]
+    Whole,
+    /// These.
+    Select(BTreeSet<String>),
+    /// All but these.
+    Omit(BTreeSet<String>),
+}
+
+impl Projection {
+    pub(super) fn read(select: Option<Value>, omit: Option<Value>) -> Result<Self, Bad> {
+        match (select, omit) {
+            (None, None) => Ok(Self::Whole),
+            (Some(select), None) => names("select", select).map(Self::Select),
+            (None, Some(omit)) => names("omit", omit).map(Self::Omit),
+            (Some(_), Some(_)) => {
+                Err(Bad::new("omit", Problem::Misplaced("select says already what is wanted")))
+            }
+        }
+    }
+
+    /// The part of a record.
+    pub fn of(&self, record: Arc<Attributes>) -> Arc<Attributes> {
+        let mut record = record;
+        let shows = |name: &String| match self {
+            Self::Whole => true,
+            Self::Select(names) => name == "id" || names.contains(name),
+            Self::Omit(names) => name == "id" || !names.contains(name),
+        };
+        if !record.keys().all(shows) {
+            Arc::make_mut(&mut record).retain(|name, _| shows(name));
+        }
+        record
+    }
+}
+
+/// `title,done` or `["title","done"]`.
+fn names(at: &str, value: Value) -> Result<BTreeSet<String>, Bad> {
+    let list = match value {
+        Value::String(text) => text.split(',').map(|name| Some(name.trim().to_owned())).collect(),
+        Value::Array(list) => {
+            list.into_iter().map(|name| Some(name.as_str()?.to_owned())).collect()
+        }
+        _ => vec![None],
+    };
+    if list.len() > SIZE {
+        return Err(Bad::new(at, Problem::TooMany(SIZE)));
+    }
+    let name = |name: Option<String>| name.filter(|name| !name.is_empty());
+    let names = list.into_iter().map(name).collect::<Option<_>>();
+    names.ok_or_else(|| Bad::new(at, Problem::Expected("names, in a list or with commas between")))
+}

@@ -1,0 +1,125 @@
+//! In which order.
+
+use std::cmp::Ordering;
+
+use serde_json::Value;
+
+use super::SIZE;
+use super::bad::{Bad, Problem};
+use super::parameters;
+use crate::change::Attributes;
+
+/// Attributes to sort by, the first before the others. Whoever is equal in all stays in the order of
+/// the ids.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sort(pub Vec<(String, Direction)>);
+
+/// Which end comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The smallest.
+    Ascending,
+    /// The greatest.
+    Descending,
+}
+
+const FORMS: Problem =
+    Problem::Expected("\"attribute\", \"attribute DESC\", {\"attribute\":\"DESC\"} or a list");
+
+impl Sort {
+    pub(super) fn read(at: &str, value: Value) -> Result<Self, Bad> {
+        let sort = match value {
+            Value::String(text) if text.trim_start().starts_with(['[', '{']) => {
+                terms(at, parameters::json(at, &text)?)?
+            }
+            value => terms(at, value)?,
+        };
+        match sort.len() {
+            ..=SIZE => Ok(Self(sort)),
+            _ => Err(Bad::new(at, Problem::TooMany(SIZE))),
+        }
+    }
+
+    /// Is there nothing but the ids to sort by?
+    pub fn is_by_id(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Which of two records comes first.
+    pub fn compare(&self, a: &Attributes, b: &Attributes) -> Ordering {
+        let orders = self.0.iter().map(|(name, direction)| {
+            let order = values(a.get(name), b.get(name));
+            match direction {
+                Direction::Ascending => order,
+                Direction::Descending => order.reverse(),
+            }
+        });
+        orders.fold(Ordering::Equal, Ordering::then)
+    }
+}
+
+type Term = (String, Direction);
+
+fn terms(at: &str, value: Value) -> Result<Vec<Term>, Bad> {
+    match value {
+        Value::String(text) => text.split(',').map(|term| spoken(at, term)).collect(),
+        Value::Object(object) => {
+            object.into_iter().map(|(name, way)| pair(at, name, &way)).collect()
+        }
+        Value::Array(list) => {
+            let terms = list.into_iter().map(|item| match item {
+                Value::String(term) => spoken(at, &term).map(|term| vec![term]),
+                Value::Object(_) => terms(at, item),
+                _ => Err(Bad::new(at, FORMS)),
+            });
+            Ok(terms.collect::<Result<Vec<_>, _>>()?.concat())
+        }
+        _ => Err(Bad::new(at, FORMS)),
+    }
+}
+
+/// `attribute` or `attribute DESC`.
+fn spoken(at: &str, term: &str) -> Result<Term, Bad> {
+    let mut words = term.split_whitespace();
+    match (words.next(), words.next(), words.next()) {
+        (Some(name), _, _) if name.starts_with('-') => {
+            Err(Bad::new(at, Problem::Expected("\"attribute DESC\" rather than \"-attribute\"")))
+        }
+        (Some(name), None, _) => Ok((name.to_owned(), Direction::Ascending)),
+        (Some(name), Some(way), None) => pair(at, name.to_owned(), &Value::from(way)),
+        _ => Err(Bad::new(at, FORMS)),
+    }
+}
+
+fn pair(at: &str, name: String, way: &Value) -> Result<Term, Bad> {
+    let way = way.as_str().map_or_else(|| way.to_string(), str::to_ascii_lowercase);
+    match &*way {
+        "asc" | "1" => Ok((name, Direction::Ascending)),
+        "desc" | "-1" => Ok((name, Direction::Descending)),
+        _ => Err(Bad::new(at, Problem::Expected("ASC, DESC, 1 or -1 after the attribute"))),
+    }
+}
+
+/// What is not there, then false, true, numbers, strings; lists and objects last and all alike.
+fn values(a: Option<&Value>, b: Option<&Value>) -> Ordering {
+    let (a, b) = (a.unwrap_or(&Value::Null), b.unwrap_or(&Value::Null));
+    match (a, b) {
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        // As in JavaScript; none of them is NaN.
+        (Value::Number(a), Value::Number(b)) => {
+            a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal)
+        }
+        (Value::String(a), Value::String(b)) => a.cmp(b),
+        _ => rank(a).cmp(&rank(b)),
+    }
+}
+
+fn rank(value: &Value) -> u8 {
+    match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::Number(_) => 2,
+        Value::String(_) => 3,
+        Value::Array(_) | Value::Object(_) => 4,
+    }
+}

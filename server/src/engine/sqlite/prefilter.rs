@@ -1,0 +1,156 @@
+//! What SQLite can tell of criteria.
+//!
+//! Invariant: every record that fulfils the criteria fulfils the clause made from them. The other way
+//! round need not be: what is let through is looked at once more. So whatever the two might see
+//! differently is left out here: the case of letters, the last digits of a number, the order of the
+//! pieces of a pattern. And of what lets too much through, the negation would let too little.
+
+use rusqlite::types::Value;
+
+use crate::change::Resource;
+use crate::criteria::{Case, Comparison, Condition, Criteria, Filter, Operand};
+
+/// How many pieces of a pattern are looked for. Of all else criteria have no more than their own
+/// limit, and SQLite understands a clause of twice that depth.
+const PIECES: usize = 8;
+
+/// A query for all that may be meant, in the order of the ids.
+pub(super) struct Prefilter {
+    pub(super) sql: String,
+    /// What its question marks stand for, in their order.
+    pub(super) values: Vec<Value>,
+}
+
+impl Prefilter {
+    pub(super) fn of(resource: &Resource, criteria: &Criteria) -> Self {
+        let clause = match criteria.case {
+            Case::Sensitive => of_filter(&criteria.filter),
+            Case::Ignored => None,
+        };
+        let resource = Value::from(resource.as_str().to_owned());
+        let all = Clause::new("resource = ? AND json IS NOT NULL", [resource]);
+        let Clause { sql, values } = clause.into_iter().fold(all, |all, more| all.and("AND", more));
+        Self { sql: format!("SELECT json FROM records WHERE {sql} ORDER BY id"), values }
+    }
+}
+
+/// A condition in SQL. None at all, as a `None`, is one that is always fulfilled.
+struct Clause {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Clause {
+    fn new(sql: impl Into<String>, values: impl Into<Vec<Value>>) -> Self {
+        Self { sql: sql.into(), values: values.into() }
+    }
+
+    fn and(mut self, word: &str, other: Self) -> Self {
+        self.sql = format!("{} {word} {}", self.sql, other.sql);
+        self.values.extend(other.values);
+        self
+    }
+
+    fn joined(word: &str, clauses: Vec<Self>) -> Option<Self> {
+        let joined = clauses.into_iter().reduce(|all, next| all.and(word, next))?;
+        Some(Self { sql: format!("({})", joined.sql), ..joined })
+    }
+
+    /// One of these, if all are known.
+    fn any(clauses: impl Iterator<Item = Option<Self>>) -> Option<Self> {
+        let clauses = clauses.collect::<Option<Vec<_>>>()?;
+        Self::joined("OR", clauses).or_else(|| Some(Self::new("FALSE", [])))
+    }
+}
+
+fn of_filter(filter: &Filter) -> Option<Clause> {
+    match filter {
+        Filter::All(parts) => Clause::joined("AND", parts.iter().filter_map(of_filter).collect()),
+        Filter::Any(parts) => Clause::any(parts.iter().map(of_filter)),
+        Filter::Not(_) => None,
+        Filter::Attribute(name, condition) => of_condition(&Column::of(name)?, condition),
+    }
+}
+
+fn of_condition(column: &Column, condition: &Condition) -> Option<Clause> {
+    match condition {
+        Condition::OneOf(operands) => {
+            Clause::any(operands.iter().map(|operand| column.is(operand)))
+        }
+        Condition::NoneOf(_) => None,
+        Condition::Is(comparison, operand) => column.compares(*comparison, operand),
+        Condition::Like(pattern) => {
+            let has = |piece: &String| {
+                let piece = Value::from(piece.clone());
+                Clause::new(format!("instr({}, ?) > 0", column.sql), [piece])
+            };
+            let pieces = pattern.pieces().iter().filter(|piece| !piece.is_empty());
+            Clause::joined("AND", pieces.take(PIECES).map(has).collect())
+        }
+    }
+}
+
+/// An attribute.
+struct Column {
+    sql: String,
+    is_id: bool,
+}
+
+impl Column {
+    /// Only of names that are spelled the same everywhere, so that one can stand in a path.
+    fn of(name: &str) -> Option<Self> {
+        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let sql = match name {
+            "id" => "id".to_owned(),
+            name if is_plain && !name.is_empty() => format!("json_extract(json, '$.\"{name}\"')"),
+            _ => return None,
+        };
+        Some(Self { sql, is_id: name == "id" })
+    }
+
+    fn is(&self, operand: &Operand) -> Option<Clause> {
+        let column = &self.sql;
+        if matches!(operand, Operand::Null) {
+            return Some(Clause::new(format!("{column} IS NULL"), []));
+        }
+        let mut either = Vec::new();
+        if let Some(bool) = operand.bool() {
+            either.push(Clause::new(format!("{column} = ?"), [Value::from(bool)]));
+        }
+        if let Some(number) = operand.number() {
+            either.push(match self.is_id {
+                // Ids are exact, and so are found by the index.
+                true => Clause::new("id = ?", [Value::from(number)]),
+                false => {
+                    let (low, high) = around(number);
+                    let between = format!("({column} BETWEEN ? AND ?)");
+                    Clause::new(between, [Value::from(low), Value::from(high)])
+                }
+            });
+        }
+        if let Some(text) = operand.text() {
+            either.push(Clause::new(format!("{column} = ?"), [Value::from(text.to_owned())]));
+        }
+        Clause::joined("OR", either)
+    }
+
+    fn compares(&self, comparison: Comparison, operand: &Operand) -> Option<Clause> {
+        let is_less = matches!(comparison, Comparison::Less | Comparison::LessOrEqual);
+        let value = match operand {
+            Operand::Number(number) => {
+                let (low, high) = around(*number);
+                Value::from(if is_less { high } else { low })
+            }
+            Operand::Text(text) => Value::from(text.clone()),
+            _ => return None,
+        };
+        let word = if is_less { "<=" } else { ">=" };
+        Some(Clause::new(format!("{} {word} ?", self.sql), [value]))
+    }
+}
+
+/// What SQLite may make of the digits of a number, generously.
+fn around(number: f64) -> (f64, f64) {
+    let margin = number.abs() * 1e-9 + 1e-300;
+    (number - margin, number + margin)
+}

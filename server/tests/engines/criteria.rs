@@ -1,0 +1,165 @@
+//! Whatever is asked of whatever is there: SQLite picks what memory picks.
+
+use backwire::change::Attributes;
+use backwire::criteria::{Criteria, Language, Parameters};
+use backwire::write::{Action, Write};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Map, Value, json};
+
+use crate::store::{self, NOON, Store, todo};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sqlite_picks_what_memory_picks((records, asked) in records_and_questions()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let stores = [store::memory, store::sqlite].map(store::roomy);
+            for record in records {
+                for store in &stores {
+                    // Some ids are there already.
+                    let _ = store.engine.commit(create(record.clone())).await;
+                }
+            }
+            for data in asked {
+                for language in [Language::Current, Language::Sails09] {
+                    let parameters = Parameters::read(Vec::new(), data.clone()).unwrap();
+                    let criteria = Criteria::read(parameters, language).unwrap();
+                    let [model, sqlite] = &stores;
+                    prop_assert_eq!(
+                        model.engine.find(&todo(), &criteria).await.unwrap().value,
+                        sqlite.engine.find(&todo(), &criteria).await.unwrap().value,
+                        "{:?}", data
+                    );
+                }
+            }
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn criteria_up_to_their_limit_are_no_trouble_for_sqlite() {
+    let store = store::roomy(store::sqlite);
+    store.done(create(store::attributes(json!({"id": 1, "a": "b".repeat(2000)})))).await;
+    let like = json!({"a": {"like": "%b".repeat(600)}});
+    let filters = [
+        json!({"id": (0..511).collect::<Vec<_>>()}),
+        json!({"or": (0..170).map(|id| json!({"id": id})).collect::<Vec<_>>()}),
+        json!({"and": vec![like; 127]}),
+    ];
+    for filter in filters {
+        assert_eq!(found(&store, "where", vec![filter.to_string()]).await, 1, "{filter}");
+    }
+    let loose = (0..511).map(|number| number.to_string()).collect();
+    assert_eq!(found(&store, "id", loose).await, 1);
+    let loose = (0..511).map(|number| number.to_string()).collect();
+    assert_eq!(found(&store, "a", loose).await, 0);
+}
+
+async fn found(store: &Store, name: &str, values: Vec<String>) -> usize {
+    let query = values.into_iter().map(|value| (name.to_owned(), value)).collect();
+    let parameters = Parameters::read(query, Attributes::new()).unwrap();
+    let criteria = Criteria::read(parameters, Language::Current).unwrap();
+    store.engine.find(&todo(), &criteria).await.unwrap().value.len()
+}
+
+fn create(record: Attributes) -> Write {
+    let action = Action::Create(record);
+    Write { resource: todo(), action, key: None, origin: None, at: NOON }
+}
+
+/// Made of the same few values, so that they meet.
+fn records_and_questions() -> impl Strategy<Value = (Vec<Attributes>, Vec<Attributes>)> {
+    vec(scalar(), 1..6)
+        .prop_flat_map(|values| (vec(record(values.clone()), 1..12), vec(question(values), 30)))
+}
+
+fn record(values: Vec<Value>) -> impl Strategy<Value = Attributes> {
+    let ids = [json!(1), json!(2), json!(-7), json!("a"), json!("A"), json!("a\u{0}b")];
+    let composed = select(vec![json!(["a", 1]), json!({"a": 1})]);
+    let value = prop_oneof![9 => select(values), 1 => composed];
+    (option::of(select(ids.to_vec())), vec((name(), value), 1..4)).prop_map(|(id, attributes)| {
+        let mut record: Attributes = attributes.into_iter().filter(|(n, _)| n != "id").collect();
+        record.extend(id.map(|id| ("id".to_owned(), id)));
+        record
+    })
+}
+
+/// Mostly a plain one; others could trouble a path of SQLite.
+fn name() -> impl Strategy<Value = String> {
+    let odd = vec!["", "\"", "a.b", "a[0]", "$", "é", "\u{0}"];
+    prop_oneof![8 => Just("a"), 1 => Just("id"), 1 => select(odd)].prop_map(str::to_owned)
+}
+
+/// What may be stored or asked for, with neighbours that are easily taken for one another.
+fn scalar() -> impl Strategy<Value = Value> {
+    let exact = 9_007_199_254_740_992_u64;
+    let floats = [0.1, 0.1_f64.next_up(), -0.0, 5e-324, 1e308, f64::MAX, 1.234_567e-7, 4.0];
+    let numbers = Vec::from(floats.map(Value::from));
+    let integers = [1, 4, exact, exact + 1, u64::MAX].map(Value::from);
+    let others = [json!(-7), json!(i64::MIN), json!(null), json!(true), json!(false)];
+    let texts =
+        ["", "a", "A", "ab", "b", "4", "4.0", "true", "é", "É", "a\u{0}", "a\u{0}b", "\u{0}"];
+    let odd_texts = ["a\"b", "a\\b", "%", "[\"a\",1]", "1e999", "\u{10ffff}", "-7"];
+    let texts: Vec<_> = texts.into_iter().chain(odd_texts).map(Value::from).collect();
+    prop_oneof![
+        3 => select([numbers, integers.into(), others.into()].concat()),
+        3 => select(texts),
+        1 => any::<f64>().prop_map(Value::from),
+        1 => any::<String>().prop_map(Value::from),
+    ]
+}
+
+fn attribute(values: Vec<Value>) -> impl Strategy<Value = Value> {
+    let has_order = |value: &&Value| value.is_number() || value.is_string();
+    let or_a = |mut values: Vec<Value>| {
+        values.push(json!("a"));
+        select(values)
+    };
+    let ordered = or_a(values.iter().filter(has_order).cloned().collect());
+    let text = or_a(values.iter().filter(|value| value.is_string()).cloned().collect());
+    let value = select(values);
+    let with = |modifiers: [&str; 4], value: BoxedStrategy<Value>| {
+        let modifier = select(modifiers.map(str::to_owned).to_vec());
+        (modifier, value).prop_map(|(modifier, value)| json!({modifier: value}))
+    };
+    let list = vec(value.clone(), 0..3).prop_map(Value::from).boxed();
+    prop_oneof![
+        value.clone(),
+        with(["=", "!=", "!", "not"], value.boxed()),
+        with(["in", "nin", "=", "!="], list),
+        with(["<", "<=", ">", ">="], ordered.boxed()),
+        with(["like", "contains", "startsWith", "endsWith"], text.boxed()),
+    ]
+}
+
+fn filter(values: Vec<Value>) -> impl Strategy<Value = Value> {
+    let one = (name(), attribute(values)).prop_map(|(name, value)| json!({name: value}));
+    one.prop_recursive(2, 6, 3, |part| {
+        let parts = || vec(part.clone(), 0..3);
+        prop_oneof![
+            parts().prop_map(|parts| json!({"and": parts})),
+            parts().prop_map(|parts| json!({"or": parts})),
+            part.clone().prop_map(|part| json!({"not": part})),
+        ]
+    })
+}
+
+fn question(values: Vec<Value>) -> impl Strategy<Value = Attributes> {
+    let term = (select(vec!["a", "id", "é"]), select(vec![1, -1]));
+    let sort = vec(term.prop_map(|(name, way)| json!({name: way})), 0..3).prop_map(Value::from);
+    let shape = select(vec![json!({}), json!({"select": "a"}), json!({"omit": "a,createdAt"})]);
+    let window = option::weighted(0.2, (0..3_u64, 0..4_u64));
+    (filter(values), sort, window, shape).prop_map(|(filter, sort, window, shape)| {
+        let parameters = Map::from_iter([("where".to_owned(), filter), ("sort".to_owned(), sort)]);
+        let window = window.into_iter().flat_map(|(skip, limit)| {
+            [("skip".to_owned(), json!(skip)), ("limit".to_owned(), json!(limit))]
+        });
+        parameters.into_iter().chain(window).chain(store::attributes(shape)).collect()
+    })
+}

@@ -1,0 +1,112 @@
+//! Reads that say which records they want, over HTTP and in each dialect.
+
+use backwire::Server;
+use serde_json::{Value, json};
+
+use crate::client::{Socket, server};
+
+/// A server with three records, and whoever wrote them.
+async fn shop() -> (Server, Socket) {
+    let server = server().await;
+    let mut writer = Socket::runtime(&server).await;
+    for (title, price) in [("Milk", json!(4)), ("Eggs", json!("4")), ("Bread", json!(3))] {
+        writer.post("/item", json!({ "title": title, "price": price })).await;
+    }
+    (server, writer)
+}
+
+fn titles(body: &Value) -> Vec<&str> {
+    body.as_array().unwrap().iter().map(|item| item["title"].as_str().unwrap()).collect()
+}
+
+async fn over_http(server: &Server, query: &[(&str, &str)]) -> Value {
+    let mut url = reqwest::Url::parse(&format!("http://{}/item", server.addr())).unwrap();
+    url.query_pairs_mut().extend_pairs(query);
+    reqwest::get(url).await.unwrap().json().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_query_selects_sorts_and_shortens() {
+    let (server, _writer) = shop().await;
+    let filter = [("where", r#"{"title":{"contains":"g"}}"#)];
+    assert_eq!(titles(&over_http(&server, &filter).await), ["Eggs"]);
+    assert_eq!(titles(&over_http(&server, &[("price", "4")]).await), ["Milk", "Eggs"]);
+    let cheapest = [("sort", "price ASC"), ("limit", "1"), ("skip", "1"), ("select", "title")];
+    assert_eq!(over_http(&server, &cheapest).await, json!([{ "id": 1, "title": "Milk" }]));
+    assert_eq!(over_http(&server, &[("limit", "0")]).await, json!([]));
+    let whole = over_http(&server, &[("populate", "false"), ("_", "17")]).await;
+    assert_eq!(titles(&whole), ["Milk", "Eggs", "Bread"]);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_refusal_says_where_the_problem_is() {
+    let (server, _writer) = shop().await;
+    let refusal = over_http(&server, &[("where", r#"{"price":{"below":4}}"#)]).await;
+    let expected = json!({
+        "code": "E_BAD_CRITERIA",
+        "message": "price: the modifier below is not understood",
+        "field": "price",
+    });
+    assert_eq!(refusal, expected);
+    let many = (0..513).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
+    let refusal = over_http(&server, &[("where", &format!(r#"{{"id":[{many}]}}"#))]).await;
+    assert_eq!((&refusal["field"], &refusal["limit"]), (&json!("id"), &json!(512)));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_read_with_criteria_by_our_runtime_is_a_plain_read() {
+    let (server, mut writer) = shop().await;
+    let mut socket = Socket::runtime(&server).await;
+    let filter = json!(["get", { "url": "/item", "data": { "where": { "price": { "<": 4 } } } }]);
+    let read = socket.ask(filter).await;
+    assert_eq!(titles(&read["body"]), ["Bread"]);
+    assert_eq!(
+        read["headers"].as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["backwire-position"]
+    );
+    let one = socket.get("/item?title=Milk").await;
+    assert_eq!((titles(&one["body"]), one["headers"].get("backwire-room")), (vec!["Milk"], None));
+    writer.post("/item", json!({ "title": "Salt" })).await;
+    writer.put("/item/3", json!({ "price": 5 })).await;
+    assert!(socket.heard().await.is_empty());
+    // What says nothing of which records, how many and how much of them is no criteria.
+    let all = socket.get("/item?_=17&populate=false").await;
+    assert_eq!(all["headers"]["backwire-room"], "item");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_read_with_criteria_by_a_sails_client_joins_the_resource_and_what_it_returned() {
+    let (server, mut writer) = shop().await;
+    let mut socket = Socket::stock(&server).await;
+    let read = socket.get("/item?title=Milk").await;
+    assert_eq!(titles(&read["body"]), ["Milk"]);
+    writer.put("/item/1", json!({ "price": 5 })).await;
+    writer.put("/item/2", json!({ "price": 5 })).await;
+    writer.post("/item", json!({ "title": "Salt" })).await;
+    let heard = [socket.event().await, socket.event().await];
+    let verbs = heard.map(|news| json!([news[1]["verb"], news[1]["id"]]));
+    assert_eq!(verbs, [json!(["updated", 1]), json!(["created", 4])]);
+    assert!(socket.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn sails_0_9_asks_in_its_own_words() {
+    let (server, _writer) = shop().await;
+    let mut socket = Socket::stock(&server).await;
+    let mut ask = async |url: &str, data: Value| {
+        let payload = json!({ "url": url, "data": data }).to_string();
+        let answer = socket.ask(json!(["get", payload])).await;
+        serde_json::from_str::<Value>(answer.as_str().unwrap()).unwrap()
+    };
+    assert_eq!(titles(&ask("/item", json!({ "title": "milk" })).await), ["Milk"]);
+    let last = json!({ "where": { "price": 4 }, "order": "title desc", "limit": 0, "offset": 1 });
+    assert_eq!(titles(&ask("/item", last).await), ["Eggs"]);
+    assert_eq!(ask("/item?id=2", json!({})).await["title"], "Eggs");
+    let refusal = ask("/item?where=all", json!({})).await;
+    assert_eq!((&refusal["status"], &refusal["code"]), (&json!(400), &json!("E_BAD_CRITERIA")));
+    server.shutdown().await;
+}
