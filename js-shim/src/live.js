@@ -6,7 +6,7 @@
 // does not push what a reply has told already.
 
 import {attempt} from './attempt.js';
-import {News, CREATED, UPDATED, DESTROYED} from './news.js';
+import {News, CREATED, UPDATED, DESTROYED, destroy} from './news.js';
 import {Records, copy, isPlain, isSame} from './records.js';
 import {Rooms, isCollection, isWholeUrl, splitRoom} from './rooms.js';
 import {isSuccess} from './xhr.js';
@@ -68,10 +68,29 @@ export class Live {
   // A reply without the record says that it was saved as sent.
   _wrote({model, method, body: sent}, room, offset, body) {
     const [resource, id] = splitRoom(room);
-    if (!this._records.has(resource)) return null;
+    const records = this._records.get(resource);
+    if (!records) return null;
     const verb = {post: CREATED, delete: DESTROYED}[method] || UPDATED;
     const record = verb === DESTROYED ? null : isPlain(body) ? copy(body) : JSON.parse(sent || '{}');
-    return {resource, changes: [[offset, verb, id, record]], except: model};
+    // What was done long ago is answered with what was true then.
+    const latest = records.offsetOf(id) > offset && copy(records.get(id));
+    return {resource, changes: [[offset, verb, id, record]], except: model, latest};
+  }
+
+  // Takes back what a write of this model shows, should it be refused. To be asked for when it is made: a
+  // destroyed model has lost its collection by then.
+  undo(model) {
+    const resource = this._rooms.resourceOf(model);
+    return ({method, body}) => {
+      const records = this._records.get(resource);
+      const record = records?.get(model.id);
+      if (method === 'post') return this._isWriting(model) || destroy(model);
+      if (!record) return;
+      const verb = method === 'delete' ? CREATED : UPDATED;
+      const shown = {...record, ...JSON.parse(body || '{}')};
+      const told = Object.fromEntries(Object.keys(shown).map(name => [name, record[name]]));
+      this.tell({resource, changes: [[records.offsetOf(model.id), verb, model.id, told]], shown});
+    };
   }
 
   // The record behind a model, as the server told it last.

@@ -15,9 +15,10 @@ export const UPDATED = 2;
 export const DESTROYED = 3;
 
 export class News {
-  // `about` is `{resource, changes, except, isReading}`. `except` is the model or collection whose own
+  // `about` is `{resource, changes, except, isReading, shown}`. `except` is the model or collection whose own
   // request this is news of: Backbone sets it itself. `isReading`: the news comes from what somebody
-  // read, so that what is new to us may still be old.
+  // read, so that what is new to us may still be old. `shown`: what models show, if that is not what the
+  // server said.
   constructor(about, rooms, records, isWriting) {
     Object.assign(this, about);
     this._rooms = rooms;
@@ -31,7 +32,7 @@ export class News {
 
   apply() {
     for (const [offset, verb, id, data] of this.changes) {
-      if (!this._records.isBeyond(id, offset)) attempt(() => this._apply(offset, verb, id, data));
+      if (!(this._records.offsetOf(id) > offset)) attempt(() => this._apply(offset, verb, id, data));
     }
     this._addRow();
     for (const [collection, changed] of this._changed) attempt(() => announce(collection, changed));
@@ -43,7 +44,7 @@ export class News {
       this._destroy(id);
       return;
     }
-    const before = this._records.get(id);
+    const before = this.shown ?? this._records.get(id);
     const isWhole = verb === CREATED || before !== undefined;
     if (isWhole) this._records.put(id, {...before, ...data}, offset);
     if (verb === CREATED) this._row.push([id, data]);
@@ -133,7 +134,7 @@ export class News {
 }
 
 // As `model.destroy()` does: its collections remove it when they hear of it.
-function destroy(model) {
+export function destroy(model) {
   model.stopListening();
   model.trigger('destroy', model, model.collection, {realtime: true});
 }

@@ -33,9 +33,9 @@ export class Records {
     this._known.delete(String(id));
   }
 
-  // Do we know a later state than that at `offset`? A record never goes back.
-  isBeyond(id, offset) {
-    return this._known.get(String(id))?.offset > offset;
+  // Where the state we know stands. A record never goes back to an earlier one.
+  offsetOf(id) {
+    return this._known.get(String(id))?.offset;
   }
 
   // Ids of the records that are not among these.

@@ -91,11 +91,11 @@ export class Runtime {
     return xhr;
   }
 
-  // By the time it is answered others may have changed the rest of a record; and what is read while the
-  // server can not be asked is to show what waits.
+  // By the time it is answered others may have changed the rest of a record, and nobody looks at the
+  // form any more; and what is read while the server can not be asked is to show what waits.
   _sendLater(exchange) {
     const {method, model, url} = exchange;
-    this._send(asPatch(exchange, this._live.recordOf(model)));
+    this._send({...asPatch(exchange, this._live.recordOf(model)), undo: model && this._live.undo(model)});
     if (method === 'get') Promise.resolve().then(() => this._showKept(model, url));
   }
 
@@ -195,10 +195,12 @@ export class Runtime {
     const news = attempt(() => this._live.learn(exchange, statusCode, body, headers));
     const later = [...this._exchanges.values()].filter(({model}) => model && model === exchange.model);
     later.push(...exchange.birth?.delayed ?? []);
-    const reply = withEdits(body, exchange, later);
+    const reply = withEdits(news?.latest || body, exchange, later);
     for (const {xhr} of [...exchange.merged ?? [], exchange]) xhr.finish(statusCode, reply, headers);
     this._live.tell(news);
     exchange.birth?.end(statusCode, body).forEach(delayed => this._send(delayed));
+    // What is not there is no refusal: the news that it is gone are on their way.
+    if (statusCode >= 400 && statusCode !== 404) exchange.undo?.(exchange);
     this._leaveRooms();
   }
 

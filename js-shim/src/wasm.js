@@ -11,7 +11,7 @@ let isStarted = false;
 
 // Throws if wasm cannot run here: an old browser, or a content security policy.
 export function makeClient(url, session, seed, listener) {
-  if (!isStarted) initSync({module: bytes});
+  if (!isStarted) initSync(bytes);
   isStarted = true;
   return new Client(url, session, seed, listener);
 }

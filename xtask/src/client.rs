@@ -14,7 +14,7 @@ use wasm_bindgen_cli_support::Bindgen;
 use crate::command::{cargo, run};
 use crate::stamp::Inputs;
 use crate::workspace::Workspace;
-use crate::{literal, names, npm, panics};
+use crate::{glue, literal, names, npm, panics};
 
 /// The name of both modules, and of what is around them.
 const NAME: &str = "backwire_client_wasm";
@@ -22,6 +22,7 @@ const NAME: &str = "backwire_client_wasm";
 /// How it is done, word for word: a change of it makes all anew.
 const RECIPE: &str = concat!(
     include_str!("client.rs"),
+    include_str!("glue.rs"),
     include_str!("literal.rs"),
     include_str!("names.rs"),
     include_str!("panics.rs")
@@ -58,6 +59,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         .stamp(workspace.dist().join(".wasm-stamp"))
         .unless_fresh(&[wasm.clone(), bytes.clone(), js.clone(), types], || {
             bind(workspace)?;
+            glue::trim(&js)?;
             names::shorten(&wasm, &js)?;
             optimise(workspace, &wasm)?;
             Ok(fs::write(bytes, literal::module(&fs::read(&wasm)?))?)

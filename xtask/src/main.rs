@@ -16,6 +16,7 @@ mod command;
 mod count;
 mod demo;
 mod fuzz;
+mod glue;
 mod literal;
 mod names;
 mod npm;

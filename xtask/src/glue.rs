@@ -1,0 +1,74 @@
+//! The JS around the client, without what no browser of ours needs.
+//!
+//! wasm-bindgen writes for every browser that has ever had wasm, and for modules of gigabytes. Ours runs
+//! where there is ES2022, is started once, with its bytes, and passes text of kilobytes. Each passage
+//! taken out must be there as it was when this was written; a new wasm-bindgen fails the build here.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+/// From where, up to where, and what stands there instead.
+type Passage = (&'static str, &'static str, &'static str);
+
+const NEEDLESS: [Passage; 7] = [
+    // `encodeInto` is in every browser with ES2022.
+    ("if (!('encodeInto' in cachedTextEncoder)) {", "let WASM_VECTOR_LEN", ""),
+    // A decoder of Safari's wears out after 2 GB.
+    ("const MAX_SAFARI_DECODE_BYTES", "function decodeText", ""),
+    ("    numBytesDecoded += bytes.length;", "    return cachedTextDecoder.decode(bytes)", ""),
+    // The module always exports its `realloc`.
+    ("    if (realloc === undefined) {", "    let len = arg.length;", ""),
+    // A detached buffer is another buffer.
+    (
+        "cachedDataViewMemory0.buffer.detached === true",
+        "cachedDataViewMemory0.buffer !== wasm.memory.buffer",
+        "(",
+    ),
+    // We hand over bytes, and no options.
+    (
+        "    if (module !== undefined) {\n        if (Object.getPrototypeOf(module) === Object.prototype) {\n            ({module} = module)",
+        "    const imports = __wbg_get_imports();\n    if (!(module instanceof",
+        "",
+    ),
+    (
+        "    if (!(module instanceof WebAssembly.Module)) {",
+        "    const instance = new WebAssembly.Instance(module, imports);",
+        "    module = new WebAssembly.Module(module);\n",
+    ),
+];
+
+/// Takes what is needless out of the file.
+pub(crate) fn trim(js: &Path) -> Result<()> {
+    let text = fs::read_to_string(js).context("the JS around the client can not be read")?;
+    let text = NEEDLESS.iter().try_fold(text, |text, passage| without(&text, passage))?;
+    Ok(fs::write(js, text)?)
+}
+
+fn without(text: &str, (from, to, instead): &Passage) -> Result<String> {
+    let Some((before, rest)) = text.split_once(from) else {
+        bail!("the JS around the client is not as expected: `{}` is not there", from.trim());
+    };
+    match rest.find(to) {
+        Some(end) if !rest.contains(from) => Ok(format!("{before}{instead}{}", &rest[end..])),
+        _ => bail!("the JS around the client is not as expected after `{}`", from.trim()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passage_is_taken_out_up_to_where_it_ends() {
+        assert_eq!(without("a [b c] d", &("[b", "]", "<")).unwrap(), "a <] d");
+    }
+
+    #[test]
+    fn a_passage_that_is_not_as_it_was_is_an_error() {
+        assert!(without("a c", &("b", "c", "")).is_err());
+        assert!(without("a b", &("b", "c", "")).is_err());
+        assert!(without("b c b", &("b", "c", "")).is_err());
+    }
+}
