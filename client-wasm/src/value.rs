@@ -1,7 +1,7 @@
 //! JavaScript values as the core wants to see them.
 
 use backwire_protocol::Payload;
-use js_sys::{JsString, Number, Reflect};
+use js_sys::{JsString, Number};
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
@@ -9,6 +9,19 @@ extern "C" {
     // js-sys takes a `&str`, which would copy the whole frame into wasm memory and out again.
     #[wasm_bindgen(js_namespace = JSON, js_name = parse, catch)]
     fn parse_json(text: &JsString) -> Result<JsValue, JsValue>;
+
+    // `Number.prototype.toString` may throw, by the radix it is given.
+    #[wasm_bindgen(js_name = String)]
+    fn text_of(value: &JsValue) -> String;
+
+    /// Anything with items and fields. To look for one never throws, and nothing has to be caught.
+    type Object;
+
+    #[wasm_bindgen(method, structural, indexing_getter)]
+    fn item(this: &Object, index: u32) -> JsValue;
+
+    #[wasm_bindgen(method, structural, indexing_getter)]
+    fn field(this: &Object, name: &str) -> JsValue;
 }
 
 /// A handle to something of the page: parsed JSON on its way in, JSON text on its way out.
@@ -20,16 +33,20 @@ impl Value {
     pub(crate) fn parse(text: &JsString) -> Option<Self> {
         parse_json(text).ok().map(Self)
     }
+
+    fn object(&self) -> Option<&Object> {
+        self.0.is_object().then(|| self.0.unchecked_ref())
+    }
 }
 
 impl Payload for Value {
     fn item(&self, index: u32) -> Option<Self> {
-        let item = Reflect::get_u32(&self.0, index).ok()?;
+        let item = self.object()?.item(index);
         (!item.is_undefined()).then_some(Self(item))
     }
 
     fn field(&self, name: &'static str) -> Option<Self> {
-        let field = Reflect::get(&self.0, &JsValue::from_str(name)).ok()?;
+        let field = self.object()?.field(name);
         (!field.is_undefined() && !field.is_null()).then_some(Self(field))
     }
 
@@ -49,11 +66,10 @@ impl Payload for Value {
     }
 
     fn id(&self) -> Option<String> {
-        if self.0.as_f64().is_none() {
-            return self.text();
+        match self.0.as_f64() {
+            Some(_) => Some(text_of(&self.0)),
+            None => self.text(),
         }
-        let number = self.0.unchecked_ref::<Number>();
-        number.to_string_with_radix(10).ok().map(String::from)
     }
 }
 

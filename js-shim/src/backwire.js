@@ -27,7 +27,8 @@ export function makeBackwire(makeClient, page, url) {
         const settings = {...options, url: options.url || url || '/'};
         started = new Runtime(Backbone, makeClient, settings, page, (event, about) => {
           if (started !== runtime) return;
-          backwire.error = runtime.error;
+          // What was kept is told of while it starts.
+          backwire.error = started?.error ?? null;
           if (event === 'status') follow(about);
           else backwire.trigger(event, about);
         });

@@ -5,17 +5,18 @@
 // further save, and forget it without a word at a destroy. Here a further save waits and becomes an
 // update; a destroy takes the create back, or follows it if it has left already.
 
-import {asPatch} from './edits.js';
+import {asPatch, attributesOf} from './edits.js';
 import {isPlain} from './records.js';
 import {isSuccess, Xhr} from './xhr.js';
 
 export class Birth {
   // `onDestroy` may take the create back.
   constructor(create, onDestroy) {
+    const {model, url, next} = create;
     this._create = create;
-    this._isDestroyed = false;
+    this._isDestroyed = next === '';
     // Saves that wait for the id.
-    this.delayed = [];
+    this.delayed = next ? [followUp('post', url, model, next)] : [];
     this._watch = destroyed => {
       if (destroyed !== create.model || this._isDestroyed) return;
       this._isDestroyed = true;
@@ -25,7 +26,15 @@ export class Birth {
         onDestroy();
       });
     };
-    create.model.on('destroy', this._watch);
+    model?.on('destroy', this._watch);
+  }
+
+  // All that waits, for a later page should this one not see the create answered: JSON to save, or
+  // nothing to save because the model is to be destroyed.
+  get next() {
+    if (this._isDestroyed) return '';
+    const bodies = this.delayed.map(({body}) => attributesOf(body));
+    return bodies.length ? JSON.stringify(Object.assign({}, ...bodies)) : undefined;
   }
 
   delay(exchange) {
@@ -39,22 +48,28 @@ export class Birth {
   // model is there and as they were if it is not; or the delete of what nobody wants any more.
   end(statusCode, record) {
     const {model, url} = this._create;
-    model.off('destroy', this._watch);
-    const id = isPlain(record) ? record[model.idAttribute] ?? record.id : undefined;
+    model?.off('destroy', this._watch);
+    const id = isPlain(record) ? record[model?.idAttribute] ?? record.id : undefined;
     if (!isSuccess(statusCode) || id == null) return this.delayed;
     const own = `${url.replace(/\/?$/, '/')}${encodeURIComponent(id)}`;
-    if (this._isDestroyed) return [followUp(own, model)];
+    if (this._isDestroyed) return [followUp('delete', own, model)];
     let former = this._create.body;
     return this.delayed.map(exchange => {
-      const update = asPatch({...exchange, method: 'put', url: own}, JSON.parse(former || '{}'));
+      const update = asPatch({...exchange, method: 'put', url: own}, attributesOf(former));
       former = exchange.body;
       return update;
     });
   }
 }
 
-function followUp(url, model) {
+// Shows what a reply says of a model, where no callback of Backbone's does.
+export function showReply(model, xhr) {
+  xhr.done(body => body && model?.set(model.parse(body, {}), {realtime: true}));
+}
+
+function followUp(method, url, model, body) {
   const xhr = new Xhr({});
   xhr.begin();
-  return {method: 'delete', url, body: undefined, timeout: 0, model, options: {}, xhr};
+  if (body) showReply(model, xhr);
+  return {method, url, body, timeout: 0, model, options: {}, xhr};
 }

@@ -6,6 +6,11 @@
 
 import {isPlain, isSame} from './records.js';
 
+// What a body says, which is JSON text or nothing.
+export function attributesOf(body) {
+  return JSON.parse(body || '{}');
+}
+
 // The attributes of `after` that are not the same in `before`.
 export function editsOf(after, before) {
   const edits = {};
@@ -13,8 +18,9 @@ export function editsOf(after, before) {
   return edits;
 }
 
-// An update that has to wait is sent as what it changes of `base`, which is what the server said last:
-// by the time it is sent others may have changed the rest.
+// An update is sent as what it changes of `base`, which is what the server said last: by the time it
+// arrives others may have changed the rest. How long it will be on its way nobody knows, on a line that
+// stands still least of all.
 export function asPatch(exchange, base) {
   const after = exchange.body && JSON.parse(exchange.body);
   if (exchange.method !== 'put' || !isPlain(after) || !isPlain(base)) return exchange;
@@ -27,7 +33,7 @@ export function asPatch(exchange, base) {
 export function withEdits(body, {method, body: sent}, later) {
   const saves = later.filter(save => ['post', 'put', 'patch'].includes(save.method) && save.body);
   if (method === 'get' || !isPlain(body) || !saves.length) return body;
-  const before = JSON.parse(sent || '{}');
-  const edits = saves.map(save => JSON.parse(save.body)).filter(isPlain).map(after => editsOf(after, before));
+  const before = attributesOf(sent);
+  const edits = saves.map(save => attributesOf(save.body)).filter(isPlain).map(after => editsOf(after, before));
   return Object.assign({...body}, ...edits);
 }

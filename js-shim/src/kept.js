@@ -18,7 +18,7 @@ export class Kept {
     this._made = 0;
   }
 
-  // What an earlier page has kept: `{key, method, url, body, record, at}` each.
+  // What an earlier page has kept: `{key, method, url, body, record, next, at}` each.
   restore() {
     const names = Object.keys(this._storage ?? {}).filter(name => name.startsWith(this._prefix)).sort();
     return names.flatMap(name => {
@@ -29,13 +29,14 @@ export class Kept {
     });
   }
 
-  // `record` is the whole record with what the write does to it, for the next page to show.
-  keep({key, method, url, body, record}) {
-    if (this._names.has(key)) return;
+  // `record` is the whole record with what the write does to it, for the next page to show; `next` is
+  // what waits for a create (see `Birth`), and the only thing that changes.
+  keep({key, method, url, body, record, next}) {
+    if (this._names.has(key) && next == null) return;
     const count = String(this._made++).padStart(6, '0');
-    const name = `${this._prefix}${Date.now()}-${count}`;
+    const name = this._names.get(key) ?? `${this._prefix}${Date.now()}-${count}`;
     try {
-      this._storage.setItem(name, JSON.stringify({key, method, url, body, record}));
+      this._storage.setItem(name, JSON.stringify({key, method, url, body, record, next}));
       this._names.set(key, name);
     } catch (error) {
       this._onFull?.(error);

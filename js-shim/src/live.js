@@ -6,6 +6,7 @@
 // does not push what a reply has told already.
 
 import {attempt} from './attempt.js';
+import {attributesOf} from './edits.js';
 import {News, CREATED, UPDATED, DESTROYED, destroy} from './news.js';
 import {Records, copy, isPlain, isSame} from './records.js';
 import {Rooms, isCollection, isWholeUrl, splitRoom} from './rooms.js';
@@ -71,7 +72,7 @@ export class Live {
     const records = this._records.get(resource);
     if (!records) return null;
     const verb = {post: CREATED, delete: DESTROYED}[method] || UPDATED;
-    const record = verb === DESTROYED ? null : isPlain(body) ? copy(body) : JSON.parse(sent || '{}');
+    const record = verb === DESTROYED ? null : isPlain(body) ? copy(body) : attributesOf(sent);
     // What was done long ago is answered with what was true then.
     const latest = records.offsetOf(id) > offset && copy(records.get(id));
     return {resource, changes: [[offset, verb, id, record]], except: model, latest};
@@ -87,7 +88,7 @@ export class Live {
       if (method === 'post') return this._isWriting(model) || destroy(model);
       if (!record) return;
       const verb = method === 'delete' ? CREATED : UPDATED;
-      const shown = {...record, ...JSON.parse(body || '{}')};
+      const shown = {...record, ...attributesOf(body)};
       const told = Object.fromEntries(Object.keys(shown).map(name => [name, record[name]]));
       this.tell({resource, changes: [[records.offsetOf(model.id), verb, model.id, told]], shown});
     };

@@ -4,8 +4,8 @@
 // Stands between Backbone and the core: requests go down by token, replies and pushes come up.
 
 import {attempt} from './attempt.js';
-import {Birth} from './birth.js';
-import {asPatch, withEdits} from './edits.js';
+import {Birth, showReply} from './birth.js';
+import {asPatch, attributesOf, withEdits} from './edits.js';
 import {HttpClient} from './http.js';
 import {Kept, storageOf} from './kept.js';
 import {Live} from './live.js';
@@ -37,10 +37,10 @@ export class Runtime {
       console.warn('Backwire can not keep writes:', error));
     this.error = null;
     this.client = makeClient(this._server.socket, this._session, random(1)[0], {
-      finish: (...reply) => attempt(() => this._finish(...reply)),
-      deliver: (room, changes) => attempt(() => this._live.deliver(room, changes)),
-      refresh: room => attempt(() => this._live.refresh(room)),
-      status: (state, unsent) => attempt(() => this._status(state, unsent))
+      finish: (...reply) => this._finish(...reply),
+      deliver: (room, changes) => this._live.deliver(room, changes),
+      refresh: room => this._live.refresh(room),
+      status: (state, unsent) => this._status(state, unsent)
     });
     this._online = () => this.client.online();
     this._offline = () => this.client.offline();
@@ -86,19 +86,27 @@ export class Runtime {
       headers: xhr.requestHeaders, path: this._pathOf(settings) ?? path, made, $: this._Backbone.$
     });
     const exchange = {...request, model, options: kept(options), xhr, timeout: settings.timeout || 0};
-    if (this._isOnline) this._send(exchange);
-    else this._sendLater(exchange);
+    this._ask(exchange);
     return xhr;
   }
 
-  // By the time it is answered others may have changed the rest of a record, and nobody looks at the
-  // form any more; and what is read while the server can not be asked is to show what waits.
-  _sendLater(exchange) {
+  // Of what waits nobody looks at the form any more when it is refused.
+  _ask(exchange) {
     const {method, model, url} = exchange;
-    this._send({...asPatch(exchange, this._live.recordOf(model)), undo: model && this._live.undo(model)});
+    const undo = this._isOnline || !model ? null : this._live.undo(model);
+    this._send({...asPatch(exchange, this._baseOf(model)), undo});
     if (method === 'get') Promise.resolve().then(() => this._showKept(model, url));
   }
 
+  // The record as the server has it, but for what is on its way there: that is saved again.
+  _baseOf(model) {
+    const record = this._live.recordOf(model);
+    const base = record && {...record};
+    for (const {body} of base ? this._of(model) : []) for (const name in attributesOf(body)) delete base[name];
+    return base;
+  }
+
+  // What is read while the server can not be asked shows what waits.
   _showKept(target, url) {
     for (const write of this._exchanges.values()) {
       const model = write.isRestored && !this._isOnline && show(write, target, url);
@@ -106,14 +114,14 @@ export class Runtime {
       this._live.assume(model, write.record);
       if (write.method !== 'post' || write.model) continue;
       this._bear(Object.assign(write, {model}));
-      write.xhr.done(body => body && model.set(model.parse(body, {}), {realtime: true}));
+      showReply(model, write.xhr);
     }
   }
 
   // A model whose create is on its way is not created again: what it asks for meanwhile waits.
   _send(exchange) {
     const create = exchange.method === 'post' && this._createOf(exchange.model);
-    if (create && !this._merge(create, exchange)) return create.birth.delay(exchange);
+    if (create && !this._merge(create, exchange)) return this._delay(create, exchange);
     const {method, url, body, timeout, xhr} = exchange;
     try {
       const token = this.client.request(method, url, body, timeout);
@@ -129,8 +137,13 @@ export class Runtime {
     exchange.token = token;
     this._exchanges.set(token, exchange);
     exchange.xhr.whenAborted = () => this._aborted(token);
-    if (exchange.method === 'post' && exchange.model) this._bear(exchange);
+    if (exchange.method === 'post' && (exchange.model || exchange.isRestored)) this._bear(exchange);
     if (!this._isOnline) this._keep(exchange);
+  }
+
+  _delay(create, exchange) {
+    create.birth.delay(exchange);
+    if (!this._isOnline) this._keep(create);
   }
 
   _bear(create) {
@@ -143,7 +156,7 @@ export class Runtime {
     if (!this.client.withdraw(create.token)) return false;
     this._over(create);
     create.birth.end();
-    exchange.body = JSON.stringify({...JSON.parse(create.body || '{}'), ...JSON.parse(exchange.body || '{}')});
+    exchange.body = JSON.stringify({...attributesOf(create.body), ...attributesOf(exchange.body)});
     exchange.merged = [...create.merged ?? [], create];
     return true;
   }
@@ -155,13 +168,13 @@ export class Runtime {
   }
 
   _keep(exchange) {
-    const {method, model, body} = exchange;
+    const {method, model, body, birth} = exchange;
     if (method === 'get') return;
     const record = body && model && {...this._live.recordOf(model)};
-    for (const write of record ? this._exchanges.values() : []) {
-      if (write.model === model) Object.assign(record, JSON.parse(write.body || '{}'));
+    for (const {body} of [...this._of(model), {body: birth?.next}]) {
+      if (record) Object.assign(record, attributesOf(body));
     }
-    this._kept.keep({...exchange, record});
+    this._kept.keep({...exchange, record: record || exchange.record, next: birth?.next});
   }
 
   // What an earlier page did not live to see answered. Nobody waits for it here, but its reply is news.
@@ -193,8 +206,7 @@ export class Runtime {
     // The core did not send it, and says how much the server takes.
     if (body > 0 && statusCode === 413) body = {message: `over the limit of ${body} bytes`};
     const news = attempt(() => this._live.learn(exchange, statusCode, body, headers));
-    const later = [...this._exchanges.values()].filter(({model}) => model && model === exchange.model);
-    later.push(...exchange.birth?.delayed ?? []);
+    const later = [...this._of(exchange.model), ...exchange.birth?.delayed ?? []];
     const reply = withEdits(news?.latest || body, exchange, later);
     for (const {xhr} of [...exchange.merged ?? [], exchange]) xhr.finish(statusCode, reply, headers);
     this._live.tell(news);
@@ -207,13 +219,14 @@ export class Runtime {
   // A model was destroyed before its create was answered. If that never left, it never happened.
   _miscarried(token) {
     const exchange = this._exchanges.get(token);
-    if (!exchange || !this.client.withdraw(token)) return;
+    if (!exchange) return;
+    if (!this.client.withdraw(token)) return this._isOnline || this._keep(exchange);
     this._over(exchange);
     for (const {xhr} of [...exchange.merged ?? [], exchange]) xhr.abort();
   }
 
   _createOf(model) {
-    return [...this._exchanges.values()].find(exchange => exchange.birth && exchange.model === model);
+    return this._of(model).find(({birth}) => birth);
   }
 
   _status(state, unsent) {
@@ -234,10 +247,12 @@ export class Runtime {
   }
 
   _isWriting(model) {
-    for (const exchange of this._exchanges.values()) {
-      if (exchange.model === model && exchange.method !== 'get') return true;
-    }
-    return false;
+    return this._of(model).some(({method}) => method !== 'get');
+  }
+
+  // What a model still waits for.
+  _of(model) {
+    return [...this._exchanges.values()].filter(exchange => model && exchange.model === model);
   }
 
   _pathOf({url}) {

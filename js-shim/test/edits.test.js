@@ -14,12 +14,29 @@ test('an update that has to wait is sent as what it changes', () => {
   assert.deepEqual(client.last.body, {done: true});
 });
 
-test('an update that is sent at once is the whole model, as ever', () => {
+test('so is one that is sent at once: nobody knows how long it will be on its way', () => {
   const {todos, client} = startWithTodos();
   client.tell('online');
   todos.get(1).save({done: true});
-  assert.deepEqual(client.asked, ['GET /todo', 'PUT /todo/1']);
-  assert.deepEqual(client.last.body, {id: 1, title: 'Milk', done: true});
+  assert.deepEqual(client.last.body, {done: true});
+});
+
+test('what is changed there and back while the first is on its way is sent both times', () => {
+  for (const state of ['offline', 'online']) {
+    const {todos, client} = startWithTodos();
+    client.tell(state);
+    todos.get(1).save({done: true});
+    todos.get(1).save({done: false});
+    assert.deepEqual(client.requests.slice(1).map(({body}) => body), [{done: true}, {done: false}]);
+  }
+});
+
+test('what is on its way may be refused, and is sent again with the next save', () => {
+  const {todos, client} = startWithTodos();
+  client.tell('online');
+  todos.get(1).save({title: '', done: true});
+  todos.get(1).save({title: 'Oat milk'});
+  assert.deepEqual(client.last.body, {title: 'Oat milk', done: true});
 });
 
 test('two people who change different attributes both keep their change', () => {

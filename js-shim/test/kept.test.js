@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import {mock, test} from 'node:test';
 
+import {FakeClient} from '../fakes/client.js';
 import {fakePage, fakeStorage, start, startWithTodos} from '../fakes/page.js';
 
 const items = page => Object.values(page.localStorage).map(item => JSON.parse(item));
@@ -118,6 +119,60 @@ test('a page that is loaded while offline shows what was saved and not sent', as
   client.tell('online');
   client.wrote('todo/3', 7, {id: 3, title: 'Rye bread'}, client.requests.find(({method}) => method === 'post'));
   assert.equal(bread.id, 3);
+});
+
+test('saves that wait for a create on its way are kept with it', async () => {
+  const page = fakePage();
+  const former = startWithTodos({page});
+  former.client.tell('online');
+  const created = former.todos.create({title: 'Bread', done: false});
+  created.save({done: true});
+  former.client.tell('offline');
+  former.client.isOnline = true;
+  created.save({title: 'Rye bread'});
+  const {Todos, client} = start({page});
+  client.tell('offline');
+  const todos = new Todos();
+  todos.fetch();
+  await null;
+  assert.deepEqual(todos.map(({attributes}) => attributes), [{title: 'Rye bread', done: true}]);
+  client.tell('online');
+  client.wrote('todo/3', 7, {id: 3, title: 'Bread', done: false}, client.requests[0]);
+  client.read('todo', 7, [{id: 3, title: 'Bread', done: false}], client.requests[1]);
+  assert.deepEqual([client.asked.at(-1), client.last.body], ['PATCH /todo/3', {title: 'Rye bread', done: true}]);
+  client.wrote('todo/3', 8, {id: 3, title: 'Rye bread', done: true});
+  assert.deepEqual(todos.map(({attributes}) => attributes), [{id: 3, title: 'Rye bread', done: true}]);
+  assert.deepEqual(items(page), []);
+});
+
+test('what waits from an earlier page is told of from the start', () => {
+  const page = fakePage();
+  const former = start({page});
+  former.client.tell('offline');
+  new former.Todo({id: 7}).save();
+  class Counting extends FakeClient {
+    request(...asked) {
+      this.listener.status('offline', this.requests.length + 1);
+      return super.request(...asked);
+    }
+  }
+  const {Backwire} = start({page, makeClient: (...args) => new Counting(...args)});
+  assert.deepEqual(Backwire.status, {state: 'offline', unsent: 1});
+});
+
+test('a model destroyed while its create is on its way is destroyed by the next page', async () => {
+  const page = fakePage();
+  const former = startWithTodos({page});
+  former.client.tell('online');
+  const created = former.todos.create({title: 'Bread'});
+  former.client.tell('offline');
+  former.client.isOnline = true;
+  created.destroy();
+  await null;
+  const {client} = start({page});
+  client.tell('online');
+  client.wrote('todo/3', 7, {id: 3, title: 'Bread'});
+  assert.deepEqual(client.asked, ['POST /todo', 'DELETE /todo/3']);
 });
 
 test('what one person has kept is not sent for another', () => {

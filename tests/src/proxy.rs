@@ -14,6 +14,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch::{self, error::RecvError};
 
+/// How the first line of a live connection starts. A browser sends a first line in one piece.
+const LIVE: &[u8] = b"GET /socket.io/";
+
 /// A line that can be broken. It is gone, with all its connections, when this is dropped.
 #[derive(Debug)]
 pub struct Proxy {
@@ -35,6 +38,14 @@ enum Line {
     Cut,
 }
 
+/// Where a line leads, and what has become of it.
+#[derive(Debug, Clone)]
+struct Ends {
+    server: SocketAddr,
+    pages: Option<SocketAddr>,
+    faults: Arc<AtomicUsize>,
+}
+
 /// Where bytes are going.
 #[derive(Debug, Clone, Copy)]
 enum Direction {
@@ -45,11 +56,22 @@ enum Direction {
 impl Proxy {
     /// A line that leads to a server.
     pub async fn to(server: SocketAddr) -> Self {
+        Self::new(server, None).await
+    }
+
+    /// A line for what is live. Pages come from a server of their own, and arrive whatever the line is
+    /// like: as with a network for pages, or a service worker.
+    pub async fn beside(pages: SocketAddr, server: SocketAddr) -> Self {
+        Self::new(server, Some(pages)).await
+    }
+
+    async fn new(server: SocketAddr, pages: Option<SocketAddr>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are free ports");
         let address = listener.local_addr().expect("it is bound");
         let (line, state) = watch::channel(Line::Open);
         let faults = Arc::new(AtomicUsize::new(0));
-        tokio::spawn(accept(listener, server, state, faults.clone()));
+        let ends = Ends { server, pages, faults: faults.clone() };
+        tokio::spawn(accept(listener, ends, state));
         Self { address, line, faults }
     }
 
@@ -99,54 +121,63 @@ impl Line {
 }
 
 /// Takes connections until the proxy is dropped.
-async fn accept(
-    listener: TcpListener,
-    server: SocketAddr,
-    mut line: watch::Receiver<Line>,
-    faults: Arc<AtomicUsize>,
-) {
+async fn accept(listener: TcpListener, ends: Ends, line: watch::Receiver<Line>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = dropped(line.clone()) => return,
         };
         let Ok((browser, _)) = accepted else { continue };
-        if *line.borrow_and_update() == Line::Cut {
-            // It was only taken because the port must stay ours while the line is cut.
-            faults.fetch_add(1, Ordering::SeqCst);
-            continue;
-        }
-        tokio::spawn(connect(browser, server, line.clone(), faults.clone()));
+        tokio::spawn(connect(browser, ends.clone(), line.clone()));
     }
 }
 
 /// Carries one connection to its end or to that of the line.
 async fn connect(
-    browser: TcpStream,
-    server: SocketAddr,
-    line: watch::Receiver<Line>,
-    faults: Arc<AtomicUsize>,
+    mut browser: TcpStream,
+    ends: Ends,
+    mut line: watch::Receiver<Line>,
 ) -> io::Result<()> {
-    // Without a server this end is closed again, and the browser sees that nobody is there.
-    let server = TcpStream::connect(server).await?;
     browser.set_nodelay(true)?;
+    if let Some(pages) = ends.pages
+        && !is_live(&browser).await?
+    {
+        let mut pages = TcpStream::connect(pages).await?;
+        return tokio::select! {
+            carried = tokio::io::copy_bidirectional(&mut browser, &mut pages) => carried.map(drop),
+            () = dropped(line) => Ok(()),
+        };
+    }
+    if *line.borrow_and_update() == Line::Cut {
+        // It was only taken because the port must stay ours while the line is cut.
+        ends.faults.fetch_add(1, Ordering::SeqCst);
+        return Ok(());
+    }
+    // Without a server this end is closed again, and the browser sees that nobody is there.
+    let server = TcpStream::connect(ends.server).await?;
     server.set_nodelay(true)?;
     let (from_browser, to_browser) = browser.into_split();
     let (from_server, to_server) = server.into_split();
-    let mut ends = line.clone();
+    let mut state = line.clone();
     tokio::select! {
         _ = async { tokio::join!(
             carry(from_browser, to_server, Direction::ToServer, line.clone()),
             carry(from_server, to_browser, Direction::ToBrowser, line),
         ) } => {}
-        cut = becomes(&mut ends, |line| line == Line::Cut) => {
+        cut = becomes(&mut state, |line| line == Line::Cut) => {
             // Otherwise the proxy was dropped, and the connection goes with it.
             if cut.is_ok() {
-                faults.fetch_add(1, Ordering::SeqCst);
+                ends.faults.fetch_add(1, Ordering::SeqCst);
             }
         }
     }
     Ok(())
+}
+
+async fn is_live(browser: &TcpStream) -> io::Result<bool> {
+    let mut start = [0; LIVE.len()];
+    let length = browser.peek(&mut start).await?;
+    Ok(&start[..length] == LIVE)
 }
 
 /// Carries what is said in one direction, while the line does.
@@ -189,10 +220,30 @@ async fn dropped(mut line: watch::Receiver<Line>) {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_page_arrives_while_the_line_is_cut_and_nothing_live_does() {
+        let server = counter().await;
+        let proxy = Proxy::beside(server, server).await;
+        proxy.cut();
+        let mut page = TcpStream::connect(proxy.address).await.unwrap();
+        page.write_all(b"GET /").await.unwrap();
+        assert_eq!(page.read_u8().await.unwrap(), b'G' + 1);
+        let mut live = TcpStream::connect(proxy.address).await.unwrap();
+        live.write_all(LIVE).await.unwrap();
+        assert_eq!(live.read(&mut [0]).await.unwrap_or(0), 0);
+        assert_eq!(proxy.faults(), 1);
+    }
+
     /// A line to someone who answers every byte with its successor.
     async fn line() -> (Proxy, TcpStream) {
+        let proxy = Proxy::to(counter().await).await;
+        let stream = TcpStream::connect(proxy.address).await.unwrap();
+        (proxy, stream)
+    }
+
+    async fn counter() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy = Proxy::to(listener.local_addr().unwrap()).await;
+        let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -203,8 +254,7 @@ mod tests {
                 });
             }
         });
-        let stream = TcpStream::connect(proxy.address).await.unwrap();
-        (proxy, stream)
+        address
     }
 
     async fn ask(stream: &mut TcpStream, byte: u8) -> io::Result<u8> {

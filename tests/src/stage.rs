@@ -10,18 +10,30 @@ use crate::todos::Window;
 pub struct Stage {
     /// What all windows talk to.
     pub server: Server,
+    /// Where pages come from, if not from there.
+    pages: Option<Server>,
     browser: Browser,
 }
 
 impl Stage {
     /// Starts what a story needs.
     pub fn set() -> Self {
-        Self { server: Server::start(), browser: Browser::start() }
+        Self { server: Server::start(), pages: None, browser: Browser::start() }
+    }
+
+    /// The same, with a server for pages that is never away: a page can be loaded while its line is
+    /// down, or the server.
+    pub fn with_pages_elsewhere() -> Self {
+        Self { pages: Some(Server::start()), ..Self::set() }
     }
 
     /// One more window, on a line of its own; returns when it is online.
     pub async fn window(&self) -> Window {
-        let line = Proxy::to(self.server.address()).await;
+        let server = self.server.address();
+        let line = match &self.pages {
+            Some(pages) => Proxy::beside(pages.address(), server).await,
+            None => Proxy::to(server).await,
+        };
         let page = self.browser.open(&line.origin()).await;
         Window::new(line, page).await
     }

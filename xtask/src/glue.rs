@@ -12,11 +12,11 @@ use anyhow::{Context, Result, bail};
 /// From where, up to where, and what stands there instead.
 type Passage = (&'static str, &'static str, &'static str);
 
-const NEEDLESS: [Passage; 7] = [
+const NEEDLESS: [Passage; 10] = [
     // `encodeInto` is in every browser with ES2022.
     ("if (!('encodeInto' in cachedTextEncoder)) {", "let WASM_VECTOR_LEN", ""),
-    // A decoder of Safari's wears out after 2 GB.
-    ("const MAX_SAFARI_DECODE_BYTES", "function decodeText", ""),
+    // A decoder of Safari's wears out after 2 GB, and none has to be warmed up.
+    ("cachedTextDecoder.decode();\nconst MAX_SAFARI_DECODE_BYTES", "function decodeText", ""),
     ("    numBytesDecoded += bytes.length;", "    return cachedTextDecoder.decode(bytes)", ""),
     // The module always exports its `realloc`.
     ("    if (realloc === undefined) {", "    let len = arg.length;", ""),
@@ -37,6 +37,10 @@ const NEEDLESS: [Passage; 7] = [
         "    const instance = new WebAssembly.Instance(module, imports);",
         "    module = new WebAssembly.Module(module);\n",
     ),
+    // Nobody asks for these, and nothing can have been cached before the start.
+    ("let wasmModule, wasmInstance, wasm;", "\nfunction __wbg_finalize_init", "let wasm;"),
+    ("    wasmInstance = instance;", "    wasm = instance.exports;", ""),
+    ("    wasmModule = module;", "    wasm.__wbindgen_start", ""),
 ];
 
 /// Takes what is needless out of the file.

@@ -23,7 +23,9 @@ pub(crate) fn shorten(wasm: &Path, js: &Path) -> Result<()> {
             &format!("        {short}: function"),
         )?;
         import.name = short;
+        import.module = "_".to_owned();
     }
+    replace(&mut text, "\"./backwire_client_wasm_bg.js\": import0", "_: import0")?;
     let mut unused = Vec::new();
     for export in module.exports.iter_mut().filter(|export| export.name != "memory") {
         let short = short_name(&mut count);

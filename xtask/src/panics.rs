@@ -13,8 +13,8 @@ use anyhow::Result;
 use rustc_demangle::demangle;
 use walrus::{FunctionBuilder, FunctionId, FunctionKind, Module, ModuleConfig};
 
-/// Where panics start: functions of the standard library that never return.
-const STARTS: [&str; 10] = [
+/// Where panics start: functions that never return. The last is wasm-bindgen's own kind of panic.
+const STARTS: [&str; 11] = [
     "alloc::alloc::handle_alloc_error",
     "alloc::raw_vec::capacity_overflow",
     "alloc::raw_vec::handle_error",
@@ -25,6 +25,7 @@ const STARTS: [&str; 10] = [
     "core::result::unwrap_failed",
     "core::slice::index::slice_",
     "core::str::slice_error_fail",
+    "wasm_bindgen::throw_str",
 ];
 
 /// What only the words of a panic, or nobody, would call: the table of functions keeps it alive. The
@@ -33,7 +34,7 @@ const UNCALLED: [&str; 4] =
     ["core::fmt::", "alloc::fmt::", "std::panicking::", "js_sys::futures::"];
 
 /// The words themselves, as they lie in the module's data; the last are the digits they are printed with.
-const WORDS: [&str; 14] = [
+const WORDS: [&str; 26] = [
     "slice index starts at ",
     " but ends at ",
     "index out of bounds: the len is ",
@@ -47,6 +48,18 @@ const WORDS: [&str; 14] = [
     ") should be < len (is ",
     "cannot access a Thread Local Storage value during or after destruction: ",
     "Attempted to initialize thread-local while it is being dropped",
+    "attempted to take ownership of Rust value while it was borrowed",
+    "null pointer passed to rust",
+    "recursive use of an object detected which would lead to unsafe aliasing in rust",
+    "FnOnce called more than once",
+    "closure invoked recursively or after being dropped",
+    "called `Result::unwrap_throw()` on an `Err` value",
+    "called `Option::unwrap_throw()` on a `None` value",
+    "Tried to shrink to a larger capacity",
+    "mid > len",
+    "capacity overflow",
+    "RefCell already mutably borrowed",
+    "RefCell already borrowed",
     "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
      5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899",
 ];
