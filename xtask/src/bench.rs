@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use crate::build;
 use crate::command::{cargo, program, run};
 use crate::size::{BUDGET, Size};
 use crate::workspace::{Profile, Workspace};
+use crate::{browser, build, demo};
 
 const BENCH: &str = "backwire-bench";
 
@@ -36,9 +36,23 @@ impl Bench {
             .arg("--node")
             .arg(workspace.root().join("bench/peers/node.mjs"))
             .args(["--rounds", &self.rounds.to_string()]))?;
+        time_sync(workspace)?;
         weigh(workspace)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What a call of `Backbone.sync` costs a page. It is the browser that works, so the program that
+/// drives it is built as the tests are.
+fn time_sync(workspace: &Workspace) -> Result<()> {
+    demo::assemble(workspace)?;
+    browser::install(workspace)?;
+    run(cargo(
+        workspace,
+        ["run", "--quiet", "--package", "backwire-tests", "--example", "sync_cost"],
+    )
+    .env("BACKWIRE_BIN", workspace.server(Profile::Release))
+    .env("BACKWIRE_DEMO", workspace.demo_site()))
 }
 
 /// The size of what a page downloads, beside socket.io's own client, which has no sync in it.

@@ -5,8 +5,10 @@
 
 /// The number of passed tests, if this line closes a run.
 pub(crate) fn tests_passed(line: &str) -> Option<usize> {
+    // Where nextest shows what a test said, it is indented, and the closing line of its binary in it.
+    let is_result = line.starts_with("test result: ");
     let line = line.trim();
-    if line.starts_with("test result: ") || line.starts_with("Summary [") {
+    if is_result || line.starts_with("Summary [") {
         return number_before(line, " passed");
     }
     line.strip_prefix("ℹ pass ").or(line.strip_prefix("# pass "))?.parse().ok()
@@ -41,6 +43,7 @@ mod tests {
 
     #[test]
     fn other_lines_count_nothing() {
+        assert_eq!(tests_passed("    test result: ok. 1 passed; 0 failed"), None);
         assert_eq!(tests_passed("running 12 tests"), None);
         assert_eq!(tests_passed("test a::name_with_3 passed ... ok"), None);
         assert_eq!(tests_passed("# pass the salt"), None);

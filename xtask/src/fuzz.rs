@@ -36,6 +36,7 @@ impl Fuzz {
         }
         install(workspace)?;
         for target in self.targets(workspace)? {
+            fs::create_dir_all(workspace.root().join("fuzz/corpus").join(&target))?;
             let seconds = format!("-max_total_time={}", self.seconds);
             let path = env::join_paths(
                 [tools(workspace).join("bin")]
@@ -46,6 +47,8 @@ impl Fuzz {
             fuzz.args(["run", "nightly", "cargo", "fuzz", "run", "--target-dir"])
                 .arg(workspace.target().join("fuzz"))
                 .arg(&target)
+                // What was found new goes to the first folder; the second is ours to read.
+                .args([format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}")])
                 .args([
                     "--",
                     &seconds,
