@@ -2,6 +2,7 @@
 //!
 //! Read once and no deeper than is needed: the data of a request stays the text it was.
 
+mod node;
 mod sails09;
 
 use std::borrow::Cow;
@@ -64,9 +65,12 @@ fn event(text: &str) -> Result<Event<'_>> {
     Ok((name, event.get(1).copied()))
 }
 
-/// Which of the Sails dialects a stock client speaks, if this event shows it.
+/// Which dialect a stock client speaks, if this event shows it.
 pub(crate) fn dialect(text: &str) -> Option<Dialect> {
     let (name, argument) = event(text).ok()?;
+    if node::split(&name).is_some() {
+        return Some(Dialect::Node);
+    }
     match argument?.get().as_bytes().first()? {
         b'"' if name == sails09::ANY_VERB || method(&name).is_some() => Some(Dialect::Sails09),
         b'{' if method(&name).is_some() => Some(Dialect::Sails),
@@ -79,6 +83,9 @@ pub(crate) fn read(text: &str, dialect: Dialect, body_limit: usize) -> Result<In
     let (name, argument) = event(text)?;
     if dialect == Dialect::Sails09 {
         return sails09::request(&name, argument, body_limit).map(Incoming::Request);
+    }
+    if dialect == Dialect::Node {
+        return node::request(&name, argument, body_limit).map(Incoming::Request);
     }
     if dialect == Dialect::Runtime && name == "resume" {
         return argument
@@ -125,6 +132,8 @@ fn method(name: &str) -> Option<Method> {
         "put" => Method::PUT,
         "patch" => Method::PATCH,
         "delete" => Method::DELETE,
+        "head" => Method::HEAD,
+        "options" => Method::OPTIONS,
         _ => return None,
     })
 }
@@ -231,10 +240,12 @@ mod tests {
     }
 
     #[test]
-    fn the_payload_of_a_request_shows_which_sails_it_is() {
+    fn a_request_shows_which_dialect_it_is() {
         assert_eq!(dialect(r#"["get",{"url":"/todo"}]"#), Some(Dialect::Sails));
         assert_eq!(dialect(r#"["get", "{\"url\":\"/todo\"}"]"#), Some(Dialect::Sails09));
         assert_eq!(dialect(r#"["message","{oops"]"#), Some(Dialect::Sails09));
+        assert_eq!(dialect(r#"["options",{"url":"/todo"}]"#), Some(Dialect::Sails));
+        assert_eq!(dialect(r#"["todo:read"]"#), Some(Dialect::Node));
         for neither in [r#"["get"]"#, r#"["get",7]"#, r#"["message",{}]"#, r#"["chat","hi"]"#, "["]
         {
             assert_eq!(dialect(neither), None, "{neither}");

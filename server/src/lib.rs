@@ -59,8 +59,8 @@ pub use socket::Client;
 /// In how many dialects this is a request: what `cargo xtask fuzz` feeds with any text.
 #[doc(hidden)]
 pub fn understood(event: &str) -> usize {
-    use dialect::Dialect::{Runtime, Sails, Sails09};
+    use dialect::Dialect::{Node, Runtime, Sails, Sails09};
     const BODY_LIMIT: usize = 1 << 20;
     let read = |dialect| incoming::read(event, dialect, BODY_LIMIT);
-    [Runtime, Sails, Sails09].into_iter().filter(|dialect| read(*dialect).is_ok()).count()
+    [Runtime, Sails, Sails09, Node].into_iter().filter(|dialect| read(*dialect).is_ok()).count()
 }

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::value::to_raw_value;
+use serde_json::value::RawValue;
 use socketioxide::layer::SocketIoLayer;
 use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::Sid;
@@ -130,14 +130,13 @@ impl Sockets {
         dialect: Dialect,
         to: Audience<'_>,
         event: &str,
-        argument: &impl Serialize,
+        argument: &RawValue,
     ) {
         let Some(audience) = self.gather(dialect, to) else {
             return;
         };
-        let argument = to_raw_value(argument).expect("it is made of JSON");
         for socket in audience.sockets() {
-            if socket.emit(event, &argument).is_err() {
+            if socket.emit(event, argument).is_err() {
                 self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
                 match connection::plug(&socket) {
                     Some(plug) => plug.pull(),

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
-use serde_json::value::RawValue;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, MessageHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
@@ -17,11 +16,11 @@ use super::connection::{Arrival, Client, Connection, Event};
 use super::turn::{Turn, Turns};
 use super::{Counters, Limits, Sockets};
 use crate::answers::Answers;
-use crate::dialect::Dialect;
+use crate::dialect::{Arguments, Dialect};
 use crate::error::Error;
 use crate::rooms::Presence;
 
-type Answer = Result<Box<RawValue>, Error>;
+type Answer = Result<Arguments, Error>;
 
 /// Meets every connection.
 #[derive(Clone)]

@@ -10,6 +10,7 @@ mod criteria;
 mod flood;
 mod http;
 mod limits;
+mod node;
 mod order;
 mod pages;
 mod readers;
