@@ -168,7 +168,7 @@ pub enum Verb {
     Destroy,
 }
 
-/// One entry of a log.
+/// One entry of a log: what was done to a record, or what was published of one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// Of which resource.
@@ -191,7 +191,11 @@ pub struct Change {
     pub set: Attributes,
     /// Hash of the idempotency key; 0 if there was none.
     pub mark: u64,
-    /// The connection it came from, where it came from one.
+    /// Whether it was only said, see [`Action::Publish`](crate::write::Action::Publish): the records
+    /// stayed as they were. `before` is not known then, and `after` is what was said.
+    pub published: bool,
+    /// The connection it came from, where it came from one; of what was published, the connection that
+    /// is to be passed over.
     pub origin: Option<Arc<str>>,
     /// When it was committed, in Unix milliseconds.
     pub at: u64,

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::socket::Client;
 use crate::socket::turn::Turn;
-use crate::write::{Action, Key, Write};
+use crate::write::{Action, Key, Publication, Write};
 
 /// Who asks, and what they may use.
 ///
@@ -131,6 +131,9 @@ fn fingerprint_of(resource: &Resource, action: &Action) -> u64 {
         Action::Create(attributes) => serde_json::to_vec(&("create", resource, attributes)),
         Action::Update(id, attributes) => serde_json::to_vec(&("update", resource, id, attributes)),
         Action::Destroy(id) => serde_json::to_vec(&("destroy", resource, id)),
+        Action::Publish(Publication { verb, id, data }) => {
+            serde_json::to_vec(&("publish", resource, verb, id, data))
+        }
     };
     fingerprint::of(&deed.expect("it is made of JSON and strings"))
 }

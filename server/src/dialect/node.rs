@@ -3,6 +3,8 @@
 //! An ack has two arguments, the error and the data. A push is an event named after what it is about:
 //! `todo:create`, `todo/7:update`, `todo/7:delete`, and carries the record.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
@@ -21,9 +23,12 @@ pub(crate) fn event(change: &Change) -> String {
     }
 }
 
-/// The record: as it is now, or as it was when it was destroyed.
-pub(crate) fn news(change: &Change) -> Option<&Attributes> {
-    change.after.as_deref().or(change.before.as_deref())
+/// The record: as it is now, or as it was when it was destroyed, as far as that is known.
+pub(crate) fn news(change: &Change) -> Cow<'_, Attributes> {
+    match change.after.as_deref().or(change.before.as_deref()) {
+        Some(record) => Cow::Borrowed(record),
+        None => Cow::Owned(Map::from_iter([("id".to_owned(), change.id.to_json())])),
+    }
 }
 
 /// The ack for a response of the router, whose body is JSON, in raw.
