@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
-use crate::change::{Attributes, Change, Id, Position, Resource, Room};
+use crate::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use crate::context::Context;
 use crate::criteria::{Criteria, Language, Parameters};
 use crate::dialect::Dialect;
@@ -73,23 +73,31 @@ async fn read(cx: &Context, resource: Resource, id: Id) -> Result<Reply> {
 
 /// `POST /todo`
 pub(crate) async fn create(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    let change = cx.commit_last(of.resource, Action::Create(input.attributes()?)).await?;
-    Ok(Reply::created(Json(subscription::written(&cx, &change).await?)).of(&change))
+    write(&cx, of.resource, Action::Create(input.attributes()?)).await
 }
 
 /// `PUT` and `PATCH /todo/7`, or `/todo` with the id in the body
 pub(crate) async fn update(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let set = input.attributes()?;
     let id = one_id(of.id, &set)?;
-    let change = cx.commit_last(of.resource, Action::Update(id, set)).await?;
-    Ok(Reply::ok(Json(subscription::written(&cx, &change).await?)).of(&change))
+    write(&cx, of.resource, Action::Update(id, set)).await
 }
 
 /// `DELETE /todo/7`, or `/todo` with the id in the body
 pub(crate) async fn destroy(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let id = one_id(of.id, &input.attributes_if_any()?)?;
-    let change = cx.commit_last(of.resource, Action::Destroy(id)).await?;
-    Ok(Reply::ok(Json(change.before.clone())).of(&change))
+    write(&cx, of.resource, Action::Destroy(id)).await
+}
+
+/// The one write of a request, and its answer.
+pub(crate) async fn write(cx: &Context, resource: Resource, action: Action) -> Result<Reply> {
+    let change = cx.commit_last(resource, action).await?;
+    let reply = match change.verb {
+        Verb::Create => Reply::created(Json(subscription::written(cx, &change).await?)),
+        Verb::Update => Reply::ok(Json(subscription::written(cx, &change).await?)),
+        Verb::Destroy => Reply::ok(Json(change.before.clone())),
+    };
+    Ok(reply.of(&change))
 }
 
 /// The record that is meant: the url says it, or the body, or both the same.
@@ -188,8 +196,9 @@ impl Input {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimit(pub(crate) usize);
 
-/// A record or several, and where they stand in the log.
-pub(crate) struct Reply(Response);
+/// The answer of a ready-made route: a record or several, and where they stand in the log.
+#[derive(Debug)]
+pub struct Reply(Response);
 
 impl Reply {
     fn ok(body: impl IntoResponse) -> Self {

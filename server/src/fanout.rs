@@ -68,7 +68,7 @@ impl Fanout {
     async fn say(&mut self, run: &[Arc<Change>]) {
         self.say_to_runtimes(run).await;
         for change in run {
-            for dialect in [Dialect::Sails, Dialect::Sails09, Dialect::Node] {
+            for dialect in Dialect::STOCK {
                 self.say_to_stock(dialect, change).await;
             }
         }
@@ -106,15 +106,20 @@ impl Fanout {
         }
         let instance = Room::instance(change.resource.clone(), change.id.clone());
         let room = if change.verb == Verb::Create { &class } else { &instance };
-        // Sails 0.9 tells its author of a change, too.
-        let origin = change.origin.as_deref().filter(|_| dialect != Dialect::Sails09);
+        // Sails 0.9 tells its author of a change, too, but not whom a publisher wants to pass over.
+        let hears_itself = dialect == Dialect::Sails09 && !change.published;
+        let origin = change.origin.as_deref().filter(|_| !hears_itself);
         let to = Audience { room, but_not: None, origin };
         // A stock client has no positions, so one that missed this would never find out.
         if let Some((event, news)) = dialect.news(change) {
             self.sockets.emit_to_each(dialect, to, &event, &news);
         }
         match change.verb {
-            Verb::Create => self.sockets.introduce(dialect, &class, &instance).await,
+            Verb::Create => {
+                let origin = change.origin.as_deref().filter(|_| change.published);
+                let from = Audience { room: &class, but_not: None, origin };
+                self.sockets.introduce(dialect, from, &instance).await;
+            }
             Verb::Update => {}
             // Stock clients never leave by themselves, so the rooms of dead records would add up.
             Verb::Destroy => self.sockets.empty(dialect, &instance).await,

@@ -21,6 +21,11 @@ pub(crate) fn name(dialect: Dialect, room: &Room) -> String {
     }
 }
 
+/// The name of a room that handlers speak of, which is the same in all dialects.
+pub(crate) fn named(room: &str) -> String {
+    format!("n:{room}")
+}
+
 /// What a membership is counted under. The runtime's rooms are counted one by one. Stock clients
 /// are led into instance rooms by the dozen, so they count for their resource as a whole.
 pub(crate) fn counted_as(dialect: Dialect, room: &Room) -> String {

@@ -15,7 +15,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::change::Change;
+use crate::change::{Change, Room};
 use crate::error::{Error, Result};
 
 /// Which client this is.
@@ -66,6 +66,12 @@ impl Dialect {
         }
     }
 
+    /// Those that know nothing of positions.
+    pub(crate) const STOCK: [Self; 3] = [Self::Sails, Self::Sails09, Self::Node];
+
+    /// All there are.
+    pub(crate) const ALL: [Self; 4] = [Self::Runtime, Self::Sails, Self::Sails09, Self::Node];
+
     /// Whether this is a client that knows nothing of positions.
     pub(crate) fn is_stock(self) -> bool {
         self != Self::Runtime
@@ -81,6 +87,15 @@ impl Dialect {
             Self::Node => (node::event(change).into(), to_raw_value(&node::news(change))),
         };
         Some((event, news.expect("it is made of JSON")))
+    }
+
+    /// The event by which something that is no change is said to a room.
+    pub(crate) fn message(self, room: &Room) -> Cow<'_, str> {
+        match self {
+            Self::Runtime | Self::Sails => room.resource.as_str().into(),
+            Self::Sails09 => sails09::EVENT.into(),
+            Self::Node => format!("{room}:{}", sails09::EVENT).into(),
+        }
     }
 
     /// The ack of a refusal.

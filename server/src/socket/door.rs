@@ -12,7 +12,7 @@ use socketioxide::handler::{ConnectHandler, DisconnectHandler, MessageHandler, V
 use socketioxide::socket::{DisconnectReason, Socket};
 use tokio::task::consume_budget;
 
-use super::connection::{Arrival, Client, Connection, Event};
+use super::connection::{Arrival, Client, Connection, Event, Met};
 use super::turn::{Turn, Turns};
 use super::{Counters, Limits, Sockets};
 use crate::answers::Answers;
@@ -41,11 +41,13 @@ impl Doors {
     }
 
     /// Runs before the CONNECT is answered, so the first event finds its door.
-    fn meet(&self, socket: &Socket, auth: Option<&Value>) -> Result<(), String> {
+    fn meet(&self, socket: &Arc<Socket>, auth: Option<&Value>) -> Result<(), String> {
         let auth = auth.and_then(Value::as_str).map(|auth| auth.as_str());
         let dialect = Dialect::of_auth(auth)?;
         let id = socket.id.to_string();
         let connection = Arc::new(Connection::new(&id, dialect, self.0.presence.clone()));
+        let met = Met { socket: Arc::downgrade(socket), connection: connection.clone() };
+        socket.extensions.insert(met);
         socket.on_disconnect(Exit(connection.clone()));
         socket.on_fallback(Door { house: self.0.clone(), connection });
         Ok(())

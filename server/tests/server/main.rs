@@ -13,6 +13,8 @@ mod limits;
 mod node;
 mod order;
 mod pages;
+mod publish;
+mod pubsub;
 mod readers;
 mod resume;
 mod runtime;
