@@ -185,6 +185,7 @@ impl Request<'_> {
     /// As an HTTP request, ready for the router.
     pub(crate) fn into_http(self) -> Result<http::Request<axum::body::Body>> {
         let url = http::Uri::from_str(&self.url).map_err(|_| Error::BadUrl)?;
+        let has_data = !self.data.is_empty();
         let mut request = http::Request::new(axum::body::Body::from(self.data.into_owned()));
         *request.method_mut() = self.method;
         *request.uri_mut() = url;
@@ -196,9 +197,12 @@ impl Request<'_> {
                 headers.insert(name, value);
             }
         }
-        let json = http::HeaderValue::from_static("application/json");
-        headers.insert(http::header::CONTENT_TYPE, json);
         headers.remove(http::header::CONTENT_LENGTH);
+        headers.remove(http::header::CONTENT_TYPE);
+        if has_data {
+            let json = http::HeaderValue::from_static("application/json");
+            headers.insert(http::header::CONTENT_TYPE, json);
+        }
         Ok(request)
     }
 }

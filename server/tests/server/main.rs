@@ -6,6 +6,7 @@ mod client;
 
 mod bad_input;
 mod criteria;
+mod examples;
 #[cfg(target_os = "linux")]
 mod flood;
 mod http;
