@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use tower::ServiceExt;
 
 use crate::change::Room;
+use crate::dialect::Arguments;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::incoming::{self, Incoming, Request};
@@ -31,33 +32,30 @@ impl Answers {
         Self { router, engine, body_limit }
     }
 
-    /// The one argument of the event's ack.
+    /// What the event's ack carries.
     pub(crate) async fn answer(
         &self,
         client: &Client,
         text: &str,
         turn: &Turn,
-    ) -> Result<Box<RawValue>> {
+    ) -> Result<Arguments> {
         let incoming = incoming::read(text, client.dialect(), self.body_limit)?;
         if !may_write(&incoming) {
             turn.alone().await;
         }
         match incoming {
             Incoming::Request(request) => self.route(client, request, turn).await,
-            Incoming::Resume(rooms) => Ok(resume(&*self.engine, client, rooms).await),
+            Incoming::Resume(rooms) => {
+                Ok(Arguments::One(resume(&*self.engine, client, rooms).await))
+            }
             Incoming::Unsubscribe(room) => {
                 Room::parse(&room).iter().for_each(|room| client.leave(room));
-                Ok(RawValue::NULL.to_owned())
+                Ok(Arguments::One(RawValue::NULL.to_owned()))
             }
         }
     }
 
-    async fn route(
-        &self,
-        client: &Client,
-        request: Request<'_>,
-        turn: &Turn,
-    ) -> Result<Box<RawValue>> {
+    async fn route(&self, client: &Client, request: Request<'_>, turn: &Turn) -> Result<Arguments> {
         let mut request = request.into_http()?;
         client.lend_headers(request.headers_mut());
         request.extensions_mut().insert(client.clone());
@@ -73,5 +71,6 @@ impl Answers {
 /// Whether this may be a write of ours. What else it may be, a route of the user, waits for its turn
 /// by itself.
 fn may_write(incoming: &Incoming<'_>) -> bool {
-    matches!(incoming, Incoming::Request(request) if request.method != Method::GET)
+    const READS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
+    matches!(incoming, Incoming::Request(request) if !READS.contains(&request.method))
 }

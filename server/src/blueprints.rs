@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
-use crate::change::{Attributes, Change, Id, Position, Resource, Room};
+use crate::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use crate::context::Context;
 use crate::criteria::{Criteria, Language, Parameters};
 use crate::dialect::Dialect;
@@ -21,13 +21,13 @@ use crate::write::{Action, Refused};
 
 /// `GET /todo`
 pub(crate) async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    let (language, data) = (language_of(&cx), input.attributes_if_any()?);
-    if language == Language::Sails09
+    let data = input.attributes_if_any()?;
+    if sends_models(&cx)
         && let Some(id) = of.named(&data)
     {
         return read(&cx, of.resource, id).await;
     }
-    let criteria = Criteria::read(Parameters::read(of.query, data)?, language)?;
+    let criteria = Criteria::read(Parameters::read(of.query, data)?, language_of(&cx))?;
     let snapshot = subscription::find(&cx, &of.resource, &criteria).await?;
     let reply = Reply::ok(Json(snapshot.value)).at(snapshot.position);
     Ok(match subscription::follows(&cx, &criteria) {
@@ -56,6 +56,12 @@ fn language_of(cx: &Context) -> Language {
     }
 }
 
+/// Whether the caller sends the model it reads along, and that may be the only place where the id is.
+fn sends_models(cx: &Context) -> bool {
+    let dialect = cx.client().map(Client::dialect);
+    matches!(dialect, Some(Dialect::Sails09 | Dialect::Node))
+}
+
 async fn read(cx: &Context, resource: Resource, id: Id) -> Result<Reply> {
     let snapshot = subscription::find_one(cx, &resource, &id).await?;
     let Some(record) = snapshot.value else {
@@ -67,23 +73,31 @@ async fn read(cx: &Context, resource: Resource, id: Id) -> Result<Reply> {
 
 /// `POST /todo`
 pub(crate) async fn create(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    let change = cx.commit_last(of.resource, Action::Create(input.attributes()?)).await?;
-    Ok(Reply::created(Json(change.after.clone())).of(&change))
+    write(&cx, of.resource, Action::Create(input.attributes()?)).await
 }
 
 /// `PUT` and `PATCH /todo/7`, or `/todo` with the id in the body
 pub(crate) async fn update(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let set = input.attributes()?;
     let id = one_id(of.id, &set)?;
-    let change = cx.commit_last(of.resource, Action::Update(id, set)).await?;
-    Ok(Reply::ok(Json(change.after.clone())).of(&change))
+    write(&cx, of.resource, Action::Update(id, set)).await
 }
 
 /// `DELETE /todo/7`, or `/todo` with the id in the body
 pub(crate) async fn destroy(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let id = one_id(of.id, &input.attributes_if_any()?)?;
-    let change = cx.commit_last(of.resource, Action::Destroy(id)).await?;
-    Ok(Reply::ok(Json(change.before.clone())).of(&change))
+    write(&cx, of.resource, Action::Destroy(id)).await
+}
+
+/// The one write of a request, and its answer.
+pub(crate) async fn write(cx: &Context, resource: Resource, action: Action) -> Result<Reply> {
+    let change = cx.commit_last(resource, action).await?;
+    let reply = match change.verb {
+        Verb::Create => Reply::created(Json(subscription::written(cx, &change).await?)),
+        Verb::Update => Reply::ok(Json(subscription::written(cx, &change).await?)),
+        Verb::Destroy => Reply::ok(Json(change.before.clone())),
+    };
+    Ok(reply.of(&change))
 }
 
 /// The record that is meant: the url says it, or the body, or both the same.
@@ -108,8 +122,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The one record that a client of Sails 0.9 means. It sends the model it reads, and that may be
-    /// the only place where the id is.
+    /// The one record that is meant by who sends models.
     fn named(&self, data: &Attributes) -> Option<Id> {
         let in_query = || self.query.iter().find(|(name, _)| name == "id");
         let in_data = data.get("id").and_then(Id::from_json);
@@ -183,8 +196,9 @@ impl Input {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimit(pub(crate) usize);
 
-/// A record or several, and where they stand in the log.
-pub(crate) struct Reply(Response);
+/// The answer of a ready-made route: a record or several, and where they stand in the log.
+#[derive(Debug)]
+pub struct Reply(Response);
 
 impl Reply {
     fn ok(body: impl IntoResponse) -> Self {

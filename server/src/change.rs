@@ -82,6 +82,82 @@ impl Id {
     }
 }
 
+/// What can be an id: an integer, a string, or a record that has one.
+pub trait ToId {
+    /// The id, or `None` where this is none.
+    fn to_id(&self) -> Option<Id>;
+}
+
+impl<T: ToId + ?Sized> ToId for &T {
+    fn to_id(&self) -> Option<Id> {
+        (**self).to_id()
+    }
+}
+
+impl<T: ToId + ?Sized> ToId for Arc<T> {
+    fn to_id(&self) -> Option<Id> {
+        (**self).to_id()
+    }
+}
+
+impl ToId for Id {
+    fn to_id(&self) -> Option<Id> {
+        Some(self.clone())
+    }
+}
+
+impl ToId for i64 {
+    fn to_id(&self) -> Option<Id> {
+        Some(Id::Integer(*self))
+    }
+}
+
+impl ToId for i32 {
+    fn to_id(&self) -> Option<Id> {
+        i64::from(*self).to_id()
+    }
+}
+
+impl ToId for u32 {
+    fn to_id(&self) -> Option<Id> {
+        i64::from(*self).to_id()
+    }
+}
+
+impl ToId for u64 {
+    fn to_id(&self) -> Option<Id> {
+        i64::try_from(*self).ok()?.to_id()
+    }
+}
+
+impl ToId for str {
+    fn to_id(&self) -> Option<Id> {
+        Id::parse(self)
+    }
+}
+
+impl ToId for String {
+    fn to_id(&self) -> Option<Id> {
+        Id::parse(self)
+    }
+}
+
+impl ToId for Attributes {
+    fn to_id(&self) -> Option<Id> {
+        Id::from_json(self.get("id")?)
+    }
+}
+
+/// A record, or an id.
+impl ToId for Value {
+    fn to_id(&self) -> Option<Id> {
+        match self {
+            Value::Object(record) => record.to_id(),
+            id => Id::from_json(id),
+        }
+    }
+}
+
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -168,7 +244,7 @@ pub enum Verb {
     Destroy,
 }
 
-/// One entry of a log.
+/// One entry of a log: what was done to a record, or what was published of one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// Of which resource.
@@ -191,7 +267,11 @@ pub struct Change {
     pub set: Attributes,
     /// Hash of the idempotency key; 0 if there was none.
     pub mark: u64,
-    /// The connection it came from, where it came from one.
+    /// Whether it was only said, see [`Action::Publish`](crate::write::Action::Publish): the records
+    /// stayed as they were. `before` is not known then, and `after` is what was said.
+    pub published: bool,
+    /// The connection it came from, where it came from one; of what was published, the connection that
+    /// is to be passed over.
     pub origin: Option<Arc<str>>,
     /// When it was committed, in Unix milliseconds.
     pub at: u64,

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::engine::Window;
 use crate::server::Server;
-use crate::settings::{Settings, Store};
+use crate::settings::{ApiKey, Settings, Store};
 
 /// The push server that makes Backbone apps live.
 #[derive(Debug, Parser)]
@@ -48,6 +48,10 @@ struct Serve {
     /// Origin whose pages may use this server, beyond its own host and localhost; may be repeated
     #[arg(long = "origin", env = "BACKWIRE_ORIGIN", value_name = "URL", value_delimiter = ',')]
     origins: Vec<String>,
+
+    /// Key that back ends show to POST /publish; without it they can not
+    #[arg(long, env = "BACKWIRE_API_KEY", value_name = "KEY", hide_env_values = true)]
+    api_key: Option<ApiKey>,
 
     /// Changes kept per resource for clients that were away
     #[arg(long, env = "BACKWIRE_LOG_COUNT", value_name = "N", default_value_t = 10_000)]
@@ -109,6 +113,7 @@ impl Serve {
             window: Window { count: self.log_count, age: self.log_age },
             pages: self.pages,
             origins: self.origins,
+            api_key: self.api_key,
             body_limit: self.body_limit,
             ..Settings::default()
         }

@@ -1,22 +1,26 @@
 //! The caller, as a handler sees it: an axum extractor that is the same over HTTP and sockets.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::HeaderMap;
 use http::request::Parts;
+use serde::Serialize;
 use tokio::task::coop::unconstrained;
 
-use crate::change::{Change, Resource};
+use crate::blueprints::{self, Reply};
+use crate::change::{Attributes, Change, Resource, ToId};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
-use crate::socket::Client;
+use crate::pubsub::{Publisher, Pubsub};
 use crate::socket::turn::Turn;
-use crate::write::{Action, Key, Write};
+use crate::socket::{Client, Sockets};
+use crate::write::{Action, Key, Publication, Refused, Write};
 
 /// Who asks, and what they may use.
 ///
@@ -36,7 +40,7 @@ use crate::write::{Action, Key, Write};
 /// ```
 #[derive(Clone)]
 pub struct Context {
-    engine: Arc<dyn Engine>,
+    site: Site,
     client: Option<Client>,
     identity: Arc<str>,
     key: Option<Arc<str>>,
@@ -47,12 +51,38 @@ pub struct Context {
 #[derive(Clone)]
 pub(crate) struct Site {
     pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) sockets: Sockets,
+}
+
+impl Site {
+    pub(crate) fn of(parts: &Parts) -> &Self {
+        parts.extensions.get().expect("the server gives each request its site")
+    }
+
+    pub(crate) fn publisher(&self) -> Publisher {
+        Publisher::new(&self.engine, &self.sockets)
+    }
 }
 
 impl Context {
     /// Where the records live.
     pub fn engine(&self) -> &dyn Engine {
-        &*self.engine
+        &*self.site.engine
+    }
+
+    /// What there is to say and to hear of a resource; see [`pubsub`](crate::pubsub).
+    pub fn pubsub(&self, resource: &str) -> Result<Pubsub> {
+        self.site.publisher().pubsub(resource)
+    }
+
+    /// The caller listens to a room of any name from here on. Without a socket nothing happens.
+    pub fn listen(&self, room: &str) {
+        self.client.iter().for_each(|client| client.listen(room));
+    }
+
+    /// Says something to all who listen to a room but the caller; it arrives as the event `message`.
+    pub fn broadcast(&self, room: &str, data: &impl Serialize) -> Result<()> {
+        self.site.publisher().broadcast(room, data, self.client())
     }
 
     /// The caller's connection, if the request came over a socket.
@@ -70,6 +100,24 @@ impl Context {
         self.key.as_deref()
     }
 
+    /// Creates a record in the caller's name, and answers as `POST /todo` does. It is the last thing a
+    /// handler does: the next request of the same connection need not wait for its outcome.
+    pub async fn create(&self, resource: &str, record: Attributes) -> Result<Reply> {
+        blueprints::write(self, named(resource)?, Action::Create(record)).await
+    }
+
+    /// Sets attributes of a record in the caller's name, and answers as `PUT /todo/7` does.
+    pub async fn update(&self, resource: &str, id: impl ToId, set: Attributes) -> Result<Reply> {
+        let id = id.to_id().ok_or(Refused::BadId)?;
+        blueprints::write(self, named(resource)?, Action::Update(id, set)).await
+    }
+
+    /// Destroys a record in the caller's name, and answers as `DELETE /todo/7` does.
+    pub async fn destroy(&self, resource: &str, id: impl ToId) -> Result<Reply> {
+        let id = id.to_id().ok_or(Refused::BadId)?;
+        blueprints::write(self, named(resource)?, Action::Destroy(id)).await
+    }
+
     /// Commits a write in the caller's name. A repeat of a key gives what came of it the first time.
     pub async fn commit(&self, resource: Resource, action: Action) -> Result<Arc<Change>> {
         let key = self.key.as_ref().map(|key| Key {
@@ -79,7 +127,7 @@ impl Context {
         });
         let origin = self.client.as_ref().map(|client| client.id().clone());
         let write = Write { resource, action, key, origin, at: now() };
-        Ok(self.engine.commit(write).await?.change)
+        Ok(self.engine().commit(write).await?.change)
     }
 
     /// Commits the one write of a request that does nothing else: the next of the same connection
@@ -98,19 +146,34 @@ impl Context {
     }
 }
 
+/// The caller's socket, for handlers that take an `Option<Client>`.
+impl<S: Sync> OptionalFromRequestParts<S> for Client {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        _: &S,
+    ) -> std::result::Result<Option<Self>, Infallible> {
+        Ok(parts.extensions.get().cloned())
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Context {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        let site = parts.extensions.get::<Site>().expect("the server gives each request its site");
         Ok(Self {
-            engine: site.engine.clone(),
+            site: Site::of(parts).clone(),
             client: parts.extensions.get::<Client>().cloned(),
             identity: Arc::default(),
             key: key_of(&parts.headers)?,
             turn: parts.extensions.get::<Turn>().cloned(),
         })
     }
+}
+
+fn named(resource: &str) -> Result<Resource> {
+    Resource::parse(resource).ok_or_else(|| Error::NoResource(resource.to_owned()))
 }
 
 fn key_of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
@@ -131,12 +194,15 @@ fn fingerprint_of(resource: &Resource, action: &Action) -> u64 {
         Action::Create(attributes) => serde_json::to_vec(&("create", resource, attributes)),
         Action::Update(id, attributes) => serde_json::to_vec(&("update", resource, id, attributes)),
         Action::Destroy(id) => serde_json::to_vec(&("destroy", resource, id)),
+        Action::Publish(Publication { verb, id, data }) => {
+            serde_json::to_vec(&("publish", resource, verb, id, data))
+        }
     };
     fingerprint::of(&deed.expect("it is made of JSON and strings"))
 }
 
 /// Unix milliseconds.
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -32,6 +32,12 @@ pub enum Error {
     /// It is JSON, but not of the shape that is asked for.
     #[error("{0}")]
     BadBody(&'static str),
+    /// A part of what arrived is not as it has to be.
+    #[error("{1}")]
+    BadField(&'static str, &'static str),
+    /// A name that can not be that of a resource.
+    #[error("{0:?} can not be a resource")]
+    NoResource(String),
     /// A request over a socket without a usable url.
     #[error("a request has a url, and it starts with /")]
     BadUrl,
@@ -69,6 +75,12 @@ pub enum Error {
         /// How many are allowed.
         limit: usize,
     },
+    /// Publishing over HTTP is not set up.
+    #[error("nothing is published over HTTP here: the server was started without --api-key")]
+    NoApiKey,
+    /// The caller has not shown that it may publish.
+    #[error("this is no site and its apiKey")]
+    BadApiKey,
     /// A page that may not use this server.
     #[error("pages of {0} may not use this server")]
     Origin(String),
@@ -103,6 +115,8 @@ impl Error {
             Self::NoRoute(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::BadJson(_) => (StatusCode::BAD_REQUEST, "E_BAD_JSON", None),
             Self::BadBody(_) => (StatusCode::BAD_REQUEST, "E_BAD_BODY", Some("body")),
+            Self::BadField(field, _) => (StatusCode::BAD_REQUEST, "E_BAD_BODY", Some(field)),
+            Self::NoResource(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::BadUrl => (StatusCode::BAD_REQUEST, "E_BAD_URL", Some("url")),
             Self::UnknownVerb(_) => (StatusCode::METHOD_NOT_ALLOWED, "E_UNKNOWN_VERB", None),
             Self::NoId => (StatusCode::BAD_REQUEST, "E_NO_ID", Some("id")),
@@ -111,6 +125,8 @@ impl Error {
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_LARGE", Some("body")),
             Self::BadKey => (StatusCode::BAD_REQUEST, "E_BAD_KEY", Some("idempotency-key")),
             Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None),
+            Self::NoApiKey => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
+            Self::BadApiKey => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", Some("apiKey")),
             Self::Origin(_) => (StatusCode::FORBIDDEN, "E_ORIGIN", Some("origin")),
             Self::BadAnswer(_) => (StatusCode::INTERNAL_SERVER_ERROR, "E_BAD_ANSWER", None),
             Self::Engine(engine::Error::Unavailable(_)) => {

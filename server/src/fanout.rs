@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::change::{Change, Position, Room, Verb};
-use crate::dialect::{Dialect, runtime, sails, sails09};
+use crate::dialect::{Dialect, runtime};
 use crate::socket::{Audience, Sockets};
 
 /// Changes said together at most.
@@ -68,8 +68,9 @@ impl Fanout {
     async fn say(&mut self, run: &[Arc<Change>]) {
         self.say_to_runtimes(run).await;
         for change in run {
-            self.say_to_sails(Dialect::Sails, change).await;
-            self.say_to_sails(Dialect::Sails09, change).await;
+            for dialect in Dialect::STOCK {
+                self.say_to_stock(dialect, change).await;
+            }
         }
     }
 
@@ -98,24 +99,27 @@ impl Fanout {
     }
 
     /// Says a change to the stock clients of one kind.
-    async fn say_to_sails(&self, dialect: Dialect, change: &Change) {
+    async fn say_to_stock(&self, dialect: Dialect, change: &Change) {
         let class = Room::class(change.resource.clone());
         if !self.sockets.are_in(dialect, &class) {
             return;
         }
         let instance = Room::instance(change.resource.clone(), change.id.clone());
         let room = if change.verb == Verb::Create { &class } else { &instance };
+        // Sails 0.9 tells its author of a change, too, but not whom a publisher wants to pass over.
+        let hears_itself = dialect == Dialect::Sails09 && !change.published;
+        let origin = change.origin.as_deref().filter(|_| !hears_itself);
+        let to = Audience { room, but_not: None, origin };
         // A stock client has no positions, so one that missed this would never find out.
-        if dialect == Dialect::Sails09 {
-            let to = Audience { room, but_not: None, origin: None };
-            self.sockets.emit_to_each(dialect, to, sails09::EVENT, &sails09::news(change));
-        } else {
-            let to = Audience { room, but_not: None, origin: change.origin.as_deref() };
-            let event = change.resource.as_str();
-            self.sockets.emit_to_each(dialect, to, event, &sails::news(change));
+        if let Some((event, news)) = dialect.news(change) {
+            self.sockets.emit_to_each(dialect, to, &event, &news);
         }
         match change.verb {
-            Verb::Create => self.sockets.introduce(dialect, &class, &instance).await,
+            Verb::Create => {
+                let origin = change.origin.as_deref().filter(|_| change.published);
+                let from = Audience { room: &class, but_not: None, origin };
+                self.sockets.introduce(dialect, from, &instance).await;
+            }
             Verb::Update => {}
             // Stock clients never leave by themselves, so the rooms of dead records would add up.
             Verb::Destroy => self.sockets.empty(dialect, &instance).await,

@@ -2,6 +2,7 @@
 //!
 //! Read once and no deeper than is needed: the data of a request stays the text it was.
 
+mod node;
 mod sails09;
 
 use std::borrow::Cow;
@@ -64,9 +65,12 @@ fn event(text: &str) -> Result<Event<'_>> {
     Ok((name, event.get(1).copied()))
 }
 
-/// Which of the Sails dialects a stock client speaks, if this event shows it.
+/// Which dialect a stock client speaks, if this event shows it.
 pub(crate) fn dialect(text: &str) -> Option<Dialect> {
     let (name, argument) = event(text).ok()?;
+    if node::split(&name).is_some() {
+        return Some(Dialect::Node);
+    }
     match argument?.get().as_bytes().first()? {
         b'"' if name == sails09::ANY_VERB || method(&name).is_some() => Some(Dialect::Sails09),
         b'{' if method(&name).is_some() => Some(Dialect::Sails),
@@ -79,6 +83,9 @@ pub(crate) fn read(text: &str, dialect: Dialect, body_limit: usize) -> Result<In
     let (name, argument) = event(text)?;
     if dialect == Dialect::Sails09 {
         return sails09::request(&name, argument, body_limit).map(Incoming::Request);
+    }
+    if dialect == Dialect::Node {
+        return node::request(&name, argument, body_limit).map(Incoming::Request);
     }
     if dialect == Dialect::Runtime && name == "resume" {
         return argument
@@ -125,6 +132,8 @@ fn method(name: &str) -> Option<Method> {
         "put" => Method::PUT,
         "patch" => Method::PATCH,
         "delete" => Method::DELETE,
+        "head" => Method::HEAD,
+        "options" => Method::OPTIONS,
         _ => return None,
     })
 }
@@ -176,6 +185,7 @@ impl Request<'_> {
     /// As an HTTP request, ready for the router.
     pub(crate) fn into_http(self) -> Result<http::Request<axum::body::Body>> {
         let url = http::Uri::from_str(&self.url).map_err(|_| Error::BadUrl)?;
+        let has_data = !self.data.is_empty();
         let mut request = http::Request::new(axum::body::Body::from(self.data.into_owned()));
         *request.method_mut() = self.method;
         *request.uri_mut() = url;
@@ -187,9 +197,12 @@ impl Request<'_> {
                 headers.insert(name, value);
             }
         }
-        let json = http::HeaderValue::from_static("application/json");
-        headers.insert(http::header::CONTENT_TYPE, json);
         headers.remove(http::header::CONTENT_LENGTH);
+        headers.remove(http::header::CONTENT_TYPE);
+        if has_data {
+            let json = http::HeaderValue::from_static("application/json");
+            headers.insert(http::header::CONTENT_TYPE, json);
+        }
         Ok(request)
     }
 }
@@ -231,10 +244,12 @@ mod tests {
     }
 
     #[test]
-    fn the_payload_of_a_request_shows_which_sails_it_is() {
+    fn a_request_shows_which_dialect_it_is() {
         assert_eq!(dialect(r#"["get",{"url":"/todo"}]"#), Some(Dialect::Sails));
         assert_eq!(dialect(r#"["get", "{\"url\":\"/todo\"}"]"#), Some(Dialect::Sails09));
         assert_eq!(dialect(r#"["message","{oops"]"#), Some(Dialect::Sails09));
+        assert_eq!(dialect(r#"["options",{"url":"/todo"}]"#), Some(Dialect::Sails));
+        assert_eq!(dialect(r#"["todo:read"]"#), Some(Dialect::Node));
         for neither in [r#"["get"]"#, r#"["get",7]"#, r#"["message",{}]"#, r#"["chat","hi"]"#, "["]
         {
             assert_eq!(dialect(neither), None, "{neither}");

@@ -4,8 +4,8 @@
 //!
 //! - [`change`] and [`mod@write`]: the words, and what a write does; [`criteria`]: which records are
 //!   meant; [`engine`]: where records and logs live;
-//! - `blueprints`, `subscription`, `resume`: what is asked and answered, over any transport, with
-//!   [`context`] as the caller and [`error`] as the refusals;
+//! - [`blueprints`], `subscription`, `resume`: what is asked and answered, over any transport, with
+//!   [`context`] as the caller and [`error`] as the refusals; [`pubsub`]: the same by hand;
 //! - `router`: which handler answers what; `http` and `socket`: the edges, with `incoming` and
 //!   `answers` for what sockets say; `dialect` and `rooms`: how it is said and to whom;
 //! - `fanout`: from the log to everyone who listens;
@@ -25,13 +25,14 @@ pub mod criteria;
 
 pub mod engine;
 
-mod blueprints;
+pub mod blueprints;
 mod resume;
 mod subscription;
 
 pub mod context;
 pub mod error;
 mod fingerprint;
+pub mod pubsub;
 
 mod router;
 
@@ -52,6 +53,7 @@ pub mod settings;
 
 pub use context::Context;
 pub use error::Error;
+pub use pubsub::{Publisher, Pubsub};
 pub use server::Server;
 pub use settings::Settings;
 pub use socket::Client;
@@ -59,8 +61,8 @@ pub use socket::Client;
 /// In how many dialects this is a request: what `cargo xtask fuzz` feeds with any text.
 #[doc(hidden)]
 pub fn understood(event: &str) -> usize {
-    use dialect::Dialect::{Runtime, Sails, Sails09};
+    use dialect::Dialect::{Node, Runtime, Sails, Sails09};
     const BODY_LIMIT: usize = 1 << 20;
     let read = |dialect| incoming::read(event, dialect, BODY_LIMIT);
-    [Runtime, Sails, Sails09].into_iter().filter(|dialect| read(*dialect).is_ok()).count()
+    [Runtime, Sails, Sails09, Node].into_iter().filter(|dialect| read(*dialect).is_ok()).count()
 }

@@ -17,15 +17,23 @@ pub(crate) fn name(dialect: Dialect, room: &Room) -> String {
         Dialect::Runtime => format!("b:{room}"),
         Dialect::Sails => format!("s:{room}"),
         Dialect::Sails09 => format!("o:{room}"),
+        Dialect::Node => format!("i:{room}"),
     }
 }
 
-/// What a membership is counted under. The runtime's rooms are counted one by one. Sails clients
+/// The name of a room that handlers speak of, which is the same in all dialects.
+pub(crate) fn named(room: &str) -> String {
+    format!("n:{room}")
+}
+
+/// What a membership is counted under. The runtime's rooms are counted one by one. Stock clients
 /// are led into instance rooms by the dozen, so they count for their resource as a whole.
 pub(crate) fn counted_as(dialect: Dialect, room: &Room) -> String {
     match dialect {
         Dialect::Runtime => name(dialect, room),
-        Dialect::Sails | Dialect::Sails09 => name(dialect, &Room::class(room.resource.clone())),
+        Dialect::Sails | Dialect::Sails09 | Dialect::Node => {
+            name(dialect, &Room::class(room.resource.clone()))
+        }
     }
 }
 
@@ -71,6 +79,7 @@ mod tests {
         assert_eq!(name(Dialect::Runtime, &room), "b:todo/7");
         assert_eq!(name(Dialect::Sails, &room), "s:todo/7");
         assert_eq!(name(Dialect::Sails09, &room), "o:todo/7");
+        assert_eq!(name(Dialect::Node, &room), "i:todo/7");
         assert_eq!(counted_as(Dialect::Runtime, &room), "b:todo/7");
         assert_eq!(counted_as(Dialect::Sails, &room), "s:todo");
     }

@@ -4,8 +4,10 @@
 
 use axum::extract::Request;
 use axum::middleware::{from_fn, map_response};
+use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get};
 use axum::{Extension, Router};
+use http::header;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::blueprints::{self, BodyLimit};
@@ -21,6 +23,7 @@ pub(crate) fn resources() -> Router {
             .put(blueprints::update)
             .patch(blueprints::update)
             .delete(blueprints::destroy)
+            .options(verbs)
             .fallback(unknown_verb)
     };
     let instance = || {
@@ -28,6 +31,7 @@ pub(crate) fn resources() -> Router {
             .put(blueprints::update)
             .patch(blueprints::update)
             .delete(blueprints::destroy)
+            .options(verbs)
             .fallback(unknown_verb)
     };
     Router::new()
@@ -62,6 +66,16 @@ impl Routes {
     pub(crate) fn router(&self) -> Router {
         self.0.clone()
     }
+}
+
+/// What can be asked of a resource or a record.
+async fn verbs(request: Request) -> impl IntoResponse {
+    let is_instance = request.uri().path().trim_matches('/').contains('/');
+    let allowed = match is_instance {
+        true => "GET,HEAD,PUT,PATCH,DELETE,OPTIONS",
+        false => "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS",
+    };
+    [(header::ALLOW, allowed)]
 }
 
 async fn unknown_verb(request: Request) -> Error {

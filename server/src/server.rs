@@ -22,9 +22,10 @@ use crate::engine::{self, Engine, Tail, Window};
 use crate::fanout::Fanout;
 use crate::http::listener::{Lines, Plug};
 use crate::http::origin::Origins;
-use crate::http::{assets, handshake, health, limit, origin};
+use crate::http::{assets, handshake, health, limit, origin, publish};
+use crate::pubsub::Publisher;
 use crate::router::{self, Routes};
-use crate::settings::{Settings, Store};
+use crate::settings::{ApiKey, Settings, Store};
 use crate::socket::Sockets;
 
 /// Changes that may wait for the fan-out before writers have to.
@@ -40,6 +41,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Server {
     addr: SocketAddr,
     sockets: Sockets,
+    publisher: Publisher,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<io::Result<()>>,
     fanout: JoinHandle<()>,
@@ -63,6 +65,11 @@ impl Server {
             true => format!("http://localhost:{}", self.addr.port()),
             false => format!("http://{}", self.addr),
         }
+    }
+
+    /// Says things to those who listen, whoever asks or nobody; see [`pubsub`](crate::pubsub).
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
     }
 
     /// Accepts nobody any more, ends all connections, and returns when what had been committed has
@@ -164,10 +171,44 @@ impl Builder {
         self
     }
 
+    /// What back ends publish with over HTTP.
+    pub fn api_key(mut self, key: ApiKey) -> Self {
+        self.settings.api_key = Some(key);
+        self
+    }
+
     /// A route of one's own, over HTTP and sockets alike. Its handler may take a
     /// [`Context`](crate::Context).
     pub fn route(mut self, path: &str, handler: MethodRouter) -> Self {
         self.routes = self.routes.add(path, handler);
+        self
+    }
+
+    /// Handlers of one's own for some verbs of a resource or its records: `/todo`, `/todo/{id}`. The
+    /// other verbs are answered as ever.
+    ///
+    /// What a handler commits goes the way of every other write:
+    ///
+    /// ```
+    /// use axum::Json;
+    /// use axum::routing::post;
+    /// use backwire::blueprints::Reply;
+    /// use backwire::change::Attributes;
+    /// use backwire::{Context, Error, Server};
+    ///
+    /// // Before a todo is created.
+    /// async fn create(cx: Context, Json(mut todo): Json<Attributes>) -> Result<Reply, Error> {
+    ///     todo.entry("done").or_insert(false.into());
+    ///     cx.create("todo", todo).await
+    /// }
+    ///
+    /// let server = Server::builder().instead("/todo", post(create));
+    /// ```
+    ///
+    /// A request with an `Idempotency-Key` may come again: what a handler makes of it should be the
+    /// same each time, or the repeat is refused as another request.
+    pub fn instead(mut self, path: &str, handlers: MethodRouter) -> Self {
+        self.routes = self.routes.add(path, handlers.fallback_service(router::resources()));
         self
     }
 
@@ -191,7 +232,7 @@ impl Builder {
         let engine = engine.map_err(io::Error::other)?;
         let listener = TcpListener::bind((settings.host, settings.port)).await?;
         let addr = listener.local_addr()?;
-        let (app, sockets) = assemble(&settings, &routes, engine);
+        let (app, sockets, publisher) = assemble(&settings, &routes, engine);
         let fanout = tokio::spawn(Fanout::new(sockets.clone()).follow(changes));
         let (stop, stopped) = oneshot::channel();
         let app = app.into_make_service_with_connect_info::<Plug>();
@@ -205,24 +246,29 @@ impl Builder {
         let serving = axum::serve(lines, app).with_graceful_shutdown(stopped);
         let serving = tokio::spawn(async { serving.await });
         tracing::info!(%addr, "no resources are declared: any name works");
-        Ok(Server { addr, sockets, stop, serving, fanout })
+        Ok(Server { addr, sockets, publisher, stop, serving, fanout })
     }
 }
 
 /// Edges outermost. A request meets, in this order: what detaches handshakes from their buffer, CORS,
 /// the origin check, the stock client, Socket.IO; then our own routes, the user's, files, resources.
-fn assemble(settings: &Settings, routes: &Routes, engine: Arc<dyn Engine>) -> (Router, Sockets) {
-    let site = Site { engine: engine.clone() };
+fn assemble(
+    settings: &Settings,
+    routes: &Routes,
+    engine: Arc<dyn Engine>,
+) -> (Router, Sockets, Publisher) {
+    let (sockets, socket_layer) = Sockets::new(settings.limits());
+    let site = Site { engine: engine.clone(), sockets: sockets.clone() };
+    let publisher = site.publisher();
     let dressed = |routes| router::dressed(routes, site.clone(), settings.body_limit);
     let plain = dressed(routes.router().fallback_service(router::resources()));
     let with_pages = settings.pages.as_ref().map(|directory| {
         let files = ServeDir::new(directory).call_fallback_on_method_not_allowed(true);
         dressed(routes.router().fallback_service(files.fallback(router::resources())))
     });
-    let answers = Answers::new(plain.clone(), engine.clone(), settings.body_limit);
-    let (sockets, socket_layer) = Sockets::new(answers, settings.limits());
-    let over_http = with_pages
-        .unwrap_or(plain)
+    sockets.open(Answers::new(plain.clone(), engine.clone(), settings.body_limit));
+    let over_http = dressed(publish::router(settings.api_key.clone()))
+        .fallback_service(with_pages.unwrap_or(plain))
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check));
     let origins = Origins::new(&settings.origins);
     let app = assets::router()
@@ -233,5 +279,5 @@ fn assemble(settings: &Settings, routes: &Routes, engine: Arc<dyn Engine>) -> (R
         .layer(middleware::from_fn_with_state(origins.clone(), origin::check))
         .layer(origins.cors())
         .layer(middleware::map_request(handshake::detach));
-    (app, sockets)
+    (app, sockets, publisher)
 }

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use subtle::ConstantTimeEq;
+
 use crate::engine::{self, Engine, Memory, Sqlite, Tail, Window};
 use crate::socket::Limits;
 
@@ -25,6 +27,8 @@ pub struct Settings {
     pub pages: Option<PathBuf>,
     /// Origins (`https://app.example`) whose pages may use the server, beyond those of its own host.
     pub origins: Vec<String>,
+    /// What back ends publish with over HTTP; without it they can not.
+    pub api_key: Option<ApiKey>,
     /// Bytes a body may have.
     pub body_limit: usize,
     /// Requests one connection may have in flight.
@@ -45,6 +49,7 @@ impl Default for Settings {
             window: Window::default(),
             pages: None,
             origins: Vec::new(),
+            api_key: None,
             body_limit: 1 << 20,
             in_flight: 256,
             unread: 512,
@@ -56,6 +61,35 @@ impl Default for Settings {
 impl Settings {
     pub(crate) fn limits(&self) -> Limits {
         Limits { body: self.body_limit, in_flight: self.in_flight, unread: self.unread }
+    }
+}
+
+/// A secret that a back end has to know. It is not shown where settings are.
+#[derive(Clone)]
+pub struct ApiKey(Arc<str>);
+
+impl ApiKey {
+    /// Whether this is it. How long the answer takes does not tell how much of it is right.
+    pub(crate) fn is(&self, given: &str) -> bool {
+        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    }
+}
+
+impl FromStr for ApiKey {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() {
+            Err("a key has at least one character")
+        } else {
+            Ok(Self(text.into()))
+        }
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(…)")
     }
 }
 
@@ -128,6 +162,17 @@ mod tests {
         }
         assert!("sqlite:".parse::<Store>().is_err());
         assert!("redis://localhost".parse::<Store>().is_err());
+    }
+
+    #[test]
+    fn a_key_is_not_shown_and_no_other_is_taken_for_it() {
+        let key: ApiKey = "secret".parse().unwrap();
+        assert!(key.is("secret"));
+        for other in ["", "s", "Secret", "secret2"] {
+            assert!(!key.is(other), "{other}");
+        }
+        assert_eq!(format!("{key:?}"), "ApiKey(…)");
+        assert!("".parse::<ApiKey>().is_err());
     }
 
     #[test]

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::value::to_raw_value;
+use serde_json::value::RawValue;
 use socketioxide::layer::SocketIoLayer;
 use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::Sid;
@@ -42,6 +42,9 @@ use crate::rooms::{self, Presence};
 
 use door::Doors;
 
+/// The event that a broadcast to a room of any name arrives as.
+const MESSAGE: &str = "message";
+
 pub use connection::Client;
 
 /// All connections.
@@ -50,6 +53,7 @@ pub(crate) struct Sockets {
     io: SocketIo,
     presence: Arc<Presence>,
     counters: Arc<Counters>,
+    limits: Limits,
 }
 
 /// What one client may do.
@@ -73,6 +77,7 @@ pub(crate) struct Counters {
 }
 
 /// Who is meant by a broadcast.
+#[derive(Clone, Copy)]
 pub(crate) struct Audience<'a> {
     /// Everyone in this room,
     pub(crate) room: &'a Room,
@@ -83,8 +88,8 @@ pub(crate) struct Audience<'a> {
 }
 
 impl Sockets {
-    /// Sockets that hear `answers`, and the layer that serves them.
-    pub(crate) fn new(answers: Answers, limits: Limits) -> (Self, SocketIoLayer) {
+    /// No sockets yet, and the layer that serves them: see [`open`](Self::open).
+    pub(crate) fn new(limits: Limits) -> (Self, SocketIoLayer) {
         let largest = limits.body * TOLERANCE;
         let (layer, io) = SocketIo::builder()
             .max_buffer_size(limits.unread)
@@ -94,9 +99,12 @@ impl Sockets {
             // No event here carries attachments; the packet that announces one closes its connection.
             .with_parser(ParserConfig::common().max_incoming_binaries(0))
             .build_layer();
-        let sockets = Self { io, presence: Arc::default(), counters: Arc::default() };
-        sockets.io.ns("/", Doors::new(answers, limits, &sockets));
-        (sockets, layer)
+        (Self { io, presence: Arc::default(), counters: Arc::default(), limits }, layer)
+    }
+
+    /// Lets sockets in, to be given these answers. They are given up when the sockets are closed.
+    pub(crate) fn open(&self, answers: Answers) {
+        self.io.ns("/", Doors::new(answers, self.limits, self));
     }
 
     /// Whether a push to this room would be heard. Never wrongly `false`.
@@ -130,14 +138,23 @@ impl Sockets {
         dialect: Dialect,
         to: Audience<'_>,
         event: &str,
-        argument: &impl Serialize,
+        argument: &RawValue,
     ) {
-        let Some(audience) = self.gather(dialect, to) else {
-            return;
-        };
-        let argument = to_raw_value(argument).expect("it is made of JSON");
+        if let Some(audience) = self.gather(dialect, to) {
+            self.tell_each(audience, event, argument);
+        }
+    }
+
+    /// Says something to all who listen to a room of any name, but to one of them.
+    pub(crate) fn broadcast(&self, room: &str, origin: Option<&str>, argument: &RawValue) {
+        if let Some(audience) = self.within(rooms::named(room), origin) {
+            self.tell_each(audience, MESSAGE, argument);
+        }
+    }
+
+    fn tell_each(&self, audience: BroadcastOperators, event: &str, argument: &RawValue) {
         for socket in audience.sockets() {
-            if socket.emit(event, &argument).is_err() {
+            if socket.emit(event, argument).is_err() {
                 self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
                 match connection::plug(&socket) {
                     Some(plug) => plug.pull(),
@@ -149,24 +166,36 @@ impl Sockets {
 
     /// `None` once the server is closing: nothing of this exists any more.
     fn gather(&self, dialect: Dialect, to: Audience<'_>) -> Option<BroadcastOperators> {
-        let room = rooms::name(dialect, to.room);
-        let origin = to.origin.and_then(|id| Sid::from_str(id).ok());
-        let namespace = self.io.of("/")?;
-        let audience = match origin.and_then(|id| namespace.get_socket(id)) {
-            Some(socket) => socket.to(room),
-            None => namespace.within(room),
-        };
+        let audience = self.within(rooms::name(dialect, to.room), to.origin)?;
         Some(match to.but_not {
             Some(other) => audience.except(rooms::name(dialect, other)),
             None => audience,
         })
     }
 
+    fn within(&self, room: String, origin: Option<&str>) -> Option<BroadcastOperators> {
+        let origin = origin.and_then(|id| Sid::from_str(id).ok());
+        let namespace = self.io.of("/")?;
+        Some(match origin.and_then(|id| namespace.get_socket(id)) {
+            Some(socket) => socket.to(room),
+            None => namespace.within(room),
+        })
+    }
+
+    /// Who is in a room, in whichever dialect.
+    pub(crate) fn members(&self, room: &Room) -> Vec<Client> {
+        let Some(namespace) = self.io.of("/") else {
+            return Vec::new();
+        };
+        let all = Dialect::ALL.map(|dialect| rooms::name(dialect, room));
+        let members = namespace.within(all).sockets().into_iter();
+        members.filter_map(|socket| Client::of(&socket)).collect()
+    }
+
     /// Leads everyone who is in one room into another.
-    pub(crate) async fn introduce(&self, dialect: Dialect, from: &Room, into: &Room) {
-        if let Some(namespace) = self.io.of("/") {
-            let (from, into) = (rooms::name(dialect, from), rooms::name(dialect, into));
-            let Ok(()) = namespace.within(from).join(into).await;
+    pub(crate) async fn introduce(&self, dialect: Dialect, from: Audience<'_>, into: &Room) {
+        if let Some(audience) = self.gather(dialect, from) {
+            let Ok(()) = audience.join(rooms::name(dialect, into)).await;
         }
     }
 

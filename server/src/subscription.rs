@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::change::{Attributes, Id, Position, Resource, Room};
+use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::context::Context;
 use crate::criteria::Criteria;
 use crate::dialect::Dialect;
@@ -18,12 +18,9 @@ use crate::socket::Client;
 /// Does a read with these criteria subscribe the caller to the resource?
 ///
 /// A class room has news of all records, and our runtime would take those that were not asked for for
-/// its own. Sails clients are used to it: there, criteria never filtered what is heard.
+/// its own. Stock clients are used to it: there, criteria never filtered what is heard.
 pub(crate) fn follows(cx: &Context, criteria: &Criteria) -> bool {
-    cx.client().is_some_and(|client| match client.dialect() {
-        Dialect::Runtime => criteria.is_everything(),
-        Dialect::Sails | Dialect::Sails09 => true,
-    })
+    cx.client().is_some_and(|client| client.dialect().is_stock() || criteria.is_everything())
 }
 
 /// The records that the criteria pick; subscribes to the resource if the caller follows it.
@@ -37,15 +34,13 @@ pub(crate) async fn find(
     };
     client.join([Room::class(resource.clone())]);
     let snapshot = cx.engine().find(resource, criteria).await?;
-    match client.dialect() {
-        Dialect::Runtime => Ok(snapshot),
-        Dialect::Sails | Dialect::Sails09 => {
-            join_each(cx.engine(), client, resource, criteria, snapshot).await
-        }
+    match client.dialect().is_stock() {
+        true => join_each(cx.engine(), client, resource, criteria, snapshot).await,
+        false => Ok(snapshot),
     }
 }
 
-/// A Sails client hears of updates in instance rooms, whose names are known only after the read. What
+/// A stock client hears of updates in instance rooms, whose names are known only after the read. What
 /// changed before it was in all of them is found by reading once more. New records need no third
 /// read: who is in the class room is led into their rooms.
 async fn join_each(
@@ -57,14 +52,14 @@ async fn join_each(
 ) -> Result<Snapshot<Vec<Arc<Attributes>>>> {
     let ids = snapshot.value.iter().filter_map(|record| Id::from_json(record.get("id")?));
     client.join(ids.map(|id| Room::instance(resource.clone(), id)));
-    match has_moved(engine, resource, snapshot.position).await? {
+    match has_moved(engine, &Room::class(resource.clone()), snapshot.position).await? {
         true => Ok(engine.find(resource, criteria).await?),
         false => Ok(snapshot),
     }
 }
 
-async fn has_moved(engine: &dyn Engine, resource: &Resource, position: Position) -> Result<bool> {
-    let since = engine.since(&Room::class(resource.clone()), position).await?;
+async fn has_moved(engine: &dyn Engine, room: &Room, position: Position) -> Result<bool> {
+    let since = engine.since(room, position).await?;
     Ok(!matches!(since, Since::Changes { changes, .. } if changes.is_empty()))
 }
 
@@ -85,4 +80,28 @@ pub(crate) async fn find_one(
         client.leave(&room);
     }
     Ok(snapshot)
+}
+
+/// What is answered to the author of a create or an update: the record. Whoever is led into the rooms
+/// of records by what they do, in the dialects where that is so, is in the room from here on; what
+/// others made of the record before that is in the answer.
+pub(crate) async fn written(cx: &Context, change: &Change) -> Result<Option<Arc<Attributes>>> {
+    let Some(client) = cx.client().filter(|client| follows_writes(client.dialect())) else {
+        return Ok(change.after.clone());
+    };
+    let room = Room::instance(change.resource.clone(), change.id.clone());
+    client.join([room.clone()]);
+    if !has_moved(cx.engine(), &room, change.position).await? {
+        return Ok(change.after.clone());
+    }
+    let now = cx.engine().find_one(&change.resource, &change.id).await?.value;
+    if now.is_none() {
+        client.leave(&room);
+    }
+    Ok(now.or_else(|| change.after.clone()))
+}
+
+/// Our runtime reads what it wants to follow; Sails began with this after 0.9.
+fn follows_writes(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::Sails | Dialect::Node)
 }

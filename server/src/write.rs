@@ -30,6 +30,20 @@ pub enum Action {
     Update(Id, Attributes),
     /// Remove a record.
     Destroy(Id),
+    /// Say so and leave the records as they are: the record is kept elsewhere, or this is about
+    /// something that is not kept at all.
+    Publish(Publication),
+}
+
+/// What is said to have happened to a record.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// What.
+    pub verb: Verb,
+    /// To which record; whether there is one is not asked.
+    pub id: Id,
+    /// Of a create the record, of an update what was set; of a destroy it has no meaning.
+    pub data: Attributes,
 }
 
 /// An idempotency key and what it stands for.
@@ -96,7 +110,9 @@ impl Write {
     /// The record this write is about; `None` for a create that leaves the id to the store.
     pub fn id(&self) -> Result<Option<Id>, Refused> {
         match &self.action {
-            Action::Update(id, _) | Action::Destroy(id) => Ok(Some(id.clone())),
+            Action::Update(id, _)
+            | Action::Destroy(id)
+            | Action::Publish(Publication { id, .. }) => Ok(Some(id.clone())),
             Action::Create(attributes) => match attributes.get("id") {
                 None | Some(Value::Null) => Ok(None),
                 Some(value) => Id::from_json(value).map(Some).ok_or(Refused::BadId),
@@ -108,9 +124,12 @@ impl Write {
     pub fn apply(self, standing: Standing) -> Result<Change, Refused> {
         let id = self.id()?.unwrap_or(Id::Integer(standing.next_id));
         let resource = self.resource;
-        let Standing { record: before, previous, position, .. } = standing;
+        let Standing { record, previous, position, .. } = standing;
+        let published = matches!(self.action, Action::Publish(_));
+        let before = record.filter(|_| !published);
         let (verb, set, after) = match (self.action, &before) {
             (Action::Create(_), _) if !is_exact(&id) => return Err(Refused::BadId),
+            (Action::Publish(said), _) => said.apply()?,
             (Action::Create(_), Some(_)) => return Err(Refused::Exists { resource, id }),
             (Action::Update(..) | Action::Destroy(_), None) => {
                 return Err(Refused::NotFound { resource, id });
@@ -134,6 +153,7 @@ impl Write {
             after: after.map(Arc::new),
             at: self.at,
             origin: self.origin,
+            published,
             resource,
             position,
             previous,
@@ -142,6 +162,20 @@ impl Write {
             set,
             id,
         })
+    }
+}
+
+impl Publication {
+    /// As what is done has it: what was done, what was set, and the record after.
+    fn apply(self) -> Result<(Verb, Attributes, Option<Attributes>), Refused> {
+        let Self { verb, id, mut data } = self;
+        match verb {
+            Verb::Create if !is_exact(&id) => return Err(Refused::BadId),
+            Verb::Destroy => return Ok((verb, Attributes::new(), None)),
+            Verb::Update if !data.contains_key("id") => {}
+            Verb::Create | Verb::Update => drop(data.insert("id".to_owned(), id.to_json())),
+        }
+        Ok((verb, data.clone(), Some(data)))
     }
 }
 

@@ -6,7 +6,7 @@
 
 import {io} from 'socket.io-client';
 
-const server = process.env.BACKWIRE_TEST_SERVER;
+export const server = process.env.BACKWIRE_TEST_SERVER;
 if (!server) {
   throw new Error('BACKWIRE_TEST_SERVER is not set: `cargo test -p backwire-tests` starts a server and sets it');
 }

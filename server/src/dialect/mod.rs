@@ -3,6 +3,7 @@
 //! A connection has one dialect to its end, so nobody is told a thing twice: our runtime says at
 //! CONNECT who it is, a stock client's first request shows it.
 
+pub(crate) mod node;
 pub(crate) mod runtime;
 pub(crate) mod sails;
 pub(crate) mod sails09;
@@ -14,6 +15,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::change::{Change, Room};
 use crate::error::{Error, Result};
 
 /// Which client this is.
@@ -25,12 +27,23 @@ pub enum Dialect {
     Sails,
     /// A stock Socket.IO client that sends its requests as JSON in a string: Sails 0.9.
     Sails09,
+    /// A stock Socket.IO client whose events are `<resource>:<what to do>`: `backbone.iobind`.
+    Node,
+}
+
+/// What an ack carries.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Arguments {
+    One(Box<RawValue>),
+    /// Socket.IO makes each item of an array of a fixed length an argument.
+    Two([Box<RawValue>; 2]),
 }
 
 /// The version of `docs/protocol.md` spoken here.
 pub const VERSION: u64 = 1;
 
-/// The ack of a request: `{body, statusCode, headers}`, but in the Sails 0.9 dialect.
+/// The ack of a request for our runtime and in the Sails 1.x dialect: `{body, statusCode, headers}`.
 #[derive(Debug, Serialize)]
 struct Ack<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,15 +66,49 @@ impl Dialect {
         }
     }
 
+    /// Those that know nothing of positions.
+    pub(crate) const STOCK: [Self; 3] = [Self::Sails, Self::Sails09, Self::Node];
+
+    /// All there are.
+    pub(crate) const ALL: [Self; 4] = [Self::Runtime, Self::Sails, Self::Sails09, Self::Node];
+
+    /// Whether this is a client that knows nothing of positions.
+    pub(crate) fn is_stock(self) -> bool {
+        self != Self::Runtime
+    }
+
+    /// The event that tells a stock client of a change, and what it carries. Our runtime is told what
+    /// happened in a room, see [`runtime::push`].
+    pub(crate) fn news(self, change: &Change) -> Option<(Cow<'_, str>, Box<RawValue>)> {
+        let (event, news) = match self {
+            Self::Runtime => return None,
+            Self::Sails => (change.resource.as_str().into(), to_raw_value(&sails::news(change))),
+            Self::Sails09 => (sails09::EVENT.into(), to_raw_value(&sails09::news(change))),
+            Self::Node => (node::event(change).into(), to_raw_value(&node::news(change))),
+        };
+        Some((event, news.expect("it is made of JSON")))
+    }
+
+    /// The event by which something that is no change is said to a room.
+    pub(crate) fn message(self, room: &Room) -> Cow<'_, str> {
+        match self {
+            Self::Runtime | Self::Sails => room.resource.as_str().into(),
+            Self::Sails09 => sails09::EVENT.into(),
+            Self::Node => format!("{room}:{}", sails09::EVENT).into(),
+        }
+    }
+
     /// The ack of a refusal.
-    pub(crate) fn refusal(self, error: &Error) -> Box<RawValue> {
-        if self == Self::Sails09 {
-            return sails09::refusal(error);
+    pub(crate) fn refusal(self, error: &Error) -> Arguments {
+        match self {
+            Self::Sails09 => return Arguments::One(sails09::refusal(error)),
+            Self::Node => return node::refusal(error),
+            Self::Runtime | Self::Sails => {}
         }
         let (status, body) = error.refusal();
         let body = Some(Cow::Owned(body));
         let ack = Ack { body, status: status.as_u16(), headers: BTreeMap::new() };
-        to_raw_value(&ack).expect("it is made of JSON and a number")
+        Arguments::One(to_raw_value(&ack).expect("it is made of JSON and a number"))
     }
 
     /// The ack for a response of the router.
@@ -70,12 +117,14 @@ impl Dialect {
         status: StatusCode,
         headers: &HeaderMap,
         body: &[u8],
-    ) -> Result<Box<RawValue>> {
+    ) -> Result<Arguments> {
         let is_json = headers
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-        if self == Self::Sails09 {
-            return sails09::ack(status, is_json, body);
+        match self {
+            Self::Sails09 => return sails09::ack(status, is_json, body).map(Arguments::One),
+            Self::Node => return node::ack(status, body_of(is_json, body)?.as_deref()),
+            Self::Runtime | Self::Sails => {}
         }
         let status = match (self, status) {
             // Sails says 200 of a create over a socket and 201 of the same over HTTP.
@@ -92,7 +141,8 @@ impl Dialect {
                 })
                 .collect(),
         };
-        to_raw_value(&ack).map_err(|error| Error::BadAnswer(error.to_string()))
+        let ack = to_raw_value(&ack).map_err(|error| Error::BadAnswer(error.to_string()));
+        ack.map(Arguments::One)
     }
 }
 
@@ -133,7 +183,7 @@ mod tests {
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect();
         let status = StatusCode::from_u16(status).unwrap();
-        dialect.ack(status, &headers, body.as_bytes()).unwrap().get().to_owned()
+        serde_json::to_string(&dialect.ack(status, &headers, body.as_bytes()).unwrap()).unwrap()
     }
 
     const JSON: (&str, &str) = ("content-type", "application/json");

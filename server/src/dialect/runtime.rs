@@ -123,6 +123,7 @@ pub(crate) mod tests {
             after: (verb != Verb::Destroy).then(|| Arc::new(after)),
             set,
             mark: 99,
+            published: false,
             origin: None,
             at: 1,
         })

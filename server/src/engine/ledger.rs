@@ -45,7 +45,15 @@ pub(super) fn cutoff(now: u64) -> u64 {
 /// A change as far as an answer needs it.
 pub(super) fn outcome(change: &Change) -> Change {
     let (before, after) = sides(change.verb, shown(change).cloned());
-    Change { before, after, previous: 0, set: Attributes::new(), origin: None, ..change.clone() }
+    Change {
+        before,
+        after,
+        previous: 0,
+        set: Attributes::new(),
+        published: false,
+        origin: None,
+        ..change.clone()
+    }
 }
 
 /// The one record an answer shows: as it is now, or as it was when it was destroyed.

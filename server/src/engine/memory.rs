@@ -136,8 +136,8 @@ impl State {
 struct Table {
     counters: Counters,
     rows: BTreeMap<Id, Row>,
-    /// The destroys that are still in the log, by the record they ended.
-    destroyed: HashMap<Id, u64>,
+    /// What is in the log of records that are not there: the offset of the last change of each.
+    absent: HashMap<Id, u64>,
     log: VecDeque<Arc<Change>>,
 }
 
@@ -153,7 +153,7 @@ impl Table {
         let Counters { floor, next_id, .. } = self.counters;
         let id = id.unwrap_or(Id::Integer(next_id));
         let row = self.rows.get(&id);
-        let last = row.map(|row| row.offset).or_else(|| self.destroyed.get(&id).copied());
+        let last = row.map(|row| row.offset).or_else(|| self.absent.get(&id).copied());
         Standing {
             record: row.map(|row| Arc::clone(&row.record)),
             previous: last.unwrap_or(floor),
@@ -164,14 +164,15 @@ impl Table {
 
     fn store(&mut self, change: &Arc<Change>) {
         let (id, offset) = (change.id.clone(), change.position.offset);
-        match &change.after {
-            Some(record) => {
-                self.destroyed.remove(&id);
+        match (&change.after, self.rows.get_mut(&id)) {
+            (_, Some(row)) if change.published => row.offset = offset,
+            (Some(record), _) if !change.published => {
+                self.absent.remove(&id);
                 self.rows.insert(id, Row { record: Arc::clone(record), offset });
             }
-            None => {
+            _ => {
                 self.rows.remove(&id);
-                self.destroyed.insert(id, offset);
+                self.absent.insert(id, offset);
             }
         }
         self.counters.count(change);
@@ -185,8 +186,8 @@ impl Table {
             self.log.pop_front_if(|oldest| oldest.position.offset <= floor || oldest.at < cutoff)
         {
             self.counters.floor = oldest.position.offset;
-            if self.destroyed.get(&oldest.id) == Some(&oldest.position.offset) {
-                self.destroyed.remove(&oldest.id);
+            if self.absent.get(&oldest.id) == Some(&oldest.position.offset) {
+                self.absent.remove(&oldest.id);
             }
         }
     }

@@ -34,7 +34,8 @@ pub type Tail = mpsc::Sender<Arc<Change>>;
 /// snapshot's position is the head of the log in the very transaction that read it.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
-    /// Commits one write and answers with its change. A write whose key the ledger knows is not
+    /// Commits one write and answers with its change. What is only published has its place in the log,
+    /// and in the chain of its record's changes, and leaves the records alone. A write whose key the ledger knows is not
     /// committed again: the stored outcome is given back and nothing reaches the tail.
     ///
     /// Invariant: a write takes its place in line when its future is polled first, and writes are
@@ -75,8 +76,8 @@ pub struct Snapshot<T> {
 #[derive(Debug, Clone)]
 pub struct Committed {
     /// What happened; of a repeat, what happened the first time, as far as an answer needs it: the
-    /// record after a create or an update, the record before a destroy, and no `previous`, `set`
-    /// or `origin`.
+    /// record after a create or an update, the record before a destroy, and no `previous`, `set`,
+    /// `published` or `origin`.
     pub change: Arc<Change>,
     /// Whether the ledger knew the write: nothing was committed and nothing reached the tail.
     pub repeated: bool,

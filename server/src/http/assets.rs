@@ -30,6 +30,12 @@ pub(crate) fn router() -> Router {
     Router::new()
         .route("/backwire.js", get(async |headers: HeaderMap| SCRIPT.answer(&headers)))
         .route("/backwire.esm.js", get(async |headers: HeaderMap| MODULE.answer(&headers)))
+        .route("/__getcookie", get(get_cookie))
+}
+
+/// What `sails.io.js` loads before it connects from a page of elsewhere, and waits for.
+async fn get_cookie() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], "_sailsIoJSConnect();")
 }
 
 /// What answers at [`STOCK_CLIENT`]. It stands before Socket.IO, which takes all of `/socket.io` else.

@@ -6,3 +6,4 @@ pub(crate) mod health;
 pub(crate) mod limit;
 pub(crate) mod listener;
 pub(crate) mod origin;
+pub(crate) mod publish;

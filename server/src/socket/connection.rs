@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use axum::extract::ConnectInfo;
 use http::{HeaderMap, header};
@@ -130,7 +130,15 @@ impl Connection {
     }
 }
 
-/// The caller's connection.
+/// What a socket carries for itself to be found again by.
+#[derive(Clone)]
+pub(super) struct Met {
+    /// Not held, because it holds this.
+    pub(super) socket: Weak<Socket>,
+    pub(super) connection: Arc<Connection>,
+}
+
+/// A connection: that of the caller, or one that listens.
 #[derive(Clone)]
 pub struct Client {
     pub(super) socket: Arc<Socket>,
@@ -156,6 +164,26 @@ impl Client {
     /// The rooms Socket.IO has it in, by their internal names.
     pub fn rooms(&self) -> Vec<String> {
         self.socket.rooms().into_iter().map(Into::into).collect()
+    }
+
+    /// Who is at the other end of a socket; `None` before it has been met.
+    pub(super) fn of(socket: &Socket) -> Option<Self> {
+        let Met { socket, connection } = socket.extensions.get()?;
+        Some(Self { socket: socket.upgrade()?, connection })
+    }
+
+    /// Listens to a room of any name; what is broadcast there arrives as the event `message`.
+    pub fn listen(&self, room: &str) {
+        let counted = lock(&self.connection.counted);
+        if counted.is_some() {
+            self.socket.join(rooms::named(room));
+        }
+    }
+
+    /// Listens to a room of any name no longer.
+    pub fn stop_listening(&self, room: &str) {
+        let _counted = lock(&self.connection.counted);
+        self.socket.leave(rooms::named(room));
     }
 
     /// Joins rooms of records. `true` if that made it hear of something new; a connection that is

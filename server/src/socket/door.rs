@@ -7,21 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
-use serde_json::value::RawValue;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, MessageHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 use tokio::task::consume_budget;
 
-use super::connection::{Arrival, Client, Connection, Event};
+use super::connection::{Arrival, Client, Connection, Event, Met};
 use super::turn::{Turn, Turns};
 use super::{Counters, Limits, Sockets};
 use crate::answers::Answers;
-use crate::dialect::Dialect;
+use crate::dialect::{Arguments, Dialect};
 use crate::error::Error;
 use crate::rooms::Presence;
 
-type Answer = Result<Box<RawValue>, Error>;
+type Answer = Result<Arguments, Error>;
 
 /// Meets every connection.
 #[derive(Clone)]
@@ -42,11 +41,13 @@ impl Doors {
     }
 
     /// Runs before the CONNECT is answered, so the first event finds its door.
-    fn meet(&self, socket: &Socket, auth: Option<&Value>) -> Result<(), String> {
+    fn meet(&self, socket: &Arc<Socket>, auth: Option<&Value>) -> Result<(), String> {
         let auth = auth.and_then(Value::as_str).map(|auth| auth.as_str());
         let dialect = Dialect::of_auth(auth)?;
         let id = socket.id.to_string();
         let connection = Arc::new(Connection::new(&id, dialect, self.0.presence.clone()));
+        let met = Met { socket: Arc::downgrade(socket), connection: connection.clone() };
+        socket.extensions.insert(met);
         socket.on_disconnect(Exit(connection.clone()));
         socket.on_fallback(Door { house: self.0.clone(), connection });
         Ok(())

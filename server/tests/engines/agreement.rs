@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backwire::change::{Change, Id, Position, Resource, Room};
+use backwire::change::{Change, Id, Position, Resource, Room, Verb};
 use backwire::criteria::Criteria;
 use backwire::engine::{Committed, Error, Since, Window};
-use backwire::write::{Action, Key, Write};
+use backwire::write::{Action, Key, Publication, Write};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -103,7 +103,10 @@ fn action() -> impl Strategy<Value = Action> {
     let update =
         (select(ids().to_vec()), attributes()).prop_map(|(id, set)| Action::Update(id, set));
     let destroy = select(ids().to_vec()).prop_map(Action::Destroy);
-    prop_oneof![3 => create, 2 => update, 2 => destroy]
+    let verb = select(vec![Verb::Create, Verb::Update, Verb::Destroy]);
+    let publish = (verb, select(ids().to_vec()), attributes())
+        .prop_map(|(verb, id, data)| Action::Publish(Publication { verb, id, data }));
+    prop_oneof![3 => create, 2 => update, 2 => destroy, 2 => publish]
 }
 
 fn attributes() -> impl Strategy<Value = Map<String, Value>> {

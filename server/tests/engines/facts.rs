@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::store::{
     DAY, HOUR, NOON, Open, Store, at, create, destroy, forgetful, id, keyed, keyed_by, milk,
-    offsets, roomy, todo, update,
+    offsets, publish, roomy, todo, update,
 };
 
 const LAST_EXACT: i64 = (1 << 53) - 1;
@@ -329,6 +329,69 @@ pub(crate) async fn since_knows_all_of_a_change(open: Open) {
     assert_eq!(change.after.as_ref().unwrap()["price"], 1e300);
     assert_eq!(change.mark, backwire_protocol::mark("k"));
 }
+
+// What is only published
+
+pub(crate) async fn a_publication_is_in_the_log_and_leaves_the_records_alone(open: Open) {
+    let mut store = roomy(open);
+    store.done(milk()).await;
+    let milk = store.record("1").await;
+    let published = [
+        (publish(Verb::Update, "1", json!({"title": "Oats"})), json!({"title": "Oats"})),
+        (publish(Verb::Create, "1", json!({"n": 1})), json!({"n": 1, "id": 1})),
+        (publish(Verb::Update, "7", json!({"id": 8})), json!({"id": 7})),
+    ];
+    for (write, said) in published {
+        let change = store.done(Write { origin: Some("socket".into()), ..write }).await;
+        assert!(change.published && change.before.is_none());
+        assert_eq!(Value::Object(change.set.clone()), said);
+        assert_eq!(change.after.as_deref(), Some(&change.set));
+    }
+    let destroy = store.done(publish(Verb::Destroy, "1", json!({"n": 1}))).await;
+    assert_eq!((&destroy.after, &destroy.before, destroy.set.len()), (&None, &None, 0));
+    assert_eq!(store.record("1").await, milk);
+    assert_eq!((store.record("7").await, store.records().await.len()), (None, 1));
+    assert_eq!(store.head().await.offset, 5);
+    assert_eq!(store.since("todo", 0).await.unwrap(), store.heard());
+}
+
+pub(crate) async fn publications_are_links_in_the_chain_of_their_record(open: Open) {
+    let store = roomy(open);
+    assert_eq!(store.done(publish(Verb::Update, "eggs", json!({}))).await.previous, 0);
+    assert_eq!(store.done(create(json!({"id": "eggs"}))).await.previous, 1);
+    assert_eq!(store.done(publish(Verb::Update, "eggs", json!({}))).await.previous, 2);
+    assert_eq!(store.done(update("eggs", json!({}))).await.previous, 3);
+    assert_eq!(store.done(destroy("eggs")).await.previous, 4);
+    assert_eq!(store.done(publish(Verb::Destroy, "eggs", json!({}))).await.previous, 5);
+    assert_eq!(offsets(&store.since("todo/eggs", 1).await.unwrap()), [2, 3, 4, 5, 6]);
+}
+
+pub(crate) async fn what_was_published_is_forgotten_with_the_log(open: Open) {
+    let store = forgetful(open, 2);
+    store.done(publish(Verb::Update, "eggs", json!({}))).await;
+    for _ in 0..4 {
+        store.done(milk()).await;
+    }
+    assert_eq!(store.done(publish(Verb::Update, "eggs", json!({}))).await.previous, 3);
+}
+
+pub(crate) async fn an_id_that_was_published_is_not_given_to_a_record(open: Open) {
+    let store = roomy(open);
+    store.done(publish(Verb::Create, "7", json!({}))).await;
+    assert_eq!(store.done(milk()).await.id, id("8"));
+    let inexact = (LAST_EXACT + 1).to_string();
+    assert_eq!(store.refused(publish(Verb::Create, &inexact, json!({}))).await, Refused::BadId);
+}
+
+pub(crate) async fn a_publication_that_is_repeated_is_published_once(open: Open) {
+    let mut store = roomy(open);
+    let write = keyed("k", publish(Verb::Update, "7", json!({"n": 1})));
+    store.done(write.clone()).await;
+    assert!(store.commit(write).await.repeated);
+    assert_eq!(offsets(&store.heard()), [1]);
+}
+
+// How far the log reaches
 
 pub(crate) async fn a_position_older_than_the_count_is_out_of_reach(open: Open) {
     let store = forgetful(open, 3);

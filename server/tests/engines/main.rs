@@ -56,6 +56,11 @@ every_engine! {
     since_gives_a_class_room_what_it_missed
     since_gives_an_instance_room_what_it_missed
     since_knows_all_of_a_change
+    a_publication_is_in_the_log_and_leaves_the_records_alone
+    publications_are_links_in_the_chain_of_their_record
+    what_was_published_is_forgotten_with_the_log
+    an_id_that_was_published_is_not_given_to_a_record
+    a_publication_that_is_repeated_is_published_once
     a_position_older_than_the_count_is_out_of_reach
     a_position_older_than_the_age_is_out_of_reach
     a_position_of_another_log_is_out_of_reach

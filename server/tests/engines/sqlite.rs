@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use backwire::change::Verb;
 use backwire::criteria::Criteria;
 use backwire::engine::{Error, Sqlite, Window};
 use rusqlite::Connection;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::store::{
-    Store, create, destroy, keyed, milk, offsets, roomy, sqlite, sqlite_in, todo, update,
+    Store, create, destroy, keyed, milk, offsets, publish, roomy, sqlite, sqlite_in, todo, update,
 };
 
 fn file(folder: &Path) -> PathBuf {
@@ -288,6 +289,26 @@ async fn old_changes_and_old_keys_leave_the_file() {
         visitor(folder.path()).query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
     };
     assert_eq!((count("records"), count("log"), count("ledger")), (16, 3, 10));
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.done(milk()).await;
+    drop(store);
+    let visitor = visitor(folder.path());
+    visitor
+        .execute_batch(
+            "ALTER TABLE log DROP COLUMN published;
+             UPDATE meta SET value = 1 WHERE name = 'version'",
+        )
+        .unwrap();
+    let store = open(folder.path());
+    store.done(publish(Verb::Update, "1", json!({}))).await;
+    let published: Vec<bool> =
+        store.since("todo", 0).await.unwrap().iter().map(|change| change.published).collect();
+    assert_eq!(published, [false, true]);
 }
 
 #[tokio::test]

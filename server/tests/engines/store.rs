@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use backwire::change::{Attributes, Change, Id, Position, Resource, Room};
+use backwire::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire::criteria::Criteria;
 use backwire::engine::{Committed, Engine, Error, Memory, Since, Sqlite, Window};
-use backwire::write::{Action, Key, Refused, Write};
+use backwire::write::{Action, Key, Publication, Refused, Write};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -147,6 +147,11 @@ pub(crate) fn update(id: &str, set: Value) -> Write {
 
 pub(crate) fn destroy(id: &str) -> Write {
     write(Action::Destroy(self::id(id)))
+}
+
+pub(crate) fn publish(verb: Verb, id: &str, data: Value) -> Write {
+    let (id, data) = (self::id(id), attributes(data));
+    write(Action::Publish(Publication { verb, id, data }))
 }
 
 pub(crate) fn at(at: u64, write: Write) -> Write {

@@ -186,6 +186,18 @@ impl Socket {
         serde_json::from_str(frame.strip_prefix("42").expect("it is an event")).unwrap()
     }
 
+    /// So many changes of the pushes of one room, and that there is no gap between these.
+    pub(crate) async fn changes(&mut self, room: &str, count: usize) -> Value {
+        let mut changes: Vec<Value> = Vec::new();
+        while changes.len() < count {
+            let push = self.event().await;
+            assert_eq!(push[1], room);
+            assert!(changes.last().is_none_or(|last| last[0] == push[3]), "a gap before {push}");
+            changes.extend(push[4].as_array().unwrap().iter().cloned());
+        }
+        changes.into()
+    }
+
     /// Sends an event and gives its number.
     pub(crate) async fn emit(&mut self, event: &Value) -> u64 {
         self.acks += 1;

@@ -23,7 +23,7 @@ async fn every_refusal_over_a_socket_is_the_ack() {
         (json!(["get", { "url": "todo" }]), 400, "E_BAD_URL"),
         (json!(["get", { "url": "/to do" }]), 400, "E_BAD_URL"),
         (json!(["fly", { "url": "/todo" }]), 405, "E_UNKNOWN_VERB"),
-        (json!(["options", { "url": "/todo" }]), 405, "E_UNKNOWN_VERB"),
+        (json!(["trace", { "url": "/todo" }]), 405, "E_UNKNOWN_VERB"),
         (json!(["put", { "url": "/todo", "data": {} }]), 400, "E_NO_ID"),
         (json!(["delete", { "url": "/todo" }]), 400, "E_NO_ID"),
         (json!(["put", { "url": "/todo/1", "data": { "id": 2 } }]), 400, "E_BAD_ID"),

@@ -6,12 +6,16 @@ mod client;
 
 mod bad_input;
 mod criteria;
+mod examples;
 #[cfg(target_os = "linux")]
 mod flood;
 mod http;
 mod limits;
+mod node;
 mod order;
 mod pages;
+mod publish;
+mod pubsub;
 mod readers;
 mod resume;
 mod runtime;

@@ -88,3 +88,36 @@ async fn a_stock_client_has_no_events_of_our_runtime() {
     assert_eq!(refusal(&ack), json!([405, "E_UNKNOWN_VERB"]));
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn who_makes_or_changes_a_record_hears_what_becomes_of_it() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::stock(&server).await, Socket::stock(&server).await);
+    a.post("/todo", json!({ "title": "Milk" })).await;
+    b.put("/todo/1", json!({ "title": "Oats" })).await;
+    assert_eq!(a.event().await[1]["data"]["title"], "Oats");
+    a.put("/todo/1", json!({ "title": "Eggs" })).await;
+    assert_eq!(b.event().await[1]["data"]["title"], "Eggs");
+    // They do not listen to the resource by that.
+    let mut c = Socket::stock(&server).await;
+    c.post("/todo", json!({})).await;
+    assert!(a.heard().await.is_empty() && b.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn head_is_a_read_without_a_body_and_options_names_the_verbs() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::stock(&server).await, Socket::stock(&server).await);
+    let head = b.ask(json!(["head", { "url": "/todo" }])).await;
+    assert_eq!((&head["statusCode"], head.get("body")), (&json!(200), None));
+    let options = b.ask(json!(["options", { "url": "/todo" }])).await;
+    assert_eq!((&options["statusCode"], options.get("body")), (&json!(200), None));
+    assert_eq!(options["headers"]["allow"], "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS");
+    let options = b.ask(json!(["options", { "url": "/todo/7/" }])).await;
+    assert_eq!(options["headers"]["allow"], "GET,HEAD,PUT,PATCH,DELETE,OPTIONS");
+    // Asked with either verb, it is the read that subscribes.
+    a.post("/todo", json!({})).await;
+    assert_eq!(b.event().await[1]["verb"], "created");
+    server.shutdown().await;
+}

@@ -1,4 +1,4 @@
-//! Clients that know nothing of Backwire: the stock Socket.IO client, as npm has it, under Node.
+//! Clients that know nothing of Backwire, as npm has them, under Node.
 
 use std::process::Command;
 
@@ -6,9 +6,34 @@ use backwire_tests::{Server, places};
 
 #[test]
 fn the_stock_client_speaks_the_sails_dialect() {
+    pass("sails.test.mjs");
+}
+
+#[test]
+fn the_stock_client_of_socket_io_2_speaks_both_sails_dialects() {
+    pass("old-client.test.mjs");
+}
+
+#[test]
+fn sails_io_js_is_served_unmodified() {
+    pass("sails.io.test.mjs");
+}
+
+#[test]
+fn backbone_iobind_is_served_unmodified() {
+    pass("iobind.test.mjs");
+}
+
+#[test]
+fn a_page_of_sails_0_9_with_a_sync_of_its_own_needs_one_more_line() {
+    pass("socketsync.test.mjs");
+}
+
+/// Runs the tests of a file against a server of their own.
+fn pass(file: &str) {
     let server = Server::start();
     let output = Command::new("node")
-        .args(["--test", "--test-reporter=spec", "tests/interop/sails.test.mjs"])
+        .args(["--test", "--test-reporter=spec", &format!("tests/interop/{file}")])
         .current_dir(places::root())
         .env("BACKWIRE_TEST_SERVER", server.origin())
         .output()

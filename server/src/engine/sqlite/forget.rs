@@ -54,12 +54,12 @@ fn floor(
     Ok(first.map_or(counters.head, |first| first.cast_unsigned() - 1))
 }
 
-/// Drops the log up to an offset, and with it the last trace of the records destroyed there.
+/// Drops the log up to an offset, and with it the last trace of the records that are not there.
 fn drop_changes(connection: &Connection, resource: &Resource, floor: i64) -> Result<()> {
     connection
         .prepare_cached(
             "DELETE FROM records WHERE resource = ?1 AND json IS NULL AND offset <= ?2 AND id IN
-             (SELECT id FROM log WHERE resource = ?1 AND offset <= ?2 AND verb = ?3)",
+             (SELECT id FROM log WHERE resource = ?1 AND offset <= ?2 AND (verb = ?3 OR published))",
         )?
         .execute((resource, floor, Verb::Destroy))?;
     connection

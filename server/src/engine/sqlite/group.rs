@@ -129,18 +129,21 @@ impl<'c> Group<'c> {
     }
 }
 
-/// Stores a record; one that was destroyed leaves its row until its destroy has left the log.
+/// Stores a record; one that was destroyed leaves its row until its destroy has left the log, and so
+/// does one that there never was but that something was published of.
 fn store_record(connection: &Connection, change: &Change) -> Result<()> {
+    let record = change.after.as_ref().filter(|_| !change.published);
     connection
         .prepare_cached(
             "INSERT INTO records (resource, id, offset, json) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (resource, id) DO UPDATE SET offset = ?3, json = ?4",
+             ON CONFLICT (resource, id) DO UPDATE SET offset = ?3, json = iif(?5, json, ?4)",
         )?
         .execute((
             &change.resource,
             &change.id,
             change.position.offset.cast_signed(),
-            json(change.after.as_ref()),
+            json(record),
+            change.published,
         ))?;
     Ok(())
 }
@@ -160,8 +163,8 @@ fn append(connection: &Connection, change: &Change) -> Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO log (resource, offset, previous, verb, id, before, after, attributes,
-                              mark, origin, at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                              mark, published, origin, at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute((
             &change.resource,
@@ -173,6 +176,7 @@ fn append(connection: &Connection, change: &Change) -> Result<()> {
             json(change.after.as_ref()),
             Json(&change.set),
             change.mark.cast_signed(),
+            change.published,
             &change.origin,
             change.at.cast_signed(),
         ))?;
@@ -215,6 +219,7 @@ fn entry(row: &Row<'_>, epoch: u64) -> Result<Entry> {
         after,
         set: Attributes::new(),
         mark: row::unsigned(row, "mark")?,
+        published: false,
         origin: None,
         at: row::unsigned(row, "at")?,
     };

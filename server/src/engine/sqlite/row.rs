@@ -120,6 +120,7 @@ pub(super) fn change(row: &Row<'_>, epoch: u64, resource: &Resource) -> Result<A
         after: record(row, "after")?,
         set: set.unwrap_or_default(),
         mark: unsigned(row, "mark")?,
+        published: row.get("published")?,
         origin: row.get("origin")?,
         at: unsigned(row, "at")?,
     }))

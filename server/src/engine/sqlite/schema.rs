@@ -9,8 +9,11 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::engine::{Error, draw_epoch};
 
-/// Of the tables below. A file of another version is left alone.
-const VERSION: i64 = 1;
+/// Of the tables below. A file of a later version is left alone, as we can not know what is in it.
+const VERSION: i64 = UPGRADES.len() as i64 + 1;
+
+/// What each version added to the one before it, beginning with the first.
+const UPGRADES: [&str; 1] = ["ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE"];
 
 /// How long to wait for another process (a backup, a curious person) to let go of the file.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -33,8 +36,8 @@ const TABLES: &str = "
         next_id INTEGER NOT NULL
     ) WITHOUT ROWID;
 
-    -- offset: of the record's last change. json: null when that destroyed it; such a row stays for as
-    -- long as the change is in the log.
+    -- offset: of the record's last change. json: null when there is no such record; such a row stays
+    -- for as long as the change is in the log.
     CREATE TABLE records (
         resource TEXT NOT NULL,
         id NOT NULL,
@@ -54,6 +57,7 @@ const TABLES: &str = "
         after TEXT,
         attributes TEXT NOT NULL,
         mark INTEGER NOT NULL,
+        published INTEGER NOT NULL,
         origin TEXT,
         at INTEGER NOT NULL,
         PRIMARY KEY (resource, offset)
@@ -125,7 +129,7 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Makes the tables of an empty file.
+/// Makes the tables of an empty file, and brings those of an older one up to date.
 fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if !transaction.table_exists(None, "meta")? {
@@ -133,6 +137,11 @@ fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
         let mut set = transaction.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
         set.execute(("version", VERSION))?;
         set.execute(("epoch", draw_epoch().cast_signed()))?;
+    }
+    let version = meta(&transaction, "version")?;
+    for (upgrade, to) in UPGRADES.iter().zip(2..).filter(|(_, to)| *to > version) {
+        transaction.execute_batch(upgrade)?;
+        transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'version'", [to])?;
     }
     transaction.commit()
 }

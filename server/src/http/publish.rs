@@ -1,0 +1,115 @@
+//! `POST /publish`: the same as `publish_create` and its like, for back ends in other languages.
+//!
+//! They say which site they mean and prove with its key that they may. A key that is wrong and a site
+//! that is not there are refused alike, so that nobody finds out by trying which sites there are.
+
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::routing::post;
+use axum::{Json, Router};
+use http::HeaderName;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::change::{Attributes, Id, Position, Resource, ToId, Verb};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::settings::ApiKey;
+use crate::write::{Action, Publication};
+
+/// The one site there is.
+const SITE: &str = "/";
+
+/// The route, for those who have the key. Without one nobody has.
+pub(crate) fn router(key: Option<ApiKey>) -> Router {
+    Router::new().route("/publish", post(publish)).with_state(key)
+}
+
+#[derive(Deserialize)]
+struct Caller {
+    site: Option<String>,
+    #[serde(rename = "apiKey")]
+    key: Option<String>,
+}
+
+/// What there is to be told: `{model, verb, id, data}`.
+#[derive(Deserialize)]
+struct News {
+    model: Option<Value>,
+    verb: Option<Value>,
+    id: Option<Value>,
+    data: Option<Value>,
+}
+
+/// Where it stands in the log.
+#[derive(Serialize)]
+struct Published {
+    position: String,
+}
+
+async fn publish(
+    State(key): State<Option<ApiKey>>,
+    Query(caller): Query<Caller>,
+    cx: Context,
+    body: Bytes,
+) -> Result<([(HeaderName, String); 1], Json<Published>)> {
+    let key = key.ok_or(Error::NoApiKey)?;
+    let is_site = caller.site.is_none_or(|site| site == SITE);
+    if !key.is(caller.key.as_deref().unwrap_or_default()) || !is_site {
+        return Err(Error::BadApiKey);
+    }
+    let news: News = serde_json::from_slice(&body).map_err(not_understood)?;
+    let (resource, publication) = news.read()?;
+    let change = cx.commit(resource, Action::Publish(publication)).await?;
+    Ok(at(change.position))
+}
+
+fn at(position: Position) -> ([(HeaderName, String); 1], Json<Published>) {
+    let position = position.to_string();
+    let header = (HeaderName::from_static("backwire-position"), position.clone());
+    ([header], Json(Published { position }))
+}
+
+fn not_understood(error: serde_json::Error) -> Error {
+    match error.classify() {
+        serde_json::error::Category::Data => Error::BadBody("the body has to be a JSON object"),
+        _ => Error::BadJson(error.to_string()),
+    }
+}
+
+impl News {
+    fn read(self) -> Result<(Resource, Publication)> {
+        let model = self.model.as_ref().and_then(Value::as_str).and_then(Resource::parse);
+        let model = model.ok_or(Error::BadField("model", "it has to be the name of a resource"))?;
+        let verb = self.verb.as_ref().and_then(Value::as_str).and_then(verb);
+        let verb = verb.ok_or(Error::BadField("verb", "it has to be create, update or destroy"))?;
+        let data = match self.data {
+            Some(Value::Object(data)) => data,
+            None if verb == Verb::Destroy => Attributes::new(),
+            _ => return Err(Error::BadField("data", "it has to be an object")),
+        };
+        let id = id(self.id.as_ref(), &data)?;
+        Ok((model, Publication { verb, id, data }))
+    }
+}
+
+/// As Sails 0.9 and as Sails 1.x say it.
+fn verb(text: &str) -> Option<Verb> {
+    Some(match text {
+        "create" | "created" => Verb::Create,
+        "update" | "updated" => Verb::Update,
+        "destroy" | "destroyed" => Verb::Destroy,
+        _ => return None,
+    })
+}
+
+/// It may be among the data, and must not be another there.
+fn id(said: Option<&Value>, data: &Attributes) -> Result<Id> {
+    let among_data = data.get("id").map(|id| id.to_id());
+    let id = match (said, among_data) {
+        (Some(said), None) => Id::from_json(said),
+        (Some(said), Some(other)) => Id::from_json(said).filter(|id| Some(id) == other.as_ref()),
+        (None, among_data) => among_data.flatten(),
+    };
+    id.ok_or(Error::BadField("id", "it has to be an integer or a string, and the same in the data"))
+}

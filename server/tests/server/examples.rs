@@ -1,0 +1,85 @@
+//! The examples do what they say.
+
+#[allow(dead_code, reason = "their main functions are for people")]
+#[path = "../../examples/before_create.rs"]
+mod before_create;
+#[allow(dead_code, reason = "their main functions are for people")]
+#[path = "../../examples/chat.rs"]
+mod chat;
+#[allow(dead_code, reason = "their main functions are for people")]
+#[path = "../../examples/echo.rs"]
+mod echo;
+
+use backwire::Server;
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::client::{Socket, builder, refusal, start};
+
+async fn over_http(server: &Server, url: &str) -> Value {
+    let url = format!("http://{}{url}", server.addr());
+    reqwest::get(url).await.unwrap().json().await.unwrap()
+}
+
+#[tokio::test]
+async fn echo_answers_over_http_and_over_sockets() {
+    let server = start(echo::routes(builder())).await;
+    let mut socket = Socket::stock(&server).await;
+    let said = json!(["get", { "url": "/echo", "data": { "message": "hi there!" } }]);
+    let echo = json!({ "success": true, "message": "hi there!", "over": "a socket" });
+    assert_eq!(socket.ask(said).await["body"], echo);
+    assert_eq!(socket.get("/echo?message=hi").await["body"]["message"], "hi");
+    assert_eq!(
+        over_http(&server, "/echo?message=hi").await,
+        json!({ "success": true, "message": "hi", "over": "HTTP" })
+    );
+    let mut node = Socket::stock(&server).await;
+    node.send(r#"421["echo:read",{"message":"hi"}]"#).await;
+    let echo = r#"431[null,{"success":true,"message":"hi","over":"a socket"}]"#;
+    assert_eq!(node.next_frame().await, echo);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_chat_room_hears_what_is_said_in_it_but_not_who_says_it() {
+    let server = start(chat::routes(builder())).await;
+    let (mut ann, mut bob) = (Socket::stock(&server).await, Socket::runtime(&server).await);
+    let mut elsewhere = Socket::stock(&server).await;
+    assert_eq!(ann.get("/chat/lobby").await["body"], json!({ "entered": "lobby" }));
+    bob.get("/chat/lobby").await;
+    elsewhere.get("/chat/kitchen").await;
+    let said = ann.post("/chat/lobby", json!({ "text": "Hi" })).await;
+    assert_eq!(said["body"], json!({ "text": "Hi" }));
+    assert_eq!(bob.event().await, json!(["message", { "room": "lobby", "text": "Hi" }]));
+    let url = format!("http://{}/chat/lobby", server.addr());
+    let robot = Client::new().post(url).json(&json!({ "text": "Beep" })).send().await.unwrap();
+    assert_eq!(robot.status(), 200);
+    assert_eq!(ann.event().await[1]["text"], "Beep");
+    assert!(elsewhere.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_handler_has_its_say_before_a_create_and_the_rest_is_as_ever() {
+    let server = start(before_create::routes(builder())).await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::stock(&server).await);
+    b.get("/ticket").await;
+    let refused = a.post("/ticket", json!({ "title": "" })).await;
+    assert_eq!(refusal(&refused), json!([400, "E_NO_TITLE"]));
+    let keyed = json!(["post", { "url": "/ticket", "headers": { "idempotency-key": "k" },
+                                 "data": { "title": "Broken" } }]);
+    let made = a.ask(keyed.clone()).await;
+    assert_eq!((&made["statusCode"], &made["body"]["state"]), (&json!(201), &json!("open")));
+    assert_eq!(made["headers"]["backwire-record"], "ticket/1");
+    assert_eq!(
+        b.event().await,
+        json!(["ticket", { "verb": "created", "id": 1, "data": made["body"] }])
+    );
+    // Sent again, it is known.
+    assert_eq!(a.ask(keyed).await, made);
+    assert_eq!(b.get("/ticket").await["body"].as_array().map(Vec::len), Some(1));
+    let changed = a.put("/ticket/1", json!({ "state": "closed" })).await;
+    assert_eq!(changed["body"]["state"], "closed");
+    assert_eq!(over_http(&server, "/ticket/1").await["state"], "closed");
+    server.shutdown().await;
+}

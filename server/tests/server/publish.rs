@@ -1,0 +1,123 @@
+//! `POST /publish`, for back ends in other languages.
+
+use backwire::Server;
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+
+use crate::client::{Socket, builder, server, start};
+
+async fn keyed() -> Server {
+    start(builder().api_key("secret".parse().unwrap())).await
+}
+
+async fn publish(server: &Server, query: &str, news: &Value) -> Response {
+    let url = format!("http://{}/publish{query}", server.addr());
+    Client::new().post(url).json(news).send().await.unwrap()
+}
+
+/// Status, code and field of a refusal.
+async fn refused(response: Response) -> Value {
+    let status = response.status().as_u16();
+    let body: Value = response.json().await.unwrap();
+    assert!(body["message"].as_str().is_some_and(|message| message.len() > 10), "{body}");
+    json!([status, body["code"], body["field"]])
+}
+
+const KEY: &str = "?site=/&apiKey=secret";
+
+#[tokio::test]
+async fn what_a_back_end_publishes_is_pushed_and_kept_nowhere() {
+    let server = keyed().await;
+    let (mut ours, mut sails) = (Socket::runtime(&server).await, Socket::stock(&server).await);
+    ours.get("/user").await;
+    sails.get("/user").await;
+    let news = json!({ "model": "user", "verb": "create", "id": 3, "data": { "name": "Randy" } });
+    let response = publish(&server, KEY, &news).await;
+    let position = response.headers()["backwire-position"].to_str().unwrap().to_owned();
+    assert_eq!(response.json::<Value>().await.unwrap(), json!({ "position": position }));
+    let randy = json!({ "name": "Randy", "id": 3 });
+    let push = ours.event().await;
+    assert_eq!(
+        (&push[1], &push[3], &push[4]),
+        (&json!("user"), &json!(0), &json!([[1, 1, 3, randy, 0]]))
+    );
+    assert_eq!(position, format!("{}:1", push[2]));
+    let created = json!({ "verb": "created", "id": 3, "data": randy });
+    assert_eq!(sails.event().await, json!(["user", created]));
+    for verb in ["updated", "destroyed"] {
+        let news =
+            json!({ "model": "User", "verb": verb, "id": "3", "data": { "name": "Amanda" } });
+        assert_eq!(publish(&server, "?apiKey=secret", &news).await.status(), 200);
+    }
+    assert_eq!(
+        ours.changes("user", 2).await,
+        json!([[2, 2, 3, { "name": "Amanda" }, 0], [3, 3, 3, null, 0]])
+    );
+    let updated = json!({ "verb": "updated", "id": 3, "data": { "name": "Amanda" } });
+    assert_eq!(sails.event().await, json!(["user", updated]));
+    assert_eq!(sails.event().await, json!(["user", { "verb": "destroyed", "id": 3 }]));
+    assert_eq!(ours.get("/user").await["body"], json!([]));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_back_end_that_is_not_sure_may_say_it_again_with_the_same_key() {
+    let server = keyed().await;
+    let url = format!("http://{}/publish{KEY}", server.addr());
+    let say = || {
+        let news = json!({ "model": "user", "verb": "update", "id": 3, "data": {} });
+        Client::new().post(&url).header("idempotency-key", "k").json(&news).send()
+    };
+    let first = say().await.unwrap().text().await.unwrap();
+    assert_eq!(say().await.unwrap().text().await.unwrap(), first);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn without_a_key_nobody_publishes_and_with_one_only_who_has_it() {
+    let news = json!({ "model": "user", "verb": "destroy", "id": 3 });
+    let open = server().await;
+    for query in ["", "?apiKey=", KEY] {
+        let said = refused(publish(&open, query, &news).await).await;
+        assert_eq!(said, json!([404, "E_NOT_FOUND", null]), "{query}");
+    }
+    open.shutdown().await;
+    let server = keyed().await;
+    for query in ["", "?apiKey=", "?apiKey=secre", "?apiKey=secret2", "?site=/shop&apiKey=secret"] {
+        let said = refused(publish(&server, query, &news).await).await;
+        assert_eq!(said, json!([401, "E_UNAUTHORIZED", "apiKey"]), "{query}");
+    }
+    assert_eq!(publish(&server, KEY, &news).await.status(), 200);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_not_understood_is_refused_by_name() {
+    let server = keyed().await;
+    let table = [
+        (json!([]), "E_BAD_BODY", "body"),
+        (json!({ "verb": "create", "data": { "id": 1 } }), "E_BAD_BODY", "model"),
+        (json!({ "model": "a b", "verb": "create", "data": { "id": 1 } }), "E_BAD_BODY", "model"),
+        (json!({ "model": "user", "verb": "make", "data": { "id": 1 } }), "E_BAD_BODY", "verb"),
+        (json!({ "model": "user", "verb": "update", "id": 1 }), "E_BAD_BODY", "data"),
+        (json!({ "model": "user", "verb": "update", "id": 1, "data": [] }), "E_BAD_BODY", "data"),
+        (json!({ "model": "user", "verb": "create", "data": {} }), "E_BAD_BODY", "id"),
+        (json!({ "model": "user", "verb": "destroy", "id": {} }), "E_BAD_BODY", "id"),
+        (
+            json!({ "model": "user", "verb": "update", "id": 1, "data": { "id": 2 } }),
+            "E_BAD_BODY",
+            "id",
+        ),
+    ];
+    for (news, code, field) in table {
+        let said = refused(publish(&server, KEY, &news).await).await;
+        assert_eq!(said, json!([400, code, field]), "{news}");
+    }
+    let url = format!("http://{}/publish{KEY}", server.addr());
+    let broken = Client::new().post(url).body("{oops").send().await.unwrap();
+    assert_eq!(refused(broken).await, json!([400, "E_BAD_JSON", null]));
+    let large =
+        json!({ "model": "user", "verb": "update", "id": 1, "data": { "n": "x".repeat(2 << 20) } });
+    assert_eq!(publish(&server, KEY, &large).await.status(), 413);
+    server.shutdown().await;
+}
