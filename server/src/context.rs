@@ -17,6 +17,7 @@ use crate::change::{Attributes, Change, Resource, ToId};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
+use crate::model::{Ids, Model, Models};
 use crate::pubsub::{Publisher, Pubsub};
 use crate::socket::turn::Turn;
 use crate::socket::{Client, Sockets};
@@ -52,6 +53,7 @@ pub struct Context {
 pub(crate) struct Site {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) sockets: Sockets,
+    pub(crate) models: Arc<Models>,
 }
 
 impl Site {
@@ -60,7 +62,7 @@ impl Site {
     }
 
     pub(crate) fn publisher(&self) -> Publisher {
-        Publisher::new(&self.engine, &self.sockets)
+        Publisher::new(&self.engine, &self.sockets, &self.models)
     }
 }
 
@@ -68,6 +70,12 @@ impl Context {
     /// Where the records live.
     pub fn engine(&self) -> &dyn Engine {
         &*self.site.engine
+    }
+
+    /// What the records of a resource are like; an error if there is no such resource.
+    pub fn model(&self, resource: &Resource) -> Result<Arc<Model>> {
+        let model = self.site.models.of(resource);
+        model.ok_or_else(|| Error::NoRoute(format!("/{resource}")))
     }
 
     /// What there is to say and to hear of a resource; see [`pubsub`](crate::pubsub).
@@ -126,7 +134,9 @@ impl Context {
             fingerprint: fingerprint_of(&resource, &action),
         });
         let origin = self.client.as_ref().map(|client| client.id().clone());
-        let write = Write { resource, action, key, origin, at: now() };
+        let model = self.model(&resource)?;
+        let action = with_id(action, &model);
+        let write = Write { resource, model, action, key, origin, at: now() };
         Ok(self.engine().commit(write).await?.change)
     }
 
@@ -187,12 +197,27 @@ fn key_of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
     }
 }
 
+/// A new record of a model with UUIDs gets its id here, where things are drawn; the key stands for the
+/// create without it.
+fn with_id(action: Action, model: &Model) -> Action {
+    match action {
+        Action::Create(mut record)
+            if model.ids == Ids::Uuid && matches!(model.id_of(&record), Ok(None)) =>
+        {
+            record.insert(model.key.clone(), uuid::Uuid::now_v7().to_string().into());
+            Action::Create(record)
+        }
+        action => action,
+    }
+}
+
 /// What a key stands for: the deed, not its spelling, so that a write may be repeated over another
 /// transport.
 fn fingerprint_of(resource: &Resource, action: &Action) -> u64 {
     let deed = match action {
         Action::Create(attributes) => serde_json::to_vec(&("create", resource, attributes)),
         Action::Update(id, attributes) => serde_json::to_vec(&("update", resource, id, attributes)),
+        Action::Upsert(id, attributes) => serde_json::to_vec(&("upsert", resource, id, attributes)),
         Action::Destroy(id) => serde_json::to_vec(&("destroy", resource, id)),
         Action::Publish(Publication { verb, id, data }) => {
             serde_json::to_vec(&("publish", resource, verb, id, data))

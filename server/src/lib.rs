@@ -24,6 +24,7 @@ pub mod write;
 pub mod criteria;
 
 pub mod engine;
+pub mod model;
 
 pub mod blueprints;
 mod resume;

@@ -52,6 +52,7 @@ use crate::context::{Site, now};
 use crate::dialect::Dialect;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
+use crate::model::Models;
 use crate::socket::{Audience, Client, Sockets};
 use crate::write::{Action, Publication, Refused, Write};
 
@@ -61,6 +62,7 @@ use crate::write::{Action, Publication, Refused, Write};
 pub struct Publisher {
     engine: Weak<dyn Engine>,
     sockets: Sockets,
+    models: Arc<Models>,
 }
 
 /// The listeners of one resource and of its records.
@@ -71,8 +73,9 @@ pub struct Pubsub {
 }
 
 impl Publisher {
-    pub(crate) fn new(engine: &Arc<dyn Engine>, sockets: &Sockets) -> Self {
-        Self { engine: Arc::downgrade(engine), sockets: sockets.clone() }
+    pub(crate) fn new(engine: &Arc<dyn Engine>, sockets: &Sockets, models: &Arc<Models>) -> Self {
+        let (sockets, models) = (sockets.clone(), Arc::clone(models));
+        Self { engine: Arc::downgrade(engine), sockets, models }
     }
 
     /// What there is to say and to hear of a resource. It need not have any records.
@@ -261,7 +264,9 @@ impl Pubsub {
     ) -> Result<Arc<Change>> {
         let origin = omit.map(|client| client.id().clone());
         let action = Action::Publish(Publication { verb, id, data });
-        let write = Write { resource: self.resource.clone(), action, key: None, origin, at: now() };
+        let resource = self.resource.clone();
+        let model = self.publisher.models.of(&resource).unwrap_or_default();
+        let write = Write { resource, model, action, key: None, origin, at: now() };
         self.publisher.commit(write).await
     }
 

@@ -23,6 +23,7 @@ use crate::fanout::Fanout;
 use crate::http::listener::{Lines, Plug};
 use crate::http::origin::Origins;
 use crate::http::{assets, handshake, health, limit, origin, publish};
+use crate::model::{Model, Undeclarable};
 use crate::pubsub::Publisher;
 use crate::router::{self, Routes};
 use crate::settings::{ApiKey, Settings, Store};
@@ -135,6 +136,21 @@ impl Builder {
         self
     }
 
+    /// What the records of a resource are like; an error names what can not be so.
+    ///
+    /// ```
+    /// use backwire::Server;
+    /// use backwire::model::{Ids, Model};
+    ///
+    /// let notes = Model { key: "_id".to_owned(), ids: Ids::Uuid, ..Model::default() };
+    /// let server = Server::builder().resource("note", notes)?;
+    /// # Ok::<_, backwire::model::Undeclarable>(())
+    /// ```
+    pub fn resource(mut self, name: &str, model: Model) -> Result<Self, Undeclarable> {
+        self.settings.models.declare(name, model)?;
+        Ok(self)
+    }
+
     /// A directory of pages to serve.
     pub fn pages(mut self, directory: impl Into<PathBuf>) -> Self {
         self.settings.pages = Some(directory.into());
@@ -230,6 +246,7 @@ impl Builder {
             None => settings.store.open(settings.window, tail),
         };
         let engine = engine.map_err(io::Error::other)?;
+        engine.declare(&settings.models).await.map_err(io::Error::other)?;
         let listener = TcpListener::bind((settings.host, settings.port)).await?;
         let addr = listener.local_addr()?;
         let (app, sockets, publisher) = assemble(&settings, &routes, engine);
@@ -245,7 +262,8 @@ impl Builder {
         let lines = Lines::new(listener, settings.write_deadline);
         let serving = axum::serve(lines, app).with_graceful_shutdown(stopped);
         let serving = tokio::spawn(async { serving.await });
-        tracing::info!(%addr, "no resources are declared: any name works");
+        let declared = settings.models.declared().count();
+        tracing::info!(%addr, declared, undeclared = ?settings.models.others(), "resources");
         Ok(Server { addr, sockets, publisher, stop, serving, fanout })
     }
 }
@@ -258,7 +276,8 @@ fn assemble(
     engine: Arc<dyn Engine>,
 ) -> (Router, Sockets, Publisher) {
     let (sockets, socket_layer) = Sockets::new(settings.limits());
-    let site = Site { engine: engine.clone(), sockets: sockets.clone() };
+    let models = Arc::new(settings.models.clone());
+    let site = Site { engine: engine.clone(), sockets: sockets.clone(), models };
     let publisher = site.publisher();
     let dressed = |routes| router::dressed(routes, site.clone(), settings.body_limit);
     let plain = dressed(routes.router().fallback_service(router::resources()));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 
 use crate::engine::{self, Engine, Memory, Sqlite, Tail, Window};
+use crate::model::Models;
 use crate::socket::Limits;
 
 /// How a server is to be.
@@ -23,6 +24,8 @@ pub struct Settings {
     pub store: Store,
     /// How much of each log is kept.
     pub window: Window,
+    /// What is declared of resources.
+    pub models: Models,
     /// A directory of pages to serve beside the resources.
     pub pages: Option<PathBuf>,
     /// Origins (`https://app.example`) whose pages may use the server, beyond those of its own host.
@@ -47,6 +50,7 @@ impl Default for Settings {
             port: 1337,
             store: Store::default(),
             window: Window::default(),
+            models: Models::default(),
             pages: None,
             origins: Vec::new(),
             api_key: None,

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
+use crate::model::Models;
 use crate::write::{Refused, Write};
 
 pub use memory::Memory;
@@ -34,6 +35,12 @@ pub type Tail = mpsc::Sender<Arc<Change>>;
 /// snapshot's position is the head of the log in the very transaction that read it.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
+    /// Told once, before anything else, what is declared of resources: to look records up quicker. What
+    /// a write must know of it comes with the write.
+    async fn declare(&self, _models: &Models) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Commits one write and answers with its change. What is only published has its place in the log,
     /// and in the chain of its record's changes, and leaves the records alone. A write whose key the ledger knows is not
     /// committed again: the stored outcome is given back and nothing reaches the tail.

@@ -7,6 +7,7 @@
 //!
 //! Readers have connections of their own, which never wait for the writer: a read sees one snapshot.
 
+mod column;
 mod forget;
 mod group;
 mod prefilter;
@@ -15,15 +16,17 @@ mod row;
 mod schema;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::spawn_blocking;
 
 use super::{Committed, Engine, Error, Since, Snapshot, Tail, Window};
 use crate::change::{Attributes, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
+use crate::model::Models;
 use crate::write::Write;
 use reader::Readers;
 use writer::{Job, Writer};
@@ -31,6 +34,7 @@ use writer::{Job, Writer};
 /// A store in a file.
 #[derive(Debug)]
 pub struct Sqlite {
+    path: PathBuf,
     epoch: u64,
     readers: Readers,
     /// The writer ends when this is dropped and what is queued has been committed.
@@ -47,12 +51,18 @@ impl Sqlite {
         let connection = schema::create(path)?;
         let epoch = schema::epoch(&connection)?;
         let jobs = Writer { connection, epoch, window, tail }.spawn()?;
-        Ok(Self { epoch, readers: Readers::new(path), jobs: Mutex::new(jobs) })
+        Ok(Self { path: path.into(), epoch, readers: Readers::new(path), jobs: Mutex::new(jobs) })
     }
 }
 
 #[async_trait]
 impl Engine for Sqlite {
+    async fn declare(&self, models: &Models) -> Result<(), Error> {
+        let (path, models) = (self.path.clone(), models.clone());
+        let indexed = spawn_blocking(move || schema::index(&path, &models)).await;
+        indexed.map_err(|_| stopped())?.map_err(Error::from)
+    }
+
     async fn commit(&self, write: Write) -> Result<Committed, Error> {
         let (answer, outcome) = oneshot::channel();
         self.jobs.lock().await.send(Job { write, answer }).await.map_err(|_| stopped())?;

@@ -7,6 +7,7 @@
 
 use rusqlite::types::Value;
 
+use super::column;
 use crate::change::Resource;
 use crate::criteria::{Case, Comparison, Condition, Criteria, Filter, Operand};
 
@@ -27,8 +28,8 @@ impl Prefilter {
             Case::Sensitive => of_filter(&criteria.filter),
             Case::Ignored => None,
         };
-        let resource = Value::from(resource.as_str().to_owned());
-        let all = Clause::new("resource = ? AND json IS NOT NULL", [resource]);
+        let of = column::resource(resource);
+        let all = Clause::new(format!("{of} AND json IS NOT NULL"), []);
         let Clause { sql, values } = clause.into_iter().fold(all, |all, more| all.and("AND", more));
         Self { sql: format!("SELECT json FROM records WHERE {sql} ORDER BY id"), values }
     }
@@ -97,15 +98,11 @@ struct Column {
 }
 
 impl Column {
-    /// Only of names that are spelled the same everywhere, so that one can stand in a path.
     fn of(name: &str) -> Option<Self> {
-        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let sql = match name {
-            "id" => "id".to_owned(),
-            name if is_plain && !name.is_empty() => format!("json_extract(json, '$.\"{name}\"')"),
-            _ => return None,
-        };
-        Some(Self { sql, is_id: name == "id" })
+        match name {
+            "id" => Some(Self { sql: "id".to_owned(), is_id: true }),
+            name => Some(Self { sql: column::of(name)?, is_id: false }),
+        }
     }
 
     fn is(&self, operand: &Operand) -> Option<Clause> {
