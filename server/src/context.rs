@@ -4,9 +4,11 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use futures_util::future::maybe_done;
 use http::HeaderMap;
 use http::request::Parts;
 use serde::Serialize;
@@ -19,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::model::{Ids, Model, Models};
 use crate::pubsub::{Publisher, Pubsub};
+use crate::route::Routing;
 use crate::socket::turn::Turn;
 use crate::socket::{Client, Sockets};
 use crate::write::{Action, Key, Publication, Refused, Write};
@@ -54,6 +57,7 @@ pub(crate) struct Site {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) sockets: Sockets,
     pub(crate) models: Arc<Models>,
+    pub(crate) routing: Routing,
 }
 
 impl Site {
@@ -128,9 +132,18 @@ impl Context {
 
     /// Commits a write in the caller's name. A repeat of a key gives what came of it the first time.
     pub async fn commit(&self, resource: Resource, action: Action) -> Result<Arc<Change>> {
-        let key = self.key.as_ref().map(|key| Key {
+        self.commit_under(self.key.clone(), resource, action).await
+    }
+
+    async fn commit_under(
+        &self,
+        key: Option<Arc<str>>,
+        resource: Resource,
+        action: Action,
+    ) -> Result<Arc<Change>> {
+        let key = key.map(|key| Key {
             identity: self.identity.clone(),
-            key: key.clone(),
+            key,
             fingerprint: fingerprint_of(&resource, &action),
         });
         let origin = self.client.as_ref().map(|client| client.id().clone());
@@ -138,6 +151,33 @@ impl Context {
         let action = with_id(action, &model);
         let write = Write { resource, model, action, key, origin, at: now() };
         Ok(self.engine().commit(write).await?.change)
+    }
+
+    /// Creates several records in the caller's name, in their order; each has a key of its own, made of
+    /// the request's. All are looked at first, so that nothing is created if one of them can not be; what
+    /// others do meanwhile may still have one refused, and those before it are created then.
+    pub(crate) async fn create_each(
+        &self,
+        resource: Resource,
+        records: Vec<Attributes>,
+    ) -> Result<Vec<Arc<Change>>> {
+        let model = self.model(&resource)?;
+        refuse_invalid(&model, &records)?;
+        let mut commits = Vec::with_capacity(records.len());
+        for (index, record) in records.into_iter().enumerate() {
+            let key = self.key.as_ref().map(|key| format!("{key}/{index}").into());
+            let commit = self.commit_under(key, resource.clone(), Action::Create(record));
+            let mut commit = Box::pin(maybe_done(unconstrained(commit)));
+            // Asked once, it has its place in line.
+            poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx).is_ready())).await;
+            commits.push(commit);
+        }
+        let mut changes = Vec::with_capacity(commits.len());
+        for mut commit in commits {
+            commit.as_mut().await;
+            changes.extend(commit.as_mut().take_output());
+        }
+        changes.into_iter().collect()
     }
 
     /// Commits the one write of a request that does nothing else: the next of the same connection
@@ -195,6 +235,16 @@ fn key_of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
         Ok(key) if is_key => Ok(Some(key.into())),
         _ => Err(Error::BadKey),
     }
+}
+
+/// Names of attributes are told with the place of their record in the list: `2.title`.
+fn refuse_invalid(model: &Model, records: &[Attributes]) -> Result<()> {
+    let mut wrong = Vec::new();
+    for (index, record) in records.iter().enumerate() {
+        let violations = model.fill(record.clone()).err().unwrap_or_default();
+        wrong.extend(violations.into_iter().map(|it| it.within(index)));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Refused::Invalid { is_new: true, wrong }.into()) }
 }
 
 /// A new record of a model with UUIDs gets its id here, where things are drawn; the key stands for the

@@ -35,6 +35,7 @@ pub mod error;
 mod fingerprint;
 pub mod pubsub;
 
+pub mod route;
 mod router;
 
 mod http;
@@ -49,6 +50,7 @@ mod rooms;
 mod fanout;
 
 pub mod cli;
+pub mod config;
 pub mod server;
 pub mod settings;
 

@@ -2,44 +2,19 @@
 //!
 //! Routes of the user come first, resources last; over HTTP, files stand between them.
 
-use axum::extract::Request;
 use axum::middleware::{from_fn, map_response};
-use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, get};
+use axum::routing::MethodRouter;
 use axum::{Extension, Router};
-use http::header;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::blueprints::{self, BodyLimit};
 use crate::context::Site;
-use crate::error::{Error, in_our_words};
+use crate::error::in_our_words;
 use crate::socket::turn;
 
-/// Every resource, at `/<resource>[/<id>]`, with or without a slash at the end.
+/// Every resource: what is not another route is a path of one, or of nothing.
 pub(crate) fn resources() -> Router {
-    let class = || {
-        get(blueprints::find)
-            .post(blueprints::create)
-            .put(blueprints::update)
-            .patch(blueprints::update)
-            .delete(blueprints::destroy)
-            .options(verbs)
-            .fallback(unknown_verb)
-    };
-    let instance = || {
-        get(blueprints::find_one)
-            .put(blueprints::update)
-            .patch(blueprints::update)
-            .delete(blueprints::destroy)
-            .options(verbs)
-            .fallback(unknown_verb)
-    };
-    Router::new()
-        .route("/{resource}", class())
-        .route("/{resource}/", class())
-        .route("/{resource}/{id}", instance())
-        .route("/{resource}/{id}/", instance())
-        .fallback(no_route)
+    Router::new().fallback(blueprints::answer)
 }
 
 /// What every route has around it, over HTTP and sockets alike.
@@ -66,22 +41,4 @@ impl Routes {
     pub(crate) fn router(&self) -> Router {
         self.0.clone()
     }
-}
-
-/// What can be asked of a resource or a record.
-async fn verbs(request: Request) -> impl IntoResponse {
-    let is_instance = request.uri().path().trim_matches('/').contains('/');
-    let allowed = match is_instance {
-        true => "GET,HEAD,PUT,PATCH,DELETE,OPTIONS",
-        false => "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS",
-    };
-    [(header::ALLOW, allowed)]
-}
-
-async fn unknown_verb(request: Request) -> Error {
-    Error::UnknownVerb(request.method().to_string())
-}
-
-async fn no_route(request: Request) -> Error {
-    Error::NoRoute(request.uri().path().to_owned())
 }

@@ -25,6 +25,7 @@ use crate::http::origin::Origins;
 use crate::http::{assets, handshake, health, limit, origin, publish};
 use crate::model::{Model, Undeclarable};
 use crate::pubsub::Publisher;
+use crate::route::{Paths, Routing};
 use crate::router::{self, Routes};
 use crate::settings::{ApiKey, Settings, Store};
 use crate::socket::Sockets;
@@ -149,6 +150,12 @@ impl Builder {
     pub fn resource(mut self, name: &str, model: Model) -> Result<Self, Undeclarable> {
         self.settings.models.declare(name, model)?;
         Ok(self)
+    }
+
+    /// How resources are reached: prefixes and shortcuts.
+    pub fn paths(mut self, paths: Paths) -> Self {
+        self.settings.paths = paths;
+        self
     }
 
     /// A directory of pages to serve.
@@ -277,7 +284,8 @@ fn assemble(
 ) -> (Router, Sockets, Publisher) {
     let (sockets, socket_layer) = Sockets::new(settings.limits());
     let models = Arc::new(settings.models.clone());
-    let site = Site { engine: engine.clone(), sockets: sockets.clone(), models };
+    let routing = Routing::new(settings.paths.clone(), Arc::clone(&models));
+    let site = Site { engine: engine.clone(), sockets: sockets.clone(), models, routing };
     let publisher = site.publisher();
     let dressed = |routes| router::dressed(routes, site.clone(), settings.body_limit);
     let plain = dressed(routes.router().fallback_service(router::resources()));

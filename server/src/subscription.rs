@@ -50,7 +50,7 @@ async fn join_each(
     criteria: &Criteria,
     snapshot: Snapshot<Vec<Arc<Attributes>>>,
 ) -> Result<Snapshot<Vec<Arc<Attributes>>>> {
-    let ids = snapshot.value.iter().filter_map(|record| Id::from_json(record.get("id")?));
+    let ids = snapshot.value.iter().filter_map(|record| Id::from_json(record.get(&*criteria.key)?));
     client.join(ids.map(|id| Room::instance(resource.clone(), id)));
     match has_moved(engine, &Room::class(resource.clone()), snapshot.position).await? {
         true => Ok(engine.find(resource, criteria).await?),

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::change::Attributes;
+use crate::model::Model;
 
 pub use bad::{Bad, Problem};
 pub use condition::{Comparison, Condition, Operand};
@@ -84,8 +85,10 @@ impl Language {
 }
 
 /// What is asked of a resource. The default is everything, in the order of the ids.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Criteria {
+    /// The name of the primary key.
+    pub key: Arc<str>,
     /// Which records.
     pub filter: Filter,
     /// How their strings are compared. Those of the filter are in lower case where it is ignored.
@@ -96,6 +99,20 @@ pub struct Criteria {
     pub window: Window,
     /// How much of each.
     pub projection: Projection,
+}
+
+impl Default for Criteria {
+    /// Of records whose key is `id`.
+    fn default() -> Self {
+        Self {
+            key: "id".into(),
+            filter: Filter::default(),
+            case: Case::default(),
+            sort: Sort::default(),
+            window: Window::default(),
+            projection: Projection::default(),
+        }
+    }
 }
 
 impl Criteria {
@@ -111,7 +128,33 @@ impl Criteria {
     /// assert!(criteria.matches(&ann));
     /// # Ok::<_, backwire::criteria::Bad>(())
     /// ```
-    pub fn read(mut parameters: Parameters, language: Language) -> Result<Self, Bad> {
+    pub fn read(parameters: Parameters, language: Language) -> Result<Self, Bad> {
+        Self::read_for(&Model::default(), parameters, language)
+    }
+
+    /// Reads what a request brought, for records of this model: it says how the key is called, what is
+    /// found when nothing is asked for, and how much at most.
+    pub fn read_for(
+        model: &Model,
+        parameters: Parameters,
+        language: Language,
+    ) -> Result<Self, Bad> {
+        let mut criteria = Self::of_request(&model.key, parameters, language)?;
+        if criteria.filter == Filter::default()
+            && let Some(filter) = &model.find.filter
+        {
+            let filter = Value::Object(filter.clone());
+            let said = Attributes::from_iter([("where".to_owned(), filter)]);
+            let said = Parameters::read(Vec::new(), said)?;
+            criteria.filter = Self::of_request(&model.key, said, language)?.filter;
+        }
+        let Window { limit, .. } = criteria.window;
+        let limit = limit.or(model.find.limit).into_iter().chain(model.most.records).min();
+        criteria.window.limit = limit;
+        Ok(criteria)
+    }
+
+    fn of_request(key: &str, mut parameters: Parameters, language: Language) -> Result<Self, Bad> {
         let is_old = language == Language::Sails09;
         no_populate(parameters.take("populate"))?;
         let sort = parameters.take_either("sort", is_old.then_some("order"))?;
@@ -122,8 +165,9 @@ impl Criteria {
             sort: sort
                 .map_or_else(|| Ok(Sort::default()), |(name, sort)| Sort::read(name, sort))?,
             window: Window::read(skip, limit, language)?,
-            projection: Projection::read(select, omit)?,
-            filter: Reader::new(language).filter(parameters)?,
+            projection: Projection::read(select, omit, key)?,
+            filter: Reader::new(key, language).filter(parameters)?,
+            key: key.into(),
             case: language.case(),
         })
     }
@@ -136,7 +180,7 @@ impl Criteria {
 
     /// Is everything asked for, whole and in the order of the ids?
     pub fn is_everything(&self) -> bool {
-        *self == Self { case: self.case, ..Self::default() }
+        *self == Self { key: self.key.clone(), case: self.case, ..Self::default() }
     }
 
     /// Is this record one of those that are meant? Whether it falls into the window is another question.

@@ -172,6 +172,11 @@ impl Violation {
         Self { attribute: name.to_owned(), rule: "is required".to_owned(), limit: None }
     }
 
+    /// The same, of a record in a list.
+    pub(crate) fn within(self, index: usize) -> Self {
+        Self { attribute: format!("{index}.{}", self.attribute), ..self }
+    }
+
     pub(super) fn unknown(name: &str) -> Self {
         Self { attribute: name.to_owned(), rule: "is not declared".to_owned(), limit: None }
     }

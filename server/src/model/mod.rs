@@ -98,7 +98,7 @@ pub enum Timestamps {
 #[serde(deny_unknown_fields, default)]
 pub struct Find {
     /// How many records, where the request has no `limit`; all by default.
-    pub limit: Option<u64>,
+    pub limit: Option<usize>,
     /// Which, where the request selects none.
     #[serde(rename = "where")]
     pub filter: Option<Attributes>,
@@ -109,7 +109,7 @@ pub struct Find {
 #[serde(deny_unknown_fields, default)]
 pub struct Most {
     /// Records in an answer: whoever asks for more gets these.
-    pub records: Option<u64>,
+    pub records: Option<usize>,
     /// Bytes of a body, where that is less than the server's own limit.
     pub body: Option<usize>,
 }

@@ -17,6 +17,7 @@ mod pages;
 mod publish;
 mod pubsub;
 mod readers;
+mod resources;
 mod resume;
 mod runtime;
 mod sails;

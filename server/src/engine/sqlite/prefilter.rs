@@ -25,7 +25,7 @@ pub(super) struct Prefilter {
 impl Prefilter {
     pub(super) fn of(resource: &Resource, criteria: &Criteria) -> Self {
         let clause = match criteria.case {
-            Case::Sensitive => of_filter(&criteria.filter),
+            Case::Sensitive => of_filter(&criteria.filter, &criteria.key),
             Case::Ignored => None,
         };
         let of = column::resource(resource);
@@ -64,12 +64,14 @@ impl Clause {
     }
 }
 
-fn of_filter(filter: &Filter) -> Option<Clause> {
+fn of_filter(filter: &Filter, key: &str) -> Option<Clause> {
     match filter {
-        Filter::All(parts) => Clause::joined("AND", parts.iter().filter_map(of_filter).collect()),
-        Filter::Any(parts) => Clause::any(parts.iter().map(of_filter)),
+        Filter::All(parts) => {
+            Clause::joined("AND", parts.iter().filter_map(|part| of_filter(part, key)).collect())
+        }
+        Filter::Any(parts) => Clause::any(parts.iter().map(|part| of_filter(part, key))),
         Filter::Not(_) => None,
-        Filter::Attribute(name, condition) => of_condition(&Column::of(name)?, condition),
+        Filter::Attribute(name, condition) => of_condition(&Column::of(name, key)?, condition),
     }
 }
 
@@ -98,11 +100,9 @@ struct Column {
 }
 
 impl Column {
-    fn of(name: &str) -> Option<Self> {
-        match name {
-            "id" => Some(Self { sql: "id".to_owned(), is_id: true }),
-            name => Some(Self { sql: column::of(name)?, is_id: false }),
-        }
+    fn of(name: &str, key: &str) -> Option<Self> {
+        let is_id = name == key;
+        Some(Self { sql: if is_id { "id".to_owned() } else { column::of(name)? }, is_id })
     }
 
     fn is(&self, operand: &Operand) -> Option<Clause> {
