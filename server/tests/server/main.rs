@@ -23,3 +23,4 @@ mod sails;
 mod sails09;
 mod sockets;
 mod subscribing;
+mod transcripts;
