@@ -2,6 +2,8 @@
 //!
 //! Nobody publishes here: the fan-out follows the log, and the commit wrote to it.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
@@ -14,6 +16,7 @@ use crate::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use crate::context::Context;
 use crate::criteria::{Criteria, Language, Parameters};
 use crate::dialect::Dialect;
+use crate::engine::Snapshot;
 use crate::error::{Error, Result};
 use crate::socket::Client;
 use crate::subscription;
@@ -29,11 +32,8 @@ pub(crate) async fn find(cx: Context, of: Target, input: Input) -> Result<Reply>
     }
     let criteria = Criteria::read(Parameters::read(of.query, data)?, language_of(&cx))?;
     let snapshot = subscription::find(&cx, &of.resource, &criteria).await?;
-    let reply = Reply::ok(Json(snapshot.value)).at(snapshot.position);
-    Ok(match subscription::follows(&cx, &criteria) {
-        true => reply.joined(&cx, Room::class(of.resource)),
-        false => reply,
-    })
+    let joined = subscription::follows(&cx, &criteria).then(|| Room::class(of.resource));
+    Ok(Reply::records(&cx, joined, snapshot))
 }
 
 /// `GET /todo/7`
@@ -64,11 +64,7 @@ fn sends_models(cx: &Context) -> bool {
 
 async fn read(cx: &Context, resource: Resource, id: Id) -> Result<Reply> {
     let snapshot = subscription::find_one(cx, &resource, &id).await?;
-    let Some(record) = snapshot.value else {
-        return Err(Refused::NotFound { resource, id }.into());
-    };
-    let room = Room::instance(resource, id);
-    Ok(Reply::ok(Json(record)).at(snapshot.position).joined(cx, room))
+    Reply::record(cx, resource, id, snapshot)
 }
 
 /// `POST /todo`
@@ -201,6 +197,33 @@ pub(crate) struct BodyLimit(pub(crate) usize);
 pub struct Reply(Response);
 
 impl Reply {
+    /// The answer to a read of a resource, and the room it subscribed to.
+    pub(crate) fn records(
+        cx: &Context,
+        joined: Option<Room>,
+        snapshot: Snapshot<Vec<Arc<Attributes>>>,
+    ) -> Self {
+        let reply = Self::ok(Json(snapshot.value)).at(snapshot.position);
+        match joined {
+            Some(room) => reply.joined(cx, room),
+            None => reply,
+        }
+    }
+
+    /// The answer to a read of a record.
+    pub(crate) fn record(
+        cx: &Context,
+        resource: Resource,
+        id: Id,
+        snapshot: Snapshot<Option<Arc<Attributes>>>,
+    ) -> Result<Self> {
+        let Some(record) = snapshot.value else {
+            return Err(Refused::NotFound { resource, id }.into());
+        };
+        let room = Room::instance(resource, id);
+        Ok(Self::ok(Json(record)).at(snapshot.position).joined(cx, room))
+    }
+
     fn ok(body: impl IntoResponse) -> Self {
         Self(body.into_response())
     }

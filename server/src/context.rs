@@ -13,13 +13,14 @@ use serde::Serialize;
 use tokio::task::coop::unconstrained;
 
 use crate::blueprints::{self, Reply};
-use crate::change::{Attributes, Change, Resource, ToId};
+use crate::change::{Attributes, Change, Resource, Room, ToId};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::pubsub::{Publisher, Pubsub};
 use crate::socket::turn::Turn;
 use crate::socket::{Client, Sockets};
+use crate::subscription;
 use crate::write::{Action, Key, Publication, Refused, Write};
 
 /// Who asks, and what they may use.
@@ -98,6 +99,50 @@ impl Context {
     /// The request's `Idempotency-Key`.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
+    }
+
+    /// Answers as `GET /todo` does, with records that are kept elsewhere: the caller listens to the
+    /// resource from before they are read, so that nothing that is published meanwhile is missed. They may
+    /// be read twice.
+    ///
+    /// What is published of the resource has to have happened already where the records are kept. A
+    /// failure to read them is best told as [`Unavailable`](crate::engine::Error::Unavailable).
+    ///
+    /// ```
+    /// use axum::routing::get;
+    /// use backwire::blueprints::Reply;
+    /// use backwire::change::Attributes;
+    /// use backwire::{Context, Error, Server};
+    ///
+    /// async fn from_the_old_database() -> Result<Vec<Attributes>, Error> {
+    ///     Ok(Vec::new())
+    /// }
+    ///
+    /// async fn users(cx: Context) -> Result<Reply, Error> {
+    ///     cx.find("user", from_the_old_database).await
+    /// }
+    ///
+    /// let server = Server::builder().instead("/user", get(users));
+    /// ```
+    pub async fn find<R>(&self, resource: &str, records: impl Fn() -> R + Sync) -> Result<Reply>
+    where
+        R: Future<Output = Result<Vec<Attributes>>> + Send,
+    {
+        let resource = named(resource)?;
+        let snapshot = subscription::find_elsewhere(self, &resource, records).await?;
+        Ok(Reply::records(self, Some(Room::class(resource)), snapshot))
+    }
+
+    /// Answers as `GET /todo/7` does, with a record that is kept elsewhere; see [`find`](Self::find).
+    pub async fn find_one(
+        &self,
+        resource: &str,
+        id: impl ToId,
+        record: impl Future<Output = Result<Option<Attributes>>> + Send,
+    ) -> Result<Reply> {
+        let (resource, id) = (named(resource)?, id.to_id().ok_or(Refused::BadId)?);
+        let snapshot = subscription::find_one_elsewhere(self, &resource, &id, record).await?;
+        Reply::record(self, resource, id, snapshot)
     }
 
     /// Creates a record in the caller's name, and answers as `POST /todo` does. It is the last thing a
