@@ -68,6 +68,20 @@ impl Server {
     }
 
     /// Says things to those who listen, whoever asks or nobody; see [`pubsub`](crate::pubsub).
+    ///
+    /// ```
+    /// use backwire::settings::Store;
+    /// use serde_json::json;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = backwire::Server::builder().port(0).store(Store::Memory).bind().await?;
+    /// let users = server.publisher().pubsub("user")?;
+    /// let change = users.publish_update(7, json!({ "name": "Amanda" }), None).await?;
+    /// assert_eq!(change.position.offset, 1);
+    /// # server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub fn publisher(&self) -> Publisher {
         self.publisher.clone()
     }
