@@ -69,31 +69,23 @@ async fn read(cx: &Context, resource: Resource, id: Id) -> Result<Reply> {
 
 /// `POST /todo`
 pub(crate) async fn create(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    write(&cx, of.resource, Action::Create(input.attributes()?)).await
+    let change = cx.commit_last(of.resource, Action::Create(input.attributes()?)).await?;
+    Reply::written(&cx, &change).await
 }
 
 /// `PUT` and `PATCH /todo/7`, or `/todo` with the id in the body
 pub(crate) async fn update(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let set = input.attributes()?;
     let id = one_id(of.id, &set)?;
-    write(&cx, of.resource, Action::Update(id, set)).await
+    let change = cx.commit_last(of.resource, Action::Update(id, set)).await?;
+    Reply::written(&cx, &change).await
 }
 
 /// `DELETE /todo/7`, or `/todo` with the id in the body
 pub(crate) async fn destroy(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let id = one_id(of.id, &input.attributes_if_any()?)?;
-    write(&cx, of.resource, Action::Destroy(id)).await
-}
-
-/// The one write of a request, and its answer.
-pub(crate) async fn write(cx: &Context, resource: Resource, action: Action) -> Result<Reply> {
-    let change = cx.commit_last(resource, action).await?;
-    let reply = match change.verb {
-        Verb::Create => Reply::created(Json(subscription::written(cx, &change).await?)),
-        Verb::Update => Reply::ok(Json(subscription::written(cx, &change).await?)),
-        Verb::Destroy => Reply::ok(Json(change.before.clone())),
-    };
-    Ok(reply.of(&change))
+    let change = cx.commit_last(of.resource, Action::Destroy(id)).await?;
+    Reply::written(&cx, &change).await
 }
 
 /// The record that is meant: the url says it, or the body, or both the same.
@@ -222,6 +214,16 @@ impl Reply {
         };
         let room = Room::instance(resource, id);
         Ok(Self::ok(Json(record)).at(snapshot.position).joined(cx, room))
+    }
+
+    /// The answer to a write.
+    pub(crate) async fn written(cx: &Context, change: &Change) -> Result<Self> {
+        let reply = match change.verb {
+            Verb::Create => Self::created(Json(subscription::written(cx, change).await?)),
+            Verb::Update => Self::ok(Json(subscription::written(cx, change).await?)),
+            Verb::Destroy => Self::ok(Json(change.before.clone())),
+        };
+        Ok(reply.of(change))
     }
 
     fn ok(body: impl IntoResponse) -> Self {

@@ -276,3 +276,30 @@ pub struct Change {
     /// When it was committed, in Unix milliseconds.
     pub at: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn integers_and_texts_and_records_are_or_have_ids() {
+        let seven = Some(Id::Integer(7));
+        assert_eq!(
+            [7_i64.to_id(), 7_i32.to_id(), 7_u32.to_id(), 7_u64.to_id()].as_slice(),
+            [const { Some(Id::Integer(7)) }; 4]
+        );
+        assert_eq!(
+            ("7".to_id(), "7".to_owned().to_id(), json!("7").to_id()),
+            (seven.clone(), seven.clone(), seven.clone())
+        );
+        let record = Arc::new(json!({ "id": 7, "name": "Ann" }).as_object().unwrap().clone());
+        assert_eq!((record.to_id(), json!({ "id": "7" }).to_id()), (seven.clone(), seven));
+        assert_eq!("eggs".to_id(), Some(Id::Text("eggs".into())));
+        assert_eq!(
+            (u64::MAX.to_id(), "".to_id(), json!({}).to_id(), json!([7]).to_id()),
+            (None, None, None, None)
+        );
+    }
+}

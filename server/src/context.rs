@@ -12,7 +12,7 @@ use http::request::Parts;
 use serde::Serialize;
 use tokio::task::coop::unconstrained;
 
-use crate::blueprints::{self, Reply};
+use crate::blueprints::Reply;
 use crate::change::{Attributes, Change, Resource, Room, ToId};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -145,22 +145,24 @@ impl Context {
         Reply::record(self, resource, id, snapshot)
     }
 
-    /// Creates a record in the caller's name, and answers as `POST /todo` does. It is the last thing a
-    /// handler does: the next request of the same connection need not wait for its outcome.
+    /// Creates a record in the caller's name, and answers as `POST /todo` does.
     pub async fn create(&self, resource: &str, record: Attributes) -> Result<Reply> {
-        blueprints::write(self, named(resource)?, Action::Create(record)).await
+        let change = self.commit(named(resource)?, Action::Create(record)).await?;
+        Reply::written(self, &change).await
     }
 
     /// Sets attributes of a record in the caller's name, and answers as `PUT /todo/7` does.
     pub async fn update(&self, resource: &str, id: impl ToId, set: Attributes) -> Result<Reply> {
         let id = id.to_id().ok_or(Refused::BadId)?;
-        blueprints::write(self, named(resource)?, Action::Update(id, set)).await
+        let change = self.commit(named(resource)?, Action::Update(id, set)).await?;
+        Reply::written(self, &change).await
     }
 
     /// Destroys a record in the caller's name, and answers as `DELETE /todo/7` does.
     pub async fn destroy(&self, resource: &str, id: impl ToId) -> Result<Reply> {
         let id = id.to_id().ok_or(Refused::BadId)?;
-        blueprints::write(self, named(resource)?, Action::Destroy(id)).await
+        let change = self.commit(named(resource)?, Action::Destroy(id)).await?;
+        Reply::written(self, &change).await
     }
 
     /// Commits a write in the caller's name. A repeat of a key gives what came of it the first time.
