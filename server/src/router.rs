@@ -2,8 +2,13 @@
 //!
 //! Routes of the user come first, resources last; over HTTP, files stand between them.
 
+mod spelling;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use axum::extract::Request;
-use axum::middleware::{from_fn, map_response};
+use axum::middleware::{from_fn, map_request_with_state, map_response};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get};
 use axum::{Extension, Router};
@@ -11,6 +16,7 @@ use http::header;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::blueprints::{self, BodyLimit};
+use crate::change::Resource;
 use crate::context::Site;
 use crate::error::{Error, in_our_words};
 use crate::socket::turn;
@@ -55,16 +61,37 @@ pub(crate) fn dressed(router: Router, site: Site, body_limit: usize) -> Router {
 
 /// Routes of a user of the library.
 #[derive(Default)]
-pub(crate) struct Routes(Router);
+pub(crate) struct Routes {
+    router: Router,
+    /// Those that some of the routes stand in for.
+    instead_of: HashSet<Resource>,
+}
 
 impl Routes {
     pub(crate) fn add(self, path: &str, handler: MethodRouter) -> Self {
         // What it reads and writes, and in which order, is not known here.
-        Self(self.0.route(path, handler.layer(from_fn(turn::alone))))
+        Self { router: self.router.route(path, handler.layer(from_fn(turn::alone))), ..self }
+    }
+
+    /// Adds handlers for some verbs of a resource, and leaves it the others.
+    pub(crate) fn add_instead(mut self, path: &str, handlers: MethodRouter) -> Self {
+        let name = path.split('/').find(|segment| !segment.is_empty());
+        self.instead_of.extend(name.and_then(Resource::parse));
+        self.add(path, handlers.fallback_service(resources()))
     }
 
     pub(crate) fn router(&self) -> Router {
-        self.0.clone()
+        self.router.clone()
+    }
+
+    /// Has a router spell urls as the routes do that stand in for something.
+    pub(crate) fn spelled(&self, router: Router) -> Router {
+        if self.instead_of.is_empty() {
+            return router;
+        }
+        let names = Arc::new(self.instead_of.clone());
+        let correct = map_request_with_state(names, spelling::correct);
+        Router::new().fallback_service(router).layer(correct)
     }
 }
 

@@ -199,7 +199,7 @@ impl Builder {
     }
 
     /// Handlers of one's own for some verbs of a resource or its records: `/todo`, `/todo/{id}`. The
-    /// other verbs are answered as ever.
+    /// other verbs are answered as ever. They also answer where the url is spelled `/Todo/`.
     ///
     /// What a handler commits goes the way of every other write:
     ///
@@ -222,7 +222,7 @@ impl Builder {
     /// A request with an `Idempotency-Key` may come again: what a handler makes of it should be the
     /// same each time, or the repeat is refused as another request.
     pub fn instead(mut self, path: &str, handlers: MethodRouter) -> Self {
-        self.routes = self.routes.add(path, handlers.fallback_service(router::resources()));
+        self.routes = self.routes.add_instead(path, handlers);
         self
     }
 
@@ -275,10 +275,11 @@ fn assemble(
     let site = Site { engine: engine.clone(), sockets: sockets.clone() };
     let publisher = site.publisher();
     let dressed = |routes| router::dressed(routes, site.clone(), settings.body_limit);
-    let plain = dressed(routes.router().fallback_service(router::resources()));
+    let plain = dressed(routes.spelled(routes.router().fallback_service(router::resources())));
     let with_pages = settings.pages.as_ref().map(|directory| {
         let files = ServeDir::new(directory).call_fallback_on_method_not_allowed(true);
-        dressed(routes.router().fallback_service(files.fallback(router::resources())))
+        let routed = routes.router().fallback_service(files.fallback(router::resources()));
+        dressed(routes.spelled(routed))
     });
     sockets.open(Answers::new(plain.clone(), engine.clone(), settings.body_limit));
     let over_http = dressed(publish::router(settings.api_key.clone()))
