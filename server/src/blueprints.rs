@@ -16,6 +16,7 @@ use crate::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use crate::context::{Context, Site};
 use crate::criteria::{Criteria, Language, Parameters};
 use crate::dialect::Dialect;
+use crate::engine::Snapshot;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::route::{Deed, Route};
@@ -60,11 +61,8 @@ async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let parameters = Parameters::read(query, data)?;
     let criteria = Criteria::read_for(&model, parameters, language_of(&cx))?;
     let snapshot = subscription::find(&cx, &resource, &criteria).await?;
-    let reply = Reply::ok(Json(snapshot.value)).at(snapshot.position);
-    Ok(match subscription::follows(&cx, &criteria) {
-        true => reply.joined(&cx, Room::class(resource)),
-        false => reply,
-    })
+    let joined = subscription::follows(&cx, &criteria).then(|| Room::class(resource));
+    Ok(Reply::records(&cx, joined, snapshot))
 }
 
 /// `GET /todo/7`
@@ -96,11 +94,7 @@ fn sends_models(cx: &Context) -> bool {
 
 async fn read(cx: &Context, resource: Resource, id: Id) -> Result<Reply> {
     let snapshot = subscription::find_one(cx, &resource, &id).await?;
-    let Some(record) = snapshot.value else {
-        return Err(Refused::NotFound { resource, id }.into());
-    };
-    let room = Room::instance(resource, id);
-    Ok(Reply::ok(Json(record)).at(snapshot.position).joined(cx, room))
+    Reply::record(cx, resource, id, snapshot)
 }
 
 /// `POST /todo`, with a record or a list of them
@@ -139,12 +133,7 @@ async fn destroy(cx: Context, of: Target, input: Input) -> Result<Reply> {
 /// The one write of a request, and its answer.
 pub(crate) async fn write(cx: &Context, resource: Resource, action: Action) -> Result<Reply> {
     let change = cx.commit_last(resource, action).await?;
-    let reply = match change.verb {
-        Verb::Create => Reply::created(Json(subscription::written(cx, &change).await?)),
-        Verb::Update => Reply::ok(Json(subscription::written(cx, &change).await?)),
-        Verb::Destroy => Reply::ok(Json(change.before.clone())),
-    };
-    Ok(reply.of(&change))
+    Reply::written(cx, &change).await
 }
 
 /// The record that is meant: the url says it, or the body, or both the same.
@@ -295,6 +284,43 @@ pub(crate) struct BodyLimit(pub(crate) usize);
 pub struct Reply(Response);
 
 impl Reply {
+    /// The answer to a read of a resource, and the room it subscribed to.
+    pub(crate) fn records(
+        cx: &Context,
+        joined: Option<Room>,
+        snapshot: Snapshot<Vec<Arc<Attributes>>>,
+    ) -> Self {
+        let reply = Self::ok(Json(snapshot.value)).at(snapshot.position);
+        match joined {
+            Some(room) => reply.joined(cx, room),
+            None => reply,
+        }
+    }
+
+    /// The answer to a read of a record.
+    pub(crate) fn record(
+        cx: &Context,
+        resource: Resource,
+        id: Id,
+        snapshot: Snapshot<Option<Arc<Attributes>>>,
+    ) -> Result<Self> {
+        let Some(record) = snapshot.value else {
+            return Err(Refused::NotFound { resource, id }.into());
+        };
+        let room = Room::instance(resource, id);
+        Ok(Self::ok(Json(record)).at(snapshot.position).joined(cx, room))
+    }
+
+    /// The answer to a write.
+    pub(crate) async fn written(cx: &Context, change: &Change) -> Result<Self> {
+        let reply = match change.verb {
+            Verb::Create => Self::created(Json(subscription::written(cx, change).await?)),
+            Verb::Update => Self::ok(Json(subscription::written(cx, change).await?)),
+            Verb::Destroy => Self::ok(Json(change.before.clone())),
+        };
+        Ok(reply.of(change))
+    }
+
     fn ok(body: impl IntoResponse) -> Self {
         Self(body.into_response())
     }

@@ -1,11 +1,15 @@
 //! What happened: one committed create, update or destroy, and the words to speak of it.
 
+mod to_id;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use to_id::ToId;
 
 /// A record's attributes, in the order they were sent.
 pub type Attributes = serde_json::Map<String, Value>;
@@ -78,82 +82,6 @@ impl Id {
         match self {
             Self::Integer(integer) => Value::from(*integer),
             Self::Text(text) => Value::from(&**text),
-        }
-    }
-}
-
-/// What can be an id: an integer, a string, or a record that has one.
-pub trait ToId {
-    /// The id, or `None` where this is none.
-    fn to_id(&self) -> Option<Id>;
-}
-
-impl<T: ToId + ?Sized> ToId for &T {
-    fn to_id(&self) -> Option<Id> {
-        (**self).to_id()
-    }
-}
-
-impl<T: ToId + ?Sized> ToId for Arc<T> {
-    fn to_id(&self) -> Option<Id> {
-        (**self).to_id()
-    }
-}
-
-impl ToId for Id {
-    fn to_id(&self) -> Option<Id> {
-        Some(self.clone())
-    }
-}
-
-impl ToId for i64 {
-    fn to_id(&self) -> Option<Id> {
-        Some(Id::Integer(*self))
-    }
-}
-
-impl ToId for i32 {
-    fn to_id(&self) -> Option<Id> {
-        i64::from(*self).to_id()
-    }
-}
-
-impl ToId for u32 {
-    fn to_id(&self) -> Option<Id> {
-        i64::from(*self).to_id()
-    }
-}
-
-impl ToId for u64 {
-    fn to_id(&self) -> Option<Id> {
-        i64::try_from(*self).ok()?.to_id()
-    }
-}
-
-impl ToId for str {
-    fn to_id(&self) -> Option<Id> {
-        Id::parse(self)
-    }
-}
-
-impl ToId for String {
-    fn to_id(&self) -> Option<Id> {
-        Id::parse(self)
-    }
-}
-
-impl ToId for Attributes {
-    fn to_id(&self) -> Option<Id> {
-        Id::from_json(self.get("id")?)
-    }
-}
-
-/// A record, or an id.
-impl ToId for Value {
-    fn to_id(&self) -> Option<Id> {
-        match self {
-            Value::Object(record) => record.to_id(),
-            id => Id::from_json(id),
         }
     }
 }

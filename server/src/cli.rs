@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_may_be_repeated() {
+    fn what_is_said_is_set_and_origins_may_be_repeated() {
         let command = Command::parse_from([
             "backwire",
             "serve",
@@ -171,6 +171,8 @@ mod tests {
             "https://b.example",
             "--engine",
             "memory",
+            "--api-key",
+            "secret",
             "--port",
             "0",
         ]);
@@ -178,5 +180,6 @@ mod tests {
         let settings = serve.said.settings().unwrap();
         assert_eq!(settings.origins, ["https://a.example", "https://b.example"]);
         assert_eq!(settings.store, Store::Memory);
+        assert!(settings.api_key.is_some_and(|key| key.is("secret")));
     }
 }

@@ -1,5 +1,7 @@
 //! The caller, as a handler sees it: an axum extractor that is the same over HTTP and sockets.
 
+mod records;
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -14,8 +16,7 @@ use http::request::Parts;
 use serde::Serialize;
 use tokio::task::coop::unconstrained;
 
-use crate::blueprints::{self, Reply};
-use crate::change::{Attributes, Change, Resource, ToId};
+use crate::change::{Attributes, Change, Resource};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
@@ -112,24 +113,6 @@ impl Context {
         self.key.as_deref()
     }
 
-    /// Creates a record in the caller's name, and answers as `POST /todo` does. It is the last thing a
-    /// handler does: the next request of the same connection need not wait for its outcome.
-    pub async fn create(&self, resource: &str, record: Attributes) -> Result<Reply> {
-        blueprints::write(self, named(resource)?, Action::Create(record)).await
-    }
-
-    /// Sets attributes of a record in the caller's name, and answers as `PUT /todo/7` does.
-    pub async fn update(&self, resource: &str, id: impl ToId, set: Attributes) -> Result<Reply> {
-        let id = id.to_id().ok_or(Refused::BadId)?;
-        blueprints::write(self, named(resource)?, Action::Update(id, set)).await
-    }
-
-    /// Destroys a record in the caller's name, and answers as `DELETE /todo/7` does.
-    pub async fn destroy(&self, resource: &str, id: impl ToId) -> Result<Reply> {
-        let id = id.to_id().ok_or(Refused::BadId)?;
-        blueprints::write(self, named(resource)?, Action::Destroy(id)).await
-    }
-
     /// Commits a write in the caller's name. A repeat of a key gives what came of it the first time.
     pub async fn commit(&self, resource: Resource, action: Action) -> Result<Arc<Change>> {
         self.commit_under(self.key.clone(), resource, action).await
@@ -220,10 +203,6 @@ impl<S: Sync> FromRequestParts<S> for Context {
             turn: parts.extensions.get::<Turn>().cloned(),
         })
     }
-}
-
-fn named(resource: &str) -> Result<Resource> {
-    Resource::parse(resource).ok_or_else(|| Error::NoResource(resource.to_owned()))
 }
 
 fn key_of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {

@@ -1,5 +1,6 @@
 //! From a path to what it is about: `/todo`, `/todo/7`, `/todo/find/7`. Pure.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::Method;
@@ -58,11 +59,33 @@ pub(crate) enum Deed {
 pub(crate) struct Routing {
     paths: Paths,
     models: Arc<Models>,
+    /// Resources that have handlers of their own; there are no shortcuts past these.
+    own: HashSet<Resource>,
 }
 
 impl Routing {
     pub(crate) fn new(paths: Paths, models: Arc<Models>) -> Self {
-        Self { paths, models }
+        Self { paths, models, own: HashSet::new() }
+    }
+
+    /// Knows that the resource at this path, `/todo` or `/todo/{id}`, has handlers of its own.
+    pub(crate) fn with_own(mut self, path: &str) -> Self {
+        let route = self.read(&path.replace(['{', '}'], ""));
+        self.own.extend(route.ok().map(|route| route.resource));
+        self
+    }
+
+    /// How the path is spelled that handlers of a resource's own were given for.
+    pub(crate) fn spelling(&self, path: &str) -> Option<String> {
+        let route = self.read(path).ok().filter(|route| self.own.contains(&route.resource))?;
+        let Paths { prefix, rest_prefix, .. } = &self.paths;
+        let [prefix, rest_prefix] = [prefix, rest_prefix].map(|it| it.trim_end_matches('/'));
+        let model = self.models.of(&route.resource)?;
+        let name = model.plural.as_deref().unwrap_or(route.resource.as_str());
+        // The id as it came: decoded, it might no longer be one segment.
+        let id = path.strip_suffix('/').unwrap_or(path).rsplit('/').next();
+        let id = id.filter(|_| route.id.is_some()).map(|id| format!("/{id}")).unwrap_or_default();
+        Some(format!("{prefix}{rest_prefix}/{name}{id}"))
     }
 
     /// What this path is about. Upper and lower case are the same but in an id, and a slash at the end is
@@ -73,10 +96,10 @@ impl Routing {
         let shortcut = segments(path_below)?;
         if let [name, word, id @ ..] = &*shortcut
             && let Some(deed) = self.shortcut(word)
+            && let Some(resource) = self.resource(name).filter(|it| !self.own.contains(it))
             && id.len() <= 1
         {
             let id = id.first().map(|id| Id::parse(id).ok_or_else(nothing)).transpose()?;
-            let resource = self.resource(name).ok_or_else(nothing)?;
             return Ok(Route { resource, id, deed: Some(deed) });
         }
         let rest = below(path_below, &self.paths.rest_prefix).ok_or_else(nothing)?;

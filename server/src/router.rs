@@ -2,7 +2,11 @@
 //!
 //! Routes of the user come first, resources last; over HTTP, files stand between them.
 
-use axum::middleware::{from_fn, map_response};
+mod spelling;
+
+use std::sync::Arc;
+
+use axum::middleware::{from_fn, map_request_with_state, map_response};
 use axum::routing::MethodRouter;
 use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -10,6 +14,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::blueprints::{self, BodyLimit};
 use crate::context::Site;
 use crate::error::in_our_words;
+use crate::route::Routing;
 use crate::socket::turn;
 
 /// Every resource: what is not another route is a path of one, or of nothing.
@@ -30,15 +35,39 @@ pub(crate) fn dressed(router: Router, site: Site, body_limit: usize) -> Router {
 
 /// Routes of a user of the library.
 #[derive(Default)]
-pub(crate) struct Routes(Router);
+pub(crate) struct Routes {
+    router: Router,
+    /// Paths of those routes that stand in for ready-made ones.
+    instead_of: Vec<String>,
+}
 
 impl Routes {
     pub(crate) fn add(self, path: &str, handler: MethodRouter) -> Self {
         // What it reads and writes, and in which order, is not known here.
-        Self(self.0.route(path, handler.layer(from_fn(turn::alone))))
+        Self { router: self.router.route(path, handler.layer(from_fn(turn::alone))), ..self }
+    }
+
+    /// Adds handlers for some verbs of a resource, and leaves it the others.
+    pub(crate) fn add_instead(mut self, path: &str, handlers: MethodRouter) -> Self {
+        self.instead_of.push(path.to_owned());
+        self.add(path, handlers.fallback_service(resources()))
     }
 
     pub(crate) fn router(&self) -> Router {
-        self.0.clone()
+        self.router.clone()
+    }
+
+    /// The same routing, knowing of the resources that some routes stand in for.
+    pub(crate) fn known_to(&self, routing: Routing) -> Routing {
+        self.instead_of.iter().fold(routing, |routing, path| routing.with_own(path))
+    }
+
+    /// Has a router spell urls as the routes do that stand in for something.
+    pub(crate) fn spelled(&self, router: Router, routing: &Routing) -> Router {
+        if self.instead_of.is_empty() {
+            return router;
+        }
+        let correct = map_request_with_state(Arc::new(routing.clone()), spelling::correct);
+        Router::new().fallback_service(router).layer(correct)
     }
 }

@@ -70,6 +70,20 @@ impl Server {
     }
 
     /// Says things to those who listen, whoever asks or nobody; see [`pubsub`](crate::pubsub).
+    ///
+    /// ```
+    /// use backwire::settings::Store;
+    /// use serde_json::json;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = backwire::Server::builder().port(0).store(Store::Memory).bind().await?;
+    /// let users = server.publisher().pubsub("user")?;
+    /// let change = users.publish_update(7, json!({ "name": "Amanda" }), None).await?;
+    /// assert_eq!(change.position.offset, 1);
+    /// # server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub fn publisher(&self) -> Publisher {
         self.publisher.clone()
     }
@@ -208,7 +222,7 @@ impl Builder {
     }
 
     /// Handlers of one's own for some verbs of a resource or its records: `/todo`, `/todo/{id}`. The
-    /// other verbs are answered as ever.
+    /// other verbs are answered as ever. They also answer where the url is spelled `/Todo/`.
     ///
     /// What a handler commits goes the way of every other write:
     ///
@@ -231,7 +245,7 @@ impl Builder {
     /// A request with an `Idempotency-Key` may come again: what a handler makes of it should be the
     /// same each time, or the repeat is refused as another request.
     pub fn instead(mut self, path: &str, handlers: MethodRouter) -> Self {
-        self.routes = self.routes.add(path, handlers.fallback_service(router::resources()));
+        self.routes = self.routes.add_instead(path, handlers);
         self
     }
 
@@ -284,14 +298,17 @@ fn assemble(
 ) -> (Router, Sockets, Publisher) {
     let (sockets, socket_layer) = Sockets::new(settings.limits());
     let models = Arc::new(settings.models.clone());
-    let routing = Routing::new(settings.paths.clone(), Arc::clone(&models));
-    let site = Site { engine: engine.clone(), sockets: sockets.clone(), models, routing };
+    let routing = routes.known_to(Routing::new(settings.paths.clone(), Arc::clone(&models)));
+    let site =
+        Site { engine: engine.clone(), sockets: sockets.clone(), models, routing: routing.clone() };
     let publisher = site.publisher();
     let dressed = |routes| router::dressed(routes, site.clone(), settings.body_limit);
-    let plain = dressed(routes.router().fallback_service(router::resources()));
+    let plain =
+        dressed(routes.spelled(routes.router().fallback_service(router::resources()), &routing));
     let with_pages = settings.pages.as_ref().map(|directory| {
         let files = ServeDir::new(directory).call_fallback_on_method_not_allowed(true);
-        dressed(routes.router().fallback_service(files.fallback(router::resources())))
+        let routed = routes.router().fallback_service(files.fallback(router::resources()));
+        dressed(routes.spelled(routed, &routing))
     });
     sockets.open(Answers::new(plain.clone(), engine.clone(), settings.body_limit));
     let over_http = dressed(publish::router(settings.api_key.clone()))

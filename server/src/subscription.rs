@@ -29,31 +29,62 @@ pub(crate) async fn find(
     resource: &Resource,
     criteria: &Criteria,
 ) -> Result<Snapshot<Vec<Arc<Attributes>>>> {
-    let Some(client) = cx.client().filter(|_| follows(cx, criteria)) else {
-        return Ok(cx.engine().find(resource, criteria).await?);
-    };
-    client.join([Room::class(resource.clone())]);
-    let snapshot = cx.engine().find(resource, criteria).await?;
-    match client.dialect().is_stock() {
-        true => join_each(cx.engine(), client, resource, criteria, snapshot).await,
-        false => Ok(snapshot),
+    let read = || async { Ok(cx.engine().find(resource, criteria).await?) };
+    match cx.client().filter(|_| follows(cx, criteria)) {
+        Some(client) => join_and_read(cx, client, resource, read).await,
+        None => read().await,
     }
+}
+
+/// Records that are kept elsewhere; subscribes to the resource. What is published of them has its place
+/// in the log, so it is there that the snapshot stands: at the latest where the log stood before.
+pub(crate) async fn find_elsewhere<R>(
+    cx: &Context,
+    resource: &Resource,
+    records: impl Fn() -> R + Sync,
+) -> Result<Snapshot<Vec<Arc<Attributes>>>>
+where
+    R: Future<Output = Result<Vec<Attributes>>> + Send,
+{
+    let read = || async {
+        let position = head(cx.engine(), resource).await?;
+        let value = records().await?.into_iter().map(Arc::new).collect();
+        Ok(Snapshot { value, position })
+    };
+    match cx.client() {
+        Some(client) => join_and_read(cx, client, resource, read).await,
+        None => read().await,
+    }
+}
+
+/// Where the log of a resource stands: whatever is read says so.
+async fn head(engine: &dyn Engine, resource: &Resource) -> Result<Position> {
+    Ok(engine.find_one(resource, &Id::Integer(0)).await?.position)
 }
 
 /// A stock client hears of updates in instance rooms, whose names are known only after the read. What
 /// changed before it was in all of them is found by reading once more. New records need no third
 /// read: who is in the class room is led into their rooms.
-async fn join_each(
-    engine: &dyn Engine,
+async fn join_and_read<R>(
+    cx: &Context,
     client: &Client,
     resource: &Resource,
-    criteria: &Criteria,
-    snapshot: Snapshot<Vec<Arc<Attributes>>>,
-) -> Result<Snapshot<Vec<Arc<Attributes>>>> {
-    let ids = snapshot.value.iter().filter_map(|record| Id::from_json(record.get(&*criteria.key)?));
+    read: impl Fn() -> R,
+) -> Result<Snapshot<Vec<Arc<Attributes>>>>
+where
+    R: Future<Output = Result<Snapshot<Vec<Arc<Attributes>>>>> + Send,
+{
+    let class = Room::class(resource.clone());
+    client.join([class.clone()]);
+    let snapshot = read().await?;
+    if !client.dialect().is_stock() {
+        return Ok(snapshot);
+    }
+    let key = &cx.model(resource)?.key;
+    let ids = snapshot.value.iter().filter_map(|record| Id::from_json(record.get(key)?));
     client.join(ids.map(|id| Room::instance(resource.clone(), id)));
-    match has_moved(engine, &Room::class(resource.clone()), snapshot.position).await? {
-        true => Ok(engine.find(resource, criteria).await?),
+    match has_moved(cx.engine(), &class, snapshot.position).await? {
+        true => read().await,
         false => Ok(snapshot),
     }
 }
@@ -69,12 +100,36 @@ pub(crate) async fn find_one(
     resource: &Resource,
     id: &Id,
 ) -> Result<Snapshot<Option<Arc<Attributes>>>> {
-    let room = Room::instance(resource.clone(), id.clone());
-    let Some(client) = cx.client() else {
-        return Ok(cx.engine().find_one(resource, id).await?);
+    let read = async { Ok(cx.engine().find_one(resource, id).await?) };
+    join_and_read_one(cx, resource, id, read).await
+}
+
+/// One record that is kept elsewhere; subscribes to it if there is such a record.
+pub(crate) async fn find_one_elsewhere(
+    cx: &Context,
+    resource: &Resource,
+    id: &Id,
+    record: impl Future<Output = Result<Option<Attributes>>> + Send,
+) -> Result<Snapshot<Option<Arc<Attributes>>>> {
+    let read = async {
+        let position = head(cx.engine(), resource).await?;
+        Ok(Snapshot { value: record.await?.map(Arc::new), position })
     };
+    join_and_read_one(cx, resource, id, read).await
+}
+
+async fn join_and_read_one(
+    cx: &Context,
+    resource: &Resource,
+    id: &Id,
+    read: impl Future<Output = Result<Snapshot<Option<Arc<Attributes>>>>> + Send,
+) -> Result<Snapshot<Option<Arc<Attributes>>>> {
+    let Some(client) = cx.client() else {
+        return read.await;
+    };
+    let room = Room::instance(resource.clone(), id.clone());
     let is_new = client.join([room.clone()]);
-    let snapshot = cx.engine().find_one(resource, id).await?;
+    let snapshot = read.await?;
     // Our runtime may know the record from before and wait for it to come again; nobody else does.
     if snapshot.value.is_none() && (is_new || client.dialect() != Dialect::Runtime) {
         client.leave(&room);

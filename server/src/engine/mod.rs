@@ -41,9 +41,11 @@ pub trait Engine: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Commits one write and answers with its change. What is only published has its place in the log,
-    /// and in the chain of its record's changes, and leaves the records alone. A write whose key the ledger knows is not
+    /// Commits one write and answers with its change. A write whose key the ledger knows is not
     /// committed again: the stored outcome is given back and nothing reaches the tail.
+    ///
+    /// Invariant: what is only published has its place in the log, and in the chain of its record's
+    /// changes, and leaves the records alone.
     ///
     /// Invariant: a write takes its place in line when its future is polled first, and writes are
     /// committed in the order of their places. A connection counts on it to have several writes in

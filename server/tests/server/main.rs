@@ -24,3 +24,4 @@ mod sails;
 mod sails09;
 mod sockets;
 mod subscribing;
+mod transcripts;
