@@ -60,8 +60,7 @@ async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
     }
     let parameters = Parameters::read(query, data)?;
     let criteria = Criteria::read_for(&model, parameters, language_of(&cx))?;
-    let snapshot = subscription::find(&cx, &resource, &criteria).await?;
-    let joined = subscription::follows(&cx, &criteria).then(|| Room::class(resource));
+    let (snapshot, joined) = subscription::find(&cx, &resource, &criteria).await?;
     Ok(Reply::records(&cx, joined, snapshot))
 }
 

@@ -9,31 +9,43 @@ use std::sync::Arc;
 
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::context::Context;
-use crate::criteria::Criteria;
+use crate::criteria::{Criteria, Filter};
 use crate::dialect::Dialect;
 use crate::engine::{Engine, Since, Snapshot};
 use crate::error::Result;
 use crate::socket::Client;
 
-/// Does a read with these criteria subscribe the caller to the resource?
+/// The room that a read with these criteria joins, if it joins one.
 ///
-/// A class room has news of all records, and our runtime would take those that were not asked for for
-/// its own. Stock clients are used to it: there, criteria never filtered what is heard.
-pub(crate) fn follows(cx: &Context, criteria: &Criteria) -> bool {
-    cx.client().is_some_and(|client| client.dialect().is_stock() || criteria.is_everything())
+/// Stock clients follow the resource: there, criteria never filtered what is heard. Our runtime follows
+/// what it asked for, if that can be told of a record by itself: which of them fall into a window can not.
+fn room(cx: &Context, resource: &Resource, criteria: &Criteria) -> Option<Room> {
+    let client = cx.client()?;
+    if client.dialect().is_stock() {
+        return Some(Room::class(resource.clone()));
+    }
+    if !criteria.is_filter() {
+        return None;
+    }
+    match criteria.filter == Filter::default() {
+        true => Some(Room::class(resource.clone())),
+        false => Room::filtered(resource.clone(), &criteria.filter),
+    }
 }
 
-/// The records that the criteria pick; subscribes to the resource if the caller follows it.
+/// The records that the criteria pick, and the room that was joined.
 pub(crate) async fn find(
     cx: &Context,
     resource: &Resource,
     criteria: &Criteria,
-) -> Result<Snapshot<Vec<Arc<Attributes>>>> {
+) -> Result<(Snapshot<Vec<Arc<Attributes>>>, Option<Room>)> {
     let read = || async { Ok(cx.engine().find(resource, criteria).await?) };
-    match cx.client().filter(|_| follows(cx, criteria)) {
-        Some(client) => join_and_read(cx, client, resource, read).await,
-        None => read().await,
-    }
+    let room = room(cx, resource, criteria);
+    let snapshot = match cx.client().zip(room.clone()) {
+        Some((client, room)) => join_and_read(cx, client, room, read).await?,
+        None => read().await?,
+    };
+    Ok((snapshot, room))
 }
 
 /// Records that are kept elsewhere; subscribes to the resource. What is published of them has its place
@@ -52,7 +64,7 @@ where
         Ok(Snapshot { value, position })
     };
     match cx.client() {
-        Some(client) => join_and_read(cx, client, resource, read).await,
+        Some(client) => join_and_read(cx, client, Room::class(resource.clone()), read).await,
         None => read().await,
     }
 }
@@ -68,22 +80,21 @@ async fn head(engine: &dyn Engine, resource: &Resource) -> Result<Position> {
 async fn join_and_read<R>(
     cx: &Context,
     client: &Client,
-    resource: &Resource,
+    room: Room,
     read: impl Fn() -> R,
 ) -> Result<Snapshot<Vec<Arc<Attributes>>>>
 where
     R: Future<Output = Result<Snapshot<Vec<Arc<Attributes>>>>> + Send,
 {
-    let class = Room::class(resource.clone());
-    client.join([class.clone()]);
+    client.join([room.clone()]);
     let snapshot = read().await?;
     if !client.dialect().is_stock() {
         return Ok(snapshot);
     }
-    let key = &cx.model(resource)?.key;
+    let key = &cx.model(&room.resource)?.key;
     let ids = snapshot.value.iter().filter_map(|record| Id::from_json(record.get(key)?));
-    client.join(ids.map(|id| Room::instance(resource.clone(), id)));
-    match has_moved(cx.engine(), &class, snapshot.position).await? {
+    client.join(ids.map(|id| Room::instance(room.resource.clone(), id)));
+    match has_moved(cx.engine(), &room, snapshot.position).await? {
         true => read().await,
         false => Ok(snapshot),
     }

@@ -99,6 +99,8 @@ pub struct Criteria {
     pub window: Window,
     /// How much of each.
     pub projection: Projection,
+    /// How many are given at once whatever is asked for.
+    pub most: Option<usize>,
 }
 
 impl Default for Criteria {
@@ -111,6 +113,7 @@ impl Default for Criteria {
             sort: Sort::default(),
             window: Window::default(),
             projection: Projection::default(),
+            most: None,
         }
     }
 }
@@ -149,8 +152,8 @@ impl Criteria {
             criteria.filter = Self::of_request(&model.key, said, language)?.filter;
         }
         let Window { limit, .. } = criteria.window;
-        let limit = limit.or(model.find.limit).into_iter().chain(model.most.records).min();
-        criteria.window.limit = limit;
+        criteria.window.limit = limit.or(model.find.limit);
+        criteria.most = model.most.records;
         Ok(criteria)
     }
 
@@ -168,6 +171,7 @@ impl Criteria {
             projection: Projection::read(select, omit, key)?,
             filter: Reader::new(key, language).filter(parameters)?,
             key: key.into(),
+            most: None,
             case: language.case(),
         })
     }
@@ -178,14 +182,20 @@ impl Criteria {
         parameters.refuse("a record that is named is not chosen by criteria")
     }
 
-    /// Is everything asked for, whole and in the order of the ids?
-    pub fn is_everything(&self) -> bool {
-        *self == Self { key: self.key.clone(), case: self.case, ..Self::default() }
+    /// Are all records asked for that fulfil the filter, and whole? Their order is no matter, and neither
+    /// is how many are given at once.
+    pub fn is_filter(&self) -> bool {
+        self.window == Window::default() && self.projection == Projection::Whole
     }
 
     /// Is this record one of those that are meant? Whether it falls into the window is another question.
     pub fn matches(&self, record: &Attributes) -> bool {
         self.filter.matches(record, self.case)
+    }
+
+    fn window(&self) -> Window {
+        let limit = self.window.limit.into_iter().chain(self.most).min();
+        Window { limit, ..self.window }
     }
 
     /// Picks from records that come in the order of their ids. No more are taken than are needed.
@@ -198,11 +208,11 @@ impl Criteria {
         let sound = records.map_while(|record| record.map_err(|error| failure = Some(error)).ok());
         let mut matching = sound.filter(|record| self.matches(record));
         let picked: Vec<_> = if self.sort.is_by_id() {
-            self.window.of(&mut matching).collect()
+            self.window().of(&mut matching).collect()
         } else {
             let mut all: Vec<_> = matching.by_ref().collect();
             all.sort_by(|a, b| self.sort.compare(a, b));
-            self.window.of(all.into_iter()).collect()
+            self.window().of(all.into_iter()).collect()
         };
         drop(matching);
         match failure {

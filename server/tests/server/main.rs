@@ -7,6 +7,7 @@ mod client;
 mod bad_input;
 mod criteria;
 mod examples;
+mod filtered;
 #[cfg(target_os = "linux")]
 mod flood;
 mod http;
