@@ -36,7 +36,13 @@ impl Server {
 
     /// Serves other pages from an empty database.
     pub fn with_pages(pages: &Path) -> Self {
+        Self::declared(pages, "")
+    }
+
+    /// The same, with resources declared as a configuration file does.
+    pub fn declared(pages: &Path, config: &str) -> Self {
         let home = TempDir::new().expect("there is room for a database");
+        fs::write(home.path().join(CONFIG), config).expect("the folder is ours");
         let (process, port) = serve(0, home.path(), pages);
         Self { process, address: (Ipv4Addr::LOCALHOST, port).into(), pages: pages.into(), home }
     }
@@ -88,12 +94,17 @@ impl Default for Site {
     }
 }
 
+/// The configuration file, beside the database.
+const CONFIG: &str = "config.yml";
+
 fn serve(port: u16, home: &Path, pages: &Path) -> (Process, u16) {
     let database = home.join("backwire.db");
     let mut command = Command::new(places::server());
     command
         .args(["serve", "--port", &port.to_string()])
         .args(["--engine", &format!("sqlite:{}", database.display())])
+        .arg("--config")
+        .arg(home.join(CONFIG))
         // Should we be killed before we can stop it.
         .args(["--open-for", "600"])
         .arg("--static")

@@ -1,9 +1,11 @@
 //! The stories that only real browsers, a real server and bad lines can tell.
 
 mod everything;
+mod filtered;
 mod interop;
 mod live;
 mod offline;
 mod picture;
+mod refused;
 mod restart;
 mod script_tag;

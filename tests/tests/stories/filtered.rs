@@ -1,0 +1,55 @@
+//! Lists that were read with a filter.
+
+use backwire_tests::{Browser, Page, Server, Site};
+
+const PAGE: &str = r#"
+    <!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
+    <script src="vendor/underscore-min.js"></script>
+    <script src="vendor/backbone-min.js"></script>
+    <script src="/backwire.js"></script>
+    <script>
+      const Todos = Backbone.Collection.extend({url: '/todo'});
+      const all = new Todos(), open = new Todos(), events = [];
+      const done = [];
+      all.fetch({success: () => done.push('all')});
+      open.fetch({data: {where: '{"done":false}'}, success: () => done.push('open')});
+      open.on('add remove', (model, collection, {add}) => events.push((add ? '+' : '-') + model.get('title')));
+      all.on('destroy', model => events.push('destroyed ' + model.get('title')));
+      const titles = list => list.pluck('title').join();
+    </script>"#;
+
+async fn shows(page: &Page, list: &str, titles: &str) {
+    page.until(&format!("titles({list}) === '{titles}'"), format!("{list} to be {titles:?}")).await;
+}
+
+#[tokio::test]
+async fn todos_enter_and_leave_the_list_of_those_that_are_open() {
+    let site = Site::new();
+    site.write("index.html", PAGE);
+    let server = Server::with_pages(site.path());
+    let browser = Browser::start();
+    let url = format!("{}/index.html", server.origin());
+    let (a, b) = tokio::join!(browser.open(&url), browser.open(&url));
+    for page in [&a, &b] {
+        page.until("done.length === 2", "both lists").await;
+    }
+    a.run("all.create({title: 'Milk', done: true}); all.create({title: 'Eggs', done: false})")
+        .await;
+    for page in [&a, &b] {
+        shows(page, "all", "Milk,Eggs").await;
+        shows(page, "open", "Eggs").await;
+    }
+    a.run("all.at(0).save({done: false}); all.at(1).save({done: true})").await;
+    for page in [&a, &b] {
+        shows(page, "open", "Milk").await;
+    }
+    b.run("Backwire.disconnect()").await;
+    a.run("all.at(1).save({done: false}); all.at(0).destroy({wait: true})").await;
+    shows(&a, "all", "Eggs").await;
+    shows(&b, "open", "Milk").await;
+    b.run("Backwire.connect()").await;
+    shows(&b, "open", "Eggs").await;
+    shows(&b, "all", "Eggs").await;
+    // Each once; what was missed is told room by room.
+    assert_eq!(b.value("events.join()").await, "+Eggs,+Milk,-Eggs,destroyed Milk,-Milk,+Eggs");
+}
