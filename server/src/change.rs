@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::criteria::Filter;
+use crate::criteria::Scope;
 
 pub use to_id::ToId;
 
@@ -129,43 +129,46 @@ pub struct Room {
     pub resource: Resource,
     /// The record, for an instance room.
     pub id: Option<Id>,
-    /// Which records, for the room of a filter, as the filter writes it.
-    pub filter: Option<Arc<str>>,
+    /// What is followed of the resource, for the room of some criteria, as the [`Scope`] writes it.
+    pub scope: Option<Arc<str>>,
 }
 
-/// Bytes a filter may have in the name of a room.
-const LONGEST_FILTER: usize = 2048;
+/// Bytes a scope may have in the name of a room.
+const LONGEST_SCOPE: usize = 2048;
 
 impl Room {
     /// Everyone who listens to a resource.
     pub fn class(resource: Resource) -> Self {
-        Self { resource, id: None, filter: None }
+        Self { resource, id: None, scope: None }
     }
 
     /// Everyone who listens to one record.
     pub fn instance(resource: Resource, id: Id) -> Self {
-        Self { resource, id: Some(id), filter: None }
+        Self { resource, id: Some(id), scope: None }
     }
 
-    /// Everyone who listens to the records that a filter picks; `None` if that takes too many words.
-    pub fn filtered(resource: Resource, filter: &Filter) -> Option<Self> {
-        let filter = filter.encode();
-        let is_short = filter.len() <= LONGEST_FILTER;
-        is_short.then(|| Self { resource, id: None, filter: Some(filter.into()) })
+    /// Everyone who follows the same of a resource; `None` if that takes too many words.
+    pub fn scoped(resource: Resource, scope: &Scope) -> Option<Self> {
+        if scope.is_everything() {
+            return Some(Self::class(resource));
+        }
+        let scope = scope.encode();
+        let is_short = scope.len() <= LONGEST_SCOPE;
+        is_short.then(|| Self { resource, id: None, scope: Some(scope.into()) })
     }
 
-    /// What its records fulfil, for the room of a filter.
-    pub fn as_filter(&self) -> Option<Filter> {
-        Filter::decode(self.filter.as_deref()?)
+    /// What is followed of the resource, if it is not all of it.
+    pub fn scope(&self) -> Option<Scope> {
+        Scope::decode(self.scope.as_deref()?)
     }
 
-    /// Reads `todo`, `todo/7`, or `todo?` and a filter.
+    /// Reads `todo`, `todo/7`, or `todo?` and a scope.
     pub fn parse(text: &str) -> Option<Self> {
-        if let Some((resource, filter)) = text.split_once('?')
+        if let Some((resource, scope)) = text.split_once('?')
             && !resource.contains('/')
         {
-            let filter = Filter::decode(filter).filter(|_| filter.len() <= LONGEST_FILTER)?;
-            return Self::filtered(Resource::parse(resource)?, &filter);
+            let scope = Scope::decode(scope).filter(|_| scope.len() <= LONGEST_SCOPE)?;
+            return Self::scoped(Resource::parse(resource)?, &scope);
         }
         match text.split_once('/') {
             None => Resource::parse(text).map(Self::class),
@@ -178,9 +181,9 @@ impl Room {
 
 impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.id, &self.filter) {
+        match (&self.id, &self.scope) {
             (Some(id), _) => write!(f, "{}/{id}", self.resource),
-            (None, Some(filter)) => write!(f, "{}?{filter}", self.resource),
+            (None, Some(scope)) => write!(f, "{}?{scope}", self.resource),
             (None, None) => self.resource.fmt(f),
         }
     }

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::change::{Change, Position, Room, Verb};
-use crate::criteria::Filter;
+use crate::criteria::Scope;
 use crate::dialect::{Dialect, runtime};
 use crate::socket::{Audience, Sockets};
 
@@ -32,15 +32,15 @@ pub(crate) struct Fanout {
     sockets: Sockets,
     /// Rooms some of whose members may have missed something, and where those rooms stand.
     doubtful: HashMap<Room, Position>,
-    /// Rooms of filters that anybody is in.
-    filters: HashMap<Room, Followed>,
+    /// Rooms of scopes that anybody is in.
+    scopes: HashMap<Room, Followed>,
     /// When the doubtful rooms are told; of no meaning while there are none.
     announce_at: Instant,
 }
 
-/// A filter that is followed.
+/// A scope that is followed.
 struct Followed {
-    filter: Filter,
+    scope: Scope,
     /// The offset of what its room was told last.
     said: u64,
 }
@@ -50,7 +50,7 @@ impl Fanout {
         Self {
             sockets,
             doubtful: HashMap::new(),
-            filters: HashMap::new(),
+            scopes: HashMap::new(),
             announce_at: Instant::now(),
         }
     }
@@ -83,7 +83,7 @@ impl Fanout {
     /// Says consecutive changes of one resource.
     async fn say(&mut self, run: &[Arc<Change>]) {
         self.say_to_runtimes(run).await;
-        self.say_to_filters(run).await;
+        self.say_to_scopes(run).await;
         for change in run {
             for dialect in Dialect::STOCK {
                 self.say_to_stock(dialect, change).await;
@@ -102,23 +102,23 @@ impl Fanout {
         }
     }
 
-    /// Says what the changes are to those who follow a filter. Each filter looks at them once, however
-    /// many follow it. Who is in the class room as well hears of them twice: to a list they are news of
+    /// Says what the changes are to those who follow a part of the resource. Each scope looks at them once,
+    /// however many follow it. Who is in the class room as well hears of them twice: to a list they are news of
     /// different kinds.
-    async fn say_to_filters(&mut self, run: &[Arc<Change>]) {
+    async fn say_to_scopes(&mut self, run: &[Arc<Change>]) {
         let Some(first) = run.first() else { return };
-        let rooms = self.sockets.filtered(&first.resource);
-        self.filters.retain(|room, _| room.resource != first.resource || rooms.contains(room));
+        let rooms = self.sockets.scoped(&first.resource);
+        self.scopes.retain(|room, _| room.resource != first.resource || rooms.contains(room));
         for room in rooms {
-            let followed = match self.filters.entry(room.clone()) {
+            let followed = match self.scopes.entry(room.clone()) {
                 Entry::Occupied(followed) => followed.into_mut(),
-                Entry::Vacant(place) => match room.as_filter() {
-                    Some(filter) => place.insert(Followed { filter, said: 0 }),
+                Entry::Vacant(place) => match room.scope() {
+                    Some(scope) => place.insert(Followed { scope, said: 0 }),
                     None => continue,
                 },
             };
             let Some((push, last)) =
-                runtime::filtered_push(&room, &followed.filter, followed.said, run)
+                runtime::scoped_push(&room, &followed.scope, followed.said, run)
             else {
                 continue;
             };

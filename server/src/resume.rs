@@ -36,8 +36,8 @@ async fn missed(
     };
     client.join([room.clone()]);
     match engine.since(&room, position).await {
-        Ok(Since::Changes { changes, head }) => match room.as_filter() {
-            Some(filter) => runtime::filtered_missed(name, &filter, head, &changes),
+        Ok(Since::Changes { changes, head }) => match room.scope() {
+            Some(scope) => runtime::scoped_missed(name, &scope, head, &changes),
             None => runtime::missed(name, head, &changes),
         },
         Ok(Since::OutOfReach) => runtime::resync(name),

@@ -63,8 +63,8 @@ impl Presence {
         self.counts().contains_key(counted)
     }
 
-    /// The rooms of filters of a resource that anybody of our runtime is in.
-    pub(crate) fn filtered(&self, resource: &Resource) -> Vec<Room> {
+    /// The rooms of a resource's scopes that anybody of our runtime is in.
+    pub(crate) fn scoped(&self, resource: &Resource) -> Vec<Room> {
         let start = name(Dialect::Runtime, &Room::class(resource.clone())) + "?";
         let counts = self.counts();
         let names = counts.range(start.clone()..).map(|(name, _)| name);
@@ -81,7 +81,7 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::criteria::Filter;
+    use crate::criteria::{Filter, Scope};
 
     #[test]
     fn the_dialects_do_not_share_rooms() {
@@ -95,16 +95,16 @@ mod tests {
     }
 
     #[test]
-    fn rooms_of_filters_are_found_by_their_resource() {
+    fn rooms_of_scopes_are_found_by_their_resource() {
         let presence = Presence::default();
-        let filtered = |resource: &str| {
+        let scoped = |resource: &str| {
             let resource = Resource::parse(resource).unwrap();
-            Room::filtered(resource, &Filter::default()).unwrap()
+            Room::scoped(resource, &Scope::Whole(Filter::Any(Vec::new()))).unwrap()
         };
-        for room in [filtered("todo"), filtered("todos"), Room::parse("todo/7").unwrap()] {
+        for room in [scoped("todo"), scoped("todos"), Room::parse("todo/7").unwrap()] {
             presence.add(&name(Dialect::Runtime, &room));
         }
-        assert_eq!(presence.filtered(&Resource::parse("todo").unwrap()), [filtered("todo")]);
+        assert_eq!(presence.scoped(&Resource::parse("todo").unwrap()), [scoped("todo")]);
     }
 
     #[test]

@@ -108,8 +108,9 @@ impl Sockets {
     }
 
     /// Whether a push to this room would be heard. Never wrongly `false`.
-    pub(crate) fn filtered(&self, resource: &Resource) -> Vec<Room> {
-        self.presence.filtered(resource)
+    /// Rooms of a resource's scopes that anybody of our runtime is in.
+    pub(crate) fn scoped(&self, resource: &Resource) -> Vec<Room> {
+        self.presence.scoped(resource)
     }
 
     pub(crate) fn are_in(&self, dialect: Dialect, room: &Room) -> bool {

@@ -9,27 +9,18 @@ use std::sync::Arc;
 
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::context::Context;
-use crate::criteria::{Criteria, Filter};
+use crate::criteria::{Criteria, Scope};
 use crate::dialect::Dialect;
 use crate::engine::{Engine, Since, Snapshot};
 use crate::error::Result;
 use crate::socket::Client;
 
-/// The room that a read with these criteria joins, if it joins one.
-///
-/// Stock clients follow the resource: there, criteria never filtered what is heard. Our runtime follows
-/// what it asked for, if that can be told of a record by itself: which of them fall into a window can not.
+/// The room that a read with these criteria joins, if it joins one. Stock clients follow the resource:
+/// there, criteria never filtered what is heard.
 fn room(cx: &Context, resource: &Resource, criteria: &Criteria) -> Option<Room> {
-    let client = cx.client()?;
-    if client.dialect().is_stock() {
-        return Some(Room::class(resource.clone()));
-    }
-    if !criteria.is_filter() {
-        return None;
-    }
-    match criteria.filter == Filter::default() {
+    match cx.client()?.dialect().is_stock() {
         true => Some(Room::class(resource.clone())),
-        false => Room::filtered(resource.clone(), &criteria.filter),
+        false => Room::scoped(resource.clone(), &Scope::of(criteria)),
     }
 }
 

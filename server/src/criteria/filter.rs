@@ -28,18 +28,6 @@ impl Default for Filter {
 }
 
 impl Filter {
-    /// As text, the same for the same filter, and without a slash.
-    pub fn encode(&self) -> String {
-        let text = serde_json::to_string(self).expect("it is made of strings and finite numbers");
-        // One can only stand in a string.
-        text.replace('/', "\\u002f")
-    }
-
-    /// Reads what [`encode`](Self::encode) has written.
-    pub fn decode(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
-    }
-
     /// Does this record fulfil it?
     pub fn matches(&self, record: &Attributes, case: Case) -> bool {
         match self {

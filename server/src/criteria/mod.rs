@@ -17,6 +17,7 @@ mod parameters;
 mod pattern;
 mod projection;
 mod reader;
+mod scope;
 mod sort;
 mod window;
 
@@ -34,6 +35,7 @@ pub use filter::Filter;
 pub use parameters::Parameters;
 pub use pattern::Pattern;
 pub use projection::Projection;
+pub use scope::Scope;
 pub use sort::{Direction, Sort};
 pub use window::Window;
 
@@ -180,12 +182,6 @@ impl Criteria {
     pub fn of_one(mut parameters: Parameters) -> Result<(), Bad> {
         no_populate(parameters.take("populate"))?;
         parameters.refuse("a record that is named is not chosen by criteria")
-    }
-
-    /// Are all records asked for that fulfil the filter, and whole? Their order is no matter, and neither
-    /// is how many are given at once.
-    pub fn is_filter(&self) -> bool {
-        self.window == Window::default() && self.projection == Projection::Whole
     }
 
     /// Is this record one of those that are meant? Whether it falls into the window is another question.

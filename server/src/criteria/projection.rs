@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::SIZE;
@@ -10,7 +11,7 @@ use super::bad::{Bad, Problem};
 use crate::change::Attributes;
 
 /// Which attributes are shown. The key always is.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Projection {
     /// All.
     #[default]

@@ -1,12 +1,13 @@
 //! How many records, and from where on.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Language;
 use super::bad::{Bad, Problem};
 
 /// A part of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Window {
     /// So many are passed over.
     pub skip: usize,

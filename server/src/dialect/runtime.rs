@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::change::{Attributes, Change, Id, Position, Room, Verb};
-use crate::criteria::{Case, Filter};
+use crate::criteria::{Case, Filter, Scope};
 
 /// The event a push is emitted as.
 pub(crate) const EVENT: &str = "push";
@@ -36,27 +36,35 @@ pub(crate) fn missed(room: &str, head: Position, changes: &[Arc<Change>]) -> Box
     raw(&(room, head.epoch, head.offset, All(changes)))
 }
 
-/// One frame for what happened to the records that a filter picks, and where it ends; `previous` is where
-/// the room's last frame ended.
-pub(crate) fn filtered_push(
+/// One frame for what happened in a scope, and where it ends; `previous` is where the room's last frame
+/// ended. Of a part it says no more than that something happened: whoever is in it is behind then.
+pub(crate) fn scoped_push(
     room: &Room,
-    filter: &Filter,
+    scope: &Scope,
     previous: u64,
     changes: &[Arc<Change>],
 ) -> Option<(Push, Position)> {
-    let entries = filtered(filter, changes);
+    let entries = filtered(scope.filter(), changes);
     let last = Position { offset: entries.last()?.0, ..changes.first()?.position };
-    Some(((room.to_string(), last.epoch, previous, raw(&entries)), last))
+    let push = match scope {
+        Scope::Part(..) => announcement(room, last),
+        Scope::Whole(_) => (room.to_string(), last.epoch, previous, raw(&entries)),
+    };
+    Some((push, last))
 }
 
-/// What was missed of the records that a filter picks.
-pub(crate) fn filtered_missed(
+/// What was missed in a scope.
+pub(crate) fn scoped_missed(
     room: &str,
-    filter: &Filter,
+    scope: &Scope,
     head: Position,
     changes: &[Arc<Change>],
 ) -> Box<RawValue> {
-    raw(&(room, head.epoch, head.offset, filtered(filter, changes)))
+    let entries = filtered(scope.filter(), changes);
+    match scope {
+        Scope::Part(..) if !entries.is_empty() => resync(room),
+        _ => raw(&(room, head.epoch, head.offset, entries)),
+    }
 }
 
 /// Changes as they are to who follows a filter: a record that begins to fulfil it is as good as new, and

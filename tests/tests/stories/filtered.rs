@@ -9,10 +9,12 @@ const PAGE: &str = r#"
     <script src="/backwire.js"></script>
     <script>
       const Todos = Backbone.Collection.extend({url: '/todo'});
-      const all = new Todos(), open = new Todos(), events = [];
+      const all = new Todos(), open = new Todos(), first = new Todos(), events = [];
       const done = [];
       all.fetch({success: () => done.push('all')});
       open.fetch({data: {where: '{"done":false}'}, success: () => done.push('open')});
+      first.comparator = 'title';
+      first.fetch({data: {sort: 'title', limit: 1}, success: () => done.push('first')});
       open.on('add remove', (model, collection, {add}) => events.push((add ? '+' : '-') + model.get('title')));
       all.on('destroy', model => events.push('destroyed ' + model.get('title')));
       const titles = list => list.pluck('title').join();
@@ -23,7 +25,7 @@ async fn shows(page: &Page, list: &str, titles: &str) {
 }
 
 #[tokio::test]
-async fn todos_enter_and_leave_the_list_of_those_that_are_open() {
+async fn todos_enter_and_leave_lists_that_are_filtered_or_limited() {
     let site = Site::new();
     site.write("index.html", PAGE);
     let server = Server::with_pages(site.path());
@@ -31,13 +33,22 @@ async fn todos_enter_and_leave_the_list_of_those_that_are_open() {
     let url = format!("{}/index.html", server.origin());
     let (a, b) = tokio::join!(browser.open(&url), browser.open(&url));
     for page in [&a, &b] {
-        page.until("done.length === 2", "both lists").await;
+        page.until("done.length === 3", "all lists").await;
     }
     a.run("all.create({title: 'Milk', done: true}); all.create({title: 'Eggs', done: false})")
         .await;
     for page in [&a, &b] {
         shows(page, "all", "Milk,Eggs").await;
         shows(page, "open", "Eggs").await;
+        shows(page, "first", "Eggs").await;
+    }
+    a.run("all.create({title: 'Bread', done: true})").await;
+    for page in [&a, &b] {
+        shows(page, "first", "Bread").await;
+    }
+    a.run("all.at(2).destroy({wait: true})").await;
+    for page in [&a, &b] {
+        shows(page, "first", "Eggs").await;
     }
     a.run("all.at(0).save({done: false}); all.at(1).save({done: true})").await;
     for page in [&a, &b] {
@@ -51,5 +62,6 @@ async fn todos_enter_and_leave_the_list_of_those_that_are_open() {
     shows(&b, "open", "Eggs").await;
     shows(&b, "all", "Eggs").await;
     // Each once; what was missed is told room by room.
-    assert_eq!(b.value("events.join()").await, "+Eggs,+Milk,-Eggs,destroyed Milk,-Milk,+Eggs");
+    let events = "+Eggs,destroyed Bread,+Milk,-Eggs,destroyed Milk,-Milk,+Eggs";
+    assert_eq!(b.value("events.join()").await, events);
 }
