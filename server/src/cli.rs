@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::engine::Window;
 use crate::server::Server;
-use crate::settings::{ApiKey, Settings, Store};
+use crate::settings::{ApiKey, SessionSecret, Settings, Store};
 
 /// The push server that makes Backbone apps live.
 #[derive(Debug, Parser)]
@@ -52,6 +52,26 @@ struct Serve {
     /// Key that back ends show to POST /publish; without it they can not
     #[arg(long, env = "BACKWIRE_API_KEY", value_name = "KEY", hide_env_values = true)]
     api_key: Option<ApiKey>,
+
+    /// File with the secret that session cookies are signed with, 32 characters or more; it may be in
+    /// BACKWIRE_SESSION_SECRET itself. Without either one is made and kept with the records
+    #[arg(long, env = "BACKWIRE_SESSION_SECRET_FILE", value_name = "FILE",
+          value_parser = SessionSecret::read)]
+    session_secret_file: Option<SessionSecret>,
+
+    #[arg(
+        long,
+        env = "BACKWIRE_SESSION_SECRET",
+        hide = true,
+        hide_env_values = true,
+        conflicts_with = "session_secret_file"
+    )]
+    session_secret: Option<SessionSecret>,
+
+    /// How long a session is kept that nothing is done with
+    #[arg(long, env = "BACKWIRE_SESSION_AGE", value_name = "DURATION", default_value = "24h",
+          value_parser = duration)]
+    session_age: Duration,
 
     /// Changes kept per resource for clients that were away
     #[arg(long, env = "BACKWIRE_LOG_COUNT", value_name = "N", default_value_t = 10_000)]
@@ -114,6 +134,8 @@ impl Serve {
             pages: self.pages,
             origins: self.origins,
             api_key: self.api_key,
+            session_secret: self.session_secret_file.or(self.session_secret),
+            session_age: self.session_age,
             body_limit: self.body_limit,
             ..Settings::default()
         }

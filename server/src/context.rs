@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::pubsub::{Publisher, Pubsub};
+use crate::session::Keeper;
 use crate::socket::turn::Turn;
 use crate::socket::{Client, Sockets};
 use crate::write::{Action, Key, Publication, Refused, Write};
@@ -52,6 +53,7 @@ pub struct Context {
 pub(crate) struct Site {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) sockets: Sockets,
+    pub(crate) sessions: Keeper,
 }
 
 impl Site {

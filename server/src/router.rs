@@ -13,6 +13,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::blueprints::{self, BodyLimit};
 use crate::context::Site;
 use crate::error::{Error, in_our_words};
+use crate::session;
 use crate::socket::turn;
 
 /// Every resource, at `/<resource>[/<id>]`, with or without a slash at the end.
@@ -60,7 +61,7 @@ pub(crate) struct Routes(Router);
 impl Routes {
     pub(crate) fn add(self, path: &str, handler: MethodRouter) -> Self {
         // What it reads and writes, and in which order, is not known here.
-        Self(self.0.route(path, handler.layer(from_fn(turn::alone))))
+        Self(self.0.route(path, handler.layer(from_fn(session::keep)).layer(from_fn(turn::alone))))
     }
 
     pub(crate) fn router(&self) -> Router {

@@ -20,12 +20,14 @@ use crate::answers::Answers;
 use crate::context::Site;
 use crate::engine::{self, Engine, Tail, Window};
 use crate::fanout::Fanout;
+use crate::http::cookies::{self, Cookies};
 use crate::http::listener::{Lines, Plug};
 use crate::http::origin::Origins;
 use crate::http::{assets, handshake, health, limit, origin, publish};
 use crate::pubsub::Publisher;
 use crate::router::{self, Routes};
-use crate::settings::{ApiKey, Settings, Store};
+use crate::session::Keeper;
+use crate::settings::{ApiKey, SessionSecret, Settings, Store};
 use crate::socket::Sockets;
 
 /// Changes that may wait for the fan-out before writers have to.
@@ -177,6 +179,18 @@ impl Builder {
         self
     }
 
+    /// What session cookies are signed with.
+    pub fn session_secret(mut self, secret: SessionSecret) -> Self {
+        self.settings.session_secret = Some(secret);
+        self
+    }
+
+    /// How long a session is kept that nothing is done with.
+    pub fn session_age(mut self, age: Duration) -> Self {
+        self.settings.session_age = age;
+        self
+    }
+
     /// A route of one's own, over HTTP and sockets alike. Its handler may take a
     /// [`Context`](crate::Context).
     pub fn route(mut self, path: &str, handler: MethodRouter) -> Self {
@@ -232,7 +246,8 @@ impl Builder {
         let engine = engine.map_err(io::Error::other)?;
         let listener = TcpListener::bind((settings.host, settings.port)).await?;
         let addr = listener.local_addr()?;
-        let (app, sockets, publisher) = assemble(&settings, &routes, engine);
+        let sessions = keeper(&settings, &*engine).await.map_err(io::Error::other)?;
+        let (app, sockets, publisher) = assemble(&settings, &routes, engine, sessions);
         let fanout = tokio::spawn(Fanout::new(sockets.clone()).follow(changes));
         let (stop, stopped) = oneshot::channel();
         let app = app.into_make_service_with_connect_info::<Plug>();
@@ -250,15 +265,28 @@ impl Builder {
     }
 }
 
+/// Cookies are signed with the secret that is set, or else with the engine's own, so that they are good
+/// after a restart, too.
+async fn keeper(settings: &Settings, engine: &dyn Engine) -> Result<Keeper, engine::Error> {
+    let secret = match &settings.session_secret {
+        Some(secret) => secret.clone(),
+        None => engine.sessions().secret().await?.into(),
+    };
+    let cookies = Cookies::new(&secret, !settings.origins.is_empty());
+    Ok(Keeper::new(Arc::new(cookies), settings.session_age))
+}
+
 /// Edges outermost. A request meets, in this order: what detaches handshakes from their buffer, CORS,
-/// the origin check, the stock client, Socket.IO; then our own routes, the user's, files, resources.
+/// the origin check, the stock client, Socket.IO, the giver of cookies; then our own routes, the user's, files, resources.
 fn assemble(
     settings: &Settings,
     routes: &Routes,
     engine: Arc<dyn Engine>,
+    sessions: Keeper,
 ) -> (Router, Sockets, Publisher) {
     let (sockets, socket_layer) = Sockets::new(settings.limits());
-    let site = Site { engine: engine.clone(), sockets: sockets.clone() };
+    let cookies = sessions.cookies().clone();
+    let site = Site { engine: engine.clone(), sockets: sockets.clone(), sessions };
     let publisher = site.publisher();
     let dressed = |routes| router::dressed(routes, site.clone(), settings.body_limit);
     let plain = dressed(routes.router().fallback_service(router::resources()));
@@ -274,6 +302,7 @@ fn assemble(
     let app = assets::router()
         .route("/health", get(async move || health::report(&*engine).await))
         .fallback_service(over_http)
+        .layer(middleware::from_fn_with_state(cookies, cookies::greet))
         .layer(socket_layer)
         .route(assets::STOCK_CLIENT, assets::stock_client())
         .layer(middleware::from_fn_with_state(origins.clone(), origin::check))

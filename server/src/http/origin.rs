@@ -16,6 +16,9 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use crate::error::Error;
 use crate::http::assets::STOCK_CLIENT;
 
+/// What pages may see of the headers of our answers.
+const EXPOSED: [&str; 3] = ["backwire-position", "backwire-room", "backwire-record"];
+
 /// The rule.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origins {
@@ -62,7 +65,8 @@ impl Origins {
                 Method::DELETE,
             ])
             .allow_headers(AllowHeaders::mirror_request())
-            .expose_headers(["backwire-position", "backwire-record"].map(HeaderName::from_static))
+            .allow_credentials(true)
+            .expose_headers(EXPOSED.map(HeaderName::from_static))
             .max_age(Duration::from_secs(600))
     }
 }

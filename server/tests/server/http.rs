@@ -1,7 +1,7 @@
 //! Resources over plain HTTP.
 
 use backwire::criteria::Criteria;
-use backwire::engine::{Committed, Engine, Error, Since, Snapshot};
+use backwire::engine::{Committed, Engine, Error, MemorySessions, Sessions, Since, Snapshot};
 use backwire::{Server, change, write};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -166,7 +166,8 @@ async fn every_refusal_has_a_status_a_code_and_a_reason() {
 }
 
 /// Does nothing well.
-struct Broken;
+#[derive(Default)]
+struct Broken(MemorySessions);
 
 #[async_trait::async_trait]
 impl Engine for Broken {
@@ -193,11 +194,15 @@ impl Engine for Broken {
     async fn since(&self, _: &change::Room, _: change::Position) -> Result<Since, Error> {
         Err(Error::Unavailable("the disk is gone".to_owned()))
     }
+
+    fn sessions(&self) -> &dyn Sessions {
+        &self.0
+    }
 }
 
 #[tokio::test]
 async fn an_engine_that_can_not_store_is_a_503() {
-    let server = start(builder().engine(|_| Ok(Arc::new(Broken)))).await;
+    let server = start(builder().engine(|_| Ok(Arc::new(Broken::default())))).await;
     let (status, refusal) = ask(&server, Method::POST, "/todo", Some("{}")).await;
     assert_eq!((status, &refusal["code"]), (503, &json!("E_UNAVAILABLE")));
     assert_eq!(ask(&server, Method::GET, "/health", None).await.0, 503);

@@ -21,5 +21,6 @@ mod resume;
 mod runtime;
 mod sails;
 mod sails09;
+mod sessions;
 mod sockets;
 mod subscribing;
