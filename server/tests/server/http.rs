@@ -240,19 +240,61 @@ async fn only_pages_of_the_same_host_and_named_ones_may_write() {
     server.shutdown().await;
 }
 
-#[tokio::test]
-async fn a_preflight_of_an_allowed_page_is_granted_its_headers() {
-    let server = start(builder().origin("https://app.example")).await;
+async fn preflight(server: &Server, origin: &str, method: &str) -> Response {
     let ask = Client::new()
         .request(Method::OPTIONS, format!("http://{}/todo/1", server.addr()))
-        .header("origin", "https://app.example")
-        .header("access-control-request-method", "PUT")
+        .header("origin", origin)
+        .header("access-control-request-method", method)
         .header("access-control-request-headers", "content-type,idempotency-key");
-    let granted = ask.send().await.unwrap();
-    assert_eq!(granted.status(), 200);
-    let header = |name: &str| granted.headers()[name].to_str().unwrap().to_owned();
-    assert_eq!(header("access-control-allow-origin"), "https://app.example");
-    assert_eq!(header("access-control-allow-headers"), "content-type,idempotency-key");
-    assert!(header("access-control-allow-methods").contains("PUT"));
+    ask.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_preflight_of_an_allowed_page_is_granted_its_headers_and_cookies() {
+    let server = start(builder().origin("https://app.example")).await;
+    for method in ["PUT", "PATCH", "DELETE"] {
+        let granted = preflight(&server, "https://app.example", method).await;
+        assert_eq!(granted.status(), 200);
+        let header = |name: &str| granted.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("access-control-allow-origin"), "https://app.example");
+        assert_eq!(header("access-control-allow-credentials"), "true");
+        assert_eq!(header("access-control-allow-headers"), "content-type,idempotency-key");
+        assert!(header("access-control-allow-methods").contains(method));
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_preflight_of_any_other_page_is_granted_nothing() {
+    let server = start(builder().origin("https://app.example")).await;
+    for origin in ["https://evil.example", "http://app.example", "null"] {
+        let refused = preflight(&server, origin, "PUT").await;
+        for name in ["access-control-allow-origin", "access-control-allow-credentials"] {
+            assert!(!refused.headers().contains_key(name), "{origin}: {name}");
+        }
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn answers_say_which_pages_may_read_them_and_which_of_their_headers() {
+    let server = start(builder().origin("https://app.example")).await;
+    let read = async |origin: &str| {
+        let url = format!("http://{}/todo", server.addr());
+        let read = Client::new().get(url).header("origin", origin).send().await.unwrap();
+        assert_eq!(read.status(), 200);
+        assert!(read.headers()["vary"].to_str().unwrap().contains("origin"));
+        let said = ["allow-origin", "allow-credentials", "expose-headers"];
+        said.map(|name| {
+            let value = read.headers().get(format!("access-control-{name}"));
+            value.map(|value| value.to_str().unwrap().to_owned())
+        })
+    };
+    let [origin, credentials, exposed] = read("https://app.example").await;
+    assert_eq!(origin.as_deref(), Some("https://app.example"));
+    assert_eq!(credentials.as_deref(), Some("true"));
+    assert_eq!(exposed.as_deref(), Some("backwire-position,backwire-room,backwire-record"));
+    let [origin, credentials, _] = read("https://evil.example").await;
+    assert_eq!((origin, credentials), (None, None));
     server.shutdown().await;
 }
