@@ -1,10 +1,13 @@
 //! The command: what can be said on the command line, or in `BACKWIRE_…` variables.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -59,13 +62,9 @@ struct Serve {
           value_parser = SessionSecret::read)]
     session_secret_file: Option<SessionSecret>,
 
-    #[arg(
-        long,
-        env = "BACKWIRE_SESSION_SECRET",
-        hide = true,
-        hide_env_values = true,
-        conflicts_with = "session_secret_file"
-    )]
+    // For the environment: what is on a command line, everybody on the machine can read.
+    #[arg(long, env = "BACKWIRE_SESSION_SECRET", hide = true, value_parser = Unshown,
+          conflicts_with = "session_secret_file")]
     session_secret: Option<SessionSecret>,
 
     /// How long a session is kept that nothing is done with
@@ -157,6 +156,27 @@ fn duration(text: &str) -> Result<Duration, String> {
     count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(not_one)
 }
 
+/// Reads a secret. One that is no good is not shown with the reason, as clap would do.
+#[derive(Clone)]
+struct Unshown;
+
+impl TypedValueParser for Unshown {
+    type Value = SessionSecret;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        secret: &OsStr,
+    ) -> Result<SessionSecret, clap::Error> {
+        let secret = secret.to_str().unwrap_or_default().parse();
+        secret.map_err(|reason| {
+            let reason = format!("BACKWIRE_SESSION_SECRET: {reason}\n");
+            clap::Error::raw(ErrorKind::InvalidValue, reason).with_cmd(command)
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -196,5 +216,18 @@ mod tests {
         let settings = serve.settings();
         assert_eq!(settings.origins, ["https://a.example", "https://b.example"]);
         assert_eq!(settings.store, Store::Memory);
+    }
+    #[test]
+    fn a_secret_is_not_shown_also_when_it_is_no_good() {
+        let parse = |secret: &str| {
+            Command::try_parse_from(["backwire", "serve", "--session-secret", secret])
+        };
+        let refused = parse("too short").unwrap_err().to_string();
+        assert!(refused.contains("at least 32 characters"), "{refused}");
+        assert!(!refused.contains("too short"), "{refused}");
+        let good = "good secrets are long and are random";
+        let Deed::Serve(serve) = parse(good).unwrap().deed;
+        assert!(!format!("{serve:?}").contains("good"));
+        assert!(serve.settings().session_secret.is_some());
     }
 }

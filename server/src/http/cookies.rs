@@ -90,7 +90,7 @@ impl Visitor {
     pub(crate) fn of(cookies: &Arc<Cookies>, headers: &HeaderMap) -> Self {
         let known = cookies.id_in(headers);
         let is_known = known.is_some();
-        let over_tls = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+        let over_tls = came_over_tls(headers);
         Self { cookies: cookies.clone(), id: known.unwrap_or_else(draw_id), is_known, over_tls }
     }
 
@@ -100,6 +100,14 @@ impl Visitor {
             self.cookies.give(response, &self.id, self.over_tls);
         }
     }
+}
+
+/// What the proxy nearest to the visitor says of it. A visitor who says so without cause gets a cookie
+/// that is of no use to them, and that is all.
+fn came_over_tls(headers: &HeaderMap) -> bool {
+    let said = headers.get("x-forwarded-proto").and_then(|said| said.to_str().ok());
+    let first = said.and_then(|said| said.split(',').next());
+    first.is_some_and(|protocol| protocol.trim().eq_ignore_ascii_case("https"))
 }
 
 /// Gives a cookie to who opens a page, and to who comes for one.
@@ -172,6 +180,17 @@ mod tests {
             let headers = HeaderMap::from_iter([(header::COOKIE, header)]);
             assert_eq!(ours.id_in(&headers), None, "{other}");
         }
+    }
+
+    #[test]
+    fn what_came_over_tls_is_known_by_what_the_first_proxy_says() {
+        let said = |proxies: &'static str| {
+            let name = header::HeaderName::from_static("x-forwarded-proto");
+            came_over_tls(&HeaderMap::from_iter([(name, HeaderValue::from_static(proxies))]))
+        };
+        assert!(said("https") && said("HTTPS, http"));
+        assert!(!said("http") && !said("http, https") && !said(""));
+        assert!(!came_over_tls(&HeaderMap::new()));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Sessions over HTTP and sockets, and the cookies that find them.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Json;
 use axum::routing::get;
+use backwire::engine::{Edit, Engine, Memory, Window};
 use backwire::error::Result;
 use backwire::server::Builder;
 use backwire::settings::Store;
@@ -67,10 +69,7 @@ impl Browser {
     /// A socket of a page of this browser.
     async fn socket(&self, server: &Server) -> Socket {
         let cookie = self.cookie.as_deref().map(|cookie| ("cookie", cookie));
-        let mut socket = Socket::open(server, cookie.as_slice()).await.unwrap();
-        socket.send("40").await;
-        assert!(socket.next_frame().await.starts_with("40{"));
-        socket
+        Socket::introduced(server, "", cookie.as_slice()).await
     }
 }
 
@@ -93,6 +92,22 @@ async fn a_session_is_the_same_over_http_and_over_sockets() {
     assert_eq!(browser.get("/session/name").await, Value::Null);
     // Also for a socket that comes later.
     assert_eq!(notes_of(&mut browser.socket(&server).await, "cart").await, json!(["Milk"]));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_url_of_a_handshake_may_bring_the_cookie_instead_of_its_header() {
+    let server = start(notes(builder())).await;
+    let (mut ann, mut bob) = (Browser::new(&server), Browser::new(&server));
+    ann.keep("name", json!("Ann")).await;
+    bob.keep("name", json!("Bob")).await;
+    let encode = |cookie: &str| cookie.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+    let query = format!("&cookie={}", encode(&ann.cookie.unwrap()));
+    let header = [("cookie", bob.cookie.as_deref().unwrap())];
+    let mut socket = Socket::introduced(&server, &query, &header).await;
+    assert_eq!(notes_of(&mut socket, "name").await, "Ann");
+    let mut socket = Socket::introduced(&server, "&cookie=%00", &header).await;
+    assert_eq!(notes_of(&mut socket, "name").await, "Bob");
     server.shutdown().await;
 }
 
@@ -208,6 +223,33 @@ async fn a_session_whose_time_is_up_is_empty() {
     browser.keep("name", json!("Ann")).await;
     assert!(browser.cookie.is_some());
     assert_eq!(browser.get("/session/name").await, Value::Null);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_only_read_is_kept_on() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let engines = Arc::new(OnceLock::new());
+    let of_server = engines.clone();
+    let open = move |tail| {
+        let engine: Arc<dyn Engine> = Arc::new(Memory::new(Window::default(), tail));
+        Ok(of_server.get_or_init(|| engine).clone())
+    };
+    let server = start(notes(builder().session_age(DAY).engine(open))).await;
+    let sessions = engines.get().unwrap().sessions();
+    let mut browser = Browser::new(&server);
+    browser.keep("name", json!("Ann")).await;
+    let cookie = browser.cookie.clone().unwrap();
+    let id = &cookie[cookie.len() - 32..];
+    let end = async || sessions.load(id, 0).await.unwrap().unwrap().until;
+    let at_first = end().await;
+    assert_eq!(browser.get("/session/name").await, "Ann");
+    assert_eq!(end().await, at_first, "read so soon, it need not be written down");
+    let hour = 60 * 60 * 1000;
+    let aged = Edit { id: id.into(), until: at_first - 2 * hour, ..Edit::default() };
+    sessions.edit(aged).await.unwrap();
+    assert_eq!(browser.get("/session/name").await, "Ann");
+    assert!(end().await >= at_first);
     server.shutdown().await;
 }
 
