@@ -59,6 +59,13 @@ pub(crate) async fn a_session_is_kept_from_each_edit_on_until_its_time_is_up(ope
     assert_eq!(store.session("a", NOON + 2 * HOUR).await, json!({ "new": 1 }));
 }
 
+pub(crate) async fn a_session_may_be_kept_for_ever(open: Open) {
+    let store = roomy(open);
+    store.edit(Edit { until: u64::MAX, ..edit(json!({ "name": "Ann" })) }).await;
+    store.edit(Edit { until: u64::MAX, ..edit(json!({ "seen": true })) }).await;
+    assert_eq!(store.session("a", NOON).await, json!({ "name": "Ann", "seen": true }));
+}
+
 pub(crate) async fn edits_at_the_same_time_lose_nothing(open: Open) {
     let store = Arc::new(roomy(open));
     let edits = (0..32).map(|n| {

@@ -1,8 +1,9 @@
 //! Resources over plain HTTP.
 
+use axum::routing::get;
 use backwire::criteria::Criteria;
-use backwire::engine::{Committed, Engine, Error, MemorySessions, Sessions, Since, Snapshot};
-use backwire::{Server, change, write};
+use backwire::engine::{Committed, Edit, Engine, Error, Held, Sessions, Since, Snapshot};
+use backwire::{Server, Session, change, write};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -166,8 +167,7 @@ async fn every_refusal_has_a_status_a_code_and_a_reason() {
 }
 
 /// Does nothing well.
-#[derive(Default)]
-struct Broken(MemorySessions);
+struct Broken;
 
 #[async_trait::async_trait]
 impl Engine for Broken {
@@ -196,13 +196,43 @@ impl Engine for Broken {
     }
 
     fn sessions(&self) -> &dyn Sessions {
-        &self.0
+        self
+    }
+}
+
+#[async_trait::async_trait]
+impl Sessions for Broken {
+    async fn secret(&self) -> Result<[u8; 32], Error> {
+        Ok([7; 32])
+    }
+
+    async fn load(&self, _: &str, _: u64) -> Result<Option<Held>, Error> {
+        Err(Error::Unavailable("the disk is gone".to_owned()))
+    }
+
+    async fn edit(&self, _: Edit) -> Result<(), Error> {
+        Err(Error::Unavailable("the disk is full".to_owned()))
     }
 }
 
 #[tokio::test]
+async fn a_session_that_can_not_be_read_or_kept_is_a_503_and_no_cookie() {
+    let read = async |session: Session| session.get::<u8>("a").await.map(|_| "read");
+    let keep = async |session: Session| session.insert("a", 1).map(|()| "kept");
+    let server = builder().engine(|_| Ok(Arc::new(Broken)));
+    let server = start(server.route("/session", get(read).post(keep))).await;
+    for method in [Method::GET, Method::POST] {
+        let refused = send(&server, method, "/session", None).await;
+        assert_eq!(refused.status(), 503);
+        assert!(!refused.headers().contains_key("set-cookie"));
+        assert_eq!(refused.json::<Value>().await.unwrap()["code"], "E_UNAVAILABLE");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_engine_that_can_not_store_is_a_503() {
-    let server = start(builder().engine(|_| Ok(Arc::new(Broken::default())))).await;
+    let server = start(builder().engine(|_| Ok(Arc::new(Broken)))).await;
     let (status, refusal) = ask(&server, Method::POST, "/todo", Some("{}")).await;
     assert_eq!((status, &refusal["code"]), (503, &json!("E_UNAVAILABLE")));
     assert_eq!(ask(&server, Method::GET, "/health", None).await.0, 503);

@@ -34,7 +34,7 @@ pub(super) fn edit(connection: &Connection, edit: Edit) -> Result<()> {
     }
     connection
         .prepare_cached("INSERT OR REPLACE INTO sessions (id, json, until) VALUES (?1, ?2, ?3)")?
-        .execute((&id, Json(&values), until.cast_signed()))?;
+        .execute((&id, Json(&values), i64::try_from(until).unwrap_or(i64::MAX)))?;
     Ok(())
 }
 
