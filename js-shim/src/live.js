@@ -113,7 +113,7 @@ export class Live {
 
   // Pushes, in commit order and once each: the core has seen to that.
   deliver(room, changes) {
-    this.tell({resource: splitRoom(room)[0], changes});
+    this.tell({resource: splitRoom(room)[0], room, changes});
   }
 
   tell(about) {

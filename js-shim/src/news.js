@@ -13,9 +13,10 @@ import {isCollection} from './rooms.js';
 export const CREATED = 1;
 export const UPDATED = 2;
 export const DESTROYED = 3;
+const LEFT = 4;
 
 export class News {
-  // `about` is `{resource, changes, except, isReading, shown}`. `except` is the model or collection whose own
+  // `about` is `{resource, room, changes, except, isReading, shown}`. `room` is where it was heard. `except` is the model or collection whose own
   // request this is news of: Backbone sets it itself. `isReading`: the news comes from what somebody
   // read, so that what is new to us may still be old. `shown`: what models show, if that is not what the
   // server said.
@@ -32,7 +33,11 @@ export class News {
 
   apply() {
     for (const [offset, verb, id, data] of this.changes) {
-      if (!(this._records.offsetOf(id) > offset)) attempt(() => this._apply(offset, verb, id, data));
+      const isBehind = this._records.offsetOf(id) > offset;
+      if (verb === LEFT) attempt(() => this._leave(id));
+      else if (!isBehind) attempt(() => this._apply(offset, verb, id, data));
+      // What enters a list is shown there as it is by now.
+      else if (verb === CREATED) this._row.push([id, this._records.get(id)]);
     }
     this._addRow();
     for (const [collection, changed] of this._changed) attempt(() => announce(collection, changed));
@@ -67,9 +72,9 @@ export class News {
     collection.add(fresh.map(([, record]) => copy(record)), {parse: true, merge: true, realtime: true});
   }
 
-  // Those that follow the whole resource; what a reading showed us is news only to who has read it all.
+  // Those that follow the room or else the whole resource; what a reading showed us is news only to who has read it all.
   _collections() {
-    return this._rooms.targets(this.resource).filter(target =>
+    return this._rooms.targets(this.room ?? this.resource).filter(target =>
       isCollection(target) && target !== this.except &&
       !(this.isReading && !this._rooms.isWhole(this.resource, target)));
   }
@@ -100,7 +105,7 @@ export class News {
 
   // Remembers in which collections something has changed, and whether their order may have.
   _note(model, changes) {
-    for (const collection of this._rooms.targets(this.resource)) {
+    for (const collection of this._rooms.concerned(this.resource, model.id)) {
       if (!isCollection(collection) || collection.get(model) !== model) continue;
       const {comparator} = collection;
       const changed = this._changed.get(collection) || {models: new Set(), isMoved: false};
@@ -118,6 +123,12 @@ export class News {
     this._records.delete(id);
     for (const model of this._models(id, record)) attempt(() => destroy(model));
     this._rooms.close(`${this.resource}/${id}`);
+  }
+
+  // A filter no longer picks it: those that follow the filter have it no more.
+  _leave(id) {
+    this._addRow();
+    for (const collection of this._collections()) collection.remove(find(collection, id), {realtime: true});
   }
 
   // Each model of a record once, in however many collections it is. The one that made the request is

@@ -53,9 +53,11 @@ export class Rooms {
   }
 
   // Everyone whom a change of this record may concern. Which of the rooms it came through does not
-  // matter: of a change in two rooms a connection is told once.
+  // matter.
   concerned(resource, id) {
-    return [...this.targets(resource), ...this.targets(`${resource}/${id}`)];
+    const rooms = [...this._rooms.keys()].filter(room =>
+      room === resource || room === `${resource}/${id}` || room.startsWith(`${resource}?`));
+    return new Set(rooms.flatMap(room => this.targets(room)));
   }
 
   // The resource a model is of, if it follows a room by itself or in a collection.
@@ -69,7 +71,7 @@ export class Rooms {
 
   // Is anyone left who needs this record?
   isWanted(resource, id) {
-    return this.has(resource) || this.has(`${resource}/${id}`);
+    return this.concerned(resource, id).size > 0;
   }
 }
 
@@ -81,8 +83,8 @@ export function isWholeUrl(url) {
   return !url.includes('?');
 }
 
-// `todo` and `7` of `todo/7`.
+// `todo` and `7` of `todo/7`. Of the room of a filter, `todo?…`, it is the resource.
 export function splitRoom(room) {
-  const slash = room.indexOf('/');
-  return slash < 0 ? [room, null] : [room.slice(0, slash), room.slice(slash + 1)];
+  const [, resource, id] = /^([^/?]*)(?:\/(.*))?/.exec(room);
+  return [resource, id ?? null];
 }

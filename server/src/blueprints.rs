@@ -2,50 +2,79 @@
 //!
 //! Nobody publishes here: the fan-out follows the log, and the commit wrote to it.
 
+use std::sync::Arc;
+
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
 use crate::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
-use crate::context::Context;
+use crate::context::{Context, Site};
 use crate::criteria::{Criteria, Language, Parameters};
 use crate::dialect::Dialect;
+use crate::engine::Snapshot;
 use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::route::{Deed, Route};
 use crate::socket::Client;
 use crate::subscription;
 use crate::write::{Action, Refused};
 
-/// `GET /todo`
-pub(crate) async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    let data = input.attributes_if_any()?;
-    if sends_models(&cx)
-        && let Some(id) = of.named(&data)
-    {
-        return read(&cx, of.resource, id).await;
+/// What is to be done with a resource or one of its records, by path and verb.
+pub(crate) async fn answer(
+    cx: Context,
+    method: Method,
+    of: Target,
+    input: Input,
+) -> Result<Response> {
+    if method == Method::OPTIONS {
+        return Ok([(header::ALLOW, of.route.verbs())].into_response());
     }
-    let criteria = Criteria::read(Parameters::read(of.query, data)?, language_of(&cx))?;
-    let snapshot = subscription::find(&cx, &of.resource, &criteria).await?;
-    let reply = Reply::ok(Json(snapshot.value)).at(snapshot.position);
-    Ok(match subscription::follows(&cx, &criteria) {
-        true => reply.joined(&cx, Room::class(of.resource)),
-        false => reply,
-    })
+    let Some(deed) = of.route.deed(&method) else {
+        let refused = Error::UnknownVerb(method.to_string());
+        return Ok(([(header::ALLOW, of.route.verbs())], refused).into_response());
+    };
+    input.within(of.model.most.body)?;
+    let reply = match deed {
+        Deed::Find if of.route.id.is_some() => find_one(cx, of, input).await,
+        Deed::Find => find(cx, of, input).await,
+        Deed::Create => create(cx, of, input).await,
+        Deed::Update | Deed::Put => update(cx, of, input, deed).await,
+        Deed::Destroy => destroy(cx, of, input).await,
+    };
+    Ok(if method == Method::HEAD { reply?.without_body() } else { reply?.into_response() })
+}
+
+/// `GET /todo`
+async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
+    let data = input.attributes_if_any()?;
+    let Target { route: Route { resource, .. }, model, query } = of;
+    if sends_models(&cx)
+        && let Some(id) = named(&query, &data, &model.key)
+    {
+        return read(&cx, resource, id).await;
+    }
+    let parameters = Parameters::read(query, data)?;
+    let criteria = Criteria::read_for(&model, parameters, language_of(&cx))?;
+    let (snapshot, joined) = subscription::find(&cx, &resource, &criteria).await?;
+    Ok(Reply::records(&cx, joined, snapshot))
 }
 
 /// `GET /todo/7`
-pub(crate) async fn find_one(cx: Context, of: Target, input: Input) -> Result<Reply> {
+async fn find_one(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let data = input.attributes_if_any()?;
+    let Target { route: Route { resource, id, .. }, model, query } = of;
     let (said, id) = match language_of(&cx) {
         // Its clients send the model they read along.
-        Language::Sails09 => (Attributes::new(), one_id(of.id, &data)?),
-        Language::Current => (data, of.id.ok_or(Error::NoId)?),
+        Language::Sails09 => (Attributes::new(), one_id(id, &data, &model.key)?),
+        Language::Current => (data, id.ok_or(Error::NoId)?),
     };
-    Criteria::of_one(Parameters::read(of.query, said)?)?;
-    read(&cx, of.resource, id).await
+    Criteria::of_one(Parameters::read(query, said)?)?;
+    read(&cx, resource, id).await
 }
 
 /// A client of Sails 0.9 is known by its connection; over HTTP all speak the language of today.
@@ -64,45 +93,51 @@ fn sends_models(cx: &Context) -> bool {
 
 async fn read(cx: &Context, resource: Resource, id: Id) -> Result<Reply> {
     let snapshot = subscription::find_one(cx, &resource, &id).await?;
-    let Some(record) = snapshot.value else {
-        return Err(Refused::NotFound { resource, id }.into());
-    };
-    let room = Room::instance(resource, id);
-    Ok(Reply::ok(Json(record)).at(snapshot.position).joined(cx, room))
+    Reply::record(cx, resource, id, snapshot)
 }
 
-/// `POST /todo`
-pub(crate) async fn create(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    write(&cx, of.resource, Action::Create(input.attributes()?)).await
+/// `POST /todo`, with a record or a list of them
+async fn create(cx: Context, of: Target, input: Input) -> Result<Reply> {
+    let Target { route: Route { resource, .. }, query, .. } = of;
+    match input.records_and(query)? {
+        Records::One(record) => write(&cx, resource, Action::Create(record)).await,
+        Records::Many(records) => {
+            let changes = cx.create_each(resource, records).await?;
+            let records: Vec<_> = changes.iter().map(|change| &change.after).collect();
+            let reply = Reply::created(Json(records));
+            Ok(changes.last().map_or_else(Reply::nothing_created, |last| reply.at(last.position)))
+        }
+    }
 }
 
 /// `PUT` and `PATCH /todo/7`, or `/todo` with the id in the body
-pub(crate) async fn update(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    let set = input.attributes()?;
-    let id = one_id(of.id, &set)?;
-    write(&cx, of.resource, Action::Update(id, set)).await
+async fn update(cx: Context, of: Target, input: Input, deed: Deed) -> Result<Reply> {
+    let Target { route: Route { resource, id, .. }, model, query } = of;
+    let set = input.attributes_and(query)?;
+    let id = one_id(id, &set, &model.key)?;
+    let action = match deed {
+        Deed::Put if model.upsert => Action::Upsert(id, set),
+        _ => Action::Update(id, set),
+    };
+    write(&cx, resource, action).await
 }
 
 /// `DELETE /todo/7`, or `/todo` with the id in the body
-pub(crate) async fn destroy(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    let id = one_id(of.id, &input.attributes_if_any()?)?;
-    write(&cx, of.resource, Action::Destroy(id)).await
+async fn destroy(cx: Context, of: Target, input: Input) -> Result<Reply> {
+    let Target { route: Route { resource, id, .. }, model, query } = of;
+    let said = input.attributes_if_any_and(query)?;
+    write(&cx, resource, Action::Destroy(one_id(id, &said, &model.key)?)).await
 }
 
 /// The one write of a request, and its answer.
 pub(crate) async fn write(cx: &Context, resource: Resource, action: Action) -> Result<Reply> {
     let change = cx.commit_last(resource, action).await?;
-    let reply = match change.verb {
-        Verb::Create => Reply::created(Json(subscription::written(cx, &change).await?)),
-        Verb::Update => Reply::ok(Json(subscription::written(cx, &change).await?)),
-        Verb::Destroy => Reply::ok(Json(change.before.clone())),
-    };
-    Ok(reply.of(&change))
+    Reply::written(cx, &change).await
 }
 
 /// The record that is meant: the url says it, or the body, or both the same.
-fn one_id(in_url: Option<Id>, attributes: &Attributes) -> Result<Id> {
-    let in_body = attributes.get("id").filter(|id| !id.is_null());
+fn one_id(in_url: Option<Id>, attributes: &Attributes, key: &str) -> Result<Id> {
+    let in_body = attributes.get(key).filter(|id| !id.is_null());
     match (in_url, in_body) {
         (Some(url), None) => Ok(url),
         (None, None) => Err(Error::NoId),
@@ -115,44 +150,37 @@ fn one_id(in_url: Option<Id>, attributes: &Attributes) -> Result<Id> {
 /// What a request is about, read from its url.
 #[derive(Debug)]
 pub(crate) struct Target {
-    resource: Resource,
-    id: Option<Id>,
+    route: Route,
+    model: Arc<Model>,
     /// Names and values, decoded; empty for a write, for which they would mean nothing.
     query: Vec<(String, String)>,
 }
 
-impl Target {
-    /// The one record that is meant by who sends models.
-    fn named(&self, data: &Attributes) -> Option<Id> {
-        let in_query = || self.query.iter().find(|(name, _)| name == "id");
-        let in_data = data.get("id").and_then(Id::from_json);
-        in_data.or_else(|| Id::parse(&in_query()?.1))
-    }
+/// The one record that is meant by who sends models.
+fn named(query: &[(String, String)], data: &Attributes, key: &str) -> Option<Id> {
+    let in_query = || query.iter().find(|(name, _)| name == key);
+    let in_data = data.get(key).and_then(Id::from_json);
+    in_data.or_else(|| Id::parse(&in_query()?.1))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Target {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let path = parts.uri.path().to_owned();
-        let query = query_of(parts)?;
-        let params = RawPathParams::from_request_parts(parts, state).await;
-        let params = params.map_err(|_| Error::BadUrl)?;
-        let param = |name| params.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
-        let nothing_there = || Error::NoRoute(path.clone());
-        let resource = param("resource").and_then(Resource::parse).ok_or_else(nothing_there)?;
-        let id = match param("id") {
-            Some(id) => Some(Id::parse(id).ok_or_else(nothing_there)?),
-            None => None,
-        };
-        Ok(Self { resource, id, query })
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let site = Site::of(parts);
+        let route = site.routing.read(parts.uri.path())?;
+        let model = site.models.of(&route.resource);
+        let model = model.ok_or_else(|| Error::NoRoute(parts.uri.path().to_owned()))?;
+        let query = query_of(parts, &route)?;
+        Ok(Self { route, model, query })
     }
 }
 
-/// A write of all that fulfil something is not what its caller gets, so it is refused.
-fn query_of(parts: &Parts) -> Result<Vec<(String, String)>> {
+/// A write of all that fulfil something is not what its caller gets, so it is refused. A shortcut's
+/// parameters are attributes.
+fn query_of(parts: &Parts, route: &Route) -> Result<Vec<(String, String)>> {
     let Query(query) = Query::try_from_uri(&parts.uri).map_err(|_| Error::BadUrl)?;
-    if matches!(parts.method, Method::GET | Method::HEAD) {
+    if route.deed.is_some() || matches!(parts.method, Method::GET | Method::HEAD) {
         return Ok(query);
     }
     Parameters::read(query, Attributes::new())?.refuse("a write has no parameters")?;
@@ -177,7 +205,53 @@ impl<S: Send + Sync> FromRequest<S> for Input {
     }
 }
 
+/// How many records one request may create.
+const MOST: usize = 1_000;
+
+/// What is to be created.
+enum Records {
+    One(Attributes),
+    Many(Vec<Attributes>),
+}
+
 impl Input {
+    /// What a resource takes may be less than what the server does.
+    fn within(&self, limit: Option<usize>) -> Result<()> {
+        match limit {
+            Some(limit) if self.0.len() > limit => Err(Error::too_large(self.0.len(), limit)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the body says and the url beside it.
+    fn records_and(&self, query: Vec<(String, String)>) -> Result<Records> {
+        if !matches!(self.0.first(), Some(b'[')) {
+            return self.attributes_and(query).map(Records::One);
+        }
+        let list: Vec<Value> =
+            serde_json::from_slice(&self.0).map_err(|error| Error::BadJson(error.to_string()))?;
+        if list.len() > MOST {
+            let size = format!("{} records", list.len());
+            return Err(Error::TooLarge { size, limit: MOST });
+        }
+        let record = |record| match record {
+            Value::Object(record) => Ok(record),
+            _ => Err(Error::BadBody("each of a list has to be a JSON object")),
+        };
+        list.into_iter().map(record).collect::<Result<_>>().map(Records::Many)
+    }
+
+    fn attributes_and(&self, query: Vec<(String, String)>) -> Result<Attributes> {
+        if self.0.is_empty() && !query.is_empty() {
+            return Ok(with(query, Attributes::new()));
+        }
+        Ok(with(query, self.attributes()?))
+    }
+
+    fn attributes_if_any_and(&self, query: Vec<(String, String)>) -> Result<Attributes> {
+        Ok(with(query, self.attributes_if_any()?))
+    }
+
     fn attributes(&self) -> Result<Attributes> {
         match serde_json::from_slice(&self.0) {
             Ok(Value::Object(attributes)) => Ok(attributes),
@@ -192,6 +266,14 @@ impl Input {
     }
 }
 
+/// Parameters are attributes as well; the body wins.
+fn with(query: Vec<(String, String)>, body: Attributes) -> Attributes {
+    let mut all: Attributes =
+        query.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
+    all.extend(body);
+    all
+}
+
 /// How many bytes a body may have, for the refusal to say so.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimit(pub(crate) usize);
@@ -201,12 +283,64 @@ pub(crate) struct BodyLimit(pub(crate) usize);
 pub struct Reply(Response);
 
 impl Reply {
+    /// The answer to a read of a resource, and the room it subscribed to.
+    pub(crate) fn records(
+        cx: &Context,
+        joined: Option<Room>,
+        snapshot: Snapshot<Vec<Arc<Attributes>>>,
+    ) -> Self {
+        let reply = Self::ok(Json(snapshot.value)).at(snapshot.position);
+        match joined {
+            Some(room) => reply.joined(cx, room),
+            None => reply,
+        }
+    }
+
+    /// The answer to a read of a record.
+    pub(crate) fn record(
+        cx: &Context,
+        resource: Resource,
+        id: Id,
+        snapshot: Snapshot<Option<Arc<Attributes>>>,
+    ) -> Result<Self> {
+        let Some(record) = snapshot.value else {
+            return Err(Refused::NotFound { resource, id }.into());
+        };
+        let room = Room::instance(resource, id);
+        Ok(Self::ok(Json(record)).at(snapshot.position).joined(cx, room))
+    }
+
+    /// The answer to a write.
+    pub(crate) async fn written(cx: &Context, change: &Change) -> Result<Self> {
+        let reply = match change.verb {
+            Verb::Create => Self::created(Json(subscription::written(cx, change).await?)),
+            Verb::Update => Self::ok(Json(subscription::written(cx, change).await?)),
+            Verb::Destroy => Self::ok(Json(change.before.clone())),
+        };
+        Ok(reply.of(change))
+    }
+
     fn ok(body: impl IntoResponse) -> Self {
         Self(body.into_response())
     }
 
     fn created(body: impl IntoResponse) -> Self {
         Self((StatusCode::CREATED, body).into_response())
+    }
+
+    /// The answer to a list without anything in it.
+    fn nothing_created() -> Self {
+        Self::ok(Json([(); 0]))
+    }
+
+    /// The answer to a `HEAD`: all but the body, whose length is told.
+    fn without_body(self) -> Response {
+        let mut response = self.0;
+        if let Some(length) = response.body().size_hint().exact() {
+            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        }
+        *response.body_mut() = Body::empty();
+        response
     }
 
     fn at(self, position: Position) -> Self {
@@ -247,7 +381,7 @@ mod tests {
     use super::*;
 
     fn id(in_url: Option<&str>, body: &str) -> Result<Id> {
-        one_id(in_url.and_then(Id::parse), &serde_json::from_str(body).unwrap())
+        one_id(in_url.and_then(Id::parse), &serde_json::from_str(body).unwrap(), "id")
     }
 
     #[test]

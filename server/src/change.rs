@@ -1,11 +1,17 @@
 //! What happened: one committed create, update or destroy, and the words to speak of it.
 
+mod to_id;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::criteria::Filter;
+
+pub use to_id::ToId;
 
 /// A record's attributes, in the order they were sent.
 pub type Attributes = serde_json::Map<String, Value>;
@@ -82,82 +88,6 @@ impl Id {
     }
 }
 
-/// What can be an id: an integer, a string, or a record that has one.
-pub trait ToId {
-    /// The id, or `None` where this is none.
-    fn to_id(&self) -> Option<Id>;
-}
-
-impl<T: ToId + ?Sized> ToId for &T {
-    fn to_id(&self) -> Option<Id> {
-        (**self).to_id()
-    }
-}
-
-impl<T: ToId + ?Sized> ToId for Arc<T> {
-    fn to_id(&self) -> Option<Id> {
-        (**self).to_id()
-    }
-}
-
-impl ToId for Id {
-    fn to_id(&self) -> Option<Id> {
-        Some(self.clone())
-    }
-}
-
-impl ToId for i64 {
-    fn to_id(&self) -> Option<Id> {
-        Some(Id::Integer(*self))
-    }
-}
-
-impl ToId for i32 {
-    fn to_id(&self) -> Option<Id> {
-        i64::from(*self).to_id()
-    }
-}
-
-impl ToId for u32 {
-    fn to_id(&self) -> Option<Id> {
-        i64::from(*self).to_id()
-    }
-}
-
-impl ToId for u64 {
-    fn to_id(&self) -> Option<Id> {
-        i64::try_from(*self).ok()?.to_id()
-    }
-}
-
-impl ToId for str {
-    fn to_id(&self) -> Option<Id> {
-        Id::parse(self)
-    }
-}
-
-impl ToId for String {
-    fn to_id(&self) -> Option<Id> {
-        Id::parse(self)
-    }
-}
-
-impl ToId for Attributes {
-    fn to_id(&self) -> Option<Id> {
-        Id::from_json(self.get("id")?)
-    }
-}
-
-/// A record, or an id.
-impl ToId for Value {
-    fn to_id(&self) -> Option<Id> {
-        match self {
-            Value::Object(record) => record.to_id(),
-            id => Id::from_json(id),
-        }
-    }
-}
-
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -199,21 +129,44 @@ pub struct Room {
     pub resource: Resource,
     /// The record, for an instance room.
     pub id: Option<Id>,
+    /// Which records, for the room of a filter, as the filter writes it.
+    pub filter: Option<Arc<str>>,
 }
+
+/// Bytes a filter may have in the name of a room.
+const LONGEST_FILTER: usize = 2048;
 
 impl Room {
     /// Everyone who listens to a resource.
     pub fn class(resource: Resource) -> Self {
-        Self { resource, id: None }
+        Self { resource, id: None, filter: None }
     }
 
     /// Everyone who listens to one record.
     pub fn instance(resource: Resource, id: Id) -> Self {
-        Self { resource, id: Some(id) }
+        Self { resource, id: Some(id), filter: None }
     }
 
-    /// Reads `todo` or `todo/7`.
+    /// Everyone who listens to the records that a filter picks; `None` if that takes too many words.
+    pub fn filtered(resource: Resource, filter: &Filter) -> Option<Self> {
+        let filter = filter.encode();
+        let is_short = filter.len() <= LONGEST_FILTER;
+        is_short.then(|| Self { resource, id: None, filter: Some(filter.into()) })
+    }
+
+    /// What its records fulfil, for the room of a filter.
+    pub fn as_filter(&self) -> Option<Filter> {
+        Filter::decode(self.filter.as_deref()?)
+    }
+
+    /// Reads `todo`, `todo/7`, or `todo?` and a filter.
     pub fn parse(text: &str) -> Option<Self> {
+        if let Some((resource, filter)) = text.split_once('?')
+            && !resource.contains('/')
+        {
+            let filter = Filter::decode(filter).filter(|_| filter.len() <= LONGEST_FILTER)?;
+            return Self::filtered(Resource::parse(resource)?, &filter);
+        }
         match text.split_once('/') {
             None => Resource::parse(text).map(Self::class),
             Some((resource, id)) => {
@@ -225,9 +178,10 @@ impl Room {
 
 impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.id {
-            None => self.resource.fmt(f),
-            Some(id) => write!(f, "{}/{id}", self.resource),
+        match (&self.id, &self.filter) {
+            (Some(id), _) => write!(f, "{}/{id}", self.resource),
+            (None, Some(filter)) => write!(f, "{}?{filter}", self.resource),
+            (None, None) => self.resource.fmt(f),
         }
     }
 }

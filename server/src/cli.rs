@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::TypedValueParser;
@@ -11,9 +11,10 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::config::{self, Config};
 use crate::engine::Window;
 use crate::server::Server;
-use crate::settings::{ApiKey, SessionSecret, Settings, Store};
+use crate::settings::{ApiKey, SessionSecret, Settings, Store, duration};
 
 /// The push server that makes Backbone apps live.
 #[derive(Debug, Parser)]
@@ -27,22 +28,40 @@ pub struct Command {
 enum Deed {
     /// Serves resources over HTTP and sockets until it is told to stop
     Serve(Serve),
+    /// Says what `serve` would do with the same options and file, or what is wrong with them
+    Check(Said),
 }
 
 /// `backwire serve`
 #[derive(Debug, Args)]
 struct Serve {
-    /// Port to listen on; 0 takes any that is free
-    #[arg(long, env = "BACKWIRE_PORT", default_value_t = 1337)]
-    port: u16,
+    #[command(flatten)]
+    said: Said,
+
+    /// Stops by itself after this many seconds
+    #[arg(long, env = "BACKWIRE_OPEN_FOR", value_name = "SECONDS")]
+    open_for: Option<u64>,
+}
+
+/// What is said of the settings; what is not said here may be said in the file.
+#[derive(Debug, Args)]
+struct Said {
+    /// File with settings; without it config/config.yml, if there is one
+    #[arg(long, env = "BACKWIRE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Port to listen on; 0 takes any that is free [default: 1337]
+    #[arg(long, env = "BACKWIRE_PORT")]
+    port: Option<u16>,
 
     /// Address to listen on; 0.0.0.0 lets other machines in, and nobody is asked for a password
-    #[arg(long, env = "BACKWIRE_HOST", default_value = "127.0.0.1")]
-    host: IpAddr,
+    /// [default: 127.0.0.1]
+    #[arg(long, env = "BACKWIRE_HOST")]
+    host: Option<IpAddr>,
 
-    /// Where records live: memory or sqlite:FILE
-    #[arg(long, env = "BACKWIRE_ENGINE", default_value_t = Store::default())]
-    engine: Store,
+    /// Where records live: memory or sqlite:FILE [default: sqlite:data/backwire.db]
+    #[arg(long, env = "BACKWIRE_ENGINE")]
+    engine: Option<Store>,
 
     /// Directory of pages to serve beside the resources
     #[arg(long = "static", env = "BACKWIRE_STATIC", value_name = "DIR")]
@@ -50,7 +69,7 @@ struct Serve {
 
     /// Origin whose pages may use this server, beyond its own host and localhost; may be repeated
     #[arg(long = "origin", env = "BACKWIRE_ORIGIN", value_name = "URL", value_delimiter = ',')]
-    origins: Vec<String>,
+    origins: Option<Vec<String>>,
 
     /// Key that back ends show to POST /publish; without it they can not
     #[arg(long, env = "BACKWIRE_API_KEY", value_name = "KEY", hide_env_values = true)]
@@ -67,27 +86,21 @@ struct Serve {
           conflicts_with = "session_secret_file")]
     session_secret: Option<SessionSecret>,
 
-    /// How long a session is kept that nothing is done with
-    #[arg(long, env = "BACKWIRE_SESSION_AGE", value_name = "DURATION", default_value = "24h",
-          value_parser = duration)]
-    session_age: Duration,
+    /// How long a session is kept that nothing is done with [default: 24h]
+    #[arg(long, env = "BACKWIRE_SESSION_AGE", value_name = "DURATION", value_parser = duration)]
+    session_age: Option<Duration>,
 
-    /// Changes kept per resource for clients that were away
-    #[arg(long, env = "BACKWIRE_LOG_COUNT", value_name = "N", default_value_t = 10_000)]
-    log_count: u64,
+    /// Changes kept per resource for clients that were away [default: 10000]
+    #[arg(long, env = "BACKWIRE_LOG_COUNT", value_name = "N")]
+    log_count: Option<u64>,
 
-    /// How long a change is kept: a number with s, m, h or d
-    #[arg(long, env = "BACKWIRE_LOG_AGE", value_name = "DURATION", default_value = "24h",
-          value_parser = duration)]
-    log_age: Duration,
+    /// How long a change is kept: a number with s, m, h or d [default: 24h]
+    #[arg(long, env = "BACKWIRE_LOG_AGE", value_name = "DURATION", value_parser = duration)]
+    log_age: Option<Duration>,
 
-    /// Bytes a request's body may have
-    #[arg(long, env = "BACKWIRE_BODY_LIMIT", value_name = "BYTES", default_value_t = 1 << 20)]
-    body_limit: usize,
-
-    /// Stops by itself after this many seconds
-    #[arg(long, env = "BACKWIRE_OPEN_FOR", value_name = "SECONDS")]
-    open_for: Option<u64>,
+    /// Bytes a request's body may have [default: 1048576]
+    #[arg(long, env = "BACKWIRE_BODY_LIMIT", value_name = "BYTES")]
+    body_limit: Option<usize>,
 }
 
 impl Command {
@@ -95,6 +108,7 @@ impl Command {
     pub async fn run(self) -> io::Result<()> {
         match self.deed {
             Deed::Serve(serve) => serve.run().await,
+            Deed::Check(said) => write!(io::stdout(), "{}", said.settings()?),
         }
     }
 }
@@ -105,7 +119,7 @@ impl Serve {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let open_for = self.open_for.map(Duration::from_secs);
-        let server = Server::builder().settings(self.settings()).bind().await?;
+        let server = Server::builder().settings(self.said.settings()?).bind().await?;
         // The one line on stdout: whoever started us waits for it.
         writeln!(io::stdout(), "listening on {}", server.url())?;
         let time_is_up = async {
@@ -123,37 +137,37 @@ impl Serve {
         server.shutdown().await;
         Ok(())
     }
-
-    fn settings(self) -> Settings {
-        Settings {
-            host: self.host,
-            port: self.port,
-            store: self.engine,
-            window: Window { count: self.log_count, age: self.log_age },
-            pages: self.pages,
-            origins: self.origins,
-            api_key: self.api_key,
-            session_secret: self.session_secret_file.or(self.session_secret),
-            session_age: self.session_age,
-            body_limit: self.body_limit,
-            ..Settings::default()
-        }
-    }
 }
 
-/// Reads `90s`, `30m`, `24h`, `7d`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let not_one = || format!("{text:?} is no duration; 90s, 30m, 24h and 7d are");
-    let unit = text.chars().next_back().ok_or_else(not_one)?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 60 * 60,
-        'd' => 24 * 60 * 60,
-        _ => return Err(not_one()),
-    };
-    let count: u64 = text[..text.len() - 1].parse().map_err(|_| not_one())?;
-    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(not_one)
+impl Said {
+    /// Options and variables over the file, the file over the defaults.
+    fn settings(self) -> io::Result<Settings> {
+        let config = match self.config {
+            Some(file) => Config::read(&file),
+            None if Path::new(config::PLACE).exists() => Config::read(Path::new(config::PLACE)),
+            None => Ok(Config::default()),
+        };
+        let settings = config.map_err(io::Error::other)?.over(Settings::default());
+        let settings = settings.map_err(io::Error::other)?;
+        let window = settings.window;
+        let secret = self.session_secret_file.or(self.session_secret);
+        Ok(Settings {
+            host: self.host.unwrap_or(settings.host),
+            port: self.port.unwrap_or(settings.port),
+            store: self.engine.unwrap_or(settings.store),
+            window: Window {
+                count: self.log_count.unwrap_or(window.count),
+                age: self.log_age.unwrap_or(window.age),
+            },
+            pages: self.pages.or(settings.pages),
+            origins: self.origins.unwrap_or(settings.origins),
+            api_key: self.api_key.or(settings.api_key),
+            session_secret: secret.or(settings.session_secret),
+            session_age: self.session_age.unwrap_or(settings.session_age),
+            body_limit: self.body_limit.unwrap_or(settings.body_limit),
+            ..settings
+        })
+    }
 }
 
 /// Reads a secret. One that is no good is not shown with the reason, as clap would do.
@@ -189,17 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_a_unit() {
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
-        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
-        for text in ["", "s", "24", "1y", "-1s", "99999999999999999999d", "1é"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn origins_may_be_repeated() {
+    fn what_is_said_is_set_and_origins_may_be_repeated() {
         let command = Command::parse_from([
             "backwire",
             "serve",
@@ -209,14 +213,18 @@ mod tests {
             "https://b.example",
             "--engine",
             "memory",
+            "--api-key",
+            "secret",
             "--port",
             "0",
         ]);
-        let Deed::Serve(serve) = command.deed;
-        let settings = serve.settings();
+        let Deed::Serve(serve) = command.deed else { panic!("it says serve") };
+        let settings = serve.said.settings().unwrap();
         assert_eq!(settings.origins, ["https://a.example", "https://b.example"]);
         assert_eq!(settings.store, Store::Memory);
+        assert!(settings.api_key.is_some_and(|key| key.is("secret")));
     }
+
     #[test]
     fn a_secret_is_not_shown_also_when_it_is_no_good() {
         let parse = |secret: &str| {
@@ -226,8 +234,8 @@ mod tests {
         assert!(refused.contains("at least 32 characters"), "{refused}");
         assert!(!refused.contains("too short"), "{refused}");
         let good = "good secrets are long and are random";
-        let Deed::Serve(serve) = parse(good).unwrap().deed;
+        let Deed::Serve(serve) = parse(good).unwrap().deed else { panic!("it says serve") };
         assert!(!format!("{serve:?}").contains("good"));
-        assert!(serve.settings().session_secret.is_some());
+        assert!(serve.said.settings().unwrap().session_secret.is_some());
     }
 }

@@ -1,23 +1,28 @@
 //! The caller, as a handler sees it: an axum extractor that is the same over HTTP and sockets.
 
+mod records;
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use futures_util::future::maybe_done;
 use http::HeaderMap;
 use http::request::Parts;
 use serde::Serialize;
 use tokio::task::coop::unconstrained;
 
-use crate::blueprints::{self, Reply};
-use crate::change::{Attributes, Change, Resource, ToId};
+use crate::change::{Attributes, Change, Resource};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
+use crate::model::{Ids, Model, Models};
 use crate::pubsub::{Publisher, Pubsub};
+use crate::route::Routing;
 use crate::session::Keeper;
 use crate::socket::turn::Turn;
 use crate::socket::{Client, Sockets};
@@ -53,6 +58,8 @@ pub struct Context {
 pub(crate) struct Site {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) sockets: Sockets,
+    pub(crate) models: Arc<Models>,
+    pub(crate) routing: Routing,
     pub(crate) sessions: Keeper,
 }
 
@@ -62,7 +69,7 @@ impl Site {
     }
 
     pub(crate) fn publisher(&self) -> Publisher {
-        Publisher::new(&self.engine, &self.sockets)
+        Publisher::new(&self.engine, &self.sockets, &self.models)
     }
 }
 
@@ -70,6 +77,12 @@ impl Context {
     /// Where the records live.
     pub fn engine(&self) -> &dyn Engine {
         &*self.site.engine
+    }
+
+    /// What the records of a resource are like; an error if there is no such resource.
+    pub fn model(&self, resource: &Resource) -> Result<Arc<Model>> {
+        let model = self.site.models.of(resource);
+        model.ok_or_else(|| Error::NoRoute(format!("/{resource}")))
     }
 
     /// What there is to say and to hear of a resource; see [`pubsub`](crate::pubsub).
@@ -102,34 +115,54 @@ impl Context {
         self.key.as_deref()
     }
 
-    /// Creates a record in the caller's name, and answers as `POST /todo` does. It is the last thing a
-    /// handler does: the next request of the same connection need not wait for its outcome.
-    pub async fn create(&self, resource: &str, record: Attributes) -> Result<Reply> {
-        blueprints::write(self, named(resource)?, Action::Create(record)).await
-    }
-
-    /// Sets attributes of a record in the caller's name, and answers as `PUT /todo/7` does.
-    pub async fn update(&self, resource: &str, id: impl ToId, set: Attributes) -> Result<Reply> {
-        let id = id.to_id().ok_or(Refused::BadId)?;
-        blueprints::write(self, named(resource)?, Action::Update(id, set)).await
-    }
-
-    /// Destroys a record in the caller's name, and answers as `DELETE /todo/7` does.
-    pub async fn destroy(&self, resource: &str, id: impl ToId) -> Result<Reply> {
-        let id = id.to_id().ok_or(Refused::BadId)?;
-        blueprints::write(self, named(resource)?, Action::Destroy(id)).await
-    }
-
     /// Commits a write in the caller's name. A repeat of a key gives what came of it the first time.
     pub async fn commit(&self, resource: Resource, action: Action) -> Result<Arc<Change>> {
-        let key = self.key.as_ref().map(|key| Key {
+        self.commit_under(self.key.clone(), resource, action).await
+    }
+
+    async fn commit_under(
+        &self,
+        key: Option<Arc<str>>,
+        resource: Resource,
+        action: Action,
+    ) -> Result<Arc<Change>> {
+        let key = key.map(|key| Key {
             identity: self.identity.clone(),
-            key: key.clone(),
+            key,
             fingerprint: fingerprint_of(&resource, &action),
         });
         let origin = self.client.as_ref().map(|client| client.id().clone());
-        let write = Write { resource, action, key, origin, at: now() };
+        let model = self.model(&resource)?;
+        let action = with_id(action, &model);
+        let write = Write { resource, model, action, key, origin, at: now() };
         Ok(self.engine().commit(write).await?.change)
+    }
+
+    /// Creates several records in the caller's name, in their order; each has a key of its own, made of
+    /// the request's. All are looked at first, so that nothing is created if one of them can not be; what
+    /// others do meanwhile may still have one refused, and those before it are created then.
+    pub(crate) async fn create_each(
+        &self,
+        resource: Resource,
+        records: Vec<Attributes>,
+    ) -> Result<Vec<Arc<Change>>> {
+        let model = self.model(&resource)?;
+        refuse_invalid(&model, &records)?;
+        let mut commits = Vec::with_capacity(records.len());
+        for (index, record) in records.into_iter().enumerate() {
+            let key = self.key.as_ref().map(|key| format!("{key}/{index}").into());
+            let commit = self.commit_under(key, resource.clone(), Action::Create(record));
+            let mut commit = Box::pin(maybe_done(unconstrained(commit)));
+            // Asked once, it has its place in line.
+            poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx).is_ready())).await;
+            commits.push(commit);
+        }
+        let mut changes = Vec::with_capacity(commits.len());
+        for mut commit in commits {
+            commit.as_mut().await;
+            changes.extend(commit.as_mut().take_output());
+        }
+        changes.into_iter().collect()
     }
 
     /// Commits the one write of a request that does nothing else: the next of the same connection
@@ -174,10 +207,6 @@ impl<S: Sync> FromRequestParts<S> for Context {
     }
 }
 
-fn named(resource: &str) -> Result<Resource> {
-    Resource::parse(resource).ok_or_else(|| Error::NoResource(resource.to_owned()))
-}
-
 fn key_of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
     let Some(key) = headers.get("idempotency-key") else {
         return Ok(None);
@@ -189,12 +218,37 @@ fn key_of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
     }
 }
 
+/// Names of attributes are told with the place of their record in the list: `2.title`.
+fn refuse_invalid(model: &Model, records: &[Attributes]) -> Result<()> {
+    let mut wrong = Vec::new();
+    for (index, record) in records.iter().enumerate() {
+        let violations = model.fill(record.clone()).err().unwrap_or_default();
+        wrong.extend(violations.into_iter().map(|it| it.within(index)));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Refused::Invalid { is_new: true, wrong }.into()) }
+}
+
+/// A new record of a model with UUIDs gets its id here, where things are drawn; the key stands for the
+/// create without it.
+fn with_id(action: Action, model: &Model) -> Action {
+    match action {
+        Action::Create(mut record)
+            if model.ids == Ids::Uuid && matches!(model.id_of(&record), Ok(None)) =>
+        {
+            record.insert(model.key.clone(), uuid::Uuid::now_v7().to_string().into());
+            Action::Create(record)
+        }
+        action => action,
+    }
+}
+
 /// What a key stands for: the deed, not its spelling, so that a write may be repeated over another
 /// transport.
 fn fingerprint_of(resource: &Resource, action: &Action) -> u64 {
     let deed = match action {
         Action::Create(attributes) => serde_json::to_vec(&("create", resource, attributes)),
         Action::Update(id, attributes) => serde_json::to_vec(&("update", resource, id, attributes)),
+        Action::Upsert(id, attributes) => serde_json::to_vec(&("upsert", resource, id, attributes)),
         Action::Destroy(id) => serde_json::to_vec(&("destroy", resource, id)),
         Action::Publish(Publication { verb, id, data }) => {
             serde_json::to_vec(&("publish", resource, verb, id, data))

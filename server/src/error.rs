@@ -10,11 +10,13 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use serde::Serialize;
+use serde_json::Number;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::change::Id;
 use crate::criteria;
 use crate::engine;
+use crate::model::Violation;
 use crate::write::Refused;
 
 /// What a handler gives back.
@@ -103,7 +105,10 @@ struct Refusal<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<usize>,
+    limit: Option<Number>,
+    /// Of a record with several mistakes, each: the first is told above.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    problems: &'a [Violation],
 }
 
 impl Error {
@@ -139,7 +144,18 @@ impl Error {
             Self::Engine(engine::Error::Refused(refused)) => match refused {
                 Refused::NotFound { .. } => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
                 Refused::Exists { .. } => (StatusCode::CONFLICT, "E_EXISTS", Some("id")),
-                Refused::BadId => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
+                Refused::BadId | Refused::WrongId(_) => {
+                    (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id"))
+                }
+                Refused::NoId { key, .. } => (StatusCode::BAD_REQUEST, "E_NO_ID", Some(key)),
+                Refused::Invalid { is_new, wrong } => (
+                    StatusCode::BAD_REQUEST,
+                    if *is_new { "E_INVALID_NEW_RECORD" } else { "E_INVALID_VALUES_TO_SET" },
+                    wrong.first().map(|wrong| &*wrong.attribute),
+                ),
+                Refused::Taken { attribute, .. } => {
+                    (StatusCode::CONFLICT, "E_UNIQUE", Some(attribute))
+                }
                 Refused::KeyReused => {
                     (StatusCode::UNPROCESSABLE_ENTITY, "E_KEY_REUSED", Some("idempotency-key"))
                 }
@@ -154,15 +170,28 @@ impl Error {
         }
         let (status, code, field) = self.kind();
         let message = self.to_string();
-        let refusal = Refusal { code, message: &message, field, limit: self.limit() };
+        let refusal = Refusal {
+            code,
+            message: &message,
+            field,
+            limit: self.limit(),
+            problems: self.problems(),
+        };
         (status, to_raw_value(&refusal).expect("it is made of strings and a number"))
     }
 
-    fn limit(&self) -> Option<usize> {
+    fn limit(&self) -> Option<Number> {
         match self {
-            Self::TooLarge { limit, .. } | Self::TooMany { limit } => Some(*limit),
-            Self::BadCriteria(bad) => bad.limit(),
-            _ => None,
+            Self::TooLarge { limit, .. } | Self::TooMany { limit } => Some((*limit).into()),
+            Self::BadCriteria(bad) => bad.limit().map(Number::from),
+            _ => self.problems().first()?.limit.clone(),
+        }
+    }
+
+    fn problems(&self) -> &[Violation] {
+        match self {
+            Self::Engine(engine::Error::Refused(Refused::Invalid { wrong, .. })) => wrong,
+            _ => &[],
         }
     }
 }
@@ -191,7 +220,7 @@ pub(crate) async fn in_our_words(response: Response) -> Response {
     let reason = parts.status.canonical_reason().unwrap_or("refused");
     let message = if text.is_empty() { reason } else { &text };
     let code = code_of(parts.status);
-    let refusal = Json(Refusal { code: &code, message, field: None, limit: None });
+    let refusal = Json(Refusal { code: &code, message, field: None, limit: None, problems: &[] });
     // Whatever described the old body; `allow` and the like stay.
     for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::ETAG] {
         parts.headers.remove(name);

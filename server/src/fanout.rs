@@ -9,6 +9,7 @@
 //! asks to resume. A stock client could not find out; one that can not take a push is disconnected.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::change::{Change, Position, Room, Verb};
+use crate::criteria::Filter;
 use crate::dialect::{Dialect, runtime};
 use crate::socket::{Audience, Sockets};
 
@@ -30,13 +32,27 @@ pub(crate) struct Fanout {
     sockets: Sockets,
     /// Rooms some of whose members may have missed something, and where those rooms stand.
     doubtful: HashMap<Room, Position>,
+    /// Rooms of filters that anybody is in.
+    filters: HashMap<Room, Followed>,
     /// When the doubtful rooms are told; of no meaning while there are none.
     announce_at: Instant,
 }
 
+/// A filter that is followed.
+struct Followed {
+    filter: Filter,
+    /// The offset of what its room was told last.
+    said: u64,
+}
+
 impl Fanout {
     pub(crate) fn new(sockets: Sockets) -> Self {
-        Self { sockets, doubtful: HashMap::new(), announce_at: Instant::now() }
+        Self {
+            sockets,
+            doubtful: HashMap::new(),
+            filters: HashMap::new(),
+            announce_at: Instant::now(),
+        }
     }
 
     /// Follows the log to its end: until the engine is no more and all has been said.
@@ -67,6 +83,7 @@ impl Fanout {
     /// Says consecutive changes of one resource.
     async fn say(&mut self, run: &[Arc<Change>]) {
         self.say_to_runtimes(run).await;
+        self.say_to_filters(run).await;
         for change in run {
             for dialect in Dialect::STOCK {
                 self.say_to_stock(dialect, change).await;
@@ -82,6 +99,34 @@ impl Fanout {
             // Who is in both rooms has heard it in the class room.
             let room = Room::instance(first.resource.clone(), run[0].id.clone());
             self.push(&room, Some(&class), run).await;
+        }
+    }
+
+    /// Says what the changes are to those who follow a filter. Each filter looks at them once, however
+    /// many follow it. Who is in the class room as well hears of them twice: to a list they are news of
+    /// different kinds.
+    async fn say_to_filters(&mut self, run: &[Arc<Change>]) {
+        let Some(first) = run.first() else { return };
+        let rooms = self.sockets.filtered(&first.resource);
+        self.filters.retain(|room, _| room.resource != first.resource || rooms.contains(room));
+        for room in rooms {
+            let followed = match self.filters.entry(room.clone()) {
+                Entry::Occupied(followed) => followed.into_mut(),
+                Entry::Vacant(place) => match room.as_filter() {
+                    Some(filter) => place.insert(Followed { filter, said: 0 }),
+                    None => continue,
+                },
+            };
+            let Some((push, last)) =
+                runtime::filtered_push(&room, &followed.filter, followed.said, run)
+            else {
+                continue;
+            };
+            followed.said = last.offset;
+            let to = Audience { room: &room, but_not: None, origin: None };
+            if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, &push).await {
+                self.doubt(&room, last);
+            }
         }
     }
 

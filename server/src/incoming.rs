@@ -166,6 +166,14 @@ fn not_json(error: serde_json::Error) -> Error {
     Error::BadJson(error.to_string())
 }
 
+/// A url as a browser would have written it: clients of sockets put JSON in a query as it is.
+fn escaped(url: &str) -> Cow<'_, str> {
+    if !url.contains(['"', '<', '>']) {
+        return url.into();
+    }
+    url.replace('"', "%22").replace('<', "%3C").replace('>', "%3E").into()
+}
+
 /// An unknown name as it is repeated in the refusal.
 fn shown(name: &str) -> String {
     const MOST: usize = 64;
@@ -184,7 +192,7 @@ impl Request<'_> {
 
     /// As an HTTP request, ready for the router.
     pub(crate) fn into_http(self) -> Result<http::Request<axum::body::Body>> {
-        let url = http::Uri::from_str(&self.url).map_err(|_| Error::BadUrl)?;
+        let url = http::Uri::from_str(&escaped(&self.url)).map_err(|_| Error::BadUrl)?;
         let has_data = !self.data.is_empty();
         let mut request = http::Request::new(axum::body::Body::from(self.data.into_owned()));
         *request.method_mut() = self.method;
@@ -254,6 +262,16 @@ mod tests {
         {
             assert_eq!(dialect(neither), None, "{neither}");
         }
+    }
+
+    #[test]
+    fn json_in_a_query_is_taken_as_it_is() {
+        let text = r#"["get",{"url":"/todo?where={\"age\":{\">\":2}}"}]"#;
+        let Incoming::Request(request) = read(text, Dialect::Sails, 100).unwrap() else {
+            panic!("it is a request");
+        };
+        let request = request.into_http().unwrap();
+        assert_eq!(request.uri().query(), Some("where={%22age%22:{%22%3E%22:2}}"));
     }
 
     #[test]

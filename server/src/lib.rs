@@ -25,6 +25,7 @@ pub mod write;
 pub mod criteria;
 
 pub mod engine;
+pub mod model;
 
 pub mod blueprints;
 mod resume;
@@ -36,6 +37,7 @@ mod fingerprint;
 pub mod pubsub;
 pub mod session;
 
+pub mod route;
 mod router;
 
 mod http;
@@ -50,6 +52,7 @@ mod rooms;
 mod fanout;
 
 pub mod cli;
+pub mod config;
 pub mod server;
 pub mod settings;
 

@@ -39,74 +39,30 @@
 //! and [`broadcast`](Publisher::broadcast) are not kept: they are said once, to the stock clients that
 //! are there.
 
-use std::sync::{Arc, Weak};
+mod publisher;
 
-use axum::extract::FromRequestParts;
-use http::request::Parts;
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use crate::change::{Attributes, Change, Id, Resource, Room, ToId, Verb};
-use crate::context::{Site, now};
+use crate::context::now;
 use crate::dialect::Dialect;
-use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
-use crate::socket::{Audience, Client, Sockets};
+use crate::socket::{Audience, Client};
 use crate::write::{Action, Publication, Refused, Write};
 
-/// Says things to those who listen, also where there is no request: see
-/// [`Server::publisher`](crate::Server::publisher). It does not keep a server from stopping.
-#[derive(Debug, Clone)]
-pub struct Publisher {
-    engine: Weak<dyn Engine>,
-    sockets: Sockets,
-}
+use publisher::encoded;
+
+pub use publisher::Publisher;
 
 /// The listeners of one resource and of its records.
 #[derive(Debug, Clone)]
 pub struct Pubsub {
     publisher: Publisher,
     resource: Resource,
-}
-
-impl Publisher {
-    pub(crate) fn new(engine: &Arc<dyn Engine>, sockets: &Sockets) -> Self {
-        Self { engine: Arc::downgrade(engine), sockets: sockets.clone() }
-    }
-
-    /// What there is to say and to hear of a resource. It need not have any records.
-    pub fn pubsub(&self, resource: &str) -> Result<Pubsub> {
-        let name = Resource::parse(resource);
-        let resource = name.ok_or_else(|| Error::NoResource(resource.to_owned()))?;
-        Ok(Pubsub { publisher: self.clone(), resource })
-    }
-
-    /// Says something to all who [`listen`](Client::listen) to a room, but to one of them: it arrives as
-    /// the event `message`.
-    pub fn broadcast(
-        &self,
-        room: &str,
-        data: &impl Serialize,
-        omit: Option<&Client>,
-    ) -> Result<()> {
-        self.sockets.broadcast(room, omit.map(|client| &**client.id()), &encoded(data)?);
-        Ok(())
-    }
-
-    async fn commit(&self, write: Write) -> Result<Arc<Change>> {
-        let stopped = || engine::Error::Unavailable("the server has stopped".to_owned());
-        let engine = self.engine.upgrade().ok_or_else(stopped)?;
-        Ok(engine.commit(write).await?.change)
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Publisher {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        Ok(Site::of(parts).publisher())
-    }
 }
 
 impl Pubsub {
@@ -208,7 +164,7 @@ impl Pubsub {
 
     /// Says anything to those who listen to the resource, but to one of them, as an event of its name
     /// (in the dialect of Sails 0.9 as `message`, in the node style as `todo:message`). Our runtime
-    /// passes such events over.
+    /// is told of changes only.
     pub fn publish(&self, message: &impl Serialize, omit: Option<&Client>) -> Result<()> {
         self.emit(&self.class_room(), &encoded(message)?, omit);
         Ok(())
@@ -261,7 +217,9 @@ impl Pubsub {
     ) -> Result<Arc<Change>> {
         let origin = omit.map(|client| client.id().clone());
         let action = Action::Publish(Publication { verb, id, data });
-        let write = Write { resource: self.resource.clone(), action, key: None, origin, at: now() };
+        let resource = self.resource.clone();
+        let model = self.publisher.models.of(&resource).unwrap_or_default();
+        let write = Write { resource, model, action, key: None, origin, at: now() };
         self.publisher.commit(write).await
     }
 
@@ -282,8 +240,4 @@ fn object(values: Value) -> Result<Attributes> {
         Value::Object(values) => Ok(values),
         _ => Err(Error::BadField("data", "it has to be an object")),
     }
-}
-
-fn encoded(data: &impl Serialize) -> Result<Box<RawValue>> {
-    to_raw_value(data).map_err(|error| Error::BadAnswer(error.to_string()))
 }

@@ -36,7 +36,10 @@ async fn missed(
     };
     client.join([room.clone()]);
     match engine.since(&room, position).await {
-        Ok(Since::Changes { changes, head }) => runtime::missed(name, head, &changes),
+        Ok(Since::Changes { changes, head }) => match room.as_filter() {
+            Some(filter) => runtime::filtered_missed(name, &filter, head, &changes),
+            None => runtime::missed(name, head, &changes),
+        },
         Ok(Since::OutOfReach) => runtime::resync(name),
         Err(error) => {
             tracing::error!(%error, "can not tell what was missed");

@@ -5,10 +5,10 @@
 //! nothing is encoded for a room that is empty. It may say "somebody" for a room that has just
 //! become empty, never "nobody" for one that has not.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::change::Room;
+use crate::change::{Resource, Room};
 use crate::dialect::Dialect;
 
 /// The room's name among Socket.IO's rooms.
@@ -39,7 +39,7 @@ pub(crate) fn counted_as(dialect: Dialect, room: &Room) -> String {
 
 /// How many connections are in which room.
 #[derive(Debug, Default)]
-pub(crate) struct Presence(Mutex<HashMap<String, usize>>);
+pub(crate) struct Presence(Mutex<BTreeMap<String, usize>>);
 
 impl Presence {
     /// One connection more.
@@ -63,8 +63,17 @@ impl Presence {
         self.counts().contains_key(counted)
     }
 
+    /// The rooms of filters of a resource that anybody of our runtime is in.
+    pub(crate) fn filtered(&self, resource: &Resource) -> Vec<Room> {
+        let start = name(Dialect::Runtime, &Room::class(resource.clone())) + "?";
+        let counts = self.counts();
+        let names = counts.range(start.clone()..).map(|(name, _)| name);
+        let names = names.take_while(|name| name.starts_with(&start));
+        names.filter_map(|name| Room::parse(name.split_once(':')?.1)).collect()
+    }
+
     /// No code that could panic runs under this lock, so a poisoned one is as good as any.
-    fn counts(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,6 +81,7 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::criteria::Filter;
 
     #[test]
     fn the_dialects_do_not_share_rooms() {
@@ -82,6 +92,19 @@ mod tests {
         assert_eq!(name(Dialect::Node, &room), "i:todo/7");
         assert_eq!(counted_as(Dialect::Runtime, &room), "b:todo/7");
         assert_eq!(counted_as(Dialect::Sails, &room), "s:todo");
+    }
+
+    #[test]
+    fn rooms_of_filters_are_found_by_their_resource() {
+        let presence = Presence::default();
+        let filtered = |resource: &str| {
+            let resource = Resource::parse(resource).unwrap();
+            Room::filtered(resource, &Filter::default()).unwrap()
+        };
+        for room in [filtered("todo"), filtered("todos"), Room::parse("todo/7").unwrap()] {
+            presence.add(&name(Dialect::Runtime, &room));
+        }
+        assert_eq!(presence.filtered(&Resource::parse("todo").unwrap()), [filtered("todo")]);
     }
 
     #[test]

@@ -2,45 +2,25 @@
 //!
 //! Routes of the user come first, resources last; over HTTP, files stand between them.
 
-use axum::extract::Request;
-use axum::middleware::{from_fn, map_response};
-use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, get};
+mod spelling;
+
+use std::sync::Arc;
+
+use axum::middleware::{from_fn, map_request_with_state, map_response};
+use axum::routing::MethodRouter;
 use axum::{Extension, Router};
-use http::header;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::blueprints::{self, BodyLimit};
 use crate::context::Site;
-use crate::error::{Error, in_our_words};
+use crate::error::in_our_words;
+use crate::route::Routing;
 use crate::session;
 use crate::socket::turn;
 
-/// Every resource, at `/<resource>[/<id>]`, with or without a slash at the end.
+/// Every resource: what is not another route is a path of one, or of nothing.
 pub(crate) fn resources() -> Router {
-    let class = || {
-        get(blueprints::find)
-            .post(blueprints::create)
-            .put(blueprints::update)
-            .patch(blueprints::update)
-            .delete(blueprints::destroy)
-            .options(verbs)
-            .fallback(unknown_verb)
-    };
-    let instance = || {
-        get(blueprints::find_one)
-            .put(blueprints::update)
-            .patch(blueprints::update)
-            .delete(blueprints::destroy)
-            .options(verbs)
-            .fallback(unknown_verb)
-    };
-    Router::new()
-        .route("/{resource}", class())
-        .route("/{resource}/", class())
-        .route("/{resource}/{id}", instance())
-        .route("/{resource}/{id}/", instance())
-        .fallback(no_route)
+    Router::new().fallback(blueprints::answer)
 }
 
 /// What every route has around it, over HTTP and sockets alike.
@@ -56,33 +36,40 @@ pub(crate) fn dressed(router: Router, site: Site, body_limit: usize) -> Router {
 
 /// Routes of a user of the library.
 #[derive(Default)]
-pub(crate) struct Routes(Router);
+pub(crate) struct Routes {
+    router: Router,
+    /// Paths of those routes that stand in for ready-made ones.
+    instead_of: Vec<String>,
+}
 
 impl Routes {
     pub(crate) fn add(self, path: &str, handler: MethodRouter) -> Self {
         // What it reads and writes, and in which order, is not known here.
-        Self(self.0.route(path, handler.layer(from_fn(session::keep)).layer(from_fn(turn::alone))))
+        let handler = handler.layer(from_fn(session::keep)).layer(from_fn(turn::alone));
+        Self { router: self.router.route(path, handler), ..self }
+    }
+
+    /// Adds handlers for some verbs of a resource, and leaves it the others.
+    pub(crate) fn add_instead(mut self, path: &str, handlers: MethodRouter) -> Self {
+        self.instead_of.push(path.to_owned());
+        self.add(path, handlers.fallback_service(resources()))
     }
 
     pub(crate) fn router(&self) -> Router {
-        self.0.clone()
+        self.router.clone()
     }
-}
 
-/// What can be asked of a resource or a record.
-async fn verbs(request: Request) -> impl IntoResponse {
-    let is_instance = request.uri().path().trim_matches('/').contains('/');
-    let allowed = match is_instance {
-        true => "GET,HEAD,PUT,PATCH,DELETE,OPTIONS",
-        false => "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS",
-    };
-    [(header::ALLOW, allowed)]
-}
+    /// The same routing, knowing of the resources that some routes stand in for.
+    pub(crate) fn known_to(&self, routing: Routing) -> Routing {
+        self.instead_of.iter().fold(routing, |routing, path| routing.with_own(path))
+    }
 
-async fn unknown_verb(request: Request) -> Error {
-    Error::UnknownVerb(request.method().to_string())
-}
-
-async fn no_route(request: Request) -> Error {
-    Error::NoRoute(request.uri().path().to_owned())
+    /// Has a router spell urls as the routes do that stand in for something.
+    pub(crate) fn spelled(&self, router: Router, routing: &Routing) -> Router {
+        if self.instead_of.is_empty() {
+            return router;
+        }
+        let correct = map_request_with_state(Arc::new(routing.clone()), spelling::correct);
+        Router::new().fallback_service(router).layer(correct)
+    }
 }

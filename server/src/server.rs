@@ -24,7 +24,9 @@ use crate::http::cookies::{self, Cookies};
 use crate::http::listener::{Lines, Plug};
 use crate::http::origin::Origins;
 use crate::http::{assets, handshake, health, limit, origin, publish};
+use crate::model::{Model, Undeclarable};
 use crate::pubsub::Publisher;
+use crate::route::{Paths, Routing};
 use crate::router::{self, Routes};
 use crate::session::Keeper;
 use crate::settings::{ApiKey, SessionSecret, Settings, Store};
@@ -70,6 +72,20 @@ impl Server {
     }
 
     /// Says things to those who listen, whoever asks or nobody; see [`pubsub`](crate::pubsub).
+    ///
+    /// ```
+    /// use backwire::settings::Store;
+    /// use serde_json::json;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = backwire::Server::builder().port(0).store(Store::Memory).bind().await?;
+    /// let users = server.publisher().pubsub("user")?;
+    /// let change = users.publish_update(7, json!({ "name": "Amanda" }), None).await?;
+    /// assert_eq!(change.position.offset, 1);
+    /// # server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub fn publisher(&self) -> Publisher {
         self.publisher.clone()
     }
@@ -137,6 +153,27 @@ impl Builder {
         self
     }
 
+    /// What the records of a resource are like; an error names what can not be so.
+    ///
+    /// ```
+    /// use backwire::Server;
+    /// use backwire::model::{Ids, Model};
+    ///
+    /// let notes = Model { key: "_id".to_owned(), ids: Ids::Uuid, ..Model::default() };
+    /// let server = Server::builder().resource("note", notes)?;
+    /// # Ok::<_, backwire::model::Undeclarable>(())
+    /// ```
+    pub fn resource(mut self, name: &str, model: Model) -> Result<Self, Undeclarable> {
+        self.settings.models.declare(name, model)?;
+        Ok(self)
+    }
+
+    /// How resources are reached: prefixes and shortcuts.
+    pub fn paths(mut self, paths: Paths) -> Self {
+        self.settings.paths = paths;
+        self
+    }
+
     /// A directory of pages to serve.
     pub fn pages(mut self, directory: impl Into<PathBuf>) -> Self {
         self.settings.pages = Some(directory.into());
@@ -199,7 +236,7 @@ impl Builder {
     }
 
     /// Handlers of one's own for some verbs of a resource or its records: `/todo`, `/todo/{id}`. The
-    /// other verbs are answered as ever.
+    /// other verbs are answered as ever. They also answer where the url is spelled `/Todo/`.
     ///
     /// What a handler commits goes the way of every other write:
     ///
@@ -222,7 +259,7 @@ impl Builder {
     /// A request with an `Idempotency-Key` may come again: what a handler makes of it should be the
     /// same each time, or the repeat is refused as another request.
     pub fn instead(mut self, path: &str, handlers: MethodRouter) -> Self {
-        self.routes = self.routes.add(path, handlers.fallback_service(router::resources()));
+        self.routes = self.routes.add_instead(path, handlers);
         self
     }
 
@@ -244,6 +281,7 @@ impl Builder {
             None => settings.store.open(settings.window, tail),
         };
         let engine = engine.map_err(io::Error::other)?;
+        engine.declare(&settings.models).await.map_err(io::Error::other)?;
         let listener = TcpListener::bind((settings.host, settings.port)).await?;
         let addr = listener.local_addr()?;
         let sessions = keeper(&settings, &*engine).await.map_err(io::Error::other)?;
@@ -260,7 +298,8 @@ impl Builder {
         let lines = Lines::new(listener, settings.write_deadline);
         let serving = axum::serve(lines, app).with_graceful_shutdown(stopped);
         let serving = tokio::spawn(async { serving.await });
-        tracing::info!(%addr, "no resources are declared: any name works");
+        let declared = settings.models.declared().count();
+        tracing::info!(%addr, declared, undeclared = ?settings.models.others(), "resources");
         Ok(Server { addr, sockets, publisher, stop, serving, fanout })
     }
 }
@@ -286,13 +325,23 @@ fn assemble(
 ) -> (Router, Sockets, Publisher) {
     let (sockets, socket_layer) = Sockets::new(settings.limits());
     let cookies = sessions.cookies().clone();
-    let site = Site { engine: engine.clone(), sockets: sockets.clone(), sessions };
+    let models = Arc::new(settings.models.clone());
+    let routing = routes.known_to(Routing::new(settings.paths.clone(), Arc::clone(&models)));
+    let site = Site {
+        engine: engine.clone(),
+        sockets: sockets.clone(),
+        models,
+        routing: routing.clone(),
+        sessions,
+    };
     let publisher = site.publisher();
     let dressed = |routes| router::dressed(routes, site.clone(), settings.body_limit);
-    let plain = dressed(routes.router().fallback_service(router::resources()));
+    let plain =
+        dressed(routes.spelled(routes.router().fallback_service(router::resources()), &routing));
     let with_pages = settings.pages.as_ref().map(|directory| {
         let files = ServeDir::new(directory).call_fallback_on_method_not_allowed(true);
-        dressed(routes.router().fallback_service(files.fallback(router::resources())))
+        let routed = routes.router().fallback_service(files.fallback(router::resources()));
+        dressed(routes.spelled(routed, &routing))
     });
     sockets.open(Answers::new(plain.clone(), engine.clone(), settings.body_limit));
     let over_http = dressed(publish::router(settings.api_key.clone()))

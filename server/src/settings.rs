@@ -10,6 +10,8 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 
 use crate::engine::{self, Engine, Memory, Sqlite, Tail, Window};
+use crate::model::Models;
+use crate::route::Paths;
 use crate::socket::Limits;
 
 /// How a server is to be.
@@ -23,6 +25,10 @@ pub struct Settings {
     pub store: Store,
     /// How much of each log is kept.
     pub window: Window,
+    /// What is declared of resources.
+    pub models: Models,
+    /// How resources are reached.
+    pub paths: Paths,
     /// A directory of pages to serve beside the resources.
     pub pages: Option<PathBuf>,
     /// Origins (`https://app.example`) whose pages may use the server, beyond those of its own host.
@@ -51,6 +57,8 @@ impl Default for Settings {
             port: 1337,
             store: Store::default(),
             window: Window::default(),
+            models: Models::default(),
+            paths: Paths::default(),
             pages: None,
             origins: Vec::new(),
             api_key: None,
@@ -198,9 +206,62 @@ impl fmt::Display for Store {
     }
 }
 
+/// Reads `90s`, `30m`, `24h`, `7d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let not_one = || format!("{text:?} is no duration; 90s, 30m, 24h and 7d are");
+    let unit = text.chars().next_back().ok_or_else(not_one)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        _ => return Err(not_one()),
+    };
+    let count: u64 = text[..text.len() - 1].parse().map_err(|_| not_one())?;
+    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(not_one)
+}
+
+/// What is in force, as a configuration file would say it; a key is not shown.
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "host: {}\nport: {}\nengine: {}", self.host, self.port, self.store)?;
+        if let Some(pages) = &self.pages {
+            writeln!(f, "static: {}", pages.display())?;
+        }
+        writeln!(f, "origins: [{}]", self.origins.join(", "))?;
+        writeln!(f, "api_key: {}", if self.api_key.is_some() { "(set)" } else { "~" })?;
+        writeln!(
+            f,
+            "session_secret: {}",
+            if self.session_secret.is_some() { "(set)" } else { "~" }
+        )?;
+        writeln!(f, "session_age: {}s", self.session_age.as_secs())?;
+        writeln!(f, "log_count: {}", self.window.count)?;
+        writeln!(f, "log_age: {}s", self.window.age.as_secs())?;
+        writeln!(f, "body_limit: {}", self.body_limit)?;
+        let Paths { prefix, rest_prefix, shortcuts } = &self.paths;
+        writeln!(f, "prefix: {prefix:?}\nrest_prefix: {rest_prefix:?}")?;
+        writeln!(f, "shortcuts: {}", format!("{shortcuts:?}").to_lowercase())?;
+        writeln!(f, "undeclared: {}", format!("{:?}", self.models.others()).to_lowercase())?;
+        let mut names: Vec<_> = self.models.declared().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        writeln!(f, "resources: [{}]", names.join(", "))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
+        for text in ["", "s", "24", "1y", "-1s", "99999999999999999999d", "1é"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn an_engine_is_written_as_it_is_read() {

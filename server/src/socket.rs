@@ -34,7 +34,7 @@ use socketioxide::{ParserConfig, SocketIo};
 use tokio::time::timeout;
 
 use crate::answers::Answers;
-use crate::change::Room;
+use crate::change::{Resource, Room};
 use crate::dialect::Dialect;
 use crate::http::limit::TOLERANCE;
 use crate::http::listener::Plug;
@@ -108,6 +108,10 @@ impl Sockets {
     }
 
     /// Whether a push to this room would be heard. Never wrongly `false`.
+    pub(crate) fn filtered(&self, resource: &Resource) -> Vec<Room> {
+        self.presence.filtered(resource)
+    }
+
     pub(crate) fn are_in(&self, dialect: Dialect, room: &Room) -> bool {
         self.presence.has(&rooms::counted_as(dialect, room))
     }

@@ -9,51 +9,93 @@ use std::sync::Arc;
 
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::context::Context;
-use crate::criteria::Criteria;
+use crate::criteria::{Criteria, Filter};
 use crate::dialect::Dialect;
 use crate::engine::{Engine, Since, Snapshot};
 use crate::error::Result;
 use crate::socket::Client;
 
-/// Does a read with these criteria subscribe the caller to the resource?
+/// The room that a read with these criteria joins, if it joins one.
 ///
-/// A class room has news of all records, and our runtime would take those that were not asked for for
-/// its own. Stock clients are used to it: there, criteria never filtered what is heard.
-pub(crate) fn follows(cx: &Context, criteria: &Criteria) -> bool {
-    cx.client().is_some_and(|client| client.dialect().is_stock() || criteria.is_everything())
+/// Stock clients follow the resource: there, criteria never filtered what is heard. Our runtime follows
+/// what it asked for, if that can be told of a record by itself: which of them fall into a window can not.
+fn room(cx: &Context, resource: &Resource, criteria: &Criteria) -> Option<Room> {
+    let client = cx.client()?;
+    if client.dialect().is_stock() {
+        return Some(Room::class(resource.clone()));
+    }
+    if !criteria.is_filter() {
+        return None;
+    }
+    match criteria.filter == Filter::default() {
+        true => Some(Room::class(resource.clone())),
+        false => Room::filtered(resource.clone(), &criteria.filter),
+    }
 }
 
-/// The records that the criteria pick; subscribes to the resource if the caller follows it.
+/// The records that the criteria pick, and the room that was joined.
 pub(crate) async fn find(
     cx: &Context,
     resource: &Resource,
     criteria: &Criteria,
-) -> Result<Snapshot<Vec<Arc<Attributes>>>> {
-    let Some(client) = cx.client().filter(|_| follows(cx, criteria)) else {
-        return Ok(cx.engine().find(resource, criteria).await?);
+) -> Result<(Snapshot<Vec<Arc<Attributes>>>, Option<Room>)> {
+    let read = || async { Ok(cx.engine().find(resource, criteria).await?) };
+    let room = room(cx, resource, criteria);
+    let snapshot = match cx.client().zip(room.clone()) {
+        Some((client, room)) => join_and_read(cx, client, room, read).await?,
+        None => read().await?,
     };
-    client.join([Room::class(resource.clone())]);
-    let snapshot = cx.engine().find(resource, criteria).await?;
-    match client.dialect().is_stock() {
-        true => join_each(cx.engine(), client, resource, criteria, snapshot).await,
-        false => Ok(snapshot),
+    Ok((snapshot, room))
+}
+
+/// Records that are kept elsewhere; subscribes to the resource. What is published of them has its place
+/// in the log, so it is there that the snapshot stands: at the latest where the log stood before.
+pub(crate) async fn find_elsewhere<R>(
+    cx: &Context,
+    resource: &Resource,
+    records: impl Fn() -> R + Sync,
+) -> Result<Snapshot<Vec<Arc<Attributes>>>>
+where
+    R: Future<Output = Result<Vec<Attributes>>> + Send,
+{
+    let read = || async {
+        let position = head(cx.engine(), resource).await?;
+        let value = records().await?.into_iter().map(Arc::new).collect();
+        Ok(Snapshot { value, position })
+    };
+    match cx.client() {
+        Some(client) => join_and_read(cx, client, Room::class(resource.clone()), read).await,
+        None => read().await,
     }
+}
+
+/// Where the log of a resource stands: whatever is read says so.
+async fn head(engine: &dyn Engine, resource: &Resource) -> Result<Position> {
+    Ok(engine.find_one(resource, &Id::Integer(0)).await?.position)
 }
 
 /// A stock client hears of updates in instance rooms, whose names are known only after the read. What
 /// changed before it was in all of them is found by reading once more. New records need no third
 /// read: who is in the class room is led into their rooms.
-async fn join_each(
-    engine: &dyn Engine,
+async fn join_and_read<R>(
+    cx: &Context,
     client: &Client,
-    resource: &Resource,
-    criteria: &Criteria,
-    snapshot: Snapshot<Vec<Arc<Attributes>>>,
-) -> Result<Snapshot<Vec<Arc<Attributes>>>> {
-    let ids = snapshot.value.iter().filter_map(|record| Id::from_json(record.get("id")?));
-    client.join(ids.map(|id| Room::instance(resource.clone(), id)));
-    match has_moved(engine, &Room::class(resource.clone()), snapshot.position).await? {
-        true => Ok(engine.find(resource, criteria).await?),
+    room: Room,
+    read: impl Fn() -> R,
+) -> Result<Snapshot<Vec<Arc<Attributes>>>>
+where
+    R: Future<Output = Result<Snapshot<Vec<Arc<Attributes>>>>> + Send,
+{
+    client.join([room.clone()]);
+    let snapshot = read().await?;
+    if !client.dialect().is_stock() {
+        return Ok(snapshot);
+    }
+    let key = &cx.model(&room.resource)?.key;
+    let ids = snapshot.value.iter().filter_map(|record| Id::from_json(record.get(key)?));
+    client.join(ids.map(|id| Room::instance(room.resource.clone(), id)));
+    match has_moved(cx.engine(), &room, snapshot.position).await? {
+        true => read().await,
         false => Ok(snapshot),
     }
 }
@@ -69,12 +111,36 @@ pub(crate) async fn find_one(
     resource: &Resource,
     id: &Id,
 ) -> Result<Snapshot<Option<Arc<Attributes>>>> {
-    let room = Room::instance(resource.clone(), id.clone());
-    let Some(client) = cx.client() else {
-        return Ok(cx.engine().find_one(resource, id).await?);
+    let read = async { Ok(cx.engine().find_one(resource, id).await?) };
+    join_and_read_one(cx, resource, id, read).await
+}
+
+/// One record that is kept elsewhere; subscribes to it if there is such a record.
+pub(crate) async fn find_one_elsewhere(
+    cx: &Context,
+    resource: &Resource,
+    id: &Id,
+    record: impl Future<Output = Result<Option<Attributes>>> + Send,
+) -> Result<Snapshot<Option<Arc<Attributes>>>> {
+    let read = async {
+        let position = head(cx.engine(), resource).await?;
+        Ok(Snapshot { value: record.await?.map(Arc::new), position })
     };
+    join_and_read_one(cx, resource, id, read).await
+}
+
+async fn join_and_read_one(
+    cx: &Context,
+    resource: &Resource,
+    id: &Id,
+    read: impl Future<Output = Result<Snapshot<Option<Arc<Attributes>>>>> + Send,
+) -> Result<Snapshot<Option<Arc<Attributes>>>> {
+    let Some(client) = cx.client() else {
+        return read.await;
+    };
+    let room = Room::instance(resource.clone(), id.clone());
     let is_new = client.join([room.clone()]);
-    let snapshot = cx.engine().find_one(resource, id).await?;
+    let snapshot = read.await?;
     // Our runtime may know the record from before and wait for it to come again; nobody else does.
     if snapshot.value.is_none() && (is_new || client.dialect() != Dialect::Runtime) {
         client.leave(&room);

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::change::{Attributes, Change, Id, Position, Resource, Verb};
+use crate::model::{self, Ids, Model, Violation};
 
 /// A write on its way to an engine.
 #[derive(Debug, Clone)]
 pub struct Write {
     /// Of which resource.
     pub resource: Resource,
+    /// What its records are like.
+    pub model: Arc<Model>,
     /// What to do.
     pub action: Action,
     /// How a repeat is recognised.
@@ -24,10 +27,12 @@ pub struct Write {
 /// What to do.
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// Add a record; an `id` that is absent or null means the next free integer.
+    /// Add a record; where the id is absent or null the [`Model`] says what it gets.
     Create(Attributes),
     /// Set these attributes and keep the others.
     Update(Id, Attributes),
+    /// The same, or if there is no such record add it.
+    Upsert(Id, Attributes),
     /// Remove a record.
     Destroy(Id),
     /// Say so and leave the records as they are: the record is kept elsewhere, or this is about
@@ -77,10 +82,12 @@ pub struct Standing {
     pub position: Position,
     /// The id a create without one gets.
     pub next_id: i64,
+    /// The first of the [`claims`](Write::claims) that another record has already.
+    pub taken: Option<String>,
 }
 
 /// Why a write can not be done.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refused {
     /// There is no such record.
     #[error("there is no record {id} in {resource}")]
@@ -101,6 +108,36 @@ pub enum Refused {
     /// The id is none; or there is none left to give, because somebody took the last one.
     #[error("an id is an integer within \u{b1}(2^53 - 1) or a string of 1 to 255 bytes")]
     BadId,
+    /// The id is one, but not of the kind the model asks for.
+    #[error("{}", match .0 {
+        Ids::Uuid => "an id here is a UUID",
+        _ => "an id here is an integer",
+    })]
+    WrongId(Ids),
+    /// There is no id, and the client has to give one.
+    #[error("a new record of {resource} needs its {key}")]
+    NoId {
+        /// Of which resource.
+        resource: Resource,
+        /// The name of the primary key.
+        key: String,
+    },
+    /// Values are not what the model asks for.
+    #[error("{}", sentences(.wrong))]
+    Invalid {
+        /// Whether it was to be a new record.
+        is_new: bool,
+        /// All that is wrong; not empty.
+        wrong: Vec<Violation>,
+    },
+    /// Another record has the value already.
+    #[error("there is a record of {resource} with this {attribute} already")]
+    Taken {
+        /// Of which resource.
+        resource: Resource,
+        /// The attribute.
+        attribute: String,
+    },
     /// The key stands for another request.
     #[error("this idempotency key was used for another request")]
     KeyReused,
@@ -111,43 +148,65 @@ impl Write {
     pub fn id(&self) -> Result<Option<Id>, Refused> {
         match &self.action {
             Action::Update(id, _)
+            | Action::Upsert(id, _)
             | Action::Destroy(id)
             | Action::Publish(Publication { id, .. }) => Ok(Some(id.clone())),
-            Action::Create(attributes) => match attributes.get("id") {
-                None | Some(Value::Null) => Ok(None),
-                Some(value) => Id::from_json(value).map(Some).ok_or(Refused::BadId),
-            },
+            Action::Create(attributes) => self.model.id_of(attributes).map_err(|bad| match bad {
+                model::BadId::None => Refused::BadId,
+                model::BadId::OtherKind(ids) => Refused::WrongId(ids),
+                model::BadId::Missing => {
+                    Refused::NoId { resource: self.resource.clone(), key: self.model.key.clone() }
+                }
+            }),
+        }
+    }
+
+    /// The values it sets of which no other record may have the same. Those that are not even valid are
+    /// left to [`apply`](Self::apply).
+    pub fn claims(&self) -> Vec<(String, Value)> {
+        match &self.action {
+            Action::Create(set) | Action::Update(_, set) | Action::Upsert(_, set) => {
+                self.model.claims(set)
+            }
+            Action::Destroy(_) | Action::Publish(_) => Vec::new(),
         }
     }
 
     /// Decides what this write does. Pure: engines store what comes out.
     pub fn apply(self, standing: Standing) -> Result<Change, Refused> {
         let id = self.id()?.unwrap_or(Id::Integer(standing.next_id));
-        let resource = self.resource;
-        let Standing { record, previous, position, .. } = standing;
+        let (resource, model) = (self.resource, &*self.model);
+        let Standing { record, previous, position, taken, .. } = standing;
         let published = matches!(self.action, Action::Publish(_));
         let before = record.filter(|_| !published);
         let (verb, set, after) = match (self.action, &before) {
             (Action::Create(_), _) if !is_exact(&id) => return Err(Refused::BadId),
-            (Action::Publish(said), _) => said.apply()?,
+            (Action::Publish(said), _) => said.apply(&model.key)?,
             (Action::Create(_), Some(_)) => return Err(Refused::Exists { resource, id }),
             (Action::Update(..) | Action::Destroy(_), None) => {
                 return Err(Refused::NotFound { resource, id });
             }
-            (Action::Create(mut record), None) => {
-                record.shift_remove("id");
-                stamp(&mut record, &id, &["createdAt", "updatedAt"], self.at);
+            (Action::Upsert(..), None) if !is_exact(&id) => return Err(Refused::BadId),
+            (Action::Create(given) | Action::Upsert(_, given), None) => {
+                let filled = model.fill(given);
+                let mut record =
+                    filled.map_err(|wrong| Refused::Invalid { is_new: true, wrong })?;
+                model.stamp(&mut record, &id, self.at, true);
                 (Verb::Create, record.clone(), Some(record))
             }
-            (Action::Update(_, mut set), Some(before)) => {
-                set.shift_remove("createdAt");
-                stamp(&mut set, &id, &["updatedAt"], self.at);
+            (Action::Update(_, given) | Action::Upsert(_, given), Some(before)) => {
+                let checked = model.check(given);
+                let mut set = checked.map_err(|wrong| Refused::Invalid { is_new: false, wrong })?;
+                model.stamp(&mut set, &id, self.at, false);
                 let mut record = Attributes::clone(before);
                 record.extend(set.clone());
                 (Verb::Update, set, Some(record))
             }
             (Action::Destroy(_), Some(_)) => (Verb::Destroy, Attributes::new(), None),
         };
+        if let Some(attribute) = taken {
+            return Err(Refused::Taken { resource, attribute });
+        }
         Ok(Change {
             mark: self.key.as_ref().map_or(0, Key::mark),
             after: after.map(Arc::new),
@@ -167,13 +226,13 @@ impl Write {
 
 impl Publication {
     /// As what is done has it: what was done, what was set, and the record after.
-    fn apply(self) -> Result<(Verb, Attributes, Option<Attributes>), Refused> {
+    fn apply(self, key: &str) -> Result<(Verb, Attributes, Option<Attributes>), Refused> {
         let Self { verb, id, mut data } = self;
         match verb {
             Verb::Create if !is_exact(&id) => return Err(Refused::BadId),
             Verb::Destroy => return Ok((verb, Attributes::new(), None)),
-            Verb::Update if !data.contains_key("id") => {}
-            Verb::Create | Verb::Update => drop(data.insert("id".to_owned(), id.to_json())),
+            Verb::Update if !data.contains_key(key) => {}
+            Verb::Create | Verb::Update => drop(data.insert(key.to_owned(), id.to_json())),
         }
         Ok((verb, data.clone(), Some(data)))
     }
@@ -188,10 +247,7 @@ fn is_exact(id: &Id) -> bool {
     }
 }
 
-/// Sets what the server decides: timestamps, then the id.
-fn stamp(attributes: &mut Attributes, id: &Id, times: &[&str], at: u64) {
-    for time in times {
-        attributes.insert((*time).to_owned(), Value::from(at));
-    }
-    attributes.insert("id".to_owned(), id.to_json());
+fn sentences(wrong: &[Violation]) -> String {
+    let sentences: Vec<_> = wrong.iter().map(ToString::to_string).collect();
+    sentences.join("; ")
 }

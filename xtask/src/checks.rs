@@ -50,7 +50,7 @@ pub(crate) const STEPS: [Step; 9] = [
         run: server,
     },
     Step { name: "wasm", about: "client tests in Chromium against a real server", run: wasm },
-    Step { name: "e2e", about: "the demo in two browsers, and the stock client", run: end_to_end },
+    Step { name: "e2e", about: "the demo in two browsers, and stock clients", run: end_to_end },
 ];
 
 fn format(workspace: &Workspace) -> Result<usize> {

@@ -2,13 +2,14 @@
 
 use std::cmp::Ordering;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Case;
 use super::pattern::Pattern;
 
 /// Something an attribute fulfils or not. One that is not there is null.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Condition {
     /// It is one of these.
     OneOf(Vec<Operand>),
@@ -22,7 +23,7 @@ pub enum Condition {
 }
 
 /// How a value stands to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Comparison {
     /// `<`
     Less,
@@ -35,7 +36,7 @@ pub enum Comparison {
 }
 
 /// What an attribute is compared with. Numbers are what they are in JavaScript.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Operand {
     /// null
     Null,

@@ -1,5 +1,6 @@
 //! Which records are meant.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Case;
@@ -7,7 +8,7 @@ use super::condition::Condition;
 use crate::change::Attributes;
 
 /// Something a record fulfils or not.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Filter {
     /// All of these; where there are none, nothing is asked.
     All(Vec<Filter>),
@@ -27,6 +28,18 @@ impl Default for Filter {
 }
 
 impl Filter {
+    /// As text, the same for the same filter, and without a slash.
+    pub fn encode(&self) -> String {
+        let text = serde_json::to_string(self).expect("it is made of strings and finite numbers");
+        // One can only stand in a string.
+        text.replace('/', "\\u002f")
+    }
+
+    /// Reads what [`encode`](Self::encode) has written.
+    pub fn decode(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
     /// Does this record fulfil it?
     pub fn matches(&self, record: &Attributes, case: Case) -> bool {
         match self {

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::change::Attributes;
+use crate::model::Model;
 
 pub use bad::{Bad, Problem};
 pub use condition::{Comparison, Condition, Operand};
@@ -84,8 +85,10 @@ impl Language {
 }
 
 /// What is asked of a resource. The default is everything, in the order of the ids.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Criteria {
+    /// The name of the primary key.
+    pub key: Arc<str>,
     /// Which records.
     pub filter: Filter,
     /// How their strings are compared. Those of the filter are in lower case where it is ignored.
@@ -96,6 +99,23 @@ pub struct Criteria {
     pub window: Window,
     /// How much of each.
     pub projection: Projection,
+    /// How many are given at once whatever is asked for.
+    pub most: Option<usize>,
+}
+
+impl Default for Criteria {
+    /// Of records whose key is `id`.
+    fn default() -> Self {
+        Self {
+            key: "id".into(),
+            filter: Filter::default(),
+            case: Case::default(),
+            sort: Sort::default(),
+            window: Window::default(),
+            projection: Projection::default(),
+            most: None,
+        }
+    }
 }
 
 impl Criteria {
@@ -111,7 +131,33 @@ impl Criteria {
     /// assert!(criteria.matches(&ann));
     /// # Ok::<_, backwire::criteria::Bad>(())
     /// ```
-    pub fn read(mut parameters: Parameters, language: Language) -> Result<Self, Bad> {
+    pub fn read(parameters: Parameters, language: Language) -> Result<Self, Bad> {
+        Self::read_for(&Model::default(), parameters, language)
+    }
+
+    /// Reads what a request brought, for records of this model: it says how the key is called, what is
+    /// found when nothing is asked for, and how much at most.
+    pub fn read_for(
+        model: &Model,
+        parameters: Parameters,
+        language: Language,
+    ) -> Result<Self, Bad> {
+        let mut criteria = Self::of_request(&model.key, parameters, language)?;
+        if criteria.filter == Filter::default()
+            && let Some(filter) = &model.find.filter
+        {
+            let filter = Value::Object(filter.clone());
+            let said = Attributes::from_iter([("where".to_owned(), filter)]);
+            let said = Parameters::read(Vec::new(), said)?;
+            criteria.filter = Self::of_request(&model.key, said, language)?.filter;
+        }
+        let Window { limit, .. } = criteria.window;
+        criteria.window.limit = limit.or(model.find.limit);
+        criteria.most = model.most.records;
+        Ok(criteria)
+    }
+
+    fn of_request(key: &str, mut parameters: Parameters, language: Language) -> Result<Self, Bad> {
         let is_old = language == Language::Sails09;
         no_populate(parameters.take("populate"))?;
         let sort = parameters.take_either("sort", is_old.then_some("order"))?;
@@ -122,8 +168,10 @@ impl Criteria {
             sort: sort
                 .map_or_else(|| Ok(Sort::default()), |(name, sort)| Sort::read(name, sort))?,
             window: Window::read(skip, limit, language)?,
-            projection: Projection::read(select, omit)?,
-            filter: Reader::new(language).filter(parameters)?,
+            projection: Projection::read(select, omit, key)?,
+            filter: Reader::new(key, language).filter(parameters)?,
+            key: key.into(),
+            most: None,
             case: language.case(),
         })
     }
@@ -134,14 +182,20 @@ impl Criteria {
         parameters.refuse("a record that is named is not chosen by criteria")
     }
 
-    /// Is everything asked for, whole and in the order of the ids?
-    pub fn is_everything(&self) -> bool {
-        *self == Self { case: self.case, ..Self::default() }
+    /// Are all records asked for that fulfil the filter, and whole? Their order is no matter, and neither
+    /// is how many are given at once.
+    pub fn is_filter(&self) -> bool {
+        self.window == Window::default() && self.projection == Projection::Whole
     }
 
     /// Is this record one of those that are meant? Whether it falls into the window is another question.
     pub fn matches(&self, record: &Attributes) -> bool {
         self.filter.matches(record, self.case)
+    }
+
+    fn window(&self) -> Window {
+        let limit = self.window.limit.into_iter().chain(self.most).min();
+        Window { limit, ..self.window }
     }
 
     /// Picks from records that come in the order of their ids. No more are taken than are needed.
@@ -154,11 +208,11 @@ impl Criteria {
         let sound = records.map_while(|record| record.map_err(|error| failure = Some(error)).ok());
         let mut matching = sound.filter(|record| self.matches(record));
         let picked: Vec<_> = if self.sort.is_by_id() {
-            self.window.of(&mut matching).collect()
+            self.window().of(&mut matching).collect()
         } else {
             let mut all: Vec<_> = matching.by_ref().collect();
             all.sort_by(|a, b| self.sort.compare(a, b));
-            self.window.of(all.into_iter()).collect()
+            self.window().of(all.into_iter()).collect()
         };
         drop(matching);
         match failure {

@@ -1,8 +1,10 @@
 //! Strings with anything in some places.
 
+use serde::{Deserialize, Serialize};
+
 /// What stands between the wildcards: the first piece begins a string, the last one ends it, the
 /// others come in between and in their order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pattern(Vec<String>);
 
 impl Pattern {

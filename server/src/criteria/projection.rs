@@ -9,7 +9,7 @@ use super::SIZE;
 use super::bad::{Bad, Problem};
 use crate::change::Attributes;
 
-/// Which attributes are shown. The id always is.
+/// Which attributes are shown. The key always is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Projection {
     /// All.
@@ -22,11 +22,19 @@ pub enum Projection {
 }
 
 impl Projection {
-    pub(super) fn read(select: Option<Value>, omit: Option<Value>) -> Result<Self, Bad> {
+    pub(super) fn read(select: Option<Value>, omit: Option<Value>, key: &str) -> Result<Self, Bad> {
         match (select, omit) {
             (None, None) => Ok(Self::Whole),
-            (Some(select), None) => names("select", select).map(Self::Select),
-            (None, Some(omit)) => names("omit", omit).map(Self::Omit),
+            (Some(select), None) => {
+                let mut names = names("select", select)?;
+                names.insert(key.to_owned());
+                Ok(Self::Select(names))
+            }
+            (None, Some(omit)) => {
+                let mut names = names("omit", omit)?;
+                names.remove(key);
+                Ok(Self::Omit(names))
+            }
             (Some(_), Some(_)) => {
                 Err(Bad::new("omit", Problem::Misplaced("select says already what is wanted")))
             }
@@ -38,8 +46,8 @@ impl Projection {
         let mut record = record;
         let shows = |name: &String| match self {
             Self::Whole => true,
-            Self::Select(names) => name == "id" || names.contains(name),
-            Self::Omit(names) => name == "id" || !names.contains(name),
+            Self::Select(names) => names.contains(name),
+            Self::Omit(names) => !names.contains(name),
         };
         if !record.keys().all(shows) {
             Arc::make_mut(&mut record).retain(|name, _| shows(name));

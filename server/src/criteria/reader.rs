@@ -11,7 +11,9 @@ use super::{DEPTH, Language, SIZE};
 use crate::change::{Attributes, Id};
 
 /// Reads one filter.
-pub(super) struct Reader {
+pub(super) struct Reader<'k> {
+    /// The name of the primary key.
+    key: &'k str,
     language: Language,
     /// How many attributes, modifiers and values there may still be.
     left: usize,
@@ -19,9 +21,9 @@ pub(super) struct Reader {
 
 const SCALAR: Problem = Problem::Expected("a string, a number, true, false or null");
 
-impl Reader {
-    pub(super) fn new(language: Language) -> Self {
-        Self { language, left: SIZE }
+impl<'k> Reader<'k> {
+    pub(super) fn new(key: &'k str, language: Language) -> Self {
+        Self { key, language, left: SIZE }
     }
 
     /// `where`, or else what is said of attributes beside it.
@@ -156,12 +158,14 @@ impl Reader {
             Value::Bool(value) => Operand::Bool(value),
             Value::Number(value) => Operand::Number(number(&value).ok_or(Bad::new(name, SCALAR))?),
             // A string that reads as an integer is that integer, in an id.
-            Value::String(text) if name == "id" => match Id::parse(&text).map(|id| id.to_json()) {
-                Some(Value::Number(value)) => {
-                    Operand::Number(number(&value).ok_or(Bad::new(name, SCALAR))?)
+            Value::String(text) if name == self.key => {
+                match Id::parse(&text).map(|id| id.to_json()) {
+                    Some(Value::Number(value)) => {
+                        Operand::Number(number(&value).ok_or(Bad::new(name, SCALAR))?)
+                    }
+                    _ => Operand::Text(self.folded(&text)),
                 }
-                _ => Operand::Text(self.folded(&text)),
-            },
+            }
             Value::String(text) => Operand::Text(self.folded(&text)),
             Value::Array(_) | Value::Object(_) => return Err(Bad::new(name, SCALAR)),
         };

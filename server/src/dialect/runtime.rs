@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::change::{Attributes, Change, Id, Position, Room, Verb};
+use crate::criteria::{Case, Filter};
 
 /// The event a push is emitted as.
 pub(crate) const EVENT: &str = "push";
@@ -35,6 +36,56 @@ pub(crate) fn missed(room: &str, head: Position, changes: &[Arc<Change>]) -> Box
     raw(&(room, head.epoch, head.offset, All(changes)))
 }
 
+/// One frame for what happened to the records that a filter picks, and where it ends; `previous` is where
+/// the room's last frame ended.
+pub(crate) fn filtered_push(
+    room: &Room,
+    filter: &Filter,
+    previous: u64,
+    changes: &[Arc<Change>],
+) -> Option<(Push, Position)> {
+    let entries = filtered(filter, changes);
+    let last = Position { offset: entries.last()?.0, ..changes.first()?.position };
+    Some(((room.to_string(), last.epoch, previous, raw(&entries)), last))
+}
+
+/// What was missed of the records that a filter picks.
+pub(crate) fn filtered_missed(
+    room: &str,
+    filter: &Filter,
+    head: Position,
+    changes: &[Arc<Change>],
+) -> Box<RawValue> {
+    raw(&(room, head.epoch, head.offset, filtered(filter, changes)))
+}
+
+/// Changes as they are to who follows a filter: a record that begins to fulfil it is as good as new, and
+/// one that no longer does has left.
+fn filtered<'a>(filter: &Filter, changes: &'a [Arc<Change>]) -> Vec<Entry<'a>> {
+    let fulfils = |record: &Option<Arc<Attributes>>| {
+        record.as_deref().is_some_and(|record| filter.matches(record, Case::Sensitive))
+    };
+    let seen = |change: &'a Arc<Change>| {
+        let Change { before, after, verb, published, .. } = &**change;
+        let (offset, id, mark) = (change.position.offset, &change.id, change.mark);
+        match (verb, fulfils(before) || *published, fulfils(after)) {
+            (Verb::Destroy, true, _) | (Verb::Update, true, true) => Some(entry(change)),
+            (Verb::Create, _, true) | (Verb::Update, false, true) => {
+                let record = after.as_deref().map_or(Data::Nothing, Data::Whole);
+                Some((offset, 1, id, record, mark))
+            }
+            (Verb::Update, true, false) if !published => {
+                Some((offset, LEFT, id, Data::Nothing, mark))
+            }
+            _ => None,
+        }
+    };
+    changes.iter().filter_map(seen).collect()
+}
+
+/// The verb of a record that a filter no longer picks.
+const LEFT: u8 = 4;
+
 /// The place in the log is lost: `[room, null]`.
 pub(crate) fn resync(room: &str) -> Box<RawValue> {
     raw(&(room, ()))
@@ -58,7 +109,10 @@ impl Serialize for All<'_> {
     }
 }
 
-fn entry(change: &Change) -> (u64, u8, &Id, Data<'_>, u64) {
+/// `[offset, verb, id, data, mark]`
+type Entry<'a> = (u64, u8, &'a Id, Data<'a>, u64);
+
+fn entry(change: &Change) -> Entry<'_> {
     let (verb, data) = match change.verb {
         Verb::Create => (1, change.after.as_deref().map_or(Data::Nothing, Data::Whole)),
         Verb::Update => (2, Data::Differences(change)),

@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio::sync::Mutex as FairMutex;
 
 use super::counters::Counters;
@@ -123,7 +124,8 @@ impl State {
             return entry.answer(key);
         }
         let id = write.id()?;
-        let standing = self.table(&write.resource, |table| table.standing(id, epoch));
+        let claims = write.claims();
+        let standing = self.table(&write.resource, |table| table.standing(id, &claims, epoch));
         let key = write.key.clone();
         let change = Arc::new(write.apply(standing)?);
         let table = self.tables.entry(change.resource.clone()).or_default();
@@ -162,7 +164,7 @@ struct Row {
 }
 
 impl Table {
-    fn standing(&self, id: Option<Id>, epoch: u64) -> Standing {
+    fn standing(&self, id: Option<Id>, claims: &[(String, Value)], epoch: u64) -> Standing {
         let Counters { floor, next_id, .. } = self.counters;
         let id = id.unwrap_or(Id::Integer(next_id));
         let row = self.rows.get(&id);
@@ -171,8 +173,17 @@ impl Table {
             record: row.map(|row| Arc::clone(&row.record)),
             previous: last.unwrap_or(floor),
             position: self.counters.next_position(epoch),
+            taken: claims
+                .iter()
+                .find(|claim| self.is_taken(claim, &id))
+                .map(|(name, _)| name.clone()),
             next_id,
         }
+    }
+
+    fn is_taken(&self, (name, value): &(String, Value), by_other_than: &Id) -> bool {
+        let others = self.rows.iter().filter(|(id, _)| *id != by_other_than);
+        others.map(|(_, row)| row.record.get(name)).any(|other| other == Some(value))
     }
 
     fn store(&mut self, change: &Arc<Change>) {

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
+use crate::model::Models;
 use crate::write::{Refused, Write};
 
 pub use memory::Memory;
@@ -36,9 +37,17 @@ pub type Tail = mpsc::Sender<Arc<Change>>;
 /// snapshot's position is the head of the log in the very transaction that read it.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
-    /// Commits one write and answers with its change. What is only published has its place in the log,
-    /// and in the chain of its record's changes, and leaves the records alone. A write whose key the ledger knows is not
+    /// Told once, before anything else, what is declared of resources: to look records up quicker. What
+    /// a write must know of it comes with the write.
+    async fn declare(&self, _models: &Models) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Commits one write and answers with its change. A write whose key the ledger knows is not
     /// committed again: the stored outcome is given back and nothing reaches the tail.
+    ///
+    /// Invariant: what is only published has its place in the log, and in the chain of its record's
+    /// changes, and leaves the records alone.
     ///
     /// Invariant: a write takes its place in line when its future is polled first, and writes are
     /// committed in the order of their places. A connection counts on it to have several writes in

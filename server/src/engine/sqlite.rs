@@ -7,6 +7,7 @@
 //!
 //! Readers have connections of their own, which never wait for the writer: a read sees one snapshot.
 
+mod column;
 mod forget;
 mod group;
 mod prefilter;
@@ -16,15 +17,17 @@ mod schema;
 mod sessions;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::spawn_blocking;
 
 use super::{Committed, Edit, Engine, Error, Held, Sessions, Since, Snapshot, Tail, Window};
 use crate::change::{Attributes, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
+use crate::model::Models;
 use crate::write::Write;
 use reader::Readers;
 use writer::{Deed, Job, Writer};
@@ -32,6 +35,7 @@ use writer::{Deed, Job, Writer};
 /// A store in a file.
 #[derive(Debug)]
 pub struct Sqlite {
+    path: PathBuf,
     epoch: u64,
     readers: Readers,
     /// The writer ends when this is dropped and what is queued has been committed.
@@ -48,7 +52,7 @@ impl Sqlite {
         let connection = schema::create(path)?;
         let epoch = schema::epoch(&connection)?;
         let jobs = Writer { connection, epoch, window, tail }.spawn()?;
-        Ok(Self { epoch, readers: Readers::new(path), jobs: Mutex::new(jobs) })
+        Ok(Self { path: path.into(), epoch, readers: Readers::new(path), jobs: Mutex::new(jobs) })
     }
 }
 
@@ -63,6 +67,12 @@ impl Sqlite {
 
 #[async_trait]
 impl Engine for Sqlite {
+    async fn declare(&self, models: &Models) -> Result<(), Error> {
+        let (path, models) = (self.path.clone(), models.clone());
+        let indexed = spawn_blocking(move || schema::index(&path, &models)).await;
+        indexed.map_err(|_| stopped())?.map_err(Error::from)
+    }
+
     async fn commit(&self, write: Write) -> Result<Committed, Error> {
         self.have_done(Deed::Write(write)).await?.ok_or_else(stopped)
     }

@@ -32,14 +32,14 @@ pub(super) fn request<'a>(
 ) -> Result<Request<'a>> {
     let (resource, method) = split(name).ok_or_else(|| Error::UnknownVerb(shown(name)))?;
     let data = argument.map_or("", RawValue::get);
+    // A collection sends all its models along when it is read.
+    let is_meant = data.starts_with('{') || method != Method::GET;
+    let data = if is_meant { data } else { "" };
     if data.len() > body_limit {
         return Err(Error::too_large(data.len(), body_limit));
     }
-    // A collection sends its models along when it is read.
-    let is_meant = data.starts_with('{') || method != Method::GET;
-    let data = Cow::Borrowed(if is_meant { data } else { "" });
     let url = Cow::Owned(format!("/{resource}"));
-    Ok(Request { method, url, headers: Vec::new(), data })
+    Ok(Request { method, url, headers: Vec::new(), data: data.into() })
 }
 
 #[cfg(test)]
@@ -64,6 +64,7 @@ mod tests {
         assert_eq!(asked(&json!(["todo:create", { "a": 1 }])), r#"POST /todo {"a":1}"#);
         assert_eq!(asked(&json!(["todo:read", { "id": 7 }])), r#"GET /todo {"id":7}"#);
         assert_eq!(asked(&json!(["todo:read", [{ "id": 7 }]])), "GET /todo ");
+        assert_eq!(asked(&json!(["todo:read", ["0123456789"]])), "GET /todo ");
         assert_eq!(asked(&json!(["Todo:read"])), "GET /Todo ");
         assert_eq!(asked(&json!(["todo:update", { "id": 7 }])), r#"PUT /todo {"id":7}"#);
         assert_eq!(asked(&json!(["todo:patch", { "id": 7 }])), r#"PATCH /todo {"id":7}"#);

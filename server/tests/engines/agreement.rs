@@ -90,7 +90,14 @@ fn anywhere(change: &Arc<Change>) -> Change {
 
 fn write() -> impl Strategy<Value = Write> {
     (select(resources().to_vec()), action(), option::of(key()), option::of(Just("socket".into())))
-        .prop_map(|(resource, action, key, origin)| Write { resource, action, key, origin, at: 0 })
+        .prop_map(|(resource, action, key, origin)| Write {
+            resource,
+            model: Arc::default(),
+            action,
+            key,
+            origin,
+            at: 0,
+        })
 }
 
 fn action() -> impl Strategy<Value = Action> {

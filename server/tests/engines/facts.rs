@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use backwire::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire::criteria::Criteria;
-use backwire::engine::Since;
-use backwire::write::{Refused, Write};
+use backwire::engine::{Error, Since};
+use backwire::model::{Attribute, Model};
+use backwire::write::{Action, Refused, Write};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -505,4 +506,81 @@ pub(crate) async fn concurrent_repeats_are_committed_once(open: Open) {
     let writers = writers(&store, 8, 20, |_, n| keyed(&n.to_string(), milk()));
     assert_eq!(writers.join_all().await.into_iter().sum::<usize>(), 160);
     assert_eq!(offsets(&store.heard()), (1..=20).collect::<Vec<_>>());
+}
+
+/// Users whose mail is unique.
+fn users() -> Arc<Model> {
+    let mail = Attribute { unique: true, ..Attribute::default() };
+    Arc::new(Model::default().attribute("mail", mail))
+}
+
+fn by_users(write: Write) -> Write {
+    Write { model: users(), ..write }
+}
+
+fn has_mail(mail: Value) -> Write {
+    by_users(create(json!({ "mail": mail })))
+}
+
+pub(crate) async fn a_unique_value_is_had_by_one_record_alone(open: Open) {
+    let store = roomy(open);
+    for value in [json!("ann"), json!(1.5), json!(7), json!(true), Value::Null, Value::Null] {
+        store.done(has_mail(value)).await;
+    }
+    for value in [json!("ann"), json!(1.5), json!(7), json!(true)] {
+        let taken = Refused::Taken { resource: todo(), attribute: "mail".to_owned() };
+        assert_eq!(store.refused(has_mail(value)).await, taken);
+    }
+    store.done(has_mail(json!("Ann"))).await;
+    store.done(by_users(update("1", json!({ "mail": "ann" })))).await;
+    assert!(matches!(
+        store.refused(by_users(update("2", json!({ "mail": "ann" })))).await,
+        Refused::Taken { .. }
+    ));
+    let cart = Resource::parse("cart").unwrap();
+    store.done(Write { resource: cart, ..has_mail(json!("ann")) }).await;
+}
+
+pub(crate) async fn a_unique_value_is_free_again_when_its_record_is_gone(open: Open) {
+    let store = roomy(open);
+    store.done(has_mail(json!("ann"))).await;
+    store.done(by_users(destroy("1"))).await;
+    store.done(has_mail(json!("ann"))).await;
+    store.done(by_users(update("2", json!({ "mail": "bob" })))).await;
+    store.done(has_mail(json!("ann"))).await;
+}
+
+pub(crate) async fn of_two_claims_in_a_row_the_first_is_granted(open: Open) {
+    let store = roomy(open);
+    let engine = &store.engine;
+    let [first, second] =
+        [has_mail(json!("ann")), has_mail(json!("ann"))].map(|write| engine.commit(write));
+    let (first, second) = tokio::join!(first, second);
+    assert!(first.is_ok());
+    assert!(matches!(second, Err(Error::Refused(Refused::Taken { .. }))));
+}
+
+pub(crate) async fn an_upsert_creates_what_is_not_there_and_updates_what_is(open: Open) {
+    let store = roomy(open);
+    let put = |title: &str| {
+        let set = serde_json::from_value(json!({ "title": title })).unwrap();
+        Write { action: Action::Upsert(Id::Integer(7), set), ..create(json!({})) }
+    };
+    assert_eq!(store.done(put("Milk")).await.verb, Verb::Create);
+    let change = store.done(put("Oat milk")).await;
+    assert_eq!((change.verb, change.position.offset), (Verb::Update, 2));
+    assert_eq!(store.done(create(json!({}))).await.id, Id::Integer(8));
+}
+
+pub(crate) async fn a_model_has_its_own_key_and_checks_its_records(open: Open) {
+    let store = roomy(open);
+    let short = Attribute { max: Some(3.into()), ..Attribute::default() };
+    let model = Model { key: "_id".to_owned(), ..Model::default().attribute("name", short) };
+    let of = |write| Write { model: Arc::new(model.clone()), ..write };
+    let change = store.done(of(create(json!({ "_id": "a", "id": 9, "name": "Ann" })))).await;
+    assert_eq!(change.id, Id::Text("a".into()));
+    assert_eq!(change.after.as_ref().unwrap()["_id"], "a");
+    assert_eq!(change.after.as_ref().unwrap()["id"], 9);
+    let refused = store.refused(of(update("a", json!({ "name": "Anna" })))).await;
+    assert_eq!(refused.to_string(), "name is at most 3 characters long");
 }

@@ -47,6 +47,11 @@ every_engine! {
     writes_to_a_missing_record_are_refused
     a_create_of_an_existing_record_is_refused
     a_refused_write_leaves_nothing_behind
+    a_unique_value_is_had_by_one_record_alone
+    a_unique_value_is_free_again_when_its_record_is_gone
+    of_two_claims_in_a_row_the_first_is_granted
+    an_upsert_creates_what_is_not_there_and_updates_what_is
+    a_model_has_its_own_key_and_checks_its_records
     a_resource_nobody_has_written_to_is_empty_and_stands_at_0
     a_repeat_gets_the_first_outcome_and_changes_nothing
     a_repeated_destroy_shows_the_record_it_destroyed

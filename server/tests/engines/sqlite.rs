@@ -8,6 +8,7 @@ use std::sync::Arc;
 use backwire::change::Verb;
 use backwire::criteria::Criteria;
 use backwire::engine::{Edit, Error, Sqlite, Window};
+use backwire::model::{Attribute, Model, Models};
 use rusqlite::Connection;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -360,4 +361,24 @@ async fn a_file_that_is_no_store_is_left_alone() {
     let (tail, _) = mpsc::channel(1);
     assert!(Sqlite::open(&file, Window::default(), tail).is_err());
     assert_eq!(fs::read_to_string(&file).unwrap(), notes);
+}
+
+#[tokio::test]
+async fn a_declared_index_is_used_and_dropped_when_it_is_no_longer_declared() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite_in(folder.path(), Window::default(), 16);
+    let owner = Attribute { indexed: true, ..Attribute::default() };
+    let mut models = Models::default();
+    models.declare("todo", Model::default().attribute("owner", owner)).unwrap();
+    store.engine.declare(&models).await.unwrap();
+    // A connection explains what it would do with the indexes it has seen when it was opened.
+    let plan = || -> String {
+        let file = Connection::open(file(folder.path())).unwrap();
+        let query = "EXPLAIN QUERY PLAN SELECT json FROM records WHERE resource = 'todo'
+                     AND json IS NOT NULL AND json_extract(json, '$.\"owner\"') = ? ORDER BY id";
+        file.query_row(query, ["ann"], |row| row.get("detail")).unwrap()
+    };
+    assert!(plan().contains("declared todo owner"), "{}", plan());
+    store.engine.declare(&Models::default()).await.unwrap();
+    assert!(!plan().contains("declared"), "{}", plan());
 }

@@ -180,5 +180,5 @@ pub(crate) fn offsets(changes: &[Arc<Change>]) -> Vec<u64> {
 }
 
 fn write(action: Action) -> Write {
-    Write { resource: todo(), action, key: None, origin: None, at: NOON }
+    Write { resource: todo(), model: Arc::default(), action, key: None, origin: None, at: NOON }
 }

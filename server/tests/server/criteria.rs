@@ -56,22 +56,9 @@ async fn a_refusal_says_where_the_problem_is() {
 }
 
 #[tokio::test]
-async fn a_read_with_criteria_by_our_runtime_is_a_plain_read() {
-    let (server, mut writer) = shop().await;
+async fn what_selects_nothing_is_no_criteria_and_follows_the_resource() {
+    let (server, _writer) = shop().await;
     let mut socket = Socket::runtime(&server).await;
-    let filter = json!(["get", { "url": "/item", "data": { "where": { "price": { "<": 4 } } } }]);
-    let read = socket.ask(filter).await;
-    assert_eq!(titles(&read["body"]), ["Bread"]);
-    assert_eq!(
-        read["headers"].as_object().unwrap().keys().collect::<Vec<_>>(),
-        ["backwire-position"]
-    );
-    let one = socket.get("/item?title=Milk").await;
-    assert_eq!((titles(&one["body"]), one["headers"].get("backwire-room")), (vec!["Milk"], None));
-    writer.post("/item", json!({ "title": "Salt" })).await;
-    writer.put("/item/3", json!({ "price": 5 })).await;
-    assert!(socket.heard().await.is_empty());
-    // What says nothing of which records, how many and how much of them is no criteria.
     let all = socket.get("/item?_=17&populate=false").await;
     assert_eq!(all["headers"]["backwire-room"], "item");
     server.shutdown().await;

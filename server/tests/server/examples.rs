@@ -97,6 +97,10 @@ async fn a_handler_has_its_say_before_a_create_and_the_rest_is_as_ever() {
     // Sent again, it is known.
     assert_eq!(a.ask(keyed).await, made);
     assert_eq!(b.get("/ticket").await["body"].as_array().map(Vec::len), Some(1));
+    for odd in ["/Ticket", "/ticket/", "/%74icket"] {
+        let refused = a.post(odd, json!({ "title": "" })).await;
+        assert_eq!(refusal(&refused), json!([400, "E_NO_TITLE"]), "{odd}");
+    }
     let changed = a.put("/ticket/1", json!({ "state": "closed" })).await;
     assert_eq!(changed["body"]["state"], "closed");
     assert_eq!(over_http(&server, "/ticket/1").await["state"], "closed");

@@ -1,13 +1,18 @@
 //! Publish and subscribe by hand, in handlers and outside of them.
 
+use std::future::ready;
+use std::sync::{Arc, Mutex};
+
 use axum::Json;
-use axum::routing::post;
+use axum::extract::Path;
+use axum::routing::{get, post};
 use backwire::change::Attributes;
+use backwire::server::Builder;
 use backwire::{Client, Context, Error, Publisher, Server};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::client::{RUNTIME, Socket, builder, start};
+use crate::client::{RUNTIME, Socket, builder, position, refusal, start};
 
 /// What a test wants done with its own socket.
 #[derive(Deserialize)]
@@ -261,6 +266,83 @@ async fn a_room_knows_its_subscribers_and_is_empty_after_a_destroy() {
     users.publish_destroy(3, None).await.unwrap();
     heard(&mut sails).await;
     assert_eq!((users.class_subscribers().len(), users.subscribers(3).unwrap().len()), (1, 1));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn everyone_is_led_out_of_the_room_of_what_was_destroyed_and_id_0_has_one_of_its_own() {
+    let server = server().await;
+    let (mut class, mut record) = (Socket::stock(&server).await, Socket::stock(&server).await);
+    class.get("/user").await;
+    act_as(&mut record, "subscribe to", json!([0])).await;
+    let users = server.publisher().pubsub("user").unwrap();
+    users.publish_create(json!({ "id": 0 }), None).await.unwrap();
+    assert_eq!(heard(&mut record).await, Vec::<Value>::new());
+    heard(&mut class).await;
+    assert_eq!(users.subscribers(0).unwrap().len(), 2);
+    users.publish_destroy(0, None).await.unwrap();
+    assert_eq!((heard(&mut class).await.len(), heard(&mut record).await.len()), (1, 1));
+    assert!(users.subscribers(0).unwrap().is_empty());
+    server.shutdown().await;
+}
+
+/// Where users are kept, if not here.
+type Elsewhere = Arc<Mutex<Vec<Attributes>>>;
+
+fn user(id: u64, name: &str) -> Attributes {
+    json!({ "id": id, "name": name }).as_object().unwrap().clone()
+}
+
+/// Resources whose records are kept elsewhere, and a route to change them there.
+fn elsewhere(kept: &Elsewhere) -> Builder {
+    let all = {
+        let kept = kept.clone();
+        async move |cx: Context| cx.find("user", || ready(Ok(kept.lock().unwrap().clone()))).await
+    };
+    let one = {
+        let kept = kept.clone();
+        async move |cx: Context, Path(id): Path<u64>| {
+            let found = kept.lock().unwrap().iter().find(|user| user["id"] == id).cloned();
+            cx.find_one("user", id, ready(Ok(found))).await
+        }
+    };
+    let rename = {
+        let kept = kept.clone();
+        async move |publisher: Publisher, Path(id): Path<u64>, Json(set): Json<Attributes>| {
+            kept.lock().unwrap().iter_mut().filter(|user| user["id"] == id).for_each(|user| {
+                user.extend(set.clone());
+            });
+            let published = publisher.pubsub("user")?.publish_update(id, set, None).await?;
+            Ok::<_, Error>(published.position.to_string())
+        }
+    };
+    builder().instead("/user", get(all)).instead("/user/{id}", get(one).put(rename))
+}
+
+#[tokio::test]
+async fn records_that_are_kept_elsewhere_are_live_as_well() {
+    let kept = Elsewhere::new(vec![user(1, "Ann"), user(2, "Bob")].into());
+    let server = start(elsewhere(&kept)).await;
+    let (mut ours, mut sails) = (Socket::runtime(&server).await, Socket::stock(&server).await);
+    let mut one = Socket::runtime(&server).await;
+    let read = ours.get("/user").await;
+    assert_eq!(read["body"], json!([{ "id": 1, "name": "Ann" }, { "id": 2, "name": "Bob" }]));
+    assert_eq!((&read["headers"]["backwire-room"], position(&read).1), (&json!("user"), 0));
+    assert_eq!(sails.get("/user").await["body"], read["body"]);
+    let read = one.get("/user/2").await;
+    assert_eq!(
+        (&read["headers"]["backwire-room"], &read["body"]["name"]),
+        (&json!("user/2"), &json!("Bob"))
+    );
+    assert_eq!(refusal(&one.get("/user/3").await), json!([404, "E_NOT_FOUND"]));
+    sails.put("/user/2", json!({ "name": "Rob" })).await;
+    let change = json!([[1, 2, 2, { "name": "Rob" }, 0]]);
+    assert_eq!(ours.changes("user", 1).await, change);
+    assert_eq!(one.changes("user/2", 1).await, change);
+    let news = json!({ "verb": "updated", "id": 2, "data": { "name": "Rob" } });
+    assert_eq!(sails.event().await, json!(["user", news]));
+    let read = one.get("/user/2").await;
+    assert_eq!((position(&read).1, &read["body"]["name"]), (1, &json!("Rob")));
     server.shutdown().await;
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{Sender, channel};
 
 use crate::client::{Socket, builder, position, server, start};
 
-/// An engine whose next `find`, once it has read, waits for leave to answer.
+/// An engine whose next `find`, or `commit`, once it has been done, waits for leave to answer.
 struct Paused {
     memory: Memory,
     gate: Arc<Gate>,
@@ -28,6 +28,8 @@ struct Paused {
 #[derive(Default)]
 struct Gate {
     is_closed: AtomicBool,
+    is_closed_for_writers: AtomicBool,
+    /// Or written.
     has_read: Notify,
     may_answer: Notify,
 }
@@ -48,7 +50,12 @@ impl Engine for Paused {
     }
 
     async fn commit(&self, write: Write) -> Result<Committed, Error> {
-        self.memory.commit(write).await
+        let committed = self.memory.commit(write).await;
+        if self.gate.is_closed_for_writers.swap(false, Ordering::SeqCst) {
+            self.gate.has_read.notify_one();
+            self.gate.may_answer.notified().await;
+        }
+        committed
     }
 
     async fn find_one(
@@ -97,6 +104,29 @@ async fn what_changes_between_read_and_answer_is_pushed() {
     assert_eq!(json!([position(&answer).1, answer["body"][0]["n"]]), json!([1, 0]));
     let heard = reader.heard().await;
     assert!(heard[0].contains(r#",1,[[2,2,1,{"n":1,"#), "{heard:?}");
+}
+
+#[tokio::test]
+async fn what_changes_before_its_author_is_in_the_room_of_a_new_record_is_in_the_answer() {
+    let gate = Arc::new(Gate::default());
+    let engine_gate = gate.clone();
+    let open = |tail| -> Result<Arc<dyn Engine>, Error> {
+        Ok(Arc::new(Paused { memory: Memory::new(Window::default(), tail), gate: engine_gate }))
+    };
+    let server = start(builder().engine(open)).await;
+    let (mut author, mut other) = (Socket::stock(&server).await, Socket::runtime(&server).await);
+    author.get("/fence/1").await;
+    other.get("/todo").await;
+    gate.is_closed_for_writers.store(true, Ordering::SeqCst);
+    let number = author.emit(&json!(["post", { "url": "/todo", "data": { "n": 0 } }])).await;
+    gate.has_read.notified().await;
+    other.put("/todo/1", json!({ "n": 1 })).await;
+    other.changes("todo", 2).await;
+    gate.may_answer.notify_one();
+    assert_eq!(author.ack(number).await["body"]["n"], 1);
+    other.put("/todo/1", json!({ "n": 2 })).await;
+    assert_eq!(author.event().await[1]["data"]["n"], 2);
+    server.shutdown().await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, Transact
 
 use super::row::{self, Json, json};
 use super::writer::Deed;
-use super::{forget, sessions};
+use super::{column, forget, sessions};
 use crate::change::{Attributes, Change, Id, Position, Resource};
 use crate::engine::counters::Counters;
 use crate::engine::ledger::{self, Entry};
@@ -102,7 +102,25 @@ impl<'c> Group<'c> {
         let (record, last) = self.record(&write.resource, &id)?;
         let previous = last.unwrap_or(counters.floor);
         let position = counters.next_position(self.epoch);
-        Ok(Standing { record, previous, position, next_id: counters.next_id })
+        let taken = self.taken(write, &id)?;
+        Ok(Standing { record, previous, position, next_id: counters.next_id, taken })
+    }
+
+    /// The first of the write's claims that another record has.
+    fn taken(&self, write: &Write, id: &Id) -> Result<Option<String>> {
+        for (name, value) in write.claims() {
+            let Some(attribute) = column::of(&name) else { continue };
+            let resource = column::resource(&write.resource);
+            let sql = format!(
+                "SELECT 1 FROM records WHERE {resource} AND {attribute} = ?1 AND id <> ?2
+                 AND json IS NOT NULL LIMIT 1"
+            );
+            let mut statement = self.transaction.prepare_cached(&sql)?;
+            if statement.exists((column::value(value), id))? {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
 
     fn counters(&self, resource: &Resource) -> Result<Counters> {

@@ -7,6 +7,7 @@
 
 use rusqlite::types::Value;
 
+use super::column;
 use crate::change::Resource;
 use crate::criteria::{Case, Comparison, Condition, Criteria, Filter, Operand};
 
@@ -24,11 +25,11 @@ pub(super) struct Prefilter {
 impl Prefilter {
     pub(super) fn of(resource: &Resource, criteria: &Criteria) -> Self {
         let clause = match criteria.case {
-            Case::Sensitive => of_filter(&criteria.filter),
+            Case::Sensitive => of_filter(&criteria.filter, &criteria.key),
             Case::Ignored => None,
         };
-        let resource = Value::from(resource.as_str().to_owned());
-        let all = Clause::new("resource = ? AND json IS NOT NULL", [resource]);
+        let of = column::resource(resource);
+        let all = Clause::new(format!("{of} AND json IS NOT NULL"), []);
         let Clause { sql, values } = clause.into_iter().fold(all, |all, more| all.and("AND", more));
         Self { sql: format!("SELECT json FROM records WHERE {sql} ORDER BY id"), values }
     }
@@ -63,12 +64,14 @@ impl Clause {
     }
 }
 
-fn of_filter(filter: &Filter) -> Option<Clause> {
+fn of_filter(filter: &Filter, key: &str) -> Option<Clause> {
     match filter {
-        Filter::All(parts) => Clause::joined("AND", parts.iter().filter_map(of_filter).collect()),
-        Filter::Any(parts) => Clause::any(parts.iter().map(of_filter)),
+        Filter::All(parts) => {
+            Clause::joined("AND", parts.iter().filter_map(|part| of_filter(part, key)).collect())
+        }
+        Filter::Any(parts) => Clause::any(parts.iter().map(|part| of_filter(part, key))),
         Filter::Not(_) => None,
-        Filter::Attribute(name, condition) => of_condition(&Column::of(name)?, condition),
+        Filter::Attribute(name, condition) => of_condition(&Column::of(name, key)?, condition),
     }
 }
 
@@ -97,15 +100,9 @@ struct Column {
 }
 
 impl Column {
-    /// Only of names that are spelled the same everywhere, so that one can stand in a path.
-    fn of(name: &str) -> Option<Self> {
-        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let sql = match name {
-            "id" => "id".to_owned(),
-            name if is_plain && !name.is_empty() => format!("json_extract(json, '$.\"{name}\"')"),
-            _ => return None,
-        };
-        Some(Self { sql, is_id: name == "id" })
+    fn of(name: &str, key: &str) -> Option<Self> {
+        let is_id = name == key;
+        Some(Self { sql: if is_id { "id".to_owned() } else { column::of(name)? }, is_id })
     }
 
     fn is(&self, operand: &Operand) -> Option<Clause> {

@@ -1,0 +1,137 @@
+//! The models of a server.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::Model;
+use crate::change::Resource;
+
+/// What is declared, and what becomes of the rest.
+#[derive(Debug, Clone, Default)]
+pub struct Models {
+    declared: HashMap<Resource, Arc<Model>>,
+    /// By the name in urls, where that is another.
+    plurals: HashMap<Resource, Resource>,
+    /// Of resources that are not declared.
+    other: Arc<Model>,
+    undeclared: Undeclared,
+}
+
+/// What becomes of resources that are not declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Undeclared {
+    /// They are there, and take what comes.
+    #[default]
+    Allow,
+    /// They are not there: 404.
+    Refuse,
+}
+
+impl Models {
+    /// Declares a resource; what was declared of it before is forgotten.
+    pub fn declare(&mut self, name: &str, model: Model) -> Result<(), Undeclarable> {
+        let resource = Resource::parse(name);
+        let resource = resource.ok_or_else(|| Undeclarable::Name(name.to_owned()))?;
+        if let Some(plural) = &model.plural {
+            let name = Resource::parse(plural);
+            let name = name.ok_or_else(|| Undeclarable::Name(plural.clone()))?;
+            let owner = self.plurals.entry(name).or_insert_with(|| resource.clone());
+            if *owner != resource {
+                return Err(Undeclarable::Plural(plural.clone(), owner.clone()));
+            }
+        }
+        if let Some(name) = model.indexed().find(|name| !is_plain(name)) {
+            return Err(Undeclarable::Index(name.to_owned()));
+        }
+        self.declared.insert(resource, Arc::new(model));
+        Ok(())
+    }
+
+    /// Says what becomes of those that are not declared.
+    pub fn undeclared(&mut self, undeclared: Undeclared) {
+        self.undeclared = undeclared;
+    }
+
+    /// What the records of a resource are like; `None` if it is not there.
+    pub fn of(&self, resource: &Resource) -> Option<Arc<Model>> {
+        match (self.declared.get(resource), self.undeclared) {
+            (Some(model), _) => Some(Arc::clone(model)),
+            (None, Undeclared::Allow) => Some(Arc::clone(&self.other)),
+            (None, Undeclared::Refuse) => None,
+        }
+    }
+
+    /// The resource that has this name in urls. One with a plural has no other.
+    pub(crate) fn named(&self, name: Resource) -> Option<Resource> {
+        if let Some(resource) = self.plurals.get(&name) {
+            return Some(resource.clone());
+        }
+        self.of(&name).filter(|model| model.plural.is_none()).map(|_| name)
+    }
+
+    /// What becomes of those that are not declared.
+    pub fn others(&self) -> Undeclared {
+        self.undeclared
+    }
+
+    /// Each that is declared, in no particular order.
+    pub fn declared(&self) -> impl Iterator<Item = (&Resource, &Model)> {
+        self.declared.iter().map(|(resource, model)| (resource, &**model))
+    }
+}
+
+/// Why a resource can not be declared so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Undeclarable {
+    /// It can not be the name of a resource.
+    #[error(
+        "{0:?} can not be a resource: a name is [a-z][a-z0-9_-]*, and not a route of the server"
+    )]
+    Name(String),
+    /// The plural is another's.
+    #[error("the plural {0:?} is that of {1}")]
+    Plural(String, Resource),
+    /// No index can be made of an attribute with such a name.
+    #[error(
+        "{0:?} can be neither unique nor indexed: its name has more than letters, digits and _"
+    )]
+    Index(String),
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> Resource {
+        Resource::parse(name).unwrap()
+    }
+
+    #[test]
+    fn a_resource_with_a_plural_is_found_by_it_alone() {
+        let mut models = Models::default();
+        let people = Model { plural: Some("people".to_owned()), ..Model::default() };
+        assert_eq!(models.declare("person", people.clone()), Ok(()));
+        assert!(matches!(models.declare("human", people), Err(Undeclarable::Plural(..))));
+        assert!(matches!(models.declare("7up", Model::default()), Err(Undeclarable::Name(_))));
+        assert_eq!(models.named(name("People")), Some(name("person")));
+        assert_eq!(models.named(name("person")), None);
+        assert_eq!(models.named(name("todo")), Some(name("todo")));
+    }
+
+    #[test]
+    fn what_is_not_declared_may_be_refused() {
+        let mut models = Models::default();
+        models.declare("todo", Model::default()).unwrap();
+        models.undeclared(Undeclared::Refuse);
+        assert!(models.of(&name("todo")).is_some());
+        assert!(models.of(&name("cart")).is_none());
+        assert_eq!(models.named(name("cart")), None);
+    }
+}

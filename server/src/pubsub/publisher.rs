@@ -1,0 +1,70 @@
+//! Where everything that is published comes out.
+
+use std::sync::{Arc, Weak};
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::Pubsub;
+use crate::change::{Change, Resource};
+use crate::context::Site;
+use crate::engine::{self, Engine};
+use crate::error::{Error, Result};
+use crate::model::Models;
+use crate::socket::{Client, Sockets};
+use crate::write::Write;
+
+/// Says things to those who listen, also where there is no request: see
+/// [`Server::publisher`](crate::Server::publisher). It does not keep a server from stopping.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    engine: Weak<dyn Engine>,
+    pub(super) sockets: Sockets,
+    pub(super) models: Arc<Models>,
+}
+
+impl Publisher {
+    pub(crate) fn new(engine: &Arc<dyn Engine>, sockets: &Sockets, models: &Arc<Models>) -> Self {
+        let (sockets, models) = (sockets.clone(), Arc::clone(models));
+        Self { engine: Arc::downgrade(engine), sockets, models }
+    }
+
+    /// What there is to say and to hear of a resource. It need not have any records.
+    pub fn pubsub(&self, resource: &str) -> Result<Pubsub> {
+        let name = Resource::parse(resource);
+        let resource = name.ok_or_else(|| Error::NoResource(resource.to_owned()))?;
+        Ok(Pubsub { publisher: self.clone(), resource })
+    }
+
+    /// Says something to all who [`listen`](Client::listen) to a room, but to one of them: it arrives as
+    /// the event `message`.
+    pub fn broadcast(
+        &self,
+        room: &str,
+        data: &impl Serialize,
+        omit: Option<&Client>,
+    ) -> Result<()> {
+        self.sockets.broadcast(room, omit.map(|client| &**client.id()), &encoded(data)?);
+        Ok(())
+    }
+
+    pub(super) async fn commit(&self, write: Write) -> Result<Arc<Change>> {
+        let stopped = || engine::Error::Unavailable("the server has stopped".to_owned());
+        let engine = self.engine.upgrade().ok_or_else(stopped)?;
+        Ok(engine.commit(write).await?.change)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Publisher {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        Ok(Site::of(parts).publisher())
+    }
+}
+
+pub(super) fn encoded(data: &impl Serialize) -> Result<Box<RawValue>> {
+    to_raw_value(data).map_err(|error| Error::BadAnswer(error.to_string()))
+}

@@ -1,0 +1,175 @@
+//! Subscriptions with a filter, as our runtime has them.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+use crate::client::{Socket, position, server};
+
+const OPEN: &str = r#"/todo?where={"done":false}"#;
+
+/// The room a read has joined.
+fn room_of(ack: &Value) -> String {
+    ack["headers"]["backwire-room"].as_str().expect("it has joined a room").to_owned()
+}
+
+#[tokio::test]
+async fn a_record_enters_changes_leaves_enters_again_and_is_destroyed() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    let room = room_of(&b.get(OPEN).await);
+    a.post("/todo", json!({ "title": "Milk", "done": true })).await;
+    for set in [
+        json!({ "done": false }),
+        json!({ "title": "Eggs" }),
+        json!({ "done": true }),
+        json!({ "done": false }),
+    ] {
+        a.put("/todo/1", set).await;
+    }
+    a.delete("/todo/1").await;
+    let changes = b.changes(&room, 5).await;
+    let verbs: Vec<_> =
+        (0..5).map(|index| (changes[index][0].clone(), changes[index][1].clone())).collect();
+    let expected = [(2, 1), (3, 2), (4, 4), (5, 1), (6, 3)];
+    assert_eq!(verbs, expected.map(|(offset, verb)| (json!(offset), json!(verb))));
+    assert_eq!(changes[0][3]["title"], "Milk");
+    assert_eq!(changes[2][3], Value::Null);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_same_filter_is_the_same_room_and_no_other() {
+    let server = server().await;
+    let mut socket = Socket::runtime(&server).await;
+    let room = room_of(&socket.get(OPEN).await);
+    let again = socket.ask(json!(["get", { "url": "/Todo/", "data": { "where": { "done": false }, "sort": "title" } }])).await;
+    assert_eq!(room_of(&again), room);
+    assert_ne!(room_of(&socket.get(r#"/todo?where={"done":true}"#).await), room);
+    assert!(!room.contains('/'));
+    let path = room_of(&socket.get("/todo?path=a/b").await);
+    assert!(!path.contains('/'), "{path}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_window_or_a_part_of_each_record_is_not_followed() {
+    let server = server().await;
+    let mut socket = Socket::runtime(&server).await;
+    for url in ["/todo?limit=3", "/todo?skip=1", "/todo?select=title"] {
+        assert_eq!(socket.get(url).await["headers"].get("backwire-room"), None, "{url}");
+    }
+    let long = json!({ "where": { "title": "x".repeat(3000) } });
+    let ack = socket.ask(json!(["get", { "url": "/todo", "data": long }])).await;
+    assert_eq!((&ack["statusCode"], ack["headers"].get("backwire-room")), (&json!(200), None));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_resume_tells_what_entered_and_left_meanwhile() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    a.post("/todo", json!({ "done": false })).await;
+    let read = a.get(OPEN).await;
+    let (room, (epoch, offset)) = (room_of(&read), position(&read));
+    a.put("/todo/1", json!({ "done": true })).await;
+    a.post("/todo", json!({ "done": true })).await;
+    let created = a.post("/todo", json!({ "done": false })).await["body"].clone();
+    let missed = b.ask(json!(["resume", [[room, epoch, offset]]])).await;
+    let expected = json!([[room, epoch, 4, [[2, 4, 1, null, 0], [4, 1, 3, created, 0]]]]);
+    assert_eq!(missed, expected);
+    a.put("/todo/3", json!({ "done": true })).await;
+    assert_eq!(b.changes(&room, 1).await[0][1], 4);
+    let none = b.ask(json!(["resume", [["todo?{", epoch, 0]]])).await;
+    assert_eq!(none, json!([["todo?{", null]]));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_has_left_the_room_of_a_filter_hears_nothing_of_it() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    let room = room_of(&b.get(OPEN).await);
+    b.ask(json!(["unsubscribe", room])).await;
+    b.get("/cart").await;
+    a.post("/todo", json!({ "done": false })).await;
+    assert!(b.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+/// What a list with a filter has after these frames.
+fn apply(list: &mut BTreeMap<String, Value>, change: &Value) {
+    let id = change[2].to_string();
+    match change[1].as_u64() {
+        Some(1) => drop(list.insert(id, change[3].clone())),
+        Some(2) => {
+            let record = list.get_mut(&id).expect("what changes is there");
+            for (name, value) in change[3].as_object().unwrap() {
+                record[name] = value.clone();
+            }
+        }
+        _ => drop(list.remove(&id)),
+    }
+}
+
+fn filters() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        (0..3).prop_map(|n| json!({ "n": n })),
+        (0..3).prop_map(|n| json!({ "n": { ">": n } })),
+        Just(json!({ "or": [{ "n": 0 }, { "done": true }] })),
+        Just(json!({ "not": { "done": [true, null] } })),
+    ]
+}
+
+fn writes() -> impl Strategy<Value = Vec<(u8, u8, Value)>> {
+    let set = prop_oneof![
+        (0..4).prop_map(|n| json!({ "n": n })),
+        any::<bool>().prop_map(|done| json!({ "done": done })),
+    ];
+    prop::collection::vec((0..4u8, 1..6u8, set), 1..30)
+}
+
+#[test]
+fn a_list_that_follows_its_news_is_what_a_read_would_give() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new(config);
+    let all = (filters(), writes());
+    let outcome = runner.run(&all, |(filter, writes)| {
+        runtime.block_on(follow(&filter, &writes));
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+}
+
+async fn follow(filter: &Value, writes: &[(u8, u8, Value)]) {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    let url = format!("/todo?where={filter}");
+    let room = room_of(&b.get(&url).await);
+    for (verb, id, set) in writes {
+        match verb {
+            0 | 1 => drop(a.post("/todo", set.clone()).await),
+            2 => drop(a.put(&format!("/todo/{id}"), set.clone()).await),
+            _ => drop(a.delete(&format!("/todo/{id}")).await),
+        }
+    }
+    // The fence is a change of its own resource, said after all of these.
+    b.get("/fence").await;
+    a.post("/fence", json!({})).await;
+    let mut list = BTreeMap::new();
+    loop {
+        let push = b.event().await;
+        if push[1] == "fence" {
+            break;
+        }
+        assert_eq!(push[1], room);
+        push[4].as_array().unwrap().iter().for_each(|change| apply(&mut list, change));
+    }
+    let read = a.get(&url).await["body"].as_array().unwrap().clone();
+    let read: BTreeMap<_, _> = read.into_iter().map(|it| (it["id"].to_string(), it)).collect();
+    assert_eq!(list, read);
+    server.shutdown().await;
+}

@@ -1,0 +1,185 @@
+//! Resources that are declared, and the paths to them.
+
+use std::path::Path;
+
+use backwire::Server;
+use backwire::config::Config;
+use backwire::model::{Attribute, Ids, Kind, Model, Timestamps};
+use backwire::route::{Paths, Shortcuts};
+use backwire::settings::{Settings, Store};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+use crate::client::{Socket, builder, refusal, start};
+
+async fn ask(server: &Server, method: Method, path: &str, body: Value) -> (u16, Value) {
+    let url = format!("http://{}{path}", server.addr());
+    let request = Client::new().request(method, url);
+    let request = if body.is_null() { request } else { request.json(&body) };
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap_or_default())
+}
+
+/// A server as the example of the documentation has it.
+async fn as_documented() -> Server {
+    let page = include_str!("../../../docs/server.md");
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (yaml, _) = rest.split_once("```").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yml");
+    std::fs::write(&file, yaml).unwrap();
+    let settings = settings(&file);
+    assert_eq!(settings.port, 8080);
+    start(builder().settings(Settings { port: 0, store: Store::Memory, ..settings })).await
+}
+
+fn settings(file: &Path) -> Settings {
+    Config::read(file).unwrap().over(Settings::default()).unwrap()
+}
+
+async fn with(name: &str, model: Model) -> Server {
+    start(builder().resource(name, model).unwrap()).await
+}
+
+async fn with_paths(paths: Paths) -> Server {
+    start(builder().paths(paths)).await
+}
+
+#[tokio::test]
+async fn the_documented_example_does_what_it_says() {
+    let server = as_documented().await;
+    let (status, todo) =
+        ask(&server, Method::POST, "/todo", json!({ "title": "Milk", "x": 1 })).await;
+    assert_eq!((status, &todo["completed"], todo.get("x")), (201, &json!(false), None));
+    let (status, refused) = ask(&server, Method::POST, "/todo", json!({})).await;
+    assert_eq!((status, &refused["code"]), (400, &json!("E_INVALID_NEW_RECORD")));
+    assert_eq!(refused["problems"], json!([{ "field": "title", "rule": "is required" }]));
+    assert_eq!(ask(&server, Method::PATCH, "/todo/1", json!({ "completed": true })).await.0, 200);
+    assert_eq!(ask(&server, Method::GET, "/todo", Value::Null).await.1, json!([]));
+    assert_eq!(ask(&server, Method::GET, "/cart", Value::Null).await.0, 404);
+
+    let ann = json!({ "email": "ann@example.org", "age": "30" });
+    let (status, person) = ask(&server, Method::POST, "/people", ann.clone()).await;
+    assert_eq!((status, &person["role"], &person["age"]), (201, &json!("guest"), &json!(30)));
+    assert_eq!(person["_id"].as_str().unwrap().len(), 36);
+    assert!(person["createdAt"].as_str().unwrap().ends_with('Z'));
+    let (status, refused) = ask(&server, Method::POST, "/people", ann).await;
+    assert_eq!(
+        (status, &refused["code"], &refused["field"]),
+        (409, &json!("E_UNIQUE"), &json!("email"))
+    );
+    let (status, refused) = ask(&server, Method::POST, "/people", json!({ "age": 151 })).await;
+    assert_eq!((status, &refused["field"], &refused["limit"]), (400, &json!("age"), &json!(150)));
+    assert_eq!(ask(&server, Method::GET, "/person", Value::Null).await.0, 404);
+    let large = json!({ "title": "x".repeat(70_000) });
+    assert_eq!(ask(&server, Method::POST, "/todo", large).await.0, 413);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_record_is_known_by_the_declared_key_everywhere() {
+    let model = Model { key: "_id".to_owned(), ids: Ids::Client, ..Model::default() };
+    let server = with("todo", model).await;
+    let (mut ours, mut stock) = (Socket::runtime(&server).await, Socket::stock(&server).await);
+    assert_eq!(refusal(&ours.post("/todo", json!({ "id": 1 })).await), json!([400, "E_NO_ID"]));
+    ours.get("/todo").await;
+    stock.get("/todo").await;
+    let created = ours.post("/todo", json!({ "_id": "a", "id": 1 })).await;
+    assert_eq!((&created["body"]["_id"], &created["body"]["id"]), (&json!("a"), &json!(1)));
+    assert_eq!(stock.event().await[1]["id"], "a");
+    let put = ours.put("/todo", json!({ "_id": "a", "done": true })).await;
+    assert_eq!(put["body"]["done"], true);
+    assert_eq!(stock.event().await[1]["data"]["_id"], "a");
+    assert_eq!(
+        refusal(&ours.put("/todo/a", json!({ "_id": "b" })).await),
+        json!([400, "E_BAD_ID"])
+    );
+    assert_eq!(
+        ours.get("/todo?_id=a&select=done").await["body"],
+        json!([{ "_id": "a", "done": true }])
+    );
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_put_creates_what_is_not_there_only_where_that_is_declared() {
+    let server = with("todo", Model { upsert: true, ..Model::default() }).await;
+    assert_eq!(ask(&server, Method::PUT, "/todo/a", json!({ "n": 1 })).await.0, 201);
+    assert_eq!(ask(&server, Method::PUT, "/todo/a", json!({ "n": 2 })).await.0, 200);
+    assert_eq!(ask(&server, Method::PATCH, "/todo/b", json!({ "n": 1 })).await.0, 404);
+    assert_eq!(ask(&server, Method::PUT, "/cart/a", json!({ "n": 1 })).await.0, 404);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_list_creates_each_and_a_repeat_of_it_nothing() {
+    let short = Attribute { kind: Some(Kind::String), max: Some(4.into()), ..Attribute::default() };
+    let model = Model { timestamps: Timestamps::Off, ..Model::default().attribute("title", short) };
+    let server = with("todo", model).await;
+    let mut socket = Socket::runtime(&server).await;
+    let list = json!([{ "title": "Milk" }, { "title": "Eggs" }]);
+    let created = json!([{ "title": "Milk", "id": 1 }, { "title": "Eggs", "id": 2 }]);
+    for _ in 0..2 {
+        let post = json!({ "url": "/todo", "data": list, "headers": { "idempotency-key": "k" } });
+        let answer = socket.ask(json!(["post", post])).await;
+        assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(201), &created));
+    }
+    let refused = socket.post("/todo", json!([{ "title": "Salt" }, { "title": "Bread" }])).await;
+    assert_eq!(refusal(&refused), json!([400, "E_INVALID_NEW_RECORD"]));
+    assert_eq!(refused["body"]["field"], "1.title");
+    assert_eq!(refusal(&socket.post("/todo", json!([7])).await), json!([400, "E_BAD_BODY"]));
+    let many = vec![json!({}); 1001];
+    assert_eq!(refusal(&socket.post("/todo", json!(many)).await), json!([413, "E_TOO_LARGE"]));
+    assert_eq!(socket.get("/todo").await["body"], created);
+    assert_eq!(socket.post("/todo", json!([])).await["body"], json!([]));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn shortcuts_that_write_are_there_when_they_are_switched_on() {
+    let server = with_paths(Paths { shortcuts: Shortcuts::Write, ..Paths::default() }).await;
+    let get = async |path| ask(&server, Method::GET, path, Value::Null).await;
+    let (status, todo) = get("/todo/create?title=Milk").await;
+    assert_eq!((status, &todo["title"]), (201, &json!("Milk")));
+    assert_eq!(get("/todo/update/1?done=yes").await.1["done"], "yes");
+    assert_eq!(get("/TODO/find/1/").await.1["done"], "yes");
+    assert_eq!(get("/todo/find?done=no").await.1, json!([]));
+    assert_eq!(get("/todo/destroy/1").await.0, 200);
+    assert_eq!(ask(&server, Method::DELETE, "/todo/find", Value::Null).await.0, 405);
+    server.shutdown().await;
+
+    let server = start(builder()).await;
+    assert_eq!(ask(&server, Method::GET, "/todo/create?title=Milk", Value::Null).await.0, 400);
+    assert_eq!(ask(&server, Method::GET, "/todo/find", Value::Null).await, (200, json!([])));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn paths_begin_with_their_prefix() {
+    let server = with_paths(Paths { prefix: "/api".to_owned(), ..Paths::default() }).await;
+    assert_eq!(ask(&server, Method::POST, "/API/todo", json!({})).await.0, 201);
+    assert_eq!(ask(&server, Method::GET, "/todo", Value::Null).await.0, 404);
+    let mut socket = Socket::runtime(&server).await;
+    assert_eq!(socket.get("/api/todo/1").await["statusCode"], 200);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_head_is_a_get_without_its_body_and_options_tells_the_verbs() {
+    let server = start(builder()).await;
+    ask(&server, Method::POST, "/todo", json!({})).await;
+    let url = format!("http://{}/todo/1", server.addr());
+    let head = Client::new().head(&url).send().await.unwrap();
+    let get = Client::new().get(&url).send().await.unwrap();
+    assert_eq!(
+        (head.status(), &head.headers()["content-length"]),
+        (get.status(), &get.headers()["content-length"])
+    );
+    assert_eq!(head.text().await.unwrap(), "");
+    let wrong = Client::new().post(&url).send().await.unwrap();
+    assert_eq!(
+        (wrong.status().as_u16(), &wrong.headers()["allow"]),
+        (405, &"GET,HEAD,PUT,PATCH,DELETE,OPTIONS".parse().unwrap())
+    );
+    server.shutdown().await;
+}
