@@ -1,17 +1,20 @@
 //! The command: what can be said on the command line, or in `BACKWIRE_…` variables.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, Config};
 use crate::engine::Window;
 use crate::server::Server;
-use crate::settings::{ApiKey, Settings, Store, duration};
+use crate::settings::{ApiKey, SessionSecret, Settings, Store, duration};
 
 /// The push server that makes Backbone apps live.
 #[derive(Debug, Parser)]
@@ -71,6 +74,21 @@ struct Said {
     /// Key that back ends show to POST /publish; without it they can not
     #[arg(long, env = "BACKWIRE_API_KEY", value_name = "KEY", hide_env_values = true)]
     api_key: Option<ApiKey>,
+
+    /// File with the secret that session cookies are signed with, 32 characters or more; it may be in
+    /// BACKWIRE_SESSION_SECRET itself. Without either one is made and kept with the records
+    #[arg(long, env = "BACKWIRE_SESSION_SECRET_FILE", value_name = "FILE",
+          value_parser = SessionSecret::read)]
+    session_secret_file: Option<SessionSecret>,
+
+    // For the environment: what is on a command line, everybody on the machine can read.
+    #[arg(long, env = "BACKWIRE_SESSION_SECRET", hide = true, value_parser = Unshown,
+          conflicts_with = "session_secret_file")]
+    session_secret: Option<SessionSecret>,
+
+    /// How long a session is kept that nothing is done with [default: 24h]
+    #[arg(long, env = "BACKWIRE_SESSION_AGE", value_name = "DURATION", value_parser = duration)]
+    session_age: Option<Duration>,
 
     /// Changes kept per resource for clients that were away [default: 10000]
     #[arg(long, env = "BACKWIRE_LOG_COUNT", value_name = "N")]
@@ -132,6 +150,7 @@ impl Said {
         let settings = config.map_err(io::Error::other)?.over(Settings::default());
         let settings = settings.map_err(io::Error::other)?;
         let window = settings.window;
+        let secret = self.session_secret_file.or(self.session_secret);
         Ok(Settings {
             host: self.host.unwrap_or(settings.host),
             port: self.port.unwrap_or(settings.port),
@@ -143,8 +162,31 @@ impl Said {
             pages: self.pages.or(settings.pages),
             origins: self.origins.unwrap_or(settings.origins),
             api_key: self.api_key.or(settings.api_key),
+            session_secret: secret.or(settings.session_secret),
+            session_age: self.session_age.unwrap_or(settings.session_age),
             body_limit: self.body_limit.unwrap_or(settings.body_limit),
             ..settings
+        })
+    }
+}
+
+/// Reads a secret. One that is no good is not shown with the reason, as clap would do.
+#[derive(Clone)]
+struct Unshown;
+
+impl TypedValueParser for Unshown {
+    type Value = SessionSecret;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        secret: &OsStr,
+    ) -> Result<SessionSecret, clap::Error> {
+        let secret = secret.to_str().unwrap_or_default().parse();
+        secret.map_err(|reason| {
+            let reason = format!("BACKWIRE_SESSION_SECRET: {reason}\n");
+            clap::Error::raw(ErrorKind::InvalidValue, reason).with_cmd(command)
         })
     }
 }
@@ -181,5 +223,19 @@ mod tests {
         assert_eq!(settings.origins, ["https://a.example", "https://b.example"]);
         assert_eq!(settings.store, Store::Memory);
         assert!(settings.api_key.is_some_and(|key| key.is("secret")));
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_also_when_it_is_no_good() {
+        let parse = |secret: &str| {
+            Command::try_parse_from(["backwire", "serve", "--session-secret", secret])
+        };
+        let refused = parse("too short").unwrap_err().to_string();
+        assert!(refused.contains("at least 32 characters"), "{refused}");
+        assert!(!refused.contains("too short"), "{refused}");
+        let good = "good secrets are long and are random";
+        let Deed::Serve(serve) = parse(good).unwrap().deed else { panic!("it says serve") };
+        assert!(!format!("{serve:?}").contains("good"));
+        assert!(serve.said.settings().unwrap().session_secret.is_some());
     }
 }

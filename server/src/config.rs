@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::model::{Model, Undeclarable, Undeclared};
 use crate::route::Shortcuts;
-use crate::settings::{self, ApiKey, Settings, Store};
+use crate::settings::{self, ApiKey, SessionSecret, Settings, Store};
 
 /// Where the file is looked for if nobody says where it is.
 pub const PLACE: &str = "config/config.yml";
@@ -35,6 +35,10 @@ pub struct Config {
     origins: Option<Vec<String>>,
     #[serde(deserialize_with = "text")]
     api_key: Option<ApiKey>,
+    #[serde(deserialize_with = "text")]
+    session_secret: Option<SessionSecret>,
+    #[serde(deserialize_with = "duration")]
+    session_age: Option<Duration>,
     log_count: Option<u64>,
     #[serde(deserialize_with = "duration")]
     log_age: Option<Duration>,
@@ -101,6 +105,7 @@ impl Config {
         set(self.engine, &mut settings.store);
         set(self.origins, &mut settings.origins);
         set(self.log_count, &mut settings.window.count);
+        set(self.session_age, &mut settings.session_age);
         set(self.log_age, &mut settings.window.age);
         set(self.body_limit, &mut settings.body_limit);
         set(self.prefix, &mut settings.paths.prefix);
@@ -108,6 +113,7 @@ impl Config {
         set(self.shortcuts, &mut settings.paths.shortcuts);
         settings.pages = self.pages.or(settings.pages);
         settings.api_key = self.api_key.or(settings.api_key);
+        settings.session_secret = self.session_secret.or(settings.session_secret);
         if let Some(undeclared) = self.undeclared {
             settings.models.undeclared(undeclared);
         }
@@ -119,13 +125,15 @@ impl Config {
 }
 
 /// The keys of a [`Config`], to tell a file with sections from one without.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "host",
     "port",
     "engine",
     "static",
     "origins",
     "api_key",
+    "session_secret",
+    "session_age",
     "log_count",
     "log_age",
     "body_limit",
@@ -215,6 +223,7 @@ mod tests {
         let settings = read("port: 80\nengine: memory\nlog_age: 90s\nshortcuts: write\n").unwrap();
         assert_eq!((settings.port, settings.store), (80, Store::Memory));
         assert_eq!(settings.window.age, Duration::from_secs(90));
+        assert_eq!(read("session_age: 1h").unwrap().session_age, Duration::from_secs(3600));
         assert_eq!(settings.paths.shortcuts, Shortcuts::Write);
     }
 
@@ -247,6 +256,7 @@ mod tests {
         for (yaml, at) in [
             ("port: eighty", "config.yml:1:7: "),
             ("engine: redis", "config.yml:1:9: \"redis\" is no engine"),
+            ("session_secret: short", "config.yml:1:17: a session secret has at least 32"),
             ("log_age: long", "config.yml:1:10: \"long\" is no duration"),
             ("port: [", "config.yml:"),
             ("resources: {7up: {}}", "\"7up\" can not be a resource"),

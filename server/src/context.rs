@@ -23,6 +23,7 @@ use crate::fingerprint;
 use crate::model::{Ids, Model, Models};
 use crate::pubsub::{Publisher, Pubsub};
 use crate::route::Routing;
+use crate::session::Keeper;
 use crate::socket::turn::Turn;
 use crate::socket::{Client, Sockets};
 use crate::write::{Action, Key, Publication, Refused, Write};
@@ -59,6 +60,7 @@ pub(crate) struct Site {
     pub(crate) sockets: Sockets,
     pub(crate) models: Arc<Models>,
     pub(crate) routing: Routing,
+    pub(crate) sessions: Keeper,
 }
 
 impl Site {

@@ -83,6 +83,9 @@ pub enum Error {
     /// The caller has not shown that it may publish.
     #[error("this is no site and its apiKey")]
     BadApiKey,
+    /// A session can not keep this, or keeps something else than what is asked for.
+    #[error("{0:?} of the session: {1}")]
+    Session(String, String),
     /// A page that may not use this server.
     #[error("pages of {0} may not use this server")]
     Origin(String),
@@ -132,6 +135,7 @@ impl Error {
             Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None),
             Self::NoApiKey => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::BadApiKey => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", Some("apiKey")),
+            Self::Session(..) => (StatusCode::INTERNAL_SERVER_ERROR, "E_SESSION", Some("session")),
             Self::Origin(_) => (StatusCode::FORBIDDEN, "E_ORIGIN", Some("origin")),
             Self::BadAnswer(_) => (StatusCode::INTERNAL_SERVER_ERROR, "E_BAD_ANSWER", None),
             Self::Engine(engine::Error::Unavailable(_)) => {

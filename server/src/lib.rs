@@ -5,7 +5,8 @@
 //! - [`change`] and [`mod@write`]: the words, and what a write does; [`criteria`]: which records are
 //!   meant; [`engine`]: where records and logs live;
 //! - [`blueprints`], `subscription`, `resume`: what is asked and answered, over any transport, with
-//!   [`context`] as the caller and [`error`] as the refusals; [`pubsub`]: the same by hand;
+//!   [`context`] as the caller, [`session`] as what is kept of them and [`error`] as the refusals;
+//!   [`pubsub`]: the same by hand;
 //! - `router`: which handler answers what; `http` and `socket`: the edges, with `incoming` and
 //!   `answers` for what sockets say; `dialect` and `rooms`: how it is said and to whom;
 //! - `fanout`: from the log to everyone who listens;
@@ -34,6 +35,7 @@ pub mod context;
 pub mod error;
 mod fingerprint;
 pub mod pubsub;
+pub mod session;
 
 pub mod route;
 mod router;
@@ -58,6 +60,7 @@ pub use context::Context;
 pub use error::Error;
 pub use pubsub::{Publisher, Pubsub};
 pub use server::Server;
+pub use session::Session;
 pub use settings::Settings;
 pub use socket::Client;
 

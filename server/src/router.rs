@@ -15,6 +15,7 @@ use crate::blueprints::{self, BodyLimit};
 use crate::context::Site;
 use crate::error::in_our_words;
 use crate::route::Routing;
+use crate::session;
 use crate::socket::turn;
 
 /// Every resource: what is not another route is a path of one, or of nothing.
@@ -44,7 +45,8 @@ pub(crate) struct Routes {
 impl Routes {
     pub(crate) fn add(self, path: &str, handler: MethodRouter) -> Self {
         // What it reads and writes, and in which order, is not known here.
-        Self { router: self.router.route(path, handler.layer(from_fn(turn::alone))), ..self }
+        let handler = handler.layer(from_fn(session::keep)).layer(from_fn(turn::alone));
+        Self { router: self.router.route(path, handler), ..self }
     }
 
     /// Adds handlers for some verbs of a resource, and leaves it the others.

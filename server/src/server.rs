@@ -20,6 +20,7 @@ use crate::answers::Answers;
 use crate::context::Site;
 use crate::engine::{self, Engine, Tail, Window};
 use crate::fanout::Fanout;
+use crate::http::cookies::{self, Cookies};
 use crate::http::listener::{Lines, Plug};
 use crate::http::origin::Origins;
 use crate::http::{assets, handshake, health, limit, origin, publish};
@@ -27,7 +28,8 @@ use crate::model::{Model, Undeclarable};
 use crate::pubsub::Publisher;
 use crate::route::{Paths, Routing};
 use crate::router::{self, Routes};
-use crate::settings::{ApiKey, Settings, Store};
+use crate::session::Keeper;
+use crate::settings::{ApiKey, SessionSecret, Settings, Store};
 use crate::socket::Sockets;
 
 /// Changes that may wait for the fan-out before writers have to.
@@ -214,6 +216,18 @@ impl Builder {
         self
     }
 
+    /// What session cookies are signed with.
+    pub fn session_secret(mut self, secret: SessionSecret) -> Self {
+        self.settings.session_secret = Some(secret);
+        self
+    }
+
+    /// How long a session is kept that nothing is done with.
+    pub fn session_age(mut self, age: Duration) -> Self {
+        self.settings.session_age = age;
+        self
+    }
+
     /// A route of one's own, over HTTP and sockets alike. Its handler may take a
     /// [`Context`](crate::Context).
     pub fn route(mut self, path: &str, handler: MethodRouter) -> Self {
@@ -270,7 +284,8 @@ impl Builder {
         engine.declare(&settings.models).await.map_err(io::Error::other)?;
         let listener = TcpListener::bind((settings.host, settings.port)).await?;
         let addr = listener.local_addr()?;
-        let (app, sockets, publisher) = assemble(&settings, &routes, engine);
+        let sessions = keeper(&settings, &*engine).await.map_err(io::Error::other)?;
+        let (app, sockets, publisher) = assemble(&settings, &routes, engine, sessions);
         let fanout = tokio::spawn(Fanout::new(sockets.clone()).follow(changes));
         let (stop, stopped) = oneshot::channel();
         let app = app.into_make_service_with_connect_info::<Plug>();
@@ -289,18 +304,36 @@ impl Builder {
     }
 }
 
+/// Cookies are signed with the secret that is set, or else with the engine's own, so that they are good
+/// after a restart, too.
+async fn keeper(settings: &Settings, engine: &dyn Engine) -> Result<Keeper, engine::Error> {
+    let secret = match &settings.session_secret {
+        Some(secret) => secret.clone(),
+        None => engine.sessions().secret().await?.into(),
+    };
+    let cookies = Cookies::new(&secret, !settings.origins.is_empty());
+    Ok(Keeper::new(Arc::new(cookies), settings.session_age))
+}
+
 /// Edges outermost. A request meets, in this order: what detaches handshakes from their buffer, CORS,
-/// the origin check, the stock client, Socket.IO; then our own routes, the user's, files, resources.
+/// the origin check, the stock client, Socket.IO, the giver of cookies; then our own routes, the user's, files, resources.
 fn assemble(
     settings: &Settings,
     routes: &Routes,
     engine: Arc<dyn Engine>,
+    sessions: Keeper,
 ) -> (Router, Sockets, Publisher) {
     let (sockets, socket_layer) = Sockets::new(settings.limits());
+    let cookies = sessions.cookies().clone();
     let models = Arc::new(settings.models.clone());
     let routing = routes.known_to(Routing::new(settings.paths.clone(), Arc::clone(&models)));
-    let site =
-        Site { engine: engine.clone(), sockets: sockets.clone(), models, routing: routing.clone() };
+    let site = Site {
+        engine: engine.clone(),
+        sockets: sockets.clone(),
+        models,
+        routing: routing.clone(),
+        sessions,
+    };
     let publisher = site.publisher();
     let dressed = |routes| router::dressed(routes, site.clone(), settings.body_limit);
     let plain =
@@ -318,6 +351,7 @@ fn assemble(
     let app = assets::router()
         .route("/health", get(async move || health::report(&*engine).await))
         .fallback_service(over_http)
+        .layer(middleware::from_fn_with_state(cookies, cookies::greet))
         .layer(socket_layer)
         .route(assets::STOCK_CLIENT, assets::stock_client())
         .layer(middleware::from_fn_with_state(origins.clone(), origin::check))

@@ -35,6 +35,10 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// What back ends publish with over HTTP; without it they can not.
     pub api_key: Option<ApiKey>,
+    /// What session cookies are signed with; without it, the engine's own secret.
+    pub session_secret: Option<SessionSecret>,
+    /// How long a session is kept that nothing is done with.
+    pub session_age: Duration,
     /// Bytes a body may have.
     pub body_limit: usize,
     /// Requests one connection may have in flight.
@@ -58,6 +62,8 @@ impl Default for Settings {
             pages: None,
             origins: Vec::new(),
             api_key: None,
+            session_secret: None,
+            session_age: Duration::from_secs(24 * 60 * 60),
             body_limit: 1 << 20,
             in_flight: 256,
             unread: 512,
@@ -98,6 +104,47 @@ impl FromStr for ApiKey {
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ApiKey(…)")
+    }
+}
+
+/// What session cookies are signed with: at least 32 characters. It is not shown where settings are.
+#[derive(Clone)]
+pub struct SessionSecret(Arc<[u8]>);
+
+impl SessionSecret {
+    /// Reads it from a file; spaces and newlines around it do not count.
+    pub fn read(file: &str) -> Result<Self, String> {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+        text.trim().parse().map_err(|reason| format!("{file}: {reason}"))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// That of an engine.
+impl From<[u8; 32]> for SessionSecret {
+    fn from(secret: [u8; 32]) -> Self {
+        Self(Arc::new(secret))
+    }
+}
+
+impl FromStr for SessionSecret {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if text.len() < 32 {
+            Err("a session secret has at least 32 characters")
+        } else {
+            Ok(Self(text.as_bytes().into()))
+        }
+    }
+}
+
+impl fmt::Debug for SessionSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionSecret(…)")
     }
 }
 
@@ -183,6 +230,12 @@ impl fmt::Display for Settings {
         }
         writeln!(f, "origins: [{}]", self.origins.join(", "))?;
         writeln!(f, "api_key: {}", if self.api_key.is_some() { "(set)" } else { "~" })?;
+        writeln!(
+            f,
+            "session_secret: {}",
+            if self.session_secret.is_some() { "(set)" } else { "~" }
+        )?;
+        writeln!(f, "session_age: {}s", self.session_age.as_secs())?;
         writeln!(f, "log_count: {}", self.window.count)?;
         writeln!(f, "log_age: {}s", self.window.age.as_secs())?;
         writeln!(f, "body_limit: {}", self.body_limit)?;
@@ -228,6 +281,24 @@ mod tests {
         }
         assert_eq!(format!("{key:?}"), "ApiKey(…)");
         assert!("".parse::<ApiKey>().is_err());
+    }
+
+    #[test]
+    fn a_session_secret_is_long_and_not_shown() {
+        assert!("s".repeat(31).parse::<SessionSecret>().is_err());
+        let secret: SessionSecret = "s".repeat(32).parse().unwrap();
+        assert_eq!(format!("{secret:?}"), "SessionSecret(…)");
+    }
+
+    #[test]
+    fn a_session_secret_may_be_in_a_file() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("secret").display().to_string();
+        std::fs::write(&file, format!("{}\n", "s".repeat(32))).unwrap();
+        assert_eq!(SessionSecret::read(&file).unwrap().as_bytes(), "s".repeat(32).as_bytes());
+        std::fs::write(&file, "short\n").unwrap();
+        assert!(SessionSecret::read(&file).unwrap_err().ends_with("at least 32 characters"));
+        assert!(SessionSecret::read(&format!("{file}.old")).is_err());
     }
 
     #[test]

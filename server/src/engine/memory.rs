@@ -14,7 +14,9 @@ use tokio::sync::Mutex as FairMutex;
 
 use super::counters::Counters;
 use super::ledger::{self, Entry};
-use super::{Committed, Engine, Error, Since, Snapshot, Tail, Window, draw_epoch};
+use super::{
+    Committed, Engine, Error, MemorySessions, Sessions, Since, Snapshot, Tail, Window, draw_epoch,
+};
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
 use crate::write::{Key, Refused, Standing, Write};
@@ -28,12 +30,19 @@ pub struct Memory {
     /// before those who came earlier.
     tail: FairMutex<Tail>,
     state: Mutex<State>,
+    sessions: MemorySessions,
 }
 
 impl Memory {
     /// An empty store, whose log is no continuation of any other.
     pub fn new(window: Window, tail: Tail) -> Self {
-        Self { epoch: draw_epoch(), window, tail: FairMutex::new(tail), state: Mutex::default() }
+        Self {
+            epoch: draw_epoch(),
+            window,
+            tail: FairMutex::new(tail),
+            state: Mutex::default(),
+            sessions: MemorySessions::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,6 +103,10 @@ impl Engine for Memory {
                 head: table.counters.position(self.epoch),
             }
         }))
+    }
+
+    fn sessions(&self) -> &dyn Sessions {
+        &self.sessions
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where records, logs and the ledger live.
+//! Where records, logs, the ledger and sessions live.
 //!
 //! One contract, an implementation a file, one suite (`tests/engines`) that runs against all of
 //! them. What a write does is decided once, by [`Write::apply`](crate::write::Write::apply), which
@@ -7,6 +7,7 @@
 mod counters;
 mod ledger;
 mod memory;
+mod sessions;
 mod sqlite;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::model::Models;
 use crate::write::{Refused, Write};
 
 pub use memory::Memory;
+pub use sessions::{Edit, Held, MemorySessions, Sessions};
 pub use sqlite::Sqlite;
 
 /// The far end of the log: every engine is opened with one and sends each committed change to it,
@@ -29,7 +31,7 @@ pub use sqlite::Sqlite;
 /// It is bounded. An engine that finds it full waits, so writers can not outrun the fan-out.
 pub type Tail = mpsc::Sender<Arc<Change>>;
 
-/// Where a site's records, logs and ledger live.
+/// Where a site's records, logs, ledger and sessions live.
 ///
 /// Invariant: a commit stores record, change and ledger entry together or not at all, and a
 /// snapshot's position is the head of the log in the very transaction that read it.
@@ -70,6 +72,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// What happened in a room after a position.
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error>;
+
+    /// What is kept of visitors. An engine without a place for it has a [`MemorySessions`].
+    fn sessions(&self) -> &dyn Sessions;
 }
 
 /// Something read, and the place in the log it was read at.

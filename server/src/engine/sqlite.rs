@@ -14,6 +14,7 @@ mod prefilter;
 mod reader;
 mod row;
 mod schema;
+mod sessions;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -23,13 +24,13 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use super::{Committed, Engine, Error, Since, Snapshot, Tail, Window};
+use super::{Committed, Edit, Engine, Error, Held, Sessions, Since, Snapshot, Tail, Window};
 use crate::change::{Attributes, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
 use crate::model::Models;
 use crate::write::Write;
 use reader::Readers;
-use writer::{Job, Writer};
+use writer::{Deed, Job, Writer};
 
 /// A store in a file.
 #[derive(Debug)]
@@ -55,6 +56,15 @@ impl Sqlite {
     }
 }
 
+impl Sqlite {
+    /// Takes its place in line when it is polled first.
+    async fn have_done(&self, deed: Deed) -> Result<Option<Committed>, Error> {
+        let (answer, outcome) = oneshot::channel();
+        self.jobs.lock().await.send(Job { deed, answer }).await.map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())?
+    }
+}
+
 #[async_trait]
 impl Engine for Sqlite {
     async fn declare(&self, models: &Models) -> Result<(), Error> {
@@ -64,9 +74,7 @@ impl Engine for Sqlite {
     }
 
     async fn commit(&self, write: Write) -> Result<Committed, Error> {
-        let (answer, outcome) = oneshot::channel();
-        self.jobs.lock().await.send(Job { write, answer }).await.map_err(|_| stopped())?;
-        outcome.await.map_err(|_| stopped())?
+        self.have_done(Deed::Write(write)).await?.ok_or_else(stopped)
     }
 
     async fn find(
@@ -90,6 +98,26 @@ impl Engine for Sqlite {
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
         let (epoch, room) = (self.epoch, room.clone());
         self.readers.read(move |snapshot| reader::since(snapshot, epoch, &room, position)).await
+    }
+
+    fn sessions(&self) -> &dyn Sessions {
+        self
+    }
+}
+
+#[async_trait]
+impl Sessions for Sqlite {
+    async fn secret(&self) -> Result<[u8; 32], Error> {
+        self.readers.read(|snapshot| schema::secret(snapshot)).await
+    }
+
+    async fn load(&self, id: &str, now: u64) -> Result<Option<Held>, Error> {
+        let id = id.to_owned();
+        self.readers.read(move |snapshot| sessions::load(snapshot, &id, now)).await
+    }
+
+    async fn edit(&self, edit: Edit) -> Result<(), Error> {
+        self.have_done(Deed::Edit(edit)).await.map(drop)
     }
 }
 

@@ -23,6 +23,9 @@ struct Asset {
 /// Where the stock client is.
 pub(crate) const STOCK_CLIENT: &str = "/socket.io/socket.io.js";
 
+/// Where a cookie is to be had.
+pub(crate) const GET_COOKIE: &str = "/__getcookie";
+
 /// Routes for our own scripts.
 pub(crate) fn router() -> Router {
     static SCRIPT: Asset = Asset::new(BACKWIRE_JS);
@@ -30,12 +33,14 @@ pub(crate) fn router() -> Router {
     Router::new()
         .route("/backwire.js", get(async |headers: HeaderMap| SCRIPT.answer(&headers)))
         .route("/backwire.esm.js", get(async |headers: HeaderMap| MODULE.answer(&headers)))
-        .route("/__getcookie", get(get_cookie))
+        .route(GET_COOKIE, get(get_cookie))
 }
 
-/// What `sails.io.js` loads before it connects from a page of elsewhere, and waits for.
+/// What `sails.io.js` loads before it connects from a page of elsewhere, and waits for. The cookie comes
+/// along, see `cookies`.
 async fn get_cookie() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], "_sailsIoJSConnect();")
+    let kind = (header::CONTENT_TYPE, "text/javascript; charset=utf-8");
+    ([kind, (header::CACHE_CONTROL, "no-store")], "_sailsIoJSConnect();")
 }
 
 /// What answers at [`STOCK_CLIENT`]. It stands before Socket.IO, which takes all of `/socket.io` else.

@@ -11,10 +11,13 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowCredentials, AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::error::Error;
 use crate::http::assets::STOCK_CLIENT;
+
+/// What pages may see of the headers of our answers.
+const EXPOSED: [&str; 3] = ["backwire-position", "backwire-room", "backwire-record"];
 
 /// The rule.
 #[derive(Debug, Clone, Default)]
@@ -46,9 +49,9 @@ impl Origins {
         ["localhost", "127.0.0.1", "[::1]"].contains(&page) || asked.as_deref() == Some(page)
     }
 
-    /// What browsers need to hear to let allowed pages of other origins read answers.
+    /// What browsers need to hear to let allowed pages of other origins read answers, and bring cookies.
     pub(crate) fn cors(&self) -> CorsLayer {
-        let origins = self.clone();
+        let [origins, trusted] = [self.clone(), self.clone()];
         CorsLayer::new()
             .allow_origin(AllowOrigin::predicate(move |origin, parts| {
                 origins.allow(origin, &parts.headers)
@@ -62,7 +65,10 @@ impl Origins {
                 Method::DELETE,
             ])
             .allow_headers(AllowHeaders::mirror_request())
-            .expose_headers(["backwire-position", "backwire-record"].map(HeaderName::from_static))
+            .allow_credentials(AllowCredentials::predicate(move |origin, parts| {
+                trusted.allow(origin, &parts.headers)
+            }))
+            .expose_headers(EXPOSED.map(HeaderName::from_static))
             .max_age(Duration::from_secs(600))
     }
 }

@@ -13,6 +13,7 @@ use socketioxide::socket::Socket;
 
 use crate::change::Room;
 use crate::dialect::Dialect;
+use crate::http::cookies::{self, Cookies};
 use crate::http::listener::Plug;
 use crate::incoming;
 use crate::rooms::{self, Presence};
@@ -29,6 +30,8 @@ pub(super) struct Connection {
     /// Not yet known of a stock client that has requested nothing yet.
     dialect: OnceLock<Dialect>,
     presence: Arc<Presence>,
+    /// The id of its session, once it has been asked for.
+    session: OnceLock<Arc<str>>,
     inbox: Mutex<Inbox>,
     /// What its memberships are counted under; `None` once it is gone.
     ///
@@ -69,6 +72,7 @@ impl Connection {
             id: id.into(),
             dialect: dialect.map_or_else(OnceLock::new, OnceLock::from),
             presence,
+            session: OnceLock::new(),
             inbox: Mutex::default(),
             counted: Mutex::new(Some(HashSet::new())),
         }
@@ -239,6 +243,14 @@ impl Client {
             // If even this can not be sent, the heartbeat will find the connection dead.
             None => drop(self.socket.clone().disconnect()),
         }
+    }
+
+    /// The id of the session that the handshake brought, or else of one that ends with the connection:
+    /// there is no way to give a socket a cookie.
+    pub(crate) fn session(&self, cookies: &Cookies) -> Arc<str> {
+        let brought = || cookies.id_in(&self.socket.req_parts().headers);
+        let id = self.connection.session.get_or_init(|| brought().unwrap_or_else(cookies::draw_id));
+        id.clone()
     }
 
     /// Gives a request what the handshake said of its client. Who it is, is not the request's to say.

@@ -6,8 +6,15 @@ mod agreement;
 mod criteria;
 mod facts;
 mod memory;
+mod sessions;
 mod sqlite;
 mod store;
+
+/// All the facts there are.
+mod every {
+    pub(crate) use crate::facts::*;
+    pub(crate) use crate::sessions::*;
+}
 
 /// Makes a test of each fact for each engine.
 macro_rules! every_engine {
@@ -15,13 +22,13 @@ macro_rules! every_engine {
         mod on_memory {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $fact() {
-                crate::facts::$fact(crate::store::memory).await;
+                crate::every::$fact(crate::store::memory).await;
             })*
         }
         mod on_sqlite {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $fact() {
-                crate::facts::$fact(crate::store::sqlite).await;
+                crate::every::$fact(crate::store::sqlite).await;
             })*
         }
     };
@@ -73,4 +80,10 @@ every_engine! {
     a_snapshot_holds_exactly_what_the_log_says_up_to_its_position
     concurrent_writes_are_all_committed_once_in_a_gapless_order
     concurrent_repeats_are_committed_once
+    a_session_holds_what_edits_have_made_of_it
+    a_session_that_holds_nothing_is_not_kept
+    a_session_is_kept_from_each_edit_on_until_its_time_is_up
+    a_session_may_be_kept_for_ever
+    edits_at_the_same_time_lose_nothing
+    the_secret_stays_and_is_no_other_stores
 }

@@ -1,6 +1,9 @@
 //! What is true of memory.
 
-use backwire::engine::Window;
+use std::collections::BTreeMap;
+
+use backwire::engine::{Edit, MemorySessions, Sessions, Window};
+use serde_json::json;
 
 use crate::store::{memory, milk};
 
@@ -14,4 +17,21 @@ async fn nobody_gets_a_place_in_the_tail_before_those_who_came_earlier() {
     store.heard();
     let late = store.begin(milk());
     assert_eq!((early.await, late.await), (3, 4));
+}
+
+#[tokio::test]
+async fn sessions_whose_time_is_up_are_dropped_by_those_that_come() {
+    let sessions = MemorySessions::default();
+    let edit = |id: &str, at: u64| Edit {
+        id: id.into(),
+        set: BTreeMap::from([("name".to_owned(), Some(json!("Ann")))]),
+        at,
+        until: at + 10,
+        ..Edit::default()
+    };
+    for id in ["a", "b", "c"] {
+        sessions.edit(edit(id, 0)).await.unwrap();
+    }
+    sessions.edit(edit("d", 10)).await.unwrap();
+    assert_eq!(sessions.count(), 2);
 }

@@ -1,13 +1,13 @@
 //! What is true of a file.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backwire::change::Verb;
 use backwire::criteria::Criteria;
-use backwire::engine::{Error, Sqlite, Window};
+use backwire::engine::{Edit, Error, Sqlite, Window};
 use backwire::model::{Attribute, Model, Models};
 use rusqlite::Connection;
 use serde_json::json;
@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::store::{
-    Store, create, destroy, keyed, milk, offsets, publish, roomy, sqlite, sqlite_in, todo, update,
+    HOUR, NOON, Store, create, destroy, keyed, milk, offsets, publish, roomy, sqlite, sqlite_in,
+    todo, update,
 };
 
 fn file(folder: &Path) -> PathBuf {
@@ -302,6 +303,8 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
     visitor
         .execute_batch(
             "ALTER TABLE log DROP COLUMN published;
+             DROP TABLE sessions;
+             DELETE FROM meta WHERE name = 'session_secret';
              UPDATE meta SET value = 1 WHERE name = 'version'",
         )
         .unwrap();
@@ -310,6 +313,32 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
     let published: Vec<bool> =
         store.since("todo", 0).await.unwrap().iter().map(|change| change.published).collect();
     assert_eq!(published, [false, true]);
+    assert_ne!(store.engine.sessions().secret().await.unwrap(), [0; 32]);
+}
+
+#[tokio::test]
+async fn sessions_and_their_secret_are_there_after_a_restart_and_old_ones_are_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let edit = |id: &str, at: u64| Edit {
+        id: id.into(),
+        set: BTreeMap::from([("name".to_owned(), Some(json!("Ann")))]),
+        at,
+        until: at + HOUR,
+        ..Edit::default()
+    };
+    let store = open(folder.path());
+    for id in ["a", "b", "c"] {
+        store.engine.sessions().edit(edit(id, NOON)).await.unwrap();
+    }
+    let secret = store.engine.sessions().secret().await.unwrap();
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!(store.engine.sessions().secret().await.unwrap(), secret);
+    assert!(store.engine.sessions().load("a", NOON).await.unwrap().is_some());
+    // Two go for each that comes.
+    store.engine.sessions().edit(edit("d", NOON + HOUR)).await.unwrap();
+    let count = |sql: &str| visitor(folder.path()).query_row(sql, [], |row| row.get::<_, i64>(0));
+    assert_eq!(count("SELECT count(*) FROM sessions").unwrap(), 2);
 }
 
 #[tokio::test]

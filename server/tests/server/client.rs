@@ -41,8 +41,8 @@ pub(crate) fn socket_of(cx: &Context) -> Client {
     cx.client().cloned().unwrap()
 }
 
-fn handshake(addr: SocketAddr, headers: &[(&'static str, &str)]) -> Request {
-    let url = format!("ws://{addr}/socket.io/?EIO=4&transport=websocket");
+fn handshake(addr: SocketAddr, query: &str, headers: &[(&'static str, &str)]) -> Request {
+    let url = format!("ws://{addr}/socket.io/?EIO=4&transport=websocket{query}");
     let mut request = url.into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
@@ -82,7 +82,7 @@ impl Socket {
         small.set_recv_buffer_size(4096).unwrap();
         small.set_nodelay(true).unwrap();
         let stream = MaybeTlsStream::Plain(small.connect(server.addr()).await.unwrap());
-        let request = handshake(server.addr(), &[]);
+        let request = handshake(server.addr(), "", &[]);
         let (stream, _) = client_async(request, stream).await.unwrap();
         Self::opened(stream).await.joined(auth).await
     }
@@ -110,8 +110,20 @@ impl Socket {
         addr: SocketAddr,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, tungstenite::Error> {
-        let (stream, _) = connect_async_with_config(handshake(addr, headers), None, true).await?;
+        let request = handshake(addr, "", headers);
+        let (stream, _) = connect_async_with_config(request, None, true).await?;
         Ok(Self::opened(stream).await)
+    }
+
+    /// A stock client whose url says something more, from `&` on, and whose headers do.
+    pub(crate) async fn introduced(
+        server: &Server,
+        query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Self {
+        let request = handshake(server.addr(), query, headers);
+        let (stream, _) = connect_async_with_config(request, None, true).await.unwrap();
+        Self::opened(stream).await.joined("").await
     }
 
     async fn opened(stream: Stream) -> Self {

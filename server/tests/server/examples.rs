@@ -9,6 +9,9 @@ mod chat;
 #[allow(dead_code, reason = "their main functions are for people")]
 #[path = "../../examples/echo.rs"]
 mod echo;
+#[allow(dead_code, reason = "their main functions are for people")]
+#[path = "../../examples/session.rs"]
+mod session;
 
 use backwire::Server;
 use reqwest::Client;
@@ -37,6 +40,22 @@ async fn echo_answers_over_http_and_over_sockets() {
     node.send(r#"421["echo:read",{"message":"hi"}]"#).await;
     let echo = r#"431[null,{"success":true,"message":"hi","over":"a socket"}]"#;
     assert_eq!(node.next_frame().await, echo);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn visits_are_counted_over_both_transports_together() {
+    let server = start(session::routes(builder())).await;
+    let url = format!("http://{}/visits", server.addr());
+    let first = reqwest::get(&url).await.unwrap();
+    let cookie = first.headers()["set-cookie"].to_str().unwrap().to_owned();
+    assert_eq!(first.json::<Value>().await.unwrap(), json!({ "visits": 1 }));
+    let mut socket = Socket::introduced(&server, "", &[("cookie", &cookie)]).await;
+    assert_eq!(socket.get("/visits").await["body"], json!({ "visits": 2 }));
+    let again = Client::new().get(&url).header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(again.json::<Value>().await.unwrap(), json!({ "visits": 3 }));
+    assert_eq!(socket.delete("/visits").await["statusCode"], 200);
+    assert_eq!(socket.get("/visits").await["body"], json!({ "visits": 1 }));
     server.shutdown().await;
 }
 

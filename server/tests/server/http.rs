@@ -1,8 +1,9 @@
 //! Resources over plain HTTP.
 
+use axum::routing::get;
 use backwire::criteria::Criteria;
-use backwire::engine::{Committed, Engine, Error, Since, Snapshot};
-use backwire::{Server, change, write};
+use backwire::engine::{Committed, Edit, Engine, Error, Held, Sessions, Since, Snapshot};
+use backwire::{Server, Session, change, write};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -193,6 +194,40 @@ impl Engine for Broken {
     async fn since(&self, _: &change::Room, _: change::Position) -> Result<Since, Error> {
         Err(Error::Unavailable("the disk is gone".to_owned()))
     }
+
+    fn sessions(&self) -> &dyn Sessions {
+        self
+    }
+}
+
+#[async_trait::async_trait]
+impl Sessions for Broken {
+    async fn secret(&self) -> Result<[u8; 32], Error> {
+        Ok([7; 32])
+    }
+
+    async fn load(&self, _: &str, _: u64) -> Result<Option<Held>, Error> {
+        Err(Error::Unavailable("the disk is gone".to_owned()))
+    }
+
+    async fn edit(&self, _: Edit) -> Result<(), Error> {
+        Err(Error::Unavailable("the disk is full".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_can_not_be_read_or_kept_is_a_503_and_no_cookie() {
+    let read = async |session: Session| session.get::<u8>("a").await.map(|_| "read");
+    let keep = async |session: Session| session.insert("a", 1).map(|()| "kept");
+    let server = builder().engine(|_| Ok(Arc::new(Broken)));
+    let server = start(server.route("/session", get(read).post(keep))).await;
+    for method in [Method::GET, Method::POST] {
+        let refused = send(&server, method, "/session", None).await;
+        assert_eq!(refused.status(), 503);
+        assert!(!refused.headers().contains_key("set-cookie"));
+        assert_eq!(refused.json::<Value>().await.unwrap()["code"], "E_UNAVAILABLE");
+    }
+    server.shutdown().await;
 }
 
 #[tokio::test]
@@ -235,19 +270,61 @@ async fn only_pages_of_the_same_host_and_named_ones_may_write() {
     server.shutdown().await;
 }
 
-#[tokio::test]
-async fn a_preflight_of_an_allowed_page_is_granted_its_headers() {
-    let server = start(builder().origin("https://app.example")).await;
+async fn preflight(server: &Server, origin: &str, method: &str) -> Response {
     let ask = Client::new()
         .request(Method::OPTIONS, format!("http://{}/todo/1", server.addr()))
-        .header("origin", "https://app.example")
-        .header("access-control-request-method", "PUT")
+        .header("origin", origin)
+        .header("access-control-request-method", method)
         .header("access-control-request-headers", "content-type,idempotency-key");
-    let granted = ask.send().await.unwrap();
-    assert_eq!(granted.status(), 200);
-    let header = |name: &str| granted.headers()[name].to_str().unwrap().to_owned();
-    assert_eq!(header("access-control-allow-origin"), "https://app.example");
-    assert_eq!(header("access-control-allow-headers"), "content-type,idempotency-key");
-    assert!(header("access-control-allow-methods").contains("PUT"));
+    ask.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_preflight_of_an_allowed_page_is_granted_its_headers_and_cookies() {
+    let server = start(builder().origin("https://app.example")).await;
+    for method in ["PUT", "PATCH", "DELETE"] {
+        let granted = preflight(&server, "https://app.example", method).await;
+        assert_eq!(granted.status(), 200);
+        let header = |name: &str| granted.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("access-control-allow-origin"), "https://app.example");
+        assert_eq!(header("access-control-allow-credentials"), "true");
+        assert_eq!(header("access-control-allow-headers"), "content-type,idempotency-key");
+        assert!(header("access-control-allow-methods").contains(method));
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_preflight_of_any_other_page_is_granted_nothing() {
+    let server = start(builder().origin("https://app.example")).await;
+    for origin in ["https://evil.example", "http://app.example", "null"] {
+        let refused = preflight(&server, origin, "PUT").await;
+        for name in ["access-control-allow-origin", "access-control-allow-credentials"] {
+            assert!(!refused.headers().contains_key(name), "{origin}: {name}");
+        }
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn answers_say_which_pages_may_read_them_and_which_of_their_headers() {
+    let server = start(builder().origin("https://app.example")).await;
+    let read = async |origin: &str| {
+        let url = format!("http://{}/todo", server.addr());
+        let read = Client::new().get(url).header("origin", origin).send().await.unwrap();
+        assert_eq!(read.status(), 200);
+        assert!(read.headers()["vary"].to_str().unwrap().contains("origin"));
+        let said = ["allow-origin", "allow-credentials", "expose-headers"];
+        said.map(|name| {
+            let value = read.headers().get(format!("access-control-{name}"));
+            value.map(|value| value.to_str().unwrap().to_owned())
+        })
+    };
+    let [origin, credentials, exposed] = read("https://app.example").await;
+    assert_eq!(origin.as_deref(), Some("https://app.example"));
+    assert_eq!(credentials.as_deref(), Some("true"));
+    assert_eq!(exposed.as_deref(), Some("backwire-position,backwire-room,backwire-record"));
+    let [origin, credentials, _] = read("https://evil.example").await;
+    assert_eq!((origin, credentials), (None, None));
     server.shutdown().await;
 }

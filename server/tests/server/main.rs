@@ -23,6 +23,7 @@ mod resume;
 mod runtime;
 mod sails;
 mod sails09;
+mod sessions;
 mod sockets;
 mod subscribing;
 mod transcripts;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use axum::routing::{get, post};
 use backwire::change::{Attributes, Id, Position, Resource, Room};
 use backwire::criteria::Criteria;
-use backwire::engine::{Committed, Engine, Error, Memory, Since, Snapshot, Tail, Window};
+use backwire::engine::{Committed, Engine, Error, Memory, Sessions, Since, Snapshot, Tail, Window};
 use backwire::server::Builder;
 use backwire::settings::Store;
 use backwire::write::{Action, Write};
@@ -175,6 +175,10 @@ impl Engine for Pairwise {
 
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
         self.memory.since(room, position).await
+    }
+
+    fn sessions(&self) -> &dyn Sessions {
+        self.memory.sessions()
     }
 }
 

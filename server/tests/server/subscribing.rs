@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use backwire::Server;
 use backwire::change::{Attributes, Id, Position, Resource, Room};
 use backwire::criteria::Criteria;
-use backwire::engine::{Committed, Engine, Error, Memory, Since, Snapshot, Window};
+use backwire::engine::{Committed, Engine, Error, Memory, Sessions, Since, Snapshot, Window};
 use backwire::write::Write;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
@@ -68,6 +68,10 @@ impl Engine for Paused {
 
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
         self.memory.since(room, position).await
+    }
+
+    fn sessions(&self) -> &dyn Sessions {
+        self.memory.sessions()
     }
 }
 

@@ -2,7 +2,12 @@
 
 use std::process::Command;
 
+use backwire::settings::Store;
 use backwire_tests::{Server, places};
+
+#[allow(dead_code, reason = "its main function is for people")]
+#[path = "../../../server/examples/session.rs"]
+mod session;
 
 #[test]
 fn the_stock_client_speaks_the_sails_dialect() {
@@ -29,13 +34,24 @@ fn a_page_of_sails_0_9_with_a_sync_of_its_own_needs_one_more_line() {
     pass("socketsync.test.mjs");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_clients_have_sessions() {
+    let server = session::routes(backwire::Server::builder()).port(0).store(Store::Memory);
+    let server = server.bind().await.expect("there is a free port");
+    pass_at(&format!("http://{}", server.addr()), "sessions.test.mjs");
+    server.shutdown().await;
+}
+
 /// Runs the tests of a file against a server of their own.
 fn pass(file: &str) {
-    let server = Server::start();
+    pass_at(&Server::start().origin(), file);
+}
+
+fn pass_at(server: &str, file: &str) {
     let output = Command::new("node")
         .args(["--test", "--test-reporter=spec", &format!("tests/interop/{file}")])
         .current_dir(places::root())
-        .env("BACKWIRE_TEST_SERVER", server.origin())
+        .env("BACKWIRE_TEST_SERVER", server)
         .output()
         .expect("Node.js 20 or later is installed, as the README asks");
     print!("{}", String::from_utf8_lossy(&output.stdout));

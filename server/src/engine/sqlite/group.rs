@@ -9,11 +9,12 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, TransactionBehavior};
 
 use super::row::{self, Json, json};
-use super::{column, forget};
+use super::writer::Deed;
+use super::{column, forget, sessions};
 use crate::change::{Attributes, Change, Id, Position, Resource};
 use crate::engine::counters::Counters;
 use crate::engine::ledger::{self, Entry};
-use crate::engine::{Committed, Error, Window};
+use crate::engine::{Committed, Edit, Error, Window};
 use crate::write::{Key, Standing, Write};
 
 /// An open transaction.
@@ -39,9 +40,22 @@ impl<'c> Group<'c> {
         Ok(Self { transaction, epoch, grown: HashMap::new(), keys: 0 })
     }
 
-    /// Takes a write into the group. An error concerns this write alone, unless
+    /// Takes a deed into the group. An error concerns this one alone, unless
     /// the group [`is_given_up`](Self::is_given_up).
-    pub(super) fn take(&mut self, write: Write) -> Result<Committed, Error> {
+    pub(super) fn take(&mut self, deed: Deed) -> Result<Option<Committed>, Error> {
+        match deed {
+            Deed::Write(write) => self.write(write).map(Some),
+            Deed::Edit(edit) => Ok(self.edit(edit).map(|()| None)?),
+        }
+    }
+
+    fn edit(&mut self, edit: Edit) -> Result<()> {
+        let savepoint = self.transaction.savepoint()?;
+        sessions::edit(&savepoint, edit)?;
+        savepoint.commit()
+    }
+
+    fn write(&mut self, write: Write) -> Result<Committed, Error> {
         if let Some(key) = &write.key
             && let Some(entry) = self.recall(key, write.at)?
         {

@@ -16,7 +16,8 @@ use crate::model::Models;
 const VERSION: i64 = UPGRADES.len() as i64 + 1;
 
 /// What each version added to the one before it, beginning with the first.
-const UPGRADES: [&str; 1] = ["ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE"];
+const UPGRADES: [&str; 2] =
+    ["ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE", SESSIONS];
 
 /// How long to wait for another process (a backup, a curious person) to let go of the file.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -80,6 +81,19 @@ const TABLES: &str = "
         at INTEGER NOT NULL,
         PRIMARY KEY (identity, key)
     );
+";
+
+/// The table of sessions, and in `meta` what their cookies are signed with.
+const SESSIONS: &str = "
+    CREATE TABLE sessions (
+        id TEXT PRIMARY KEY,
+        json TEXT NOT NULL,
+        until INTEGER NOT NULL
+    ) WITHOUT ROWID;
+
+    CREATE INDEX sessions_by_end ON sessions (until);
+
+    INSERT INTO meta (name, value) VALUES ('session_secret', randomblob(32));
 ";
 
 /// Opens the writer's connection, and makes folder, file and tables where they are missing.
@@ -151,6 +165,12 @@ pub(super) fn epoch(connection: &Connection) -> rusqlite::Result<u64> {
     meta(connection, "epoch").map(i64::cast_unsigned)
 }
 
+/// What session cookies are signed with where no other secret is set.
+pub(super) fn secret(connection: &Connection) -> rusqlite::Result<[u8; 32]> {
+    let sql = "SELECT value FROM meta WHERE name = 'session_secret'";
+    connection.query_row(sql, [], |row| row.get(0))
+}
+
 fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     // Each connection is used by one thread at a time, so SQLite's own locks would only cost.
     let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -167,6 +187,7 @@ fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if !transaction.table_exists(None, "meta")? {
         transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(SESSIONS)?;
         let mut set = transaction.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
         set.execute(("version", VERSION))?;
         set.execute(("epoch", draw_epoch().cast_signed()))?;

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::group::Group;
-use crate::engine::{Committed, Error, Tail, Window};
+use crate::engine::{Committed, Edit, Error, Tail, Window};
 use crate::write::Write;
 
 /// Writes that may be queued. Whoever comes when it is full waits.
@@ -17,15 +17,24 @@ const QUEUE: usize = 1024;
 /// for the last.
 const GROUP: usize = 256;
 
-/// A write, and where its outcome is waited for.
+/// Something to store.
+#[derive(Debug)]
+pub(super) enum Deed {
+    Write(Write),
+    /// Of a session.
+    Edit(Edit),
+}
+
+/// Something to store, and where its outcome is waited for.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) write: Write,
+    pub(super) deed: Deed,
     pub(super) answer: Answer,
 }
 
 type Answer = oneshot::Sender<Outcome>;
-type Outcome = Result<Committed, Error>;
+/// An edit of a session is not in the log.
+type Outcome = Result<Option<Committed>, Error>;
 
 /// The writer.
 pub(super) struct Writer {
@@ -49,21 +58,21 @@ impl Writer {
     fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut queued = Vec::with_capacity(GROUP);
         while jobs.blocking_recv_many(&mut queued, GROUP) > 0 {
-            let (writes, answers): (Vec<_>, Vec<_>) =
-                queued.drain(..).map(|job| (job.write, job.answer)).unzip();
-            match self.commit(writes) {
+            let (deeds, answers): (Vec<_>, Vec<_>) =
+                queued.drain(..).map(|job| (job.deed, job.answer)).unzip();
+            match self.commit(deeds) {
                 Ok(outcomes) => self.tell(outcomes, answers),
                 Err(error) => refuse(&error, answers),
             }
         }
     }
 
-    /// Commits writes together. The error is of the group: nothing of it was stored.
-    fn commit(&mut self, writes: Vec<Write>) -> Result<Vec<Outcome>, Error> {
+    /// Commits deeds together. The error is of the group: nothing of it was stored.
+    fn commit(&mut self, deeds: Vec<Deed>) -> Result<Vec<Outcome>, Error> {
         let mut group = Group::begin(&mut self.connection, self.epoch)?;
-        let mut outcomes = Vec::with_capacity(writes.len());
-        for write in writes {
-            match group.take(write) {
+        let mut outcomes = Vec::with_capacity(deeds.len());
+        for deed in deeds {
+            match group.take(deed) {
                 Err(error) if group.is_given_up() => return Err(error),
                 outcome => outcomes.push(outcome),
             }
@@ -76,7 +85,7 @@ impl Writer {
     /// is answered.
     fn tell(&self, outcomes: Vec<Outcome>, answers: Vec<Answer>) {
         for (outcome, answer) in outcomes.into_iter().zip(answers) {
-            if let Ok(Committed { change, repeated: false }) = &outcome {
+            if let Ok(Some(Committed { change, repeated: false })) = &outcome {
                 // Nobody listens any more when the server is closing; what is stored stays stored.
                 let _ = self.tail.blocking_send(Arc::clone(change));
             }

@@ -1,0 +1,87 @@
+//! Facts about the sessions of every engine.
+
+use std::sync::Arc;
+
+use backwire::engine::Edit;
+use serde_json::{Value, json};
+
+use crate::store::{HOUR, NOON, Open, Store, roomy};
+
+/// Sets keys of the session `a` at noon, to be kept for an hour; null removes one.
+fn edit(set: Value) -> Edit {
+    let set = set.as_object().unwrap().clone().into_iter();
+    let set = set.map(|(key, value)| (key, Some(value).filter(|value| !value.is_null())));
+    Edit { id: "a".into(), clears: false, set: set.collect(), at: NOON, until: NOON + HOUR }
+}
+
+impl Store {
+    async fn edit(&self, edit: Edit) {
+        self.engine.sessions().edit(edit).await.unwrap();
+    }
+
+    async fn session(&self, id: &str, now: u64) -> Value {
+        let held = self.engine.sessions().load(id, now).await.unwrap();
+        held.map_or(Value::Null, |held| Value::Object((*held.values).clone()))
+    }
+}
+
+pub(crate) async fn a_session_holds_what_edits_have_made_of_it(open: Open) {
+    let store = roomy(open);
+    assert_eq!(store.session("a", NOON).await, Value::Null);
+    store.edit(edit(json!({ "name": "Ann", "cart": [1, { "b": 2.5 }] }))).await;
+    store.edit(edit(json!({ "name": null, "seen": true }))).await;
+    let held = json!({ "cart": [1, { "b": 2.5 }], "seen": true });
+    assert_eq!(store.session("a", NOON).await, held);
+    assert_eq!(store.session("b", NOON).await, Value::Null);
+    store.edit(Edit { clears: true, ..edit(json!({ "new": 1 })) }).await;
+    assert_eq!(store.session("a", NOON).await, json!({ "new": 1 }));
+}
+
+pub(crate) async fn a_session_that_holds_nothing_is_not_kept(open: Open) {
+    let store = roomy(open);
+    store.edit(edit(json!({ "name": "Ann" }))).await;
+    store.edit(edit(json!({ "name": null }))).await;
+    assert_eq!(store.session("a", NOON).await, Value::Null);
+}
+
+pub(crate) async fn a_session_is_kept_from_each_edit_on_until_its_time_is_up(open: Open) {
+    let store = roomy(open);
+    store.edit(edit(json!({ "name": "Ann" }))).await;
+    assert_eq!(store.session("a", NOON + HOUR - 1).await, json!({ "name": "Ann" }));
+    assert_eq!(store.session("a", NOON + HOUR).await, Value::Null);
+    let later = Edit { at: NOON + 1, until: NOON + 2 * HOUR, ..edit(json!({})) };
+    store.edit(later).await;
+    let held = store.engine.sessions().load("a", NOON + HOUR).await.unwrap().unwrap();
+    assert_eq!(held.until, NOON + 2 * HOUR);
+    // What comes when it is over begins a new one.
+    let after = Edit { at: NOON + 2 * HOUR, until: NOON + 3 * HOUR, ..edit(json!({ "new": 1 })) };
+    store.edit(after).await;
+    assert_eq!(store.session("a", NOON + 2 * HOUR).await, json!({ "new": 1 }));
+}
+
+pub(crate) async fn a_session_may_be_kept_for_ever(open: Open) {
+    let store = roomy(open);
+    store.edit(Edit { until: u64::MAX, ..edit(json!({ "name": "Ann" })) }).await;
+    store.edit(Edit { until: u64::MAX, ..edit(json!({ "seen": true })) }).await;
+    assert_eq!(store.session("a", NOON).await, json!({ "name": "Ann", "seen": true }));
+}
+
+pub(crate) async fn edits_at_the_same_time_lose_nothing(open: Open) {
+    let store = Arc::new(roomy(open));
+    let edits = (0..32).map(|n| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.edit(edit(json!({ format!("k{n}"): n }))).await })
+    });
+    for edit in edits.collect::<Vec<_>>() {
+        edit.await.unwrap();
+    }
+    let held = store.session("a", NOON).await;
+    assert_eq!(held.as_object().map(|held| held.len()), Some(32), "{held}");
+}
+
+pub(crate) async fn the_secret_stays_and_is_no_other_stores(open: Open) {
+    let (one, other) = (roomy(open), roomy(open));
+    let secret = one.engine.sessions().secret().await.unwrap();
+    assert_eq!(one.engine.sessions().secret().await.unwrap(), secret);
+    assert_ne!(other.engine.sessions().secret().await.unwrap(), secret);
+}
