@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, Config};
 use crate::engine::Window;
+use crate::route::{Paths, Shortcuts};
 use crate::server::Server;
 use crate::settings::{ApiKey, SessionSecret, Settings, Store, duration};
 
@@ -101,6 +102,18 @@ struct Said {
     /// Bytes a request's body may have [default: 1048576]
     #[arg(long, env = "BACKWIRE_BODY_LIMIT", value_name = "BYTES")]
     body_limit: Option<usize>,
+
+    /// What paths of resources begin with: /api
+    #[arg(long, env = "BACKWIRE_PREFIX", value_name = "PATH")]
+    prefix: Option<String>,
+
+    /// What follows it, but in shortcuts: /v1
+    #[arg(long, env = "BACKWIRE_REST_PREFIX", value_name = "PATH")]
+    rest_prefix: Option<String>,
+
+    /// Whether there are paths such as /todo/find [default: read]
+    #[arg(long, env = "BACKWIRE_SHORTCUTS")]
+    shortcuts: Option<Shortcuts>,
 }
 
 impl Command {
@@ -149,7 +162,7 @@ impl Said {
         };
         let settings = config.map_err(io::Error::other)?.over(Settings::default());
         let settings = settings.map_err(io::Error::other)?;
-        let window = settings.window;
+        let (window, paths) = (settings.window, settings.paths);
         let secret = self.session_secret_file.or(self.session_secret);
         Ok(Settings {
             host: self.host.unwrap_or(settings.host),
@@ -165,6 +178,11 @@ impl Said {
             session_secret: secret.or(settings.session_secret),
             session_age: self.session_age.unwrap_or(settings.session_age),
             body_limit: self.body_limit.unwrap_or(settings.body_limit),
+            paths: Paths {
+                prefix: self.prefix.unwrap_or(paths.prefix),
+                rest_prefix: self.rest_prefix.unwrap_or(paths.rest_prefix),
+                shortcuts: self.shortcuts.unwrap_or(paths.shortcuts),
+            },
             ..settings
         })
     }
@@ -223,6 +241,19 @@ mod tests {
         assert_eq!(settings.origins, ["https://a.example", "https://b.example"]);
         assert_eq!(settings.store, Store::Memory);
         assert!(settings.api_key.is_some_and(|key| key.is("secret")));
+    }
+
+    #[test]
+    fn what_is_said_counts_before_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "port: 80\nprefix: /api\nshortcuts: off\n").unwrap();
+        let config = file.path().to_str().unwrap();
+        let said =
+            ["backwire", "serve", "--config", config, "--port", "81", "--shortcuts", "write"];
+        let Deed::Serve(serve) = Command::parse_from(said).deed else { panic!("it says serve") };
+        let settings = serve.said.settings().unwrap();
+        assert_eq!((settings.port, &*settings.paths.prefix), (81, "/api"));
+        assert_eq!(settings.paths.shortcuts, Shortcuts::Write);
     }
 
     #[test]

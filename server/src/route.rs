@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use clap::ValueEnum;
 use http::Method;
 use percent_encoding::percent_decode_str;
+use serde::Deserialize;
 
 use crate::change::{Id, Resource};
 use crate::error::{Error, Result};
@@ -22,7 +24,7 @@ pub struct Paths {
 }
 
 /// Paths that say what is to be done: `/todo/find`, `/todo/update/7`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Shortcuts {
     /// None.
