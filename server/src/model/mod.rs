@@ -2,7 +2,7 @@
 //!
 //! All of it is pure. A [`Model`] is declared in Rust or in the configuration file; a resource that
 //! nobody declared has the default one, which takes whatever comes. In reading order: [`Model`];
-//! [`attribute`](Attribute), one attribute and what its values may be; [`format`](Format), the forms of
+//! [`Attribute`], one of them and what its values may be; `format`, the forms of
 //! texts; [`Models`], those of a server.
 
 mod attribute;
