@@ -28,6 +28,8 @@ pub(crate) struct Load {
     pub(crate) listeners: usize,
     pub(crate) creates: usize,
     pub(crate) updates: usize,
+    /// In how many filters the listeners are; 0 are in none and hear of everything.
+    pub(crate) filters: usize,
 }
 
 /// What came of connecting, listening and creating.
@@ -56,7 +58,7 @@ impl Load {
     /// Many connect and subscribe, rest, and hear of what one creates.
     pub(crate) async fn listen(&self, peer: &Peer) -> Result<Heard> {
         // So that what the first of all requests costs is not counted for a listener.
-        subscribe(&peer.address).await?;
+        subscribe(&peer.address, "").await?;
         peer.is_idle().await?;
         let (memory, cpu, start) = (peer.memory()?, peer.cpu()?, Instant::now());
         let sockets = self.connect(&peer.address).await?;
@@ -82,11 +84,11 @@ impl Load {
         let mut connecting = JoinSet::new();
         for worker in 0..AT_ONCE {
             let share = (self.listeners + worker) / AT_ONCE;
-            let address = address.to_owned();
+            let (address, filters) = (address.to_owned(), self.filters);
             connecting.spawn(async move {
                 let mut sockets = Vec::with_capacity(share);
-                for _ in 0..share {
-                    sockets.push(subscribe(&address).await?);
+                for number in 0..share {
+                    sockets.push(subscribe(&address, &criteria(number, filters)).await?);
                 }
                 anyhow::Ok(sockets)
             });
@@ -176,11 +178,19 @@ impl Load {
     }
 }
 
-async fn subscribe(address: &str) -> Result<Socket> {
+async fn subscribe(address: &str, criteria: &str) -> Result<Socket> {
     let mut socket = Socket::connect(address).await?;
-    socket.ask("get", "\"url\":\"/todo\"").await?;
+    socket.ask("get", &format!("\"url\":\"/todo\"{criteria}")).await?;
     socket.answer().await?;
     Ok(socket)
+}
+
+/// One of so many different filters, all of which every record fulfils.
+fn criteria(number: usize, filters: usize) -> String {
+    match number.checked_rem(filters) {
+        Some(which) => format!(",\"data\":{{\"where\":{{\"number\":{{\">\":-{}}}}}}}", which + 1),
+        None => String::new(),
+    }
 }
 
 /// What follows the verb of a write, with a key as our runtime would send it.

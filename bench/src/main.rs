@@ -59,13 +59,18 @@ struct Cli {
     updates: usize,
 }
 
+/// In how many filters the listeners are, when they are in any.
+const FILTERS: usize = 10;
+
 /// What one peer may take for one round.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
-    let load = Load { listeners: cli.listeners, creates: cli.creates, updates: cli.updates };
+    let Cli { listeners, creates, updates, .. } = cli;
+    let load = Load { listeners, creates, updates, filters: 0 };
+    let filtered = Load { filters: FILTERS, ..load };
     let mut table = Table::default();
     for round in 1..=cli.rounds {
         for kind in Kind::ALL {
@@ -81,6 +86,10 @@ async fn main() -> Result<()> {
                 .with_context(|| kind.name())?;
             table.add(kind, heard, updated);
         }
+        eprintln!("round {round} of {}: Backwire, with filters", cli.rounds);
+        let peer = Peer::start(Kind::Backwire, &cli.backwire).await?;
+        table.add_filtered(timeout(PATIENCE, filtered.listen(&peer)).await??);
+        peer.stop().await?;
     }
     println!("{table}");
     Ok(())

@@ -10,6 +10,8 @@ use crate::peer::Kind;
 #[derive(Default)]
 pub(crate) struct Table {
     rounds: Vec<(Kind, Heard, Updated)>,
+    /// Backwire's with filters, round by round.
+    filtered: Vec<Heard>,
 }
 
 /// How a row is read from what one peer did in one round.
@@ -67,6 +69,9 @@ const ROWS: [Row; 7] = [
     },
 ];
 
+/// The most that a delivery may cost with filters, in what it costs without.
+const FILTERED: f64 = 1.3;
+
 fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
@@ -74,6 +79,17 @@ fn micros(time: Duration) -> f64 {
 impl Table {
     pub(crate) fn add(&mut self, kind: Kind, heard: Heard, updated: Updated) {
         self.rounds.push((kind, heard, updated));
+    }
+
+    pub(crate) fn add_filtered(&mut self, heard: Heard) {
+        self.filtered.push(heard);
+    }
+
+    /// What a delivery costs with filters, in what it costs without.
+    fn filters(&self) -> f64 {
+        let plain = self.of(Kind::Backwire, |heard, _| micros(heard.delivery_cpu));
+        let filtered = self.filtered.iter().map(|heard| micros(heard.delivery_cpu));
+        median(filtered.zip(plain).map(|(filtered, plain)| filtered / plain).collect())
     }
 
     fn of(&self, kind: Kind, read: Read) -> Vec<f64> {
@@ -118,7 +134,13 @@ impl fmt::Display for Table {
                 None => writeln!(f, " |")?,
             }
         }
-        Ok(())
+        let ratio = self.filters();
+        let verdict = if ratio <= FILTERED { "kept" } else { "MISSED" };
+        let arrived = median(self.filtered.iter().map(|heard| heard.arrived * 100.0).collect());
+        writeln!(
+            f,
+            "\nOne delivery, listeners in 10 filters ÷ all in one room: {ratio:.2} (at most {FILTERED}: {verdict}); {arrived:.1} % arrived"
+        )
     }
 }
 

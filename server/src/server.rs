@@ -256,6 +256,9 @@ impl Builder {
     /// let server = Server::builder().instead("/todo", post(create));
     /// ```
     ///
+    /// An update may come as `PUT` and as `PATCH`, which is what our runtime sends: give both a handler.
+    /// Shortcuts past the handlers of a resource are not there.
+    ///
     /// A request with an `Idempotency-Key` may come again: what a handler makes of it should be the
     /// same each time, or the repeat is refused as another request.
     pub fn instead(mut self, path: &str, handlers: MethodRouter) -> Self {
