@@ -4,6 +4,7 @@
 // What `Backbone.sync` hands to `Backbone.ajax` is written for jQuery. Here it becomes what travels:
 // a verb, a url and a body of JSON text, all of them fixed at the call.
 
+import {isPlain} from './records.js';
 import {withQuery} from './url.js';
 
 const VERBS = ['get', 'post', 'put', 'patch', 'delete'];
@@ -18,7 +19,12 @@ export function isCarried(settings) {
 export function requestOf(settings, {headers, path, made, $}) {
   const method = verbOf(settings, headers);
   if (method !== 'get') return {method, url: path, body: bodyOf(settings, made)};
-  return {method, url: withQuery(path, settings.data, $, settings.traditional), body: undefined};
+  return {method, url: withQuery(path, asked(settings.data), $, settings.traditional), body: undefined};
+}
+
+// Criteria are JSON in a query; spelled as a form's fields their values would all be strings.
+function asked(data) {
+  return isPlain(data?.where) ? {...data, where: JSON.stringify(data.where)} : data;
 }
 
 function verbOf(settings, headers) {

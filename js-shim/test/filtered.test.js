@@ -36,6 +36,12 @@ test('a record that has left is not destroyed', () => {
   assert.equal(open.length, 0);
 });
 
+test('a filter may be an object as well', () => {
+  const {Todos, client} = start();
+  new Todos().fetch({data: {where: {done: false}, limit: 3}});
+  assert.equal(client.last.url, '/todo?where=%7B%22done%22%3Afalse%7D&limit=3');
+});
+
 test('what changes and goes on fulfilling it is changed', () => {
   const {open, client} = startWithOpen();
   client.push(OPEN, updated(6, 1, {title: 'Oat milk'}));

@@ -109,7 +109,7 @@ const stories = {
   },
   'a fetch with a query'({Todos, watch, follow, answer}) {
     const todos = new Todos();
-    follow(todos.fetch(watch(todos, {data: {where: {done: true, tags: ['a b', 2]}, q: 'ä&b', none: null}})));
+    follow(todos.fetch(watch(todos, {data: {filter: {done: true, tags: ['a b', 2]}, q: 'ä&b', none: null}})));
     answer(200, [{id: 1}, {id: 2}]);
   },
   'a fetch that resets and parses'({Todos, watch, follow, answer}) {

@@ -31,7 +31,7 @@ async fn missed(
     name: &str,
     position: Position,
 ) -> Box<RawValue> {
-    let Some(room) = Room::parse(name) else {
+    let Some(room) = Room::parse(name).filter(|room| client.may_join(room)) else {
         return runtime::resync(name);
     };
     client.join([room.clone()]);

@@ -18,9 +18,11 @@ use crate::socket::Client;
 /// The room that a read with these criteria joins, if it joins one. Stock clients follow the resource:
 /// there, criteria never filtered what is heard.
 fn room(cx: &Context, resource: &Resource, criteria: &Criteria) -> Option<Room> {
-    match cx.client()?.dialect().is_stock() {
+    let client = cx.client()?;
+    match client.dialect().is_stock() {
         true => Some(Room::class(resource.clone())),
-        false => Room::scoped(resource.clone(), &Scope::of(criteria)),
+        false => Room::scoped(resource.clone(), &Scope::of(criteria))
+            .filter(|room| client.may_join(room)),
     }
 }
 

@@ -76,15 +76,15 @@ fn filtered<'a>(filter: &Filter, changes: &'a [Arc<Change>]) -> Vec<Entry<'a>> {
     let seen = |change: &'a Arc<Change>| {
         let Change { before, after, verb, published, .. } = &**change;
         let (offset, id, mark) = (change.position.offset, &change.id, change.mark);
-        match (verb, fulfils(before) || *published, fulfils(after)) {
+        match (verb, fulfils(before), fulfils(after)) {
+            // How the rest of the record is, is not known here: who has it makes of it what they can.
+            (Verb::Update | Verb::Destroy, ..) if *published => Some(entry(change)),
             (Verb::Destroy, true, _) | (Verb::Update, true, true) => Some(entry(change)),
             (Verb::Create, _, true) | (Verb::Update, false, true) => {
                 let record = after.as_deref().map_or(Data::Nothing, Data::Whole);
                 Some((offset, 1, id, record, mark))
             }
-            (Verb::Update, true, false) if !published => {
-                Some((offset, LEFT, id, Data::Nothing, mark))
-            }
+            (Verb::Update, true, false) => Some((offset, LEFT, id, Data::Nothing, mark)),
             _ => None,
         }
     };

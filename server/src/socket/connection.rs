@@ -22,6 +22,9 @@ use crate::socket::Limits;
 /// Requests in flight are limited by number, and by bytes to as much as this many of the largest.
 const MOST_BODIES: usize = 16;
 
+/// Rooms of scopes one connection may be in.
+const MOST_SCOPES: usize = 100;
+
 /// What is known of a connection from its CONNECT to its end.
 ///
 /// It does not hold the socket, which holds it.
@@ -188,6 +191,18 @@ impl Client {
     pub fn stop_listening(&self, room: &str) {
         let _counted = lock(&self.connection.counted);
         self.socket.leave(rooms::named(room));
+    }
+
+    /// Whether there is room for it: each change is looked at for each scope that anybody follows, so one
+    /// connection may follow 100 at once. It has to leave one to get another.
+    pub(crate) fn may_join(&self, room: &Room) -> bool {
+        let counted = lock(&self.connection.counted);
+        let (Some(counted), Some(_)) = (counted.as_ref(), &room.scope) else {
+            return true;
+        };
+        let is_scope = |name: &&String| name.contains('?');
+        counted.contains(&rooms::counted_as(self.dialect(), room))
+            || counted.iter().filter(is_scope).count() < MOST_SCOPES
     }
 
     /// Joins rooms of records. `true` if that made it hear of something new; a connection that is

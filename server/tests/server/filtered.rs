@@ -92,6 +92,40 @@ async fn what_takes_too_many_words_is_not_followed() {
 }
 
 #[tokio::test]
+async fn one_connection_follows_a_hundred_filters_at_once() {
+    let server = server().await;
+    let mut socket = Socket::runtime(&server).await;
+    let of = |number: usize| format!("/todo?number={number}");
+    let mut room = String::new();
+    for number in 0..100 {
+        room = room_of(&socket.get(&of(number)).await);
+    }
+    let one_more = socket.get(&of(100)).await;
+    assert_eq!(one_more["headers"].get("backwire-room"), None);
+    assert_eq!(room_of(&socket.get(&of(99)).await), room);
+    assert_eq!(socket.get("/todo").await["headers"]["backwire-room"], "todo");
+    socket.ask(json!(["unsubscribe", room])).await;
+    room_of(&socket.get(&of(100)).await);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_published_of_a_record_is_told_to_those_who_may_have_it() {
+    let server = server().await;
+    let mut socket = Socket::runtime(&server).await;
+    let room = room_of(&socket.get(OPEN).await);
+    let todos = server.publisher().pubsub("todo").unwrap();
+    todos.publish_create(json!({ "id": 7, "done": true }), None).await.unwrap();
+    todos.publish_create(json!({ "id": 8, "done": false }), None).await.unwrap();
+    todos.publish_update(8, json!({ "title": "Eggs" }), None).await.unwrap();
+    todos.publish_destroy(8, None).await.unwrap();
+    let changes = socket.changes(&room, 3).await;
+    let verbs = [0, 1, 2].map(|index| (&changes[index][0], &changes[index][1]));
+    assert_eq!(verbs, [(&json!(2), &json!(1)), (&json!(3), &json!(2)), (&json!(4), &json!(3))]);
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_resume_tells_what_entered_and_left_meanwhile() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
