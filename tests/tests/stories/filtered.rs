@@ -12,7 +12,7 @@ const PAGE: &str = r#"
       const all = new Todos(), open = new Todos(), first = new Todos(), events = [];
       const done = [];
       all.fetch({success: () => done.push('all')});
-      open.fetch({data: {where: '{"done":false}'}, success: () => done.push('open')});
+      open.fetch({data: {where: {done: false}}, success: () => done.push('open')});
       first.comparator = 'title';
       first.fetch({data: {sort: 'title', limit: 1}, success: () => done.push('first')});
       open.on('add remove', (model, collection, {add}) => events.push((add ? '+' : '-') + model.get('title')));
