@@ -2,15 +2,15 @@
 //!
 //! In reading order:
 //!
-//! - [`change`] and [`mod@write`]: the words, and what a write does; [`criteria`]: which records are
-//!   meant; [`engine`]: where records and logs live;
+//! - [`change`] and [`mod@write`]: the words, and what a write does; [`model`]: what records are like;
+//!   [`criteria`]: which are meant; [`engine`]: where they and their logs live;
 //! - [`blueprints`], `subscription`, `resume`: what is asked and answered, over any transport, with
 //!   [`context`] as the caller, [`session`] as what is kept of them and [`error`] as the refusals;
 //!   [`pubsub`]: the same by hand;
-//! - `router`: which handler answers what; `http` and `socket`: the edges, with `incoming` and
+//! - [`route`]: what a path is about; `router`: which handler answers what; `http` and `socket`: the edges, with `incoming` and
 //!   `answers` for what sockets say; `dialect` and `rooms`: how it is said and to whom;
 //! - `fanout`: from the log to everyone who listens;
-//! - [`settings`], [`server`] and [`cli`]: all of it together.
+//! - [`settings`], [`config`], [`server`] and [`cli`]: all of it together.
 //!
 //! ```no_run
 //! # async fn serve() -> std::io::Result<()> {
@@ -22,10 +22,11 @@
 pub mod change;
 pub mod write;
 
+pub mod model;
+
 pub mod criteria;
 
 pub mod engine;
-pub mod model;
 
 pub mod blueprints;
 mod resume;
