@@ -84,6 +84,9 @@ impl MessageHandler<LocalAdapter, Doors> for Door {
             Arrival::Refused => {
                 let refusal = Error::TooMany { limit: limits.in_flight };
                 self.house.answer(&client, ack, Err(refusal));
+                // A reader has a turn of 128 reads, of several events each, and would refuse more in it
+                // than may wait to be sent: who reads its refusals would be taken for one who does not.
+                let _ = consume_budget().now_or_never();
             }
         }
     }
