@@ -19,6 +19,7 @@ use super::{
 };
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
+use crate::model;
 use crate::write::{Key, Refused, Standing, Write};
 
 /// A store that lives as long as its process.
@@ -183,7 +184,7 @@ impl Table {
 
     fn is_taken(&self, (name, value): &(String, Value), by_other_than: &Id) -> bool {
         let others = self.rows.iter().filter(|(id, _)| *id != by_other_than);
-        others.map(|(_, row)| row.record.get(name)).any(|other| other == Some(value))
+        others.filter_map(|(_, row)| row.record.get(name)).any(|other| model::is_same(other, value))
     }
 
     fn store(&mut self, change: &Arc<Change>) {

@@ -234,6 +234,14 @@ impl Model {
     }
 }
 
+/// Whether two values of an attribute are the same: numbers are what they are in JavaScript.
+pub(crate) fn is_same(one: &Value, other: &Value) -> bool {
+    match (one.as_f64(), other.as_f64()) {
+        (Some(one), Some(other)) => one == other,
+        _ => one == other,
+    }
+}
+
 /// The names of the timestamps.
 const TIMES: [&str; 2] = ["createdAt", "updatedAt"];
 

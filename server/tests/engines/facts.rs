@@ -527,11 +527,13 @@ pub(crate) async fn a_unique_value_is_had_by_one_record_alone(open: Open) {
     for value in [json!("ann"), json!(1.5), json!(7), json!(true), Value::Null, Value::Null] {
         store.done(has_mail(value)).await;
     }
-    for value in [json!("ann"), json!(1.5), json!(7), json!(true)] {
+    for value in [json!("ann"), json!(1.5), json!(7), json!(7.0), json!(true)] {
         let taken = Refused::Taken { resource: todo(), attribute: "mail".to_owned() };
         assert_eq!(store.refused(has_mail(value)).await, taken);
     }
-    store.done(has_mail(json!("Ann"))).await;
+    for other in [json!("Ann"), json!(1), json!("7"), json!("true")] {
+        store.done(has_mail(other)).await;
+    }
     store.done(by_users(update("1", json!({ "mail": "ann" })))).await;
     assert!(matches!(
         store.refused(by_users(update("2", json!({ "mail": "ann" })))).await,

@@ -88,14 +88,23 @@ async fn a_client_that_does_not_read_its_answers_is_disconnected() {
 
 #[tokio::test]
 async fn a_slow_reader_finds_out_that_it_missed_something_also_if_nothing_follows() {
+    finds_out("/todo").await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_of_a_filter_finds_out_as_well() {
+    finds_out("/todo?open=true").await;
+}
+
+async fn finds_out(url: &str) {
     const MANY: u64 = 120;
     let server = start(builder().unread(8)).await;
     let (mut slow, mut writer) =
         (Socket::small(&server, RUNTIME).await, Socket::runtime(&server).await);
-    let (_, mut place) = position(&slow.get("/todo").await);
+    let (_, mut place) = position(&slow.get(url).await);
     let title = "x".repeat(1 << 16);
     for _ in 0..MANY {
-        writer.post("/todo", json!({ "title": title })).await;
+        writer.post("/todo", json!({ "title": title, "open": true })).await;
     }
     // It reads on: what had been kept for it, up to the gap, and where the room stands now.
     let mut missed = 0;

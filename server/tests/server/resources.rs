@@ -136,6 +136,18 @@ async fn a_list_creates_each_and_a_repeat_of_it_nothing() {
 }
 
 #[tokio::test]
+async fn a_repeat_of_a_create_has_the_uuid_it_had() {
+    let server = with("todo", Model { ids: Ids::Uuid, ..Model::default() }).await;
+    let mut socket = Socket::runtime(&server).await;
+    let post =
+        json!(["post", { "url": "/todo", "data": {}, "headers": { "idempotency-key": "k" } }]);
+    let (first, again) = (socket.ask(post.clone()).await, socket.ask(post).await);
+    assert_eq!((&first["statusCode"], &first["body"]), (&json!(201), &again["body"]));
+    assert_eq!(socket.get("/todo").await["body"].as_array().unwrap().len(), 1);
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn shortcuts_that_write_are_there_when_they_are_switched_on() {
     let server = with_paths(Paths { shortcuts: Shortcuts::Write, ..Paths::default() }).await;
     let get = async |path| ask(&server, Method::GET, path, Value::Null).await;

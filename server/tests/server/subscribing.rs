@@ -151,9 +151,11 @@ async fn hammer(server: &Server, stop: Arc<AtomicBool>) -> tokio::task::JoinHand
     tokio::spawn(async move {
         let mut count = 0_u64;
         while !stop.load(Ordering::Relaxed) {
-            let created = socket.post("/todo", json!({ "n": count })).await;
+            let created = socket.post("/todo", json!({ "n": count, "open": count % 3 > 0 })).await;
             let id = created["body"]["id"].as_u64().unwrap();
-            socket.put(&format!("/todo/{id}"), json!({ "n": count + 1 })).await;
+            socket
+                .put(&format!("/todo/{id}"), json!({ "n": count + 1, "open": count % 3 < 2 }))
+                .await;
             if id > 5 {
                 socket.delete(&format!("/todo/{}", id - 5)).await;
             }
@@ -164,8 +166,8 @@ async fn hammer(server: &Server, stop: Arc<AtomicBool>) -> tokio::task::JoinHand
 }
 
 /// Fetches, says so, and follows the pushes until the last record has come.
-async fn follow_as_runtime(mut socket: Socket, fetched: Sender<()>) -> Records {
-    let read = socket.get("/todo").await;
+async fn follow_as_runtime(url: &str, mut socket: Socket, fetched: Sender<()>) -> Records {
+    let read = socket.get(url).await;
     fetched.send(()).await.unwrap();
     let mut mine = records(&read["body"]);
     let mut place = position(&read).1;
@@ -217,6 +219,7 @@ async fn follow_as_stock(mut socket: Socket, fetched: Sender<()>) -> Records {
 async fn read_while_others_write<F: Future<Output = Records> + Send + 'static>(
     connect: impl AsyncFn(&Server) -> Socket,
     follow: impl Fn(Socket, Sender<()>) -> F,
+    url: &str,
 ) -> (Vec<Records>, Records) {
     const READERS: usize = 20;
     let server = server().await;
@@ -232,7 +235,7 @@ async fn read_while_others_write<F: Future<Output = Records> + Send + 'static>(
     }
     stop.store(true, Ordering::Relaxed);
     writer.await.unwrap();
-    let truth = records(&Socket::runtime(&server).await.get("/todo").await["body"]);
+    let truth = records(&Socket::runtime(&server).await.get(url).await["body"]);
     let mut all = Vec::new();
     for reader in readers {
         all.push(reader.await.unwrap());
@@ -243,15 +246,19 @@ async fn read_while_others_write<F: Future<Output = Records> + Send + 'static>(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn clients_that_fetch_while_others_write_end_equal_to_the_server() {
-    let (all, truth) = read_while_others_write(Socket::runtime, follow_as_runtime).await;
-    for mine in all {
-        assert_eq!(mine, truth);
+    const OPEN: &str = r#"/todo?where={"or":[{"open":true},{"last":true}]}"#;
+    for url in ["/todo", OPEN] {
+        let follow = move |socket, fetched| follow_as_runtime(url, socket, fetched);
+        let (all, truth) = read_while_others_write(Socket::runtime, follow, url).await;
+        for mine in all {
+            assert_eq!(mine, truth, "{url}");
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn stock_clients_that_fetch_while_others_write_miss_no_change_of_what_they_have() {
-    let (all, truth) = read_while_others_write(Socket::stock, follow_as_stock).await;
+    let (all, truth) = read_while_others_write(Socket::stock, follow_as_stock, "/todo").await;
     for mine in all {
         for (id, record) in &truth {
             let n = mine.get(id).expect("it has the record").get("n");

@@ -15,6 +15,7 @@ use crate::change::{Attributes, Change, Id, Position, Resource};
 use crate::engine::counters::Counters;
 use crate::engine::ledger::{self, Entry};
 use crate::engine::{Committed, Edit, Error, Window};
+use crate::model;
 use crate::write::{Key, Standing, Write};
 
 /// An open transaction.
@@ -112,12 +113,18 @@ impl<'c> Group<'c> {
             let Some(attribute) = column::of(&name) else { continue };
             let resource = column::resource(&write.resource);
             let sql = format!(
-                "SELECT 1 FROM records WHERE {resource} AND {attribute} = ?1 AND id <> ?2
-                 AND json IS NOT NULL LIMIT 1"
+                "SELECT json FROM records WHERE {resource} AND {attribute} = ?1 AND id <> ?2
+                 AND json IS NOT NULL"
             );
             let mut statement = self.transaction.prepare_cached(&sql)?;
-            if statement.exists((column::value(value), id))? {
-                return Ok(Some(name));
+            let mut rows = statement.query((column::value(value.clone()), id))?;
+            // To SQLite true is 1.
+            while let Some(row) = rows.next()? {
+                let record = row::record(row, "json")?;
+                let other = record.as_ref().and_then(|record| record.get(&name));
+                if other.is_some_and(|other| model::is_same(other, &value)) {
+                    return Ok(Some(name));
+                }
             }
         }
         Ok(None)
