@@ -150,7 +150,7 @@ export class Live {
 
   _refetchFailed(room, target, status) {
     const [resource, id] = splitRoom(room);
-    if (status === 404 && id !== null) this.tell({resource, changes: [[Infinity, DESTROYED, id, null]]});
+    if (status === 404 && id !== null) this.tell({resource, changes: [[undefined, DESTROYED, id, null]]});
     else if (status >= 400 && status < 500 && status !== 429) this.stop(target);
     else this._retryLater(room);
   }

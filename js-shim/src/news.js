@@ -37,7 +37,7 @@ export class News {
       if (verb === LEFT) attempt(() => this._leave(id));
       else if (!isBehind) attempt(() => this._apply(offset, verb, id, data));
       // What enters a list is shown there as it is by now.
-      else if (verb === CREATED) this._row.push([id, this._records.get(id)]);
+      else if (verb === CREATED && this._records.get(id)) this._row.push([id, this._records.get(id)]);
     }
     this._addRow();
     for (const [collection, changed] of this._changed) attempt(() => announce(collection, changed));
@@ -46,7 +46,7 @@ export class News {
   _apply(offset, verb, id, data) {
     if (verb === DESTROYED) {
       this._addRow();
-      this._destroy(id);
+      this._destroy(id, offset);
       return;
     }
     const before = this.shown ?? this._records.get(id);
@@ -118,9 +118,9 @@ export class News {
   // Destroyed
   // ---------
 
-  _destroy(id) {
+  _destroy(id, offset) {
     const record = this._records.get(id);
-    this._records.delete(id);
+    this._records.delete(id, offset);
     for (const model of this._models(id, record)) attempt(() => destroy(model));
     this._rooms.close(`${this.resource}/${id}`);
   }

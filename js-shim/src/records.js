@@ -29,8 +29,9 @@ export class Records {
     this._known.set(String(id), {record, offset});
   }
 
-  delete(id) {
-    this._known.delete(String(id));
+  // What is not there any more does not come back with older news from another room.
+  delete(id, offset) {
+    this.put(id, undefined, offset);
   }
 
   // Where the state we know stands. A record never goes back to an earlier one.
@@ -41,7 +42,7 @@ export class Records {
   // Ids of the records that are not among these.
   others(ids) {
     const named = new Set(ids.map(String));
-    return [...this._known.keys()].filter(id => !named.has(id));
+    return [...this._known.keys()].filter(id => !named.has(id) && this.get(id));
   }
 
   // Forgets all but what is wanted.

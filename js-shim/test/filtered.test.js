@@ -63,6 +63,18 @@ test('a list of everything and one with a filter each have what is theirs, in ei
   }
 });
 
+test('what is destroyed by now does not enter a list, not for an instant', () => {
+  const {open, client} = startWithOpen(startWithTodos());
+  const events = eventsOf(open);
+  const frames = {todo: [created(6, {id: 3, title: 'Bread', done: false}), destroyed(7, 3)]};
+  client.push('todo', ...frames.todo);
+  client.push(OPEN, ...frames.todo);
+  assert.deepEqual(events, []);
+  // Another of the same id is another.
+  client.push(OPEN, created(8, {id: 3, title: 'Rye bread', done: false}));
+  assert.deepEqual(open.pluck('title'), ['Milk', 'Rye bread']);
+});
+
 test('a list with a filter gets nothing of what it did not ask for', () => {
   const all = startWithTodos();
   const {open, client} = startWithOpen(all);
