@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
@@ -79,7 +80,7 @@ impl Config {
         let Some(keys) = keys.filter(|keys| !keys.is_empty()) else {
             return Ok(Self::default());
         };
-        let has_settings = keys.keys().any(|key| KEYS.contains(&key.as_str()));
+        let has_settings = keys.keys().any(|key| settings_keys().contains(&key.as_str()));
         if has_settings || !keys.contains_key(environment) && keys.len() != sections(yaml) {
             return typed(yaml).map_err(of_file);
         }
@@ -124,25 +125,18 @@ impl Config {
     }
 }
 
-/// The keys of a [`Config`], to tell a file with sections from one without.
-const KEYS: [&str; 16] = [
-    "host",
-    "port",
-    "engine",
-    "static",
-    "origins",
-    "api_key",
-    "session_secret",
-    "session_age",
-    "log_count",
-    "log_age",
-    "body_limit",
-    "prefix",
-    "rest_prefix",
-    "shortcuts",
-    "undeclared",
-    "resources",
-];
+/// The keys of a [`Config`], to tell a file with sections from one without: serde names them to who says
+/// another.
+fn settings_keys() -> &'static [&'static str] {
+    static KEYS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+        let refused = serde_saphyr::from_str::<Config>("no key: 0").err();
+        match refused.as_ref().map(|refused| refused.without_snippet()) {
+            Some(serde_saphyr::Error::SerdeUnknownField { expected, .. }) => expected.clone(),
+            _ => Vec::new(),
+        }
+    });
+    &KEYS
+}
 
 /// How many of the file's values are sections: mappings or nothing.
 fn sections(yaml: &str) -> usize {
@@ -269,7 +263,8 @@ mod tests {
 
     #[test]
     fn all_keys_are_known_as_such() {
-        for key in KEYS {
+        assert!(settings_keys().contains(&"session_age"));
+        for key in settings_keys() {
             let told = read(&format!("{key}: {{x: [1]}}\n"));
             assert!(!told.is_err_and(|told| told.contains("is no key here; there are")), "{key}");
         }

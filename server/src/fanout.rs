@@ -9,14 +9,13 @@
 //! asks to resume. A stock client could not find out; one that can not take a push is disconnected.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::change::{Change, Position, Room, Verb};
+use crate::change::{Change, Position, Resource, Room, Verb};
 use crate::criteria::Scope;
 use crate::dialect::{Dialect, runtime};
 use crate::socket::{Audience, Sockets};
@@ -32,17 +31,25 @@ pub(crate) struct Fanout {
     sockets: Sockets,
     /// Rooms some of whose members may have missed something, and where those rooms stand.
     doubtful: HashMap<Room, Position>,
-    /// Rooms of scopes that anybody is in.
-    scopes: HashMap<Room, Followed>,
+    /// Scopes that anybody follows, by what their rooms are called.
+    scopes: HashMap<Resource, HashMap<String, Followed>>,
     /// When the doubtful rooms are told; of no meaning while there are none.
     announce_at: Instant,
 }
 
 /// A scope that is followed.
 struct Followed {
+    room: Room,
     scope: Scope,
     /// The offset of what its room was told last.
     said: u64,
+}
+
+impl Followed {
+    fn of(name: &str) -> Option<Self> {
+        let room = Room::parse(name)?;
+        Some(Self { scope: room.scope()?, room, said: 0 })
+    }
 }
 
 impl Fanout {
@@ -107,26 +114,24 @@ impl Fanout {
     /// different kinds.
     async fn say_to_scopes(&mut self, run: &[Arc<Change>]) {
         let Some(first) = run.first() else { return };
-        let rooms = self.sockets.scoped(&first.resource);
-        self.scopes.retain(|room, _| room.resource != first.resource || rooms.contains(room));
-        for room in rooms {
-            let followed = match self.scopes.entry(room.clone()) {
-                Entry::Occupied(followed) => followed.into_mut(),
-                Entry::Vacant(place) => match room.scope() {
-                    Some(scope) => place.insert(Followed { scope, said: 0 }),
-                    None => continue,
-                },
-            };
-            let Some((push, last)) =
-                runtime::scoped_push(&room, &followed.scope, followed.said, run)
-            else {
-                continue;
-            };
-            followed.said = last.offset;
-            let to = Audience { room: &room, but_not: None, origin: None };
-            if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, &push).await {
-                self.doubt(&room, last);
+        // Those that nobody is in any more are forgotten.
+        let mut former = self.scopes.remove(&first.resource).unwrap_or_default();
+        let mut present = HashMap::new();
+        for name in self.sockets.scoped(&first.resource) {
+            let followed = former.remove(&name).or_else(|| Followed::of(&name));
+            let Some(mut followed) = followed else { continue };
+            let Followed { room, scope, said } = &mut followed;
+            if let Some((push, last)) = runtime::scoped_push(room, scope, *said, run) {
+                *said = last.offset;
+                let to = Audience { room, but_not: None, origin: None };
+                if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, &push).await {
+                    self.doubt(room, last);
+                }
             }
+            present.insert(name, followed);
+        }
+        if !present.is_empty() {
+            self.scopes.insert(first.resource.clone(), present);
         }
     }
 

@@ -63,13 +63,13 @@ impl Presence {
         self.counts().contains_key(counted)
     }
 
-    /// The rooms of a resource's scopes that anybody of our runtime is in.
-    pub(crate) fn scoped(&self, resource: &Resource) -> Vec<Room> {
+    /// The rooms of a resource's scopes that anybody of our runtime is in, as they are written.
+    pub(crate) fn scoped(&self, resource: &Resource) -> Vec<String> {
         let start = name(Dialect::Runtime, &Room::class(resource.clone())) + "?";
         let counts = self.counts();
         let names = counts.range(start.clone()..).map(|(name, _)| name);
         let names = names.take_while(|name| name.starts_with(&start));
-        names.filter_map(|name| Room::parse(name.split_once(':')?.1)).collect()
+        names.filter_map(|name| Some(name.split_once(':')?.1.to_owned())).collect()
     }
 
     /// No code that could panic runs under this lock, so a poisoned one is as good as any.
@@ -104,7 +104,10 @@ mod tests {
         for room in [scoped("todo"), scoped("todos"), Room::parse("todo/7").unwrap()] {
             presence.add(&name(Dialect::Runtime, &room));
         }
-        assert_eq!(presence.scoped(&Resource::parse("todo").unwrap()), [scoped("todo")]);
+        assert_eq!(
+            presence.scoped(&Resource::parse("todo").unwrap()),
+            [scoped("todo").to_string()]
+        );
     }
 
     #[test]

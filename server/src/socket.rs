@@ -108,8 +108,8 @@ impl Sockets {
     }
 
     /// Whether a push to this room would be heard. Never wrongly `false`.
-    /// Rooms of a resource's scopes that anybody of our runtime is in.
-    pub(crate) fn scoped(&self, resource: &Resource) -> Vec<Room> {
+    /// Rooms of a resource's scopes that anybody of our runtime is in, as they are written.
+    pub(crate) fn scoped(&self, resource: &Resource) -> Vec<String> {
         self.presence.scoped(resource)
     }
 

@@ -151,7 +151,8 @@ async fn hammer(server: &Server, stop: Arc<AtomicBool>) -> tokio::task::JoinHand
     tokio::spawn(async move {
         let mut count = 0_u64;
         while !stop.load(Ordering::Relaxed) {
-            let created = socket.post("/todo", json!({ "n": count, "open": count % 3 > 0 })).await;
+            let created =
+                socket.post("/todo", json!({ "n": count, "open": !count.is_multiple_of(3) })).await;
             let id = created["body"]["id"].as_u64().unwrap();
             socket
                 .put(&format!("/todo/{id}"), json!({ "n": count + 1, "open": count % 3 < 2 }))
