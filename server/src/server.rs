@@ -357,8 +357,11 @@ fn assemble(
         .layer(middleware::from_fn_with_state(cookies, cookies::greet))
         .layer(socket_layer)
         .route(assets::STOCK_CLIENT, assets::stock_client())
-        .layer(middleware::from_fn_with_state(origins.clone(), origin::check))
+        .layer(middleware::from_fn_with_state(origins.clone(), origin::check));
+    let app = app
+        .clone()
         .layer(origins.cors())
+        .layer(middleware::from_fn_with_state(app, origin::no_preflight))
         .layer(middleware::map_request(handshake::detach));
     (app, sockets, publisher)
 }

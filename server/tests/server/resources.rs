@@ -188,6 +188,16 @@ async fn a_head_is_a_get_without_its_body_and_options_tells_the_verbs() {
         (get.status(), &get.headers()["content-length"])
     );
     assert_eq!(head.text().await.unwrap(), "");
+    for (path, verbs) in [
+        ("/todo/1", "GET,HEAD,PUT,PATCH,DELETE,OPTIONS"),
+        ("/todo", "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS"),
+        ("/todo/find", "GET,HEAD,OPTIONS"),
+    ] {
+        let url = format!("http://{}{path}", server.addr());
+        let options = Client::new().request(Method::OPTIONS, url).send().await.unwrap();
+        assert_eq!(options.status(), 200);
+        assert_eq!(options.headers()["allow"], verbs);
+    }
     let wrong = Client::new().post(&url).send().await.unwrap();
     assert_eq!(
         (wrong.status().as_u16(), &wrong.headers()["allow"]),
