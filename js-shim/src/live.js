@@ -148,11 +148,14 @@ export class Live {
     for (const {options} of readings) target.fetch({...options, remove: false, success, error, realtime: true});
   }
 
+  // Whoever may see it no more has it no more.
   _refetchFailed(room, target, status) {
-    const [resource, id] = splitRoom(room);
-    if (status === 404 && id !== null) this.tell({resource, changes: [[undefined, DESTROYED, id, null]]});
-    else if (status >= 400 && status < 500 && status !== 429) this.stop(target);
-    else this._retryLater(room);
+    if (status < 400 || status >= 500 || status === 429) return this._retryLater(room);
+    if ([401, 403, 404].includes(status)) {
+      if (isCollection(target)) target.remove(target.filter(model => !model.isNew()), {realtime: true});
+      else this.tell({resource: splitRoom(room)[0], changes: [[undefined, DESTROYED, target.id, null]]});
+    }
+    this.stop(target);
   }
 
   _retryLater(room) {

@@ -118,11 +118,12 @@ export class News {
   // Destroyed
   // ---------
 
+  // The room of one record is `todo/7`, or `todo?[7,…]` for who may see it only as it is.
   _destroy(id, offset) {
     const record = this._records.get(id);
     this._records.delete(id, offset);
     for (const model of this._models(id, record)) attempt(() => destroy(model));
-    this._rooms.close(`${this.resource}/${id}`);
+    this._rooms.close(/\?\[[^{]/.test(this.room) ? this.room : `${this.resource}/${id}`);
   }
 
   // A filter no longer picks it: those that follow the filter have it no more.

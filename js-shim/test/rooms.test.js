@@ -170,12 +170,39 @@ test('a refresh that fails for many is tried again once for each', context => {
   assert.equal(client.requests.length, 6);
 });
 
-test('a refresh that is forbidden ends it', () => {
-  const {todos, client} = startWithTodos();
-  client.listener.refresh('todo');
+test('a refresh that is forbidden ends it, and what was saved is there no more', () => {
+  for (const status of [401, 403]) {
+    const {todos, client} = startWithTodos();
+    todos.add({title: 'not saved yet'});
+    client.listener.refresh('todo');
+    client.answer(status, {message: 'not yours any more'});
+    assert.ok(client.calls.includes('unsubscribe todo'));
+    assert.deepEqual(todos.pluck('title'), ['not saved yet']);
+  }
+});
+
+test('a model that may not be read any more is destroyed', () => {
+  const {Backbone, client} = start();
+  const todo = new Backbone.Model({id: 1});
+  todo.urlRoot = '/todo';
+  const events = [];
+  todo.on('destroy', () => events.push('destroy'));
+  todo.fetch();
+  client.read('todo?[1,{}]', 5, milk);
+  client.listener.refresh('todo?[1,{}]');
   client.answer(403, {message: 'not yours any more'});
-  assert.ok(client.calls.includes('unsubscribe todo'));
-  assert.equal(todos.length, 2);
+  assert.deepEqual(events, ['destroy']);
+  assert.ok(client.calls.includes('unsubscribe todo?[1,{}]'));
+});
+
+test('the room of a model that may not be read any more is left', () => {
+  const {Backbone, client} = start();
+  const todo = new Backbone.Model({id: 1});
+  todo.urlRoot = '/todo';
+  todo.fetch();
+  client.read('todo?[1,{}]', 5, milk);
+  client.push('todo?[1,{}]', destroyed(6, 1));
+  assert.ok(client.calls.includes('unsubscribe todo?[1,{}]'));
 });
 
 test('a refresh that nobody needs leaves the room', () => {

@@ -3,8 +3,6 @@
 //! A request becomes an HTTP request and goes through the same router as any other; it carries its
 //! [`Client`], so a handler can tell, and subscribe it.
 
-use std::sync::Arc;
-
 use axum::Router;
 use http::Method;
 use http_body_util::BodyExt;
@@ -12,8 +10,8 @@ use serde_json::value::RawValue;
 use tower::ServiceExt;
 
 use crate::change::Room;
+use crate::context::Site;
 use crate::dialect::Arguments;
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::incoming::{self, Incoming, Request};
 use crate::resume::resume;
@@ -23,13 +21,13 @@ use crate::socket::turn::Turn;
 /// Answers events.
 pub(crate) struct Answers {
     router: Router,
-    engine: Arc<dyn Engine>,
+    site: Site,
     body_limit: usize,
 }
 
 impl Answers {
-    pub(crate) fn new(router: Router, engine: Arc<dyn Engine>, body_limit: usize) -> Self {
-        Self { router, engine, body_limit }
+    pub(crate) fn new(router: Router, site: Site, body_limit: usize) -> Self {
+        Self { router, site, body_limit }
     }
 
     /// What the event's ack carries.
@@ -45,9 +43,7 @@ impl Answers {
         }
         match incoming {
             Incoming::Request(request) => self.route(client, request, turn).await,
-            Incoming::Resume(rooms) => {
-                Ok(Arguments::One(resume(&*self.engine, client, rooms).await))
-            }
+            Incoming::Resume(rooms) => Ok(Arguments::One(resume(&self.site, client, rooms).await)),
             Incoming::Unsubscribe(room) => {
                 Room::parse(&room).iter().for_each(|room| client.leave(room));
                 Ok(Arguments::One(RawValue::NULL.to_owned()))

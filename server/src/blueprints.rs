@@ -60,8 +60,8 @@ async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
     }
     let parameters = Parameters::read(query, data)?;
     let criteria = Criteria::read_for(&model, parameters, language_of(&cx))?;
-    let (snapshot, joined) = subscription::find(&cx, &resource, &criteria).await?;
-    Ok(Reply::records(&cx, joined, snapshot))
+    let (snapshot, joined) = subscription::find(&cx, &resource, criteria).await?;
+    Ok(Reply::records(joined, snapshot))
 }
 
 /// `GET /todo/7`
@@ -79,10 +79,7 @@ async fn find_one(cx: Context, of: Target, input: Input) -> Result<Reply> {
 
 /// A client of Sails 0.9 is known by its connection; over HTTP all speak the language of today.
 fn language_of(cx: &Context) -> Language {
-    match cx.client().map(Client::dialect) {
-        Some(Dialect::Sails09) => Language::Sails09,
-        _ => Language::Current,
-    }
+    cx.client().map_or(Language::Current, |client| client.dialect().language())
 }
 
 /// Whether the caller sends the model it reads along, and that may be the only place where the id is.
@@ -92,8 +89,8 @@ fn sends_models(cx: &Context) -> bool {
 }
 
 async fn read(cx: &Context, resource: Resource, id: Id) -> Result<Reply> {
-    let snapshot = subscription::find_one(cx, &resource, &id).await?;
-    Reply::record(cx, resource, id, snapshot)
+    let (snapshot, joined) = subscription::find_one(cx, &resource, &id).await?;
+    Reply::record((resource, id), joined, snapshot)
 }
 
 /// `POST /todo`, with a record or a list of them
@@ -284,30 +281,20 @@ pub struct Reply(Response);
 
 impl Reply {
     /// The answer to a read of a resource, and the room it subscribed to.
-    pub(crate) fn records(
-        cx: &Context,
-        joined: Option<Room>,
-        snapshot: Snapshot<Vec<Arc<Attributes>>>,
-    ) -> Self {
-        let reply = Self::ok(Json(snapshot.value)).at(snapshot.position);
-        match joined {
-            Some(room) => reply.joined(cx, room),
-            None => reply,
-        }
+    pub(crate) fn records(joined: Option<Room>, snapshot: Snapshot<Vec<Arc<Attributes>>>) -> Self {
+        Self::ok(Json(snapshot.value)).at(snapshot.position).joined(joined)
     }
 
     /// The answer to a read of a record.
     pub(crate) fn record(
-        cx: &Context,
-        resource: Resource,
-        id: Id,
+        (resource, id): (Resource, Id),
+        joined: Option<Room>,
         snapshot: Snapshot<Option<Arc<Attributes>>>,
     ) -> Result<Self> {
         let Some(record) = snapshot.value else {
             return Err(Refused::NotFound { resource, id }.into());
         };
-        let room = Room::instance(resource, id);
-        Ok(Self::ok(Json(record)).at(snapshot.position).joined(cx, room))
+        Ok(Self::ok(Json(record)).at(snapshot.position).joined(joined))
     }
 
     /// The answer to a write.
@@ -354,9 +341,9 @@ impl Reply {
     }
 
     /// The answer to a read that subscribed.
-    fn joined(self, cx: &Context, room: Room) -> Self {
-        match cx.client() {
-            Some(_) => self.with("backwire-room", &room.to_string()),
+    fn joined(self, room: Option<Room>) -> Self {
+        match room {
+            Some(room) => self.with("backwire-room", &room.to_string()),
             None => self,
         }
     }

@@ -122,12 +122,13 @@ impl FromStr for Position {
     }
 }
 
-/// Listeners of a resource, or of one record of it. Written `todo` and `todo/7`.
+/// Listeners of a resource, or of one record of it, or of what fulfils a filter. Written `todo`, `todo/7`
+/// and `todo?…`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Room {
     /// The resource.
     pub resource: Resource,
-    /// The record, for an instance room.
+    /// The record, for the room of one.
     pub id: Option<Id>,
     /// What is followed of the resource, for the room of some criteria, as the [`Scope`] writes it.
     pub scope: Option<Arc<str>>,
@@ -152,9 +153,9 @@ impl Room {
         if scope.is_everything() {
             return Some(Self::class(resource));
         }
-        let scope = scope.encode();
+        let (id, scope) = (scope.id().cloned(), scope.encode());
         let is_short = scope.len() <= LONGEST_SCOPE;
-        is_short.then(|| Self { resource, id: None, scope: Some(scope.into()) })
+        is_short.then(|| Self { resource, id, scope: Some(scope.into()) })
     }
 
     /// What is followed of the resource, if it is not all of it.
@@ -182,8 +183,8 @@ impl Room {
 impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.id, &self.scope) {
-            (Some(id), _) => write!(f, "{}/{id}", self.resource),
-            (None, Some(scope)) => write!(f, "{}?{scope}", self.resource),
+            (_, Some(scope)) => write!(f, "{}?{scope}", self.resource),
+            (Some(id), None) => write!(f, "{}/{id}", self.resource),
             (None, None) => self.resource.fmt(f),
         }
     }
@@ -232,4 +233,34 @@ pub struct Change {
     pub origin: Option<Arc<str>>,
     /// When it was committed, in Unix milliseconds.
     pub at: u64,
+}
+
+impl Change {
+    /// That a record is there no more, as far as somebody is concerned. It stands in no log.
+    pub(crate) fn gone(resource: &Resource, id: &Id) -> Self {
+        Self {
+            resource: resource.clone(),
+            position: Position { epoch: 0, offset: 0 },
+            previous: 0,
+            verb: Verb::Destroy,
+            id: id.clone(),
+            before: None,
+            after: None,
+            set: Attributes::new(),
+            mark: 0,
+            published: false,
+            origin: None,
+            at: 0,
+        }
+    }
+
+    /// The same to those for whom the record begins to be there with it.
+    pub(crate) fn entering(&self) -> Self {
+        Self { verb: Verb::Create, before: None, ..self.clone() }
+    }
+
+    /// The same to those for whom the record is there no more after it.
+    pub(crate) fn leaving(&self) -> Self {
+        Self { verb: Verb::Destroy, after: None, set: Attributes::new(), ..self.clone() }
+    }
 }

@@ -16,14 +16,17 @@ use http::request::Parts;
 use serde::Serialize;
 use tokio::task::coop::unconstrained;
 
+use crate::access::{Act, Reach, Who};
+use crate::caller;
 use crate::change::{Attributes, Change, Resource};
+use crate::criteria::Filter;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::model::{Ids, Model, Models};
 use crate::pubsub::{Publisher, Pubsub};
 use crate::route::Routing;
-use crate::session::Keeper;
+use crate::session::{self, Keeper};
 use crate::socket::turn::Turn;
 use crate::socket::{Client, Sockets};
 use crate::write::{Action, Key, Publication, Refused, Write};
@@ -48,7 +51,8 @@ use crate::write::{Action, Key, Publication, Refused, Write};
 pub struct Context {
     site: Site,
     client: Option<Client>,
-    identity: Arc<str>,
+    /// The id of the session that a request over HTTP brought.
+    session: Option<Arc<str>>,
     key: Option<Arc<str>>,
     turn: Option<Turn>,
 }
@@ -74,6 +78,10 @@ impl Site {
 }
 
 impl Context {
+    pub(crate) fn site(&self) -> &Site {
+        &self.site
+    }
+
     /// Where the records live.
     pub fn engine(&self) -> &dyn Engine {
         &*self.site.engine
@@ -105,9 +113,21 @@ impl Context {
         self.client.as_ref()
     }
 
-    /// Who the caller has proved to be; empty for nobody in particular.
-    pub fn identity(&self) -> &str {
-        &self.identity
+    /// Who the caller has proved to be, by [signing in](crate::Session::sign_in).
+    pub async fn who(&self) -> Result<Who> {
+        match (&self.client, &self.session) {
+            (Some(client), _) => caller::of_client(&self.site, client).await,
+            (None, Some(session)) => Ok(session::known(&self.site, session).await?.who),
+            (None, None) => Ok(Who::default()),
+        }
+    }
+
+    /// What of a resource is left to the caller; an error if that is nothing.
+    pub async fn reach(&self, resource: &Resource, act: Act) -> Result<Reach> {
+        if self.model(resource)?.access.is_open() {
+            return Ok(Reach::Whole);
+        }
+        caller::reach(&self.site, resource, &self.who().await?, act)
     }
 
     /// The request's `Idempotency-Key`.
@@ -115,27 +135,54 @@ impl Context {
         self.key.as_deref()
     }
 
-    /// Commits a write in the caller's name. A repeat of a key gives what came of it the first time.
+    /// Commits a write in the caller's name, if it is theirs to do. A repeat of a key gives what came of
+    /// it the first time.
     pub async fn commit(&self, resource: Resource, action: Action) -> Result<Arc<Change>> {
-        self.commit_under(self.key.clone(), resource, action).await
+        let write = self.prepare(self.key.clone(), resource, action).await?;
+        Ok(self.engine().commit(write).await?.change)
     }
 
-    async fn commit_under(
+    /// A write in the caller's name, within what is left to them.
+    async fn prepare(
         &self,
         key: Option<Arc<str>>,
         resource: Resource,
         action: Action,
-    ) -> Result<Arc<Change>> {
-        let key = key.map(|key| Key {
-            identity: self.identity.clone(),
-            key,
-            fingerprint: fingerprint_of(&resource, &action),
-        });
-        let origin = self.client.as_ref().map(|client| client.id().clone());
+    ) -> Result<Write> {
         let model = self.model(&resource)?;
+        let fingerprint = fingerprint_of(&resource, &action);
+        let Permit { identity, within, action } = self.permit(&resource, &model, action).await?;
+        let key = key.map(|key| Key { identity, key, fingerprint });
+        let origin = self.client.as_ref().map(|client| client.id().clone());
         let action = with_id(action, &model);
-        let write = Write { resource, model, action, key, origin, at: now() };
-        Ok(self.engine().commit(write).await?.change)
+        Ok(Write { resource, model, action, within, key, origin, at: now() })
+    }
+
+    async fn permit(&self, resource: &Resource, model: &Model, action: Action) -> Result<Permit> {
+        let access = &model.access;
+        if access.is_open() || matches!(action, Action::Publish(_)) {
+            return Ok(Permit { identity: Arc::default(), within: Filter::default(), action });
+        }
+        let who = self.who().await?;
+        let reach = |act| caller::reach(&self.site, resource, &who, act);
+        let (reach, action) = match action {
+            Action::Create(mut record) => {
+                // To refuse one that is taken would tell that it is.
+                if access.hides_records() && model.id_of(&record) != Ok(None) {
+                    return Err(Error::GivenId(resource.clone()));
+                }
+                access.sign(&mut record, &who);
+                (reach(Act::Create)?, Action::Create(record))
+            }
+            Action::Upsert(id, mut record) => {
+                access.sign(&mut record, &who);
+                (reach(Act::Create)?.and(reach(Act::Update)?), Action::Upsert(id, record))
+            }
+            Action::Destroy(_) => (reach(Act::Destroy)?, action),
+            Action::Update(..) | Action::Publish(_) => (reach(Act::Update)?, action),
+        };
+        let identity = who.person.map_or_else(Arc::default, |person| person.to_string().into());
+        Ok(Permit { identity, within: reach.filter(), action })
     }
 
     /// Creates several records in the caller's name, in their order; each has a key of its own, made of
@@ -151,8 +198,10 @@ impl Context {
         let mut commits = Vec::with_capacity(records.len());
         for (index, record) in records.into_iter().enumerate() {
             let key = self.key.as_ref().map(|key| format!("{key}/{index}").into());
-            let commit = self.commit_under(key, resource.clone(), Action::Create(record));
-            let mut commit = Box::pin(maybe_done(unconstrained(commit)));
+            let write = self.prepare(key, resource.clone(), Action::Create(record)).await?;
+            let commit = async { Ok(self.engine().commit(write).await?.change) };
+            let commit = unconstrained(commit);
+            let mut commit = Box::pin(maybe_done(commit));
             // Asked once, it has its place in line.
             poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx).is_ready())).await;
             commits.push(commit);
@@ -171,14 +220,26 @@ impl Context {
     /// Invariant: the turn is passed on when the engine has been asked once, and has put the write in
     /// line. So that it has is no question of tokio's budget, which would have it asked again later.
     pub(crate) async fn commit_last(&self, of: Resource, action: Action) -> Result<Arc<Change>> {
-        let mut commit = pin!(unconstrained(self.commit(of, action)));
+        let write = self.prepare(self.key.clone(), of, action).await?;
+        let mut commit = pin!(unconstrained(self.engine().commit(write)));
         poll_fn(|cx| {
             let outcome = commit.as_mut().poll(cx);
             self.turn.iter().for_each(Turn::pass);
             outcome
         })
         .await
+        .map(|committed| committed.change)
+        .map_err(Error::from)
     }
+}
+
+/// A write that is the caller's to do.
+struct Permit {
+    /// Whose key it comes with.
+    identity: Arc<str>,
+    /// Where it has to stay.
+    within: Filter,
+    action: Action,
 }
 
 /// The caller's socket, for handlers that take an `Option<Client>`.
@@ -200,7 +261,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
         Ok(Self {
             site: Site::of(parts).clone(),
             client: parts.extensions.get::<Client>().cloned(),
-            identity: Arc::default(),
+            session: Site::of(parts).sessions.cookies().id_in(&parts.headers),
             key: key_of(&parts.headers)?,
             turn: parts.extensions.get::<Turn>().cloned(),
         })

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Number;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::change::Id;
+use crate::change::{Id, Resource};
 use crate::criteria;
 use crate::engine;
 use crate::model::Violation;
@@ -89,6 +89,15 @@ pub enum Error {
     /// A page that may not use this server.
     #[error("pages of {0} may not use this server")]
     Origin(String),
+    /// Nobody has signed in, and somebody has to.
+    #[error("sign in first")]
+    Unknown,
+    /// The caller may not do this.
+    #[error("this is not yours to do")]
+    Forbidden,
+    /// The ids of such records are the server's to give.
+    #[error("ids of {0} are given by the server")]
+    GivenId(Resource),
     /// A route answered with something that can not be passed on.
     #[error("the answer can not be passed on: {0}")]
     BadAnswer(String),
@@ -136,6 +145,9 @@ impl Error {
             Self::NoApiKey => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::BadApiKey => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", Some("apiKey")),
             Self::Session(..) => (StatusCode::INTERNAL_SERVER_ERROR, "E_SESSION", Some("session")),
+            Self::Unknown => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", None),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "E_FORBIDDEN", None),
+            Self::GivenId(_) => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
             Self::Origin(_) => (StatusCode::FORBIDDEN, "E_ORIGIN", Some("origin")),
             Self::BadAnswer(_) => (StatusCode::INTERNAL_SERVER_ERROR, "E_BAD_ANSWER", None),
             Self::Engine(engine::Error::Unavailable(_)) => {
@@ -156,6 +168,7 @@ impl Error {
                 Refused::Taken { attribute, .. } => {
                     (StatusCode::CONFLICT, "E_UNIQUE", Some(attribute))
                 }
+                Refused::Beyond { .. } => (StatusCode::FORBIDDEN, "E_FORBIDDEN", None),
                 Refused::KeyReused => {
                     (StatusCode::UNPROCESSABLE_ENTITY, "E_KEY_REUSED", Some("idempotency-key"))
                 }

@@ -8,6 +8,8 @@
 //! where something was lost, the room is told later where it stands: who is behind finds out and
 //! asks to resume. A stock client could not find out; one that can not take a push is disconnected.
 
+mod stock;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +17,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::change::{Change, Position, Resource, Room, Verb};
+use crate::change::{Change, Position, Resource, Room};
 use crate::criteria::Scope;
 use crate::dialect::{Dialect, runtime};
+use crate::model::Models;
 use crate::socket::{Audience, Sockets};
 
 /// Changes said together at most.
@@ -29,23 +32,24 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Says what is in the log.
 pub(crate) struct Fanout {
     sockets: Sockets,
+    models: Arc<Models>,
     /// Rooms some of whose members may have missed something, and where those rooms stand.
     doubtful: HashMap<Room, Position>,
-    /// Scopes that anybody follows, by what their rooms are called.
-    scopes: HashMap<Resource, HashMap<String, Followed>>,
+    /// Parts of resources that anybody follows, by what their rooms are called.
+    parts: HashMap<(Dialect, Resource), HashMap<String, Part>>,
     /// When the doubtful rooms are told; of no meaning while there are none.
     announce_at: Instant,
 }
 
-/// A scope that is followed.
-struct Followed {
+/// A part of a resource that is followed.
+struct Part {
     room: Room,
     scope: Scope,
     /// The offset of what its room was told last.
     said: u64,
 }
 
-impl Followed {
+impl Part {
     fn of(name: &str) -> Option<Self> {
         let room = Room::parse(name)?;
         Some(Self { scope: room.scope()?, room, said: 0 })
@@ -53,11 +57,12 @@ impl Followed {
 }
 
 impl Fanout {
-    pub(crate) fn new(sockets: Sockets) -> Self {
+    pub(crate) fn new(sockets: Sockets, models: Arc<Models>) -> Self {
         Self {
             sockets,
+            models,
             doubtful: HashMap::new(),
-            scopes: HashMap::new(),
+            parts: HashMap::new(),
             announce_at: Instant::now(),
         }
     }
@@ -89,90 +94,82 @@ impl Fanout {
 
     /// Says consecutive changes of one resource.
     async fn say(&mut self, run: &[Arc<Change>]) {
+        let Some(first) = run.first() else { return };
+        let is_hiding = self.models.hide_records_of(&first.resource);
         self.say_to_runtimes(run).await;
-        self.say_to_scopes(run).await;
-        for change in run {
-            for dialect in Dialect::STOCK {
-                self.say_to_stock(dialect, change).await;
-            }
+        self.say_to_parts(&first.resource, run, is_hiding).await;
+        for dialect in Dialect::STOCK {
+            self.say_to_stock(dialect, &first.resource, run).await;
         }
     }
 
     async fn say_to_runtimes(&mut self, run: &[Arc<Change>]) {
         let Some(first) = run.first() else { return };
         let class = Room::class(first.resource.clone());
-        self.push(&class, None, run).await;
+        self.push(&class, &[], run).await;
         for run in run.chunk_by(|one, next| one.id == next.id) {
             // Who is in both rooms has heard it in the class room.
             let room = Room::instance(first.resource.clone(), run[0].id.clone());
-            self.push(&room, Some(&class), run).await;
+            self.push(&room, &[&class], run).await;
         }
     }
 
-    /// Says what the changes are to those who follow a part of the resource. Each scope looks at them once,
+    /// Says what the changes are to those who follow a part of the resource. Each part looks at them once,
     /// however many follow it. Who is in the class room as well hears of them twice: to a list they are news of
     /// different kinds.
-    async fn say_to_scopes(&mut self, run: &[Arc<Change>]) {
-        let Some(first) = run.first() else { return };
-        // Those that nobody is in any more are forgotten.
-        let mut former = self.scopes.remove(&first.resource).unwrap_or_default();
-        let mut present = HashMap::new();
-        for name in self.sockets.scoped(&first.resource) {
-            let followed = former.remove(&name).or_else(|| Followed::of(&name));
-            let Some(mut followed) = followed else { continue };
-            let Followed { room, scope, said } = &mut followed;
-            if let Some((push, last)) = runtime::scoped_push(room, scope, *said, run) {
-                *said = last.offset;
-                let to = Audience { room, but_not: None, origin: None };
-                if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, &push).await {
-                    self.doubt(room, last);
+    async fn say_to_parts(&mut self, of: &Resource, run: &[Arc<Change>], is_hiding: bool) {
+        let mut parts = self.parts_of(Dialect::Runtime, of);
+        for part in parts.values_mut() {
+            let followed = runtime::Followed { scope: &part.scope, is_hiding };
+            if let Some((push, last)) = runtime::scoped_push(&part.room, followed, part.said, run) {
+                part.said = last.offset;
+                self.send(&part.room, &[], &push, last).await;
+            }
+        }
+        self.keep_parts(Dialect::Runtime, of, parts);
+        for run in run.chunk_by(|one, next| one.id == next.id) {
+            for name in self.sockets.of_one(Dialect::Runtime, of, &run[0].id) {
+                let Some(part) = Part::of(&name) else { continue };
+                let followed = runtime::Followed { scope: &part.scope, is_hiding };
+                let push = runtime::scoped_push(&part.room, followed, run[0].previous, run);
+                if let Some((push, last)) = push {
+                    self.send(&part.room, &[], &push, last).await;
                 }
             }
-            present.insert(name, followed);
-        }
-        if !present.is_empty() {
-            self.scopes.insert(first.resource.clone(), present);
         }
     }
 
-    async fn push(&mut self, room: &Room, but_not: Option<&Room>, changes: &[Arc<Change>]) {
+    /// The parts of a resource that anybody follows in a dialect. Those that nobody is in any more are
+    /// forgotten.
+    fn parts_of(&mut self, dialect: Dialect, of: &Resource) -> HashMap<String, Part> {
+        let mut former = self.parts.remove(&(dialect, of.clone())).unwrap_or_default();
+        let names = self.sockets.of_parts(dialect, of).into_iter();
+        let part = |name: String| {
+            let part = former.remove(&name).or_else(|| Part::of(&name))?;
+            Some((name, part))
+        };
+        names.filter_map(part).collect()
+    }
+
+    fn keep_parts(&mut self, dialect: Dialect, of: &Resource, parts: HashMap<String, Part>) {
+        if !parts.is_empty() {
+            self.parts.insert((dialect, of.clone()), parts);
+        }
+    }
+
+    async fn push(&mut self, room: &Room, but_not: &[&Room], changes: &[Arc<Change>]) {
         if !self.sockets.are_in(Dialect::Runtime, room) {
             return;
         }
-        let Some((push, last)) = runtime::push(room, changes).zip(changes.last()) else {
-            return;
-        };
-        let to = Audience { room, but_not, origin: None };
-        if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, &push).await {
-            self.doubt(room, last.position);
+        if let Some((push, last)) = runtime::push(room, changes).zip(changes.last()) {
+            self.send(room, but_not, &push, last.position).await;
         }
     }
 
-    /// Says a change to the stock clients of one kind.
-    async fn say_to_stock(&self, dialect: Dialect, change: &Change) {
-        let class = Room::class(change.resource.clone());
-        if !self.sockets.are_in(dialect, &class) {
-            return;
-        }
-        let instance = Room::instance(change.resource.clone(), change.id.clone());
-        let room = if change.verb == Verb::Create { &class } else { &instance };
-        // Sails 0.9 tells its author of a change, too, but not whom a publisher wants to pass over.
-        let hears_itself = dialect == Dialect::Sails09 && !change.published;
-        let origin = change.origin.as_deref().filter(|_| !hears_itself);
-        let to = Audience { room, but_not: None, origin };
-        // A stock client has no positions, so one that missed this would never find out.
-        if let Some((event, news)) = dialect.news(change) {
-            self.sockets.emit_to_each(dialect, to, &event, &news);
-        }
-        match change.verb {
-            Verb::Create => {
-                let origin = change.origin.as_deref().filter(|_| change.published);
-                let from = Audience { room: &class, but_not: None, origin };
-                self.sockets.introduce(dialect, from, &instance).await;
-            }
-            Verb::Update => {}
-            // Stock clients never leave by themselves, so the rooms of dead records would add up.
-            Verb::Destroy => self.sockets.empty(dialect, &instance).await,
+    async fn send(&mut self, room: &Room, but_not: &[&Room], push: &runtime::Push, last: Position) {
+        let to = Audience { rooms: &[room], but_not, origin: None };
+        if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, push).await {
+            self.doubt(room, last);
         }
     }
 
@@ -186,7 +183,7 @@ impl Fanout {
     /// Tells the doubtful rooms where they stand; those who still do not read are told again.
     async fn announce(&mut self) {
         for (room, position) in std::mem::take(&mut self.doubtful) {
-            let to = Audience { room: &room, but_not: None, origin: None };
+            let to = Audience { rooms: &[&room], but_not: &[], origin: None };
             let push = runtime::announcement(&room, position);
             if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, &push).await {
                 self.doubt(&room, position);

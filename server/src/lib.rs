@@ -22,6 +22,7 @@
 pub mod change;
 pub mod write;
 
+pub mod access;
 pub mod model;
 
 pub mod criteria;
@@ -29,6 +30,7 @@ pub mod criteria;
 pub mod engine;
 
 pub mod blueprints;
+mod caller;
 mod resume;
 mod subscription;
 

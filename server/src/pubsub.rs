@@ -49,6 +49,7 @@ use serde_json::value::RawValue;
 
 use crate::change::{Attributes, Change, Id, Resource, Room, ToId, Verb};
 use crate::context::now;
+use crate::criteria::Filter;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::socket::{Audience, Client};
@@ -155,7 +156,7 @@ impl Pubsub {
     /// of all records of a resource it listens to and needs no leading.
     pub async fn introduce(&self, id: impl ToId, omit: Option<&Client>) -> Result<()> {
         let (class, room) = (self.class_room(), self.room(id)?);
-        let from = Audience { room: &class, but_not: None, origin: origin_of(omit) };
+        let from = Audience { rooms: &[&class], but_not: &[], origin: origin_of(omit) };
         for dialect in Dialect::STOCK {
             self.publisher.sockets.introduce(dialect, from, &room).await;
         }
@@ -219,13 +220,14 @@ impl Pubsub {
         let action = Action::Publish(Publication { verb, id, data });
         let resource = self.resource.clone();
         let model = self.publisher.models.of(&resource).unwrap_or_default();
-        let write = Write { resource, model, action, key: None, origin, at: now() };
+        let (within, at) = (Filter::default(), now());
+        let write = Write { resource, model, action, within, key: None, origin, at };
         self.publisher.commit(write).await
     }
 
     fn emit(&self, room: &Room, message: &RawValue, omit: Option<&Client>) {
         for dialect in Dialect::STOCK {
-            let to = Audience { room, but_not: None, origin: origin_of(omit) };
+            let to = Audience { rooms: &[room], but_not: &[], origin: origin_of(omit) };
             self.publisher.sockets.emit_to_each(dialect, to, &dialect.message(room), message);
         }
     }

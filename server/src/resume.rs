@@ -1,43 +1,54 @@
 //! Everything missed, in one answer.
 //!
 //! Each room is joined first and read second, like any read that subscribes. If the log can not tell
-//! any more, or the engine can not right now, the answer for that room is *resync*: read it again.
+//! any more, or the engine can not right now, or the room tells of more than the caller may know by now, the
+//! answer for that room is *resync*: read it again.
 
 use std::borrow::Cow;
 
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::caller;
 use crate::change::{Position, Room};
+use crate::context::Site;
 use crate::dialect::runtime;
-use crate::engine::{Engine, Since};
+use crate::engine::Since;
 use crate::socket::Client;
 
 /// Answers `[[room, epoch, offset], …]`.
 pub(crate) async fn resume(
-    engine: &dyn Engine,
+    site: &Site,
     client: &Client,
     rooms: Vec<(Cow<'_, str>, Position)>,
 ) -> Box<RawValue> {
     let mut answers = Vec::with_capacity(rooms.len());
     for (room, position) in rooms {
-        answers.push(missed(engine, client, &room, position).await);
+        answers.push(missed(site, client, &room, position).await);
     }
     to_raw_value(&answers).expect("a list of JSON is JSON")
 }
 
-async fn missed(
-    engine: &dyn Engine,
-    client: &Client,
-    name: &str,
-    position: Position,
-) -> Box<RawValue> {
+async fn missed(site: &Site, client: &Client, name: &str, position: Position) -> Box<RawValue> {
     let Some(room) = Room::parse(name).filter(|room| client.may_join(room)) else {
         return runtime::resync(name);
     };
+    if !caller::may_join(site, client, &room).await {
+        return runtime::resync(name);
+    }
     client.join([room.clone()]);
-    match engine.since(&room, position).await {
+    let since = site.engine.since(&room, position).await;
+    // Whoever was asked to leave meanwhile may have been so before they had joined.
+    if !caller::may_join(site, client, &room).await {
+        client.leave(&room);
+        return runtime::resync(name);
+    }
+    match since {
         Ok(Since::Changes { changes, head }) => match room.scope() {
-            Some(scope) => runtime::scoped_missed(name, &scope, head, &changes),
+            Some(scope) => {
+                let is_hiding = site.models.hide_records_of(&room.resource);
+                let followed = runtime::Followed { scope: &scope, is_hiding };
+                runtime::scoped_missed(name, followed, head, &changes)
+            }
             None => runtime::missed(name, head, &changes),
         },
         Ok(Since::OutOfReach) => runtime::resync(name),

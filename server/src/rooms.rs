@@ -8,17 +8,28 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::change::{Resource, Room};
+use crate::change::{Id, Resource, Room};
+use crate::criteria::Scope;
 use crate::dialect::Dialect;
 
 /// The room's name among Socket.IO's rooms.
 pub(crate) fn name(dialect: Dialect, room: &Room) -> String {
+    format!("{}:{room}", prefix(dialect))
+}
+
+fn prefix(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::Runtime => format!("b:{room}"),
-        Dialect::Sails => format!("s:{room}"),
-        Dialect::Sails09 => format!("o:{room}"),
-        Dialect::Node => format!("i:{room}"),
+        Dialect::Runtime => "b",
+        Dialect::Sails => "s",
+        Dialect::Sails09 => "o",
+        Dialect::Node => "i",
     }
+}
+
+/// The room that is called so among Socket.IO's rooms of a dialect, if it is one of records.
+pub(crate) fn read(dialect: Dialect, name: &str) -> Option<Room> {
+    let (start, room) = name.split_once(':')?;
+    (start == prefix(dialect)).then(|| Room::parse(room)).flatten()
 }
 
 /// The name of a room that handlers speak of, which is the same in all dialects.
@@ -26,10 +37,11 @@ pub(crate) fn named(room: &str) -> String {
     format!("n:{room}")
 }
 
-/// What a membership is counted under. The runtime's rooms are counted one by one. Stock clients
-/// are led into instance rooms by the dozen, so they count for their resource as a whole.
+/// What a membership is counted under: each room by itself. But stock clients are led into instance
+/// rooms by the dozen, so they count for their resource as a whole.
 pub(crate) fn counted_as(dialect: Dialect, room: &Room) -> String {
     match dialect {
+        _ if room.scope.is_some() => name(dialect, room),
         Dialect::Runtime => name(dialect, room),
         Dialect::Sails | Dialect::Sails09 | Dialect::Node => {
             name(dialect, &Room::class(room.resource.clone()))
@@ -63,9 +75,19 @@ impl Presence {
         self.counts().contains_key(counted)
     }
 
-    /// The rooms of a resource's scopes that anybody of our runtime is in, as they are written.
-    pub(crate) fn scoped(&self, resource: &Resource) -> Vec<String> {
-        let start = name(Dialect::Runtime, &Room::class(resource.clone())) + "?";
+    /// The rooms of parts of a resource that anybody is in, as they are written.
+    pub(crate) fn of_parts(&self, dialect: Dialect, resource: &Resource) -> Vec<String> {
+        // As `Scope` writes filters, and windows.
+        ["?{", "?[{"].iter().flat_map(|start| self.starting(dialect, resource, start)).collect()
+    }
+
+    /// The same of parts that are one record.
+    pub(crate) fn of_one(&self, dialect: Dialect, resource: &Resource, id: &Id) -> Vec<String> {
+        self.starting(dialect, resource, &format!("?{}", Scope::start_of_one(id)))
+    }
+
+    fn starting(&self, dialect: Dialect, resource: &Resource, start: &str) -> Vec<String> {
+        let start = name(dialect, &Room::class(resource.clone())) + start;
         let counts = self.counts();
         let names = counts.range(start.clone()..).map(|(name, _)| name);
         let names = names.take_while(|name| name.starts_with(&start));
@@ -81,7 +103,7 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::criteria::{Filter, Scope};
+    use crate::criteria::Filter;
 
     #[test]
     fn the_dialects_do_not_share_rooms() {
@@ -105,7 +127,7 @@ mod tests {
             presence.add(&name(Dialect::Runtime, &room));
         }
         assert_eq!(
-            presence.scoped(&Resource::parse("todo").unwrap()),
+            presence.of_parts(Dialect::Runtime, &Resource::parse("todo").unwrap()),
             [scoped("todo").to_string()]
         );
     }

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tower_http::services::ServeDir;
 
 use crate::answers::Answers;
+use crate::caller;
 use crate::context::Site;
 use crate::engine::{self, Engine, Tail, Window};
 use crate::fanout::Fanout;
@@ -49,6 +50,7 @@ pub struct Server {
     stop: oneshot::Sender<()>,
     serving: JoinHandle<io::Result<()>>,
     fanout: JoinHandle<()>,
+    watch: JoinHandle<()>,
 }
 
 impl Server {
@@ -95,6 +97,7 @@ impl Server {
     pub async fn shutdown(self) {
         // If nobody hears this, the server has stopped by itself.
         let _ = self.stop.send(());
+        self.watch.abort();
         self.sockets.close(FAREWELL).await;
         in_time("http", self.serving).await;
         in_time("fan-out", self.fanout).await;
@@ -288,8 +291,11 @@ impl Builder {
         let listener = TcpListener::bind((settings.host, settings.port)).await?;
         let addr = listener.local_addr()?;
         let sessions = keeper(&settings, &*engine).await.map_err(io::Error::other)?;
-        let (app, sockets, publisher) = assemble(&settings, &routes, engine, sessions);
-        let fanout = tokio::spawn(Fanout::new(sockets.clone()).follow(changes));
+        let (app, site) = assemble(&settings, &routes, engine, sessions);
+        let (sockets, publisher) = (site.sockets.clone(), site.publisher());
+        let fanout = Fanout::new(sockets.clone(), Arc::clone(&site.models));
+        let fanout = tokio::spawn(fanout.follow(changes));
+        let watch = tokio::spawn(caller::watch(site));
         let (stop, stopped) = oneshot::channel();
         let app = app.into_make_service_with_connect_info::<Plug>();
         // A sender that is dropped is a server that is left to run.
@@ -303,7 +309,7 @@ impl Builder {
         let serving = tokio::spawn(async { serving.await });
         let declared = settings.models.declared().count();
         tracing::info!(%addr, declared, undeclared = ?settings.models.others(), "resources");
-        Ok(Server { addr, sockets, publisher, stop, serving, fanout })
+        Ok(Server { addr, sockets, publisher, stop, serving, fanout, watch })
     }
 }
 
@@ -325,7 +331,7 @@ fn assemble(
     routes: &Routes,
     engine: Arc<dyn Engine>,
     sessions: Keeper,
-) -> (Router, Sockets, Publisher) {
+) -> (Router, Site) {
     let (sockets, socket_layer) = Sockets::new(settings.limits());
     let cookies = sessions.cookies().clone();
     let models = Arc::new(settings.models.clone());
@@ -337,7 +343,6 @@ fn assemble(
         routing: routing.clone(),
         sessions,
     };
-    let publisher = site.publisher();
     let dressed = |routes| router::dressed(routes, site.clone(), settings.body_limit);
     let plain =
         dressed(routes.spelled(routes.router().fallback_service(router::resources()), &routing));
@@ -346,7 +351,7 @@ fn assemble(
         let routed = routes.router().fallback_service(files.fallback(router::resources()));
         dressed(routes.spelled(routed, &routing))
     });
-    sockets.open(Answers::new(plain.clone(), engine.clone(), settings.body_limit));
+    sockets.open(Answers::new(plain.clone(), site.clone(), settings.body_limit));
     let over_http = dressed(publish::router(settings.api_key.clone()))
         .fallback_service(with_pages.unwrap_or(plain))
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check));
@@ -363,5 +368,5 @@ fn assemble(
         .layer(origins.cors())
         .layer(middleware::from_fn_with_state(app, origin::no_preflight))
         .layer(middleware::map_request(handshake::detach));
-    (app, sockets, publisher)
+    (app, site)
 }

@@ -42,6 +42,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -53,11 +54,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::access::Who;
+use crate::caller::{self, Known};
+use crate::change::{Id, ToId};
 use crate::context::{Site, now};
-use crate::engine::{Edit, Engine, Held};
+use crate::engine::{Edit, Held};
 use crate::error::{Error, Result};
 use crate::http::cookies::{Cookies, Visitor};
 use crate::socket::Client;
+use crate::write::Refused;
+
+/// The keys under which a session says who somebody is.
+const PERSON: &str = "person";
+const ROLES: &str = "roles";
 
 /// That a session is in use is written down again after this part of its age.
 const RENEWALS: u64 = 24;
@@ -67,13 +76,13 @@ const RENEWALS: u64 = 24;
 pub struct Session(Arc<Inner>);
 
 struct Inner {
-    engine: Arc<dyn Engine>,
+    site: Site,
     id: Arc<str>,
-    /// Milliseconds.
-    age: u64,
     /// As it was when it was first asked for, or not yet asked for.
     held: Mutex<Option<Option<Held>>>,
     changes: Mutex<Changes>,
+    /// Whether anything was saved that its visitor has to come back to.
+    keeps: AtomicBool,
 }
 
 /// What has not been saved yet.
@@ -87,6 +96,7 @@ struct Changes {
 #[derive(Clone)]
 pub(crate) struct Keeper {
     cookies: Arc<Cookies>,
+    /// Milliseconds.
     age: u64,
 }
 
@@ -98,16 +108,28 @@ impl Keeper {
     pub(crate) fn cookies(&self) -> &Arc<Cookies> {
         &self.cookies
     }
+
+    pub(crate) fn age(&self) -> Duration {
+        Duration::from_millis(self.age)
+    }
+
+    fn until(&self, now: u64) -> u64 {
+        now.saturating_add(self.age)
+    }
+
+    pub(crate) fn is_to_be_renewed(&self, until: u64, now: u64) -> bool {
+        until.saturating_sub(now) < self.age - self.age / RENEWALS
+    }
 }
 
 impl Session {
     fn new(site: &Site, id: Arc<str>) -> Self {
         Self(Arc::new(Inner {
-            engine: site.engine.clone(),
+            site: site.clone(),
             id,
-            age: site.sessions.age,
             held: Mutex::default(),
             changes: Mutex::default(),
+            keeps: AtomicBool::new(false),
         }))
     }
 
@@ -144,25 +166,53 @@ impl Session {
         *lock(&self.0.changes) = Changes { clears: true, set: BTreeMap::new() };
     }
 
+    /// The caller is this person from here on, with these roles: what the rules of
+    /// [`access`](crate::access) go by. It is saved at once; sockets of the same session know it, too, and
+    /// lose what they may no longer hear.
+    pub async fn sign_in(
+        &self,
+        person: impl ToId,
+        roles: impl IntoIterator<Item: Into<String>>,
+    ) -> Result<()> {
+        let person = person.to_id().ok_or(Refused::BadId)?;
+        let roles: Vec<String> = roles.into_iter().map(Into::into).collect();
+        self.insert(PERSON, person)?;
+        self.insert(ROLES, roles)?;
+        self.save().await
+    }
+
+    /// The caller is nobody in particular again; the rest of the session stays.
+    pub async fn sign_out(&self) -> Result<()> {
+        self.remove(PERSON);
+        self.remove(ROLES);
+        self.save().await
+    }
+
     /// Saves now what has been changed. It happens by itself when the handler is done; what a task
     /// changes that outlives its handler is saved only so.
     pub async fn save(&self) -> Result<()> {
         let Changes { clears, set } = std::mem::take(&mut *lock(&self.0.changes));
-        let now = now();
+        let (site, now) = (&self.0.site, now());
         if !clears && set.is_empty() && !self.is_to_be_renewed(now) {
             return Ok(());
         }
-        let until = now.saturating_add(self.0.age);
+        if set.values().any(Option::is_some) {
+            self.0.keeps.store(true, Ordering::Relaxed);
+        }
+        let says_who = clears || [PERSON, ROLES].iter().any(|key| set.contains_key(*key));
+        let until = site.sessions.until(now);
         let edit = Edit { id: self.0.id.clone(), clears, set, at: now, until };
-        self.0.engine.sessions().edit(edit).await?;
+        site.engine.sessions().edit(edit).await?;
         *lock(&self.0.held) = None;
+        if says_who {
+            caller::changed(site, &self.0.id).await;
+        }
         Ok(())
     }
 
     fn is_to_be_renewed(&self, now: u64) -> bool {
-        let rest = self.0.age - self.0.age / RENEWALS;
         let held = lock(&self.0.held).clone().flatten();
-        held.is_some_and(|held| held.until.saturating_sub(now) < rest)
+        held.is_some_and(|held| self.0.site.sessions.is_to_be_renewed(held.until, now))
     }
 
     async fn held(&self) -> Result<Option<Held>> {
@@ -170,13 +220,14 @@ impl Session {
         if let Some(held) = loaded {
             return Ok(held);
         }
-        let held = self.0.engine.sessions().load(&self.0.id, now()).await?;
+        let held = self.0.site.engine.sessions().load(&self.0.id, now()).await?;
         *lock(&self.0.held) = Some(held.clone());
         Ok(held)
     }
 
     fn keeps_something(&self) -> bool {
-        lock(&self.0.changes).set.values().any(Option::is_some)
+        let is_to_be_saved = || lock(&self.0.changes).set.values().any(Option::is_some);
+        self.0.keeps.load(Ordering::Relaxed) || is_to_be_saved()
     }
 }
 
@@ -203,6 +254,24 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("id", &self.0.id).finish_non_exhaustive()
     }
+}
+
+/// Who has signed in, in a session. To ask is to use it.
+pub(crate) async fn known(site: &Site, id: &Arc<str>) -> Result<Known> {
+    let (now, sessions) = (now(), site.engine.sessions());
+    let Some(Held { values, mut until }) = sessions.load(id, now).await? else {
+        return Ok(Known::default());
+    };
+    let Some(person) = values.get(PERSON).and_then(Id::from_json) else {
+        return Ok(Known::default());
+    };
+    if site.sessions.is_to_be_renewed(until, now) {
+        until = site.sessions.until(now);
+        sessions.edit(Edit { id: id.clone(), at: now, until, ..Edit::default() }).await?;
+    }
+    let roles = values.get(ROLES).and_then(Value::as_array).into_iter().flatten();
+    let roles = roles.filter_map(Value::as_str).map(str::to_owned).collect();
+    Ok(Known { who: Who { person: Some(person), roles }, until })
 }
 
 /// Where a request has its session, if it asks for it.

@@ -34,7 +34,7 @@ use socketioxide::{ParserConfig, SocketIo};
 use tokio::time::timeout;
 
 use crate::answers::Answers;
-use crate::change::{Resource, Room};
+use crate::change::{Id, Resource, Room};
 use crate::dialect::Dialect;
 use crate::http::limit::TOLERANCE;
 use crate::http::listener::Plug;
@@ -79,10 +79,10 @@ pub(crate) struct Counters {
 /// Who is meant by a broadcast.
 #[derive(Clone, Copy)]
 pub(crate) struct Audience<'a> {
-    /// Everyone in this room,
-    pub(crate) room: &'a Room,
-    /// but those in this one
-    pub(crate) but_not: Option<&'a Room>,
+    /// Everyone in one of these rooms,
+    pub(crate) rooms: &'a [&'a Room],
+    /// but those in one of these
+    pub(crate) but_not: &'a [&'a Room],
     /// and this connection.
     pub(crate) origin: Option<&'a str>,
 }
@@ -107,12 +107,17 @@ impl Sockets {
         self.io.ns("/", Doors::new(answers, self.limits, self));
     }
 
-    /// Whether a push to this room would be heard. Never wrongly `false`.
-    /// Rooms of a resource's scopes that anybody of our runtime is in, as they are written.
-    pub(crate) fn scoped(&self, resource: &Resource) -> Vec<String> {
-        self.presence.scoped(resource)
+    /// Rooms of a part of a resource that anybody is in.
+    pub(crate) fn of_parts(&self, dialect: Dialect, resource: &Resource) -> Vec<String> {
+        self.presence.of_parts(dialect, resource)
     }
 
+    /// Rooms of one record, for those who may see it only as it is now, that anybody is in.
+    pub(crate) fn of_one(&self, dialect: Dialect, resource: &Resource, id: &Id) -> Vec<String> {
+        self.presence.of_one(dialect, resource, id)
+    }
+
+    /// Whether a push to this room would be heard. Never wrongly `false`.
     pub(crate) fn are_in(&self, dialect: Dialect, room: &Room) -> bool {
         self.presence.has(&rooms::counted_as(dialect, room))
     }
@@ -152,7 +157,7 @@ impl Sockets {
 
     /// Says something to all who listen to a room of any name, but to one of them.
     pub(crate) fn broadcast(&self, room: &str, origin: Option<&str>, argument: &RawValue) {
-        if let Some(audience) = self.within(rooms::named(room), origin) {
+        if let Some(audience) = self.within(vec![rooms::named(room)], origin) {
             self.tell_each(audience, MESSAGE, argument);
         }
     }
@@ -171,19 +176,22 @@ impl Sockets {
 
     /// `None` once the server is closing: nothing of this exists any more.
     fn gather(&self, dialect: Dialect, to: Audience<'_>) -> Option<BroadcastOperators> {
-        let audience = self.within(rooms::name(dialect, to.room), to.origin)?;
+        let names = |rooms: &[&Room]| -> Vec<_> {
+            rooms.iter().map(|room| rooms::name(dialect, room)).collect()
+        };
+        let audience = self.within(names(to.rooms), to.origin)?;
         Some(match to.but_not {
-            Some(other) => audience.except(rooms::name(dialect, other)),
-            None => audience,
+            [] => audience,
+            others => audience.except(names(others)),
         })
     }
 
-    fn within(&self, room: String, origin: Option<&str>) -> Option<BroadcastOperators> {
+    fn within(&self, rooms: Vec<String>, origin: Option<&str>) -> Option<BroadcastOperators> {
         let origin = origin.and_then(|id| Sid::from_str(id).ok());
         let namespace = self.io.of("/")?;
         Some(match origin.and_then(|id| namespace.get_socket(id)) {
-            Some(socket) => socket.to(room),
-            None => namespace.within(room),
+            Some(socket) => socket.to(rooms),
+            None => namespace.within(rooms),
         })
     }
 
@@ -201,6 +209,19 @@ impl Sockets {
     pub(crate) async fn introduce(&self, dialect: Dialect, from: Audience<'_>, into: &Room) {
         if let Some(audience) = self.gather(dialect, from) {
             let Ok(()) = audience.join(rooms::name(dialect, into)).await;
+        }
+    }
+
+    /// All connections that have said a word.
+    pub(crate) fn all(&self) -> Vec<Client> {
+        let sockets = self.io.of("/").map(|namespace| namespace.sockets()).unwrap_or_default();
+        sockets.iter().filter_map(|socket| Client::of(socket)).collect()
+    }
+
+    /// Leads some out of a room.
+    pub(crate) async fn lead_out(&self, dialect: Dialect, from: Audience<'_>, of: &Room) {
+        if let Some(audience) = self.gather(dialect, from) {
+            let Ok(()) = audience.leave(rooms::name(dialect, of)).await;
         }
     }
 

@@ -5,40 +5,63 @@
 //! is no gap between the two; what is committed between joining and reading is heard of twice,
 //! which is harmless: pushes have positions.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::access::{Act, Reach};
+use crate::caller;
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::context::Context;
-use crate::criteria::{Criteria, Scope};
+use crate::criteria::{Criteria, Filter, Language, Scope};
 use crate::dialect::Dialect;
 use crate::engine::{Engine, Since, Snapshot};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::socket::Client;
 
-/// The room that a read with these criteria joins, if it joins one. Stock clients follow the resource:
-/// there, criteria never filtered what is heard.
-fn room(cx: &Context, resource: &Resource, criteria: &Criteria) -> Option<Room> {
-    let client = cx.client()?;
-    match client.dialect().is_stock() {
-        true => Some(Room::class(resource.clone())),
-        false => Room::scoped(resource.clone(), &Scope::of(criteria))
-            .filter(|room| client.may_join(room)),
-    }
+/// The room that a read with these criteria joins, if it joins one.
+fn room(client: &Client, resource: &Resource, criteria: &Criteria) -> Option<Room> {
+    let scope = match client.dialect() {
+        Dialect::Runtime => Scope::of(criteria),
+        // What a stock client hears of has no order and no end.
+        dialect => Scope::Whole(match dialect.language() {
+            Language::Current => criteria.within.clone().and(criteria.filter.clone()),
+            // There, criteria never filtered what is heard.
+            Language::Sails09 => criteria.within.clone(),
+        }),
+    };
+    let room = Room::scoped(resource.clone(), &scope).filter(|room| client.may_join(room));
+    let may_hear_all = client.dialect().is_stock() && criteria.within == Filter::default();
+    room.or_else(|| may_hear_all.then(|| Room::class(resource.clone())))
 }
 
-/// The records that the criteria pick, and the room that was joined.
+/// The records that the criteria pick from what is left to the caller, and the room that was joined.
 pub(crate) async fn find(
     cx: &Context,
     resource: &Resource,
-    criteria: &Criteria,
+    criteria: Criteria,
 ) -> Result<(Snapshot<Vec<Arc<Attributes>>>, Option<Room>)> {
-    let read = || async { Ok(cx.engine().find(resource, criteria).await?) };
-    let room = room(cx, resource, criteria);
-    let snapshot = match cx.client().zip(room.clone()) {
-        Some((client, room)) => join_and_read(cx, client, room, read).await?,
-        None => read().await?,
+    let reach = cx.reach(resource, Act::Read).await?;
+    let criteria = Criteria { within: reach.filter(), ..criteria };
+    let read = || async { Ok(cx.engine().find(resource, &criteria).await?) };
+    let Some(client) = cx.client() else {
+        return Ok((read().await?, None));
     };
-    Ok((snapshot, room))
+    let room = room(client, resource, &criteria);
+    let Some(room) = room else { return Ok((read().await?, None)) };
+    let snapshot = join_and_read(cx, client, room.clone(), read).await?;
+    hold(cx, client, resource, &reach).await?;
+    Ok((snapshot, Some(room)))
+}
+
+/// What was left to the caller when they joined has to be so still: had it been taken from them before
+/// they had joined, nobody would have led them out.
+async fn hold(cx: &Context, client: &Client, of: &Resource, reach: &Reach) -> Result<()> {
+    let now = cx.reach(of, Act::Read).await;
+    if now.as_ref().is_ok_and(|now| now == reach) {
+        return Ok(());
+    }
+    caller::ask_again(cx.site(), client).await;
+    now.and(Err(Error::Forbidden))
 }
 
 /// Records that are kept elsewhere; subscribes to the resource. What is published of them has its place
@@ -47,19 +70,25 @@ pub(crate) async fn find_elsewhere<R>(
     cx: &Context,
     resource: &Resource,
     records: impl Fn() -> R + Sync,
-) -> Result<Snapshot<Vec<Arc<Attributes>>>>
+) -> Result<(Snapshot<Vec<Arc<Attributes>>>, Option<Room>)>
 where
     R: Future<Output = Result<Vec<Attributes>>> + Send,
 {
+    let reach = cx.reach(resource, Act::Read).await?;
+    let criteria = Criteria { within: reach.filter(), ..Criteria::default() };
     let read = || async {
         let position = head(cx.engine(), resource).await?;
-        let value = records().await?.into_iter().map(Arc::new).collect();
-        Ok(Snapshot { value, position })
+        let records = records().await?.into_iter().filter(|record| criteria.matches(record));
+        Ok(Snapshot { value: records.map(Arc::new).collect(), position })
     };
-    match cx.client() {
-        Some(client) => join_and_read(cx, client, Room::class(resource.clone()), read).await,
-        None => read().await,
-    }
+    let Some(client) = cx.client() else {
+        return Ok((read().await?, None));
+    };
+    let room = room(client, resource, &criteria);
+    let Some(room) = room else { return Ok((read().await?, None)) };
+    let snapshot = join_and_read(cx, client, room.clone(), read).await?;
+    hold(cx, client, resource, &reach).await?;
+    Ok((snapshot, Some(room)))
 }
 
 /// Where the log of a resource stands: whatever is read says so.
@@ -85,12 +114,20 @@ where
         return Ok(snapshot);
     }
     let key = &cx.model(&room.resource)?.key;
-    let ids = snapshot.value.iter().filter_map(|record| Id::from_json(record.get(key)?));
-    client.join(ids.map(|id| Room::instance(room.resource.clone(), id)));
-    match has_moved(cx.engine(), &room, snapshot.position).await? {
-        true => read().await,
-        false => Ok(snapshot),
+    let instances = |records: &[Arc<Attributes>]| -> Vec<_> {
+        let ids = records.iter().filter_map(|record| Id::from_json(record.get(key)?));
+        ids.map(|id| Room::instance(room.resource.clone(), id)).collect()
+    };
+    let joined = instances(&snapshot.value);
+    client.join(joined.clone());
+    if !has_moved(cx.engine(), &room, snapshot.position).await? {
+        return Ok(snapshot);
     }
+    let again = read().await?;
+    // What is not among them any more may have left before its room was joined.
+    let kept: HashSet<_> = instances(&again.value).into_iter().collect();
+    joined.iter().filter(|room| !kept.contains(room)).for_each(|room| client.leave(room));
+    Ok(again)
 }
 
 async fn has_moved(engine: &dyn Engine, room: &Room, position: Position) -> Result<bool> {
@@ -98,12 +135,12 @@ async fn has_moved(engine: &dyn Engine, room: &Room, position: Position) -> Resu
     Ok(!matches!(since, Since::Changes { changes, .. } if changes.is_empty()))
 }
 
-/// One record; subscribes to it if the caller has a socket and there is such a record.
+/// One record, if it is among those that are left to the caller, and the room that was joined.
 pub(crate) async fn find_one(
     cx: &Context,
     resource: &Resource,
     id: &Id,
-) -> Result<Snapshot<Option<Arc<Attributes>>>> {
+) -> Result<(Snapshot<Option<Arc<Attributes>>>, Option<Room>)> {
     let read = async { Ok(cx.engine().find_one(resource, id).await?) };
     join_and_read_one(cx, resource, id, read).await
 }
@@ -114,7 +151,7 @@ pub(crate) async fn find_one_elsewhere(
     resource: &Resource,
     id: &Id,
     record: impl Future<Output = Result<Option<Attributes>>> + Send,
-) -> Result<Snapshot<Option<Arc<Attributes>>>> {
+) -> Result<(Snapshot<Option<Arc<Attributes>>>, Option<Room>)> {
     let read = async {
         let position = head(cx.engine(), resource).await?;
         Ok(Snapshot { value: record.await?.map(Arc::new), position })
@@ -127,18 +164,40 @@ async fn join_and_read_one(
     resource: &Resource,
     id: &Id,
     read: impl Future<Output = Result<Snapshot<Option<Arc<Attributes>>>>> + Send,
-) -> Result<Snapshot<Option<Arc<Attributes>>>> {
-    let Some(client) = cx.client() else {
-        return read.await;
+) -> Result<(Snapshot<Option<Arc<Attributes>>>, Option<Room>)> {
+    let reach = cx.reach(resource, Act::Read).await?;
+    let read = async {
+        let Snapshot { value, position } = read.await?;
+        let value = value.filter(|record| reach.includes(record));
+        Ok::<_, Error>(Snapshot { value, position })
     };
-    let room = Room::instance(resource.clone(), id.clone());
-    let is_new = client.join([room.clone()]);
+    let Some(client) = cx.client() else {
+        return Ok((read.await?, None));
+    };
+    let Some(rooms) = rooms_of_one(client, resource, id, &reach) else {
+        return Ok((read.await?, None));
+    };
+    let is_new = client.join(rooms.clone());
     let snapshot = read.await?;
+    hold(cx, client, resource, &reach).await?;
     // Our runtime may know the record from before and wait for it to come again; nobody else does.
     if snapshot.value.is_none() && (is_new || client.dialect() != Dialect::Runtime) {
-        client.leave(&room);
+        rooms.iter().for_each(|room| client.leave(room));
     }
-    Ok(snapshot)
+    Ok((snapshot, rooms.into_iter().next()))
+}
+
+/// Where a record is followed by itself. Who may see it only as it is now is in a room that it can leave. A
+/// stock client is in the room of the record in any case, and goes on being so when a list that it follows
+/// has the record no more, if it is in that other room as well.
+fn rooms_of_one(client: &Client, resource: &Resource, id: &Id, reach: &Reach) -> Option<Vec<Room>> {
+    let instance = Room::instance(resource.clone(), id.clone());
+    let is_stock = client.dialect().is_stock();
+    if *reach == Reach::Whole && !is_stock {
+        return Some(vec![instance]);
+    }
+    let scoped = Room::scoped(resource.clone(), &Scope::One(id.clone(), reach.filter()))?;
+    Some(if is_stock { vec![scoped, instance] } else { vec![scoped] })
 }
 
 /// What is answered to the author of a create or an update: the record. Whoever is led into the rooms
@@ -148,16 +207,25 @@ pub(crate) async fn written(cx: &Context, change: &Change) -> Result<Option<Arc<
     let Some(client) = cx.client().filter(|client| follows_writes(client.dialect())) else {
         return Ok(change.after.clone());
     };
-    let room = Room::instance(change.resource.clone(), change.id.clone());
-    client.join([room.clone()]);
-    if !has_moved(cx.engine(), &room, change.position).await? {
-        return Ok(change.after.clone());
+    let Change { resource, id, after, .. } = change;
+    // Who may write a record may not always read it.
+    let reach = cx.reach(resource, Act::Read).await.unwrap_or(Reach::Nothing);
+    let may_follow = after.as_ref().is_some_and(|after| reach.includes(after));
+    let rooms = rooms_of_one(client, resource, id, &reach).filter(|_| may_follow);
+    let Some(rooms) = rooms else { return Ok(after.clone()) };
+    client.join(rooms.clone());
+    hold(cx, client, resource, &reach).await?;
+    if !has_moved(cx.engine(), &Room::instance(resource.clone(), id.clone()), change.position)
+        .await?
+    {
+        return Ok(after.clone());
     }
-    let now = cx.engine().find_one(&change.resource, &change.id).await?.value;
+    let now = cx.engine().find_one(resource, id).await?.value;
+    let now = now.filter(|now| reach.includes(now));
     if now.is_none() {
-        client.leave(&room);
+        rooms.iter().for_each(|room| client.leave(room));
     }
-    Ok(now.or_else(|| change.after.clone()))
+    Ok(now.or_else(|| after.clone()))
 }
 
 /// Our runtime reads what it wants to follow; Sails began with this after 0.9.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::change::{Attributes, Change, Id, Position, Resource, Verb};
+use crate::criteria::{Case, Filter};
 use crate::model::{self, Ids, Model, Violation};
 
 /// A write on its way to an engine.
@@ -16,6 +17,8 @@ pub struct Write {
     pub model: Arc<Model>,
     /// What to do.
     pub action: Action,
+    /// What of the resource is left to the writer: other records are not there, and can not be made.
+    pub within: Filter,
     /// How a repeat is recognised.
     pub key: Option<Key>,
     /// The connection it came from.
@@ -138,6 +141,12 @@ pub enum Refused {
         /// The attribute.
         attribute: String,
     },
+    /// The record would be one that is not the writer's to make.
+    #[error("a record of {resource} with these values is not yours to write")]
+    Beyond {
+        /// Of which resource.
+        resource: Resource,
+    },
     /// The key stands for another request.
     #[error("this idempotency key was used for another request")]
     KeyReused,
@@ -172,13 +181,30 @@ impl Write {
         }
     }
 
+    /// Whether another record stands in the way of a claim by having the value, too. Where people may not
+    /// know of each other's records, those of another owner do not.
+    pub(crate) fn is_rival(&self, other: &Attributes, record: Option<&Attributes>) -> bool {
+        let Some(owner) = self.model.access.keeps_apart() else { return true };
+        let set = match &self.action {
+            Action::Create(set) | Action::Update(_, set) | Action::Upsert(_, set) => set.get(owner),
+            Action::Destroy(_) | Action::Publish(_) => None,
+        };
+        let own = set.or_else(|| record?.get(owner)).unwrap_or(&Value::Null);
+        model::is_same(own, other.get(owner).unwrap_or(&Value::Null))
+    }
+
     /// Decides what this write does. Pure: engines store what comes out.
     pub fn apply(self, standing: Standing) -> Result<Change, Refused> {
         let id = self.id()?.unwrap_or(Id::Integer(standing.next_id));
         let (resource, model) = (self.resource, &*self.model);
         let Standing { record, previous, position, taken, .. } = standing;
         let published = matches!(self.action, Action::Publish(_));
+        let within = &self.within;
+        let is_within = |record: &Attributes| within.matches(record, Case::Sensitive);
         let before = record.filter(|_| !published);
+        if before.as_deref().is_some_and(|before| !is_within(before)) {
+            return Err(Refused::NotFound { resource, id });
+        }
         let (verb, set, after) = match (self.action, &before) {
             (Action::Create(_), _) if !is_exact(&id) => return Err(Refused::BadId),
             (Action::Publish(said), _) => said.apply(&model.key)?,
@@ -204,6 +230,9 @@ impl Write {
             }
             (Action::Destroy(_), Some(_)) => (Verb::Destroy, Attributes::new(), None),
         };
+        if !published && after.as_ref().is_some_and(|after| !is_within(after)) {
+            return Err(Refused::Beyond { resource });
+        }
         if let Some(attribute) = taken {
             return Err(Refused::Taken { resource, attribute });
         }

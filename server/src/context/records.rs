@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::blueprints::Reply;
-use crate::change::{Attributes, Resource, Room, ToId};
+use crate::change::{Attributes, Resource, ToId};
 use crate::error::{Error, Result};
 use crate::subscription;
 use crate::write::{Action, Refused};
@@ -36,8 +36,8 @@ impl Context {
         R: Future<Output = Result<Vec<Attributes>>> + Send,
     {
         let resource = named(resource)?;
-        let snapshot = subscription::find_elsewhere(self, &resource, records).await?;
-        Ok(Reply::records(self, Some(Room::class(resource)), snapshot))
+        let (snapshot, joined) = subscription::find_elsewhere(self, &resource, records).await?;
+        Ok(Reply::records(joined, snapshot))
     }
 
     /// Answers as `GET /todo/7` does, with a record that is kept elsewhere; see [`find`](Self::find).
@@ -48,8 +48,9 @@ impl Context {
         record: impl Future<Output = Result<Option<Attributes>>> + Send,
     ) -> Result<Reply> {
         let (resource, id) = (named(resource)?, id.to_id().ok_or(Refused::BadId)?);
-        let snapshot = subscription::find_one_elsewhere(self, &resource, &id, record).await?;
-        Reply::record(self, resource, id, snapshot)
+        let (snapshot, joined) =
+            subscription::find_one_elsewhere(self, &resource, &id, record).await?;
+        Reply::record((resource, id), joined, snapshot)
     }
 
     /// Creates a record in the caller's name, and answers as `POST /todo` does.

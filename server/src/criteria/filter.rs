@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Case;
-use super::condition::Condition;
-use crate::change::Attributes;
+use super::condition::{Condition, Operand};
+use super::{Bad, Case, Language, Parameters, Reader};
+use crate::change::{Attributes, Id};
 
 /// Something a record fulfils or not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,57 @@ impl Default for Filter {
 }
 
 impl Filter {
+    /// Reads a `where` as it stands in a request.
+    pub fn read(fulfil: Value) -> Result<Self, Bad> {
+        let said = Attributes::from_iter([("where".to_owned(), fulfil)]);
+        let parameters = Parameters::read(Vec::new(), said)?;
+        Reader::new("id", Language::Current).filter(parameters)
+    }
+
+    /// An attribute holds this id, as a number or as a string.
+    pub fn refers(name: &str, id: &Id) -> Self {
+        let operands = match id {
+            #[expect(clippy::cast_precision_loss, reason = "larger ids are none")]
+            Id::Integer(number) => {
+                vec![Operand::Number(*number as f64), Operand::Text(id.to_string())]
+            }
+            Id::Text(text) => vec![Operand::Text(text.to_string())],
+        };
+        Self::Attribute(name.to_owned(), Condition::OneOf(operands))
+    }
+
+    /// Both of them.
+    pub fn and(self, other: Self) -> Self {
+        let everything = Self::default();
+        match (self, other) {
+            (own, other) if other == everything => own,
+            (own, other) if own == everything => other,
+            (Self::All(mut own), Self::All(other)) => {
+                own.extend(other);
+                Self::All(own)
+            }
+            (Self::All(mut own), other) => {
+                own.push(other);
+                Self::All(own)
+            }
+            (own, other) => Self::All(vec![own]).and(other),
+        }
+    }
+
+    /// Whether it says, among other things, this. It is not asked what follows from what: `false` only
+    /// means that it does not say so in these words.
+    pub fn demands(&self, part: &Self) -> bool {
+        let has = |part: &Self| match self {
+            Self::All(own) => own.iter().any(|own| own.demands(part)),
+            _ => false,
+        };
+        match part {
+            _ if self == part => true,
+            Self::All(parts) => parts.iter().all(|part| self.demands(part)),
+            part => has(part),
+        }
+    }
+
     /// Does this record fulfil it?
     pub fn matches(&self, record: &Attributes, case: Case) -> bool {
         match self {
@@ -38,5 +89,43 @@ impl Filter {
                 condition.holds(record.get(name).unwrap_or(&Value::Null), case)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn filter(fulfil: Value) -> Filter {
+        Filter::read(fulfil).unwrap()
+    }
+
+    #[test]
+    fn one_of_two_filters_is_demanded_by_both_together() {
+        let (a, b) = (filter(json!({ "a": 1 })), filter(json!({ "b": 1, "c": 2 })));
+        for both in [a.clone().and(b.clone()), b.clone().and(a.clone())] {
+            assert!(both.demands(&a) && both.demands(&b) && both.demands(&Filter::default()));
+            assert!(!a.demands(&both));
+        }
+        assert!(!Filter::Any(vec![a.clone(), b]).demands(&a));
+        assert!(!Filter::Not(Box::new(a.clone())).demands(&a));
+        assert_eq!(a.clone().and(Filter::default()), a);
+    }
+
+    #[test]
+    fn an_id_is_referred_to_by_number_or_text_and_no_other_way() {
+        let matches = |id: Id, value: Value| {
+            let record = Attributes::from_iter([("owner".to_owned(), value)]);
+            Filter::refers("owner", &id).matches(&record, Case::Sensitive)
+        };
+        assert!(matches(Id::Integer(7), json!(7)));
+        assert!(matches(Id::Integer(7), json!("7")));
+        assert!(!matches(Id::Integer(7), json!("07")));
+        assert!(!matches(Id::Integer(7), json!(null)));
+        assert!(matches(Id::Text("ann".into()), json!("ann")));
+        assert!(!matches(Id::Text("1e1".into()), json!(10)));
+        assert!(!matches(Id::Text("true".into()), json!(true)));
     }
 }

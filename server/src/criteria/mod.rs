@@ -93,6 +93,8 @@ pub struct Criteria {
     pub key: Arc<str>,
     /// Which records.
     pub filter: Filter,
+    /// Of which records: what is left of them to the caller. Case always matters there.
+    pub within: Filter,
     /// How their strings are compared. Those of the filter are in lower case where it is ignored.
     pub case: Case,
     /// In which order.
@@ -111,6 +113,7 @@ impl Default for Criteria {
         Self {
             key: "id".into(),
             filter: Filter::default(),
+            within: Filter::default(),
             case: Case::default(),
             sort: Sort::default(),
             window: Window::default(),
@@ -172,6 +175,7 @@ impl Criteria {
             window: Window::read(skip, limit, language)?,
             projection: Projection::read(select, omit, key)?,
             filter: Reader::new(key, language).filter(parameters)?,
+            within: Filter::default(),
             key: key.into(),
             most: None,
             case: language.case(),
@@ -186,7 +190,7 @@ impl Criteria {
 
     /// Is this record one of those that are meant? Whether it falls into the window is another question.
     pub fn matches(&self, record: &Attributes) -> bool {
-        self.filter.matches(record, self.case)
+        self.within.matches(record, Case::Sensitive) && self.filter.matches(record, self.case)
     }
 
     fn window(&self) -> Window {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Criteria, Filter, Projection, Sort, Window};
+use crate::change::Id;
 
 /// What is followed, as it stands in the name of a room.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -11,6 +12,8 @@ pub enum Scope {
     /// A part of the list, or of each record: what is in it can not be told of a record alone. Whenever a
     /// record changes that fulfils the filter, it is read again.
     Part(Filter, Window, Sort, Projection),
+    /// One record, as long as it fulfils a filter.
+    One(Id, Filter),
     /// All records that fulfil a filter.
     Whole(Filter),
 }
@@ -18,7 +21,8 @@ pub enum Scope {
 impl Scope {
     /// What a read by these criteria follows. The order of a whole list is its reader's affair.
     pub fn of(criteria: &Criteria) -> Self {
-        let Criteria { filter, window, sort, projection, .. } = criteria.clone();
+        let Criteria { filter, within, window, sort, projection, .. } = criteria.clone();
+        let filter = within.and(filter);
         match (window, &projection) {
             (Window { skip: 0, limit: None }, Projection::Whole) => Self::Whole(filter),
             _ => Self::Part(filter, window, sort, projection),
@@ -33,7 +37,15 @@ impl Scope {
     /// Which records matter.
     pub fn filter(&self) -> &Filter {
         match self {
-            Self::Part(filter, ..) | Self::Whole(filter) => filter,
+            Self::Part(filter, ..) | Self::One(_, filter) | Self::Whole(filter) => filter,
+        }
+    }
+
+    /// The one record that matters, if there is only one.
+    pub fn id(&self) -> Option<&Id> {
+        match self {
+            Self::One(id, _) => Some(id),
+            Self::Part(..) | Self::Whole(_) => None,
         }
     }
 
@@ -42,6 +54,12 @@ impl Scope {
         let text = serde_json::to_string(self).expect("it is made of strings and finite numbers");
         // One can only stand in a string.
         text.replace('/', "\\u002f")
+    }
+
+    /// How the scopes of one record begin, and no others.
+    pub(crate) fn start_of_one(id: &Id) -> String {
+        let id = serde_json::to_string(id).expect("it is a number or a string");
+        format!("[{},", id.replace('/', "\\u002f"))
     }
 
     /// Reads what [`encode`](Self::encode) has written.
@@ -79,6 +97,17 @@ mod tests {
         }
         for none in ["", "{", "7", "[]", r#"{"None":[]}"#] {
             assert_eq!(Scope::decode(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn the_scope_of_one_record_begins_with_its_id() {
+        for (id, start) in [("7", "[7,"), ("a/b", r#"["a\u002fb","#)] {
+            let filter = scope(&[("done", "true")]).filter().clone();
+            let one = Scope::One(Id::parse(id).unwrap(), filter);
+            assert_eq!(Scope::start_of_one(one.id().unwrap()), start);
+            assert!(one.encode().starts_with(start), "{}", one.encode());
+            assert_eq!(Scope::decode(&one.encode()), Some(one));
         }
     }
 

@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::change::{Change, Room};
+use crate::criteria::Language;
 use crate::error::{Error, Result};
 
 /// Which client this is.
@@ -75,6 +76,14 @@ impl Dialect {
     /// Whether this is a client that knows nothing of positions.
     pub(crate) fn is_stock(self) -> bool {
         self != Self::Runtime
+    }
+
+    /// The query language its clients speak.
+    pub(crate) fn language(self) -> Language {
+        match self {
+            Self::Sails09 => Language::Sails09,
+            Self::Runtime | Self::Sails | Self::Node => Language::Current,
+        }
     }
 
     /// The event that tells a stock client of a change, and what it carries. Our runtime is told what

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::change::{Attributes, Change, Id, Position, Room, Verb};
-use crate::criteria::{Case, Filter, Scope};
+use crate::criteria::{Case, Scope};
 
 /// The event a push is emitted as.
 pub(crate) const EVENT: &str = "push";
@@ -31,24 +31,38 @@ pub(crate) fn announcement(room: &Room, head: Position) -> Push {
     (room.to_string(), head.epoch, head.offset, raw(&All(&[])))
 }
 
+/// A frame that says that a room is no more what it was: who was in it asks, and reads it again.
+pub(crate) fn lost(room: &Room) -> Push {
+    // No log is called so.
+    announcement(room, Position { epoch: 0, offset: 0 })
+}
+
 /// What was missed in a room: `[room, epoch, head, changes]`.
 pub(crate) fn missed(room: &str, head: Position, changes: &[Arc<Change>]) -> Box<RawValue> {
     raw(&(room, head.epoch, head.offset, All(changes)))
+}
+
+/// What is followed of a resource.
+#[derive(Clone, Copy)]
+pub(crate) struct Followed<'a> {
+    pub(crate) scope: &'a Scope,
+    /// Whether there may be records that its followers must not hear of.
+    pub(crate) is_hiding: bool,
 }
 
 /// One frame for what happened in a scope, and where it ends; `previous` is where the room's last frame
 /// ended. Of a part it says no more than that something happened: whoever is in it is behind then.
 pub(crate) fn scoped_push(
     room: &Room,
-    scope: &Scope,
+    followed: Followed<'_>,
     previous: u64,
     changes: &[Arc<Change>],
 ) -> Option<(Push, Position)> {
-    let entries = filtered(scope.filter(), changes);
+    let entries = filtered(followed, changes);
     let last = Position { offset: entries.last()?.0, ..changes.first()?.position };
-    let push = match scope {
+    let push = match followed.scope {
         Scope::Part(..) => announcement(room, last),
-        Scope::Whole(_) => (room.to_string(), last.epoch, previous, raw(&entries)),
+        Scope::One(..) | Scope::Whole(_) => (room.to_string(), last.epoch, previous, raw(&entries)),
     };
     Some((push, last))
 }
@@ -56,12 +70,12 @@ pub(crate) fn scoped_push(
 /// What was missed in a scope.
 pub(crate) fn scoped_missed(
     room: &str,
-    scope: &Scope,
+    followed: Followed<'_>,
     head: Position,
     changes: &[Arc<Change>],
 ) -> Box<RawValue> {
-    let entries = filtered(scope.filter(), changes);
-    match scope {
+    let entries = filtered(followed, changes);
+    match followed.scope {
         Scope::Part(..) if !entries.is_empty() => resync(room),
         _ => raw(&(room, head.epoch, head.offset, entries)),
     }
@@ -69,27 +83,40 @@ pub(crate) fn scoped_missed(
 
 /// Changes as they are to who follows a filter: a record that begins to fulfil it is as good as new, and
 /// one that no longer does has left.
-fn filtered<'a>(filter: &Filter, changes: &'a [Arc<Change>]) -> Vec<Entry<'a>> {
+///
+/// How the rest of a record is of which something is only said, is not known here: who has it makes of it
+/// what they can. Where that would tell of records that not everyone may know of, what is said has to
+/// fulfil the filter by itself.
+fn filtered<'a>(
+    Followed { scope, is_hiding }: Followed<'_>,
+    changes: &'a [Arc<Change>],
+) -> Vec<Entry<'a>> {
     let fulfils = |record: &Option<Arc<Attributes>>| {
-        record.as_deref().is_some_and(|record| filter.matches(record, Case::Sensitive))
+        record.as_deref().is_some_and(|record| scope.filter().matches(record, Case::Sensitive))
     };
+    // Who follows a record by itself has no list that it could leave.
+    let left = if scope.id().is_some() { DESTROYED } else { LEFT };
     let seen = |change: &'a Arc<Change>| {
         let Change { before, after, verb, published, .. } = &**change;
         let (offset, id, mark) = (change.position.offset, &change.id, change.mark);
         match (verb, fulfils(before), fulfils(after)) {
-            // How the rest of the record is, is not known here: who has it makes of it what they can.
-            (Verb::Update | Verb::Destroy, ..) if *published => Some(entry(change)),
+            (Verb::Update | Verb::Destroy, _, is_within) if *published => {
+                (is_within || !is_hiding).then(|| entry(change))
+            }
             (Verb::Destroy, true, _) | (Verb::Update, true, true) => Some(entry(change)),
             (Verb::Create, _, true) | (Verb::Update, false, true) => {
                 let record = after.as_deref().map_or(Data::Nothing, Data::Whole);
                 Some((offset, 1, id, record, mark))
             }
-            (Verb::Update, true, false) => Some((offset, LEFT, id, Data::Nothing, mark)),
+            (Verb::Update, true, false) => Some((offset, left, id, Data::Nothing, mark)),
             _ => None,
         }
     };
     changes.iter().filter_map(seen).collect()
 }
+
+/// The verb of a record that is no more.
+const DESTROYED: u8 = 3;
 
 /// The verb of a record that a filter no longer picks.
 const LEFT: u8 = 4;
@@ -124,7 +151,7 @@ fn entry(change: &Change) -> Entry<'_> {
     let (verb, data) = match change.verb {
         Verb::Create => (1, change.after.as_deref().map_or(Data::Nothing, Data::Whole)),
         Verb::Update => (2, Data::Differences(change)),
-        Verb::Destroy => (3, Data::Nothing),
+        Verb::Destroy => (DESTROYED, Data::Nothing),
     };
     (change.position.offset, verb, &change.id, data, change.mark)
 }

@@ -125,8 +125,7 @@ impl State {
             return entry.answer(key);
         }
         let id = write.id()?;
-        let claims = write.claims();
-        let standing = self.table(&write.resource, |table| table.standing(id, &claims, epoch));
+        let standing = self.table(&write.resource, |table| table.standing(id, &write, epoch));
         let key = write.key.clone();
         let change = Arc::new(write.apply(standing)?);
         let table = self.tables.entry(change.resource.clone()).or_default();
@@ -165,26 +164,26 @@ struct Row {
 }
 
 impl Table {
-    fn standing(&self, id: Option<Id>, claims: &[(String, Value)], epoch: u64) -> Standing {
+    fn standing(&self, id: Option<Id>, write: &Write, epoch: u64) -> Standing {
         let Counters { floor, next_id, .. } = self.counters;
         let id = id.unwrap_or(Id::Integer(next_id));
         let row = self.rows.get(&id);
         let last = row.map(|row| row.offset).or_else(|| self.absent.get(&id).copied());
+        let own = row.map(|row| &*row.record);
+        let is_taken = |(name, value): &(String, Value)| {
+            let others = self.rows.iter().filter(|(other, _)| **other != id);
+            let rivals = others.filter(|(_, other)| write.is_rival(&other.record, own));
+            let mut values = rivals.filter_map(|(_, other)| other.record.get(name));
+            values.any(|other| model::is_same(other, value))
+        };
+        let taken = write.claims().into_iter().find(is_taken).map(|(name, _)| name);
         Standing {
             record: row.map(|row| Arc::clone(&row.record)),
             previous: last.unwrap_or(floor),
             position: self.counters.next_position(epoch),
-            taken: claims
-                .iter()
-                .find(|claim| self.is_taken(claim, &id))
-                .map(|(name, _)| name.clone()),
+            taken,
             next_id,
         }
-    }
-
-    fn is_taken(&self, (name, value): &(String, Value), by_other_than: &Id) -> bool {
-        let others = self.rows.iter().filter(|(id, _)| *id != by_other_than);
-        others.filter_map(|(_, row)| row.record.get(name)).any(|other| model::is_same(other, value))
     }
 
     fn store(&mut self, change: &Arc<Change>) {

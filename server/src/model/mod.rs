@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::access::Access;
 use crate::change::{Attributes, Id};
 
 pub use attribute::{Attribute, Kind, Pattern, Violation};
@@ -50,6 +51,8 @@ pub struct Model {
     pub find: Find,
     /// How much at once.
     pub most: Most,
+    /// Who may do what.
+    pub access: Access,
 }
 
 /// Where ids come from.
@@ -127,6 +130,7 @@ impl Default for Model {
             plural: None,
             find: Find::default(),
             most: Most::default(),
+            access: Access::default(),
         }
     }
 }
@@ -229,8 +233,10 @@ impl Model {
 
     /// The attributes records are looked up by.
     pub(crate) fn indexed(&self) -> impl Iterator<Item = &str> {
+        let owner = self.access.owner.as_ref();
         let indexed = self.attributes.iter().filter(|(_, it)| it.indexed || it.unique);
-        indexed.map(|(name, _)| name.as_str())
+        let indexed = indexed.filter(move |(name, _)| Some(*name) != owner);
+        indexed.map(|(name, _)| name.as_str()).chain(owner.map(String::as_str))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::Model;
+use super::{Ids, Model};
 use crate::change::Resource;
 
 /// What is declared, and what becomes of the rest.
@@ -32,7 +32,7 @@ pub enum Undeclared {
 
 impl Models {
     /// Declares a resource; what was declared of it before is forgotten.
-    pub fn declare(&mut self, name: &str, model: Model) -> Result<(), Undeclarable> {
+    pub fn declare(&mut self, name: &str, mut model: Model) -> Result<(), Undeclarable> {
         let resource = Resource::parse(name);
         let resource = resource.ok_or_else(|| Undeclarable::Name(name.to_owned()))?;
         if let Some(plural) = &model.plural {
@@ -45,6 +45,19 @@ impl Models {
         }
         if let Some(name) = model.indexed().find(|name| !is_plain(name)) {
             return Err(Undeclarable::Index(name.to_owned()));
+        }
+        if model.access.lacks_owner() {
+            return Err(Undeclarable::Owner(resource));
+        }
+        if model.access.hides_records() {
+            // Numbers in a row would tell how many records others have made, and a refused id which.
+            model.ids = match model.ids {
+                Ids::Any | Ids::Uuid => Ids::Uuid,
+                Ids::Integer | Ids::Client => return Err(Undeclarable::TellingIds(resource)),
+            };
+            if model.upsert {
+                return Err(Undeclarable::TellingUpsert(resource));
+            }
         }
         self.declared.insert(resource, Arc::new(model));
         Ok(())
@@ -77,6 +90,11 @@ impl Models {
         self.undeclared
     }
 
+    /// Whether there may be records of a resource that not everyone may know of.
+    pub(crate) fn hide_records_of(&self, resource: &Resource) -> bool {
+        self.of(resource).is_some_and(|model| model.access.hides_records())
+    }
+
     /// Each that is declared, in no particular order.
     pub fn declared(&self) -> impl Iterator<Item = (&Resource, &Model)> {
         self.declared.iter().map(|(resource, model)| (resource, &**model))
@@ -99,6 +117,15 @@ pub enum Undeclarable {
         "{0:?} can be neither unique nor indexed: its name has more than letters, digits and _"
     )]
     Index(String),
+    /// Access goes by an owner, but which attribute has it is not said.
+    #[error("access to {0} goes by its owner, and `owner` does not say which attribute that is")]
+    Owner(Resource),
+    /// Ids would tell of records that their caller may not know of.
+    #[error("some may not know of all records of {0}: their ids have to be UUIDs (ids: uuid)")]
+    TellingIds(Resource),
+    /// So would the answer to a `PUT`.
+    #[error("some may not know of all records of {0}: a PUT can not create them (upsert: false)")]
+    TellingUpsert(Resource),
 }
 
 fn is_plain(name: &str) -> bool {

@@ -11,6 +11,7 @@ use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::Socket;
 
+use crate::caller::Known;
 use crate::change::Room;
 use crate::dialect::Dialect;
 use crate::http::cookies::{self, Cookies};
@@ -35,6 +36,8 @@ pub(super) struct Connection {
     presence: Arc<Presence>,
     /// The id of its session, once it has been asked for.
     session: OnceLock<Arc<str>>,
+    /// Who it has been found to be.
+    known: Mutex<Option<Known>>,
     inbox: Mutex<Inbox>,
     /// What its memberships are counted under; `None` once it is gone.
     ///
@@ -76,6 +79,7 @@ impl Connection {
             dialect: dialect.map_or_else(OnceLock::new, OnceLock::from),
             presence,
             session: OnceLock::new(),
+            known: Mutex::default(),
             inbox: Mutex::default(),
             counted: Mutex::new(Some(HashSet::new())),
         }
@@ -200,7 +204,11 @@ impl Client {
         let (Some(counted), Some(_)) = (counted.as_ref(), &room.scope) else {
             return true;
         };
-        let is_scope = |name: &&String| name.contains('?');
+        // Of one record is asked only when it changes.
+        if room.id.is_some() {
+            return true;
+        }
+        let is_scope = |name: &&String| name.contains("?{") || name.contains("?[{");
         counted.contains(&rooms::counted_as(self.dialect(), room))
             || counted.iter().filter(is_scope).count() < MOST_SCOPES
     }
@@ -236,8 +244,37 @@ impl Client {
         self.socket.leave(rooms::name(self.dialect(), room));
         // A Sails client counts for a resource as long as it lives, see `rooms::counted_as`.
         let count = rooms::counted_as(self.dialect(), room);
-        if self.dialect() == Dialect::Runtime && counted.remove(&count) {
+        let is_counted_alone = self.dialect() == Dialect::Runtime || room.scope.is_some();
+        if is_counted_alone && counted.remove(&count) {
             self.connection.presence.remove(&count);
+        }
+    }
+
+    /// The rooms of records it is in.
+    pub(crate) fn followed(&self) -> Vec<Room> {
+        let dialect = self.dialect();
+        self.rooms().iter().filter_map(|name| rooms::read(dialect, name)).collect()
+    }
+
+    /// Who it has been found to be, if it has been asked.
+    pub(crate) fn known(&self) -> Option<Known> {
+        lock(&self.connection.known).clone()
+    }
+
+    pub(crate) fn know(&self, known: Known) {
+        *lock(&self.connection.known) = Some(known);
+    }
+
+    /// To be asked again.
+    pub(crate) fn forget(&self) {
+        *lock(&self.connection.known) = None;
+    }
+
+    /// Tells it something that it would never find out it missed: if it can not take it, it is
+    /// disconnected.
+    pub(crate) fn tell(&self, event: &str, arguments: &impl Serialize) {
+        if self.socket.emit(event, arguments).is_err() {
+            self.disconnect();
         }
     }
 

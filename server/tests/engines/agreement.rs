@@ -91,6 +91,7 @@ fn anywhere(change: &Arc<Change>) -> Change {
 fn write() -> impl Strategy<Value = Write> {
     (select(resources().to_vec()), action(), option::of(key()), option::of(Just("socket".into())))
         .prop_map(|(resource, action, key, origin)| Write {
+            within: Default::default(),
             resource,
             model: Arc::default(),
             action,

@@ -70,7 +70,15 @@ async fn found(store: &Store, name: &str, values: Vec<String>) -> usize {
 
 fn create(record: Attributes) -> Write {
     let action = Action::Create(record);
-    Write { resource: todo(), model: Default::default(), action, key: None, origin: None, at: NOON }
+    Write {
+        resource: todo(),
+        model: Default::default(),
+        action,
+        within: Default::default(),
+        key: None,
+        origin: None,
+        at: NOON,
+    }
 }
 
 /// Made of the same few values, so that they meet.

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::sync::Arc;
 
+use backwire::access::Access;
 use backwire::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
-use backwire::criteria::Criteria;
+use backwire::criteria::{Criteria, Filter};
 use backwire::engine::{Error, Since};
 use backwire::model::{Attribute, Model};
 use backwire::write::{Action, Refused, Write};
@@ -550,6 +551,40 @@ pub(crate) async fn a_unique_value_is_free_again_when_its_record_is_gone(open: O
     store.done(has_mail(json!("ann"))).await;
     store.done(by_users(update("2", json!({ "mail": "bob" })))).await;
     store.done(has_mail(json!("ann"))).await;
+}
+
+pub(crate) async fn owners_have_unique_values_of_their_own(open: Open) {
+    let store = roomy(open);
+    let access = Access { owner: Some("by".to_owned()), ..Access::default() };
+    let model = Arc::new(Model { access, ..Model::clone(&users()) });
+    let by = |person: &str, id: &str| {
+        let record = json!({ "id": id, "by": person, "mail": "home" });
+        Write { model: Arc::clone(&model), ..create(record) }
+    };
+    store.done(by("ann", "a")).await;
+    store.done(by("bob", "b")).await;
+    assert!(matches!(store.refused(by("ann", "c")).await, Refused::Taken { .. }));
+    let given = |id, set| Write { model: Arc::clone(&model), ..update(id, set) };
+    let refused = store.refused(given("b", json!({ "by": "ann", "mail": "home" }))).await;
+    assert!(matches!(refused, Refused::Taken { .. }));
+    store.done(given("a", json!({ "mail": "home" }))).await;
+}
+
+pub(crate) async fn who_may_write_only_some_records_finds_no_others(open: Open) {
+    let store = roomy(open);
+    store.done(create(json!({ "by": "ann" }))).await;
+    store.done(create(json!({ "by": "bob" }))).await;
+    let as_ann = |write| Write { within: Filter::read(json!({ "by": "ann" })).unwrap(), ..write };
+    for write in [update("2", json!({ "by": "ann" })), destroy("2")] {
+        let refused = store.refused(as_ann(write)).await;
+        assert!(matches!(refused, Refused::NotFound { .. }), "{refused}");
+    }
+    for write in [update("1", json!({ "by": "bob" })), create(json!({ "by": "bob" }))] {
+        let refused = store.refused(as_ann(write)).await;
+        assert!(matches!(refused, Refused::Beyond { .. }), "{refused}");
+    }
+    store.done(as_ann(update("1", json!({ "done": true })))).await;
+    store.done(as_ann(destroy("1"))).await;
 }
 
 pub(crate) async fn of_two_claims_in_a_row_the_first_is_granted(open: Open) {

@@ -49,6 +49,8 @@ every_engine! {
     a_refused_write_leaves_nothing_behind
     a_unique_value_is_had_by_one_record_alone
     a_unique_value_is_free_again_when_its_record_is_gone
+    owners_have_unique_values_of_their_own
+    who_may_write_only_some_records_finds_no_others
     of_two_claims_in_a_row_the_first_is_granted
     an_upsert_creates_what_is_not_there_and_updates_what_is
     a_model_has_its_own_key_and_checks_its_records

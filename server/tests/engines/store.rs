@@ -180,5 +180,13 @@ pub(crate) fn offsets(changes: &[Arc<Change>]) -> Vec<u64> {
 }
 
 fn write(action: Action) -> Write {
-    Write { resource: todo(), model: Arc::default(), action, key: None, origin: None, at: NOON }
+    Write {
+        resource: todo(),
+        model: Arc::default(),
+        action,
+        within: Default::default(),
+        key: None,
+        origin: None,
+        at: NOON,
+    }
 }

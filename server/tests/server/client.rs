@@ -115,15 +115,16 @@ impl Socket {
         Ok(Self::opened(stream).await)
     }
 
-    /// A stock client whose url says something more, from `&` on, and whose headers do.
+    /// A client whose url says something more, from `&` on, and whose headers do.
     pub(crate) async fn introduced(
         server: &Server,
         query: &str,
         headers: &[(&'static str, &str)],
+        auth: &str,
     ) -> Self {
         let request = handshake(server.addr(), query, headers);
         let (stream, _) = connect_async_with_config(request, None, true).await.unwrap();
-        Self::opened(stream).await.joined("").await
+        Self::opened(stream).await.joined(auth).await
     }
 
     async fn opened(stream: Stream) -> Self {

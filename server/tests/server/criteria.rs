@@ -64,18 +64,51 @@ async fn what_selects_nothing_is_no_criteria_and_follows_the_resource() {
     server.shutdown().await;
 }
 
+/// What a stock client has heard: verb and id each.
+async fn heard(socket: &mut Socket) -> Vec<Value> {
+    let frames = socket.heard().await;
+    let events = frames.iter().map(|frame| serde_json::from_str::<Value>(&frame[2..]).unwrap());
+    events.map(|event| json!([event[1]["verb"], event[1]["id"]])).collect()
+}
+
 #[tokio::test]
-async fn a_read_with_criteria_by_a_sails_client_joins_the_resource_and_what_it_returned() {
+async fn a_sails_client_hears_of_what_enters_and_leaves_what_it_has_selected() {
     let (server, mut writer) = shop().await;
-    let mut socket = Socket::stock(&server).await;
+    let (mut socket, mut all) = (Socket::stock(&server).await, Socket::stock(&server).await);
+    all.get("/item").await;
     let read = socket.get("/item?title=Milk").await;
     assert_eq!(titles(&read["body"]), ["Milk"]);
     writer.put("/item/1", json!({ "price": 5 })).await;
     writer.put("/item/2", json!({ "price": 5 })).await;
     writer.post("/item", json!({ "title": "Salt" })).await;
-    let heard = [socket.event().await, socket.event().await];
-    let verbs = heard.map(|news| json!([news[1]["verb"], news[1]["id"]]));
-    assert_eq!(verbs, [json!(["updated", 1]), json!(["created", 4])]);
+    writer.put("/item/4", json!({ "title": "Milk" })).await;
+    writer.put("/item/1", json!({ "title": "Cream" })).await;
+    writer.put("/item/1", json!({ "price": 6 })).await;
+    writer.post("/item", json!({ "title": "Milk" })).await;
+    writer.delete("/item/4").await;
+    // This one hears of the last change after everyone else who is told of it.
+    while !all.event().await.to_string().contains("destroyed") {}
+    let expected = [
+        json!(["updated", 1]),
+        json!(["created", 4]),
+        json!(["destroyed", 1]),
+        json!(["created", 5]),
+        json!(["destroyed", 4]),
+    ];
+    assert_eq!(heard(&mut socket).await, expected);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_record_that_was_read_by_itself_is_followed_wherever_it_goes() {
+    let (server, mut writer) = shop().await;
+    let mut socket = Socket::stock(&server).await;
+    socket.get("/item?title=Milk").await;
+    socket.get("/item/1").await;
+    writer.put("/item/1", json!({ "title": "Cream" })).await;
+    assert_eq!(socket.event().await[1]["verb"], "updated");
+    writer.put("/item/1", json!({ "price": 6 })).await;
+    assert_eq!(socket.event().await[1]["data"]["price"], 6);
     assert!(socket.heard().await.is_empty());
     server.shutdown().await;
 }

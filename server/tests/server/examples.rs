@@ -50,7 +50,7 @@ async fn visits_are_counted_over_both_transports_together() {
     let first = reqwest::get(&url).await.unwrap();
     let cookie = first.headers()["set-cookie"].to_str().unwrap().to_owned();
     assert_eq!(first.json::<Value>().await.unwrap(), json!({ "visits": 1 }));
-    let mut socket = Socket::introduced(&server, "", &[("cookie", &cookie)]).await;
+    let mut socket = Socket::introduced(&server, "", &[("cookie", &cookie)], "").await;
     assert_eq!(socket.get("/visits").await["body"], json!({ "visits": 2 }));
     let again = Client::new().get(&url).header("cookie", &cookie).send().await.unwrap();
     assert_eq!(again.json::<Value>().await.unwrap(), json!({ "visits": 3 }));

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "whatever fails in a test fails the test")]
 
+mod browser;
 mod client;
 
+mod access;
 mod bad_input;
 mod criteria;
 mod examples;

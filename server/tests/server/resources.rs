@@ -73,6 +73,7 @@ async fn the_documented_example_does_what_it_says() {
     assert_eq!(ask(&server, Method::GET, "/person", Value::Null).await.0, 404);
     let large = json!({ "title": "x".repeat(70_000) });
     assert_eq!(ask(&server, Method::POST, "/todo", large).await.0, 413);
+    assert_eq!(ask(&server, Method::GET, "/note", Value::Null).await.0, 401);
     server.shutdown().await;
 }
 

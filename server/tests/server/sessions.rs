@@ -10,9 +10,10 @@ use backwire::error::Result;
 use backwire::server::Builder;
 use backwire::settings::Store;
 use backwire::{Context, Server, Session};
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method};
 use serde_json::{Map, Value, json};
 
+use crate::browser::Browser;
 use crate::client::{Socket, builder, refusal, start};
 
 /// `GET /session/{key}` shows what is kept under a key, `PUT` keeps the body there, `DELETE` nothing.
@@ -28,49 +29,6 @@ fn notes(server: Builder) -> Builder {
         session.remove(&key);
     }
     server.route("/session/{key}", get(show).put(keep).delete(drop_it))
-}
-
-/// A browser without a screen: brings the cookie it was given last.
-struct Browser {
-    server: String,
-    cookie: Option<String>,
-}
-
-impl Browser {
-    fn new(server: &Server) -> Self {
-        Self { server: format!("http://{}", server.addr()), cookie: None }
-    }
-
-    async fn send(&mut self, method: Method, path: &str, body: Option<Value>) -> Response {
-        let mut request = Client::new().request(method, format!("{}{path}", self.server));
-        if let Some(cookie) = &self.cookie {
-            request = request.header("cookie", cookie);
-        }
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let response = request.send().await.unwrap();
-        if let Some(given) = response.headers().get("set-cookie") {
-            let (cookie, _) = given.to_str().unwrap().split_once(';').unwrap();
-            self.cookie = Some(cookie.to_owned());
-        }
-        response
-    }
-
-    async fn get(&mut self, path: &str) -> Value {
-        self.send(Method::GET, path, None).await.json().await.unwrap()
-    }
-
-    async fn keep(&mut self, key: &str, value: Value) {
-        let kept = self.send(Method::PUT, &format!("/session/{key}"), Some(value)).await;
-        assert_eq!(kept.status(), 200);
-    }
-
-    /// A socket of a page of this browser.
-    async fn socket(&self, server: &Server) -> Socket {
-        let cookie = self.cookie.as_deref().map(|cookie| ("cookie", cookie));
-        Socket::introduced(server, "", cookie.as_slice()).await
-    }
 }
 
 async fn notes_of(socket: &mut Socket, key: &str) -> Value {
@@ -104,9 +62,9 @@ async fn the_url_of_a_handshake_may_bring_the_cookie_instead_of_its_header() {
     let encode = |cookie: &str| cookie.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
     let query = format!("&cookie={}", encode(&ann.cookie.unwrap()));
     let header = [("cookie", bob.cookie.as_deref().unwrap())];
-    let mut socket = Socket::introduced(&server, &query, &header).await;
+    let mut socket = Socket::introduced(&server, &query, &header, "").await;
     assert_eq!(notes_of(&mut socket, "name").await, "Ann");
-    let mut socket = Socket::introduced(&server, "&cookie=%00", &header).await;
+    let mut socket = Socket::introduced(&server, "&cookie=%00", &header, "").await;
     assert_eq!(notes_of(&mut socket, "name").await, "Bob");
     server.shutdown().await;
 }

@@ -1,5 +1,6 @@
 //! The stories that only real browsers, a real server and bad lines can tell.
 
+mod access;
 mod everything;
 mod filtered;
 mod interop;

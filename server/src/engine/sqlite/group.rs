@@ -103,12 +103,12 @@ impl<'c> Group<'c> {
         let (record, last) = self.record(&write.resource, &id)?;
         let previous = last.unwrap_or(counters.floor);
         let position = counters.next_position(self.epoch);
-        let taken = self.taken(write, &id)?;
+        let taken = self.taken(write, &id, record.as_deref())?;
         Ok(Standing { record, previous, position, next_id: counters.next_id, taken })
     }
 
     /// The first of the write's claims that another record has.
-    fn taken(&self, write: &Write, id: &Id) -> Result<Option<String>> {
+    fn taken(&self, write: &Write, id: &Id, own: Option<&Attributes>) -> Result<Option<String>> {
         for (name, value) in write.claims() {
             let Some(attribute) = column::of(&name) else { continue };
             let resource = column::resource(&write.resource);
@@ -121,6 +121,7 @@ impl<'c> Group<'c> {
             // To SQLite true is 1.
             while let Some(row) = rows.next()? {
                 let record = row::record(row, "json")?;
+                let record = record.filter(|other| write.is_rival(other, own));
                 let other = record.as_ref().and_then(|record| record.get(&name));
                 if other.is_some_and(|other| model::is_same(other, &value)) {
                     return Ok(Some(name));

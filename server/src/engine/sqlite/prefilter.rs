@@ -28,9 +28,11 @@ impl Prefilter {
             Case::Sensitive => of_filter(&criteria.filter, &criteria.key),
             Case::Ignored => None,
         };
+        let within = of_filter(&criteria.within, &criteria.key);
         let of = column::resource(resource);
         let all = Clause::new(format!("{of} AND json IS NOT NULL"), []);
-        let Clause { sql, values } = clause.into_iter().fold(all, |all, more| all.and("AND", more));
+        let Clause { sql, values } =
+            clause.into_iter().chain(within).fold(all, |all, more| all.and("AND", more));
         Self { sql: format!("SELECT json FROM records WHERE {sql} ORDER BY id"), values }
     }
 }

@@ -1,0 +1,404 @@
+//! Who may do what: rules of a resource, and what of it they leave to a caller.
+//!
+//! All of it is pure. A rule names whom an act is allowed; for a caller it comes down to a [`Reach`]: all
+//! records, none, or those that fulfil a filter. A reach is a filter like any other, so whoever may not
+//! see all reads, follows and writes the part of the resource that is theirs, and nothing tells them that
+//! there is more.
+//!
+//! ```yaml
+//! resources:
+//!   note:
+//!     access:
+//!       owner: userId                     # given to each new record by the server
+//!       read: owner
+//!       create: signedIn
+//!       update: [owner, {role: editor}]   # any of these
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::change::{Attributes, Id, Room};
+use crate::criteria::{Bad, Case, Filter};
+
+/// Who somebody has proved to be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Who {
+    /// The person; nobody in particular until they have signed in.
+    pub person: Option<Id>,
+    /// What they are besides: names of groups, of rooms they may enter.
+    pub roles: Arc<[String]>,
+}
+
+impl Who {
+    /// Whether they have signed in.
+    pub fn is_signed_in(&self) -> bool {
+        self.person.is_some()
+    }
+
+    /// Whether they have a role.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles.iter().any(|own| own == role)
+    }
+}
+
+/// What can be done to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Read records and hear of their changes.
+    Read,
+    /// Add a record.
+    Create,
+    /// Set attributes of a record.
+    Update,
+    /// Remove a record.
+    Destroy,
+}
+
+/// Whom something is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Grant {
+    /// Whoever asks.
+    Everyone,
+    /// Whoever has signed in.
+    SignedIn,
+    /// Whose id stands in the record, in the attribute that [`Access::owner`] names.
+    Owner,
+    /// Who has a role.
+    Role(String),
+    /// Nobody: the server's own code alone.
+    Nobody,
+}
+
+/// Any of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule(pub Vec<Grant>);
+
+/// What is left of a resource to a caller.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reach {
+    /// All records.
+    Whole,
+    /// Those that fulfil this.
+    Part(Filter),
+    /// None, and that may be said.
+    Nothing,
+}
+
+/// A rule in Rust: it can narrow what the other rules leave, for each caller and act.
+#[derive(Clone)]
+pub struct Policy(Arc<Decide>);
+
+type Decide = dyn Fn(&Who, Act) -> Reach + Send + Sync;
+
+/// Who may do what to a resource.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Access {
+    /// The attribute with the id of the person a record belongs to. A new record gets its author's.
+    pub owner: Option<String>,
+    /// Who may read and follow; whoever may not, may neither update nor destroy.
+    pub read: Option<Rule>,
+    /// Who may add records.
+    pub create: Option<Rule>,
+    /// Who may set attributes.
+    pub update: Option<Rule>,
+    /// Who may remove records.
+    pub destroy: Option<Rule>,
+    /// What else there is to say.
+    #[serde(skip)]
+    pub policy: Option<Policy>,
+}
+
+impl Access {
+    /// Everyone may do everything.
+    pub fn is_open(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether some see only a part of the records: whether there are others must then not show.
+    pub(crate) fn hides_records(&self) -> bool {
+        self.keeps_apart().is_some() || self.policy.is_some()
+    }
+
+    /// The attribute with the owner, where its owner is who may read a record.
+    pub(crate) fn keeps_apart(&self) -> Option<&str> {
+        let rule = self.read.as_ref();
+        let by_owner = rule.is_none_or(|Rule(any)| any.contains(&Grant::Owner));
+        self.owner.as_deref().filter(|_| by_owner)
+    }
+
+    /// What of the resource is left to somebody. Where there is an owner and nothing else is said, it is
+    /// the owner's.
+    pub fn reach(&self, who: &Who, act: Act) -> Reach {
+        let own = self.granted(who, act).and(self.said(who, act));
+        match act {
+            // Both answer with the record, and an error of either would tell that it is there.
+            Act::Update | Act::Destroy => own.and(self.reach(who, Act::Read)),
+            Act::Read | Act::Create => own,
+        }
+    }
+
+    fn granted(&self, who: &Who, act: Act) -> Reach {
+        let by_default = match &self.owner {
+            Some(_) => &[Grant::Owner],
+            None => &[Grant::Everyone],
+        };
+        let grants = self.rule(act).map_or(&by_default[..], |Rule(any)| any);
+        let all = grants.iter().map(|grant| self.by(grant, who));
+        all.fold(Reach::Nothing, Reach::or)
+    }
+
+    fn by(&self, grant: &Grant, who: &Who) -> Reach {
+        let is_granted = match grant {
+            Grant::Everyone => true,
+            Grant::SignedIn => who.is_signed_in(),
+            Grant::Role(role) => who.has_role(role),
+            Grant::Nobody => false,
+            Grant::Owner => {
+                let own = self.owner.as_deref().zip(who.person.as_ref());
+                let own = own.map(|(name, id)| Filter::refers(name, id));
+                return own.map_or(Reach::Nothing, Reach::Part);
+            }
+        };
+        if is_granted { Reach::Whole } else { Reach::Nothing }
+    }
+
+    fn said(&self, who: &Who, act: Act) -> Reach {
+        self.policy.as_ref().map_or(Reach::Whole, |Policy(policy)| policy(who, act))
+    }
+
+    fn rule(&self, act: Act) -> Option<&Rule> {
+        match act {
+            Act::Read => self.read.as_ref(),
+            Act::Create => self.create.as_ref(),
+            Act::Update => self.update.as_ref(),
+            Act::Destroy => self.destroy.as_ref(),
+        }
+    }
+
+    /// Gives a new record its author, unless it says whose it is.
+    pub(crate) fn sign(&self, record: &mut Attributes, who: &Who) {
+        let Some((owner, person)) = self.owner.as_ref().zip(who.person.as_ref()) else { return };
+        if record.get(owner).is_none_or(Value::is_null) {
+            record.insert(owner.clone(), person.to_json());
+        }
+    }
+
+    /// Whether rules speak of an owner that is not named.
+    pub(crate) fn lacks_owner(&self) -> bool {
+        let rules = [&self.read, &self.create, &self.update, &self.destroy];
+        let mut grants = rules.into_iter().flatten().flat_map(|Rule(any)| any);
+        self.owner.is_none() && grants.any(|grant| *grant == Grant::Owner)
+    }
+}
+
+impl Reach {
+    /// Those records that fulfil a `where`, as in a request: `{"team": "red"}`.
+    ///
+    /// ```
+    /// use backwire::access::Reach;
+    ///
+    /// let red = Reach::those(serde_json::json!({ "team": ["red", "orange"] }))?;
+    /// # Ok::<_, backwire::criteria::Bad>(())
+    /// ```
+    pub fn those(fulfil: Value) -> Result<Self, Bad> {
+        Filter::read(fulfil).map(Self::Part)
+    }
+
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Whole, _) | (_, Self::Whole) => Self::Whole,
+            (Self::Nothing, other) => other,
+            (own, Self::Nothing) => own,
+            (Self::Part(own), Self::Part(other)) => Self::Part(Filter::Any(vec![own, other])),
+        }
+    }
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, _) | (_, Self::Nothing) => Self::Nothing,
+            (Self::Whole, other) => other,
+            (own, Self::Whole) => own,
+            (Self::Part(own), Self::Part(other)) => Self::Part(own.and(other)),
+        }
+    }
+
+    /// What its records fulfil.
+    pub fn filter(&self) -> Filter {
+        match self {
+            Self::Whole => Filter::default(),
+            Self::Part(part) => part.clone(),
+            Self::Nothing => Filter::Any(Vec::new()),
+        }
+    }
+
+    /// Whether a record is among them.
+    pub(crate) fn includes(&self, record: &Attributes) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Part(part) => part.matches(record, Case::Sensitive),
+            Self::Nothing => false,
+        }
+    }
+
+    /// Whether a room tells of nothing beyond it. That can not be seen of the room of a record: it has
+    /// no filter.
+    pub(crate) fn covers(&self, room: &Room) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Part(part) => room.scope().is_some_and(|scope| scope.filter().demands(part)),
+            Self::Nothing => false,
+        }
+    }
+}
+
+impl Policy {
+    /// A policy that asks this.
+    pub fn new(policy: impl Fn(&Who, Act) -> Reach + Send + Sync + 'static) -> Self {
+        Self(Arc::new(policy))
+    }
+}
+
+impl PartialEq for Policy {
+    /// Whether it is the same function.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Policy")
+    }
+}
+
+impl<'de> Deserialize<'de> for Rule {
+    /// One grant or a list of them.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Said {
+            One(Grant),
+            Any(Vec<Grant>),
+        }
+        const EXPECTED: &str =
+            "expected everyone, signedIn, owner, nobody, {role: name}, or a list of these";
+        let said = Said::deserialize(deserializer).map_err(|_| D::Error::custom(EXPECTED))?;
+        Ok(Self(match said {
+            Said::One(grant) => vec![grant],
+            Said::Any(grants) => grants,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn access(said: Value) -> Access {
+        serde_json::from_value(said).unwrap()
+    }
+
+    fn who(person: i64, roles: &[&str]) -> Who {
+        let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+        Who { person: Some(Id::Integer(person)), roles }
+    }
+
+    fn own(person: i64) -> Reach {
+        Reach::Part(Filter::refers("userId", &Id::Integer(person)))
+    }
+
+    #[test]
+    fn without_rules_everyone_may_do_everything() {
+        assert!(access(json!({})).is_open());
+        assert_eq!(access(json!({})).reach(&Who::default(), Act::Destroy), Reach::Whole);
+    }
+
+    #[test]
+    fn what_is_not_said_of_owned_records_is_their_owners() {
+        let notes = access(json!({ "owner": "userId" }));
+        for act in [Act::Read, Act::Update, Act::Destroy] {
+            assert_eq!(notes.reach(&Who::default(), act), Reach::Nothing);
+        }
+        assert_eq!(notes.reach(&who(7, &[]), Act::Read), own(7));
+        assert!(notes.hides_records());
+    }
+
+    #[test]
+    fn any_grant_of_a_rule_will_do() {
+        let notes = access(json!({ "owner": "userId", "read": ["owner", { "role": "editor" }] }));
+        assert_eq!(notes.reach(&who(7, &["editor"]), Act::Read), Reach::Whole);
+        assert_eq!(notes.reach(&who(7, &["reader"]), Act::Read), own(7));
+        assert_eq!(notes.reach(&Who::default(), Act::Read), Reach::Nothing);
+    }
+
+    #[test]
+    fn nobody_writes_what_they_may_not_read() {
+        let notes = access(json!({ "owner": "userId", "read": "owner", "update": "everyone" }));
+        assert_eq!(notes.reach(&who(7, &[]), Act::Update), own(7));
+        assert_eq!(notes.reach(&Who::default(), Act::Update), Reach::Nothing);
+    }
+
+    #[test]
+    fn a_policy_narrows_what_rules_leave() {
+        let red = || Reach::those(json!({ "team": "red" })).unwrap();
+        let policy =
+            Policy::new(move |who, _| if who.has_role("admin") { Reach::Whole } else { red() });
+        let todos = Access {
+            policy: Some(policy),
+            read: Some(Rule(vec![Grant::SignedIn])),
+            ..Access::default()
+        };
+        assert_eq!(todos.reach(&who(7, &["admin"]), Act::Read), Reach::Whole);
+        assert_eq!(todos.reach(&who(7, &[]), Act::Read), red());
+        assert_eq!(todos.reach(&Who::default(), Act::Read), Reach::Nothing);
+    }
+
+    #[test]
+    fn a_new_record_gets_its_author_unless_it_says_whose_it_is() {
+        let notes = access(json!({ "owner": "userId" }));
+        for (said, owner) in
+            [(json!({}), 7), (json!({ "userId": null }), 7), (json!({ "userId": 8 }), 8)]
+        {
+            let mut record: Attributes = serde_json::from_value(said).unwrap();
+            notes.sign(&mut record, &who(7, &[]));
+            assert_eq!(record["userId"], owner);
+        }
+    }
+
+    #[test]
+    fn a_room_is_within_reach_if_its_filter_demands_as_much() {
+        let room = |name: &str| Room::parse(name).unwrap();
+        let scoped = |filter: Filter| {
+            let scope = crate::criteria::Scope::Whole(filter);
+            Room::scoped(room("note").resource, &scope).unwrap()
+        };
+        let Reach::Part(sevens) = own(7) else { unreachable!() };
+        let undone = Filter::read(json!({ "done": false })).unwrap();
+        assert!(own(7).covers(&scoped(sevens.clone())));
+        assert!(own(7).covers(&scoped(undone.clone().and(sevens.clone()))));
+        assert!(!own(7).covers(&scoped(undone.clone())));
+        assert!(!own(7).covers(&scoped(Filter::Any(vec![sevens, undone]))));
+        assert!(!own(7).covers(&room("note")));
+        assert!(!own(7).covers(&room("note/1")));
+        assert!(Reach::Whole.covers(&room("note")));
+        assert!(!Reach::Nothing.covers(&room("note")));
+    }
+
+    #[test]
+    fn rules_are_read_from_one_grant_or_several() {
+        let rules = access(json!({ "read": "signedIn", "update": ["everyone", { "role": "a" }] }));
+        assert_eq!(rules.read, Some(Rule(vec![Grant::SignedIn])));
+        assert_eq!(rules.update, Some(Rule(vec![Grant::Everyone, Grant::Role("a".to_owned())])));
+        assert!(serde_json::from_value::<Access>(json!({ "read": "all" })).is_err());
+        assert!(access(json!({ "read": "owner" })).lacks_owner());
+    }
+}

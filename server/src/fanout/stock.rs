@@ -1,0 +1,139 @@
+//! What stock clients are told, who know nothing of positions.
+//!
+//! Creates are said to those who listen to the resource, the rest to those who have been led into the room
+//! of the record. Who follows a part of the resource is told of records that enter it as of new ones, and
+//! of those that leave it as of destroyed ones.
+
+use std::sync::Arc;
+
+use super::{Fanout, Part};
+use crate::change::{Attributes, Change, Resource, Room, Verb};
+use crate::criteria::Case;
+use crate::dialect::Dialect;
+use crate::socket::{Audience, Sockets};
+
+/// The rooms of parts, by what a change is to them.
+#[derive(Default)]
+struct Parts<'a> {
+    entered: Vec<&'a Room>,
+    kept: Vec<&'a Room>,
+    left: Vec<&'a Room>,
+}
+
+/// One change for the clients of one dialect.
+struct Telling<'a> {
+    sockets: &'a Sockets,
+    dialect: Dialect,
+    change: &'a Change,
+    class: &'a Room,
+    instance: &'a Room,
+}
+
+impl Fanout {
+    /// Says changes of one resource to the stock clients of one kind.
+    pub(super) async fn say_to_stock(
+        &mut self,
+        dialect: Dialect,
+        of: &Resource,
+        run: &[Arc<Change>],
+    ) {
+        let class = &Room::class(of.clone());
+        let parts = self.parts_of(dialect, of);
+        if parts.is_empty() && !self.sockets.are_in(dialect, class) {
+            return;
+        }
+        for change in run {
+            let ones = self.sockets.of_one(dialect, of, &change.id);
+            let ones: Vec<_> = ones.iter().filter_map(|name| Part::of(name)).collect();
+            let parts = Parts::of(parts.values().chain(&ones), change);
+            let instance = &Room::instance(of.clone(), change.id.clone());
+            let sockets = &self.sockets;
+            let telling = Telling { sockets, dialect, change, class, instance };
+            telling.tell(&parts).await;
+        }
+        self.keep_parts(dialect, of, parts);
+    }
+}
+
+impl<'a> Parts<'a> {
+    /// Of a record of which something is only said it is not known where it was; where it is said to be
+    /// destroyed, all who know it are in its room.
+    fn of(all: impl Iterator<Item = &'a Part>, change: &Change) -> Self {
+        let mut parts = Self::default();
+        for part in all {
+            let picks = |record: &Option<Arc<Attributes>>| {
+                let filter = part.scope.filter();
+                record.as_deref().is_some_and(|record| filter.matches(record, Case::Sensitive))
+            };
+            match (change.verb, picks(&change.before), picks(&change.after)) {
+                (Verb::Create, _, true) => parts.entered.push(&part.room),
+                (Verb::Update, false, true) if !change.published => parts.entered.push(&part.room),
+                (Verb::Update, true, true) => parts.kept.push(&part.room),
+                (Verb::Update, true, false) => parts.left.push(&part.room),
+                _ => {}
+            }
+        }
+        parts
+    }
+}
+
+impl Telling<'_> {
+    async fn tell(&self, parts: &Parts<'_>) {
+        match self.change.verb {
+            Verb::Create => {
+                let listeners = [&[self.class][..], &parts.entered].concat();
+                self.say(self.change, &listeners, &[]);
+                self.introduce(&listeners, &[]).await;
+            }
+            Verb::Update => {
+                self.leave(parts).await;
+                self.say(self.change, &[self.instance], &[]);
+                self.enter(parts).await;
+            }
+            Verb::Destroy => {
+                self.say(self.change, &[self.instance], &[]);
+                // Stock clients never leave by themselves, so the rooms of dead records would add up.
+                self.sockets.empty(self.dialect, self.instance).await;
+            }
+        }
+    }
+
+    /// Those who follow it in some other way go on with it.
+    async fn leave(&self, Parts { entered, kept, left }: &Parts<'_>) {
+        if left.is_empty() {
+            return;
+        }
+        let others = [&[self.class][..], entered, kept].concat();
+        self.say(&self.change.leaving(), left, &others);
+        let from = Audience { rooms: left, but_not: &others, origin: None };
+        self.sockets.lead_out(self.dialect, from, self.instance).await;
+    }
+
+    /// Those who know it already have been told of the update.
+    async fn enter(&self, Parts { entered, kept, .. }: &Parts<'_>) {
+        if entered.is_empty() {
+            return;
+        }
+        let others = [&[self.class][..], kept].concat();
+        self.say(&self.change.entering(), entered, &others);
+        self.introduce(entered, &others).await;
+    }
+
+    /// A stock client has no positions, so one that missed this would never find out.
+    fn say(&self, news: &Change, rooms: &[&Room], but_not: &[&Room]) {
+        // Sails 0.9 tells its author of a change, too, but not whom a publisher wants to pass over.
+        let hears_itself = self.dialect == Dialect::Sails09 && !self.change.published;
+        let origin = self.change.origin.as_deref().filter(|_| !hears_itself);
+        if let Some((event, news)) = self.dialect.news(news) {
+            let to = Audience { rooms, but_not, origin };
+            self.sockets.emit_to_each(self.dialect, to, &event, &news);
+        }
+    }
+
+    /// Whom a publisher passes over is not led to the record, either.
+    async fn introduce(&self, rooms: &[&Room], but_not: &[&Room]) {
+        let origin = self.change.origin.as_deref().filter(|_| self.change.published);
+        let from = Audience { rooms, but_not, origin };
+        self.sockets.introduce(self.dialect, from, self.instance).await;
+    }
+}
