@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::queues::{device, post};
 use crate::store::{
     HOUR, NOON, Store, create, destroy, keyed, milk, offsets, publish, roomy, sqlite, sqlite_in,
     todo, update,
@@ -304,6 +305,12 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
         .execute_batch(
             "ALTER TABLE log DROP COLUMN published;
              DROP TABLE sessions;
+             DROP TABLE persons;
+             DROP TABLE devices;
+             DROP TABLE messages;
+             DROP TABLE inbox;
+             DROP TABLE acks;
+             DROP TABLE posts;
              DELETE FROM meta WHERE name = 'session_secret';
              UPDATE meta SET value = 1 WHERE name = 'version'",
         )
@@ -314,6 +321,9 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
         store.since("todo", 0).await.unwrap().iter().map(|change| change.published).collect();
     assert_eq!(published, [false, true]);
     assert_ne!(store.engine.sessions().secret().await.unwrap(), [0; 32]);
+    store.connect(&device("ann", ""), NOON).await;
+    let id = store.post(post(&["ann"], "e", 1)).await;
+    assert_eq!(store.ids(&device("ann", ""), NOON).await, [id]);
 }
 
 #[tokio::test]
