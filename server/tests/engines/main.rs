@@ -7,6 +7,7 @@ mod criteria;
 mod facts;
 mod memory;
 mod queues;
+mod schedules;
 mod sessions;
 mod sqlite;
 mod store;
@@ -117,6 +118,7 @@ every_engine! {
     beyond_the_cap_a_person_starts_over
     beyond_the_cap_a_person_who_never_came_starts_over
     beyond_the_cap_only_devices_that_are_behind_start_over
+    a_message_that_is_too_much_for_one_person_waits_for_the_others
     a_post_that_is_repeated_is_stored_once
     posts_that_are_repeated_at_the_same_time_are_stored_once
     a_key_used_for_another_post_is_refused

@@ -550,6 +550,14 @@ pub(crate) async fn beyond_the_cap_only_devices_that_are_behind_start_over(open:
     assert_eq!(store.waiting(&desk, NOON).await, ["e 4", "e 5"]);
 }
 
+pub(crate) async fn a_message_that_is_too_much_for_one_person_waits_for_the_others(open: Open) {
+    let store = roomy(open);
+    store.post(Post { cap: 1, ..post(&["ann"], "e", 1) }).await;
+    store.post(Post { cap: 1, ..post(&["ann", "bob"], "e", 2) }).await;
+    assert_eq!(store.found(&device("ann", ""), NOON).await, ["resync"]);
+    assert_eq!(store.found(&device("bob", ""), NOON).await, ["e 2"]);
+}
+
 pub(crate) async fn a_post_that_is_repeated_is_stored_once(open: Open) {
     let store = roomy(open);
     let ann = device("ann", "");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::fmt;
+use std::mem;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -203,14 +204,14 @@ impl State {
 struct Person {
     inbox: BTreeMap<Flake, Item>,
     devices: BTreeMap<Arc<str>, Presence>,
+    /// When each is forgotten that waits for the first device.
+    ends: BTreeSet<(u64, Flake)>,
 }
 
 /// Something that waits for a person.
 struct Item {
     /// None: that something was dropped unread.
     message: Option<Arc<Message>>,
-    /// When it is forgotten if there is no device.
-    end: u64,
     /// Whether a device is done with it; one that comes for the first time does not get it then.
     is_begun: bool,
     /// Devices that wait for it. It goes with the last of them.
@@ -254,14 +255,18 @@ impl Person {
             });
             Presence { sockets: 0, ttl, end: u64::MAX, queue: queue.collect() }
         });
+        self.ends.clear();
         presence.sockets += 1;
         (presence.ttl, presence.end) = (ttl, u64::MAX);
     }
 
-    /// Adds something for all devices.
+    /// Adds something for all devices, or to wait for the first one until then.
     fn add(&mut self, id: Flake, message: Option<Arc<Message>>, end: u64) {
         let readers = self.devices.len();
-        self.inbox.insert(id, Item { message, end, is_begun: false, readers });
+        self.inbox.insert(id, Item { message, is_begun: false, readers });
+        if readers == 0 {
+            self.ends.insert((end, id));
+        }
         for presence in self.devices.values_mut() {
             presence.queue.insert(id);
         }
@@ -309,6 +314,7 @@ impl Person {
         *last = last.next(post.at);
         if self.devices.is_empty() {
             self.inbox.clear();
+            self.ends.clear();
             return self.add(*last, None, post.ttl.end(post.at));
         }
         let behind = self.devices.iter().filter(|(_, presence)| presence.queue.contains(&oldest));
@@ -328,7 +334,7 @@ impl Person {
     /// Lets a delivery that says so wait for some of the devices.
     fn tell_to_start_over(&mut self, names: &[Arc<str>], id: Flake) {
         let (readers, is_begun) = (names.len(), names.len() < self.devices.len());
-        self.inbox.insert(id, Item { message: None, end: u64::MAX, is_begun, readers });
+        self.inbox.insert(id, Item { message: None, is_begun, readers });
         for name in names {
             if let Some(presence) = self.devices.get_mut(name) {
                 presence.queue.insert(id);
@@ -345,15 +351,19 @@ impl Person {
                 lose_reader(&mut self.inbox, id);
             }
         }
-        if self.devices.is_empty() {
-            self.inbox.retain(|_, item| gone.is_empty() && at < item.end);
+        if self.devices.is_empty() && !gone.is_empty() {
+            self.inbox.clear();
+        }
+        let later = self.ends.split_off(&(at.saturating_add(1), Flake::ZERO));
+        for (_, id) in mem::replace(&mut self.ends, later) {
+            self.inbox.remove(&id);
         }
     }
 
     /// When something of them is to be forgotten.
     fn end(&self) -> Option<u64> {
         match self.devices.values().map(|presence| presence.end).min() {
-            None => self.inbox.values().next().map(|item| item.end),
+            None => self.ends.first().map(|(end, _)| *end),
             end => end,
         }
     }

@@ -124,9 +124,14 @@ fn post(connection: &Connection, post: &Post, last: &mut Flake) -> Result<Posted
     if !post.persons.is_empty() {
         store_message(connection, id, Some(&post.message))?;
     }
+    let mut persons = Vec::with_capacity(post.persons.len());
     for name in BTreeSet::from_iter(&post.persons) {
         let person = Person::met(connection, &post.site, name, post.at)?;
         person.add(id, Some(&post.message.event), post.ttl.end(post.at))?;
+        persons.push(person);
+    }
+    // Not before all have it: the message would go with the only person who had it until then.
+    for person in persons {
         if person.waiting()? > post.cap {
             drop_furthest_behind(&person, post, last)?;
         }

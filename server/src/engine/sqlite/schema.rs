@@ -143,6 +143,7 @@ const QUEUES: &str = "
 
     CREATE INDEX inbox_by_event ON inbox (person, event, id);
     CREATE INDEX inbox_by_end ON inbox (until) WHERE until IS NOT NULL;
+    CREATE INDEX inbox_by_person_and_end ON inbox (person, until) WHERE until IS NOT NULL;
 
     -- What a device is done with above its floor.
     CREATE TABLE acks (
