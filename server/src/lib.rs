@@ -3,7 +3,8 @@
 //! In reading order:
 //!
 //! - [`change`] and [`mod@write`]: the words, and what a write does; [`model`]: what records are like;
-//!   [`criteria`]: which are meant; [`engine`]: where they and their logs live;
+//!   [`criteria`]: which are meant; [`delivery`]: what is sent to people; [`engine`]: where all of it
+//!   lives;
 //! - [`blueprints`], `subscription`, `resume`: what is asked and answered, over any transport, with
 //!   [`context`] as the caller, [`session`] as what is kept of them and [`error`] as the refusals;
 //!   [`pubsub`]: the same by hand;
@@ -27,6 +28,7 @@ pub mod model;
 
 pub mod criteria;
 
+pub mod delivery;
 pub mod engine;
 
 pub mod blueprints;

@@ -13,14 +13,15 @@ use serde_json::Value;
 use tokio::sync::Mutex as FairMutex;
 
 use super::counters::Counters;
-use super::ledger::{self, Entry};
+use super::ledger::{self, Ledger};
 use super::{
-    Committed, Engine, Error, MemorySessions, Sessions, Since, Snapshot, Tail, Window, draw_epoch,
+    Committed, Engine, Error, MemoryQueues, MemorySessions, Queues, Sessions, Since, Snapshot,
+    Tail, Window, draw_epoch,
 };
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
 use crate::model;
-use crate::write::{Key, Refused, Standing, Write};
+use crate::write::{Refused, Standing, Write};
 
 /// A store that lives as long as its process.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub struct Memory {
     tail: FairMutex<Tail>,
     state: Mutex<State>,
     sessions: MemorySessions,
+    queues: MemoryQueues,
 }
 
 impl Memory {
@@ -43,6 +45,7 @@ impl Memory {
             tail: FairMutex::new(tail),
             state: Mutex::default(),
             sessions: MemorySessions::default(),
+            queues: MemoryQueues::default(),
         }
     }
 
@@ -109,12 +112,16 @@ impl Engine for Memory {
     fn sessions(&self) -> &dyn Sessions {
         &self.sessions
     }
+
+    fn queues(&self) -> &dyn Queues {
+        &self.queues
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
     tables: HashMap<Resource, Table>,
-    ledger: Ledger,
+    ledger: Ledger<Arc<Change>>,
 }
 
 impl State {
@@ -122,7 +129,7 @@ impl State {
         if let Some(key) = &write.key
             && let Some(entry) = self.ledger.recall(key, write.at)
         {
-            return entry.answer(key);
+            return Ok(Committed { change: entry.answer(key)?, repeated: true });
         }
         let id = write.id()?;
         let standing = self.table(&write.resource, |table| table.standing(id, &write, epoch));
@@ -132,7 +139,7 @@ impl State {
         table.store(&change);
         table.truncate(window, change.at);
         if let Some(key) = key {
-            self.ledger.remember(key, &change);
+            self.ledger.remember(key, change.at, Arc::new(ledger::outcome(&change)));
         }
         Ok(Committed { change, repeated: false })
     }
@@ -220,42 +227,5 @@ impl Table {
         let start = self.log.partition_point(|change| change.position.offset <= offset);
         let missed = self.log.range(start..);
         missed.filter(|change| id.is_none_or(|id| *id == change.id)).cloned().collect()
-    }
-}
-
-#[derive(Debug, Default)]
-struct Ledger {
-    entries: HashMap<Name, Entry>,
-    /// In the order they were written; the oldest go first.
-    ages: VecDeque<(u64, Name)>,
-}
-
-/// Identity and key.
-type Name = (Arc<str>, Arc<str>);
-
-impl Ledger {
-    fn recall(&self, key: &Key, now: u64) -> Option<Entry> {
-        let entry = self.entries.get(&(Arc::clone(&key.identity), Arc::clone(&key.key)));
-        entry.filter(|entry| entry.outcome.at >= ledger::cutoff(now)).cloned()
-    }
-
-    fn remember(&mut self, key: Key, change: &Change) {
-        self.drop_old(ledger::cutoff(change.at));
-        let name = (key.identity, key.key);
-        let outcome = Arc::new(ledger::outcome(change));
-        self.ages.push_back((change.at, name.clone()));
-        self.entries.insert(name, Entry { fingerprint: key.fingerprint, outcome });
-    }
-
-    fn drop_old(&mut self, cutoff: u64) {
-        for _ in 0..ledger::DROPPED_PER_WRITE {
-            let Some((_, name)) = self.ages.pop_front_if(|(at, _)| *at < cutoff) else {
-                return;
-            };
-            // A name that was used again after its time has an entry that is younger.
-            if self.entries.get(&name).is_some_and(|entry| entry.outcome.at < cutoff) {
-                self.entries.remove(&name);
-            }
-        }
     }
 }

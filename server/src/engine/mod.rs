@@ -1,4 +1,4 @@
-//! Where records, logs, the ledger and sessions live.
+//! Where records, logs, the ledger, sessions and queues live.
 //!
 //! One contract, an implementation a file, one suite (`tests/engines`) that runs against all of
 //! them. What a write does is decided once, by [`Write::apply`](crate::write::Write::apply), which
@@ -7,6 +7,7 @@
 mod counters;
 mod ledger;
 mod memory;
+mod queues;
 mod sessions;
 mod sqlite;
 
@@ -22,6 +23,9 @@ use crate::model::Models;
 use crate::write::{Refused, Write};
 
 pub use memory::Memory;
+pub use queues::{
+    Acked, Asked, Batch, Delivery, Device, MemoryQueues, Outcome, Post, Posted, Queues, Said,
+};
 pub use sessions::{Edit, Held, MemorySessions, Sessions};
 pub use sqlite::Sqlite;
 
@@ -75,6 +79,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// What is kept of visitors. An engine without a place for it has a [`MemorySessions`].
     fn sessions(&self) -> &dyn Sessions;
+
+    /// What waits for people. An engine without a place for it has [`MemoryQueues`].
+    fn queues(&self) -> &dyn Queues;
 }
 
 /// Something read, and the place in the log it was read at.

@@ -11,6 +11,7 @@ mod column;
 mod forget;
 mod group;
 mod prefilter;
+mod queues;
 mod reader;
 mod row;
 mod schema;
@@ -24,13 +25,19 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use super::{Committed, Edit, Engine, Error, Held, Sessions, Since, Snapshot, Tail, Window};
+use super::{
+    Acked, Asked, Batch, Committed, Device, Edit, Engine, Error, Held, Outcome, Post, Posted,
+    Queues, Sessions, Since, Snapshot, Tail, Window,
+};
 use crate::change::{Attributes, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
+use crate::delivery::flake::{Flake, Node};
+use crate::delivery::rules::Ttl;
 use crate::model::Models;
 use crate::write::Write;
+use queues::Step;
 use reader::Readers;
-use writer::{Deed, Job, Writer};
+use writer::{Deed, Done, Job, Writer};
 
 /// A store in a file.
 #[derive(Debug)]
@@ -58,7 +65,7 @@ impl Sqlite {
 
 impl Sqlite {
     /// Takes its place in line when it is polled first.
-    async fn have_done(&self, deed: Deed) -> Result<Option<Committed>, Error> {
+    async fn have_done(&self, deed: Deed) -> Result<Done, Error> {
         let (answer, outcome) = oneshot::channel();
         self.jobs.lock().await.send(Job { deed, answer }).await.map_err(|_| stopped())?;
         outcome.await.map_err(|_| stopped())?
@@ -74,7 +81,10 @@ impl Engine for Sqlite {
     }
 
     async fn commit(&self, write: Write) -> Result<Committed, Error> {
-        self.have_done(Deed::Write(write)).await?.ok_or_else(stopped)
+        match self.have_done(Deed::Write(write)).await? {
+            Done::Write(committed) => Ok(committed),
+            other => Err(mistaken(&other)),
+        }
     }
 
     async fn find(
@@ -103,6 +113,10 @@ impl Engine for Sqlite {
     fn sessions(&self) -> &dyn Sessions {
         self
     }
+
+    fn queues(&self) -> &dyn Queues {
+        self
+    }
 }
 
 #[async_trait]
@@ -119,6 +133,48 @@ impl Sessions for Sqlite {
     async fn edit(&self, edit: Edit) -> Result<(), Error> {
         self.have_done(Deed::Edit(edit)).await.map(drop)
     }
+}
+
+#[async_trait]
+impl Queues for Sqlite {
+    async fn begin(&self, node: Node, at: u64) -> Result<(), Error> {
+        self.have_done(Deed::Step(Step::Begin(node), at)).await.map(drop)
+    }
+
+    async fn post(&self, post: Post) -> Result<Posted, Error> {
+        let at = post.at;
+        match self.have_done(Deed::Step(Step::Post(post), at)).await? {
+            Done::Step(queues::Done::Posted(posted)) => Ok(posted),
+            other => Err(mistaken(&other)),
+        }
+    }
+
+    async fn connect(&self, device: Device, ttl: Ttl, at: u64) -> Result<Flake, Error> {
+        match self.have_done(Deed::Step(Step::Connect(device, ttl), at)).await? {
+            Done::Step(queues::Done::Connected(last)) => Ok(last),
+            other => Err(mistaken(&other)),
+        }
+    }
+
+    async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error> {
+        self.have_done(Deed::Step(Step::Disconnect(device), at)).await.map(drop)
+    }
+
+    async fn ack(&self, device: Device, acked: Acked, at: u64) -> Result<Outcome, Error> {
+        match self.have_done(Deed::Step(Step::Ack(device, acked), at)).await? {
+            Done::Step(queues::Done::Acked(outcome)) => Ok(outcome),
+            other => Err(mistaken(&other)),
+        }
+    }
+
+    async fn waiting(&self, device: Device, asked: Asked) -> Result<Batch, Error> {
+        self.readers.read(move |snapshot| queues::waiting(snapshot, &device, asked)).await
+    }
+}
+
+/// No answer is of another kind than its question; if one were, its asker should not take it for theirs.
+fn mistaken(done: &Done) -> Error {
+    Error::Unavailable(format!("an answer to something else: {done:?}"))
 }
 
 fn stopped() -> Error {

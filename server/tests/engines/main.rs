@@ -6,6 +6,8 @@ mod agreement;
 mod criteria;
 mod facts;
 mod memory;
+mod queues;
+mod schedules;
 mod sessions;
 mod sqlite;
 mod store;
@@ -13,6 +15,7 @@ mod store;
 /// All the facts there are.
 mod every {
     pub(crate) use crate::facts::*;
+    pub(crate) use crate::queues::*;
     pub(crate) use crate::sessions::*;
 }
 
@@ -88,4 +91,39 @@ every_engine! {
     a_session_may_be_kept_for_ever
     edits_at_the_same_time_lose_nothing
     the_secret_stays_and_is_no_other_stores
+    what_was_sent_waits_as_it_was_sent
+    order_is_the_order_of_sending_across_events
+    ids_grow_though_the_clock_steps_back
+    who_begins_draws_the_ids
+    each_person_has_a_message_and_acks_it_for_themselves
+    an_ack_removes_what_was_acked_and_nothing_else
+    a_batch_ack_does_not_delete_what_came_after
+    a_batch_may_be_acked_before_one_that_was_sent_earlier
+    what_waits_comes_in_portions
+    two_sites_never_see_each_others_deliveries
+    a_device_named_like_a_pattern_touches_nobody_elses_queue
+    a_person_named_like_a_pattern_gets_nobody_elses_deliveries
+    each_device_has_a_queue_of_its_own
+    a_first_time_device_gets_what_no_device_has_acked
+    an_ack_out_of_order_clears_the_queue_of_its_event_and_device
+    an_ack_of_the_first_of_its_event_loses_nothing
+    an_ack_out_of_order_loses_nothing_where_nobody_asked_for_order
+    acks_in_quick_succession_lose_nothing
+    what_waits_is_dropped_when_the_last_device_was_away_for_the_ttl
+    what_is_not_forgotten_yet_is_found_by_who_comes_back
+    a_ttl_of_0_means_for_ever
+    what_first_came_while_offline_has_a_ttl_too
+    a_device_that_came_back_is_not_dropped_by_its_old_ttl
+    a_device_is_there_for_as_long_as_one_of_its_sockets_is
+    a_device_that_stays_away_is_forgotten_and_others_are_not
+    when_a_process_begins_everybody_is_away
+    beyond_the_cap_a_person_starts_over
+    beyond_the_cap_a_person_who_never_came_starts_over
+    beyond_the_cap_only_devices_that_are_behind_start_over
+    a_message_that_is_too_much_for_one_person_waits_for_the_others
+    a_post_that_is_repeated_is_stored_once
+    posts_that_are_repeated_at_the_same_time_are_stored_once
+    a_key_used_for_another_post_is_refused
+    the_key_of_a_post_is_forgotten_after_seven_days
+    posts_at_the_same_time_are_all_stored_once
 }

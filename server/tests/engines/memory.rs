@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use backwire::engine::{Edit, MemorySessions, Sessions, Window};
+use backwire::delivery::rules::Ttl;
+use backwire::engine::{Acked, Edit, MemoryQueues, MemorySessions, Post, Queues, Sessions, Window};
 use serde_json::json;
 
-use crate::store::{memory, milk};
+use crate::queues::{device, post};
+use crate::store::{DAY, NOON, memory, milk};
 
 #[tokio::test]
 async fn nobody_gets_a_place_in_the_tail_before_those_who_came_earlier() {
@@ -34,4 +36,22 @@ async fn sessions_whose_time_is_up_are_dropped_by_those_that_come() {
     }
     sessions.edit(edit("d", 10)).await.unwrap();
     assert_eq!(sessions.count(), 2);
+}
+
+#[tokio::test]
+async fn persons_whose_time_is_up_are_dropped_by_what_comes() {
+    let queues = MemoryQueues::default();
+    for person in ["ann", "bob", "cid"] {
+        queues.connect(device(person, ""), Ttl::seconds(10), NOON).await.unwrap();
+        queues.disconnect(device(person, ""), NOON).await.unwrap();
+    }
+    queues.post(post(&["dan", "eve"], "e", 1)).await.unwrap();
+    assert_eq!(queues.count(), 5);
+    // Two go for each that comes.
+    let later = NOON + DAY;
+    queues.post(Post { at: later, ..post(&["fay"], "e", 2) }).await.unwrap();
+    assert_eq!(queues.count(), 4);
+    queues.ack(device("nobody", ""), Acked::Batch(Vec::new()), later).await.unwrap();
+    queues.ack(device("nobody", ""), Acked::Batch(Vec::new()), later).await.unwrap();
+    assert_eq!(queues.count(), 1);
 }

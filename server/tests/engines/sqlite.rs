@@ -7,16 +7,18 @@ use std::sync::Arc;
 
 use backwire::change::Verb;
 use backwire::criteria::Criteria;
-use backwire::engine::{Edit, Error, Sqlite, Window};
+use backwire::delivery::flake::Node;
+use backwire::engine::{Acked, Edit, Error, Post, Posted, Sqlite, Window};
 use backwire::model::{Attribute, Model, Models};
 use rusqlite::Connection;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::queues::{self, device, post, resync};
 use crate::store::{
-    HOUR, NOON, Store, create, destroy, keyed, milk, offsets, publish, roomy, sqlite, sqlite_in,
-    todo, update,
+    DAY, HOUR, NOON, Store, create, destroy, keyed, milk, offsets, publish, roomy, sqlite,
+    sqlite_in, todo, update,
 };
 
 fn file(folder: &Path) -> PathBuf {
@@ -304,6 +306,12 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
         .execute_batch(
             "ALTER TABLE log DROP COLUMN published;
              DROP TABLE sessions;
+             DROP TABLE persons;
+             DROP TABLE devices;
+             DROP TABLE messages;
+             DROP TABLE inbox;
+             DROP TABLE acks;
+             DROP TABLE posts;
              DELETE FROM meta WHERE name = 'session_secret';
              UPDATE meta SET value = 1 WHERE name = 'version'",
         )
@@ -314,6 +322,9 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
         store.since("todo", 0).await.unwrap().iter().map(|change| change.published).collect();
     assert_eq!(published, [false, true]);
     assert_ne!(store.engine.sessions().secret().await.unwrap(), [0; 32]);
+    store.connect(&device("ann", ""), NOON).await;
+    let id = store.post(post(&["ann"], "e", 1)).await;
+    assert_eq!(store.ids(&device("ann", ""), NOON).await, [id]);
 }
 
 #[tokio::test]
@@ -339,6 +350,96 @@ async fn sessions_and_their_secret_are_there_after_a_restart_and_old_ones_are_dr
     store.engine.sessions().edit(edit("d", NOON + HOUR)).await.unwrap();
     let count = |sql: &str| visitor(folder.path()).query_row(sql, [], |row| row.get::<_, i64>(0));
     assert_eq!(count("SELECT count(*) FROM sessions").unwrap(), 2);
+}
+
+#[tokio::test]
+async fn what_waits_is_there_after_a_restart_and_nobody_is_connected() {
+    let folder = tempfile::tempdir().unwrap();
+    let (phone, desk) = (device("ann", "phone"), device("ann", "desk"));
+    let store = open(folder.path());
+    store.connect(&phone, NOON).await;
+    store.connect(&desk, NOON).await;
+    let mut ids = Vec::new();
+    for arg in 1..=3 {
+        ids.push(
+            store.post(queues::keyed(&format!("k{arg}"), arg, post(&["ann"], "e", arg))).await,
+        );
+        store.post(resync(post(&["bob"], "e", arg))).await;
+    }
+    store.ack(&phone, Acked::One(ids[1]), NOON).await;
+    drop(store);
+
+    let store = open(folder.path());
+    // The clock may have been set back meanwhile.
+    store.engine.queues().begin(Node::default(), NOON - DAY).await.unwrap();
+    assert_eq!(store.ids(&phone, NOON - DAY).await, [ids[0], ids[2]]);
+    assert_eq!(store.ids(&desk, NOON - DAY).await, ids);
+    let again = queues::keyed("k2", 2, post(&["ann"], "e", 2));
+    assert_eq!(store.posted(again).await.unwrap(), Posted { id: ids[1], repeated: true });
+    let next = store.post(Post { at: NOON - DAY, ..post(&["ann"], "e", 4) }).await;
+    assert!(next > ids[2]);
+    assert!(store.ids(&desk, NOON).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_message_is_one_row_however_many_wait_for_it_and_goes_with_the_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (phone, desk) = (device("ann", "phone"), device("ann", "desk"));
+    store.connect(&phone, NOON).await;
+    store.connect(&desk, NOON).await;
+    for arg in 0..50 {
+        store.post(post(&["ann", "bob"], "e", arg)).await;
+    }
+    let tables = ["messages", "inbox", "acks"];
+    let count = |table| {
+        let sql = format!("SELECT count(*) FROM {table}");
+        visitor(folder.path()).query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(tables.map(count), [50, 100, 0]);
+    // Acks in their turn only move a device on,
+    let ids = store.ids(&phone, NOON).await;
+    for id in &ids {
+        store.ack(&phone, Acked::One(*id), NOON).await;
+    }
+    assert_eq!(tables.map(count), [50, 100, 0]);
+    // others are remembered one by one.
+    store.ack(&desk, Acked::One(ids[9]), NOON).await;
+    store.post(post(&["ann"], "e", 50)).await;
+    store.post(post(&["ann"], "e", 51)).await;
+    let next = store.ids(&phone, NOON).await;
+    store.ack(&phone, Acked::One(next[1]), NOON).await;
+    assert_eq!(tables.map(count), [52, 101, 1]);
+    for device in [phone, desk, device("bob", "")] {
+        store.connect(&device, NOON).await;
+        let ids = store.ids(&device, NOON).await;
+        store.ack(&device, Acked::Batch(ids), NOON).await;
+    }
+    assert_eq!(tables.map(count), [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn persons_whose_time_is_up_and_old_keys_leave_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for n in 0..8 {
+        let person = n.to_string();
+        store.connect(&device(&person, ""), NOON).await;
+        store.disconnect(&device(&person, ""), NOON).await;
+        let never_came = format!("never {n}");
+        store.post(queues::keyed(&person, 1, post(&[&person, &never_came], "e", n))).await;
+    }
+    for n in 8..13 {
+        let key = n.to_string();
+        let later = Post { at: NOON + 8 * DAY, ..post(&["bob"], "e", n) };
+        store.post(queues::keyed(&key, 1, later)).await;
+    }
+    let count = |table| {
+        let sql = format!("SELECT count(*) FROM {table}");
+        visitor(folder.path()).query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let tables = ["persons", "devices", "messages", "inbox", "posts"];
+    assert_eq!(tables.map(count), [1, 0, 5, 5, 5]);
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 use axum::routing::get;
 use backwire::criteria::Criteria;
-use backwire::engine::{Committed, Edit, Engine, Error, Held, Sessions, Since, Snapshot};
+use backwire::engine::{
+    Committed, Edit, Engine, Error, Held, MemoryQueues, Queues, Sessions, Since, Snapshot,
+};
 use backwire::{Server, Session, change, write};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -166,8 +168,11 @@ async fn every_refusal_has_a_status_a_code_and_a_reason() {
     server.shutdown().await;
 }
 
-/// Does nothing well.
-struct Broken;
+/// Does nothing well that is asked of it here.
+#[derive(Default)]
+struct Broken {
+    queues: MemoryQueues,
+}
 
 #[async_trait::async_trait]
 impl Engine for Broken {
@@ -198,6 +203,10 @@ impl Engine for Broken {
     fn sessions(&self) -> &dyn Sessions {
         self
     }
+
+    fn queues(&self) -> &dyn Queues {
+        &self.queues
+    }
 }
 
 #[async_trait::async_trait]
@@ -219,7 +228,7 @@ impl Sessions for Broken {
 async fn a_session_that_can_not_be_read_or_kept_is_a_503_and_no_cookie() {
     let read = async |session: Session| session.get::<u8>("a").await.map(|_| "read");
     let keep = async |session: Session| session.insert("a", 1).map(|()| "kept");
-    let server = builder().engine(|_| Ok(Arc::new(Broken)));
+    let server = builder().engine(|_| Ok(Arc::new(Broken::default())));
     let server = start(server.route("/session", get(read).post(keep))).await;
     for method in [Method::GET, Method::POST] {
         let refused = send(&server, method, "/session", None).await;
@@ -232,7 +241,7 @@ async fn a_session_that_can_not_be_read_or_kept_is_a_503_and_no_cookie() {
 
 #[tokio::test]
 async fn an_engine_that_can_not_store_is_a_503() {
-    let server = start(builder().engine(|_| Ok(Arc::new(Broken)))).await;
+    let server = start(builder().engine(|_| Ok(Arc::new(Broken::default())))).await;
     let (status, refusal) = ask(&server, Method::POST, "/todo", Some("{}")).await;
     assert_eq!((status, &refusal["code"]), (503, &json!("E_UNAVAILABLE")));
     assert_eq!(ask(&server, Method::GET, "/health", None).await.0, 503);

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use axum::routing::{get, post};
 use backwire::change::{Attributes, Id, Position, Resource, Room};
 use backwire::criteria::Criteria;
-use backwire::engine::{Committed, Engine, Error, Memory, Sessions, Since, Snapshot, Tail, Window};
+use backwire::engine::{
+    Committed, Engine, Error, Memory, Queues, Sessions, Since, Snapshot, Tail, Window,
+};
 use backwire::server::Builder;
 use backwire::settings::Store;
 use backwire::write::{Action, Write};
@@ -179,6 +181,10 @@ impl Engine for Pairwise {
 
     fn sessions(&self) -> &dyn Sessions {
         self.memory.sessions()
+    }
+
+    fn queues(&self) -> &dyn Queues {
+        self.memory.queues()
     }
 }
 

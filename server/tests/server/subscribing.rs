@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use backwire::Server;
 use backwire::change::{Attributes, Id, Position, Resource, Room};
 use backwire::criteria::Criteria;
-use backwire::engine::{Committed, Engine, Error, Memory, Sessions, Since, Snapshot, Window};
+use backwire::engine::{
+    Committed, Engine, Error, Memory, Queues, Sessions, Since, Snapshot, Window,
+};
 use backwire::write::Write;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
@@ -72,6 +74,10 @@ impl Engine for Paused {
 
     fn sessions(&self) -> &dyn Sessions {
         self.memory.sessions()
+    }
+
+    fn queues(&self) -> &dyn Queues {
+        self.memory.queues()
     }
 }
 

@@ -23,13 +23,13 @@ pub(super) fn changes(
     Ok(Counters { floor, ..counters })
 }
 
-/// Drops old entries of the ledger after so many were added.
-pub(super) fn keys(connection: &Connection, added: u32, now: u64) -> Result<()> {
+/// Drops old entries of a table of keys after so many were added.
+pub(super) fn keys(connection: &Connection, table: &str, added: u32, now: u64) -> Result<()> {
     connection
-        .prepare_cached(
-            "DELETE FROM ledger WHERE at < ?1 AND rowid IN
-             (SELECT rowid FROM ledger ORDER BY rowid LIMIT ?2)",
-        )?
+        .prepare_cached(&format!(
+            "DELETE FROM {table} WHERE at < ?1 AND rowid IN
+             (SELECT rowid FROM {table} ORDER BY rowid LIMIT ?2)"
+        ))?
         .execute((ledger::cutoff(now).cast_signed(), added * ledger::DROPPED_PER_WRITE))?;
     Ok(())
 }

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, TransactionBehavior};
 
+use super::queues::{self, Step};
 use super::row::{self, Json, json};
-use super::writer::Deed;
+use super::writer::{Deed, Done};
 use super::{column, forget, sessions};
 use crate::change::{Attributes, Change, Id, Position, Resource};
+use crate::delivery::flake::Flake;
 use crate::engine::counters::Counters;
 use crate::engine::ledger::{self, Entry};
 use crate::engine::{Committed, Edit, Error, Window};
@@ -26,6 +28,15 @@ pub(super) struct Group<'c> {
     grown: HashMap<Resource, Grown>,
     /// Writes to be remembered.
     keys: u32,
+    /// What happened to queues.
+    steps: Option<Steps>,
+}
+
+/// Steps that were taken, the last id they have drawn, and when the last of them was.
+struct Steps {
+    count: u32,
+    last: Flake,
+    at: u64,
 }
 
 /// A resource's counters, and when its newest change was made.
@@ -38,16 +49,29 @@ impl<'c> Group<'c> {
     /// Opens a transaction that nobody else can write beside.
     pub(super) fn begin(connection: &'c mut Connection, epoch: u64) -> Result<Self> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        Ok(Self { transaction, epoch, grown: HashMap::new(), keys: 0 })
+        Ok(Self { transaction, epoch, grown: HashMap::new(), keys: 0, steps: None })
     }
 
     /// Takes a deed into the group. An error concerns this one alone, unless
     /// the group [`is_given_up`](Self::is_given_up).
-    pub(super) fn take(&mut self, deed: Deed) -> Result<Option<Committed>, Error> {
+    pub(super) fn take(&mut self, deed: Deed) -> Result<Done, Error> {
         match deed {
-            Deed::Write(write) => self.write(write).map(Some),
-            Deed::Edit(edit) => Ok(self.edit(edit).map(|()| None)?),
+            Deed::Write(write) => self.write(write).map(Done::Write),
+            Deed::Edit(edit) => Ok(self.edit(edit).map(|()| Done::Edit)?),
+            Deed::Step(step, at) => self.step(step, at).map(Done::Step),
         }
+    }
+
+    fn step(&mut self, step: Step, at: u64) -> Result<queues::Done, Error> {
+        let (mut last, steps) = match self.steps {
+            Some(Steps { count, last, .. }) => (last, count),
+            None => (queues::last(&self.transaction)?, 0),
+        };
+        let savepoint = self.transaction.savepoint()?;
+        let done = queues::take(&savepoint, step, at, &mut last)?;
+        savepoint.commit()?;
+        self.steps = Some(Steps { count: steps + 1, last, at });
+        Ok(done)
     }
 
     fn edit(&mut self, edit: Edit) -> Result<()> {
@@ -60,7 +84,7 @@ impl<'c> Group<'c> {
         if let Some(key) = &write.key
             && let Some(entry) = self.recall(key, write.at)?
         {
-            return Ok(entry.answer(key)?);
+            return Ok(Committed { change: entry.answer(key)?, repeated: true });
         }
         let standing = self.standing(&write)?;
         let key = write.key.clone();
@@ -82,12 +106,16 @@ impl<'c> Group<'c> {
             store_counters(&self.transaction, resource, counters)?;
         }
         if let Some(now) = self.grown.values().map(|grown| grown.at).max() {
-            forget::keys(&self.transaction, self.keys, now)?;
+            forget::keys(&self.transaction, "ledger", self.keys, now)?;
+        }
+        if let Some(Steps { count, last, at }) = self.steps {
+            queues::store_last(&self.transaction, last)?;
+            queues::forget(&self.transaction, count, at)?;
         }
         self.transaction.commit()
     }
 
-    fn recall(&self, key: &Key, now: u64) -> Result<Option<Entry>> {
+    fn recall(&self, key: &Key, now: u64) -> Result<Option<Entry<Arc<Change>>>> {
         let mut statement = self
             .transaction
             .prepare_cached("SELECT * FROM ledger WHERE identity = ?1 AND key = ?2 AND at >= ?3")?;
@@ -246,7 +274,7 @@ fn remember(connection: &Connection, change: &Change, key: &Key) -> Result<()> {
     Ok(())
 }
 
-fn entry(row: &Row<'_>, epoch: u64) -> Result<Entry> {
+fn entry(row: &Row<'_>, epoch: u64) -> Result<Entry<Arc<Change>>> {
     let verb = row.get("verb")?;
     let (before, after) = ledger::sides(verb, row::record(row, "shown")?);
     let outcome = Change {

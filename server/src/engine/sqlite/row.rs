@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Result, Row};
+use serde_json::value::RawValue;
 
 use crate::change::{Attributes, Change, Id, Position, Resource, Verb};
+use crate::delivery::flake::Flake;
 use crate::engine::counters::Counters;
 
 impl ToSql for Id {
@@ -60,7 +62,7 @@ impl FromSql for Verb {
     }
 }
 
-/// A record, as JSON text.
+/// A record or a list, as JSON text.
 pub(super) struct Json<T>(pub(super) T);
 
 impl ToSql for Json<&Attributes> {
@@ -76,6 +78,35 @@ impl FromSql for Json<Arc<Attributes>> {
         Ok(Self(Arc::new(attributes)))
     }
 }
+
+/// The arguments of an event, as a JSON list.
+impl ToSql for Json<&Vec<Box<RawValue>>> {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        let text = serde_json::to_string(self.0).expect("a list of JSON is JSON");
+        Ok(ToSqlOutput::from(text))
+    }
+}
+
+impl FromSql for Json<Vec<Box<RawValue>>> {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        serde_json::from_slice(value.as_bytes()?).map(Self).map_err(FromSqlError::other)
+    }
+}
+
+/// SQLite's integers have a sign; with the highest bit turned they are in the same order.
+impl ToSql for Flake {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from((u64::from(*self) ^ SIGN).cast_signed()))
+    }
+}
+
+impl FromSql for Flake {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Ok(Self::from(value.as_i64()?.cast_unsigned() ^ SIGN))
+    }
+}
+
+const SIGN: u64 = 1 << 63;
 
 /// A record for a column that may be empty.
 pub(super) fn json(record: Option<&Arc<Attributes>>) -> Option<Json<&Attributes>> {

@@ -16,14 +16,14 @@ use crate::model::Models;
 const VERSION: i64 = UPGRADES.len() as i64 + 1;
 
 /// What each version added to the one before it, beginning with the first.
-const UPGRADES: [&str; 2] =
-    ["ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE", SESSIONS];
+const UPGRADES: [&str; 3] =
+    ["ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE", SESSIONS, QUEUES];
 
 /// How long to wait for another process (a backup, a curious person) to let go of the file.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Statements kept prepared by each connection: all there are, with room.
-const STATEMENTS: usize = 32;
+const STATEMENTS: usize = 96;
 
 /// Memory for pages the writer comes back to, in negative KiB as SQLite wants it.
 const WRITER_CACHE: i64 = -16 * 1024;
@@ -94,6 +94,91 @@ const SESSIONS: &str = "
     CREATE INDEX sessions_by_end ON sessions (until);
 
     INSERT INTO meta (name, value) VALUES ('session_secret', randomblob(32));
+";
+
+/// The tables of queues. Ids are flakes with their highest bit turned, so that they sort as numbers with
+/// a sign do. What depends on a row goes with it.
+const QUEUES: &str = "
+    -- waiting: rows of the inbox.
+    CREATE TABLE persons (
+        id INTEGER PRIMARY KEY,
+        site TEXT NOT NULL,
+        name TEXT NOT NULL,
+        waiting INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (site, name)
+    );
+
+    -- ttl: in milliseconds. until: null while it is connected. floor: it is done with all up to here.
+    CREATE TABLE devices (
+        id INTEGER PRIMARY KEY,
+        person INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        sockets INTEGER NOT NULL,
+        ttl INTEGER NOT NULL,
+        until INTEGER,
+        floor INTEGER NOT NULL,
+        UNIQUE (person, name)
+    );
+
+    CREATE INDEX devices_by_end ON devices (until);
+
+    -- event: null where something was dropped unread. readers: rows of inboxes.
+    CREATE TABLE messages (
+        id INTEGER PRIMARY KEY,
+        event TEXT,
+        args TEXT,
+        resync INTEGER NOT NULL,
+        readers INTEGER NOT NULL DEFAULT 0
+    );
+
+    -- begun: whether a device is done with it. until: of one that waits for the first device.
+    CREATE TABLE inbox (
+        person INTEGER NOT NULL,
+        id INTEGER NOT NULL,
+        event TEXT,
+        begun INTEGER NOT NULL,
+        until INTEGER,
+        PRIMARY KEY (person, id)
+    ) WITHOUT ROWID;
+
+    CREATE INDEX inbox_by_event ON inbox (person, event, id);
+    CREATE INDEX inbox_by_end ON inbox (until) WHERE until IS NOT NULL;
+    CREATE INDEX inbox_by_person_and_end ON inbox (person, until) WHERE until IS NOT NULL;
+
+    -- What a device is done with above its floor.
+    CREATE TABLE acks (
+        device INTEGER NOT NULL,
+        id INTEGER NOT NULL,
+        PRIMARY KEY (device, id)
+    ) WITHOUT ROWID;
+
+    CREATE TRIGGER inbox_grows AFTER INSERT ON inbox BEGIN
+        UPDATE persons SET waiting = waiting + 1 WHERE id = new.person;
+        UPDATE messages SET readers = readers + 1 WHERE id = new.id;
+    END;
+
+    CREATE TRIGGER inbox_shrinks AFTER DELETE ON inbox BEGIN
+        UPDATE persons SET waiting = waiting - 1 WHERE id = old.person;
+        UPDATE messages SET readers = readers - 1 WHERE id = old.id;
+        DELETE FROM messages WHERE id = old.id AND readers = 0;
+        DELETE FROM acks WHERE id = old.id
+            AND device IN (SELECT id FROM devices WHERE person = old.person);
+    END;
+
+    CREATE TRIGGER device_goes AFTER DELETE ON devices BEGIN
+        DELETE FROM acks WHERE device = old.id;
+    END;
+
+    -- In the order of their rowids, the entries are in the order they were made.
+    CREATE TABLE posts (
+        site TEXT NOT NULL,
+        identity TEXT NOT NULL,
+        key TEXT NOT NULL,
+        fingerprint INTEGER NOT NULL,
+        id INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (site, identity, key)
+    );
 ";
 
 /// Opens the writer's connection, and makes folder, file and tables where they are missing.
@@ -188,6 +273,7 @@ fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
     if !transaction.table_exists(None, "meta")? {
         transaction.execute_batch(TABLES)?;
         transaction.execute_batch(SESSIONS)?;
+        transaction.execute_batch(QUEUES)?;
         let mut set = transaction.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
         set.execute(("version", VERSION))?;
         set.execute(("epoch", draw_epoch().cast_signed()))?;

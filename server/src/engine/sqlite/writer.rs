@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::group::Group;
+use super::queues::{self, Step};
 use crate::engine::{Committed, Edit, Error, Tail, Window};
 use crate::write::Write;
 
@@ -23,6 +24,16 @@ pub(super) enum Deed {
     Write(Write),
     /// Of a session.
     Edit(Edit),
+    /// Of queues, and when.
+    Step(Step, u64),
+}
+
+/// What came of a deed.
+#[derive(Debug)]
+pub(super) enum Done {
+    Write(Committed),
+    Edit,
+    Step(queues::Done),
 }
 
 /// Something to store, and where its outcome is waited for.
@@ -33,8 +44,7 @@ pub(super) struct Job {
 }
 
 type Answer = oneshot::Sender<Outcome>;
-/// An edit of a session is not in the log.
-type Outcome = Result<Option<Committed>, Error>;
+type Outcome = Result<Done, Error>;
 
 /// The writer.
 pub(super) struct Writer {
@@ -85,7 +95,8 @@ impl Writer {
     /// is answered.
     fn tell(&self, outcomes: Vec<Outcome>, answers: Vec<Answer>) {
         for (outcome, answer) in outcomes.into_iter().zip(answers) {
-            if let Ok(Some(Committed { change, repeated: false })) = &outcome {
+            // Nothing but writes is in the log.
+            if let Ok(Done::Write(Committed { change, repeated: false })) = &outcome {
                 // Nobody listens any more when the server is closing; what is stored stays stored.
                 let _ = self.tail.blocking_send(Arc::clone(change));
             }
