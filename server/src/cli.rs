@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::TypedValueParser;
@@ -15,7 +15,7 @@ use crate::config::{self, Config};
 use crate::engine::Window;
 use crate::route::{Paths, Shortcuts};
 use crate::server::Server;
-use crate::settings::{ApiKey, SessionSecret, Settings, Store, duration};
+use crate::settings::{ApiKey, SessionSecret, Settings, Store, duration, seconds};
 
 /// The push server that makes Backbone apps live.
 #[derive(Debug, Parser)]
@@ -99,6 +99,11 @@ struct Said {
     #[arg(long, env = "BACKWIRE_LOG_AGE", value_name = "DURATION", value_parser = duration)]
     log_age: Option<Duration>,
 
+    /// How long messages wait for a person whose last device has left: seconds, or a number with s, m, h
+    /// or d; 0 is for ever [default: 3600]
+    #[arg(long, env = "BACKWIRE_CLIENT_TTL", value_name = "DURATION", value_parser = seconds)]
+    client_ttl: Option<Duration>,
+
     /// Bytes a request's body may have [default: 1048576]
     #[arg(long, env = "BACKWIRE_BODY_LIMIT", value_name = "BYTES")]
     body_limit: Option<usize>,
@@ -155,13 +160,7 @@ impl Serve {
 impl Said {
     /// Options and variables over the file, the file over the defaults.
     fn settings(self) -> io::Result<Settings> {
-        let config = match self.config {
-            Some(file) => Config::read(&file),
-            None if Path::new(config::PLACE).exists() => Config::read(Path::new(config::PLACE)),
-            None => Ok(Config::default()),
-        };
-        let settings = config.map_err(io::Error::other)?.over(Settings::default());
-        let settings = settings.map_err(io::Error::other)?;
+        let settings = of_file(self.config)?;
         let (window, paths) = (settings.window, settings.paths);
         let secret = self.session_secret_file.or(self.session_secret);
         Ok(Settings {
@@ -177,6 +176,9 @@ impl Said {
             api_key: self.api_key.or(settings.api_key),
             session_secret: secret.or(settings.session_secret),
             session_age: self.session_age.unwrap_or(settings.session_age),
+            client_ttl: self
+                .client_ttl
+                .map_or(settings.client_ttl, |ttl| Some(ttl).filter(|ttl| !ttl.is_zero())),
             body_limit: self.body_limit.unwrap_or(settings.body_limit),
             paths: Paths {
                 prefix: self.prefix.unwrap_or(paths.prefix),
@@ -186,6 +188,27 @@ impl Said {
             ..settings
         })
     }
+}
+
+/// The defaults, and over them what the file says.
+fn of_file(file: Option<PathBuf>) -> io::Result<Settings> {
+    let Some(file) = place(file, config::PLACE) else {
+        return Ok(Settings::default());
+    };
+    let config = Config::read(&file).map_err(io::Error::other)?;
+    for stray in config.strays(&file) {
+        tracing::warn!("{stray}");
+    }
+    let settings = config.over(Settings::default()).map_err(io::Error::other)?;
+    if settings.redis.is_some() {
+        tracing::warn!("redis: it is understood, but there is no engine yet that uses it");
+    }
+    Ok(settings)
+}
+
+/// The file that is said, or the one that is looked for if it is there.
+fn place(said: Option<PathBuf>, otherwise: &str) -> Option<PathBuf> {
+    said.or_else(|| Some(PathBuf::from(otherwise)).filter(|file| file.exists()))
 }
 
 /// Reads a secret. One that is no good is not shown with the reason, as clap would do.
