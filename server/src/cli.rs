@@ -16,6 +16,7 @@ use crate::engine::Window;
 use crate::route::{Paths, Shortcuts};
 use crate::server::Server;
 use crate::settings::{ApiKey, SessionSecret, Settings, Store, duration, seconds};
+use crate::sites::{self, Sites};
 
 /// The push server that makes Backbone apps live.
 #[derive(Debug, Parser)]
@@ -50,6 +51,11 @@ struct Said {
     /// File with settings; without it config/config.yml, if there is one
     #[arg(long, env = "BACKWIRE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// File with the sites of the push service; without it config/sites.yml, if there is one. It is read
+    /// again at SIGHUP
+    #[arg(long, env = "BACKWIRE_SITES", value_name = "FILE")]
+    sites: Option<PathBuf>,
 
     /// Port to listen on; 0 takes any that is free [default: 1337]
     #[arg(long, env = "BACKWIRE_PORT")]
@@ -137,7 +143,9 @@ impl Serve {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let open_for = self.open_for.map(Duration::from_secs);
-        let server = Server::builder().settings(self.said.settings()?).bind().await?;
+        let settings = self.said.settings()?;
+        let reloads = reloads(settings.sites.clone())?;
+        let server = Server::builder().settings(settings).bind().await?;
         // The one line on stdout: whoever started us waits for it.
         writeln!(io::stdout(), "listening on {}", server.url())?;
         let time_is_up = async {
@@ -150,11 +158,29 @@ impl Serve {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             () = time_is_up => {}
+            () = reloads => {}
         }
         tracing::info!("stopping");
         server.shutdown().await;
         Ok(())
     }
+}
+
+/// Reads the file with the sites again at each hangup, as long as it is waited for. Without a file a
+/// hangup ends the program as ever.
+fn reloads(sites: Sites) -> io::Result<impl Future<Output = ()>> {
+    let hangups = sites.file().is_some().then(|| signal(SignalKind::hangup())).transpose()?;
+    Ok(async move {
+        if let Some(mut hangups) = hangups {
+            while hangups.recv().await.is_some() {
+                match sites.reload() {
+                    Ok(()) => tracing::info!(sites = sites.all().len(), "sites are read again"),
+                    Err(error) => tracing::error!(%error, "the sites stay as they are"),
+                }
+            }
+        }
+        std::future::pending().await
+    })
 }
 
 impl Said {
@@ -170,6 +196,10 @@ impl Said {
             window: Window {
                 count: self.log_count.unwrap_or(window.count),
                 age: self.log_age.unwrap_or(window.age),
+            },
+            sites: match place(self.sites, sites::PLACE) {
+                Some(file) => Sites::read(&file).map_err(io::Error::other)?,
+                None => settings.sites,
             },
             pages: self.pages.or(settings.pages),
             origins: self.origins.unwrap_or(settings.origins),

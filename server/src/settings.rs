@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq;
 use crate::engine::{self, Engine, Memory, Sqlite, Tail, Window};
 use crate::model::Models;
 use crate::route::Paths;
+use crate::sites::Sites;
 use crate::socket::Limits;
 
 pub use service::{Flake, Heartbeat, Redis};
@@ -47,6 +48,8 @@ pub struct Settings {
     pub client_ttl: Option<Duration>,
     /// Where a Redis is.
     pub redis: Option<Redis>,
+    /// The apps that share this server, with a namespace each.
+    pub sites: Sites,
     /// Which server this is among those whose ids may not meet.
     pub flake: Flake,
     /// How it is found out that the other end of a connection is gone.
@@ -78,6 +81,7 @@ impl Default for Settings {
             session_age: Duration::from_secs(24 * 60 * 60),
             client_ttl: Some(Duration::from_secs(60 * 60)),
             redis: None,
+            sites: Sites::default(),
             flake: Flake::default(),
             heartbeat: Heartbeat::default(),
             body_limit: 1 << 20,
@@ -107,6 +111,12 @@ impl ApiKey {
     /// Whether this is it. How long the answer takes does not tell how much of it is right.
     pub(crate) fn is(&self, given: &str) -> bool {
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    }
+}
+
+impl PartialEq for ApiKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(&other.0)
     }
 }
 
@@ -280,7 +290,11 @@ impl fmt::Display for Settings {
         writeln!(f, "undeclared: {}", format!("{:?}", self.models.others()).to_lowercase())?;
         let mut names: Vec<_> = self.models.declared().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
-        writeln!(f, "resources: [{}]", names.join(", "))
+        writeln!(f, "resources: [{}]", names.join(", "))?;
+        match self.sites.file() {
+            Some(file) => write!(f, "\n# {}\n{}", file.display(), self.sites),
+            None => Ok(()),
+        }
     }
 }
 

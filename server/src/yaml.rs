@@ -21,7 +21,7 @@ use serde::{Deserialize, Deserializer};
 use crate::settings;
 
 pub(crate) use block::{Block, Stray};
-pub(crate) use secret::maybe_secret;
+pub(crate) use secret::{maybe_secret, secret};
 
 /// Why a file can not be used, or what in it changes nothing.
 #[derive(Debug)]
@@ -111,10 +111,13 @@ pub(crate) fn typed<T: DeserializeOwned>(yaml: &str) -> Result<T, Bad> {
             }
             other => other.render(),
         };
-        match error.location() {
-            Some(location) => Bad::new(what).at(location.line(), location.column()),
-            None => Bad::new(what),
-        }
+        let Some(location) = error.location() else {
+            return Bad::new(what);
+        };
+        // It is told before the text.
+        let (line, column) = (location.line(), location.column());
+        let what = what.trim_end_matches(&format!(" at line {line}, column {column}"));
+        Bad::new(what).at(line, column)
     })
 }
 
@@ -134,6 +137,15 @@ fn unknown(kind: &str, name: &str, known: &[&str]) -> String {
         Some(nearest) => format!("{name} is no {kind} here; did you mean {nearest}?"),
         None => format!("{name} is no {kind} here; there are {}", known.join(", ")),
     }
+}
+
+/// What is written as elsewhere, and has to be there.
+pub(crate) fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr<Err: fmt::Display>,
+{
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
 }
 
 /// What is written as on the command line.

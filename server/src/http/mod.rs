@@ -7,4 +7,5 @@ pub(crate) mod health;
 pub(crate) mod limit;
 pub(crate) mod listener;
 pub(crate) mod origin;
+pub(crate) mod outgoing;
 pub(crate) mod publish;

@@ -9,7 +9,16 @@ use std::str::FromStr;
 use serde::de::{EnumAccess, Error as _, VariantAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Reads one, from where it is said to be, if there is one.
+/// Reads one, from where it is said to be.
+pub(crate) fn secret<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    Secret::deserialize(deserializer).map(|Secret(secret)| secret)
+}
+
+/// Reads one that there need not be.
 pub(crate) fn maybe_secret<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -5,6 +5,8 @@
 mod client;
 
 mod bad_input;
+#[cfg(unix)]
+mod command;
 mod criteria;
 mod examples;
 mod filtered;
@@ -24,6 +26,7 @@ mod runtime;
 mod sails;
 mod sails09;
 mod sessions;
+mod sites;
 mod sockets;
 mod subscribing;
 mod transcripts;
