@@ -38,6 +38,8 @@ mod fingerprint;
 pub mod pubsub;
 pub mod session;
 
+pub mod delivery;
+
 pub mod route;
 mod router;
 

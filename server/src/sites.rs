@@ -10,12 +10,13 @@ mod site;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::settings::ApiKey;
 use crate::yaml::{self, Bad, Document};
 
 pub use crate::http::outgoing::Outgoing;
@@ -82,6 +83,18 @@ impl Sites {
     /// The one of this name.
     pub fn get(&self, name: &str) -> Option<Arc<Site>> {
         self.table.borrow().get(name).cloned()
+    }
+
+    /// The one of this name, if this is its key. That a key is wrong takes as long as that there is no such
+    /// site.
+    pub(crate) fn admit(&self, name: &str, key: &str) -> Option<(Name, Arc<Site>)> {
+        static NOBODYS: LazyLock<ApiKey> =
+            LazyLock::new(|| "nobody's".parse().expect("it is not empty"));
+        let table = self.all();
+        let site = table.get_key_value(name);
+        let is_key = site.map_or(&*NOBODYS, |(_, site)| &site.api_key).is(key);
+        let (name, site) = site.filter(|_| is_key)?;
+        Some((name.clone(), Arc::clone(site)))
     }
 
     /// All of them, now and whenever they have been replaced.

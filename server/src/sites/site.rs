@@ -70,6 +70,16 @@ pub enum EventNames {
     Underscored,
 }
 
+impl EventNames {
+    /// Those of the push service, which no message may have.
+    pub(crate) fn own(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &["batch", "resync"],
+            Self::Underscored => &["_batch", "_resync", "_settings"],
+        }
+    }
+}
+
 fn most_waiting() -> usize {
     1000
 }
