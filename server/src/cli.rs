@@ -1,5 +1,7 @@
 //! The command: what can be said on the command line, or in `BACKWIRE_…` variables.
 
+mod send;
+
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -32,6 +34,8 @@ enum Deed {
     Serve(Serve),
     /// Says what `serve` would do with the same options and file, or what is wrong with them
     Check(Said),
+    /// Sends a message to people's browsers, or many from the standard input
+    Send(send::Send),
 }
 
 /// `backwire serve`
@@ -132,6 +136,7 @@ impl Command {
     pub async fn run(self) -> io::Result<()> {
         match self.deed {
             Deed::Serve(serve) => serve.run().await,
+            Deed::Send(send) => send.run().await,
             Deed::Check(said) => write!(io::stdout(), "{}", said.settings()?),
         }
     }

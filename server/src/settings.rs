@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use subtle::ConstantTimeEq;
 
 use crate::engine::{self, Engine, Memory, Sqlite, Tail, Window};
@@ -108,6 +109,19 @@ impl Settings {
 pub struct ApiKey(Arc<str>);
 
 impl ApiKey {
+    /// Reads it from a file; spaces and newlines around it do not count.
+    pub fn read(file: &str) -> Result<Self, String> {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+        text.trim().parse().map_err(|reason| format!("{file}: {reason}"))
+    }
+
+    /// What a back end shows, if it can be in a header. It is marked as not to be shown.
+    pub(crate) fn bearer(&self) -> Option<HeaderValue> {
+        let mut header = HeaderValue::from_str(&format!("Bearer {}", self.0)).ok()?;
+        header.set_sensitive(true);
+        Some(header)
+    }
+
     /// Whether this is it. How long the answer takes does not tell how much of it is right.
     pub(crate) fn is(&self, given: &str) -> bool {
         self.0.as_bytes().ct_eq(given.as_bytes()).into()

@@ -51,11 +51,13 @@ impl Outgoing {
 }
 
 /// Why there is no answer.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum NoAnswer {
     /// There is nobody, or they have left.
+    #[error("{0}")]
     Broken(String),
     /// There is more of it than is read.
+    #[error("the answer is too large")]
     TooLarge,
 }
 

@@ -1,6 +1,6 @@
 //! The command, as a process of its own.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
@@ -157,4 +157,22 @@ fn a_hangup_has_the_sites_read_again_and_a_bad_file_changes_nothing() {
     std::fs::write(&sites, yaml).unwrap();
     process.hang_up();
     assert!(process.logged("sites are read again").contains("sites=1"));
+}
+
+#[test]
+fn a_message_that_can_not_be_sent_is_told_and_fails_also_while_more_may_come() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backwire"));
+    command.args(["send", "--url", &url, "--site", "newsite", "--api-key", "54321"]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It stays open until the process has ended.
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"{\"rooms\":\"a\",\"event\":\"e\"}\n").unwrap();
+    assert!(!child.wait().unwrap().success());
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(told.contains("lines 1 to 1: ") && told.contains("refused"), "{told}");
+    assert!(!told.contains("54321"));
 }
