@@ -1,9 +1,11 @@
 //! The command: what can be said on the command line, or in `BACKWIRE_…` variables.
 
+mod send;
+
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::TypedValueParser;
@@ -15,7 +17,8 @@ use crate::config::{self, Config};
 use crate::engine::Window;
 use crate::route::{Paths, Shortcuts};
 use crate::server::Server;
-use crate::settings::{ApiKey, SessionSecret, Settings, Store, duration};
+use crate::settings::{ApiKey, SessionSecret, Settings, Store, duration, seconds};
+use crate::sites::{self, Sites};
 
 /// The push server that makes Backbone apps live.
 #[derive(Debug, Parser)]
@@ -31,6 +34,8 @@ enum Deed {
     Serve(Serve),
     /// Says what `serve` would do with the same options and file, or what is wrong with them
     Check(Said),
+    /// Sends a message to people's browsers, or many from the standard input
+    Send(send::Send),
 }
 
 /// `backwire serve`
@@ -50,6 +55,11 @@ struct Said {
     /// File with settings; without it config/config.yml, if there is one
     #[arg(long, env = "BACKWIRE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// File with the sites of the push service; without it config/sites.yml, if there is one. It is read
+    /// again at SIGHUP
+    #[arg(long, env = "BACKWIRE_SITES", value_name = "FILE")]
+    sites: Option<PathBuf>,
 
     /// Port to listen on; 0 takes any that is free [default: 1337]
     #[arg(long, env = "BACKWIRE_PORT")]
@@ -99,6 +109,11 @@ struct Said {
     #[arg(long, env = "BACKWIRE_LOG_AGE", value_name = "DURATION", value_parser = duration)]
     log_age: Option<Duration>,
 
+    /// How long messages wait for a person whose last device has left: seconds, or a number with s, m, h
+    /// or d; 0 is for ever [default: 3600]
+    #[arg(long, env = "BACKWIRE_CLIENT_TTL", value_name = "DURATION", value_parser = seconds)]
+    client_ttl: Option<Duration>,
+
     /// Bytes a request's body may have [default: 1048576]
     #[arg(long, env = "BACKWIRE_BODY_LIMIT", value_name = "BYTES")]
     body_limit: Option<usize>,
@@ -121,6 +136,7 @@ impl Command {
     pub async fn run(self) -> io::Result<()> {
         match self.deed {
             Deed::Serve(serve) => serve.run().await,
+            Deed::Send(send) => send.run().await,
             Deed::Check(said) => write!(io::stdout(), "{}", said.settings()?),
         }
     }
@@ -132,7 +148,9 @@ impl Serve {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let open_for = self.open_for.map(Duration::from_secs);
-        let server = Server::builder().settings(self.said.settings()?).bind().await?;
+        let settings = self.said.settings()?;
+        let reloads = reloads(settings.sites.clone())?;
+        let server = Server::builder().settings(settings).bind().await?;
         // The one line on stdout: whoever started us waits for it.
         writeln!(io::stdout(), "listening on {}", server.url())?;
         let time_is_up = async {
@@ -145,6 +163,7 @@ impl Serve {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             () = time_is_up => {}
+            () = reloads => {}
         }
         tracing::info!("stopping");
         server.shutdown().await;
@@ -152,16 +171,27 @@ impl Serve {
     }
 }
 
+/// Reads the file with the sites again at each hangup, as long as it is waited for. Without a file a
+/// hangup ends the program as ever.
+fn reloads(sites: Sites) -> io::Result<impl Future<Output = ()>> {
+    let hangups = sites.file().is_some().then(|| signal(SignalKind::hangup())).transpose()?;
+    Ok(async move {
+        if let Some(mut hangups) = hangups {
+            while hangups.recv().await.is_some() {
+                match sites.reload() {
+                    Ok(()) => tracing::info!(sites = sites.all().len(), "sites are read again"),
+                    Err(error) => tracing::error!(%error, "the sites stay as they are"),
+                }
+            }
+        }
+        std::future::pending().await
+    })
+}
+
 impl Said {
     /// Options and variables over the file, the file over the defaults.
     fn settings(self) -> io::Result<Settings> {
-        let config = match self.config {
-            Some(file) => Config::read(&file),
-            None if Path::new(config::PLACE).exists() => Config::read(Path::new(config::PLACE)),
-            None => Ok(Config::default()),
-        };
-        let settings = config.map_err(io::Error::other)?.over(Settings::default());
-        let settings = settings.map_err(io::Error::other)?;
+        let settings = of_file(self.config)?;
         let (window, paths) = (settings.window, settings.paths);
         let secret = self.session_secret_file.or(self.session_secret);
         Ok(Settings {
@@ -172,11 +202,18 @@ impl Said {
                 count: self.log_count.unwrap_or(window.count),
                 age: self.log_age.unwrap_or(window.age),
             },
+            sites: match place(self.sites, sites::PLACE) {
+                Some(file) => Sites::read(&file).map_err(io::Error::other)?,
+                None => settings.sites,
+            },
             pages: self.pages.or(settings.pages),
             origins: self.origins.unwrap_or(settings.origins),
             api_key: self.api_key.or(settings.api_key),
             session_secret: secret.or(settings.session_secret),
             session_age: self.session_age.unwrap_or(settings.session_age),
+            client_ttl: self
+                .client_ttl
+                .map_or(settings.client_ttl, |ttl| Some(ttl).filter(|ttl| !ttl.is_zero())),
             body_limit: self.body_limit.unwrap_or(settings.body_limit),
             paths: Paths {
                 prefix: self.prefix.unwrap_or(paths.prefix),
@@ -186,6 +223,27 @@ impl Said {
             ..settings
         })
     }
+}
+
+/// The defaults, and over them what the file says.
+fn of_file(file: Option<PathBuf>) -> io::Result<Settings> {
+    let Some(file) = place(file, config::PLACE) else {
+        return Ok(Settings::default());
+    };
+    let config = Config::read(&file).map_err(io::Error::other)?;
+    for stray in config.strays(&file) {
+        tracing::warn!("{stray}");
+    }
+    let settings = config.over(Settings::default()).map_err(io::Error::other)?;
+    if settings.redis.is_some() {
+        tracing::warn!("redis: it is understood, but there is no engine yet that uses it");
+    }
+    Ok(settings)
+}
+
+/// The file that is said, or the one that is looked for if it is there.
+fn place(said: Option<PathBuf>, otherwise: &str) -> Option<PathBuf> {
+    said.or_else(|| Some(PathBuf::from(otherwise)).filter(|file| file.exists()))
 }
 
 /// Reads a secret. One that is no good is not shown with the reason, as clap would do.

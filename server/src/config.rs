@@ -1,24 +1,19 @@
-//! The configuration file: YAML, read through serde-saphyr and nowhere else.
-//!
-//! It has settings, or sections with settings, one for each environment. What is wrong in it is told with
-//! line and column; a key that is none, with the nearest that is one.
+//! The configuration file, `config/config.yml`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::env;
-use std::fmt;
-use std::fs;
-use std::io;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::model::{Model, Undeclarable, Undeclared};
 use crate::route::Shortcuts;
-use crate::settings::{self, ApiKey, SessionSecret, Settings, Store};
+use crate::settings::{ApiKey, Flake, Heartbeat, Redis, SessionSecret, Settings, Store};
+use crate::yaml::{self, Block, Document, Stray, duration, maybe_secret, seconds, text};
+
+pub use crate::yaml::Bad;
 
 /// Where the file is looked for if nobody says where it is.
 pub const PLACE: &str = "config/config.yml";
@@ -34,9 +29,9 @@ pub struct Config {
     #[serde(rename = "static")]
     pages: Option<PathBuf>,
     origins: Option<Vec<String>>,
-    #[serde(deserialize_with = "text")]
+    #[serde(deserialize_with = "maybe_secret")]
     api_key: Option<ApiKey>,
-    #[serde(deserialize_with = "text")]
+    #[serde(deserialize_with = "maybe_secret")]
     session_secret: Option<SessionSecret>,
     #[serde(deserialize_with = "duration")]
     session_age: Option<Duration>,
@@ -47,51 +42,33 @@ pub struct Config {
     prefix: Option<String>,
     rest_prefix: Option<String>,
     shortcuts: Option<Shortcuts>,
+    #[serde(deserialize_with = "seconds")]
+    client_ttl: Option<Duration>,
+    redis: Option<Block<Redis>>,
+    flakeid: Option<Block<Flake>>,
+    io: Option<Block<Heartbeat>>,
     undeclared: Option<Undeclared>,
     resources: BTreeMap<String, Model>,
-}
-
-/// Why a file can not be used.
-#[derive(Debug)]
-pub struct Bad {
-    file: PathBuf,
-    /// Line and column, from 1.
-    at: Option<(u64, u64)>,
-    what: String,
 }
 
 impl Config {
     /// Reads a file, its section for the environment that `BACKWIRE_ENV` or else `NODE_ENV` names, or
     /// else production.
     pub fn read(file: &Path) -> Result<Self, Bad> {
-        let bad = |error: io::Error| Bad { file: file.into(), at: None, what: error.to_string() };
-        let yaml = fs::read_to_string(file).map_err(bad)?;
-        let names = ["BACKWIRE_ENV", "NODE_ENV"];
-        let named = names.iter().find_map(|name| env::var(name).ok().filter(|it| !it.is_empty()));
-        Self::parse(&yaml, named.as_deref().unwrap_or("production"), file)
+        yaml::read(file)
     }
 
-    fn parse(yaml: &str, environment: &str, file: &Path) -> Result<Self, Bad> {
-        let of_file = |mut bad: Bad| {
-            bad.file = file.into();
-            bad
-        };
-        let keys: Option<HashMap<String, IgnoredAny>> = typed(yaml).map_err(of_file)?;
-        let Some(keys) = keys.filter(|keys| !keys.is_empty()) else {
-            return Ok(Self::default());
-        };
-        let has_settings = keys.keys().any(|key| settings_keys().contains(&key.as_str()));
-        if has_settings || !keys.contains_key(environment) && keys.len() != sections(yaml) {
-            return typed(yaml).map_err(of_file);
+    /// What is in the file and changes nothing.
+    pub fn strays(&self, file: &Path) -> Vec<Bad> {
+        fn of<T>(block: &Option<Block<T>>) -> &[Stray] {
+            block.as_ref().map_or(&[], |block| &block.strays)
         }
-        let mut sections: HashMap<String, Self> = typed(yaml).map_err(of_file)?;
-        sections.remove(environment).ok_or_else(|| {
-            let mut names: Vec<_> = sections.keys().map(String::as_str).collect();
-            names.sort_unstable();
-            let names = names.join(", ");
-            let what = format!("there is no section {environment}, only {names}");
-            Bad { file: file.into(), at: None, what }
-        })
+        let blocks =
+            [("redis", of(&self.redis)), ("flakeid", of(&self.flakeid)), ("io", of(&self.io))];
+        let strays = blocks.into_iter().flat_map(|(block, strays)| {
+            strays.iter().map(move |stray| stray.within(block).of(file))
+        });
+        strays.collect()
     }
 
     /// Puts what it says over what there is.
@@ -112,6 +89,12 @@ impl Config {
         set(self.prefix, &mut settings.paths.prefix);
         set(self.rest_prefix, &mut settings.paths.rest_prefix);
         set(self.shortcuts, &mut settings.paths.shortcuts);
+        set(self.flakeid.map(|block| block.known), &mut settings.flake);
+        set(self.io.map(|block| block.known), &mut settings.heartbeat);
+        if let Some(ttl) = self.client_ttl {
+            settings.client_ttl = Some(ttl).filter(|ttl| !ttl.is_zero());
+        }
+        settings.redis = self.redis.map(|block| block.known).or(settings.redis);
         settings.pages = self.pages.or(settings.pages);
         settings.api_key = self.api_key.or(settings.api_key);
         settings.session_secret = self.session_secret.or(settings.session_secret);
@@ -125,84 +108,29 @@ impl Config {
     }
 }
 
-/// The keys of a [`Config`], to tell a file with sections from one without: serde names them to who says
-/// another.
+impl Document for Config {
+    fn is_whole(_: &str, keys: &[String]) -> bool {
+        keys.iter().any(|key| settings_keys().contains(&key.as_str()))
+    }
+}
+
+/// To tell a file with sections from one without.
 fn settings_keys() -> &'static [&'static str] {
-    static KEYS: LazyLock<Vec<&str>> = LazyLock::new(|| {
-        let refused = serde_saphyr::from_str::<Config>("no key: 0").err();
-        match refused.as_ref().map(|refused| refused.without_snippet()) {
-            Some(serde_saphyr::Error::SerdeUnknownField { expected, .. }) => expected.clone(),
-            _ => Vec::new(),
-        }
-    });
+    static KEYS: LazyLock<Vec<&str>> = LazyLock::new(yaml::keys_of::<Config>);
     &KEYS
 }
-
-/// How many of the file's values are sections: mappings or nothing.
-fn sections(yaml: &str) -> usize {
-    let sections: Result<HashMap<String, Option<HashMap<String, IgnoredAny>>>, _> = typed(yaml);
-    sections.map_or(0, |sections| sections.len())
-}
-
-fn typed<T: DeserializeOwned>(yaml: &str) -> Result<T, Bad> {
-    serde_saphyr::from_str(yaml).map_err(|error| {
-        let at = error.location().map(|location| (location.line(), location.column()));
-        let what = match error.without_snippet() {
-            serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
-                unknown("key", field, expected)
-            }
-            serde_saphyr::Error::SerdeUnknownVariant { variant, expected, .. } => {
-                unknown("value", variant, expected)
-            }
-            other => other.render(),
-        };
-        Bad { file: PathBuf::new(), at, what }
-    })
-}
-
-fn unknown(kind: &str, name: &str, known: &[&str]) -> String {
-    let likeness = |it: &&&str| (strsim::jaro_winkler(name, it) * 1000.0) as u32;
-    let nearest = known.iter().max_by_key(likeness).filter(|it| likeness(it) > 700);
-    match nearest {
-        Some(nearest) => format!("{name} is no {kind} here; did you mean {nearest}?"),
-        None => format!("{name} is no {kind} here; there are {}", known.join(", ")),
-    }
-}
-
-/// What is written as on the command line.
-fn text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: std::str::FromStr<Err: fmt::Display>,
-{
-    let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| settings::duration(&text).map_err(D::Error::custom)).transpose()
-}
-
-impl fmt::Display for Bad {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some((line, column)) = self.at {
-            write!(f, ":{line}:{column}")?;
-        }
-        write!(f, ": {}", self.what)
-    }
-}
-
-impl std::error::Error for Bad {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parse(yaml: &str) -> Result<Config, String> {
+        let config = yaml::parse(yaml, "production");
+        config.map_err(|bad| bad.of(Path::new("config.yml")).to_string())
+    }
+
     fn read(yaml: &str) -> Result<Settings, String> {
-        let config = Config::parse(yaml, "production", Path::new("config.yml"));
-        let config = config.map_err(|bad| bad.to_string())?;
+        let config = parse(yaml)?;
         config.over(Settings::default()).map_err(|bad| bad.to_string())
     }
 
@@ -252,12 +180,81 @@ mod tests {
             ("engine: redis", "config.yml:1:9: \"redis\" is no engine"),
             ("session_secret: short", "config.yml:1:17: a session secret has at least 32"),
             ("log_age: long", "config.yml:1:10: \"long\" is no duration"),
+            ("flakeid: {worker: 32}", "config.yml:1:19: it is a number from 0 to 31"),
+            ("io: {pingTimeout: 0}", "config.yml:1:19: it is milliseconds"),
+            ("redis: {port: x}", "config.yml:1:15: "),
+            ("client_ttl: -1", "config.yml:1:13: \"-1\" is no duration; 90, 90s"),
             ("port: [", "config.yml:"),
             ("resources: {7up: {}}", "\"7up\" can not be a resource"),
             ("resources: {a: {attributes: {b: {regex: '['}}}}", "config.yml:1:"),
         ] {
             let told = read(yaml).unwrap_err();
             assert!(told.starts_with(at), "{told}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_a_socketio_web_service_is_understood() {
+        let yaml = "production:\n  port: 80\n  client_ttl: 7200\n  redis:\n    port: 6380\n    \
+                    host: 10.0.0.1\n    auth_pass: 0123\n  flakeid:\n    datacenter: 1\n    \
+                    worker: 31\n  io:\n    pingTimeout: 60000\n";
+        let settings = read(yaml).unwrap();
+        assert_eq!((settings.port, settings.client_ttl), (80, Some(Duration::from_secs(7200))));
+        let redis = settings.redis.unwrap();
+        assert_eq!((&*redis.host, redis.port), ("10.0.0.1", 6380));
+        assert!(redis.auth_pass.is_some_and(|password| password.is("0123")));
+        assert_eq!(settings.flake, Flake { datacenter: 1, worker: 31 });
+        let heartbeat = settings.heartbeat;
+        assert_eq!(heartbeat.timeout, Duration::from_secs(60));
+        assert_eq!(heartbeat.interval, Duration::from_secs(25));
+    }
+
+    #[test]
+    fn messages_are_kept_for_an_hour_or_for_ever_if_the_file_says_0() {
+        let ttl = |yaml| read(yaml).unwrap().client_ttl;
+        assert_eq!(ttl("port: 1"), Some(Duration::from_secs(3600)));
+        assert_eq!(ttl("client_ttl: 0"), None);
+        assert_eq!(ttl("client_ttl: 2h"), Some(Duration::from_secs(7200)));
+    }
+
+    #[test]
+    fn a_key_that_is_none_in_a_block_of_the_service_is_told_and_changes_nothing() {
+        let config = parse("redis:\n  db: [1, 2]\n  port: 1\nio: {pingTimeot: 5}").unwrap();
+        let told: Vec<_> =
+            config.strays(Path::new("c.yml")).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "c.yml:2:3: redis.db changes nothing: db is no key here; \
+                 there are host, port, auth_pass",
+                "c.yml:4:6: io.pingTimeot changes nothing: pingTimeot is no key here; \
+                 did you mean pingTimeout?",
+            ]
+        );
+        assert_eq!(config.over(Settings::default()).unwrap().redis.unwrap().port, 1);
+    }
+
+    #[test]
+    fn a_secret_may_be_in_a_file_and_is_not_told_when_it_is_no_good() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("key");
+        std::fs::write(&file, "0123\n").unwrap();
+        let key = |yaml: &str| read(yaml).map(|settings| settings.api_key.unwrap());
+        assert!(key(&format!("api_key: {{file: {}}}", file.display())).unwrap().is("0123"));
+        assert!(key("api_key: 0123").unwrap().is("0123"));
+        // That of cargo, which is there in every test.
+        let name = env!("CARGO_PKG_NAME");
+        assert!(key("api_key: {env: CARGO_PKG_NAME}").unwrap().is(name));
+        for (yaml, told) in [
+            ("api_key: {file: /nowhere/key}", "config.yml:1:10: /nowhere/key: "),
+            ("api_key: {env: BACKWIRE_NOT_SET}", "config.yml:1:10: BACKWIRE_NOT_SET: "),
+            ("api_key: {secret: value}", "config.yml:1:10: a secret is a text, {file: …}"),
+            ("api_key: [secret]", "config.yml:1:10: "),
+            ("session_secret: secret", "config.yml:1:17: a session secret has at least"),
+        ] {
+            let refused = read(yaml).unwrap_err();
+            assert!(refused.starts_with(told), "{refused}");
+            assert!(!refused.contains("value") && !refused.contains("[secret"), "{refused}");
         }
     }
 

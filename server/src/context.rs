@@ -268,7 +268,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
     }
 }
 
-fn key_of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
+pub(crate) fn key_of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
     let Some(key) = headers.get("idempotency-key") else {
         return Ok(None);
     };

@@ -34,6 +34,9 @@ pub enum Error {
     /// It is JSON, but not of the shape that is asked for.
     #[error("{0}")]
     BadBody(&'static str),
+    /// A form that is not understood.
+    #[error("{0}")]
+    BadForm(String),
     /// A part of what arrived is not as it has to be.
     #[error("{1}")]
     BadField(&'static str, &'static str),
@@ -80,6 +83,9 @@ pub enum Error {
     /// Publishing over HTTP is not set up.
     #[error("nothing is published over HTTP here: the server was started without --api-key")]
     NoApiKey,
+    /// A back end that does not say which site it means, or shows no key.
+    #[error("Missing query param 'site' or 'apiKey'.")]
+    NoCaller(&'static str),
     /// The caller has not shown that it may publish.
     #[error("this is no site and its apiKey")]
     BadApiKey,
@@ -132,6 +138,7 @@ impl Error {
             Self::NoRoute(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::BadJson(_) => (StatusCode::BAD_REQUEST, "E_BAD_JSON", None),
             Self::BadBody(_) => (StatusCode::BAD_REQUEST, "E_BAD_BODY", Some("body")),
+            Self::BadForm(_) => (StatusCode::BAD_REQUEST, "E_BAD_FORM", Some("body")),
             Self::BadField(field, _) => (StatusCode::BAD_REQUEST, "E_BAD_BODY", Some(field)),
             Self::NoResource(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::BadUrl => (StatusCode::BAD_REQUEST, "E_BAD_URL", Some("url")),
@@ -143,6 +150,7 @@ impl Error {
             Self::BadKey => (StatusCode::BAD_REQUEST, "E_BAD_KEY", Some("idempotency-key")),
             Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None),
             Self::NoApiKey => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
+            Self::NoCaller(field) => (StatusCode::BAD_REQUEST, "E_NO_SITE", Some(field)),
             Self::BadApiKey => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", Some("apiKey")),
             Self::Session(..) => (StatusCode::INTERNAL_SERVER_ERROR, "E_SESSION", Some("session")),
             Self::Unknown => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", None),

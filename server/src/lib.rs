@@ -11,7 +11,7 @@
 //! - [`route`]: what a path is about; `router`: which handler answers what; `http` and `socket`: the edges, with `incoming` and
 //!   `answers` for what sockets say; `dialect` and `rooms`: how it is said and to whom;
 //! - `fanout`: from the log to everyone who listens;
-//! - [`settings`], [`config`], [`server`] and [`cli`]: all of it together.
+//! - [`settings`], [`sites`] and [`config`], read by `yaml`;  [`server`] and [`cli`]: all of it together.
 //!
 //! ```no_run
 //! # async fn serve() -> std::io::Result<()> {
@@ -60,6 +60,8 @@ pub mod cli;
 pub mod config;
 pub mod server;
 pub mod settings;
+pub mod sites;
+mod yaml;
 
 pub use context::Context;
 pub use error::Error;

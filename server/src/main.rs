@@ -5,18 +5,24 @@ use std::process::ExitCode;
 
 use backwire::cli::Command;
 use clap::Parser;
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let command = Command::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal());
     log.with_env_filter(filter).init();
-    match command.run().await {
+    let done = Runtime::new().and_then(|runtime| {
+        let done = runtime.block_on(command.run());
+        // Nobody waits for a line on the standard input that is not wanted any more.
+        runtime.shutdown_background();
+        done
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "can not serve");
+            tracing::error!("{error}");
             ExitCode::FAILURE
         }
     }

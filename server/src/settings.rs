@@ -1,5 +1,7 @@
 //! What can be set, with its defaults.
 
+mod service;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -7,12 +9,16 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use subtle::ConstantTimeEq;
 
 use crate::engine::{self, Engine, Memory, Sqlite, Tail, Window};
 use crate::model::Models;
 use crate::route::Paths;
+use crate::sites::Sites;
 use crate::socket::Limits;
+
+pub use service::{Flake, Heartbeat, Redis};
 
 /// How a server is to be.
 #[derive(Debug, Clone)]
@@ -39,6 +45,16 @@ pub struct Settings {
     pub session_secret: Option<SessionSecret>,
     /// How long a session is kept that nothing is done with.
     pub session_age: Duration,
+    /// How long messages wait for a person whose last device has left; without it for ever.
+    pub client_ttl: Option<Duration>,
+    /// Where a Redis is.
+    pub redis: Option<Redis>,
+    /// The apps that share this server, with a namespace each.
+    pub sites: Sites,
+    /// Which server this is among those whose ids may not meet.
+    pub flake: Flake,
+    /// How it is found out that the other end of a connection is gone.
+    pub heartbeat: Heartbeat,
     /// Bytes a body may have.
     pub body_limit: usize,
     /// Requests one connection may have in flight.
@@ -64,6 +80,11 @@ impl Default for Settings {
             api_key: None,
             session_secret: None,
             session_age: Duration::from_secs(24 * 60 * 60),
+            client_ttl: Some(Duration::from_secs(60 * 60)),
+            redis: None,
+            sites: Sites::default(),
+            flake: Flake::default(),
+            heartbeat: Heartbeat::default(),
             body_limit: 1 << 20,
             in_flight: 256,
             unread: 512,
@@ -74,7 +95,12 @@ impl Default for Settings {
 
 impl Settings {
     pub(crate) fn limits(&self) -> Limits {
-        Limits { body: self.body_limit, in_flight: self.in_flight, unread: self.unread }
+        Limits {
+            body: self.body_limit,
+            in_flight: self.in_flight,
+            unread: self.unread,
+            heartbeat: self.heartbeat,
+        }
     }
 }
 
@@ -83,9 +109,28 @@ impl Settings {
 pub struct ApiKey(Arc<str>);
 
 impl ApiKey {
+    /// Reads it from a file; spaces and newlines around it do not count.
+    pub fn read(file: &str) -> Result<Self, String> {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+        text.trim().parse().map_err(|reason| format!("{file}: {reason}"))
+    }
+
+    /// What a back end shows, if it can be in a header. It is marked as not to be shown.
+    pub(crate) fn bearer(&self) -> Option<HeaderValue> {
+        let mut header = HeaderValue::from_str(&format!("Bearer {}", self.0)).ok()?;
+        header.set_sensitive(true);
+        Some(header)
+    }
+
     /// Whether this is it. How long the answer takes does not tell how much of it is right.
     pub(crate) fn is(&self, given: &str) -> bool {
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    }
+}
+
+impl PartialEq for ApiKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(&other.0)
     }
 }
 
@@ -221,6 +266,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(not_one)
 }
 
+/// Reads what [`duration`] does, and a number alone as seconds.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => duration(text)
+            .map_err(|_| format!("{text:?} is no duration; 90, 90s, 30m, 24h and 7d are")),
+    }
+}
+
 /// What is in force, as a configuration file would say it; a key is not shown.
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -238,6 +292,11 @@ impl fmt::Display for Settings {
         writeln!(f, "session_age: {}s", self.session_age.as_secs())?;
         writeln!(f, "log_count: {}", self.window.count)?;
         writeln!(f, "log_age: {}s", self.window.age.as_secs())?;
+        writeln!(f, "client_ttl: {}", self.client_ttl.unwrap_or_default().as_secs())?;
+        if let Some(redis) = &self.redis {
+            writeln!(f, "redis: {redis}")?;
+        }
+        writeln!(f, "flakeid: {}\nio: {}", self.flake, self.heartbeat)?;
         writeln!(f, "body_limit: {}", self.body_limit)?;
         let Paths { prefix, rest_prefix, shortcuts } = &self.paths;
         writeln!(f, "prefix: {prefix:?}\nrest_prefix: {rest_prefix:?}")?;
@@ -245,7 +304,11 @@ impl fmt::Display for Settings {
         writeln!(f, "undeclared: {}", format!("{:?}", self.models.others()).to_lowercase())?;
         let mut names: Vec<_> = self.models.declared().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
-        writeln!(f, "resources: [{}]", names.join(", "))
+        writeln!(f, "resources: [{}]", names.join(", "))?;
+        match self.sites.file() {
+            Some(file) => write!(f, "\n# {}\n{}", file.display(), self.sites),
+            None => Ok(()),
+        }
     }
 }
 

@@ -39,6 +39,7 @@ use crate::dialect::Dialect;
 use crate::http::limit::TOLERANCE;
 use crate::http::listener::Plug;
 use crate::rooms::{self, Presence};
+use crate::settings::Heartbeat;
 
 use door::Doors;
 
@@ -65,6 +66,8 @@ pub(crate) struct Limits {
     pub(crate) in_flight: usize,
     /// Packets that wait for it to read them.
     pub(crate) unread: usize,
+    /// When a client is given up that does not answer.
+    pub(crate) heartbeat: Heartbeat,
 }
 
 /// What went wrong without anybody being told.
@@ -92,6 +95,8 @@ impl Sockets {
     pub(crate) fn new(limits: Limits) -> (Self, SocketIoLayer) {
         let largest = limits.body * TOLERANCE;
         let (layer, io) = SocketIo::builder()
+            .ping_interval(limits.heartbeat.interval)
+            .ping_timeout(limits.heartbeat.timeout)
             .max_buffer_size(limits.unread)
             .max_payload(largest as u64)
             .ws_max_message_size(largest)

@@ -1,10 +1,14 @@
 //! The HTTP edge: connections, who may use them, who is known again, and what is served beside resources.
 
 pub(crate) mod assets;
+mod caller;
 pub(crate) mod cookies;
 pub(crate) mod handshake;
 pub(crate) mod health;
 pub(crate) mod limit;
 pub(crate) mod listener;
 pub(crate) mod origin;
+pub(crate) mod outgoing;
 pub(crate) mod publish;
+#[cfg_attr(not(test), expect(dead_code, reason = "it is not mounted before messages are stored"))]
+pub(crate) mod send;

@@ -4,7 +4,7 @@
 //! that is not there are refused alike, so that nobody finds out by trying which sites there are.
 
 use axum::body::Bytes;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
 use http::HeaderName;
@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::change::{Attributes, Id, Position, Resource, ToId, Verb};
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::http::caller::Caller;
 use crate::settings::ApiKey;
 use crate::write::{Action, Publication};
 
@@ -23,13 +24,6 @@ const SITE: &str = "/";
 /// The route, for those who have the key. Without one nobody has.
 pub(crate) fn router(key: Option<ApiKey>) -> Router {
     Router::new().route("/publish", post(publish)).with_state(key)
-}
-
-#[derive(Deserialize)]
-struct Caller {
-    site: Option<String>,
-    #[serde(rename = "apiKey")]
-    key: Option<String>,
 }
 
 /// What there is to be told: `{model, verb, id, data}`.
@@ -49,7 +43,7 @@ struct Published {
 
 async fn publish(
     State(key): State<Option<ApiKey>>,
-    Query(caller): Query<Caller>,
+    caller: Caller,
     cx: Context,
     body: Bytes,
 ) -> Result<([(HeaderName, String); 1], Json<Published>)> {

@@ -1,7 +1,10 @@
 //! What arrives over sockets and is refused, and what is too much.
 
+use std::time::Duration;
+
 use axum::routing::get;
 use backwire::Context;
+use backwire::settings::{Heartbeat, Settings, Store};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -149,5 +152,18 @@ async fn a_handler_that_panics_is_a_500_and_the_connection_lives() {
     let mut socket = Socket::runtime(&server).await;
     assert_eq!(socket.get("/broken").await["statusCode"], 500);
     assert_eq!(socket.get("/todo").await["statusCode"], 200);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn clients_are_told_the_heartbeat_that_is_set() {
+    let heartbeat =
+        Heartbeat { timeout: Duration::from_secs(60), interval: Duration::from_secs(10) };
+    let settings = Settings { port: 0, store: Store::Memory, heartbeat, ..Settings::default() };
+    let server = start(builder().settings(settings)).await;
+    let url = format!("http://{}/socket.io/?EIO=4&transport=polling", server.addr());
+    let opened = reqwest::get(url).await.unwrap().text().await.unwrap();
+    let opened: Value = serde_json::from_str(opened.trim_start_matches('0')).unwrap();
+    assert_eq!((&opened["pingTimeout"], &opened["pingInterval"]), (&json!(60_000), &json!(10_000)));
     server.shutdown().await;
 }

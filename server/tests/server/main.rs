@@ -7,6 +7,8 @@ mod client;
 
 mod access;
 mod bad_input;
+#[cfg(unix)]
+mod command;
 mod criteria;
 mod examples;
 mod filtered;
@@ -26,6 +28,7 @@ mod runtime;
 mod sails;
 mod sails09;
 mod sessions;
+mod sites;
 mod sockets;
 mod subscribing;
 mod transcripts;

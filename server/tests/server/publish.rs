@@ -26,6 +26,18 @@ async fn refused(response: Response) -> Value {
 const KEY: &str = "?site=/&apiKey=secret";
 
 #[tokio::test]
+async fn a_key_may_be_in_a_header() {
+    let server = keyed().await;
+    let url = format!("http://{}/publish", server.addr());
+    let news = json!({ "model": "user", "verb": "destroy", "id": 3 });
+    for (key, status) in [("Bearer secret", 200), ("secret", 200), ("Bearer other", 401)] {
+        let request = Client::new().post(&url).header("authorization", key).json(&news);
+        assert_eq!(request.send().await.unwrap().status(), status, "{key}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn what_a_back_end_publishes_is_pushed_and_kept_nowhere() {
     let server = keyed().await;
     let (mut ours, mut sails) = (Socket::runtime(&server).await, Socket::stock(&server).await);

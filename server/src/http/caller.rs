@@ -1,0 +1,66 @@
+//! Which site a back end means, and the key it shows: `?site=…&apiKey=…`, or the key in an
+//! `Authorization` header, where no log of urls has it.
+
+use axum::extract::{FromRequestParts, Query};
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderMap, header};
+use serde::Deserialize;
+
+/// What a back end says of itself.
+#[derive(Default)]
+pub(crate) struct Caller {
+    pub(crate) site: Option<String>,
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    site: Option<String>,
+    #[serde(rename = "apiKey")]
+    key: Option<String>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        let Query(Said { site, key }) =
+            Query::try_from_uri(&parts.uri).map_err(IntoResponse::into_response)?;
+        Ok(Self { site, key: key.or_else(|| in_header(&parts.headers)) })
+    }
+}
+
+/// With the word `Bearer` before it, or without.
+fn in_header(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
+    let key = match text.split_once(' ') {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
+        _ => text,
+    };
+    Some(key.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    async fn caller(uri: &str, authorization: &str) -> (Option<String>, Option<String>) {
+        let request = Request::get(uri).header(header::AUTHORIZATION, authorization);
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        let caller = Caller::from_request_parts(&mut parts, &()).await.unwrap_or_default();
+        (caller.site, caller.key)
+    }
+
+    #[tokio::test]
+    async fn a_key_is_in_the_query_or_in_a_header() {
+        let key = |key: &str| (Some("a".to_owned()), Some(key.to_owned()));
+        assert_eq!(caller("/send?site=a&apiKey=k", "Bearer other").await, key("k"));
+        for header in ["Bearer k", "bearer  k", "k"] {
+            assert_eq!(caller("/send?site=a", header).await, key("k"));
+        }
+        assert_eq!(caller("/send?site=a&site=b", "k").await, (None, None));
+    }
+}

@@ -1,0 +1,169 @@
+//! `POST /send`: messages to people's browsers, from back ends in any language.
+//!
+//! What is answered with 200 is stored: whoever sends keeps a message until then, and may send it again
+//! under its `Idempotency-Key`. A site that is not there and a key that is wrong are refused alike, as at
+//! `POST /publish`.
+
+mod bodies;
+mod brackets;
+mod draft;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use futures_util::future::{BoxFuture, maybe_done};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::task::coop::unconstrained;
+
+use crate::context::key_of;
+use crate::delivery::message::Message;
+use crate::error::{Error, Result};
+use crate::fingerprint;
+use crate::http::caller::Caller;
+use crate::sites::{Name, Site, Sites};
+use crate::write::Key;
+
+use bodies::Body;
+use draft::{Draft, yes_or_no};
+
+/// A message of a site on its way to where it is kept.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) name: Name,
+    pub(crate) site: Arc<Site>,
+    pub(crate) message: Message,
+    /// One of a list has its own, made of the request's.
+    pub(crate) key: Option<Key>,
+}
+
+/// Keeps a message. The order of letters is that in which their futures are polled first.
+pub(crate) type Post = Arc<dyn Fn(Letter) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
+/// The route, for back ends of these sites.
+pub(crate) fn router(sites: Sites, to: Post) -> Router {
+    Router::new().route("/send", post(send)).with_state(Desk { sites, post: to })
+}
+
+#[derive(Clone)]
+struct Desk {
+    sites: Sites,
+    post: Post,
+}
+
+/// What a request says of all its messages.
+#[derive(Deserialize)]
+struct Manner {
+    resync: Option<String>,
+}
+
+/// What is answered to one message of many.
+#[derive(Serialize)]
+struct Outcome {
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Box<RawValue>>,
+}
+
+async fn send(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Query(Manner { resync }): Query<Manner>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response> {
+    let (name, site) = desk.admit(&caller)?;
+    let resync = yes_or_no(resync.as_deref().unwrap_or_default())?;
+    let sender = Sender { name, site, resync, key: key_of(&headers)?, post: desk.post };
+    match Body::read(&headers, &body)? {
+        Body::One(draft) => {
+            (sender.post)(sender.letter(*draft, None)?).await?;
+            Ok("OK".into_response())
+        }
+        Body::Many(drafts) => Ok(answer(sender.send_each(drafts).await)),
+    }
+}
+
+impl Desk {
+    fn admit(&self, caller: &Caller) -> Result<(Name, Arc<Site>)> {
+        let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let site = said(&caller.site).ok_or(Error::NoCaller("site"))?;
+        let key = said(&caller.key).ok_or(Error::NoCaller("apiKey"))?;
+        self.sites.admit(&site, &key).ok_or(Error::BadApiKey)
+    }
+}
+
+/// Who sends, and how.
+struct Sender {
+    name: Name,
+    site: Arc<Site>,
+    resync: bool,
+    key: Option<Arc<str>>,
+    post: Post,
+}
+
+impl Sender {
+    fn letter(&self, draft: Draft, place: Option<usize>) -> Result<Letter> {
+        let message = draft.message(self.site.event_names, self.resync)?;
+        let key = self.key.as_ref().map(|key| Key {
+            identity: self.name.as_str().into(),
+            key: place.map_or_else(|| key.clone(), |place| format!("{key}/{place}").into()),
+            fingerprint: fingerprint_of(&message),
+        });
+        Ok(Letter { name: self.name.clone(), site: Arc::clone(&self.site), message, key })
+    }
+
+    /// In their order, without waiting for one before the next is in line.
+    async fn send_each(&self, drafts: Vec<Result<Draft>>) -> Vec<Result<()>> {
+        let mut sent = Vec::with_capacity(drafts.len());
+        for (place, draft) in drafts.into_iter().enumerate() {
+            let letter = draft.and_then(|draft| self.letter(draft, Some(place)));
+            let stored = async { (self.post)(letter?).await };
+            let mut stored = Box::pin(maybe_done(unconstrained(stored)));
+            // Asked once, it has its place in line.
+            poll_fn(|cx| Poll::Ready(stored.as_mut().poll(cx).is_ready())).await;
+            sent.push(stored);
+        }
+        let mut outcomes = Vec::with_capacity(sent.len());
+        for mut stored in sent {
+            stored.as_mut().await;
+            outcomes.extend(stored.as_mut().take_output());
+        }
+        outcomes
+    }
+}
+
+fn fingerprint_of(Message { rooms, event, args, resync }: &Message) -> u64 {
+    let deed = serde_json::to_vec(&("send", rooms, event, args, resync));
+    fingerprint::of(&deed.expect("it is made of JSON and strings"))
+}
+
+/// 200 if all are stored, or else 207, so that nobody has to look into the list to know.
+fn answer(outcomes: Vec<Result<()>>) -> Response {
+    let is_all = outcomes.iter().all(Result::is_ok);
+    let status = if is_all { StatusCode::OK } else { StatusCode::MULTI_STATUS };
+    let outcomes: Vec<_> = outcomes.into_iter().map(Outcome::from).collect();
+    (status, Json(outcomes)).into_response()
+}
+
+impl From<Result<()>> for Outcome {
+    fn from(outcome: Result<()>) -> Self {
+        match outcome {
+            Ok(()) => Self { status: 200, error: None },
+            Err(error) => {
+                let (status, refusal) = error.refusal();
+                Self { status: status.as_u16(), error: Some(refusal) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! What the body of a request may be: one message, or many.
+
+use http::{HeaderMap, header};
+use serde_json::value::RawValue;
+
+use super::brackets;
+use super::draft::Draft;
+use crate::error::{Error, Result};
+
+/// Messages in one request.
+const MOST_MESSAGES: usize = 1000;
+
+/// What there is to be sent.
+pub(super) enum Body {
+    One(Box<Draft>),
+    /// Each is answered by itself.
+    Many(Vec<Result<Draft>>),
+}
+
+impl Body {
+    pub(super) fn read(headers: &HeaderMap, bytes: &[u8]) -> Result<Self> {
+        match kind(headers).as_str() {
+            "application/json" | "" => of_json(bytes),
+            "application/x-ndjson" => {
+                let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+                many(lines.filter(|line| !line.is_empty()).map(Draft::read).collect())
+            }
+            "application/x-www-form-urlencoded" => {
+                let said = brackets::read(bytes).map_err(Error::BadForm)?;
+                let json = serde_json::to_vec(&said).expect("it is made of strings");
+                one(&json)
+            }
+            _ => Err(Error::BadField(
+                "content-type",
+                "it has to be application/json, application/x-ndjson or \
+                 application/x-www-form-urlencoded",
+            )),
+        }
+    }
+}
+
+/// Its media type, without what may follow it.
+fn kind(headers: &HeaderMap) -> String {
+    let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or("?"));
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    kind.trim().to_ascii_lowercase()
+}
+
+fn of_json(bytes: &[u8]) -> Result<Body> {
+    if !bytes.trim_ascii_start().starts_with(b"[") {
+        return one(bytes);
+    }
+    let each: Vec<&RawValue> =
+        serde_json::from_slice(bytes).map_err(|error| Error::BadJson(error.to_string()))?;
+    many(each.into_iter().map(|one| Draft::read(one.get().as_bytes())).collect())
+}
+
+fn one(json: &[u8]) -> Result<Body> {
+    Ok(Body::One(Box::new(Draft::read(json)?)))
+}
+
+fn many(drafts: Vec<Result<Draft>>) -> Result<Body> {
+    match drafts.len() {
+        1..=MOST_MESSAGES => Ok(Body::Many(drafts)),
+        _ => Err(Error::BadBody("there have to be 1 to 1000 messages")),
+    }
+}

@@ -1,0 +1,299 @@
+//! The route before a recorder, which keeps what it is given or refuses it.
+
+use std::sync::Mutex;
+
+use axum::body::Body as HttpBody;
+use axum::middleware::{from_fn_with_state, map_response};
+use futures_util::FutureExt;
+use http::Request;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+use crate::engine;
+use crate::error::in_our_words;
+use crate::http::limit;
+use crate::sites::EventNames;
+
+const LIMIT: usize = 4096;
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded; charset=UTF-8";
+const NDJSON: &str = "application/x-ndjson";
+const KEY: &str = "/send?site=newsite&apiKey=54321";
+
+struct Recorder {
+    router: Router,
+    sites: Sites,
+    letters: Arc<Mutex<Vec<Letter>>>,
+}
+
+fn site(key: &str) -> (Name, Site) {
+    let auth_url = "http://localhost/".parse().unwrap();
+    ("newsite".parse().unwrap(), Site::new(auth_url, key.parse().unwrap()))
+}
+
+fn recorder() -> Recorder {
+    let sites = Sites::default();
+    sites.replace([site("54321")]);
+    let letters = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&letters);
+    let post: Post = Arc::new(move |letter: Letter| {
+        let kept = Arc::clone(&kept);
+        async move {
+            match letter.message.event.as_str() {
+                "full" => Err(engine::Error::Unavailable("the disk is full".to_owned()).into()),
+                "fast" => Err(Error::TooMany { limit: 7 }),
+                _ => {
+                    kept.lock().unwrap().push(letter);
+                    Ok(())
+                }
+            }
+        }
+        .boxed()
+    });
+    let router = router(sites.clone(), post)
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .layer(map_response(in_our_words))
+        .layer(from_fn_with_state(LIMIT, limit::check));
+    Recorder { router, sites, letters }
+}
+
+impl Recorder {
+    async fn send(&self, request: Request<String>) -> (u16, String) {
+        let request = request.map(HttpBody::from);
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.into()).unwrap())
+    }
+
+    async fn post(&self, url: &str, kind: &str, body: impl Into<String>) -> (u16, String) {
+        let body = body.into();
+        let request = Request::post(url).header("content-type", kind);
+        let request = request.header("content-length", body.len());
+        self.send(request.body(body).unwrap()).await
+    }
+
+    /// Status, field and message of a refusal.
+    async fn refused(&self, url: &str, kind: &str, body: impl Into<String>) -> String {
+        let (status, body) = self.post(url, kind, body).await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(self.letters.lock().unwrap().len(), 0);
+        format!("{status} {}: {}", body["field"], body["message"].as_str().unwrap())
+    }
+
+    /// What has come since it was asked.
+    fn came(&self) -> Value {
+        let letters = std::mem::take(&mut *self.letters.lock().unwrap());
+        let told = letters.into_iter().map(|Letter { name, site, message, .. }| {
+            assert_eq!((name.as_str(), site.event_names), ("newsite", EventNames::Plain));
+            json!([message.rooms, message.event, message.args, message.resync])
+        });
+        told.collect()
+    }
+}
+
+fn ok() -> (u16, String) {
+    (200, "OK".to_owned())
+}
+
+#[tokio::test]
+async fn a_form_as_jquery_sends_it_means_what_json_means_but_for_numbers() {
+    let recorder = recorder();
+    let json = json!({ "rooms": ["user_1", "staff"], "event": "update_store", "args": ["user", { "id": 1 }] });
+    assert_eq!(recorder.post(KEY, JSON, json.to_string()).await, ok());
+    let came = json!([[["user_1", "staff"], "update_store", ["user", { "id": 1 }], false]]);
+    assert_eq!(recorder.came(), came);
+    let form = "rooms%5B%5D=user_1&rooms%5B%5D=staff&event=update_store&args%5B%5D=user&args%5B1%5D%5Bid%5D=1";
+    assert_eq!(recorder.post(KEY, FORM, form).await, ok());
+    let came = json!([[["user_1", "staff"], "update_store", ["user", { "id": "1" }], false]]);
+    assert_eq!(recorder.came(), came);
+    assert_eq!(recorder.post(KEY, FORM, "rooms=user_1&event=e&resync=true").await, ok());
+    assert_eq!(recorder.came(), json!([[["user_1"], "e", [null], true]]));
+}
+
+#[tokio::test]
+async fn a_body_without_a_type_is_json() {
+    let recorder = recorder();
+    let request = Request::post(KEY).body(r#"{"rooms":"a","event":"e"}"#.to_owned()).unwrap();
+    assert_eq!(recorder.send(request).await, ok());
+}
+
+#[tokio::test]
+async fn resync_false_is_false() {
+    let recorder = recorder();
+    let body = r#"{"rooms":"a","event":"e"}"#;
+    for (query, resync) in [
+        ("", false),
+        ("&resync=false", false),
+        ("&resync=0", false),
+        ("&resync=true", true),
+        ("&resync=1", true),
+    ] {
+        assert_eq!(recorder.post(&format!("{KEY}{query}"), JSON, body).await, ok());
+        assert_eq!(recorder.came()[0][3], json!(resync), "{query}");
+    }
+    let own = r#"{"rooms":"a","event":"e","resync":false}"#;
+    assert_eq!(recorder.post(&format!("{KEY}&resync=true"), JSON, own).await, ok());
+    assert_eq!(recorder.came()[0][3], json!(false));
+    let refused = recorder.refused(&format!("{KEY}&resync=maybe"), JSON, body).await;
+    assert_eq!(refused, r#"400 "resync": it has to be true or false"#);
+}
+
+#[tokio::test]
+async fn a_key_may_be_in_a_header_and_a_wrong_one_is_answered_as_no_such_site() {
+    let recorder = recorder();
+    let body = || r#"{"rooms":"a","event":"e"}"#.to_owned();
+    for key in ["Bearer 54321", "54321"] {
+        let request = Request::post("/send?site=newsite").header("authorization", key);
+        assert_eq!(recorder.send(request.body(body()).unwrap()).await, ok());
+    }
+    recorder.came();
+    let missing = "Missing query param 'site' or 'apiKey'.";
+    for (url, told) in [
+        ("/send", format!(r#"400 "site": {missing}"#)),
+        ("/send?site=&apiKey=54321", format!(r#"400 "site": {missing}"#)),
+        ("/send?site=newsite", format!(r#"400 "apiKey": {missing}"#)),
+        (
+            "/send?site=newsite&apiKey=5432",
+            r#"401 "apiKey": this is no site and its apiKey"#.into(),
+        ),
+        ("/send?site=other&apiKey=54321", r#"401 "apiKey": this is no site and its apiKey"#.into()),
+        (
+            "/send?site=other&apiKey=nobody's",
+            r#"401 "apiKey": this is no site and its apiKey"#.into(),
+        ),
+    ] {
+        assert_eq!(recorder.refused(url, JSON, body()).await, told);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_replaced_is_no_good_any_more() {
+    let recorder = recorder();
+    let body = r#"{"rooms":"a","event":"e"}"#;
+    recorder.sites.replace([site("0123")]);
+    assert_eq!(recorder.post(KEY, JSON, body).await.0, 401);
+    assert_eq!(recorder.post("/send?site=newsite&apiKey=0123", JSON, body).await, ok());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_body_is_told_by_its_field() {
+    let recorder = recorder();
+    for (kind, body, told) in [
+        (JSON, "{", r#"400 null: this is not JSON"#),
+        (JSON, "", r#"400 null: this is not JSON"#),
+        (JSON, r#"{"event":"e"}"#, r#"400 "rooms": it has to be the name of a room"#),
+        (JSON, "[]", r#"400 "body": there have to be 1 to 1000 messages"#),
+        (NDJSON, "\n \n", r#"400 "body": there have to be 1 to 1000 messages"#),
+        (FORM, "rooms[]=a&rooms[x]=b&event=e", r#"400 "rooms": it has to be the name of a room"#),
+        (FORM, "rooms[=a", r#"400 "body": "rooms[" of the form is no name with brackets"#),
+        ("text/plain", "rooms=a", r#"400 "content-type": it has to be application/json"#),
+    ] {
+        let refused = recorder.refused(KEY, kind, body).await;
+        assert!(refused.starts_with(told), "{refused}");
+    }
+    let large = recorder.refused(KEY, JSON, "x".repeat(LIMIT + 1)).await;
+    assert_eq!(large, r#"413 "body": the body has 4097 bytes, 4096 are allowed"#);
+    let many = format!("[{}]", ["1"; 1001].join(","));
+    assert!(recorder.refused(KEY, JSON, many).await.contains("1 to 1000 messages"));
+}
+
+#[tokio::test]
+async fn each_message_of_a_list_is_answered_in_its_place() {
+    let recorder = recorder();
+    let (a, b) = (r#"{"rooms":"a","event":"e","args":1}"#, r#"{"rooms":"b","event":"e","args":2}"#);
+    for (kind, body) in [(JSON, format!(" [{a},\n {b}]")), (NDJSON, format!("{a}\r\n\n{b}"))] {
+        let (status, answer) = recorder.post(&format!("{KEY}&resync=1"), kind, body).await;
+        assert_eq!((status, &*answer), (200, r#"[{"status":200},{"status":200}]"#));
+        assert_eq!(recorder.came(), json!([[["a"], "e", [1], true], [["b"], "e", [2], true]]));
+    }
+    let mixed =
+        format!("{a}\n{{oops\n{{\"event\":\"e\"}}\n{{\"rooms\":\"c\",\"event\":\"full\"}}\n{b}");
+    let (status, answer) = recorder.post(KEY, NDJSON, mixed).await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(status, 207);
+    let told: Vec<_> = answer
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| json!([it["status"], it["error"]["code"]]))
+        .collect();
+    assert_eq!(
+        json!(told),
+        json!([
+            [200, null],
+            [400, "E_BAD_JSON"],
+            [400, "E_BAD_BODY"],
+            [503, "E_UNAVAILABLE"],
+            [200, null]
+        ])
+    );
+    assert_eq!(recorder.came(), json!([[["a"], "e", [1], false], [["b"], "e", [2], false]]));
+}
+
+#[tokio::test]
+async fn what_is_not_stored_is_not_answered_with_ok() {
+    let recorder = recorder();
+    let body = |event: &str| format!(r#"{{"rooms":"a","event":"{event}"}}"#);
+    assert!(recorder.refused(KEY, JSON, body("full")).await.starts_with("503 null: "));
+    assert!(recorder.refused(KEY, JSON, body("fast")).await.starts_with("429 null: "));
+}
+
+#[tokio::test]
+async fn a_repeat_is_known_by_its_key_and_another_message_under_it_as_another() {
+    let recorder = recorder();
+    let send = async |key: &str, body: &str| {
+        let request = Request::post(KEY).header("idempotency-key", key).body(body.to_owned());
+        let (status, _) = recorder.send(request.unwrap()).await;
+        let letters = std::mem::take(&mut *recorder.letters.lock().unwrap());
+        let keys = letters.into_iter().map(|letter| letter.key.unwrap());
+        (status, keys.map(|key| (key.identity, key.key, key.fingerprint)).collect::<Vec<_>>())
+    };
+    let (a, b) = (r#"{"rooms":"a","event":"e"}"#, r#"{"rooms":"b","event":"e"}"#);
+    let (status, first) = send("k", a).await;
+    assert_eq!((status, &*first[0].0, &*first[0].1), (200, "newsite", "k"));
+    assert_eq!(send("k", a).await.1, first);
+    assert_ne!(send("k", b).await.1[0].2, first[0].2);
+    let (_, list) = send("k", &format!("[{a},{{}},{b}]")).await;
+    let keys: Vec<_> = list.iter().map(|(_, key, _)| &**key).collect();
+    assert_eq!(keys, ["k/0", "k/2"]);
+    assert_eq!(send("no key", a).await, (400, vec![]));
+}
+
+#[tokio::test]
+async fn only_posts_are_sent() {
+    let recorder = recorder();
+    let request = Request::get(KEY).body(String::new()).unwrap();
+    assert_eq!(recorder.send(request).await.0, 405);
+}
+
+/// The requests in the documentation, and what is shown as the answer to each.
+fn documented() -> Vec<(Request<String>, String)> {
+    let page = include_str!("../../../../docs/push-service.md");
+    let mut requests = Vec::new();
+    for block in page.split("```\nPOST ").skip(1) {
+        let (request, rest) = block.split_once("\n```\n").unwrap();
+        let (head, body) = request.split_once("\n\n").unwrap();
+        let (url, kind) = head.split_once("\nContent-Type: ").unwrap();
+        let request = Request::post(url).header("content-type", kind).body(body.to_owned());
+        let answer = rest.trim_start().strip_prefix("```json\n");
+        let answer = answer.map_or("OK", |rest| rest.split_once("\n```").unwrap().0);
+        requests.push((request.unwrap(), answer.replace("\n ", "")));
+    }
+    requests
+}
+
+#[tokio::test]
+async fn the_documented_requests_are_answered_as_documented() {
+    let recorder = recorder();
+    let requests = documented();
+    assert_eq!(requests.len(), 3);
+    for (request, answer) in requests {
+        assert_eq!(recorder.send(request).await.1, answer);
+    }
+    let user = |id: Value| json!([["user_1", "staff"], "update_store", ["user", { "id": id, "name": "Ann" }], false]);
+    let hello = json!([["user_1"], "notification", [{ "text": "Hello" }], false]);
+    assert_eq!(recorder.came(), json!([user(json!(1)), user(json!("1")), hello]));
+}

@@ -1,0 +1,92 @@
+//! What a SocketIO Web Service has in its `config.yml` beside the port.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use super::ApiKey;
+use crate::yaml;
+
+/// Where a Redis is. It is read, and used by nothing yet.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Redis {
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Its password.
+    #[serde(deserialize_with = "yaml::maybe_secret")]
+    pub auth_pass: Option<ApiKey>,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self { host: "127.0.0.1".to_owned(), port: 6379, auth_pass: None }
+    }
+}
+
+/// Which server this is among those whose ids may not meet.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Flake {
+    /// 0 to 31.
+    #[serde(deserialize_with = "five_bits")]
+    pub datacenter: u8,
+    /// 0 to 31.
+    #[serde(deserialize_with = "five_bits")]
+    pub worker: u8,
+}
+
+fn five_bits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let number = u64::deserialize(deserializer)?;
+    let number = u8::try_from(number).ok().filter(|number| *number < 32);
+    number.ok_or_else(|| D::Error::custom("it is a number from 0 to 31"))
+}
+
+/// How it is found out that the other end of a connection is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Heartbeat {
+    /// How long after a ping its pong may come.
+    #[serde(rename = "pingTimeout", deserialize_with = "milliseconds")]
+    pub timeout: Duration,
+    /// How long after a pong the next ping is sent.
+    #[serde(rename = "pingInterval", deserialize_with = "milliseconds")]
+    pub interval: Duration,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(20), interval: Duration::from_secs(25) }
+    }
+}
+
+fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let number = u64::deserialize(deserializer)?;
+    let number = Some(number).filter(|number| (1..=86_400_000).contains(number));
+    let number = number.ok_or_else(|| D::Error::custom("it is milliseconds, 1 to 86400000"))?;
+    Ok(Duration::from_millis(number))
+}
+
+/// As a configuration file would say it; a password is not shown.
+impl fmt::Display for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let password = if self.auth_pass.is_some() { "(set)" } else { "~" };
+        write!(f, "{{host: {}, port: {}, auth_pass: {password}}}", self.host, self.port)
+    }
+}
+
+impl fmt::Display for Flake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{datacenter: {}, worker: {}}}", self.datacenter, self.worker)
+    }
+}
+
+impl fmt::Display for Heartbeat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (timeout, interval) = (self.timeout.as_millis(), self.interval.as_millis());
+        write!(f, "{{pingTimeout: {timeout}, pingInterval: {interval}}}")
+    }
+}

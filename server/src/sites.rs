@@ -1,0 +1,272 @@
+//! The sites of a push service: apps that share a server and nothing else.
+//!
+//! Each has a namespace of its own, an address that is asked who its people are ([`Authority`]), and a
+//! key its back ends show. They are in `sites.yml` and may be replaced while the server runs, all
+//! together: who reads them sees those of one file.
+
+mod auth;
+mod site;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::settings::ApiKey;
+use crate::yaml::{self, Bad, Document};
+
+pub use crate::http::outgoing::Outgoing;
+pub use auth::{Authority, Refusal, Rooms};
+pub use site::{AuthUrl, EventNames, Name, Scheme, Site};
+
+/// Where the file is looked for if nobody says where it is.
+pub const PLACE: &str = "config/sites.yml";
+
+/// All sites at one time.
+pub type Table = Arc<BTreeMap<Name, Arc<Site>>>;
+
+/// The sites there are. Copies see what others replace.
+#[derive(Debug, Clone)]
+pub struct Sites {
+    table: Arc<watch::Sender<Table>>,
+    file: Option<PathBuf>,
+}
+
+impl Default for Sites {
+    /// No sites.
+    fn default() -> Self {
+        Self { table: Arc::new(watch::Sender::new(Table::default())), file: None }
+    }
+}
+
+impl Sites {
+    /// Reads a file, the section of the environment as in [`Config::read`](crate::config::Config::read).
+    /// It may have sites without sections, too.
+    pub fn read(file: &Path) -> Result<Self, Bad> {
+        let sites = Self { file: Some(file.into()), ..Self::default() };
+        sites.reload()?;
+        Ok(sites)
+    }
+
+    /// Reads its file again. If that can not be used all stay as they are.
+    pub fn reload(&self) -> Result<(), Bad> {
+        if let Some(file) = &self.file {
+            self.replace(yaml::read::<File>(file)?.0);
+        }
+        Ok(())
+    }
+
+    /// Puts these in the place of those there are. A site that stays as it is stays the same.
+    pub fn replace(&self, sites: impl IntoIterator<Item = (Name, Site)>) {
+        self.table.send_modify(|table| {
+            let kept = |name: &Name, site: Site| {
+                let old = table.get(name).filter(|old| ***old == site);
+                old.map_or_else(|| Arc::new(site), Arc::clone)
+            };
+            let new = sites.into_iter().map(|(name, site)| {
+                let site = kept(&name, site);
+                (name, site)
+            });
+            *table = Arc::new(new.collect());
+        });
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Table {
+        Arc::clone(&self.table.borrow())
+    }
+
+    /// The one of this name.
+    pub fn get(&self, name: &str) -> Option<Arc<Site>> {
+        self.table.borrow().get(name).cloned()
+    }
+
+    /// The one of this name, if this is its key. That a key is wrong takes as long as that there is no such
+    /// site.
+    pub(crate) fn admit(&self, name: &str, key: &str) -> Option<(Name, Arc<Site>)> {
+        static NOBODYS: LazyLock<ApiKey> =
+            LazyLock::new(|| "nobody's".parse().expect("it is not empty"));
+        let table = self.all();
+        let site = table.get_key_value(name);
+        let is_key = site.map_or(&*NOBODYS, |(_, site)| &site.api_key).is(key);
+        let (name, site) = site.filter(|_| is_key)?;
+        Some((name.clone(), Arc::clone(site)))
+    }
+
+    /// All of them, now and whenever they have been replaced.
+    pub fn changes(&self) -> watch::Receiver<Table> {
+        self.table.subscribe()
+    }
+
+    /// Where they are read from.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+}
+
+/// As their file would say it; keys are not shown.
+impl fmt::Display for Sites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, site) in &*self.all() {
+            write!(f, "{name}:\n{site}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What is in `sites.yml`.
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+struct File(BTreeMap<Name, Site>);
+
+impl Document for File {
+    /// A site has values that are no mappings, a section has sites.
+    fn is_whole(yaml: &str, _: &[String]) -> bool {
+        let entries: Result<HashMap<String, Option<HashMap<String, Value>>>, _> = yaml::typed(yaml);
+        entries.map_or(true, |entries| {
+            let mut values = entries.values().flatten().flat_map(HashMap::values);
+            values.any(|value| !value.is_object() && !value.is_null())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn read(yaml: &str) -> Result<Sites, String> {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("sites.yml");
+        std::fs::write(&file, yaml).unwrap();
+        let folder = format!("{}/", home.path().display());
+        Sites::read(&file).map_err(|bad| bad.to_string().replace(&folder, ""))
+    }
+
+    const NEWSITE: &str = "newsite:
+  authUrl: http://newsite.com/socketrooms
+  authScheme: Bearer
+  apiKey: 54321
+  userRoomPrefix: user_
+";
+
+    fn changed(from: &str, to: &str) -> Result<Sites, String> {
+        assert!(NEWSITE.contains(from));
+        read(&NEWSITE.replace(from, to))
+    }
+
+    #[test]
+    fn the_sites_of_a_socketio_web_service_are_understood_with_sections_and_without() {
+        let in_section = format!("production:\n  {}\n", NEWSITE.trim_end().replace('\n', "\n  "));
+        let other = "development:\n  other: {authUrl: 'http://localhost', apiKey: {env: HOME}}\n";
+        for yaml in [NEWSITE, &in_section, &format!("{in_section}{other}")] {
+            let sites = read(yaml).unwrap();
+            assert_eq!(sites.all().len(), 1);
+            let site = sites.get("newsite").unwrap();
+            assert!(site.api_key.is("54321"));
+            assert_eq!(site.auth_url.uri(), "http://newsite.com/socketrooms");
+            assert!(site.is_user_room("user_1") && !site.is_user_room("staff"));
+        }
+        assert_eq!(read("").unwrap().all().len(), 0);
+        assert_eq!(read("production:\n").unwrap().all().len(), 0);
+        assert_eq!(
+            read(other).unwrap_err(),
+            "sites.yml: there is no section production, only development"
+        );
+    }
+
+    #[test]
+    fn numbers_without_quotes_are_texts_as_they_are_written() {
+        let site = changed("54321", "0123").unwrap().get("newsite").unwrap();
+        assert!(site.api_key.is("0123"));
+        let site = changed("user_", "007").unwrap().get("newsite").unwrap();
+        assert_eq!(site.user_room_prefix.as_deref(), Some("007"));
+        let site = changed("Bearer", "0x10").unwrap().get("newsite").unwrap();
+        assert_eq!(site.auth_scheme.header("t").unwrap(), "0x10 t");
+        assert!(changed("newsite:", "2048:").unwrap().get("2048").is_some());
+    }
+
+    #[test]
+    fn what_can_not_be_is_told_with_its_place_and_without_the_key() {
+        for (from, to, told) in [
+            ("authUrl", "authURL", "sites.yml:2:3: authURL is no key here; did you mean authUrl?"),
+            (
+                "authUrl: http",
+                "authUrl: ftp",
+                "sites.yml:2:12: \"ftp://newsite.com/socketrooms\" is",
+            ),
+            ("http://", "http://me:mine@", "sites.yml:2:12: an authUrl has no name and password"),
+            ("Bearer", "'Bearer x'", "sites.yml:3:15: it is a word of visible ASCII"),
+            ("  apiKey: 54321\n", "", "sites.yml:4:3: missing field `apiKey`"),
+            ("54321", "{file: /nowhere/54321}", "sites.yml:4:11: /nowhere/54321: "),
+            ("newsite:", "new/site:", "sites.yml:1:1: \"new/site\" can not be a site: a name has"),
+            (
+                "newsite:",
+                "Admin:",
+                "sites.yml:1:1: \"Admin\" can not be a site: the name is reserved",
+            ),
+            (
+                "user_",
+                "user_\n  eventNames: plan",
+                "sites.yml:6:15: plan is no value here; did you",
+            ),
+            (
+                "user_",
+                "user_\n  mostWaiting: 0",
+                "sites.yml:6:16: it is a number from 1 to 1000000",
+            ),
+            ("user_", "user_\n  authTimeout: 0", "sites.yml:6:16: it is 1 to 300 seconds"),
+            ("user_", "user_\n  apiKey: 1", "sites.yml:6:3: "),
+            ("newsite:", "newsite: {}\nother:", "sites.yml:1:"),
+        ] {
+            let refused = changed(from, to).unwrap_err();
+            assert!(refused.starts_with(told) && !refused.contains(" at line"), "{refused}");
+            assert!(to.contains("54321") || !refused.contains("54321"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_force_is_shown_but_for_the_key() {
+        let own = "user_\n  clientTtl: 0\n  eventNames: underscored\n  mostWaiting: 5\n  \
+                   authTimeout: 2s\n  authAtOnce: 3";
+        let sites = changed("user_", own).unwrap();
+        assert_eq!(sites.get("newsite").unwrap().client_ttl, Some(Duration::ZERO));
+        let shown = sites.to_string();
+        assert_eq!(
+            shown,
+            "newsite:\n  authUrl: http://newsite.com/socketrooms\n  authScheme: Bearer\n  \
+             apiKey: (set)\n  userRoomPrefix: \"user_\"\n  clientTtl: 0\n  \
+             eventNames: underscored\n  mostWaiting: 5\n  authTimeout: 2\n  authAtOnce: 3\n"
+        );
+        assert!(!format!("{sites:?}").contains("54321"));
+        let again = shown.replace("(set)", "54321");
+        assert_eq!(read(&again).unwrap().get("newsite"), sites.get("newsite"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_good_any_more_changes_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("sites.yml");
+        std::fs::write(&file, NEWSITE).unwrap();
+        let sites = Sites::read(&file).unwrap();
+        let mut changes = sites.changes();
+        let first = sites.get("newsite").unwrap();
+        std::fs::write(&file, "newsite: [").unwrap();
+        assert!(sites.reload().is_err());
+        assert!(!changes.has_changed().unwrap());
+        let other = NEWSITE.replace("newsite:", "other:");
+        std::fs::write(&file, format!("{NEWSITE}{other}")).unwrap();
+        sites.reload().unwrap();
+        assert_eq!(changes.borrow_and_update().len(), 2);
+        assert!(Arc::ptr_eq(&sites.get("newsite").unwrap(), &first));
+        std::fs::write(&file, other.replace("54321", "12345")).unwrap();
+        sites.clone().reload().unwrap();
+        assert!(sites.get("newsite").is_none());
+        assert!(sites.get("other").unwrap().api_key.is("12345"));
+    }
+}

@@ -1,0 +1,260 @@
+//! One site: what `sites.yml` says of it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Uri};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+use crate::settings::ApiKey;
+use crate::yaml;
+
+/// The name of a site, which is that of its namespace without the slash.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+/// How a site's people are known, and what its back ends show.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Site {
+    /// Who is asked for the rooms of a person.
+    #[serde(deserialize_with = "yaml::parsed")]
+    pub auth_url: AuthUrl,
+    /// What stands before the token in the `Authorization` header.
+    #[serde(default, deserialize_with = "yaml::parsed")]
+    pub auth_scheme: Scheme,
+    /// What a back end shows to send messages.
+    #[serde(deserialize_with = "yaml::secret")]
+    pub api_key: ApiKey,
+    /// What the names of rooms begin with that are one person's.
+    #[serde(default, deserialize_with = "prefix")]
+    pub user_room_prefix: Option<String>,
+    /// How long messages wait for a person whose last device has left; zero is for ever. Without it, as
+    /// long as [`Settings::client_ttl`](crate::Settings::client_ttl) says.
+    #[serde(default, deserialize_with = "yaml::seconds")]
+    pub client_ttl: Option<Duration>,
+    /// What our own events are called.
+    #[serde(default)]
+    pub event_names: EventNames,
+    /// How many messages wait for one person.
+    #[serde(default = "most_waiting", deserialize_with = "count")]
+    pub most_waiting: usize,
+    /// How long it may take to be told the rooms of a person.
+    #[serde(default = "auth_timeout", deserialize_with = "timeout")]
+    pub auth_timeout: Duration,
+    /// How many are asked for at once.
+    #[serde(default = "auth_at_once", deserialize_with = "count")]
+    pub auth_at_once: usize,
+}
+
+/// An address that is asked over http or https.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthUrl(Uri);
+
+/// The first word of an `Authorization` header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheme(String);
+
+/// What our own events are called.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventNames {
+    /// `batch` and `resync`.
+    #[default]
+    Plain,
+    /// `_batch`, `_resync` and `_settings`, which no app uses for its own.
+    Underscored,
+}
+
+impl EventNames {
+    /// Those of the push service, which no message may have.
+    pub(crate) fn own(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &["batch", "resync"],
+            Self::Underscored => &["_batch", "_resync", "_settings"],
+        }
+    }
+}
+
+fn most_waiting() -> usize {
+    1000
+}
+
+fn auth_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn auth_at_once() -> usize {
+    16
+}
+
+impl Site {
+    /// A site with the defaults.
+    pub fn new(auth_url: AuthUrl, api_key: ApiKey) -> Self {
+        Self {
+            auth_url,
+            auth_scheme: Scheme::default(),
+            api_key,
+            user_room_prefix: None,
+            client_ttl: None,
+            event_names: EventNames::default(),
+            most_waiting: most_waiting(),
+            auth_timeout: auth_timeout(),
+            auth_at_once: auth_at_once(),
+        }
+    }
+
+    /// Whether a room is one person's.
+    pub fn is_user_room(&self, room: &str) -> bool {
+        self.user_room_prefix.as_ref().is_some_and(|prefix| room.starts_with(prefix))
+    }
+}
+
+impl Name {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// That of its Socket.IO namespace.
+    pub fn namespace(&self) -> String {
+        format!("/{}", self.0)
+    }
+}
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        /// Socket.IO's own page for administrators has this namespace, and ours may have the other.
+        const RESERVED: [&str; 2] = ["admin", "backwire"];
+        let is_inner = |it: u8| it.is_ascii_alphanumeric() || b"-_.".contains(&it);
+        let is_name = text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
+            && text.len() <= 64
+            && text.bytes().all(is_inner);
+        match is_name {
+            false => Err(format!(
+                "{text:?} can not be a site: a name has 1 to 64 letters of ASCII, digits, - _ and ., \
+                 and begins with a letter or digit"
+            )),
+            true if RESERVED.contains(&text.to_ascii_lowercase().as_str()) => {
+                Err(format!("{text:?} can not be a site: the name is reserved"))
+            }
+            true => Ok(Self(text.into())),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        yaml::parsed(deserializer)
+    }
+}
+
+/// A map by name can be asked with a text.
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AuthUrl {
+    /// As a request has it.
+    pub fn uri(&self) -> &Uri {
+        &self.0
+    }
+}
+
+impl FromStr for AuthUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let not_one = || format!("{text:?} is no address; http://… and https://… are");
+        let url = Url::parse(text).map_err(|_| not_one())?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(not_one());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("an authUrl has no name and password: the header is for the token".into());
+        }
+        url.as_str().parse().map(Self).map_err(|_| not_one())
+    }
+}
+
+impl Default for Scheme {
+    fn default() -> Self {
+        Self("Bearer".to_owned())
+    }
+}
+
+impl Scheme {
+    /// The header for a token, if it can be in one. It is marked as not to be shown.
+    pub(crate) fn header(&self, token: &str) -> Option<HeaderValue> {
+        let mut header = HeaderValue::from_str(&format!("{} {token}", self.0)).ok()?;
+        header.set_sensitive(true);
+        Some(header)
+    }
+}
+
+impl FromStr for Scheme {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let is_scheme = !text.is_empty() && text.bytes().all(|it| it.is_ascii_graphic());
+        if is_scheme { Ok(Self(text.to_owned())) } else { Err("it is a word of visible ASCII") }
+    }
+}
+
+/// One that is empty would make every room somebody's own.
+fn prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let prefix = Option::<String>::deserialize(deserializer)?;
+    Ok(prefix.filter(|prefix| !prefix.is_empty()))
+}
+
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    const MOST: usize = 1_000_000;
+    let count = usize::deserialize(deserializer)?;
+    let count = Some(count).filter(|count| (1..=MOST).contains(count));
+    count.ok_or_else(|| D::Error::custom(format!("it is a number from 1 to {MOST}")))
+}
+
+fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let timeout = yaml::seconds(deserializer)?.unwrap_or_else(auth_timeout);
+    let timeout = Some(timeout).filter(|timeout| (1..=300).contains(&timeout.as_secs()));
+    timeout.ok_or_else(|| D::Error::custom("it is 1 to 300 seconds"))
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// As `sites.yml` would say it; the key is not shown.
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  authUrl: {}", self.auth_url.uri())?;
+        writeln!(f, "  authScheme: {}\n  apiKey: (set)", self.auth_scheme.0)?;
+        match &self.user_room_prefix {
+            Some(prefix) => writeln!(f, "  userRoomPrefix: {prefix:?}")?,
+            None => writeln!(f, "  userRoomPrefix: ~")?,
+        }
+        if let Some(ttl) = self.client_ttl {
+            writeln!(f, "  clientTtl: {}", ttl.as_secs())?;
+        }
+        let names = format!("{:?}", self.event_names).to_lowercase();
+        writeln!(f, "  eventNames: {names}\n  mostWaiting: {}", self.most_waiting)?;
+        let timeout = self.auth_timeout.as_secs();
+        writeln!(f, "  authTimeout: {timeout}\n  authAtOnce: {}", self.auth_at_once)
+    }
+}

@@ -1,0 +1,264 @@
+//! The sites of a push service: their file, and who is let in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use backwire::sites::{Authority, Outgoing, Site};
+use futures_util::{FutureExt, stream};
+use http::{HeaderMap, StatusCode, Uri};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+
+/// What a back end does when it is asked.
+enum Answer {
+    Rooms(Value),
+    Text(u16, &'static str),
+    /// Ends the connection in the middle of the answer.
+    Cut,
+    Never,
+    /// Waits until it may.
+    Later(Arc<Semaphore>, Value),
+    Redirect(String),
+}
+
+/// A site's own back end, which is asked who somebody is.
+struct BackEnd {
+    url: String,
+    /// Path and header of each request.
+    asked: mpsc::UnboundedReceiver<(String, String)>,
+}
+
+type Script = (mpsc::UnboundedSender<(String, String)>, Mutex<VecDeque<Answer>>);
+
+impl BackEnd {
+    /// One that gives these answers, and is not asked more often.
+    async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let (tell, asked) = mpsc::unbounded_channel();
+        let script = Arc::new((tell, Mutex::new(answers.into_iter().collect())));
+        let app = Router::new().fallback(answer).with_state(script);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async { axum::serve(listener, app).await });
+        Self { url, asked }
+    }
+
+    fn authority(&self, change: impl FnOnce(&mut Site)) -> Authority {
+        authority(&format!("{}/rooms", self.url), change)
+    }
+
+    fn times_asked(&mut self) -> usize {
+        std::iter::from_fn(|| self.asked.try_recv().ok()).count()
+    }
+}
+
+async fn answer(State(script): State<Arc<Script>>, uri: Uri, headers: HeaderMap) -> Response {
+    let shown = headers["authorization"].to_str().unwrap().to_owned();
+    script.0.send((uri.path().to_owned(), shown)).unwrap();
+    let next = script.1.lock().unwrap().pop_front();
+    match next.expect("it is not asked more often") {
+        Answer::Rooms(rooms) => axum::Json(rooms).into_response(),
+        Answer::Text(status, text) => (StatusCode::from_u16(status).unwrap(), text).into_response(),
+        Answer::Cut => {
+            let parts = [Ok("[\"user_"), Err(std::io::Error::other("cut"))];
+            Body::from_stream(stream::iter(parts)).into_response()
+        }
+        Answer::Never => std::future::pending().await,
+        Answer::Later(gate, rooms) => {
+            gate.acquire().await.unwrap().forget();
+            axum::Json(rooms).into_response()
+        }
+        Answer::Redirect(url) => Redirect::temporary(&url).into_response(),
+    }
+}
+
+fn site(auth_url: &str) -> Site {
+    Site::new(auth_url.parse().unwrap(), "54321".parse().unwrap())
+}
+
+fn authority(auth_url: &str, change: impl FnOnce(&mut Site)) -> Authority {
+    let mut site = site(auth_url);
+    change(&mut site);
+    Authority::new("newsite".parse().unwrap(), Arc::new(site), Outgoing::default())
+}
+
+async fn refusal(authority: &Authority) -> String {
+    authority.rooms(Some("secret")).await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn two_sites_authenticate_each_against_its_own_url_with_its_own_scheme() {
+    let mut one = BackEnd::start([Answer::Rooms(json!(["user_1", "staff"]))]).await;
+    let mut other = BackEnd::start([Answer::Rooms(json!(["person_1"]))]).await;
+    let first = one.authority(|site| site.user_room_prefix = Some("user_".to_owned()));
+    let second = authority(&format!("{}/other?a=b", other.url), |site| {
+        site.auth_scheme = "Token".parse().unwrap();
+        site.user_room_prefix = Some("person_".to_owned());
+    });
+    let (a, b) = tokio::join!(first.rooms(Some("T")), second.rooms(Some("T")));
+    assert_eq!(&*a.unwrap(), ["user_1", "staff"]);
+    assert_eq!(&*b.unwrap(), ["person_1"]);
+    assert_eq!(one.asked.recv().await.unwrap(), ("/rooms".to_owned(), "Bearer T".to_owned()));
+    assert_eq!(other.asked.recv().await.unwrap(), ("/other".to_owned(), "Token T".to_owned()));
+    assert_eq!((one.times_asked(), other.times_asked()), (0, 0));
+}
+
+#[tokio::test]
+async fn those_who_come_with_one_token_at_once_are_asked_for_once_and_later_again() {
+    let gate = Arc::new(Semaphore::new(0));
+    let rooms = |room| Answer::Later(Arc::clone(&gate), json!([room]));
+    let mut back_end = BackEnd::start([rooms("a"), rooms("b")]).await;
+    let authority = back_end.authority(|_| {});
+    let mut first = pin!(authority.rooms(Some("T")));
+    let mut second = pin!(authority.rooms(Some("T")));
+    assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+    gate.add_permits(1);
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!(
+        (&*first.unwrap(), &*second.unwrap()),
+        (&["a".to_owned()][..], &["a".to_owned()][..])
+    );
+    assert_eq!(back_end.times_asked(), 1);
+    gate.add_permits(1);
+    assert_eq!(&*authority.rooms(Some("T")).await.unwrap(), ["b"]);
+    assert_eq!(back_end.times_asked(), 1);
+}
+
+#[tokio::test]
+async fn one_who_leaves_does_not_take_the_answer_from_another_with_the_same_token() {
+    let gate = Arc::new(Semaphore::new(0));
+    let mut back_end = BackEnd::start([Answer::Later(Arc::clone(&gate), json!(["a"]))]).await;
+    let authority = back_end.authority(|_| {});
+    let mut stays = pin!(authority.rooms(Some("T")));
+    {
+        let mut leaves = pin!(authority.rooms(Some("T")));
+        assert!(
+            leaves.as_mut().now_or_never().is_none() && stays.as_mut().now_or_never().is_none()
+        );
+    }
+    gate.add_permits(1);
+    assert_eq!(&*stays.await.unwrap(), ["a"]);
+    assert_eq!(back_end.times_asked(), 1);
+}
+
+#[tokio::test]
+async fn no_more_are_asked_for_at_once_than_the_site_bears() {
+    let gate = Arc::new(Semaphore::new(0));
+    let rooms = || Answer::Later(Arc::clone(&gate), json!(["a"]));
+    let mut back_end = BackEnd::start([Answer::Never, rooms(), rooms()]).await;
+    let authority = back_end.authority(|site| site.auth_at_once = 1);
+    let mut waits = Box::pin(authority.rooms(Some("1")));
+    {
+        let mut leaves = pin!(authority.rooms(Some("0")));
+        assert!(
+            leaves.as_mut().now_or_never().is_none() && waits.as_mut().now_or_never().is_none()
+        );
+        tokio::select! {
+            asked = back_end.asked.recv() => assert_eq!(asked.unwrap().1, "Bearer 0"),
+            _ = &mut leaves => panic!("it is never answered"),
+        }
+        assert!(waits.as_mut().now_or_never().is_none());
+    }
+    let (waits, asked) = tokio::join!(waits, async {
+        let asked = back_end.asked.recv().await.unwrap().1;
+        gate.add_permits(1);
+        asked
+    });
+    assert_eq!((&*waits.unwrap(), &*asked), (&["a".to_owned()][..], "Bearer 1"));
+    assert_eq!(back_end.times_asked(), 0);
+}
+
+#[tokio::test]
+async fn what_may_pass_is_asked_once_more_and_the_rest_is_not() {
+    let good = || Answer::Rooms(json!(["a"]));
+    for passing in [Answer::Text(503, "no"), Answer::Cut, Answer::Never] {
+        let mut back_end = BackEnd::start([passing, good()]).await;
+        let authority = back_end.authority(|site| site.auth_timeout = Duration::from_secs(1));
+        assert_eq!(&*authority.rooms(Some("T")).await.unwrap(), ["a"]);
+        assert_eq!(back_end.times_asked(), 2);
+    }
+    for (first, second, told) in [
+        (Answer::Text(500, ""), Answer::Text(500, ""), "Auth 500 error"),
+        (Answer::Cut, Answer::Cut, "Auth error: the site can not be asked"),
+        (Answer::Cut, Answer::Text(401, ""), "Authentication error"),
+    ] {
+        let mut back_end = BackEnd::start([first, second]).await;
+        assert_eq!(refusal(&back_end.authority(|_| {})).await, told);
+        assert_eq!(back_end.times_asked(), 2);
+    }
+    let large = Answer::Rooms(json!("x".repeat(2 << 20)));
+    for (answer, told) in [
+        (Answer::Text(401, "[]"), "Authentication error"),
+        (Answer::Text(403, "[]"), "Auth 403 error"),
+        (Answer::Text(204, ""), "Auth 204 error"),
+        (Answer::Text(200, "hello"), "Auth error: the answer is no JSON array of strings"),
+        (Answer::Rooms(json!([1])), "Auth error: the answer is no JSON array of strings"),
+        (Answer::Rooms(json!({})), "Auth error: the answer is no JSON array of strings"),
+        (Answer::Rooms(json!([""])), "Auth error: the name of a room has 1 to 256 bytes"),
+        (Answer::Rooms(json!(["staff"])), "User is missing a private room"),
+        (Answer::Rooms(json!([])), "User is missing a private room"),
+        (
+            Answer::Rooms((0..1001).map(|room| format!("user_{room}")).collect()),
+            "Auth error: the answer has more than 1000 rooms",
+        ),
+        (large, "Auth error: the answer is too large"),
+    ] {
+        let mut back_end = BackEnd::start([answer]).await;
+        let authority = back_end.authority(|site| site.user_room_prefix = Some("user_".to_owned()));
+        assert_eq!(refusal(&authority).await, told);
+        assert_eq!(back_end.times_asked(), 1, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_is_told_twice_is_one() {
+    let back_end = BackEnd::start([Answer::Rooms(json!(["b", "a", "b"]))]).await;
+    assert_eq!(&*back_end.authority(|_| {}).rooms(Some("T")).await.unwrap(), ["b", "a"]);
+}
+
+#[tokio::test]
+async fn a_back_end_that_is_not_there_is_told_apart_from_a_bad_token() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    drop(listener);
+    let told = "Auth error: the site can not be asked";
+    assert_eq!(refusal(&authority(&format!("http://{addr}/"), |_| {})).await, told);
+    let plain = BackEnd::start([]).await.url.replace("http:", "https:");
+    assert_eq!(refusal(&authority(&plain, |_| {})).await, told);
+}
+
+#[tokio::test]
+async fn a_back_end_that_never_answers_is_given_up() {
+    let mut back_end = BackEnd::start([Answer::Never, Answer::Never]).await;
+    let authority = back_end.authority(|site| site.auth_timeout = Duration::from_millis(50));
+    assert_eq!(refusal(&authority).await, "Auth error: the site does not answer in time");
+    assert!(back_end.times_asked() <= 2);
+}
+
+#[tokio::test]
+async fn a_token_is_not_taken_where_a_redirect_leads() {
+    let mut elsewhere = BackEnd::start([]).await;
+    let mut back_end = BackEnd::start([Answer::Redirect(elsewhere.url.clone())]).await;
+    assert_eq!(refusal(&back_end.authority(|_| {})).await, "Auth 307 error");
+    assert_eq!((back_end.times_asked(), elsewhere.times_asked()), (1, 0));
+}
+
+#[tokio::test]
+async fn who_has_no_token_that_can_be_shown_is_refused_without_asking() {
+    let mut back_end = BackEnd::start([]).await;
+    let authority = back_end.authority(|_| {});
+    let long = "t".repeat(8193);
+    for token in [None, Some(""), Some("a\r\nHost: b"), Some(long.as_str())] {
+        let refused = authority.rooms(token).await.unwrap_err();
+        assert_eq!(refused.to_string(), "Authentication error");
+    }
+    assert_eq!(back_end.times_asked(), 0);
+    assert!(!format!("{authority:?}").contains("54321"));
+}
