@@ -77,3 +77,9 @@ pub fn understood(event: &str) -> usize {
     let read = |dialect| incoming::read(event, dialect, BODY_LIMIT);
     [Runtime, Sails, Sails09, Node].into_iter().filter(|dialect| read(*dialect).is_ok()).count()
 }
+
+/// How many messages this is in one of the forms of a request to send: what `cargo xtask fuzz` feeds, too.
+#[doc(hidden)]
+pub fn sent(body: &[u8]) -> usize {
+    http::send::messages(body).count()
+}
