@@ -3,14 +3,15 @@
 //! In reading order:
 //!
 //! - [`change`] and [`mod@write`]: the words, and what a write does; [`model`]: what records are like;
-//!   [`criteria`]: which are meant; [`engine`]: where they and their logs live;
+//!   [`criteria`]: which are meant; [`delivery`]: what is sent to people; [`engine`]: where all of it
+//!   lives;
 //! - [`blueprints`], `subscription`, `resume`: what is asked and answered, over any transport, with
 //!   [`context`] as the caller, [`session`] as what is kept of them and [`error`] as the refusals;
 //!   [`pubsub`]: the same by hand;
 //! - [`route`]: what a path is about; `router`: which handler answers what; `http` and `socket`: the edges, with `incoming` and
 //!   `answers` for what sockets say; `dialect` and `rooms`: how it is said and to whom;
 //! - `fanout`: from the log to everyone who listens;
-//! - [`settings`], [`sites`] and [`config`], read by `yaml`;  [`server`] and [`cli`]: all of it together.
+//! - [`settings`], [`sites`] and [`config`], read by `yaml`; [`server`] and [`cli`]: all of it together.
 //!
 //! ```no_run
 //! # async fn serve() -> std::io::Result<()> {
@@ -26,6 +27,7 @@ pub mod model;
 
 pub mod criteria;
 
+pub mod delivery;
 pub mod engine;
 
 pub mod blueprints;
@@ -37,8 +39,6 @@ pub mod error;
 mod fingerprint;
 pub mod pubsub;
 pub mod session;
-
-pub mod delivery;
 
 pub mod route;
 mod router;
