@@ -304,7 +304,8 @@ mod tests {
     #[test]
     fn what_is_said_counts_before_the_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "port: 80\nprefix: /api\nshortcuts: off\n").unwrap();
+        std::fs::write(file.path(), "port: 80\nprefix: /api\nshortcuts: off\nclient_ttl: 60\n")
+            .unwrap();
         let config = file.path().to_str().unwrap();
         let said =
             ["backwire", "serve", "--config", config, "--port", "81", "--shortcuts", "write"];
@@ -312,6 +313,10 @@ mod tests {
         let settings = serve.said.settings().unwrap();
         assert_eq!((settings.port, &*settings.paths.prefix), (81, "/api"));
         assert_eq!(settings.paths.shortcuts, Shortcuts::Write);
+        assert_eq!(settings.client_ttl, Some(Duration::from_secs(60)));
+        let said = ["backwire", "serve", "--config", config, "--client-ttl", "0"];
+        let Deed::Serve(serve) = Command::parse_from(said).deed else { panic!("it says serve") };
+        assert_eq!(serve.said.settings().unwrap().client_ttl, None);
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! - [`route`]: what a path is about; `router`: which handler answers what; `http` and `socket`: the edges, with `incoming` and
 //!   `answers` for what sockets say; `dialect` and `rooms`: how it is said and to whom;
 //! - `fanout`: from the log to everyone who listens;
-//! - [`settings`], [`sites`] and [`config`], read by `yaml`;  [`server`] and [`cli`]: all of it together.
+//! - [`settings`], [`sites`] and [`config`], read by `yaml`; [`server`] and [`cli`]: all of it together.
 //!
 //! ```no_run
 //! # async fn serve() -> std::io::Result<()> {
@@ -78,4 +78,10 @@ pub fn understood(event: &str) -> usize {
     const BODY_LIMIT: usize = 1 << 20;
     let read = |dialect| incoming::read(event, dialect, BODY_LIMIT);
     [Runtime, Sails, Sails09, Node].into_iter().filter(|dialect| read(*dialect).is_ok()).count()
+}
+
+/// How many messages this is in one of the forms of a request to send: what `cargo xtask fuzz` feeds, too.
+#[doc(hidden)]
+pub fn sent(body: &[u8]) -> usize {
+    http::send::messages(body).count()
 }

@@ -6,7 +6,7 @@
 use std::error::Error;
 
 use axum::body::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -34,21 +34,23 @@ impl Outgoing {
     /// The answer, of which no more than so many bytes are read, or why there is none.
     pub(crate) async fn ask(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
         most: usize,
     ) -> Result<Response<Bytes>, NoAnswer> {
-        let broken = |error: &(dyn Error + 'static)| NoAnswer::Broken(reason(error));
+        request.headers_mut().insert(header::USER_AGENT, OURSELVES);
         let response = self.0.request(request).await.map_err(|error| broken(&error))?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, most).collect().await.map_err(|error| match error
-            .downcast_ref::<LengthLimitError>(
-        ) {
-            Some(_) => NoAnswer::TooLarge,
-            None => broken(&*error),
-        });
-        Ok(Response::from_parts(parts, body?.to_bytes()))
+        match Limited::new(body, most).collect().await {
+            Ok(body) => Ok(Response::from_parts(parts, body.to_bytes())),
+            Err(error) if error.is::<LengthLimitError>() => Err(NoAnswer::TooLarge),
+            Err(error) => Err(broken(&*error)),
+        }
     }
 }
+
+/// For the logs of others.
+const OURSELVES: HeaderValue =
+    HeaderValue::from_static(concat!("backwire/", env!("CARGO_PKG_VERSION")));
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +64,7 @@ pub(crate) enum NoAnswer {
 }
 
 /// An error with those it comes from: the first says next to nothing.
-fn reason(error: &(dyn Error + 'static)) -> String {
+fn broken(error: &(dyn Error + 'static)) -> NoAnswer {
     let mut texts = vec![error.to_string()];
     let mut source = error.source();
     while let Some(error) = source {
@@ -72,5 +74,5 @@ fn reason(error: &(dyn Error + 'static)) -> String {
         }
         source = error.source();
     }
-    texts.join(": ")
+    NoAnswer::Broken(texts.join(": "))
 }

@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use futures_util::future::{BoxFuture, maybe_done};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::task::coop::unconstrained;
@@ -28,7 +28,7 @@ use crate::delivery::message::Message;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::http::caller::Caller;
-use crate::sites::{Name, Site, Sites};
+use crate::sites::{EventNames, Name, Site, Sites};
 use crate::write::Key;
 
 use bodies::Body;
@@ -163,6 +163,20 @@ impl From<Result<()>> for Outcome {
             }
         }
     }
+}
+
+/// What a body is understood as, whatever it is said to be.
+pub(crate) fn messages(body: &[u8]) -> impl Iterator<Item = Message> {
+    let kinds = ["application/json", "application/x-ndjson", "application/x-www-form-urlencoded"];
+    let bodies = kinds.into_iter().filter_map(|kind| {
+        let kind = (header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        Body::read(&HeaderMap::from_iter([kind]), body).ok()
+    });
+    let drafts = bodies.flat_map(|body| match body {
+        Body::One(draft) => vec![Ok(*draft)],
+        Body::Many(drafts) => drafts,
+    });
+    drafts.filter_map(|draft| draft.ok()?.message(EventNames::default(), false).ok())
 }
 
 #[cfg(test)]

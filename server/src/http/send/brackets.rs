@@ -110,6 +110,9 @@ fn closed(value: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::collection::{hash_map, vec};
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -147,6 +150,55 @@ mod tests {
             ("a[0]=x&a[00]=y", json!({ "0": "x", "00": "y" })),
         ] {
             assert_eq!(said(form), json!({ "a": value }), "{form}");
+        }
+    }
+
+    /// As jQuery's `$.param` does it.
+    fn written(name: &str, value: &Value, form: &mut Vec<String>) {
+        match value {
+            Value::Object(entries) => {
+                entries.iter().for_each(|(key, value)| {
+                    written(&format!("{name}[{key}]"), value, form);
+                });
+            }
+            Value::Array(list) => {
+                list.iter().enumerate().for_each(|(place, value)| match value {
+                    Value::String(_) => written(&format!("{name}[]"), value, form),
+                    _ => written(&format!("{name}[{place}]"), value, form),
+                });
+            }
+            value => {
+                let encoded = |text: &str| {
+                    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string().replace("%20", "+")
+                };
+                let value = value.as_str().unwrap();
+                form.push(format!("{}={}", encoded(name), encoded(value)));
+            }
+        }
+    }
+
+    /// Texts, lists and objects. Those that are empty are not in a form.
+    fn value() -> impl Strategy<Value = Value> {
+        any::<String>().prop_map(Value::String).prop_recursive(4, 40, 4, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 1..4).prop_map(Value::Array),
+                hash_map("[a-z_ ö]{1,4}", inner, 1..4)
+                    .prop_map(|entries| Value::Object(entries.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_jquery_writes_is_read_as_it_was(value in value()) {
+            let mut form = Vec::new();
+            written("a", &value, &mut form);
+            prop_assert_eq!(said(&form.join("&")), json!({ "a": value }));
+        }
+
+        #[test]
+        fn whatever_is_sent_is_read_or_refused(form in "([a-b0-1]|[\\[\\]&=%+]){0,60}") {
+            let _ = read(form.as_bytes());
         }
     }
 

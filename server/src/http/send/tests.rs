@@ -14,7 +14,6 @@ use super::*;
 use crate::engine;
 use crate::error::in_our_words;
 use crate::http::limit;
-use crate::sites::EventNames;
 
 const LIMIT: usize = 4096;
 const JSON: &str = "application/json";
