@@ -18,13 +18,14 @@ use tower_http::services::ServeDir;
 
 use crate::answers::Answers;
 use crate::caller;
-use crate::context::Site;
+use crate::context::{Site, now};
+use crate::delivery::courier::{Courier, LETTERS, Posting, Slot};
 use crate::engine::{self, Engine, Tail, Window};
 use crate::fanout::Fanout;
 use crate::http::cookies::{self, Cookies};
 use crate::http::listener::{Lines, Plug};
 use crate::http::origin::Origins;
-use crate::http::{assets, handshake, health, limit, origin, publish};
+use crate::http::{assets, handshake, health, limit, origin, publish, send};
 use crate::model::{Model, Undeclarable};
 use crate::pubsub::Publisher;
 use crate::route::{Paths, Routing};
@@ -48,9 +49,18 @@ pub struct Server {
     sockets: Sockets,
     publisher: Publisher,
     stop: oneshot::Sender<()>,
+    /// As long as it is there, messages are taken in.
+    slot: mpsc::Sender<Posting>,
+    work: Work,
+}
+
+/// What a server does all the time.
+struct Work {
     serving: JoinHandle<io::Result<()>>,
     fanout: JoinHandle<()>,
+    post: JoinHandle<()>,
     watch: JoinHandle<()>,
+    following: JoinHandle<()>,
 }
 
 impl Server {
@@ -97,10 +107,13 @@ impl Server {
     pub async fn shutdown(self) {
         // If nobody hears this, the server has stopped by itself.
         let _ = self.stop.send(());
-        self.watch.abort();
+        self.work.watch.abort();
+        self.work.following.abort();
         self.sockets.close(FAREWELL).await;
-        in_time("http", self.serving).await;
-        in_time("fan-out", self.fanout).await;
+        in_time("http", self.work.serving).await;
+        drop(self.slot);
+        in_time("post", self.work.post).await;
+        in_time("fan-out", self.work.fanout).await;
     }
 }
 
@@ -291,10 +304,16 @@ impl Builder {
         let listener = TcpListener::bind((settings.host, settings.port)).await?;
         let addr = listener.local_addr()?;
         let sessions = keeper(&settings, &*engine).await.map_err(io::Error::other)?;
-        let (app, site) = assemble(&settings, &routes, engine, sessions);
+        engine.queues().begin(settings.node(), now()).await.map_err(io::Error::other)?;
+        let (slot, letters) = mpsc::channel(LETTERS);
+        let (app, site) = assemble(&settings, &routes, engine, sessions, slot.downgrade());
         let (sockets, publisher) = (site.sockets.clone(), site.publisher());
         let fanout = Fanout::new(sockets.clone(), Arc::clone(&site.models));
         let fanout = tokio::spawn(fanout.follow(changes));
+        let courier = Courier::new(site.engine.clone(), settings.sites.clone(), settings.ttl());
+        let following = courier.clone().follow_sites(sockets.clone(), settings.sites.changes());
+        let following = tokio::spawn(following);
+        let post = tokio::spawn(courier.deliver(sockets.clone(), letters));
         let watch = tokio::spawn(caller::watch(site));
         let (stop, stopped) = oneshot::channel();
         let app = app.into_make_service_with_connect_info::<Plug>();
@@ -309,7 +328,8 @@ impl Builder {
         let serving = tokio::spawn(async { serving.await });
         let declared = settings.models.declared().count();
         tracing::info!(%addr, declared, undeclared = ?settings.models.others(), "resources");
-        Ok(Server { addr, sockets, publisher, stop, serving, fanout, watch })
+        let work = Work { serving, fanout, post, watch, following };
+        Ok(Server { addr, sockets, publisher, stop, slot, work })
     }
 }
 
@@ -331,6 +351,7 @@ fn assemble(
     routes: &Routes,
     engine: Arc<dyn Engine>,
     sessions: Keeper,
+    slot: mpsc::WeakSender<Posting>,
 ) -> (Router, Site) {
     let (sockets, socket_layer) = Sockets::new(settings.limits());
     let cookies = sessions.cookies().clone();
@@ -352,7 +373,9 @@ fn assemble(
         dressed(routes.spelled(routed, &routing))
     });
     sockets.open(Answers::new(plain.clone(), site.clone(), settings.body_limit));
-    let over_http = dressed(publish::router(settings.api_key.clone()))
+    let services = publish::router(settings.api_key.clone())
+        .merge(send::router(settings.sites.clone(), Slot::new(slot).post()));
+    let over_http = dressed(services)
         .fallback_service(with_pages.unwrap_or(plain))
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check));
     let origins = Origins::new(&settings.origins);

@@ -12,6 +12,8 @@ use std::time::Duration;
 use http::HeaderValue;
 use subtle::ConstantTimeEq;
 
+use crate::delivery::flake::Node;
+use crate::delivery::rules::Ttl;
 use crate::engine::{self, Engine, Memory, Sqlite, Tail, Window};
 use crate::model::Models;
 use crate::route::Paths;
@@ -94,6 +96,17 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// How long messages wait at sites that do not say it.
+    pub(crate) fn ttl(&self) -> Ttl {
+        Ttl::seconds(self.client_ttl.unwrap_or_default().as_secs())
+    }
+
+    /// Who draws the ids of messages.
+    pub(crate) fn node(&self) -> Node {
+        let Flake { datacenter, worker } = self.flake;
+        Node::new(datacenter.into(), worker.into()).unwrap_or_default()
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             body: self.body_limit,

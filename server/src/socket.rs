@@ -17,6 +17,7 @@
 
 mod connection;
 mod door;
+pub(crate) mod site;
 pub(crate) mod turn;
 
 use std::fmt;
@@ -42,6 +43,9 @@ use crate::rooms::{self, Presence};
 use crate::settings::Heartbeat;
 
 use door::Doors;
+
+/// How long an ack of a client is waited for. What is not acked until then is told again at the next connect.
+const LONGEST_ACK: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The event that a broadcast to a room of any name arrives as.
 const MESSAGE: &str = "message";
@@ -95,6 +99,7 @@ impl Sockets {
     pub(crate) fn new(limits: Limits) -> (Self, SocketIoLayer) {
         let largest = limits.body * TOLERANCE;
         let (layer, io) = SocketIo::builder()
+            .ack_timeout(LONGEST_ACK)
             .ping_interval(limits.heartbeat.interval)
             .ping_timeout(limits.heartbeat.timeout)
             .max_buffer_size(limits.unread)
@@ -240,10 +245,8 @@ impl Sockets {
 
     /// Ends all connections: those that can not be told within half of the patience, without a word.
     pub(crate) async fn close(&self, patience: Duration) {
-        let Some(namespace) = self.io.of("/") else {
-            return;
-        };
-        let sockets = namespace.sockets();
+        let sockets: Vec<_> =
+            self.io.nsps().into_iter().flat_map(BroadcastOperators::sockets).collect();
         let mut closing = std::pin::pin!(self.io.close());
         if timeout(patience / 2, &mut closing).await.is_err() {
             // To tell one that does not read means to wait for it.

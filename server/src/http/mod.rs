@@ -10,5 +10,4 @@ pub(crate) mod listener;
 pub(crate) mod origin;
 pub(crate) mod outgoing;
 pub(crate) mod publish;
-#[cfg_attr(not(test), expect(dead_code, reason = "it is not mounted before messages are stored"))]
 pub(crate) mod send;

@@ -127,6 +127,13 @@ impl Socket {
         Self::opened(stream).await.joined(auth).await
     }
 
+    /// An open transport whose url says something more, without a CONNECT.
+    pub(crate) async fn unjoined(server: &Server, query: &str) -> Self {
+        let request = handshake(server.addr(), query, &[]);
+        let (stream, _) = connect_async_with_config(request, None, true).await.unwrap();
+        Self::opened(stream).await
+    }
+
     async fn opened(stream: Stream) -> Self {
         let mut socket = Self { stream, acks: 0, early: VecDeque::new() };
         assert!(socket.next_frame().await.starts_with("0{"));

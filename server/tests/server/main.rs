@@ -10,6 +10,7 @@ mod bad_input;
 #[cfg(unix)]
 mod command;
 mod criteria;
+mod deliveries;
 mod examples;
 mod filtered;
 #[cfg(target_os = "linux")]

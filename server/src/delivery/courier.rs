@@ -1,0 +1,326 @@
+//! Takes what is sent to those it is for.
+//!
+//! A message is stored, then its sender is answered, then those are told who are there; each ack takes it
+//! off a queue. All letters go through one task, which tells of them in the order of their ids. Each
+//! connection has a task of its own (see `attend`), which tells first what waits and then what
+//! comes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::coop::unconstrained;
+
+use super::flake::Flake;
+use super::guest::{Guest, Introduction};
+use super::message::Message;
+use super::rules::Ttl;
+use crate::context::now;
+use crate::engine::{self, Engine, Post, Posted};
+use crate::error::{Error, Result};
+use crate::http::send::{self, Letter};
+use crate::sites::{Authority, Name, Outgoing, Site, Sites, Table};
+use crate::socket::Sockets;
+use crate::socket::site::Arguments;
+
+/// Letters that may wait for the one task, and as many that are being stored.
+pub(crate) const LETTERS: usize = 512;
+
+/// Deliveries that may wait for a connection's task: what is more is read from its queue.
+const ARRIVALS: usize = 64;
+
+/// Takes letters, and looks after those who are connected.
+#[derive(Clone)]
+pub(crate) struct Courier(Arc<Inner>);
+
+struct Inner {
+    engine: Arc<dyn Engine>,
+    sites: Sites,
+    http: Outgoing,
+    /// For sites that do not say their own.
+    ttl: Ttl,
+    authorities: Mutex<HashMap<Name, (Arc<Site>, Authority)>>,
+    seats: Seats,
+}
+
+/// Where those sit who are connected, by site and person.
+#[derive(Clone, Default)]
+pub(super) struct Seats(Arc<Mutex<BySiteAndPerson<Vec<Seat>>>>);
+
+type BySiteAndPerson<T> = HashMap<(Arc<str>, Arc<str>), T>;
+
+/// How one connection is told that something has arrived.
+#[derive(Clone)]
+pub(super) struct Seat {
+    number: u64,
+    arrivals: mpsc::Sender<Arrival>,
+    is_behind: Arc<AtomicBool>,
+}
+
+/// Something for the persons of one connection.
+#[derive(Clone)]
+pub(super) struct Arrival {
+    pub(super) id: Flake,
+    pub(super) message: Arc<Message>,
+    pub(super) persons: Vec<Arc<str>>,
+}
+
+/// The other side of a seat.
+pub(super) struct Place {
+    seats: Seats,
+    site: Arc<str>,
+    persons: Vec<Arc<str>>,
+    number: u64,
+    pub(super) arrivals: mpsc::Receiver<Arrival>,
+    /// Set when something has arrived that there was no room for.
+    pub(super) is_behind: Arc<AtomicBool>,
+}
+
+/// A letter, and whom to answer.
+pub(crate) type Posting = (Letter, oneshot::Sender<Result<()>>);
+
+/// Where letters are put in. It does not keep a server from stopping.
+#[derive(Clone)]
+pub(crate) struct Slot(mpsc::WeakSender<Posting>);
+
+impl Slot {
+    pub(crate) fn new(letters: mpsc::WeakSender<Posting>) -> Self {
+        Self(letters)
+    }
+
+    /// What puts letters in.
+    pub(crate) fn post(self) -> send::Post {
+        Arc::new(move |letter| self.clone().put(letter).boxed())
+    }
+
+    /// Stores a message. The order of letters is that in which these futures are polled first.
+    async fn put(self, letter: Letter) -> Result<()> {
+        let stopped = || engine::Error::Unavailable("the server has stopped".to_owned());
+        let (answer, answered) = oneshot::channel();
+        let slot = self.0.upgrade().ok_or_else(stopped)?;
+        slot.send((letter, answer)).await.map_err(|_| stopped())?;
+        drop(slot);
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+impl Courier {
+    pub(crate) fn new(engine: Arc<dyn Engine>, sites: Sites, ttl: Ttl) -> Self {
+        let (http, authorities, seats) = (Outgoing::default(), Mutex::default(), Seats::default());
+        Self(Arc::new(Inner { engine, sites, http, ttl, authorities, seats }))
+    }
+
+    pub(super) fn engine(&self) -> &dyn Engine {
+        &*self.0.engine
+    }
+
+    pub(super) fn ttl(&self, site: &Site) -> Ttl {
+        site.client_ttl.map_or(self.0.ttl, |ttl| Ttl::seconds(ttl.as_secs()))
+    }
+
+    /// Lets somebody in, if the site's back end knows them.
+    pub(crate) async fn admit(
+        &self,
+        name: &Name,
+        said: Introduction,
+    ) -> std::result::Result<Guest, String> {
+        let device = said.device()?;
+        let gone = || "Auth error: there is no such site any more".to_owned();
+        let site = self.0.sites.get(name.as_str()).ok_or_else(gone)?;
+        let asked = self.authority(name, &site).rooms(said.token.as_deref()).await;
+        let rooms = asked.map_err(|refusal| refusal.to_string())?;
+        let is_runtime = said.is_runtime;
+        Ok(Guest { name: name.clone(), site, rooms, device, is_runtime })
+    }
+
+    /// The one that the site as it is now is asked by.
+    fn authority(&self, name: &Name, site: &Arc<Site>) -> Authority {
+        let mut known = lock(&self.0.authorities);
+        if let Some((of, authority)) = known.get(name)
+            && Arc::ptr_eq(of, site)
+        {
+            return authority.clone();
+        }
+        let authority = Authority::new(name.clone(), Arc::clone(site), self.0.http.clone());
+        known.insert(name.clone(), (Arc::clone(site), authority.clone()));
+        authority
+    }
+
+    /// A place for who is all of these persons.
+    pub(super) fn place(&self, site: Arc<str>, persons: Vec<Arc<str>>) -> Place {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let (sender, arrivals) = mpsc::channel(ARRIVALS);
+        let is_behind = Arc::new(AtomicBool::new(false));
+        let seat = Seat { number, arrivals: sender, is_behind: Arc::clone(&is_behind) };
+        let seats = self.0.seats.clone();
+        for person in &persons {
+            let at = (Arc::clone(&site), Arc::clone(person));
+            lock(&seats.0).entry(at).or_default().push(seat.clone());
+        }
+        Place { seats, site, persons, number, arrivals, is_behind }
+    }
+
+    /// Opens and closes namespaces as sites come and go, as long as there may be others.
+    pub(crate) async fn follow_sites(self, sockets: Sockets, mut sites: watch::Receiver<Table>) {
+        let mut open = Table::default();
+        loop {
+            let now = Table::clone(&sites.borrow_and_update());
+            for name in open.keys().filter(|name| !now.contains_key(*name)) {
+                sockets.close_site(name);
+                lock(&self.0.authorities).remove(name);
+            }
+            for name in now.keys().filter(|name| !open.contains_key(*name)) {
+                sockets.open_site(name.clone(), self.clone());
+            }
+            open = now;
+            if sites.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Stores letters and tells of them in the order of their ids, until nobody puts any in.
+    pub(crate) async fn deliver(self, sockets: Sockets, mut letters: mpsc::Receiver<Posting>) {
+        let (mut stored, mut is_open) = (FuturesOrdered::new(), true);
+        while is_open || !stored.is_empty() {
+            tokio::select! {
+                biased;
+                Some((letter, answer, posted)) = stored.next(), if !stored.is_empty() => {
+                    self.told(&sockets, letter, answer, posted);
+                }
+                posting = letters.recv(), if is_open && stored.len() < LETTERS => match posting {
+                    Some((letter, answer)) => {
+                        let mut storing = self.clone().store(letter, answer).boxed();
+                        // Asked once, it has its place in line.
+                        match (&mut storing).now_or_never() {
+                            Some(done) => stored.push_back(async { done }.boxed()),
+                            None => stored.push_back(storing),
+                        }
+                    }
+                    None => is_open = false,
+                },
+            }
+        }
+    }
+
+    async fn store(
+        self,
+        letter: Letter,
+        answer: oneshot::Sender<Result<()>>,
+    ) -> (Stored, oneshot::Sender<Result<()>>, Result<Option<Posted>>) {
+        let Letter { name, site, message, key } = letter;
+        let (own, other) = message.rooms.iter().cloned().partition(|room| site.is_user_room(room));
+        let letter = Stored { name, message: Arc::new(message), own, other };
+        if letter.own.is_empty() && key.is_none() {
+            return (letter, answer, Ok(None));
+        }
+        let post = Post {
+            site: letter.name.as_str().into(),
+            message: Arc::clone(&letter.message),
+            persons: letter.own.iter().map(|room| room.as_str().into()).collect(),
+            key,
+            ttl: self.ttl(&site),
+            cap: site.most_waiting as u64,
+            at: now(),
+        };
+        let posted = unconstrained(self.0.engine.queues().post(post)).await;
+        (letter, answer, posted.map(Some).map_err(Error::from))
+    }
+
+    /// Answers the sender, and tells who is there.
+    fn told(
+        &self,
+        sockets: &Sockets,
+        letter: Stored,
+        answer: oneshot::Sender<Result<()>>,
+        posted: Result<Option<Posted>>,
+    ) {
+        let (outcome, posted) = match posted {
+            Ok(posted) => (Ok(()), posted),
+            Err(error) => (Err(error), None),
+        };
+        let is_new = outcome.is_ok() && !posted.is_some_and(|posted| posted.repeated);
+        // A sender that does not wait has sent all the same.
+        let _ = answer.send(outcome);
+        if !is_new {
+            return;
+        }
+        if let Some(Posted { id, .. }) = posted {
+            self.0.seats.tell(&letter, id);
+        }
+        // Who gets it as a person does not get it as a member.
+        let rooms = |rooms: &[String]| rooms.iter().map(|room| room_name(room)).collect();
+        let to = (rooms(&letter.other), rooms(&letter.own));
+        let Message { event, args, .. } = &*letter.message;
+        if !letter.other.is_empty() {
+            sockets.say_at(&letter.name, to, event, Arguments(args));
+        }
+    }
+}
+
+/// A letter whose rooms are known for what they are.
+struct Stored {
+    name: Name,
+    message: Arc<Message>,
+    own: Vec<String>,
+    other: Vec<String>,
+}
+
+/// A site's room among Socket.IO's rooms, one of which each socket has for itself.
+pub(super) fn room_name(room: &str) -> String {
+    format!("r:{room}")
+}
+
+impl Seats {
+    /// Each connection once, whichever of the persons it is.
+    fn tell(&self, letter: &Stored, id: Flake) {
+        let mut told: BTreeMap<u64, (Seat, Vec<Arc<str>>)> = BTreeMap::new();
+        let seats = lock(&self.0);
+        let site: Arc<str> = letter.name.as_str().into();
+        for person in &letter.own {
+            let person: Arc<str> = person.as_str().into();
+            for seat in seats.get(&(site.clone(), person.clone())).into_iter().flatten() {
+                let persons = &mut told.entry(seat.number).or_insert((seat.clone(), Vec::new())).1;
+                persons.push(person.clone());
+            }
+        }
+        drop(seats);
+        for (seat, persons) in told.into_values() {
+            let arrival = Arrival { id, message: Arc::clone(&letter.message), persons };
+            if seat.arrivals.try_send(arrival).is_err() {
+                seat.is_behind.store(true, Ordering::Release);
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut seats = lock(&self.seats.0);
+        for person in &self.persons {
+            let at = (Arc::clone(&self.site), Arc::clone(person));
+            if let Some(others) = seats.get_mut(&at) {
+                others.retain(|seat| seat.number != self.number);
+                if others.is_empty() {
+                    seats.remove(&at);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Courier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Courier").field("sites", &self.0.sites).finish_non_exhaustive()
+    }
+}
+
+/// No code that could panic runs under these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

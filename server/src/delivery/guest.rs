@@ -1,0 +1,134 @@
+//! Somebody who is connected to a site.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::flake::Flake;
+use super::rules::Ttl;
+use crate::engine::{Delivery, Device, Said};
+use crate::sites::{EventNames, Name, Site};
+
+/// Bytes in the name of a device.
+const LONGEST_DEVICE: usize = 256;
+
+/// What a client says when it connects.
+#[derive(Debug)]
+pub(crate) struct Introduction {
+    pub(crate) token: Option<String>,
+    /// What the device calls itself. A person whose devices have no names has one.
+    pub(crate) device: Option<String>,
+    /// Whether it is our runtime.
+    pub(crate) is_runtime: bool,
+}
+
+/// Who has been let in.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    pub(crate) name: Name,
+    pub(crate) site: Arc<Site>,
+    /// All that the site's back end has told.
+    pub(crate) rooms: Arc<[String]>,
+    pub(crate) device: Arc<str>,
+    pub(crate) is_runtime: bool,
+}
+
+impl Introduction {
+    /// The device, if it can be called so.
+    pub(crate) fn device(&self) -> Result<Arc<str>, String> {
+        let device = self.device.as_deref().unwrap_or_default();
+        match device.len() {
+            ..=LONGEST_DEVICE => Ok(device.into()),
+            _ => Err(format!("deviceId: it has at most {LONGEST_DEVICE} bytes")),
+        }
+    }
+}
+
+impl Guest {
+    /// The queues that are this person's, on this device.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = Device> {
+        let own = self.rooms.iter().filter(|room| self.site.is_user_room(room));
+        own.map(|room| Device {
+            site: self.name.as_str().into(),
+            person: room.as_str().into(),
+            name: Arc::clone(&self.device),
+        })
+    }
+
+    /// What it is told first, where its site says so: how long is waited for it when it is away.
+    pub(crate) fn settings(&self, ttl: Ttl) -> Option<(&'static str, Box<RawValue>)> {
+        (self.manner() == Manner::Stock(EventNames::Underscored))
+            .then(|| ("_settings", raw(&json!({ "device_ttl": ttl.as_seconds() }))))
+    }
+
+    /// How it is told of things.
+    pub(crate) fn manner(&self) -> Manner {
+        match (self.is_runtime, self.site.event_names) {
+            (true, _) => Manner::Runtime,
+            (false, names) => Manner::Stock(names),
+        }
+    }
+}
+
+/// How deliveries are said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// As the SocketIO Web Service did: `event(...args)`, and `batch([[event, ...args], …])`.
+    Stock(EventNames),
+    /// `deliver([[id, event, ...args], …])`, one or many; `[id]` alone says that something was lost.
+    Runtime,
+}
+
+/// An event with its arguments.
+pub(crate) struct Saying {
+    pub(crate) event: String,
+    pub(crate) arguments: Vec<Box<RawValue>>,
+}
+
+impl Manner {
+    /// Several at once.
+    pub(crate) fn batch(self, deliveries: &[Delivery]) -> Saying {
+        let event = match self {
+            Self::Runtime => "deliver",
+            Self::Stock(EventNames::Plain) => "batch",
+            Self::Stock(EventNames::Underscored) => "_batch",
+        };
+        let list: Vec<_> = deliveries.iter().map(|delivery| self.entry(delivery)).collect();
+        Saying { event: event.to_owned(), arguments: vec![raw(&list)] }
+    }
+
+    /// One by itself.
+    pub(crate) fn one(self, id: Flake, event: &str, arguments: &[Box<RawValue>]) -> Saying {
+        match self {
+            Self::Runtime => {
+                let said = Said::Event { event: event.to_owned(), args: arguments.to_vec() };
+                self.batch(&[Delivery { id, said }])
+            }
+            Self::Stock(_) => Saying { event: event.to_owned(), arguments: arguments.to_vec() },
+        }
+    }
+
+    /// That something was lost, where that is an event of its own.
+    pub(crate) fn resync(self) -> &'static str {
+        match self {
+            Self::Stock(EventNames::Underscored) => "_resync",
+            Self::Stock(EventNames::Plain) | Self::Runtime => "resync",
+        }
+    }
+
+    fn entry(self, Delivery { id, said }: &Delivery) -> Vec<Box<RawValue>> {
+        let id = (self == Self::Runtime).then(|| raw(&id.to_string()));
+        let said = match said {
+            Said::Event { event, args } => {
+                std::iter::once(raw(event)).chain(args.iter().cloned()).collect()
+            }
+            Said::Resync => Vec::new(),
+        };
+        id.into_iter().chain(said).collect()
+    }
+}
+
+fn raw(value: &(impl serde::Serialize + ?Sized)) -> Box<RawValue> {
+    to_raw_value(value).expect("it is made of JSON and strings")
+}

@@ -1,0 +1,442 @@
+//! What back ends send to people at sites, and who gets it when.
+
+use std::path::Path;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use backwire::Server;
+use backwire::settings::{Settings, Store};
+use backwire::sites::{EventNames, Site, Sites};
+use http::{HeaderMap, StatusCode};
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::client::{Socket, builder, start};
+
+/// A back end that knows people by tokens like `user_1+staff`: these are their rooms.
+async fn back_end() -> String {
+    async fn rooms(headers: HeaderMap) -> Response {
+        let said = headers["authorization"].to_str().unwrap();
+        match said.strip_prefix("Bearer ") {
+            Some("stranger") | None => StatusCode::UNAUTHORIZED.into_response(),
+            Some("broken") => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            Some(token) => axum::Json(token.split('+').collect::<Vec<_>>()).into_response(),
+        }
+    }
+    let app = Router::new().route("/rooms", get(rooms));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/rooms", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, app).await });
+    url
+}
+
+async fn site(change: impl FnOnce(&mut Site)) -> Site {
+    let mut site = Site::new(back_end().await.parse().unwrap(), "54321".parse().unwrap());
+    site.user_room_prefix = Some("user_".to_owned());
+    change(&mut site);
+    site
+}
+
+/// A server with the sites `shop` and `blog`.
+struct House {
+    server: Server,
+    sites: Sites,
+}
+
+impl House {
+    async fn open() -> Self {
+        Self::with(|_| {}, Store::Memory).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Site), store: Store) -> Self {
+        let sites = Sites::default();
+        let (shop, blog) = (site(change).await, site(|_| {}).await);
+        sites.replace([("shop".parse().unwrap(), shop), ("blog".parse().unwrap(), blog)]);
+        let settings = Settings { port: 0, store, sites: sites.clone(), ..Settings::default() };
+        Self { server: start(builder().settings(settings)).await, sites }
+    }
+
+    async fn post(&self, query: &str, key: Option<&str>, message: Value) -> (u16, String) {
+        let url = format!("http://{}/send?apiKey=54321&site={query}", self.server.addr());
+        let mut request = Client::new().post(url).json(&message);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// Sends an event with its number to somebody at the shop.
+    async fn send(&self, rooms: Value, event: &str, number: usize) {
+        let message = json!({ "rooms": rooms, "event": event, "args": [number] });
+        assert_eq!(self.post("shop", None, message).await, (200, "OK".to_owned()));
+    }
+
+    async fn phone(&self, token: &str) -> Phone {
+        let token = token.replace('+', "%2B");
+        self.phone_at("shop", &format!("token={token}")).await.unwrap()
+    }
+
+    async fn phone_at(&self, site: &str, said: &str) -> Result<Phone, Value> {
+        let query = format!("&{said}");
+        let mut socket = Socket::unjoined(&self.server, &query).await;
+        let start = format!("/{site},");
+        socket.send(format!("40{start}")).await;
+        let answer = socket.next_frame().await;
+        match answer.strip_prefix(&format!("44{start}")) {
+            Some(refusal) => Err(serde_json::from_str(refusal).unwrap()),
+            None => Ok(Phone { socket, start }),
+        }
+    }
+}
+
+/// Somebody's connection to a site.
+struct Phone {
+    socket: Socket,
+    start: String,
+}
+
+impl Phone {
+    /// The next event: by which it is to be acked, if it is, and what it says.
+    async fn next(&mut self) -> (Option<u64>, Value) {
+        let frame = self.socket.next_frame().await;
+        let said = frame.strip_prefix(&format!("42{}", self.start)).expect("it is an event");
+        let list = said.find('[').unwrap();
+        (said[..list].parse().ok(), serde_json::from_str(&said[list..]).unwrap())
+    }
+
+    /// The next event, which is acked.
+    async fn take(&mut self) -> Value {
+        let (ack, said) = self.next().await;
+        self.ack(ack).await;
+        said
+    }
+
+    async fn ack(&mut self, ack: Option<u64>) {
+        let ack = ack.expect("it is to be acked");
+        self.socket.send(format!("43{}{ack}[]", self.start)).await;
+    }
+
+    /// Leaves when the server has taken all that was sent: acks are taken in their order.
+    async fn leave(mut self, house: &House, own: &str) {
+        house.send(json!([own]), "bye", 0).await;
+        loop {
+            let (ack, said) = self.next().await;
+            self.ack(ack).await;
+            if said == json!(["bye", 0]) {
+                break;
+            }
+        }
+        self.socket.send(format!("41{}", self.start)).await;
+        self.socket.send("1").await;
+        self.socket.is_ended().await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_there_is_told_at_once_and_acks_it_and_others_are_not_told() {
+    let house = House::open().await;
+    let (mut ann, mut bob) = (house.phone("user_1").await, house.phone("user_2").await);
+    house.send(json!("user_1"), "update_store", 1).await;
+    house.send(json!(["user_2"]), "hello", 2).await;
+    assert_eq!(ann.take().await, json!(["update_store", 1]));
+    assert_eq!(bob.take().await, json!(["hello", 2]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_a_room_of_many_is_told_is_not_acked_and_not_kept() {
+    let house = House::open().await;
+    let mut ann = house.phone("user_1+staff").await;
+    house.send(json!(["staff"]), "lunch", 1).await;
+    assert_eq!(ann.next().await, (None, json!(["lunch", 1])));
+    house.send(json!(["user_1"]), "fence", 2).await;
+    ann.take().await;
+    let mut again = house.phone("user_1+staff").await;
+    house.send(json!(["staff"]), "dinner", 3).await;
+    assert_eq!(again.next().await.1, json!(["dinner", 3]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_person_in_two_of_the_rooms_gets_it_once() {
+    let house = House::open().await;
+    let mut ann = house.phone("user_1+user_a+staff").await;
+    house.send(json!(["user_1", "staff", "user_a", "user_1"]), "news", 1).await;
+    house.send(json!(["user_1"]), "fence", 2).await;
+    assert_eq!(ann.take().await, json!(["news", 1]));
+    assert_eq!(ann.take().await, json!(["fence", 2]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_was_missed_comes_as_one_batch_in_the_order_of_sending_across_events() {
+    let house = House::open().await;
+    for (number, event) in ["b", "a", "b", "c", "a"].into_iter().enumerate() {
+        house.send(json!(["user_1"]), event, number).await;
+    }
+    let mut ann = house.phone("user_1").await;
+    let all = json!([["b", 0], ["a", 1], ["b", 2], ["c", 3], ["a", 4]]);
+    assert_eq!(ann.take().await, json!(["batch", all]));
+    house.send(json!(["user_1"]), "a", 5).await;
+    assert_eq!(ann.take().await, json!(["a", 5]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_not_acked_comes_again_and_what_is_does_not() {
+    let house = House::open().await;
+    let mut ann = house.phone("user_1").await;
+    for number in 1..=3 {
+        house.send(json!(["user_1"]), "news", number).await;
+    }
+    assert_eq!(ann.next().await.1, json!(["news", 1]));
+    let (second, _) = ann.next().await;
+    ann.ack(second).await;
+    ann.leave(&house, "user_1").await;
+    let mut again = house.phone("user_1").await;
+    assert_eq!(again.take().await, json!(["batch", [["news", 1]]]));
+    again.leave(&house, "user_1").await;
+    let mut at_last = house.phone("user_1").await;
+    house.send(json!(["user_1"]), "fence", 4).await;
+    assert_eq!(at_last.take().await, json!(["fence", 4]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_batch_ack_does_not_delete_what_came_after() {
+    let house = House::open().await;
+    house.send(json!(["user_1"]), "news", 1).await;
+    let mut ann = house.phone("user_1").await;
+    let (batch, said) = ann.next().await;
+    assert_eq!(said, json!(["batch", [["news", 1]]]));
+    house.send(json!(["user_1"]), "news", 2).await;
+    ann.ack(batch).await;
+    let (_, second) = ann.next().await;
+    assert_eq!(second, json!(["batch", [["news", 2]]]));
+    let mut again = house.phone("user_1").await;
+    assert_eq!(again.take().await, json!(["batch", [["news", 2]]]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn two_tabs_both_receive_and_one_ack_is_enough() {
+    let house = House::open().await;
+    let (mut one, mut other) = (house.phone("user_1").await, house.phone("user_1").await);
+    house.send(json!(["user_1"]), "news", 1).await;
+    assert_eq!(one.next().await.1, json!(["news", 1]));
+    assert_eq!(other.take().await, json!(["news", 1]));
+    one.socket.send("1").await;
+    house.send(json!(["user_1"]), "news", 2).await;
+    assert_eq!(other.take().await, json!(["news", 2]));
+    other.leave(&house, "user_1").await;
+    let mut again = house.phone("user_1").await;
+    house.send(json!(["user_1"]), "fence", 3).await;
+    assert_eq!(again.take().await, json!(["fence", 3]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn devices_with_names_each_get_everything_and_a_star_is_a_name() {
+    let house = House::open().await;
+    let device = async |name: &str| {
+        house.phone_at("shop", &format!("token=user_1&deviceId={name}")).await.unwrap()
+    };
+    let (mut phone, mut star) = (device("phone").await, device("*").await);
+    house.send(json!(["user_1"]), "news", 1).await;
+    assert_eq!(star.take().await, json!(["news", 1]));
+    assert_eq!(phone.next().await.1, json!(["news", 1]));
+    drop((phone, star));
+    let mut phone = device("phone").await;
+    assert_eq!(phone.take().await, json!(["batch", [["news", 1]]]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_ack_out_of_order_of_what_was_sent_for_it_clears_the_queue() {
+    let house = House::open().await;
+    let mut ann = house.phone("user_1").await;
+    for (number, resync) in [(1, "true"), (2, "true"), (3, "false"), (4, "0")] {
+        let message = json!({ "rooms": ["user_1"], "event": "news", "args": number });
+        let sent = house.post(&format!("shop&resync={resync}"), None, message).await;
+        assert_eq!(sent.0, 200);
+    }
+    house.send(json!(["user_1"]), "other", 5).await;
+    let mut acks = Vec::new();
+    for _ in 0..5 {
+        acks.push(ann.next().await.0);
+    }
+    // `resync=false` is false: these are out of order and nothing comes of it.
+    ann.ack(acks[3]).await;
+    ann.ack(acks[2]).await;
+    ann.ack(acks[1]).await;
+    assert_eq!(ann.next().await.1, json!(["resync"]));
+    let mut again = house.phone("user_1").await;
+    assert_eq!(again.take().await, json!(["batch", [["other", 5]]]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_large_backlog_comes_in_several_batches_and_what_comes_meanwhile_after_them() {
+    let house = House::open().await;
+    let messages: Vec<_> = (0..450)
+        .map(|number| json!({ "rooms": "user_1", "event": "news", "args": [number] }))
+        .collect();
+    assert_eq!(house.post("shop", None, json!(messages)).await.0, 200);
+    let mut ann = house.phone("user_1").await;
+    let (first, said) = ann.next().await;
+    house.send(json!(["user_1"]), "news", 450).await;
+    let mut told: Vec<Value> = said[1].as_array().unwrap().clone();
+    assert!(told.len() < 450);
+    ann.ack(first).await;
+    while told.len() < 451 {
+        match ann.take().await {
+            Value::Array(said) if said[0] == "batch" => {
+                told.extend(said[1].as_array().unwrap().clone());
+            }
+            one => told.push(one),
+        }
+    }
+    let expected: Vec<_> = (0..451).map(|number| json!(["news", number])).collect();
+    assert_eq!(told, expected);
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_message_with_a_key_is_sent_once_also_to_a_room_of_many() {
+    let house = House::open().await;
+    let mut ann = house.phone("user_1+staff").await;
+    for rooms in [json!("user_1"), json!("staff")] {
+        let message = json!({ "rooms": rooms, "event": "news", "args": [1] });
+        for _ in 0..2 {
+            let sent = house.post("shop", Some(&rooms.to_string()), message.clone()).await;
+            assert_eq!(sent.0, 200);
+        }
+    }
+    house.send(json!(["staff"]), "fence", 2).await;
+    house.send(json!(["user_1"]), "fence", 3).await;
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        told.push(ann.next().await.1);
+    }
+    told.sort_by_key(ToString::to_string);
+    let news = json!(["news", 1]);
+    assert_eq!(told, [json!(["fence", 2]), json!(["fence", 3]), news.clone(), news]);
+    let other = json!({ "rooms": "staff", "event": "other" });
+    assert_eq!(house.post("shop", Some("\"staff\""), other).await.0, 422);
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn sites_are_apart() {
+    let house = House::open().await;
+    let mut shop = house.phone("user_1+staff").await;
+    let mut blog = house.phone_at("blog", "token=user_1%2Bstaff").await.unwrap();
+    house.send(json!(["user_1", "staff"]), "news", 1).await;
+    let message = json!({ "rooms": ["user_1"], "event": "post", "args": [2] });
+    assert_eq!(house.post("blog", None, message).await.0, 200);
+    assert_eq!(shop.take().await, json!(["news", 1]));
+    assert_eq!(blog.take().await, json!(["post", 2]));
+    let url = format!("http://{}/send?apiKey=other&site=blog", house.server.addr());
+    let refused = Client::new().post(url).json(&json!({})).send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_is_told_why_in_the_words_of_the_original() {
+    let house = House::open().await;
+    for (said, told) in [
+        ("x=y", "Authentication error"),
+        ("token=stranger", "Authentication error"),
+        ("token=broken", "Auth 500 error"),
+        ("token=staff", "User is missing a private room"),
+        (
+            &format!("token=user_1&deviceId={}", "d".repeat(257)),
+            "deviceId: it has at most 256 bytes",
+        ),
+    ] {
+        let refused = house.phone_at("shop", said).await.err().unwrap();
+        assert_eq!(refused, json!({ "message": told }), "{said}");
+    }
+    assert!(house.phone_at("nowhere", "token=user_1").await.is_err());
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn sites_come_and_go_without_a_restart() {
+    let house = House::open().await;
+    let mut ann = house.phone("user_1").await;
+    let mut bob = house.phone_at("blog", "token=user_2").await.unwrap();
+    let kept = house.sites.get("shop").unwrap();
+    let shop = ("shop".parse().unwrap(), Site::clone(&kept));
+    house.sites.replace([shop, ("news".parse().unwrap(), site(|_| {}).await)]);
+    assert_eq!(bob.socket.next_frame().await, "41/blog,");
+    let mut cyd = loop {
+        if let Ok(phone) = house.phone_at("news", "token=user_3").await {
+            break phone;
+        }
+    };
+    let message = json!({ "rooms": "user_3", "event": "hi" });
+    assert_eq!(house.post("news", None, message).await.0, 200);
+    assert_eq!(cyd.take().await, json!(["hi", null]));
+    house.send(json!("user_1"), "still", 1).await;
+    assert_eq!(ann.take().await, json!(["still", 1]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_site_may_have_the_names_of_the_later_service() {
+    let house = House::with(|site| site.event_names = EventNames::Underscored, Store::Memory).await;
+    house.send(json!(["user_1"]), "news", 1).await;
+    let mut ann = house.phone("user_1").await;
+    assert_eq!(ann.next().await, (None, json!(["_settings", { "device_ttl": 3600 }])));
+    assert_eq!(ann.take().await, json!(["_batch", [["news", 1]]]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_waits_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = async || {
+        let file: &Path = &folder.path().join("backwire.db");
+        House::with(|_| {}, Store::Sqlite(file.into())).await
+    };
+    let house = open().await;
+    let mut ann = house.phone("user_1").await;
+    house.send(json!(["user_1"]), "news", 1).await;
+    ann.next().await;
+    house.send(json!(["user_2"]), "news", 2).await;
+    house.server.shutdown().await;
+    let house = open().await;
+    let (mut ann, mut bob) = (house.phone("user_1").await, house.phone("user_2").await);
+    assert_eq!(ann.take().await, json!(["batch", [["news", 1]]]));
+    assert_eq!(bob.take().await, json!(["batch", [["news", 2]]]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn our_runtime_is_told_with_ids_and_in_one_way() {
+    let house = House::open().await;
+    house.send(json!(["user_1"]), "news", 1).await;
+    let mut socket = Socket::unjoined(&house.server, "").await;
+    socket.send(r#"40/shop,{"backwire":1,"token":"user_1"}"#).await;
+    assert!(socket.next_frame().await.starts_with("40/shop,"));
+    let mut ann = Phone { socket, start: "/shop,".to_owned() };
+    let batch = ann.take().await;
+    assert_eq!(
+        (&batch[0], &batch[1][0][1], &batch[1][0][2]),
+        (&json!("deliver"), &json!("news"), &json!(1))
+    );
+    house.send(json!(["user_1"]), "news", 2).await;
+    let one = ann.take().await;
+    assert_eq!(
+        (&one[0], &one[1][0][1], &one[1][0][2]),
+        (&json!("deliver"), &json!("news"), &json!(2))
+    );
+    let id = |said: &Value| said[1][0][0].as_str().unwrap().parse::<u64>().unwrap();
+    assert!(id(&one) > id(&batch));
+    house.server.shutdown().await;
+}
