@@ -16,11 +16,12 @@ use http::request::Parts;
 use serde::Serialize;
 use tokio::task::coop::unconstrained;
 
+use crate::cascade;
 use crate::change::{Attributes, Change, Resource};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
-use crate::model::{Ids, Model, Models};
+use crate::model::{Associations, Ids, Model, Models};
 use crate::pubsub::{Publisher, Pubsub};
 use crate::route::Routing;
 use crate::session::Keeper;
@@ -85,6 +86,10 @@ impl Context {
         model.ok_or_else(|| Error::NoRoute(format!("/{resource}")))
     }
 
+    pub(crate) fn associations(&self) -> &Associations {
+        self.site.models.associations()
+    }
+
     /// What there is to say and to hear of a resource; see [`pubsub`](crate::pubsub).
     pub fn pubsub(&self, resource: &str) -> Result<Pubsub> {
         self.site.publisher().pubsub(resource)
@@ -117,7 +122,9 @@ impl Context {
 
     /// Commits a write in the caller's name. A repeat of a key gives what came of it the first time.
     pub async fn commit(&self, resource: Resource, action: Action) -> Result<Arc<Change>> {
-        self.commit_under(self.key.clone(), resource, action).await
+        let change = self.commit_under(self.key.clone(), resource, action).await?;
+        cascade::follow(self, &change).await?;
+        Ok(change)
     }
 
     async fn commit_under(
@@ -148,29 +155,48 @@ impl Context {
     ) -> Result<Vec<Arc<Change>>> {
         let model = self.model(&resource)?;
         refuse_invalid(&model, &records)?;
-        let mut commits = Vec::with_capacity(records.len());
-        for (index, record) in records.into_iter().enumerate() {
+        let commits = records.into_iter().enumerate().map(|(index, record)| {
             let key = self.key.as_ref().map(|key| format!("{key}/{index}").into());
-            let commit = self.commit_under(key, resource.clone(), Action::Create(record));
-            let mut commit = Box::pin(maybe_done(unconstrained(commit)));
-            // Asked once, it has its place in line.
-            poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx).is_ready())).await;
-            commits.push(commit);
+            self.commit_under(key, resource.clone(), Action::Create(record))
+        });
+        in_order(commits).await.into_iter().collect()
+    }
+
+    /// Commits several writes in the caller's name, in their order, whatever comes of each. They have no
+    /// key: to do them again comes to the same.
+    pub(crate) async fn commit_each(
+        &self,
+        writes: Vec<(Resource, Action)>,
+    ) -> Vec<Result<Arc<Change>>> {
+        let commits = writes.into_iter();
+        in_order(commits.map(|(resource, action)| self.commit_under(None, resource, action))).await
+    }
+
+    /// Commits what follows from a write of the caller, who need not be allowed to do it by itself.
+    pub(crate) async fn commit_consequences(
+        &self,
+        writes: Vec<(Resource, Action)>,
+    ) -> Vec<Result<Arc<Change>>> {
+        self.commit_each(writes).await
+    }
+
+    /// Waits until all requests of the same connection before this one have been answered.
+    pub(crate) async fn alone(&self) {
+        if let Some(turn) = &self.turn {
+            turn.alone().await;
         }
-        let mut changes = Vec::with_capacity(commits.len());
-        for mut commit in commits {
-            commit.as_mut().await;
-            changes.extend(commit.as_mut().take_output());
-        }
-        changes.into_iter().collect()
     }
 
     /// Commits the one write of a request that does nothing else: the next of the same connection
     /// need not wait for its outcome.
     ///
     /// Invariant: the turn is passed on when the engine has been asked once, and has put the write in
-    /// line. So that it has is no question of tokio's budget, which would have it asked again later.
+    /// line. So that it has is no question of tokio's budget, which would have it asked again later. A write
+    /// that others follow from keeps its turn.
     pub(crate) async fn commit_last(&self, of: Resource, action: Action) -> Result<Arc<Change>> {
+        if cascade::may_follow(self, &of, &action) {
+            return self.commit(of, action).await;
+        }
         let mut commit = pin!(unconstrained(self.commit(of, action)));
         poll_fn(|cx| {
             let outcome = commit.as_mut().poll(cx);
@@ -179,6 +205,25 @@ impl Context {
         })
         .await
     }
+}
+
+/// Has several writes done in their order. They stand in line together, so they share what a commit costs.
+async fn in_order(
+    writes: impl Iterator<Item = impl Future<Output = Result<Arc<Change>>>>,
+) -> Vec<Result<Arc<Change>>> {
+    let mut commits = Vec::new();
+    for write in writes {
+        let mut commit = Box::pin(maybe_done(unconstrained(write)));
+        // Asked once, it has its place in line.
+        poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx).is_ready())).await;
+        commits.push(commit);
+    }
+    let mut outcomes = Vec::with_capacity(commits.len());
+    for mut commit in commits {
+        commit.as_mut().await;
+        outcomes.extend(commit.as_mut().take_output());
+    }
+    outcomes
 }
 
 /// The caller's socket, for handlers that take an `Option<Client>`.

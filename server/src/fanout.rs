@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::change::{Change, Position, Resource, Room, Verb};
 use crate::criteria::Scope;
 use crate::dialect::{Dialect, runtime};
+use crate::model::{Membership, Models};
 use crate::socket::{Audience, Sockets};
 
 /// Changes said together at most.
@@ -29,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Says what is in the log.
 pub(crate) struct Fanout {
     sockets: Sockets,
+    models: Models,
     /// Rooms some of whose members may have missed something, and where those rooms stand.
     doubtful: HashMap<Room, Position>,
     /// Scopes that anybody follows, by what their rooms are called.
@@ -53,9 +55,10 @@ impl Followed {
 }
 
 impl Fanout {
-    pub(crate) fn new(sockets: Sockets) -> Self {
+    pub(crate) fn new(sockets: Sockets, models: Models) -> Self {
         Self {
             sockets,
+            models,
             doubtful: HashMap::new(),
             scopes: HashMap::new(),
             announce_at: Instant::now(),
@@ -92,9 +95,28 @@ impl Fanout {
         self.say_to_runtimes(run).await;
         self.say_to_scopes(run).await;
         for change in run {
+            let memberships = self.models.associations().memberships(change);
+            let (before, after) = around(change, &memberships);
+            self.say_memberships(change, before);
             for dialect in Dialect::STOCK {
                 self.say_to_stock(dialect, change).await;
             }
+            self.say_memberships(change, after);
+        }
+    }
+
+    /// Says whose collections a change has made a record part of, and whose no longer. Only Sails 1.x speaks of
+    /// it; to all others the change says it.
+    fn say_memberships(&self, change: &Change, memberships: &[Membership]) {
+        for membership in memberships {
+            let class = Room::class(membership.resource.clone());
+            if !self.sockets.are_in(Dialect::Sails, &class) {
+                continue;
+            }
+            let room = Room::instance(membership.resource.clone(), membership.id.clone());
+            let to = Audience { room: &room, but_not: None, origin: change.origin.as_deref() };
+            let (event, news) = Dialect::membership_news(membership);
+            self.sockets.emit_to_each(Dialect::Sails, to, event, &news);
         }
     }
 
@@ -193,4 +215,16 @@ impl Fanout {
             }
         }
     }
+}
+
+/// What is said before the change itself, and what after it. In Sails a record is part of something before it is
+/// told of itself, and has been taken out of something when it is destroyed or has moved.
+fn around<'a>(change: &Change, all: &'a [Membership]) -> (&'a [Membership], &'a [Membership]) {
+    let moves = all.iter().any(|it| it.is_new);
+    let before = match change.verb {
+        Verb::Destroy => 0,
+        Verb::Update if moves => all.iter().filter(|it| it.is_new).count(),
+        Verb::Create | Verb::Update => all.len(),
+    };
+    all.split_at(before)
 }

@@ -29,12 +29,15 @@ pub mod criteria;
 pub mod engine;
 
 pub mod blueprints;
+mod cascade;
+mod populate;
 mod resume;
 mod subscription;
 
 pub mod context;
 pub mod error;
 mod fingerprint;
+mod nearest;
 pub mod pubsub;
 pub mod session;
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::change::{Id, Resource};
 use crate::error::{Error, Result};
-use crate::model::Models;
+use crate::model::{Association, Link, Models};
 
 /// How resources are to be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,6 +43,16 @@ pub(crate) struct Route {
     pub(crate) id: Option<Id>,
     /// What the path says that is to be done; otherwise the verb says it.
     pub(crate) deed: Option<Deed>,
+    /// What of the record's it is about, if it is not the record itself.
+    pub(crate) within: Option<Within>,
+}
+
+/// An association of a record, and perhaps one of the associated: `/user/1/pets/2`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Within {
+    pub(crate) attribute: String,
+    pub(crate) association: Association,
+    pub(crate) id: Option<Id>,
 }
 
 /// What is to be done.
@@ -102,16 +112,33 @@ impl Routing {
             && id.len() <= 1
         {
             let id = id.first().map(|id| Id::parse(id).ok_or_else(nothing)).transpose()?;
-            return Ok(Route { resource, id, deed: Some(deed) });
+            return Ok(Route { resource, id, deed: Some(deed), within: None });
         }
         let rest = below(path_below, &self.paths.rest_prefix).ok_or_else(nothing)?;
         let segments = segments(rest)?;
-        let (name, id) = match &*segments {
-            [name] => (name, None),
-            [name, id] => (name, Some(Id::parse(id).ok_or_else(nothing)?)),
+        let (name, ids) = segments.split_first().ok_or_else(nothing)?;
+        let resource = self.resource(name).ok_or_else(nothing)?;
+        let parsed = |id: &String| Id::parse(id).ok_or_else(nothing);
+        let (id, within) = match ids {
+            [] => (None, None),
+            [id] => (Some(parsed(id)?), None),
+            [id, attribute, member @ ..] if member.len() <= 1 => {
+                let member = member.first().map(parsed).transpose()?;
+                let within = self.within(&resource, attribute, member);
+                (Some(parsed(id)?), Some(within.ok_or_else(nothing)?))
+            }
             _ => return Err(nothing()),
         };
-        Ok(Route { resource: self.resource(name).ok_or_else(nothing)?, id, deed: None })
+        Ok(Route { resource, id, deed: None, within })
+    }
+
+    /// No more than shortcuts do associations lead past handlers of a resource's own.
+    fn within(&self, resource: &Resource, name: &str, id: Option<Id>) -> Option<Within> {
+        let (attribute, association) = self.models.associations().named(resource, name)?;
+        let is_own = [resource, &association.target].iter().any(|it| self.own.contains(it));
+        let (attribute, association) = (attribute.to_owned(), association.clone());
+        let is_one = matches!(association.link, Link::Holds { .. });
+        (!is_own && (!is_one || id.is_none())).then_some(Within { attribute, association, id })
     }
 
     fn resource(&self, name: &str) -> Option<Resource> {
@@ -136,6 +163,9 @@ impl Routing {
 impl Route {
     /// What is to be done, with this verb.
     pub(crate) fn deed(&self, method: &Method) -> Option<Deed> {
+        if let Some(within) = &self.within {
+            return within.deed(method);
+        }
         match (self.deed, method) {
             (Some(Deed::Find), &Method::GET | &Method::HEAD) => Some(Deed::Find),
             (Some(Deed::Find), _) => None,
@@ -152,11 +182,35 @@ impl Route {
 
     /// The verbs that are understood here.
     pub(crate) fn verbs(&self) -> &'static str {
+        if let Some(within) = &self.within {
+            return within.verbs();
+        }
         match (self.deed, &self.id) {
             (Some(Deed::Find), _) => "GET,HEAD,OPTIONS",
             (Some(_), _) => "GET,POST,OPTIONS",
             (None, None) => "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS",
             (None, Some(_)) => "GET,HEAD,PUT,PATCH,DELETE,OPTIONS",
+        }
+    }
+}
+
+impl Within {
+    fn deed(&self, method: &Method) -> Option<Deed> {
+        match (method, &self.association.link, &self.id) {
+            (&Method::GET | &Method::HEAD, ..) => Some(Deed::Find),
+            (_, Link::Holds { .. }, _) => None,
+            (&Method::POST, _, None) => Some(Deed::Create),
+            (&Method::PUT, ..) => Some(Deed::Put),
+            (&Method::DELETE, _, Some(_)) => Some(Deed::Destroy),
+            _ => None,
+        }
+    }
+
+    fn verbs(&self) -> &'static str {
+        match (&self.association.link, &self.id) {
+            (Link::Holds { .. }, _) => "GET,HEAD,OPTIONS",
+            (_, None) => "GET,HEAD,POST,PUT,OPTIONS",
+            (_, Some(_)) => "GET,HEAD,PUT,DELETE,OPTIONS",
         }
     }
 }
@@ -195,7 +249,7 @@ mod tests {
         match router.read(path) {
             Err(Error::BadUrl) => "bad".to_owned(),
             Err(_) => "nothing".to_owned(),
-            Ok(Route { resource, id, deed }) => {
+            Ok(Route { resource, id, deed, .. }) => {
                 let id = id.map_or("-".to_owned(), |id| id.to_string());
                 format!(
                     "{resource} {id} {}",

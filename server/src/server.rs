@@ -277,7 +277,8 @@ impl Builder {
 
     /// Starts it.
     pub async fn bind(self) -> io::Result<Server> {
-        let Self { settings, routes, open } = self;
+        let Self { mut settings, routes, open } = self;
+        settings.models.associate().map_err(io::Error::other)?;
         let (tail, changes) = mpsc::channel(TAIL);
         let engine = match open {
             Some(open) => open(tail),
@@ -289,7 +290,8 @@ impl Builder {
         let addr = listener.local_addr()?;
         let sessions = keeper(&settings, &*engine).await.map_err(io::Error::other)?;
         let (app, sockets, publisher) = assemble(&settings, &routes, engine, sessions);
-        let fanout = tokio::spawn(Fanout::new(sockets.clone()).follow(changes));
+        let fanout =
+            tokio::spawn(Fanout::new(sockets.clone(), settings.models.clone()).follow(changes));
         let (stop, stopped) = oneshot::channel();
         let app = app.into_make_service_with_connect_info::<Plug>();
         // A sender that is dropped is a server that is left to run.

@@ -41,6 +41,37 @@ pub(crate) async fn find(
     Ok((snapshot, room))
 }
 
+/// Records that come along with others, as associations of theirs. A stock client hears of each from here on,
+/// and of no others; our runtime, of those it reads for themselves.
+pub(crate) async fn find_along(
+    cx: &Context,
+    resource: &Resource,
+    criteria: &Criteria,
+) -> Result<Snapshot<Vec<Arc<Attributes>>>> {
+    let read = || async { Ok(cx.engine().find(resource, criteria).await?) };
+    match cx.client().filter(|client| client.dialect().is_stock()) {
+        Some(client) => {
+            let class = Room::class(resource.clone());
+            read_and_join_each(cx, client, &class, read).await
+        }
+        None => read().await,
+    }
+}
+
+/// One record that is to be associated with another, or is to have others associated with it. A stock client
+/// hears of it from here on.
+pub(crate) async fn find_end(
+    cx: &Context,
+    resource: &Resource,
+    id: &Id,
+) -> Result<Option<Arc<Attributes>>> {
+    let follows = cx.client().is_some_and(|client| client.dialect().is_stock());
+    match follows {
+        true => Ok(find_one(cx, resource, id).await?.value),
+        false => Ok(cx.engine().find_one(resource, id).await?.value),
+    }
+}
+
 /// Records that are kept elsewhere; subscribes to the resource. What is published of them has its place
 /// in the log, so it is there that the snapshot stands: at the latest where the log stood before.
 pub(crate) async fn find_elsewhere<R>(
@@ -80,14 +111,26 @@ where
     R: Future<Output = Result<Snapshot<Vec<Arc<Attributes>>>>> + Send,
 {
     client.join([room.clone()]);
-    let snapshot = read().await?;
-    if !client.dialect().is_stock() {
-        return Ok(snapshot);
+    if client.dialect().is_stock() {
+        return read_and_join_each(cx, client, &room, read).await;
     }
+    read().await
+}
+
+async fn read_and_join_each<R>(
+    cx: &Context,
+    client: &Client,
+    room: &Room,
+    read: impl Fn() -> R,
+) -> Result<Snapshot<Vec<Arc<Attributes>>>>
+where
+    R: Future<Output = Result<Snapshot<Vec<Arc<Attributes>>>>> + Send,
+{
+    let snapshot = read().await?;
     let key = &cx.model(&room.resource)?.key;
     let ids = snapshot.value.iter().filter_map(|record| Id::from_json(record.get(key)?));
     client.join(ids.map(|id| Room::instance(room.resource.clone(), id)));
-    match has_moved(cx.engine(), &room, snapshot.position).await? {
+    match has_moved(cx.engine(), room, snapshot.position).await? {
         true => read().await,
         false => Ok(snapshot),
     }

@@ -4,6 +4,7 @@
 
 mod client;
 
+mod associations;
 mod bad_input;
 mod criteria;
 mod examples;
