@@ -13,6 +13,7 @@ mod filtered;
 mod flood;
 mod http;
 mod limits;
+mod memberships;
 mod node;
 mod order;
 mod pages;
