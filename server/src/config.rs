@@ -254,6 +254,11 @@ mod tests {
             ("log_age: long", "config.yml:1:10: \"long\" is no duration"),
             ("port: [", "config.yml:"),
             ("resources: {7up: {}}", "\"7up\" can not be a resource"),
+            (
+                "resources: {pet: {attributes: {owner: {model: usr}}}, user: {}}",
+                "pet.owner: no resource usr is declared; did you mean user?",
+            ),
+            ("resources: {a: {attributes: {b: {colection: c}}}}", "config.yml:1:"),
             ("resources: {a: {attributes: {b: {regex: '['}}}}", "config.yml:1:"),
         ] {
             let told = read(yaml).unwrap_err();

@@ -179,7 +179,8 @@ impl Associated {
             return write(&self.cx, self.target().clone(), Action::Create(record)).await;
         }
         let change = self.cx.commit(self.target().clone(), Action::Create(record)).await?;
-        self.add(&change.id).await?;
+        // The key of the request stands for the record.
+        self.commit_each(vec![self.adding(&change.id)?]).await?;
         Reply::written(&self.cx, &change).await
     }
 
@@ -214,8 +215,7 @@ impl Associated {
         let removing = members.difference(&wanted).map(|id| self.removing(id));
         let adding = wanted.difference(&members).map(|id| self.adding(id));
         let writes = removing.chain(adding).collect::<Result<_>>()?;
-        let outcomes = self.cx.commit_each(writes).await;
-        outcomes.into_iter().try_for_each(|outcome| self.settled(outcome).map(drop))
+        self.commit_each(writes).await
     }
 
     /// The write that makes a record part of the collection.
@@ -249,6 +249,11 @@ impl Associated {
 
     async fn commit(&self, (resource, action): (Resource, Action)) -> Result<Option<Arc<Change>>> {
         self.settled(self.cx.commit(resource, action).await)
+    }
+
+    async fn commit_each(&self, writes: Vec<(Resource, Action)>) -> Result<()> {
+        let outcomes = self.cx.commit_each(writes).await;
+        outcomes.into_iter().try_for_each(|outcome| self.settled(outcome).map(drop))
     }
 
     /// That a pair is there, or is not there, is what was wanted, whoever has done it.

@@ -122,7 +122,7 @@ pub enum Unfit {
     #[error("{0}.{1} is dominant already")]
     Dominant(Resource, String),
     /// What is to be filled in by default is no association.
-    #[error("find.populate: {0} is no association{1}")]
+    #[error("{0} is no association{1}")]
     Populate(String, String),
 }
 
@@ -198,7 +198,7 @@ impl Associations {
         for name in model.find.populate.names() {
             if !known().any(|known| known == name) {
                 let unfit = Unfit::Populate(name.clone(), hint(name, known()));
-                return Err((resource.clone(), "find".to_owned(), unfit));
+                return Err((resource.clone(), "find.populate".to_owned(), unfit));
             }
         }
         Ok(())

@@ -10,11 +10,14 @@ use serde_json::{Value, json};
 
 use crate::client::{Socket, builder, refusal, start};
 
+fn user() -> Model {
+    Model::default().attribute("pets", Attribute::collection("pet", "owner"))
+}
+
 /// Users with pets: one to many.
 fn owned() -> Builder {
-    let user = Model::default().attribute("pets", Attribute::collection("pet", "owner"));
     let pet = Model::default().attribute("owner", Attribute::model("user"));
-    builder().resource("user", user).unwrap().resource("pet", pet).unwrap()
+    builder().resource("user", user()).unwrap().resource("pet", pet).unwrap()
 }
 
 async fn ask(server: &Server, verb: &str, path: &str, body: Value) -> (u16, Value) {
@@ -456,6 +459,14 @@ async fn what_does_not_fit_is_told_when_the_server_starts() {
     let builder = builder().resource("pet", pet).unwrap();
     let refused = builder.resource("user", Model::default()).unwrap().bind().await.unwrap_err();
     assert_eq!(refused.to_string(), "pet.owner: no resource usr is declared; did you mean user?");
+    let names = ["pest".to_owned()].into();
+    let find = Find { populate: Populate::These(names), ..Find::default() };
+    let owned = owned().resource("user", Model { find, ..user() }).unwrap();
+    let refused = owned.bind().await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "user.find.populate: pest is no association; did you mean pets?"
+    );
 }
 
 /// Teams with members: many to many.
@@ -629,5 +640,38 @@ async fn ids_of_every_kind_and_of_other_names_are_associated() {
     let (status, refused) =
         ask(&server, "PUT", &format!("/teams/{id}/members/{long}"), Value::Null).await;
     assert_eq!((status, &refused["code"]), (400, &json!("E_BAD_ID")));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_sent_again_with_its_key_is_not_done_again() {
+    let server = joined().await;
+    let mut runtime = Socket::runtime(&server).await;
+    let keyed = |verb: &str, url: &str, key: &str, data: Value| json!([verb, { "url": url, "headers": { "idempotency-key": key }, "data": data }]);
+    let cy = keyed("post", "/team/2/members", "a", json!({ "name": "Cy" }));
+    let made = runtime.ask(cy.clone()).await;
+    assert_eq!((&made["statusCode"], &made["body"]["id"]), (&json!(201), &json!(3)));
+    assert_eq!(made["headers"]["backwire-record"], "user/3");
+    assert_eq!(runtime.ask(cy).await["body"], made["body"]);
+    let bob = keyed("put", "/team/2/members/2", "b", Value::Null);
+    assert_eq!(runtime.ask(bob.clone()).await["body"]["members"].as_array().unwrap().len(), 3);
+    // Somebody else takes him out before it comes again.
+    body(&server, "DELETE", "/team/2/members/2", Value::Null).await;
+    assert_eq!(runtime.ask(bob).await["body"]["members"].as_array().unwrap().len(), 2);
+    let none = keyed("put", "/team/2/members", "c", json!([]));
+    for _ in 0..2 {
+        assert_eq!(runtime.ask(none.clone()).await["body"]["members"], json!([]));
+    }
+    assert_eq!(read(&server, "/user").await.as_array().unwrap().len(), 3);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn paths_past_handlers_of_ones_own_are_not_there() {
+    let server =
+        filled(owned().instead("/pet", axum::routing::patch(async || "nobody does that"))).await;
+    for path in ["/user/1/pets", "/pet/1/owner"] {
+        assert_eq!(ask(&server, "GET", path, Value::Null).await.0, 404, "{path}");
+    }
     server.shutdown().await;
 }
