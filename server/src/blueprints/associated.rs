@@ -36,7 +36,7 @@ pub(super) async fn answer(cx: Context, of: Target, input: Input, deed: Deed) ->
         (Deed::Create, _) => return it.create(input.attributes()?).await,
         (Deed::Destroy, Some(member)) => it.remove(member).await?,
         (_, Some(member)) => drop(it.add(member).await?),
-        (_, None) => it.replace(input.ids()?).await?,
+        (_, None) => it.replace(it.named(query, input)?).await?,
     }
     it.whole(record).await
 }
@@ -198,6 +198,13 @@ impl Associated {
             Link::HeldBy(via) if !self.is_led_to_by(&other, via) => Ok(()),
             _ => self.commit(self.removing(member)?).await.map(drop),
         }
+    }
+
+    /// The ids that are to be in the collection: the body, or a parameter with the name of the collection,
+    /// which only a shortcut has.
+    fn named(&self, query: Vec<(String, String)>, input: Input) -> Result<BTreeSet<Id>> {
+        let said = query.into_iter().find(|(name, _)| *name == self.within.attribute);
+        said.map_or(input, |(_, ids)| Input(ids.into())).ids()
     }
 
     /// Has these in the collection and no others. All have to be there, or nothing is done.

@@ -3,6 +3,7 @@
 use backwire::Server;
 use backwire::config::Config;
 use backwire::model::{Attribute, Find, Ids, Model, Populate};
+use backwire::route::{Paths, Shortcuts};
 use backwire::server::Builder;
 use backwire::settings::{Settings, Store};
 use reqwest::{Client, Method};
@@ -673,5 +674,22 @@ async fn paths_past_handlers_of_ones_own_are_not_there() {
     for path in ["/user/1/pets", "/pet/1/owner"] {
         assert_eq!(ask(&server, "GET", path, Value::Null).await.0, 404, "{path}");
     }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn shortcuts_add_remove_and_replace_where_they_are_switched_on() {
+    let paths = Paths { shortcuts: Shortcuts::Write, ..Paths::default() };
+    let server = filled(owned().paths(paths)).await;
+    assert_eq!(read(&server, "/user/2/pets/add/1").await["pets"][0]["id"], 1);
+    assert_eq!(read(&server, "/user/2/pets/remove/1").await["pets"], json!([]));
+    let bob = read(&server, "/user/2/pets/replace?pets=[1,2]").await;
+    assert_eq!(bob["pets"].as_array().unwrap().len(), 2);
+    assert_eq!(body(&server, "POST", "/user/2/pets/replace", json!([])).await["pets"], json!([]));
+    for bad in ["/user/2/pets/replace", "/user/2/pets/replace?pets=1"] {
+        assert_eq!(ask(&server, "GET", bad, Value::Null).await.0, 400, "{bad}");
+    }
+    let (status, _) = ask(&server, "DELETE", "/user/2/pets/add/1", Value::Null).await;
+    assert_eq!(status, 405);
     server.shutdown().await;
 }
