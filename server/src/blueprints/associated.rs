@@ -105,8 +105,7 @@ impl Associated {
         }
     }
 
-    /// Those that lead back are a part of their resource as any other, so our runtime can follow it. Who
-    /// is in pairs can not be told of a record alone.
+    /// Our runtime follows parts of a resource, not paths: it is told of no room.
     async fn find_all(
         &self,
         model: &Model,
@@ -116,20 +115,12 @@ impl Associated {
         let filling = Filling::new(&self.cx, self.target(), populate);
         let mut criteria = Criteria::read_for(model, parameters, Language::Current)?;
         filling.widen(&mut criteria);
-        let is_stock = self.cx.client().is_some_and(|client| client.dialect().is_stock());
-        let (mut snapshot, joined) = match self.link() {
-            Link::HeldBy(via) if !is_stock => {
-                let criteria = criteria.and_holding(via, [&self.id]);
-                subscription::find(&self.cx, self.target(), &criteria).await?
-            }
-            _ => {
-                let ids = self.members().await?;
-                let criteria = criteria.and_holding(&model.key, &ids);
-                (subscription::find_along(&self.cx, self.target(), &criteria).await?, None)
-            }
+        let criteria = match self.link() {
+            Link::HeldBy(via) => criteria.and_holding(via, [&self.id]),
+            _ => criteria.and_holding(&model.key, &self.members().await?),
         };
-        snapshot.value = filling.fill(snapshot.value).await?;
-        Ok(Reply::records(&self.cx, joined, snapshot))
+        let all = subscription::find_along(&self.cx, self.target(), &criteria).await?;
+        Ok(Reply::ok(Json(filling.fill(all.value).await?)))
     }
 
     async fn has(&self, member: &Id) -> Result<bool> {
