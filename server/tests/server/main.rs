@@ -29,3 +29,4 @@ mod sessions;
 mod sockets;
 mod subscribing;
 mod transcripts;
+mod watched;
