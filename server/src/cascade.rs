@@ -35,7 +35,7 @@ pub(crate) async fn follow(cx: &Context, change: &Change) -> Result<()> {
         writes.extend(holders.into_iter().map(lose));
     }
     for (join, side) in cx.associations().pairs(&change.resource) {
-        let pairs = holding(cx, join, side.name(), &change.id).await?;
+        let pairs = holding(cx, &join, side.name(), &change.id).await?;
         writes.extend(pairs.into_iter().map(|id| (join.clone(), Action::Destroy(id))));
     }
     cx.commit_consequences(writes).await.into_iter().try_for_each(|outcome| match outcome {

@@ -145,10 +145,11 @@ pub(crate) async fn pairs(
 ) -> Result<HashMap<Id, BTreeSet<Id>>> {
     let mut pairs: HashMap<Id, BTreeSet<Id>> = HashMap::new();
     let Link::Paired { join, own } = &association.link else { return Ok(pairs) };
+    let join = join.resource();
+    let model = cx.model(&join)?;
     for ids in ids.chunks(SIZE) {
-        let model = cx.model(join)?;
         let criteria = Criteria::holding(&model, own.name(), ids);
-        for pair in cx.engine().find(join, &criteria).await?.value {
+        for pair in cx.engine().find(&join, &criteria).await?.value {
             let id = |side: &str| pair.get(side).and_then(Id::from_json);
             if let Some((own, other)) = id(own.name()).zip(id(own.other().name())) {
                 pairs.entry(own).or_default().insert(other);

@@ -221,7 +221,7 @@ impl Associated {
         Ok(match self.link() {
             Link::Paired { join, own } => {
                 let pair = own.pair(&self.id, member).ok_or(Refused::BadId)?;
-                (join.clone(), Action::Create(pair.attributes()))
+                (join.resource(), Action::Create(pair.attributes()))
             }
             Link::HeldBy(via) => self.setting(member, via, self.id.to_json()),
             Link::Holds { .. } => return Err(self.not_in()),
@@ -233,7 +233,7 @@ impl Associated {
         Ok(match self.link() {
             Link::Paired { join, own } => {
                 let pair = own.pair(&self.id, member).ok_or(Refused::BadId)?;
-                (join.clone(), Action::Destroy(pair.id))
+                (join.resource(), Action::Destroy(pair.id))
             }
             Link::HeldBy(via) => self.setting(member, via, serde_json::Value::Null),
             Link::Holds { .. } => return Err(self.not_in()),
@@ -260,7 +260,7 @@ impl Associated {
         match outcome {
             Err(Error::Engine(engine::Error::Refused(
                 Refused::Exists { resource, .. } | Refused::NotFound { resource, .. },
-            ))) if resource == *join => Ok(None),
+            ))) if resource == join.resource() => Ok(None),
             outcome => outcome.map(Some),
         }
     }

@@ -3,13 +3,15 @@
 //! All of it is pure. A [`Model`] is declared in Rust or in the configuration file; a resource that
 //! nobody declared has the default one, which takes whatever comes. In reading order: [`Model`];
 //! [`Attribute`], one of them and what its values may be; `format`, the forms of
-//! texts; [`Models`], those of a server; `association`, which of their records belong together;
+//! texts; [`Models`], those of a server; `association`, `half` and `pair`, which of their records belong together;
 //! [`Populate`], which of those a read brings along.
 
 mod association;
 mod attribute;
 mod format;
+mod half;
 mod models;
+mod pair;
 mod populate;
 
 use std::collections::BTreeMap;
@@ -19,9 +21,9 @@ use serde_json::Value;
 
 use crate::change::{Attributes, Id};
 
-pub use association::Unfit;
 pub(crate) use association::{Association, Associations, Link, Membership};
 pub use attribute::{Attribute, Kind, Pattern, Violation};
+pub use half::Unfit;
 pub use models::{Models, Undeclarable, Undeclared};
 pub use populate::Populate;
 
