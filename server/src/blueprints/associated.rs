@@ -35,7 +35,10 @@ pub(super) async fn answer(cx: Context, of: Target, input: Input, deed: Deed) ->
         }
         (Deed::Create, _) => return it.create(input.attributes()?).await,
         (Deed::Destroy, Some(member)) => it.remove(member).await?,
-        (_, Some(member)) => drop(it.add(member).await?),
+        (_, Some(member)) => {
+            it.refuse_values(&input.attributes_if_any()?)?;
+            it.add(member).await?;
+        }
         (_, None) => it.replace(it.named(query, input)?).await?,
     }
     it.whole(record).await
@@ -173,6 +176,17 @@ impl Associated {
         // The key of the request stands for the record.
         self.commit_each(vec![self.adding(&change.id)?]).await?;
         Reply::written(&self.cx, &change).await
+    }
+
+    /// Whoever sends a record along wants it saved, which is not done here.
+    fn refuse_values(&self, sent: &Attributes) -> Result<()> {
+        let key = &self.model()?.key;
+        match sent.keys().all(|name| name == key) {
+            true => Ok(()),
+            false => {
+                Err(Error::BadBody("to add a record takes no values: it has a path of its own"))
+            }
+        }
     }
 
     async fn add(&self, member: &Id) -> Result<Option<Arc<Change>>> {

@@ -226,6 +226,13 @@ async fn records_are_added_removed_and_replaced() {
         ("PUT", "/user/1/pets/9", Value::Null, 404, "there is no record 9 in pet"),
         ("DELETE", "/user/1/pets/9", Value::Null, 404, "there is no record 9 in pet"),
         ("PUT", "/user/1/pets", json!([1, 9]), 404, "there is no record 9 in pet"),
+        (
+            "PUT",
+            "/user/1/pets/1",
+            json!({ "id": 1, "name": "King" }),
+            400,
+            "to add a record takes no values: it has a path of its own",
+        ),
         ("PUT", "/user/1/pets", json!({}), 400, "the body has to be a list of ids"),
         ("PUT", "/user/1/pets", json!([{}]), 400, "the body has to be a list of ids"),
         (
