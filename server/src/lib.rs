@@ -4,7 +4,8 @@
 //!
 //! - [`change`] and [`mod@write`]: the words, and what a write does; [`model`]: what records are like;
 //!   [`criteria`]: which are meant; [`engine`]: where they and their logs live;
-//! - [`blueprints`], `subscription`, `resume`: what is asked and answered, over any transport, with
+//! - [`blueprints`], `subscription`, `resume`: what is asked and answered, over any transport, with `populate`
+//!   for what comes along from other resources and `cascade` for what follows from a destroy, with
 //!   [`context`] as the caller, [`session`] as what is kept of them and [`error`] as the refusals;
 //!   [`pubsub`]: the same by hand;
 //! - [`route`]: what a path is about; `router`: which handler answers what; `http` and `socket`: the edges, with `incoming` and
