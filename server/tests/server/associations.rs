@@ -700,3 +700,26 @@ async fn shortcuts_add_remove_and_replace_where_they_are_switched_on() {
     assert_eq!(status, 405);
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn clients_without_a_word_for_associations_hear_of_the_record_alone() {
+    let server = filled(owned()).await;
+    // Sails 0.9: JSON in a string, both ways.
+    let mut old = Socket::stock(&server).await;
+    for url in ["/user", "/pet"] {
+        old.ask(json!(["get", json!({ "url": url }).to_string()])).await;
+    }
+    let pets = old.ask(json!(["get", r#"{"url":"/user/1/pets?populate=owner"}"#])).await;
+    let pets: Value = serde_json::from_str(pets.as_str().unwrap()).unwrap();
+    assert_eq!(pets[1]["owner"]["name"], "Ann");
+    let mut runtime = Socket::runtime(&server).await;
+    runtime.get("/user").await;
+    body(&server, "PUT", "/user/2/pets/1", Value::Null).await;
+    let moved = json!({ "name": "Rex", "owner": 2, "id": 1 });
+    let pushed = json!(["message", { "model": "pet", "verb": "update", "data": moved, "id": 1 }]);
+    assert_eq!(timeless(old.event().await), pushed);
+    old.ask(json!(["get", r#"{"url":"/fence/1"}"#])).await;
+    assert!(old.early().is_empty());
+    assert!(runtime.heard().await.is_empty(), "a user has not changed");
+    server.shutdown().await;
+}
