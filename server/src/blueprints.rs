@@ -2,6 +2,9 @@
 //!
 //! Nobody publishes here: the fan-out follows the log, and the commit wrote to it.
 
+mod associated;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -18,7 +21,8 @@ use crate::criteria::{Criteria, Language, Parameters};
 use crate::dialect::Dialect;
 use crate::engine::Snapshot;
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Model, Populate};
+use crate::populate::Filling;
 use crate::route::{Deed, Route};
 use crate::socket::Client;
 use crate::subscription;
@@ -40,6 +44,7 @@ pub(crate) async fn answer(
     };
     input.within(of.model.most.body)?;
     let reply = match deed {
+        _ if of.route.within.is_some() => associated::answer(cx, of, input, deed).await,
         Deed::Find if of.route.id.is_some() => find_one(cx, of, input).await,
         Deed::Find => find(cx, of, input).await,
         Deed::Create => create(cx, of, input).await,
@@ -56,11 +61,15 @@ async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
     if sends_models(&cx)
         && let Some(id) = named(&query, &data, &model.key)
     {
-        return read(&cx, resource, id).await;
+        return read(&cx, resource, id, &model.find.populate).await;
     }
-    let parameters = Parameters::read(query, data)?;
-    let criteria = Criteria::read_for(&model, parameters, language_of(&cx))?;
-    let (snapshot, joined) = subscription::find(&cx, &resource, criteria).await?;
+    let mut parameters = Parameters::read(query, data)?;
+    let populate = populate(&mut parameters, &model)?;
+    let filling = Filling::new(&cx, &resource, &populate);
+    let mut criteria = Criteria::read_for(&model, parameters, language_of(&cx))?;
+    filling.widen(&mut criteria);
+    let (mut snapshot, joined) = subscription::find(&cx, &resource, criteria).await?;
+    snapshot.value = filling.fill(snapshot.value).await?;
     Ok(Reply::records(joined, snapshot))
 }
 
@@ -73,8 +82,16 @@ async fn find_one(cx: Context, of: Target, input: Input) -> Result<Reply> {
         Language::Sails09 => (Attributes::new(), one_id(id, &data, &model.key)?),
         Language::Current => (data, id.ok_or(Error::NoId)?),
     };
-    Criteria::of_one(Parameters::read(query, said)?)?;
-    read(&cx, resource, id).await
+    let mut parameters = Parameters::read(query, said)?;
+    let populate = populate(&mut parameters, &model)?;
+    Criteria::of_one(parameters)?;
+    read(&cx, resource, id, &populate).await
+}
+
+/// What is to be filled in: what the request says, or else what the model does.
+fn populate(parameters: &mut Parameters, model: &Model) -> Result<Populate> {
+    let said = Populate::take(parameters, model)?;
+    Ok(said.unwrap_or_else(|| model.find.populate.clone()))
 }
 
 /// A client of Sails 0.9 is known by its connection; over HTTP all speak the language of today.
@@ -88,8 +105,10 @@ fn sends_models(cx: &Context) -> bool {
     matches!(dialect, Some(Dialect::Sails09 | Dialect::Node))
 }
 
-async fn read(cx: &Context, resource: Resource, id: Id) -> Result<Reply> {
-    let (snapshot, joined) = subscription::find_one(cx, &resource, &id).await?;
+async fn read(cx: &Context, resource: Resource, id: Id, populate: &Populate) -> Result<Reply> {
+    let (mut snapshot, joined) = subscription::find_one(cx, &resource, &id).await?;
+    let filling = Filling::new(cx, &resource, populate);
+    snapshot.value = filling.fill(snapshot.value.into_iter().collect()).await?.pop();
     Reply::record((resource, id), joined, snapshot)
 }
 
@@ -202,7 +221,7 @@ impl<S: Send + Sync> FromRequest<S> for Input {
     }
 }
 
-/// How many records one request may create.
+/// How many records one request may create, or name.
 const MOST: usize = 1_000;
 
 /// What is to be created.
@@ -236,6 +255,17 @@ impl Input {
             _ => Err(Error::BadBody("each of a list has to be a JSON object")),
         };
         list.into_iter().map(record).collect::<Result<_>>().map(Records::Many)
+    }
+
+    /// A list of ids, each counted once.
+    fn ids(&self) -> Result<BTreeSet<Id>> {
+        const LIST: &str = "the body has to be a list of ids";
+        let list: Vec<Value> = serde_json::from_slice(&self.0).map_err(|_| Error::BadBody(LIST))?;
+        if list.len() > MOST {
+            return Err(Error::TooLarge { size: format!("{} ids", list.len()), limit: MOST });
+        }
+        let ids = list.iter().map(|id| Id::from_json(id).ok_or(Error::BadBody(LIST)));
+        ids.collect()
     }
 
     fn attributes_and(&self, query: Vec<(String, String)>) -> Result<Attributes> {

@@ -37,6 +37,11 @@ impl Resource {
         (starts_well && goes_on_well && is_free && name.len() <= 64).then(|| Self(name.into()))
     }
 
+    /// One that no path leads to: a dot can not stand in the name of any other.
+    pub(crate) fn internal(name: &str) -> Self {
+        Self(name.into())
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

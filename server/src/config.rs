@@ -104,6 +104,7 @@ impl Config {
         for (name, model) in self.resources {
             settings.models.declare(&name, model)?;
         }
+        settings.models.associate()?;
         Ok(settings)
     }
 }
@@ -186,6 +187,11 @@ mod tests {
             ("client_ttl: -1", "config.yml:1:13: \"-1\" is no duration; 90, 90s"),
             ("port: [", "config.yml:"),
             ("resources: {7up: {}}", "\"7up\" can not be a resource"),
+            (
+                "resources: {pet: {attributes: {owner: {model: usr}}}, user: {}}",
+                "pet.owner: no resource usr is declared; did you mean user?",
+            ),
+            ("resources: {a: {attributes: {b: {colection: c}}}}", "config.yml:1:"),
             ("resources: {a: {attributes: {b: {regex: '['}}}}", "config.yml:1:"),
         ] {
             let told = read(yaml).unwrap_err();

@@ -18,12 +18,13 @@ use tokio::task::coop::unconstrained;
 
 use crate::access::{Act, Reach, Who};
 use crate::caller;
+use crate::cascade;
 use crate::change::{Attributes, Change, Resource};
 use crate::criteria::Filter;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
-use crate::model::{Ids, Model, Models};
+use crate::model::{Associations, Ids, Model, Models};
 use crate::pubsub::{Publisher, Pubsub};
 use crate::route::Routing;
 use crate::session::{self, Keeper};
@@ -93,6 +94,10 @@ impl Context {
         model.ok_or_else(|| Error::NoRoute(format!("/{resource}")))
     }
 
+    pub(crate) fn associations(&self) -> &Associations {
+        self.site.models.associations()
+    }
+
     /// What there is to say and to hear of a resource; see [`pubsub`](crate::pubsub).
     pub fn pubsub(&self, resource: &str) -> Result<Pubsub> {
         self.site.publisher().pubsub(resource)
@@ -139,7 +144,9 @@ impl Context {
     /// it the first time.
     pub async fn commit(&self, resource: Resource, action: Action) -> Result<Arc<Change>> {
         let write = self.prepare(self.key.clone(), resource, action).await?;
-        Ok(self.engine().commit(write).await?.change)
+        let change = self.engine().commit(write).await?.change;
+        cascade::follow(self, &change).await?;
+        Ok(change)
     }
 
     /// A write in the caller's name, within what is left to them.
@@ -151,17 +158,27 @@ impl Context {
     ) -> Result<Write> {
         let model = self.model(&resource)?;
         let fingerprint = fingerprint_of(&resource, &action);
-        let Permit { identity, within, action } = self.permit(&resource, &model, action).await?;
-        let key = key.map(|key| Key { identity, key, fingerprint });
+        let permit = self.permit(&resource, &model, action).await?;
+        let key = key.map(|key| Key { identity: permit.identity.clone(), key, fingerprint });
+        Ok(self.write(resource, model, permit, key))
+    }
+
+    fn write(
+        &self,
+        resource: Resource,
+        model: Arc<Model>,
+        Permit { within, action, .. }: Permit,
+        key: Option<Key>,
+    ) -> Write {
         let origin = self.client.as_ref().map(|client| client.id().clone());
         let action = with_id(action, &model);
-        Ok(Write { resource, model, action, within, key, origin, at: now() })
+        Write { resource, model, action, within, key, origin, at: now() }
     }
 
     async fn permit(&self, resource: &Resource, model: &Model, action: Action) -> Result<Permit> {
         let access = &model.access;
         if access.is_open() || matches!(action, Action::Publish(_)) {
-            return Ok(Permit { identity: Arc::default(), within: Filter::default(), action });
+            return Ok(Permit::whole(action));
         }
         let who = self.who().await?;
         let reach = |act| caller::reach(&self.site, resource, &who, act);
@@ -195,31 +212,77 @@ impl Context {
     ) -> Result<Vec<Arc<Change>>> {
         let model = self.model(&resource)?;
         refuse_invalid(&model, &records)?;
-        let mut commits = Vec::with_capacity(records.len());
-        for (index, record) in records.into_iter().enumerate() {
+        let prepared = records.into_iter().enumerate().map(|(index, record)| {
             let key = self.key.as_ref().map(|key| format!("{key}/{index}").into());
-            let write = self.prepare(key, resource.clone(), Action::Create(record)).await?;
-            let commit = async { Ok(self.engine().commit(write).await?.change) };
-            let commit = unconstrained(commit);
-            let mut commit = Box::pin(maybe_done(commit));
+            self.prepare(key, resource.clone(), Action::Create(record))
+        });
+        let mut writes = Vec::new();
+        for write in prepared {
+            writes.push(Ok(write.await?));
+        }
+        self.in_order(writes).await.into_iter().collect()
+    }
+
+    /// Commits several writes in the caller's name, in their order, whatever comes of each. They have no
+    /// key: to do them again comes to the same.
+    pub(crate) async fn commit_each(
+        &self,
+        writes: Vec<(Resource, Action)>,
+    ) -> Vec<Result<Arc<Change>>> {
+        let mut prepared = Vec::with_capacity(writes.len());
+        for (resource, action) in writes {
+            prepared.push(self.prepare(None, resource, action).await);
+        }
+        self.in_order(prepared).await
+    }
+
+    /// Commits what follows from a write of the caller, who need not be allowed to do it by itself.
+    pub(crate) async fn commit_consequences(
+        &self,
+        writes: Vec<(Resource, Action)>,
+    ) -> Vec<Result<Arc<Change>>> {
+        let writes = writes.into_iter().map(|(resource, action)| {
+            let model = self.model(&resource)?;
+            Ok(self.write(resource, model, Permit::whole(action), None))
+        });
+        self.in_order(writes.collect()).await
+    }
+
+    /// Has several writes done in their order. They stand in line together, so they share what a commit costs.
+    async fn in_order(&self, writes: Vec<Result<Write>>) -> Vec<Result<Arc<Change>>> {
+        let mut commits = Vec::with_capacity(writes.len());
+        for write in writes {
+            let commit = async { Ok(self.engine().commit(write?).await?.change) };
+            let mut commit = Box::pin(maybe_done(unconstrained(commit)));
             // Asked once, it has its place in line.
             poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx).is_ready())).await;
             commits.push(commit);
         }
-        let mut changes = Vec::with_capacity(commits.len());
+        let mut outcomes = Vec::with_capacity(commits.len());
         for mut commit in commits {
             commit.as_mut().await;
-            changes.extend(commit.as_mut().take_output());
+            outcomes.extend(commit.as_mut().take_output());
         }
-        changes.into_iter().collect()
+        outcomes
+    }
+
+    /// Waits until all requests of the same connection before this one have been answered.
+    pub(crate) async fn alone(&self) {
+        if let Some(turn) = &self.turn {
+            turn.alone().await;
+        }
     }
 
     /// Commits the one write of a request that does nothing else: the next of the same connection
     /// need not wait for its outcome.
     ///
     /// Invariant: the turn is passed on when the engine has been asked once, and has put the write in
-    /// line. So that it has is no question of tokio's budget, which would have it asked again later.
+    /// line. So that it has is no question of tokio's budget, which would have it asked again later. A write
+    /// that others follow from keeps its turn.
     pub(crate) async fn commit_last(&self, of: Resource, action: Action) -> Result<Arc<Change>> {
+        if cascade::may_follow(self, &of, &action) {
+            return self.commit(of, action).await;
+        }
         let write = self.prepare(self.key.clone(), of, action).await?;
         let mut commit = pin!(unconstrained(self.engine().commit(write)));
         poll_fn(|cx| {
@@ -240,6 +303,13 @@ struct Permit {
     /// Where it has to stay.
     within: Filter,
     action: Action,
+}
+
+impl Permit {
+    /// Anybody's, and wherever.
+    fn whole(action: Action) -> Self {
+        Self { identity: Arc::default(), within: Filter::default(), action }
+    }
 }
 
 /// The caller's socket, for handlers that take an `Option<Client>`.

@@ -52,6 +52,18 @@ pub enum Error {
     /// An update or a destroy that does not say of what.
     #[error("no id in the url and none in the body")]
     NoId,
+    /// A record is not associated with the one that is meant.
+    #[error("{}", not_in(resource, id, attribute, member.as_ref()))]
+    NotIn {
+        /// Whose association it is.
+        resource: Resource,
+        /// Of which record.
+        id: Id,
+        /// The attribute.
+        attribute: String,
+        /// Who is not in it, if one was named.
+        member: Option<Id>,
+    },
     /// Criteria that are not understood.
     #[error(transparent)]
     BadCriteria(#[from] criteria::Bad),
@@ -143,6 +155,7 @@ impl Error {
             Self::NoResource(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::BadUrl => (StatusCode::BAD_REQUEST, "E_BAD_URL", Some("url")),
             Self::UnknownVerb(_) => (StatusCode::METHOD_NOT_ALLOWED, "E_UNKNOWN_VERB", None),
+            Self::NotIn { .. } => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::NoId => (StatusCode::BAD_REQUEST, "E_NO_ID", Some("id")),
             Self::BadCriteria(bad) => (StatusCode::BAD_REQUEST, "E_BAD_CRITERIA", Some(&bad.at)),
             Self::BadId { .. } => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
@@ -227,6 +240,13 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, body) = self.refusal();
         (status, Json(body)).into_response()
+    }
+}
+
+fn not_in(resource: &Resource, id: &Id, attribute: &str, member: Option<&Id>) -> String {
+    match member {
+        Some(member) => format!("{member} is not in the {attribute} of {resource} {id}"),
+        None => format!("{resource} {id} has no {attribute}"),
     }
 }
 

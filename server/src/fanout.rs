@@ -17,10 +17,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::change::{Change, Position, Resource, Room};
+use crate::change::{Change, Position, Resource, Room, Verb};
 use crate::criteria::Scope;
 use crate::dialect::{Dialect, runtime};
-use crate::model::Models;
+use crate::model::{Membership, Models};
 use crate::socket::{Audience, Sockets};
 
 /// Changes said together at most.
@@ -98,8 +98,34 @@ impl Fanout {
         let is_hiding = self.models.hide_records_of(&first.resource);
         self.say_to_runtimes(run).await;
         self.say_to_parts(&first.resource, run, is_hiding).await;
-        for dialect in Dialect::STOCK {
-            self.say_to_stock(dialect, &first.resource, run).await;
+        for change in run {
+            let memberships = self.models.associations().memberships(change);
+            let (before, after) = around(change, &memberships);
+            self.say_memberships(change, before);
+            for dialect in Dialect::STOCK {
+                self.say_to_stock(dialect, std::slice::from_ref(change)).await;
+            }
+            self.say_memberships(change, after);
+        }
+    }
+
+    /// Says whose collections a change has made a record part of, and whose no longer. Only Sails 1.x speaks of
+    /// it; to all others the change says it.
+    fn say_memberships(&self, change: &Change, memberships: &[Membership]) {
+        for membership in memberships {
+            let class = Room::class(membership.resource.clone());
+            // Who knows the one may not know the other.
+            let mut others = self.models.associations().of(&membership.resource);
+            let other = others.find(|(name, _)| **name == membership.attribute);
+            let is_hiding = other.is_none_or(|(_, it)| self.models.hide_records_of(&it.target));
+            if is_hiding || !self.sockets.are_in(Dialect::Sails, &class) {
+                continue;
+            }
+            let room = Room::instance(membership.resource.clone(), membership.id.clone());
+            let origin = change.origin.as_deref();
+            let to = Audience { rooms: &[&room], but_not: &[], origin };
+            let (event, news) = Dialect::membership_news(membership);
+            self.sockets.emit_to_each(Dialect::Sails, to, event, &news);
         }
     }
 
@@ -190,4 +216,16 @@ impl Fanout {
             }
         }
     }
+}
+
+/// What is said before the change itself, and what after it. In Sails a record is part of something before it is
+/// told of itself, and has been taken out of something when it is destroyed or has moved.
+fn around<'a>(change: &Change, all: &'a [Membership]) -> (&'a [Membership], &'a [Membership]) {
+    let moves = all.iter().any(|it| it.is_new);
+    let before = match change.verb {
+        Verb::Destroy => 0,
+        Verb::Update if moves => all.iter().filter(|it| it.is_new).count(),
+        Verb::Create | Verb::Update => all.len(),
+    };
+    all.split_at(before)
 }

@@ -5,7 +5,8 @@
 //! - [`change`] and [`mod@write`]: the words, and what a write does; [`model`]: what records are like;
 //!   [`criteria`]: which are meant; [`delivery`]: what is sent to people; [`engine`]: where all of it
 //!   lives;
-//! - [`blueprints`], `subscription`, `resume`: what is asked and answered, over any transport, with
+//! - [`blueprints`], `subscription`, `resume`: what is asked and answered, over any transport, with `populate`
+//!   for what comes along from other resources and `cascade` for what follows from a destroy, with
 //!   [`context`] as the caller, [`session`] as what is kept of them and [`error`] as the refusals;
 //!   [`pubsub`]: the same by hand;
 //! - [`route`]: what a path is about; `router`: which handler answers what; `http` and `socket`: the edges, with `incoming` and
@@ -33,12 +34,15 @@ pub mod engine;
 
 pub mod blueprints;
 mod caller;
+mod cascade;
+mod populate;
 mod resume;
 mod subscription;
 
 pub mod context;
 pub mod error;
 mod fingerprint;
+mod nearest;
 pub mod pubsub;
 pub mod session;
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::change::{Id, Resource};
 use crate::error::{Error, Result};
-use crate::model::Models;
+use crate::model::{Association, Link, Models};
 
 /// How resources are to be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,6 +43,16 @@ pub(crate) struct Route {
     pub(crate) id: Option<Id>,
     /// What the path says that is to be done; otherwise the verb says it.
     pub(crate) deed: Option<Deed>,
+    /// What of the record's it is about, if it is not the record itself.
+    pub(crate) within: Option<Within>,
+}
+
+/// An association of a record, and perhaps one of the associated: `/user/1/pets/2`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Within {
+    pub(crate) attribute: String,
+    pub(crate) association: Association,
+    pub(crate) id: Option<Id>,
 }
 
 /// What is to be done.
@@ -102,16 +112,54 @@ impl Routing {
             && id.len() <= 1
         {
             let id = id.first().map(|id| Id::parse(id).ok_or_else(nothing)).transpose()?;
-            return Ok(Route { resource, id, deed: Some(deed) });
+            return Ok(Route { resource, id, deed: Some(deed), within: None });
+        }
+        if let Some(route) = self.membership(&shortcut) {
+            return Ok(route);
         }
         let rest = below(path_below, &self.paths.rest_prefix).ok_or_else(nothing)?;
         let segments = segments(rest)?;
-        let (name, id) = match &*segments {
-            [name] => (name, None),
-            [name, id] => (name, Some(Id::parse(id).ok_or_else(nothing)?)),
+        let (name, ids) = segments.split_first().ok_or_else(nothing)?;
+        let resource = self.resource(name).ok_or_else(nothing)?;
+        let parsed = |id: &String| Id::parse(id).ok_or_else(nothing);
+        let (id, within) = match ids {
+            [] => (None, None),
+            [id] => (Some(parsed(id)?), None),
+            [id, attribute, member @ ..] if member.len() <= 1 => {
+                let member = member.first().map(parsed).transpose()?;
+                let within = self.within(&resource, attribute, member);
+                (Some(parsed(id)?), Some(within.ok_or_else(nothing)?))
+            }
             _ => return Err(nothing()),
         };
-        Ok(Route { resource: self.resource(name).ok_or_else(nothing)?, id, deed: None })
+        Ok(Route { resource, id, deed: None, within })
+    }
+
+    /// A shortcut that writes to a collection: `user 1 pets add 2`.
+    fn membership(&self, segments: &[String]) -> Option<Route> {
+        let [name, id, attribute, word, member @ ..] = segments else { return None };
+        let (deed, member) = match (&*word.to_ascii_lowercase(), member) {
+            ("add", [id]) => (Deed::Put, Some(Id::parse(id)?)),
+            ("remove", [id]) => (Deed::Destroy, Some(Id::parse(id)?)),
+            ("replace", []) => (Deed::Put, None),
+            _ => return None,
+        };
+        let (resource, id) = (self.resource(name)?, Some(Id::parse(id)?));
+        let within = self.within(&resource, attribute, member)?;
+        let is_one = matches!(within.association.link, Link::Holds { .. });
+        if is_one || self.paths.shortcuts != Shortcuts::Write {
+            return None;
+        }
+        Some(Route { resource, id, deed: Some(deed), within: Some(within) })
+    }
+
+    /// No more than shortcuts do associations lead past handlers of a resource's own.
+    fn within(&self, resource: &Resource, name: &str, id: Option<Id>) -> Option<Within> {
+        let (attribute, association) = self.models.associations().named(resource, name)?;
+        let is_own = [resource, &association.target].iter().any(|it| self.own.contains(it));
+        let (attribute, association) = (attribute.to_owned(), association.clone());
+        let is_one = matches!(association.link, Link::Holds { .. });
+        (!is_own && (!is_one || id.is_none())).then_some(Within { attribute, association, id })
     }
 
     fn resource(&self, name: &str) -> Option<Resource> {
@@ -136,6 +184,9 @@ impl Routing {
 impl Route {
     /// What is to be done, with this verb.
     pub(crate) fn deed(&self, method: &Method) -> Option<Deed> {
+        if let (None, Some(within)) = (self.deed, &self.within) {
+            return within.deed(method);
+        }
         match (self.deed, method) {
             (Some(Deed::Find), &Method::GET | &Method::HEAD) => Some(Deed::Find),
             (Some(Deed::Find), _) => None,
@@ -152,11 +203,35 @@ impl Route {
 
     /// The verbs that are understood here.
     pub(crate) fn verbs(&self) -> &'static str {
+        if let (None, Some(within)) = (self.deed, &self.within) {
+            return within.verbs();
+        }
         match (self.deed, &self.id) {
             (Some(Deed::Find), _) => "GET,HEAD,OPTIONS",
             (Some(_), _) => "GET,POST,OPTIONS",
             (None, None) => "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS",
             (None, Some(_)) => "GET,HEAD,PUT,PATCH,DELETE,OPTIONS",
+        }
+    }
+}
+
+impl Within {
+    fn deed(&self, method: &Method) -> Option<Deed> {
+        match (method, &self.association.link, &self.id) {
+            (&Method::GET | &Method::HEAD, ..) => Some(Deed::Find),
+            (_, Link::Holds { .. }, _) => None,
+            (&Method::POST, _, None) => Some(Deed::Create),
+            (&Method::PUT, ..) => Some(Deed::Put),
+            (&Method::DELETE, _, Some(_)) => Some(Deed::Destroy),
+            _ => None,
+        }
+    }
+
+    fn verbs(&self) -> &'static str {
+        match (&self.association.link, &self.id) {
+            (Link::Holds { .. }, _) => "GET,HEAD,OPTIONS",
+            (_, None) => "GET,HEAD,POST,PUT,OPTIONS",
+            (_, Some(_)) => "GET,HEAD,PUT,DELETE,OPTIONS",
         }
     }
 }
@@ -179,12 +254,16 @@ fn segments(path: &str) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Model, Undeclared};
+    use crate::model::{Attribute, Model, Undeclared};
 
     fn router(prefix: &str, rest_prefix: &str, shortcuts: Shortcuts) -> Routing {
         let mut models = Models::default();
-        let person = Model { plural: Some("people".to_owned()), ..Model::default() };
+        let person = Model { plural: Some("people".to_owned()), ..Model::default() }
+            .attribute("pets", Attribute::collection("pet", "owner"));
+        let pet = Model::default().attribute("owner", Attribute::model("person"));
         models.declare("person", person).unwrap();
+        models.declare("pet", pet).unwrap();
+        models.associate().unwrap();
         let paths =
             Paths { prefix: prefix.to_owned(), rest_prefix: rest_prefix.to_owned(), shortcuts };
         Routing::new(paths, Arc::new(models))
@@ -195,12 +274,11 @@ mod tests {
         match router.read(path) {
             Err(Error::BadUrl) => "bad".to_owned(),
             Err(_) => "nothing".to_owned(),
-            Ok(Route { resource, id, deed }) => {
-                let id = id.map_or("-".to_owned(), |id| id.to_string());
-                format!(
-                    "{resource} {id} {}",
-                    deed.map_or("-".to_owned(), |deed| format!("{deed:?}"))
-                )
+            Ok(Route { resource, id: of, deed, within }) => {
+                let id = |id: Option<Id>| id.map_or("-".to_owned(), |id| id.to_string());
+                let within = within.map(|it| format!(" {} {}", it.attribute, id(it.id)));
+                let deed = deed.map_or("-".to_owned(), |deed| format!("{deed:?}"));
+                format!("{resource} {} {deed}{}", id(of), within.unwrap_or_default())
             }
         }
     }
@@ -216,6 +294,12 @@ mod tests {
             ("/people/7", "person 7 -"),
             ("/person/7", "nothing"),
             ("/todo/7/8", "nothing"),
+            ("/people/7/Pets", "person 7 - pets -"),
+            ("/people/7/pets/8/", "person 7 - pets 8"),
+            ("/people/7/pets/8/9", "nothing"),
+            ("/people/7/cats", "nothing"),
+            ("/pet/8/owner", "pet 8 - owner -"),
+            ("/pet/8/owner/7", "nothing"),
             ("/", "nothing"),
             ("//7", "nothing"),
             ("/todo/%ff", "bad"),
@@ -235,6 +319,12 @@ mod tests {
         assert_eq!(read(&some, "/todo/create"), "todo create -");
         assert_eq!(read(&all, "/todo/update/7"), "todo 7 Update");
         assert_eq!(read(&all, "/todo/update/7/8"), "nothing");
+        assert_eq!(read(&all, "/people/7/pets/Add/8"), "person 7 Put pets 8");
+        assert_eq!(read(&all, "/people/7/pets/remove/8"), "person 7 Destroy pets 8");
+        assert_eq!(read(&all, "/people/7/pets/replace"), "person 7 Put pets -");
+        assert_eq!(read(&all, "/people/7/pets/add"), "person 7 - pets add");
+        assert_eq!(read(&all, "/pet/8/owner/replace"), "nothing");
+        assert_eq!(read(&some, "/people/7/pets/add/8"), "nothing");
     }
 
     #[test]

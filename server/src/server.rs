@@ -293,7 +293,8 @@ impl Builder {
 
     /// Starts it.
     pub async fn bind(self) -> io::Result<Server> {
-        let Self { settings, routes, open } = self;
+        let Self { mut settings, routes, open } = self;
+        settings.models.associate().map_err(io::Error::other)?;
         let (tail, changes) = mpsc::channel(TAIL);
         let engine = match open {
             Some(open) => open(tail),

@@ -64,6 +64,44 @@ async fn hold(cx: &Context, client: &Client, of: &Resource, reach: &Reach) -> Re
     now.and(Err(Error::Forbidden))
 }
 
+/// Records that come along with others, as associations of theirs. A stock client hears of each from here on,
+/// and of no others; our runtime, of those it reads for themselves.
+pub(crate) async fn find_along(
+    cx: &Context,
+    resource: &Resource,
+    criteria: &Criteria,
+) -> Result<Snapshot<Vec<Arc<Attributes>>>> {
+    // Whoever may not read them reads what they are associated with all the same, and finds none.
+    let reach = cx.reach(resource, Act::Read).await.unwrap_or(Reach::Nothing);
+    let criteria = &Criteria { within: reach.filter(), ..criteria.clone() };
+    let read = || async { Ok(cx.engine().find(resource, criteria).await?) };
+    let Some(client) = cx.client().filter(|client| client.dialect().is_stock()) else {
+        return read().await;
+    };
+    let rooms = |id| rooms_of_one(client, resource, &id, &reach).unwrap_or_default();
+    let snapshot =
+        read_and_join_each(cx, client, &Room::class(resource.clone()), rooms, read).await?;
+    if reach != Reach::Nothing {
+        hold(cx, client, resource, &reach).await?;
+    }
+    Ok(snapshot)
+}
+
+/// One record that is to be associated with another, or is to have others associated with it. A stock client
+/// hears of it from here on.
+pub(crate) async fn find_end(
+    cx: &Context,
+    resource: &Resource,
+    id: &Id,
+) -> Result<Option<Arc<Attributes>>> {
+    if cx.client().is_some_and(|client| client.dialect().is_stock()) {
+        return Ok(find_one(cx, resource, id).await?.0.value);
+    }
+    let reach = cx.reach(resource, Act::Read).await?;
+    let record = cx.engine().find_one(resource, id).await?.value;
+    Ok(record.filter(|record| reach.includes(record)))
+}
+
 /// Records that are kept elsewhere; subscribes to the resource. What is published of them has its place
 /// in the log, so it is there that the snapshot stands: at the latest where the log stood before.
 pub(crate) async fn find_elsewhere<R>(
@@ -109,23 +147,37 @@ where
     R: Future<Output = Result<Snapshot<Vec<Arc<Attributes>>>>> + Send,
 {
     client.join([room.clone()]);
-    let snapshot = read().await?;
-    if !client.dialect().is_stock() {
-        return Ok(snapshot);
+    if client.dialect().is_stock() {
+        let instance = |id| vec![Room::instance(room.resource.clone(), id)];
+        return read_and_join_each(cx, client, &room, instance, read).await;
     }
+    read().await
+}
+
+async fn read_and_join_each<R>(
+    cx: &Context,
+    client: &Client,
+    room: &Room,
+    rooms_of: impl Fn(Id) -> Vec<Room>,
+    read: impl Fn() -> R,
+) -> Result<Snapshot<Vec<Arc<Attributes>>>>
+where
+    R: Future<Output = Result<Snapshot<Vec<Arc<Attributes>>>>> + Send,
+{
+    let snapshot = read().await?;
     let key = &cx.model(&room.resource)?.key;
-    let instances = |records: &[Arc<Attributes>]| -> Vec<_> {
+    let rooms = |records: &[Arc<Attributes>]| -> Vec<_> {
         let ids = records.iter().filter_map(|record| Id::from_json(record.get(key)?));
-        ids.map(|id| Room::instance(room.resource.clone(), id)).collect()
+        ids.flat_map(&rooms_of).collect()
     };
-    let joined = instances(&snapshot.value);
+    let joined = rooms(&snapshot.value);
     client.join(joined.clone());
-    if !has_moved(cx.engine(), &room, snapshot.position).await? {
+    if !has_moved(cx.engine(), room, snapshot.position).await? {
         return Ok(snapshot);
     }
     let again = read().await?;
     // What is not among them any more may have left before its room was joined.
-    let kept: HashSet<_> = instances(&again.value).into_iter().collect();
+    let kept: HashSet<_> = rooms(&again.value).into_iter().collect();
     joined.iter().filter(|room| !kept.contains(room)).for_each(|room| client.leave(room));
     Ok(again)
 }

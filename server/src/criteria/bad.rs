@@ -22,6 +22,9 @@ pub enum Problem {
     /// Nobody knows this modifier.
     #[error("the modifier {0} is not understood")]
     Modifier(String),
+    /// What is to be filled in is no association of the resource.
+    #[error("there is no association {0}{1}")]
+    NoAssociation(String, String),
     /// It has no place here.
     #[error("{0}")]
     Misplaced(&'static str),

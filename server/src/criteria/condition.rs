@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Case;
 use super::pattern::Pattern;
+use crate::change::Id;
 
 /// Something an attribute fulfils or not. One that is not there is null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,16 @@ pub enum Operand {
     Text(String),
     /// Written where a number, true, false and a string look alike: any of them.
     Loose(String),
+}
+
+impl From<&Id> for Operand {
+    fn from(id: &Id) -> Self {
+        match id {
+            // The integers of ids are exact in JavaScript, and so here.
+            Id::Integer(integer) => Self::Number(*integer as f64),
+            Id::Text(text) => Self::Text(text.to_string()),
+        }
+    }
 }
 
 impl Condition {

@@ -6,6 +6,7 @@
 //! - `parameters`: what a request brought; `reader`: what that says of attributes, within limits;
 //! - `filter`, `condition`, `pattern`: which records; `sort`: in which order; `window`: how many;
 //!   `projection`: how much of each;
+//! - `populate`: what comes along from other resources;
 //! - `bad`: what was wrong with it.
 //!
 //! Invariant: criteria that are not understood are refused. They never select everything.
@@ -15,6 +16,7 @@ mod condition;
 mod filter;
 mod parameters;
 mod pattern;
+mod populate;
 mod projection;
 mod reader;
 mod scope;
@@ -26,7 +28,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::change::Attributes;
+use crate::change::{Attributes, Id};
 use crate::model::Model;
 
 pub use bad::{Bad, Problem};
@@ -188,6 +190,34 @@ impl Criteria {
         parameters.refuse("a record that is named is not chosen by criteria")
     }
 
+    /// All that have one of these ids in an attribute, which may be their key.
+    pub(crate) fn holding<'a>(
+        model: &Model,
+        attribute: &str,
+        ids: impl IntoIterator<Item = &'a Id>,
+    ) -> Self {
+        let all = Self { key: model.key.as_str().into(), ..Self::default() };
+        all.and_holding(attribute, ids)
+    }
+
+    /// Of those that are meant, the ones that have one of these ids in an attribute.
+    pub(crate) fn and_holding<'a>(
+        mut self,
+        attribute: &str,
+        ids: impl IntoIterator<Item = &'a Id>,
+    ) -> Self {
+        let ids = ids.into_iter().map(Operand::from).collect();
+        let holding = Filter::Attribute(attribute.to_owned(), Condition::OneOf(ids));
+        self.filter = match self.filter {
+            Filter::All(mut parts) => {
+                parts.insert(0, holding);
+                Filter::All(parts)
+            }
+            other => Filter::All(vec![holding, other]),
+        };
+        self
+    }
+
     /// Is this record one of those that are meant? Whether it falls into the window is another question.
     pub fn matches(&self, record: &Attributes) -> bool {
         self.within.matches(record, Case::Sensitive) && self.filter.matches(record, self.case)
@@ -222,12 +252,12 @@ impl Criteria {
     }
 }
 
-/// Records have no associations that could be filled in.
+/// Criteria pick records of one resource; what comes along from others is taken out before.
 fn no_populate(populate: Option<Value>) -> Result<(), Bad> {
     match populate {
         None | Some(Value::Bool(false)) => Ok(()),
         Some(Value::String(text)) if text == "false" => Ok(()),
-        Some(_) => Err(Bad::new("populate", Problem::Expected("false: there are no associations"))),
+        Some(_) => Err(Bad::new("populate", Problem::Expected("false: nothing is filled in here"))),
     }
 }
 

@@ -42,6 +42,15 @@ impl Projection {
         }
     }
 
+    /// Shows an attribute in any case.
+    pub(crate) fn show(&mut self, name: &str) {
+        match self {
+            Self::Whole => {}
+            Self::Select(names) => drop(names.insert(name.to_owned())),
+            Self::Omit(names) => drop(names.remove(name)),
+        }
+    }
+
     /// The part of a record.
     pub fn of(&self, record: Arc<Attributes>) -> Arc<Attributes> {
         let mut record = record;

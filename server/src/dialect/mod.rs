@@ -18,6 +18,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::change::{Change, Room};
 use crate::criteria::Language;
 use crate::error::{Error, Result};
+use crate::model::Membership;
 
 /// Which client this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,6 +97,12 @@ impl Dialect {
             Self::Node => (node::event(change).into(), to_raw_value(&node::news(change))),
         };
         Some((event, news.expect("it is made of JSON")))
+    }
+
+    /// The event that tells a client of Sails 1.x who is in a collection, and what it carries.
+    pub(crate) fn membership_news(of: &Membership) -> (&str, Box<RawValue>) {
+        let news = to_raw_value(&sails::membership(of));
+        (of.resource.as_str(), news.expect("it is made of JSON"))
     }
 
     /// The event by which something that is no change is said to a room.

@@ -1,9 +1,11 @@
 //! Pushes for stock clients: an event named after the resource, as Sails 1.x sends it. Creates are
-//! said to those who listen to the resource, the rest to those who know the record.
+//! said to those who listen to the resource, the rest to those who know the record. Those who know a record
+//! are told who becomes part of its collections, too.
 
 use serde::Serialize;
 
 use crate::change::{Attributes, Change, Id, Verb};
+use crate::model::Membership;
 
 /// What an event of a resource carries.
 #[derive(Debug, Serialize)]
@@ -14,6 +16,27 @@ pub(crate) struct News<'a> {
     data: Option<&'a Attributes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     previous: Option<&'a Attributes>,
+}
+
+/// What an event of a resource carries about a collection of one of its records.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MembershipNews<'a> {
+    id: &'a Id,
+    verb: &'static str,
+    attribute: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    added_id: Option<&'a Id>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed_id: Option<&'a Id>,
+}
+
+/// What is said of a record that becomes part of a collection, or no longer is.
+pub(crate) fn membership(of: &Membership) -> MembershipNews<'_> {
+    let Membership { id, attribute, member, is_new, .. } = of;
+    let (added_id, removed_id) = if *is_new { (Some(member), None) } else { (None, Some(member)) };
+    let verb = if *is_new { "addedTo" } else { "removedFrom" };
+    MembershipNews { id, verb, attribute, added_id, removed_id }
 }
 
 /// What is said of a change.
@@ -31,6 +54,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::change::Resource;
     use crate::dialect::runtime::tests::change;
 
     fn said(verb: Verb, set: serde_json::Value) -> String {
@@ -42,6 +66,23 @@ mod tests {
         assert_eq!(
             said(Verb::Create, json!({ "title": "Eggs", "id": 7 })),
             r#"{"verb":"created","id":7,"data":{"title":"Eggs","id":7}}"#
+        );
+    }
+
+    #[test]
+    fn a_membership_says_who_is_part_of_what() {
+        let of = |is_new| Membership {
+            resource: Resource::parse("user").unwrap(),
+            id: Id::Integer(2),
+            attribute: "pets".to_owned(),
+            member: Id::Integer(1),
+            is_new,
+        };
+        let said = |is_new| serde_json::to_string(&membership(&of(is_new))).unwrap();
+        assert_eq!(said(true), r#"{"id":2,"verb":"addedTo","attribute":"pets","addedId":1}"#);
+        assert_eq!(
+            said(false),
+            r#"{"id":2,"verb":"removedFrom","attribute":"pets","removedId":1}"#
         );
     }
 

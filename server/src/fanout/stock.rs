@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{Fanout, Part};
-use crate::change::{Attributes, Change, Resource, Room, Verb};
+use crate::change::{Attributes, Change, Room, Verb};
 use crate::criteria::Case;
 use crate::dialect::Dialect;
 use crate::socket::{Audience, Sockets};
@@ -31,12 +31,8 @@ struct Telling<'a> {
 
 impl Fanout {
     /// Says changes of one resource to the stock clients of one kind.
-    pub(super) async fn say_to_stock(
-        &mut self,
-        dialect: Dialect,
-        of: &Resource,
-        run: &[Arc<Change>],
-    ) {
+    pub(super) async fn say_to_stock(&mut self, dialect: Dialect, run: &[Arc<Change>]) {
+        let Some(Change { resource: of, .. }) = run.first().map(|first| &**first) else { return };
         let class = &Room::class(of.clone());
         let parts = self.parts_of(dialect, of);
         if parts.is_empty() && !self.sockets.are_in(dialect, class) {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Number, Value};
 
 use super::format;
+use crate::change::Id;
 
 /// What the values of one attribute may be. `null` is none, and allowed unless it is required.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -36,6 +37,14 @@ pub struct Attribute {
     pub url: bool,
     /// What it looks like: a regular expression, for any part of it unless it has `^` and `$`.
     pub regex: Option<Pattern>,
+    /// It holds the id of a record of this resource. SQLite keeps an index.
+    pub model: Option<String>,
+    /// It is a collection of records of this resource, and not stored.
+    pub collection: Option<String>,
+    /// The attribute of those in the collection that leads back.
+    pub via: Option<String>,
+    /// As Sails has it of one side of a many-to-many association. Here both are the same.
+    pub dominant: bool,
 }
 
 /// A type of values.
@@ -72,12 +81,42 @@ pub struct Violation {
 }
 
 impl Attribute {
+    /// Holds the id of a record of a resource.
+    pub fn model(resource: impl Into<String>) -> Self {
+        Self { model: Some(resource.into()), ..Self::default() }
+    }
+
+    /// A collection of records of a resource, whose attribute `via` leads back.
+    pub fn collection(resource: impl Into<String>, via: impl Into<String>) -> Self {
+        Self { collection: Some(resource.into()), via: Some(via.into()), ..Self::default() }
+    }
+
+    pub(super) fn is_association(&self) -> bool {
+        self.model.is_some() || self.collection.is_some()
+    }
+
+    /// Whether it says nothing of values.
+    pub(super) fn has_no_rules(&self) -> bool {
+        let said = self.clone();
+        let other = Self { model: None, collection: None, via: None, dominant: false, ..said };
+        other == Self::default()
+    }
+
     /// The value as it is stored.
     pub(super) fn take(&self, name: &str, value: Value) -> Result<Value, Violation> {
+        if self.collection.is_some() {
+            return Err(Violation::collection(name));
+        }
         if value.is_null() || (self.required && value == "") {
             return if self.required { Err(Violation::missing(name)) } else { Ok(value) };
         }
         let broken = |rule: String| Violation { attribute: name.to_owned(), rule, limit: None };
+        let value = match &self.model {
+            None => value,
+            Some(model) => Id::from_json(&value)
+                .map(|id| id.to_json())
+                .ok_or_else(|| broken(format!("is the id of a {model}")))?,
+        };
         let value = match self.kind {
             None => value,
             Some(kind) => kind.bring(value).ok_or_else(|| broken(format!("is {}", kind.name())))?,
@@ -172,6 +211,11 @@ impl Violation {
         Self { attribute: name.to_owned(), rule: "is required".to_owned(), limit: None }
     }
 
+    fn collection(name: &str) -> Self {
+        let rule = "is a collection, which is changed under its own path".to_owned();
+        Self { attribute: name.to_owned(), rule, limit: None }
+    }
+
     /// The same, of a record in a list.
     pub(crate) fn within(self, index: usize) -> Self {
         Self { attribute: format!("{index}.{}", self.attribute), ..self }
@@ -252,6 +296,16 @@ mod tests {
         let zip = json!({ "regex": "^[0-9]{5}$" });
         assert!(taken(zip.clone(), json!("12345")).is_ok());
         assert_eq!(taken(zip, json!("1234")), Err("it looks like ^[0-9]{5}$".into()));
+    }
+
+    #[test]
+    fn an_association_is_an_id_and_a_collection_is_not_set() {
+        let owner = json!({ "model": "user" });
+        assert_eq!(taken(owner.clone(), json!("7")), Ok(json!(7)));
+        assert_eq!(taken(owner.clone(), Value::Null), Ok(Value::Null));
+        assert_eq!(taken(owner, json!({ "id": 7 })), Err("it is the id of a user".into()));
+        let pets = json!({ "collection": "pet", "via": "owner" });
+        assert!(taken(pets, json!([])).unwrap_err().starts_with("it is a collection"));
     }
 
     #[test]

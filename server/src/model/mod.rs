@@ -3,11 +3,16 @@
 //! All of it is pure. A [`Model`] is declared in Rust or in the configuration file; a resource that
 //! nobody declared has the default one, which takes whatever comes. In reading order: [`Model`];
 //! [`Attribute`], one of them and what its values may be; `format`, the forms of
-//! texts; [`Models`], those of a server.
+//! texts; [`Models`], those of a server; `association`, `half` and `pair`, which of their records belong together;
+//! [`Populate`], which of those a read brings along.
 
+mod association;
 mod attribute;
 mod format;
+mod half;
 mod models;
+mod pair;
+mod populate;
 
 use std::collections::BTreeMap;
 
@@ -17,8 +22,11 @@ use serde_json::Value;
 use crate::access::Access;
 use crate::change::{Attributes, Id};
 
+pub(crate) use association::{Association, Associations, Link, Membership};
 pub use attribute::{Attribute, Kind, Pattern, Violation};
+pub use half::Unfit;
 pub use models::{Models, Undeclarable, Undeclared};
+pub use populate::Populate;
 
 /// What the records of one resource are like.
 ///
@@ -105,6 +113,8 @@ pub struct Find {
     /// Which, where the request selects none.
     #[serde(rename = "where")]
     pub filter: Option<Attributes>,
+    /// Which associations, where the request does not say.
+    pub populate: Populate,
 }
 
 /// Limits of one request.
@@ -140,6 +150,12 @@ impl Model {
     pub fn attribute(mut self, name: impl Into<String>, attribute: Attribute) -> Self {
         self.attributes.insert(name.into(), attribute);
         self
+    }
+
+    /// The attributes that are associations.
+    pub(crate) fn associations(&self) -> impl Iterator<Item = &str> {
+        let associations = self.attributes.iter().filter(|(_, it)| it.is_association());
+        associations.map(|(name, _)| name.as_str())
     }
 
     /// What a create says of the record's id; `None` leaves it to the server.
@@ -234,7 +250,8 @@ impl Model {
     /// The attributes records are looked up by.
     pub(crate) fn indexed(&self) -> impl Iterator<Item = &str> {
         let owner = self.access.owner.as_ref();
-        let indexed = self.attributes.iter().filter(|(_, it)| it.indexed || it.unique);
+        let is_indexed = |it: &Attribute| it.indexed || it.unique || it.model.is_some();
+        let indexed = self.attributes.iter().filter(move |(_, it)| is_indexed(it));
         let indexed = indexed.filter(move |(name, _)| Some(*name) != owner);
         indexed.map(|(name, _)| name.as_str()).chain(owner.map(String::as_str))
     }

@@ -1,11 +1,11 @@
 //! The models of a server.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Ids, Model};
+use super::{Associations, Ids, Model, Unfit};
 use crate::change::Resource;
 
 /// What is declared, and what becomes of the rest.
@@ -17,6 +17,9 @@ pub struct Models {
     /// Of resources that are not declared.
     other: Arc<Model>,
     undeclared: Undeclared,
+    associations: Arc<Associations>,
+    /// Of the resources that pairs of a many-to-many association are records of. No path leads to one.
+    joins: HashMap<Resource, Arc<Model>>,
 }
 
 /// What becomes of resources that are not declared.
@@ -63,6 +66,22 @@ impl Models {
         Ok(())
     }
 
+    /// Puts together what the declared say of each other. A server does it when it starts.
+    pub fn associate(&mut self) -> Result<(), Undeclarable> {
+        let declared: BTreeMap<_, _> = self.declared().collect();
+        let read = Associations::read(&declared).map_err(|(resource, attribute, unfit)| {
+            Undeclarable::Association(resource, attribute, unfit)
+        })?;
+        self.joins = read.joins().map(|(join, model)| (join, Arc::new(model))).collect();
+        self.associations = Arc::new(read);
+        Ok(())
+    }
+
+    /// Which records belong together.
+    pub(crate) fn associations(&self) -> &Associations {
+        &self.associations
+    }
+
     /// Says what becomes of those that are not declared.
     pub fn undeclared(&mut self, undeclared: Undeclared) {
         self.undeclared = undeclared;
@@ -70,7 +89,8 @@ impl Models {
 
     /// What the records of a resource are like; `None` if it is not there.
     pub fn of(&self, resource: &Resource) -> Option<Arc<Model>> {
-        match (self.declared.get(resource), self.undeclared) {
+        let known = self.declared.get(resource).or_else(|| self.joins.get(resource));
+        match (known, self.undeclared) {
             (Some(model), _) => Some(Arc::clone(model)),
             (None, Undeclared::Allow) => Some(Arc::clone(&self.other)),
             (None, Undeclared::Refuse) => None,
@@ -93,6 +113,12 @@ impl Models {
     /// Whether there may be records of a resource that not everyone may know of.
     pub(crate) fn hide_records_of(&self, resource: &Resource) -> bool {
         self.of(resource).is_some_and(|model| model.access.hides_records())
+    }
+
+    /// Each that there are records of, whether they can be reached or not.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = (&Resource, &Model)> {
+        let joins = self.joins.iter().map(|(resource, model)| (resource, &**model));
+        self.declared().chain(joins)
     }
 
     /// Each that is declared, in no particular order.
@@ -126,9 +152,12 @@ pub enum Undeclarable {
     /// So would the answer to a `PUT`.
     #[error("some may not know of all records of {0}: a PUT can not create them (upsert: false)")]
     TellingUpsert(Resource),
+    /// An association that comes to nothing.
+    #[error("{0}.{1}: {2}")]
+    Association(Resource, String, Unfit),
 }
 
-fn is_plain(name: &str) -> bool {
+pub(super) fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 

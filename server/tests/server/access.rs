@@ -552,3 +552,51 @@ fn no_frame_to_anyone_tells_of_anothers_records() {
         panic!("{failure}");
     }
 }
+
+#[tokio::test]
+async fn associations_lead_nobody_to_what_they_may_not_read() {
+    let user = model(json!({ "attributes": {
+        "notes": { "collection": "note", "via": "about" },
+        "tags": { "collection": "tag", "via": "users" },
+    } }));
+    let note = model(json!({
+        "attributes": { "about": { "model": "user" } }, "access": { "owner": "userId" },
+    }));
+    let tag = model(json!({
+        "attributes": { "users": { "collection": "user", "via": "tags" } },
+        "access": { "owner": "userId" },
+    }));
+    let server = door(builder()).resource("user", user).unwrap().resource("note", note).unwrap();
+    let server = start(server.resource("tag", tag).unwrap()).await;
+    let mut ann = signed_in(&server, "ann", &[]).await;
+    let mut bob = signed_in(&server, "bob", &[]).await;
+    let mut nobody = Browser::new(&server);
+    write(&mut bob, Method::POST, "/user", json!({ "name": "Cyd" })).await;
+    let mut stock = bob.socket(&server).await;
+    stock.get("/user/1?populate=notes,tags").await;
+    let (_, hers) =
+        write(&mut ann, Method::POST, "/user/1/notes", json!({ "text": "of ann" })).await;
+    let (_, tag) = write(&mut ann, Method::POST, "/tag", json!({ "text": "of ann" })).await;
+    let (note, tag) = (hers["id"].as_str().unwrap(), tag["id"].as_str().unwrap());
+    let tagged = format!("/user/1/tags/{tag}");
+    assert_eq!(write(&mut ann, Method::PUT, &tagged, json!({})).await.0, 200);
+    let path = "/user/1?populate=notes,tags";
+    assert_eq!(texts(&ann.get(path).await["notes"]), ["of ann"]);
+    assert_eq!(texts(&ann.get(path).await["tags"]), ["of ann"]);
+    for stranger in [&mut bob, &mut nobody] {
+        let read = stranger.get(path).await;
+        assert_eq!((&read["notes"], &read["tags"]), (&json!([]), &json!([])));
+        assert_eq!(stranger.get("/user/1/notes").await, json!([]));
+    }
+    for path in [format!("/user/1/notes/{note}"), tagged] {
+        for method in [Method::GET, Method::PUT, Method::DELETE] {
+            assert_eq!(status(&mut bob, method.clone(), &path).await, 404, "{method} {path}");
+        }
+    }
+    // Who has none of these in it can not take others' out either.
+    assert_eq!(write(&mut bob, Method::PUT, "/user/1/tags", json!([])).await.0, 200);
+    assert_eq!(texts(&ann.get(path).await["tags"]), ["of ann"]);
+    all_is_said(&server).await;
+    assert!(stock.heard().await.iter().all(|frame| !frame.contains(note) && !frame.contains(tag)));
+    server.shutdown().await;
+}

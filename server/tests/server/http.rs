@@ -146,7 +146,7 @@ async fn every_refusal_has_a_status_a_code_and_a_reason() {
         (&get, "/todo/9", None, 404, "E_NOT_FOUND"),
         (&put, "/todo/9", Some("{}"), 404, "E_NOT_FOUND"),
         (&delete, "/todo/9", None, 404, "E_NOT_FOUND"),
-        (&get, "/send", None, 404, "E_NOT_FOUND"),
+        (&get, "/send", None, 405, "E_UNKNOWN_VERB"),
         (&get, "/publish", None, 405, "E_UNKNOWN_VERB"),
         (&get, "/7up", None, 404, "E_NOT_FOUND"),
         (&get, "/todo/1/tags", None, 404, "E_NOT_FOUND"),

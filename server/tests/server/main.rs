@@ -6,6 +6,7 @@ mod browser;
 mod client;
 
 mod access;
+mod associations;
 mod bad_input;
 #[cfg(unix)]
 mod command;
@@ -17,6 +18,7 @@ mod filtered;
 mod flood;
 mod http;
 mod limits;
+mod memberships;
 mod node;
 mod order;
 mod pages;
@@ -33,3 +35,4 @@ mod sites;
 mod sockets;
 mod subscribing;
 mod transcripts;
+mod watched;

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::Query;
 use axum::http::StatusCode;
 use axum::routing::{get, put};
+use backwire::model::Model;
 use backwire::server::Builder;
 use backwire::{Context, Error};
 use serde::Deserialize;
@@ -199,6 +200,30 @@ async fn sails_1_5_is_answered_for_but_for_what_is_listed() {
             .route("/forb", put(async || (StatusCode::FORBIDDEN, "Forbidden")))
     };
     replay::<Today>(include_str!("../transcripts/sails-1.5.json"), routes).await;
+}
+
+#[tokio::test]
+async fn sails_1_5_is_answered_for_about_associations_but_for_what_is_listed() {
+    let model = |attributes: Value| -> Model {
+        let find = json!({ "populate": true });
+        let model = json!({ "unknown": "drop", "find": find, "attributes": attributes });
+        serde_json::from_value(model).unwrap()
+    };
+    let user = model(json!({
+        "name": { "type": "string" },
+        "email": { "type": "string", "default": "" },
+        "age": { "type": "integer", "default": 0 },
+        "pets": { "collection": "pet", "via": "owner" },
+    }));
+    let pet = model(json!({
+        "name": { "type": "string", "required": true, "unique": true },
+        "owner": { "model": "user" },
+    }));
+    let declared = |server: Builder| {
+        server.resource("user", user.clone()).unwrap().resource("pet", pet.clone()).unwrap()
+    };
+    let transcript = include_str!("../transcripts/sails-1.5-associations.json");
+    replay::<Today>(transcript, declared).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use backwire::model::{Attribute, Model};
 use backwire::settings::Store;
 use backwire_tests::{Server, places};
 
@@ -39,6 +40,23 @@ async fn stock_clients_have_sessions() {
     let server = session::routes(backwire::Server::builder()).port(0).store(Store::Memory);
     let server = server.bind().await.expect("there is a free port");
     pass_at(&format!("http://{}", server.addr()), "sessions.test.mjs");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sails_io_js_has_associations() {
+    let user = Model::default()
+        .attribute("pets", Attribute::collection("pet", "owner"))
+        .attribute("teams", Attribute::collection("team", "members"));
+    let pet = Model::default().attribute("owner", Attribute::model("user"));
+    let team = Model::default().attribute("members", Attribute::collection("user", "teams"));
+    let declared = [("user", user), ("pet", pet), ("team", team)];
+    let server = backwire::Server::builder().port(0).store(Store::Memory);
+    let server = declared.into_iter().fold(server, |server, (name, model)| {
+        server.resource(name, model).expect("it can be declared")
+    });
+    let server = server.bind().await.expect("there is a free port");
+    pass_at(&format!("http://{}", server.addr()), "associations.test.mjs");
     server.shutdown().await;
 }
 

@@ -79,6 +79,9 @@ fn of_filter(filter: &Filter, key: &str) -> Option<Clause> {
 
 fn of_condition(column: &Column, condition: &Condition) -> Option<Clause> {
     match condition {
+        Condition::OneOf(operands) if column.is_id && operands.len() > 1 => {
+            column.is_one_of(operands)
+        }
         Condition::OneOf(operands) => {
             Clause::any(operands.iter().map(|operand| column.is(operand)))
         }
@@ -131,6 +134,19 @@ impl Column {
             either.push(Clause::new(format!("{column} = ?"), [Value::from(text.to_owned())]));
         }
         Clause::joined("OR", either)
+    }
+
+    /// For lists of ids, which may be longer than criteria of a request can make them.
+    fn is_one_of(&self, operands: &[Operand]) -> Option<Clause> {
+        let mut values = Vec::with_capacity(operands.len());
+        for operand in operands {
+            values.extend(operand.number().map(Value::from));
+            values.extend(operand.text().map(|text| Value::from(text.to_owned())));
+        }
+        let places = vec!["?"; values.len()].join(", ");
+        // More SQLite does not take.
+        const MOST: usize = 32_000;
+        (values.len() <= MOST).then(|| Clause::new(format!("{} IN ({places})", self.sql), values))
     }
 
     fn compares(&self, comparison: Comparison, operand: &Operand) -> Option<Clause> {

@@ -36,7 +36,8 @@ impl ToSql for Resource {
 
 impl FromSql for Resource {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        Self::parse(value.as_str()?).ok_or(FromSqlError::InvalidType)
+        // It was one when it was stored.
+        value.as_str().map(Self::internal)
     }
 }
 

@@ -215,7 +215,7 @@ const DECLARED: &str = "declared ";
 pub(super) fn index(path: &Path, models: &Models) -> rusqlite::Result<()> {
     let connection = connect(path, OpenFlags::empty())?;
     let wanted: BTreeMap<String, String> = models
-        .declared()
+        .stored()
         .flat_map(|(resource, model)| model.indexed().map(move |name| (resource, name)))
         .filter_map(|(resource, name)| {
             let (of, column) = (column::resource(resource), column::of(name)?);

@@ -1,0 +1,308 @@
+//! `/user/1/pets`: reading the records that are associated with one, and changing who they are.
+//!
+//! A collection is not stored, so to change it is to write to the other side: to set the attribute that leads
+//! back, or to create or destroy a pair. The record whose collection it is stays as it is.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+
+use super::{Input, Reply, Target, read, write};
+use crate::access::Act;
+use crate::change::{Attributes, Change, Id, Resource};
+use crate::context::Context;
+use crate::criteria::{Criteria, Language, Parameters};
+use crate::engine;
+use crate::error::{Error, Result};
+use crate::model::{Link, Model, Populate};
+use crate::populate::{Filling, pairs};
+use crate::route::{Deed, Route, Within};
+use crate::subscription;
+use crate::write::{Action, Refused};
+
+/// What is to be done with the associated records of one. With one of them: to add or to remove it.
+pub(super) async fn answer(cx: Context, of: Target, input: Input, deed: Deed) -> Result<Reply> {
+    let Target { route: Route { resource, id, within, .. }, query, .. } = of;
+    let (id, within) = id.zip(within).ok_or(Error::NoId)?;
+    // What it comes to depends on what those before it have done.
+    cx.alone().await;
+    let it = Associated { cx, resource, id, within };
+    let record = it.end(&it.resource, &it.id).await?;
+    if deed != Deed::Find {
+        it.refuse_strangers(&record).await?;
+    }
+    match (deed, &it.within.id) {
+        (Deed::Find, _) => {
+            let parameters = Parameters::read(query, input.attributes_if_any()?)?;
+            return it.find(&record, parameters).await;
+        }
+        (Deed::Create, _) => return it.create(input.attributes()?).await,
+        (Deed::Destroy, Some(member)) => it.remove(member).await?,
+        (_, Some(member)) => {
+            it.refuse_values(&input.attributes_if_any()?)?;
+            it.add(member).await?;
+        }
+        (_, None) => it.replace(it.named(query, input)?).await?,
+    }
+    it.whole(record).await
+}
+
+/// A record, and an association of it.
+struct Associated {
+    cx: Context,
+    resource: Resource,
+    id: Id,
+    within: Within,
+}
+
+impl Associated {
+    fn target(&self) -> &Resource {
+        &self.within.association.target
+    }
+
+    fn link(&self) -> &Link {
+        &self.within.association.link
+    }
+
+    fn model(&self) -> Result<Arc<Model>> {
+        self.cx.model(self.target())
+    }
+
+    /// A record on either side, which has to be there.
+    async fn end(&self, resource: &Resource, id: &Id) -> Result<Arc<Attributes>> {
+        let record = subscription::find_end(&self.cx, resource, id).await?;
+        record
+            .ok_or_else(|| Refused::NotFound { resource: resource.clone(), id: id.clone() }.into())
+    }
+
+    /// A pair is of nobody's: who may have it changed is who may change this side. What leads back from the
+    /// other side is a change of that.
+    async fn refuse_strangers(&self, record: &Attributes) -> Result<()> {
+        let reach = match self.link() {
+            Link::Paired { .. } => self.cx.reach(&self.resource, Act::Update).await?,
+            Link::Holds { .. } | Link::HeldBy(_) => return Ok(()),
+        };
+        if reach.includes(record) { Ok(()) } else { Err(Error::Forbidden) }
+    }
+
+    /// The answer to whoever has changed the association: the record, with those that are in it now.
+    async fn whole(self, record: Arc<Attributes>) -> Result<Reply> {
+        let populate = Populate::These(BTreeSet::from([self.within.attribute.clone()]));
+        let filling = Filling::new(&self.cx, &self.resource, &populate);
+        let record = filling.fill(vec![record]).await?.pop();
+        Ok(Reply::ok(Json(record)))
+    }
+}
+
+/// Reading.
+impl Associated {
+    async fn find(self, record: &Attributes, mut parameters: Parameters) -> Result<Reply> {
+        let model = self.model()?;
+        // As in Sails, nothing by default: who asks for pets has their owner.
+        let populate = Populate::take(&mut parameters, &model)?.unwrap_or_default();
+        let one = match (self.link(), &self.within.id) {
+            (Link::Holds { .. }, _) => record.get(&self.within.attribute).and_then(Id::from_json),
+            (_, Some(member)) => self.has(member).await?.then(|| member.clone()),
+            (_, None) => return self.find_all(&model, &populate, parameters).await,
+        };
+        Criteria::of_one(parameters)?;
+        let one = one.ok_or_else(|| self.not_in())?;
+        read(&self.cx, self.target().clone(), one, &populate).await
+    }
+
+    fn not_in(&self) -> Error {
+        let Self { resource, id, within, .. } = self;
+        let (resource, id) = (resource.clone(), id.clone());
+        Error::NotIn {
+            resource,
+            id,
+            attribute: within.attribute.clone(),
+            member: within.id.clone(),
+        }
+    }
+
+    /// Our runtime follows parts of a resource, not paths: it is told of no room.
+    async fn find_all(
+        &self,
+        model: &Model,
+        populate: &Populate,
+        parameters: Parameters,
+    ) -> Result<Reply> {
+        let filling = Filling::new(&self.cx, self.target(), populate);
+        let mut criteria = Criteria::read_for(model, parameters, Language::Current)?;
+        filling.widen(&mut criteria);
+        let criteria = match self.link() {
+            Link::HeldBy(via) => criteria.and_holding(via, [&self.id]),
+            _ => criteria.and_holding(&model.key, &self.members().await?),
+        };
+        let all = subscription::find_along(&self.cx, self.target(), &criteria).await?;
+        Ok(Reply::ok(Json(filling.fill(all.value).await?)))
+    }
+
+    async fn has(&self, member: &Id) -> Result<bool> {
+        match self.link() {
+            Link::HeldBy(via) => {
+                let other = self.end(self.target(), member).await?;
+                Ok(self.is_led_to_by(&other, via))
+            }
+            _ => Ok(self.members().await?.contains(member)),
+        }
+    }
+
+    fn is_led_to_by(&self, other: &Attributes, via: &str) -> bool {
+        other.get(via).and_then(Id::from_json).as_ref() == Some(&self.id)
+    }
+
+    /// The ids of those that are in the collection now.
+    async fn members(&self) -> Result<BTreeSet<Id>> {
+        let Link::HeldBy(via) = self.link() else {
+            let id = std::slice::from_ref(&self.id);
+            let pairs = pairs(&self.cx, &self.within.association, id).await?;
+            return self.known(pairs.into_values().flatten().collect()).await;
+        };
+        let model = self.model()?;
+        let criteria = Criteria::holding(&model, via, [&self.id]);
+        let all = subscription::find_along(&self.cx, self.target(), &criteria).await?.value;
+        Ok(all.iter().filter_map(|it| it.get(&model.key).and_then(Id::from_json)).collect())
+    }
+}
+
+impl Associated {
+    /// Those of them that the caller may know of.
+    async fn known(&self, ids: BTreeSet<Id>) -> Result<BTreeSet<Id>> {
+        let model = self.model()?;
+        if model.access.is_open() || ids.is_empty() {
+            return Ok(ids);
+        }
+        let criteria = Criteria::holding(&model, &model.key, &ids);
+        let all = subscription::find_along(&self.cx, self.target(), &criteria).await?.value;
+        Ok(all.iter().filter_map(|it| it.get(&model.key).and_then(Id::from_json)).collect())
+    }
+}
+
+/// Changing. What is so already is not done again.
+impl Associated {
+    /// A new record, or one that is there and only named by its key.
+    async fn create(self, mut record: Attributes) -> Result<Reply> {
+        let key = &self.model()?.key;
+        if let (1, Some(id)) = (record.len(), record.get(key).filter(|id| !id.is_null())) {
+            let id = Id::from_json(id).ok_or(Refused::BadId)?;
+            return match self.add(&id).await? {
+                Some(change) if change.resource == *self.target() => {
+                    Reply::written(&self.cx, &change).await
+                }
+                _ => Ok(Reply::ok(Json(self.end(self.target(), &id).await?))),
+            };
+        }
+        if let Link::HeldBy(via) = self.link() {
+            record.insert(via.clone(), self.id.to_json());
+            return write(&self.cx, self.target().clone(), Action::Create(record)).await;
+        }
+        let change = self.cx.commit(self.target().clone(), Action::Create(record)).await?;
+        // The key of the request stands for the record.
+        self.commit_each(vec![self.adding(&change.id)?]).await?;
+        Reply::written(&self.cx, &change).await
+    }
+
+    /// Whoever sends a record along wants it saved, which is not done here.
+    fn refuse_values(&self, sent: &Attributes) -> Result<()> {
+        let key = &self.model()?.key;
+        match sent.keys().all(|name| name == key) {
+            true => Ok(()),
+            false => {
+                Err(Error::BadBody("to add a record takes no values: it has a path of its own"))
+            }
+        }
+    }
+
+    async fn add(&self, member: &Id) -> Result<Option<Arc<Change>>> {
+        let other = self.end(self.target(), member).await?;
+        match self.link() {
+            Link::HeldBy(via) if self.is_led_to_by(&other, via) => Ok(None),
+            _ => self.commit(self.adding(member)?).await,
+        }
+    }
+
+    async fn remove(&self, member: &Id) -> Result<()> {
+        let other = self.end(self.target(), member).await?;
+        match self.link() {
+            Link::HeldBy(via) if !self.is_led_to_by(&other, via) => Ok(()),
+            _ => self.commit(self.removing(member)?).await.map(drop),
+        }
+    }
+
+    /// The ids that are to be in the collection: the body, or a parameter with the name of the collection,
+    /// which only a shortcut has.
+    fn named(&self, query: Vec<(String, String)>, input: Input) -> Result<BTreeSet<Id>> {
+        let said = query.into_iter().find(|(name, _)| *name == self.within.attribute);
+        said.map_or(input, |(_, ids)| Input(ids.into())).ids()
+    }
+
+    /// Has these in the collection and no others. All have to be there, or nothing is done.
+    async fn replace(&self, wanted: BTreeSet<Id>) -> Result<()> {
+        let model = self.model()?;
+        let criteria = Criteria::holding(&model, &model.key, &wanted);
+        let all = subscription::find_along(&self.cx, self.target(), &criteria).await?.value;
+        let there = all.iter().filter_map(|it| it.get(&model.key).and_then(Id::from_json));
+        let there: BTreeSet<Id> = there.collect();
+        if let Some(id) = wanted.difference(&there).next() {
+            let (resource, id) = (self.target().clone(), id.clone());
+            return Err(Refused::NotFound { resource, id }.into());
+        }
+        let members = self.members().await?;
+        let removing = members.difference(&wanted).map(|id| self.removing(id));
+        let adding = wanted.difference(&members).map(|id| self.adding(id));
+        let writes = removing.chain(adding).collect::<Result<_>>()?;
+        self.commit_each(writes).await
+    }
+
+    /// The write that makes a record part of the collection.
+    fn adding(&self, member: &Id) -> Result<(Resource, Action)> {
+        Ok(match self.link() {
+            Link::Paired { join, own } => {
+                let pair = own.pair(&self.id, member).ok_or(Refused::BadId)?;
+                (join.resource(), Action::Create(pair.attributes()))
+            }
+            Link::HeldBy(via) => self.setting(member, via, self.id.to_json()),
+            Link::Holds { .. } => return Err(self.not_in()),
+        })
+    }
+
+    /// The write that takes it out again.
+    fn removing(&self, member: &Id) -> Result<(Resource, Action)> {
+        Ok(match self.link() {
+            Link::Paired { join, own } => {
+                let pair = own.pair(&self.id, member).ok_or(Refused::BadId)?;
+                (join.resource(), Action::Destroy(pair.id))
+            }
+            Link::HeldBy(via) => self.setting(member, via, serde_json::Value::Null),
+            Link::Holds { .. } => return Err(self.not_in()),
+        })
+    }
+
+    fn setting(&self, member: &Id, via: &str, id: serde_json::Value) -> (Resource, Action) {
+        let set = Attributes::from_iter([(via.to_owned(), id)]);
+        (self.target().clone(), Action::Update(member.clone(), set))
+    }
+
+    async fn commit(&self, (resource, action): (Resource, Action)) -> Result<Option<Arc<Change>>> {
+        self.settled(self.cx.commit(resource, action).await)
+    }
+
+    async fn commit_each(&self, writes: Vec<(Resource, Action)>) -> Result<()> {
+        let outcomes = self.cx.commit_each(writes).await;
+        outcomes.into_iter().try_for_each(|outcome| self.settled(outcome).map(drop))
+    }
+
+    /// That a pair is there, or is not there, is what was wanted, whoever has done it.
+    fn settled(&self, outcome: Result<Arc<Change>>) -> Result<Option<Arc<Change>>> {
+        let Link::Paired { join, .. } = self.link() else { return outcome.map(Some) };
+        match outcome {
+            Err(Error::Engine(engine::Error::Refused(
+                Refused::Exists { resource, .. } | Refused::NotFound { resource, .. },
+            ))) if resource == join.resource() => Ok(None),
+            outcome => outcome.map(Some),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Associations over an engine that counts what it is asked, and fails when it is told to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use backwire::Server;
+use backwire::change::{Attributes, Id, Position, Resource, Room};
+use backwire::criteria::Criteria;
+use backwire::engine::{
+    Committed, Engine, Error, Memory, Queues, Sessions, Since, Snapshot, Window,
+};
+use backwire::model::{Attribute, Model};
+use backwire::write::Write;
+use serde_json::{Value, json};
+
+use crate::client::{Socket, builder, start};
+
+struct Watched {
+    memory: Memory,
+    watch: Arc<Watch>,
+}
+
+#[derive(Default)]
+struct Watch {
+    /// Reads of lists.
+    finds: AtomicUsize,
+    /// Whether writes to pets fail.
+    fails: AtomicBool,
+}
+
+#[async_trait]
+impl Engine for Watched {
+    async fn commit(&self, write: Write) -> Result<Committed, Error> {
+        if self.watch.fails.load(Ordering::SeqCst) && write.resource.as_str() == "pet" {
+            return Err(Error::Unavailable("the disk is full".to_owned()));
+        }
+        self.memory.commit(write).await
+    }
+
+    async fn find(
+        &self,
+        resource: &Resource,
+        criteria: &Criteria,
+    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
+        self.watch.finds.fetch_add(1, Ordering::SeqCst);
+        self.memory.find(resource, criteria).await
+    }
+
+    async fn find_one(
+        &self,
+        resource: &Resource,
+        id: &Id,
+    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
+        self.memory.find_one(resource, id).await
+    }
+
+    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
+        self.memory.since(room, position).await
+    }
+
+    fn sessions(&self) -> &dyn Sessions {
+        self.memory.sessions()
+    }
+
+    fn queues(&self) -> &dyn Queues {
+        self.memory.queues()
+    }
+}
+
+/// Twelve users with a pet each, all in one team.
+async fn server() -> (Server, Socket, Arc<Watch>) {
+    let watch = Arc::new(Watch::default());
+    let watched = watch.clone();
+    let open = |tail| -> Result<Arc<dyn Engine>, Error> {
+        Ok(Arc::new(Watched { memory: Memory::new(Window::default(), tail), watch: watched }))
+    };
+    let user = Model::default()
+        .attribute("pets", Attribute::collection("pet", "owner"))
+        .attribute("teams", Attribute::collection("team", "members"));
+    let pet = Model::default().attribute("owner", Attribute::model("user"));
+    let team = Model::default().attribute("members", Attribute::collection("user", "teams"));
+    let builder = builder().engine(open).resource("user", user).unwrap();
+    let builder = builder.resource("pet", pet).unwrap().resource("team", team).unwrap();
+    let server = start(builder).await;
+    let mut socket = Socket::runtime(&server).await;
+    socket.post("/user", vec![json!({}); 12].into()).await;
+    socket.post("/pet", (1..=12).map(|owner| json!({ "owner": owner })).collect()).await;
+    socket.post("/team", json!({})).await;
+    socket.put("/team/1/members", (1..=12).collect()).await;
+    (server, socket, watch)
+}
+
+#[tokio::test]
+async fn what_is_filled_in_costs_the_same_however_many_records_there_are() {
+    let (server, mut socket, watch) = server().await;
+    for (url, finds) in [
+        ("/user", 1),
+        ("/user?populate=pets", 2),
+        ("/pet?populate=owner", 2),
+        ("/user?populate=teams", 3),
+        ("/user?populate=pets,teams", 4),
+        ("/user/1?populate=pets", 1),
+    ] {
+        watch.finds.store(0, Ordering::SeqCst);
+        let answer = socket.get(url).await;
+        assert_eq!(answer["statusCode"], 200, "{answer}");
+        assert_eq!(watch.finds.load(Ordering::SeqCst), finds, "{url}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_a_destroy_has_left_undone_is_done_when_it_is_repeated() {
+    let (server, mut socket, watch) = server().await;
+    let destroy = json!(["delete", { "url": "/user/1", "headers": { "idempotency-key": "k" } }]);
+    watch.fails.store(true, Ordering::SeqCst);
+    assert_eq!(socket.ask(destroy.clone()).await["statusCode"], 503);
+    // The user is gone, and who was associated with it is in nobody's way.
+    assert_eq!(socket.get("/user/1").await["statusCode"], 404);
+    assert_eq!(socket.get("/pet/1").await["body"]["owner"], 1);
+    assert_eq!(socket.get("/pet/1?populate=owner").await["body"]["owner"], Value::Null);
+    watch.fails.store(false, Ordering::SeqCst);
+    assert_eq!(socket.ask(destroy).await["statusCode"], 200);
+    assert_eq!(socket.get("/pet/1").await["body"]["owner"], Value::Null);
+    assert_eq!(socket.get("/team/1/members").await["body"].as_array().unwrap().len(), 11);
+    server.shutdown().await;
+}
