@@ -11,7 +11,10 @@ const TYPES: &str = r#"
 export interface Listener {
   /** A request is answered; with status 0 it failed here and `body` says why: "timeout". */
   finish(token: number, statusCode: number, body: any, headers: Record<string, string> | undefined): void;
-  /** News of a room, in order, once: [offset, verb (1 created, 2 updated, 3 destroyed, 4 left), id, data, mark]. */
+  /**
+   * News of a room, in order, once: [offset, verb (1 created, 2 updated, 3 destroyed, 4 left), id, data, mark]. Of the
+   * room "", what was sent to the person: [0, 0, id, [event, ...args], 0].
+   */
   deliver(room: string, changes: [number, 1 | 2 | 3 | 4, number | string, any, number][]): void;
   /** The room has lost its place: read it again. */
   refresh(room: string): void;

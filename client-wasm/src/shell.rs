@@ -121,6 +121,11 @@ impl Client {
         self.0.drive(|core, _| core.withdraw(Token(token)))
     }
 
+    /// The page is done with what was sent to its person, up to and with this id.
+    pub fn delivered(&self, id: &str) {
+        self.0.drive(|core, _| core.delivered(id));
+    }
+
     /// The page no longer listens to a room: `todo` or `todo/7`.
     pub fn unsubscribe(&self, room: &str) {
         self.0.drive(|core, _| core.unsubscribe(room));

@@ -46,6 +46,7 @@ export class FakeClient {
     if (!this.isOnline) this.requests[token - 1].isWithdrawn = true;
     return !this.isOnline;
   }
+  delivered(id) { this.calls.push(`delivered ${id}`); }
   unsubscribe(room) { this.calls.push(`unsubscribe ${room}`); }
   online() { this.calls.push('online'); }
   offline() { this.calls.push('offline'); }

@@ -23,6 +23,7 @@ export function fakePage(address = 'http://app.test/notes/index.html') {
     location: {href: address},
     document: {baseURI: address},
     localStorage: fakeStorage(),
+    sessionStorage: fakeStorage(),
     addEventListener: target.addEventListener.bind(target),
     removeEventListener: target.removeEventListener.bind(target),
     dispatch: event => target.dispatchEvent(event),
@@ -44,7 +45,7 @@ export function fakeStorage(room = Infinity) {
 }
 
 // Backwire, installed. The page's own ajax only writes down what it is asked.
-export function start({$, url = 'http://app.test', identity, page = fakePage(), makeClient} = {}) {
+export function start({$, url = 'http://app.test', page = fakePage(), makeClient, ...options} = {}) {
   const Backbone = freshBackbone($);
   const ajaxed = [];
   const plainAjax = settings => {
@@ -58,7 +59,7 @@ export function start({$, url = 'http://app.test', identity, page = fakePage(), 
     clients.push(new FakeClient(...args));
     return clients.at(-1);
   }), page);
-  Backwire.install(Backbone, {url, identity});
+  Backwire.install(Backbone, {url, ...options});
   const Todo = Backbone.Model.extend({urlRoot: '/todo'});
   const Todos = Backbone.Collection.extend({url: '/todo', model: Todo});
   return {Backbone, Backwire, Todo, Todos, page, ajaxed, plainAjax, originalSync, client: clients[0], clients};

@@ -41,6 +41,11 @@ export function makeBackwire(makeClient, page, url) {
       return backwire;
     },
 
+    // What back ends send to the person who uses the page: `Backwire.socket.on('event', handler)`.
+    get socket() {
+      return runtime._deliveries;
+    },
+
     // Puts everything back. Requests without a reply are aborted.
     uninstall() {
       const former = runtime;

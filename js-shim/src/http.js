@@ -56,6 +56,7 @@ export class HttpClient {
     return true;
   }
 
+  delivered() {}
   unsubscribe() {}
   connect() {}
   disconnect() {}

@@ -60,7 +60,7 @@ export class Live {
       if (ids[index] == null || before && isSame(before, record)) return;
       changes.push([offset, before ? UPDATED : CREATED, ids[index], copy(record)]);
     });
-    if (id === null && Array.isArray(body) && isWholeUrl(url)) {
+    if (id === null && Array.isArray(body) && isWholeUrl(room + url)) {
       for (const gone of records.others(ids)) changes.push([offset, DESTROYED, gone, null]);
     }
     return {resource, changes, except: target, isReading: true};
@@ -121,8 +121,19 @@ export class Live {
     if (records) new News(about, this._rooms, records, this._isWriting).apply();
   }
 
+  // What a back end has told of a record, in one of the arguments; in another, that it is gone.
+  hear(resource, args) {
+    const record = args.filter(isPlain).pop();
+    const verb = args.some(arg => /^(remove|delete|destroy)/.test(arg)) ? DESTROYED : CREATED;
+    this.tell({resource, changes: [[undefined, verb, record?.id ?? args.at(-1), record]]});
+  }
+
   // Reading again
   // -------------
+
+  refreshAll() {
+    for (const room of this._rooms.all()) this.refresh(room);
+  }
 
   // The room has lost its place. What differs is added, changed and removed, as by pushes; a reset
   // would make views draw everything twice.

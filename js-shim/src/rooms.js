@@ -38,6 +38,10 @@ export class Rooms {
     return this._rooms.has(room);
   }
 
+  all() {
+    return [...this._rooms.keys()];
+  }
+
   // Everyone in a room.
   targets(room) {
     return [...(this._rooms.get(room)?.keys() ?? [])];
@@ -49,7 +53,7 @@ export class Rooms {
 
   // Has the collection read its whole resource, rather than what a query selects?
   isWhole(room, collection) {
-    return this.readings(room, collection).some(reading => isWholeUrl(reading.url));
+    return this.readings(room, collection).some(reading => isWholeUrl(room + reading.url));
   }
 
   // Everyone whom a change of this record may concern. Which of the rooms it came through does not
@@ -79,8 +83,9 @@ export function isCollection(target) {
   return Array.isArray(target.models);
 }
 
-export function isWholeUrl(url) {
-  return !url.includes('?');
+// A room says whether the server has selected, a url whether the page has.
+export function isWholeUrl(roomAndUrl) {
+  return !roomAndUrl.includes('?');
 }
 
 // `todo` and `7` of `todo/7`. Of the room of a filter, `todo?…`, it is the resource.

@@ -5,6 +5,7 @@
 
 import {attempt} from './attempt.js';
 import {Birth, showReply} from './birth.js';
+import {Deliveries} from './deliveries.js';
 import {asPatch, attributesOf, withEdits} from './edits.js';
 import {HttpClient} from './http.js';
 import {Kept, storageOf} from './kept.js';
@@ -12,7 +13,7 @@ import {Live} from './live.js';
 import {isCarried, requestOf} from './request.js';
 import {wrapSync} from './sync.js';
 import {show} from './unsent.js';
-import {pathOf, serverAt} from './url.js';
+import {param, pathOf, serverAt} from './url.js';
 import {Xhr} from './xhr.js';
 
 // After this the server's ledger may have forgotten a write, and would do it again.
@@ -21,7 +22,7 @@ const LEDGER_MEMORY = 7 * 24 * 3600 * 1000;
 export class Runtime {
   // `page` is the window, `identity` says whose the writes are. Nothing of Backbone is touched if the
   // client cannot be made.
-  constructor(Backbone, makeClient, {url, identity = ''}, page, tell) {
+  constructor(Backbone, makeClient, {url, identity = '', site, token, bind}, page, tell) {
     this._Backbone = Backbone;
     this._page = page;
     this._server = serverAt(url, baseOf(page));
@@ -36,9 +37,12 @@ export class Runtime {
     this._kept = new Kept(storageOf(page), this._server.origin, identity, error =>
       console.warn('Backwire can not keep writes:', error));
     this.error = null;
-    this.client = makeClient(this._server.socket, this._session, random(1)[0], {
+    this._deliveries = new Deliveries(id => this.client.delivered(id), tell, () => this._live.refreshAll());
+    for (const event in bind) this._deliveries.on(event, (...args) => this._live.hear(bind[event], args.slice(0, -1)));
+    const guest = site ? '&' + param({site, token, deviceId: this._device()}) : '';
+    this.client = makeClient(this._server.socket + guest, this._session, random(1)[0], {
       finish: (...reply) => this._finish(...reply),
-      deliver: (room, changes) => this._live.deliver(room, changes),
+      deliver: (room, changes) => (room ? this._live.deliver(room, changes) : this._deliveries.take(changes)),
       refresh: room => this._live.refresh(room),
       status: (state, unsent) => this._status(state, unsent)
     });
@@ -293,6 +297,15 @@ export class Runtime {
     if (isReading) return;
     for (const room of this._leaving) if (!this._live.has(room)) this.client.unsubscribe(room);
     this._leaving.clear();
+  }
+
+  // What is sent to a person is told to each tab, also when it is loaded again.
+  _device() {
+    let id = this._session;
+    try {
+      id = this._page.sessionStorage['backwire.device'] ??= id;
+    } catch {}
+    return id;
   }
 
   _listen(how) {

@@ -124,6 +124,11 @@ impl<P: Payload> Client<P> {
         self.leave(room);
     }
 
+    /// The app is done with what it was sent as a person, up to and with this id.
+    pub fn delivered(&mut self, id: &str) {
+        self.say("delivered", id);
+    }
+
     /// A packet came over the WebSocket.
     pub fn received(&mut self, now: Instant, packet: Packet<P>) {
         self.link.received(now, &packet);
@@ -170,8 +175,13 @@ impl<P: Payload> Client<P> {
     /// An event of the server: a push, or one for a later version of this client.
     fn heard(&mut self, event: &P) -> Option<()> {
         if event.item(0)?.text()? == "push" {
-            self.feed.pushed(Push::read(event)?, &self.outbox);
-            self.drain_feed();
+            let push = Push::read(event)?;
+            if push.room.is_empty() {
+                self.outputs.push(Output::Deliver(push.into_delivery()));
+            } else {
+                self.feed.pushed(push, &self.outbox);
+                self.drain_feed();
+            }
         }
         Some(())
     }
@@ -317,9 +327,16 @@ impl<P: Payload> Client<P> {
     }
 
     fn leave(&mut self, room: &str) {
+        self.say("unsubscribe", room);
+    }
+
+    /// Nobody waits for an answer, so what can not be said now need not be said.
+    fn say(&mut self, event: &str, about: &str) {
         if self.link.is_up() {
-            let mut data = String::from("[\"unsubscribe\",");
-            json::push_string(&mut data, room);
+            let mut data = String::from("[");
+            json::push_string(&mut data, event);
+            data.push(',');
+            json::push_string(&mut data, about);
             data.push(']');
             self.emit(None, &data, None, "");
         }

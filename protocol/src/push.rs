@@ -44,13 +44,20 @@ pub(crate) struct Change<P> {
 /// News for the app: changes of one room in commit order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery<P> {
-    /// `todo` or `todo/7`.
+    /// `todo` or `todo/7`; empty for what was sent to the person who uses the app.
     pub room: String,
-    /// `[offset, verb, id, data, mark]` each.
+    /// `[offset, verb, id, data, mark]` each; of what was sent to a person, the id and
+    /// `[event, ...args]` as the data.
     pub changes: Vec<P>,
 }
 
 impl<P: Payload> Push<P> {
+    /// What the app gets of it as it is.
+    pub(crate) fn into_delivery(self) -> Delivery<P> {
+        let changes = self.changes.into_iter().map(|change| change.whole).collect();
+        Delivery { room: self.room, changes }
+    }
+
     /// Reads `["push", room, epoch, prev, changes]`.
     pub(crate) fn read(event: &P) -> Option<Self> {
         Some(Self {

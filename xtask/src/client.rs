@@ -62,7 +62,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
             glue::trim(&js)?;
             names::shorten(&wasm, &js)?;
             optimise(workspace, &wasm)?;
-            Ok(fs::write(bytes, literal::module(&fs::read(&wasm)?))?)
+            Ok(fs::write(bytes, literal::module(&fs::read(&wasm)?)?)?)
         })
 }
 

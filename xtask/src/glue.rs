@@ -8,11 +8,17 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use regex::Regex;
 
 /// From where, up to where, and what stands there instead.
 type Passage = (&'static str, &'static str, &'static str);
 
-const NEEDLESS: [Passage; 10] = [
+const NEEDLESS: [Passage; 13] = [
+    // None of our closures is called while it runs.
+    ("function makeMutClosure(", "function passStringToWasm0", ""),
+    // The runtime frees its one client, and the client its closures.
+    ("const ClientFinalization = ", "function addToExternrefTable0", ""),
+    ("const CLOSURE_DTORS = ", "let cachedDataViewMemory0", ""),
     // `encodeInto` is in every browser with ES2022.
     ("if (!('encodeInto' in cachedTextEncoder)) {", "let WASM_VECTOR_LEN", ""),
     // A decoder of Safari's wears out after 2 GB, and none has to be warmed up.
@@ -43,11 +49,39 @@ const NEEDLESS: [Passage; 10] = [
     ("    wasmModule = module;", "    wasm.__wbindgen_start", ""),
 ];
 
+/// What is said more shortly, wherever it stands.
+const LONGER: [(&str, &str); 8] = [
+    (r"f\.apply\(this, args\)", "f(...args)"),
+    (
+        r"const val = arg0;\s+const ret = typeof\(val\) === 'object' && val !== null;",
+        "const ret = typeof(arg0) === 'object' && arg0 !== null;",
+    ),
+    (r"= makeMutClosure\(", "= makeClosure("),
+    (r"(ClientFinalization|CLOSURE_DTORS)\.(un)?register\(.*\);", ""),
+    // Text that can not be taken over is a page without memory, and nobody gives that back.
+    (r"(?s)try \{(\s+ptr0 = .*?)\} catch \(e\) \{.*?throw e;\s+\}", "$1"),
+    (
+        r"function\(\) \{ return handleError\(function \((.*)\) \{",
+        "(...args) => handleError(($1) => {",
+    ),
+    (r"\}, arguments\); \},", "}, args),"),
+    (r": function\((.*)\) \{", ": ($1) => {"),
+];
+
 /// Takes what is needless out of the file.
 pub(crate) fn trim(js: &Path) -> Result<()> {
     let text = fs::read_to_string(js).context("the JS around the client can not be read")?;
+    let text = LONGER.iter().try_fold(text, |text, longer| shorter(&text, longer))?;
     let text = NEEDLESS.iter().try_fold(text, |text, passage| without(&text, passage))?;
     Ok(fs::write(js, text)?)
+}
+
+fn shorter(text: &str, (longer, instead): &(&str, &str)) -> Result<String> {
+    let longer = Regex::new(longer)?;
+    if !longer.is_match(text) {
+        bail!("the JS around the client is not as expected: `{longer}` is not there");
+    }
+    Ok(longer.replace_all(text, *instead).into_owned())
 }
 
 fn without(text: &str, (from, to, instead): &Passage) -> Result<String> {
@@ -67,6 +101,14 @@ mod tests {
     #[test]
     fn a_passage_is_taken_out_up_to_where_it_ends() {
         assert_eq!(without("a [b c] d", &("[b", "]", "<")).unwrap(), "a <] d");
+    }
+
+    #[test]
+    fn what_is_longer_than_it_has_to_be_is_said_shortly_everywhere() {
+        let arrow = (r": function\((.*)\) \{", ": ($1) => {");
+        let short = shorter("a: function(b) {},\nc: function() {}", &arrow).unwrap();
+        assert_eq!(short, "a: (b) => {},\nc: () => {}");
+        assert!(shorter("a: b", &arrow).is_err());
     }
 
     #[test]

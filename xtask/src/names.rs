@@ -17,11 +17,7 @@ pub(crate) fn shorten(wasm: &Path, js: &Path) -> Result<()> {
     let mut count = 0;
     for import in module.imports.iter_mut() {
         let short = short_name(&mut count);
-        replace(
-            &mut text,
-            &format!("        {}: function", import.name),
-            &format!("        {short}: function"),
-        )?;
+        replace(&mut text, &format!("        {}: (", import.name), &format!("        {short}: ("))?;
         import.name = short;
         import.module = "_".to_owned();
     }

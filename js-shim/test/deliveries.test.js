@@ -1,0 +1,116 @@
+// What back ends send
+// -------------------
+
+import assert from 'node:assert/strict';
+import {mock, test} from 'node:test';
+
+import {start, startWithTodos} from '../fakes/page.js';
+
+const milk = {id: 1, title: 'Milk', done: false};
+
+// What a back end has sent: the id, the event and its arguments.
+const sent = (id, ...said) => [0, 0, id, said, 0];
+
+// Lets handlers run that wait for nothing else.
+async function settle() {
+  for (let turn = 0; turn < 20; turn += 1) await null;
+}
+
+test('a handler is called once for each delivery, in order, and then the server is told', async () => {
+  const {Backwire, client} = start();
+  const heard = [];
+  Backwire.socket.on('news', (text, {id}) => { heard.push([text, id]); });
+  client.listener.deliver('', [sent('10', 'news', 'a'), sent('9007199254740993', 'news', 'b')]);
+  await settle();
+  // As after a reconnect.
+  client.listener.deliver('', [sent('9007199254740993', 'news', 'b'), sent('9007199254740994', 'news', 'c')]);
+  await settle();
+  assert.deepEqual(heard, [['a', '10'], ['b', '9007199254740993'], ['c', '9007199254740994']]);
+  assert.deepEqual(client.calls, ['connect', 'delivered 10', 'delivered 9007199254740993', 'delivered 9007199254740994']);
+});
+
+test('the next waits for what a handler promises', async () => {
+  const {Backwire, client} = start();
+  const heard = [];
+  let keep;
+  Backwire.socket.on('slow', () => new Promise(resolve => { keep = resolve; })).on('news', () => { heard.push('news'); });
+  client.listener.deliver('', [sent('1', 'slow'), sent('2', 'news')]);
+  await settle();
+  assert.deepEqual([heard, client.calls], [[], ['connect']]);
+  keep();
+  await settle();
+  assert.deepEqual(heard, ['news']);
+});
+
+test('a handler that throws is tried again, and after three times the page is told and the next is called', async context => {
+  mock.timers.enable({apis: ['setTimeout']});
+  context.after(() => mock.timers.reset());
+  const {Backwire, client} = start();
+  const heard = [], told = [];
+  Backwire.on('undelivered', ({id, event, args, error}) => told.push([id, event, args, error.message]));
+  Backwire.socket.on('bad', text => { heard.push(text); throw new Error('oops'); }).on('news', text => { heard.push(text); });
+  client.listener.deliver('', [sent('1', 'bad', 'x'), sent('2', 'news', 'y')]);
+  await settle();
+  assert.deepEqual([heard, client.calls], [['x'], ['connect']]);
+  for (let tries = 1; tries < 3; tries += 1) {
+    mock.timers.tick(1000);
+    await settle();
+  }
+  assert.deepEqual(heard, ['x', 'x', 'x', 'y']);
+  assert.deepEqual(told, [['1', 'bad', ['x'], 'oops']]);
+  assert.deepEqual(client.calls, ['connect', 'delivered 1', 'delivered 2']);
+});
+
+test('nothing is taken before the page has said what it listens to', async () => {
+  const {Backwire, client} = start();
+  const heard = [];
+  client.listener.deliver('', [sent('1', 'news', 'a')]);
+  await settle();
+  assert.deepEqual(client.calls, ['connect']);
+  Backwire.socket.on('news', text => { heard.push(text); });
+  await settle();
+  assert.deepEqual(heard, ['a']);
+});
+
+test('what is said to a room of many has no id and nothing is told of it', async () => {
+  const {Backwire, client} = start();
+  const heard = [];
+  Backwire.socket.on('lunch', text => { heard.push(text); });
+  client.listener.deliver('', [sent(null, 'lunch', 'a'), sent(null, 'lunch', 'a')]);
+  await settle();
+  assert.deepEqual([heard, client.calls], [['a', 'a'], ['connect']]);
+});
+
+test('a resync reads all that is live again, unless the page does something else about it', async () => {
+  const {Backwire, client} = startWithTodos();
+  Backwire.socket.on('news', () => {});
+  client.listener.deliver('', [sent('1')]);
+  await settle();
+  assert.deepEqual(client.asked, ['GET /todo', 'GET /todo']);
+  let count = 0;
+  Backwire.socket.on('resync', () => { count += 1; });
+  client.listener.deliver('', [sent('2')]);
+  await settle();
+  assert.deepEqual([count, client.asked.length], [1, 2]);
+});
+
+test('an event that is bound to a resource adds, changes and removes its records', async () => {
+  const {todos, client} = startWithTodos({bind: {update_store: 'todo'}});
+  client.listener.deliver('', [sent('1', 'update_store', {id: 3, title: 'Jam'})]);
+  await settle();
+  assert.deepEqual(todos.pluck('title'), ['Milk', 'Eggs', 'Jam']);
+  client.listener.deliver('', [
+    sent('2', 'update_store', 'update', {...milk, title: 'Oat milk'}),
+    sent('3', 'update_store', 'delete', {id: 2})
+  ]);
+  await settle();
+  assert.deepEqual(todos.pluck('title'), ['Oat milk', 'Jam']);
+});
+
+test('the server is told the site, the token and which tab this is', () => {
+  const {client} = start({site: 'shop', token: 'a b'});
+  const url = new URL(client.url);
+  assert.equal(url.searchParams.get('site'), 'shop');
+  assert.equal(url.searchParams.get('token'), 'a b');
+  assert.match(url.searchParams.get('deviceId'), /^[0-9a-f]{32}$/);
+});
