@@ -36,6 +36,7 @@ pub use parameters::Parameters;
 pub use pattern::Pattern;
 pub use projection::Projection;
 pub use scope::Scope;
+pub(crate) use sort::Rank;
 pub use sort::{Direction, Sort};
 pub use window::Window;
 
@@ -194,6 +195,18 @@ impl Criteria {
         Window { limit, ..self.window }
     }
 
+    /// What comes first of all in the order, and from which end.
+    pub(crate) fn first(&self) -> (&str, Direction) {
+        let first = self.sort.0.first();
+        first.map_or((&self.key, Direction::Ascending), |(name, direction)| (name, *direction))
+    }
+
+    /// How many of those that match, in their order, decide what is picked; `None` if all of them do.
+    pub(crate) fn reach(&self) -> Option<usize> {
+        let Window { limit, skip } = self.window();
+        limit.map(|limit| if limit == 0 { 0 } else { limit.saturating_add(skip) })
+    }
+
     /// Picks from records that come in the order of their ids. No more are taken than are needed.
     pub fn pick<E>(
         &self,
@@ -203,18 +216,24 @@ impl Criteria {
         let mut failure = None;
         let sound = records.map_while(|record| record.map_err(|error| failure = Some(error)).ok());
         let mut matching = sound.filter(|record| self.matches(record));
-        let picked: Vec<_> = if self.sort.is_by_id() {
-            self.window().of(&mut matching).collect()
+        let picked = if self.sort.is_by_id() {
+            self.cut(&mut matching)
         } else {
             let mut all: Vec<_> = matching.by_ref().collect();
             all.sort_by(|a, b| self.sort.compare(a, b));
-            self.window().of(all.into_iter()).collect()
+            self.cut(all)
         };
         drop(matching);
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(picked.into_iter().map(|record| self.projection.of(record)).collect()),
-        }
+        failure.map_or(Ok(picked), Err)
+    }
+
+    /// What is to be seen of records that match and come in their order.
+    pub(crate) fn cut(
+        &self,
+        records: impl IntoIterator<Item = Arc<Attributes>>,
+    ) -> Vec<Arc<Attributes>> {
+        let records = self.window().of(records.into_iter());
+        records.map(|record| self.projection.of(record)).collect()
     }
 }
 

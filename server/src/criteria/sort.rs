@@ -101,26 +101,44 @@ fn pair(at: &str, name: String, way: &Value) -> Result<Term, Bad> {
     }
 }
 
-/// What is not there, then false, true, numbers, strings; lists and objects last and all alike.
+/// Numbers by value, strings by their bytes, and else by what they are.
 fn values(a: Option<&Value>, b: Option<&Value>) -> Ordering {
     let (a, b) = (a.unwrap_or(&Value::Null), b.unwrap_or(&Value::Null));
     match (a, b) {
-        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
         // As in JavaScript; none of them is NaN.
         (Value::Number(a), Value::Number(b)) => {
             a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal)
         }
         (Value::String(a), Value::String(b)) => a.cmp(b),
-        _ => rank(a).cmp(&rank(b)),
+        _ => Rank::of(a).cmp(&Rank::of(b)),
     }
 }
 
-fn rank(value: &Value) -> u8 {
-    match value {
-        Value::Null => 0,
-        Value::Bool(_) => 1,
-        Value::Number(_) => 2,
-        Value::String(_) => 3,
-        Value::Array(_) | Value::Object(_) => 4,
+/// The kinds of values, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    /// What is not there, too.
+    Null,
+    False,
+    True,
+    Number,
+    Text,
+    /// Lists and objects, all alike.
+    Composed,
+}
+
+impl Rank {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Null, Self::False, Self::True, Self::Number, Self::Text, Self::Composed];
+
+    pub(crate) fn of(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(false) => Self::False,
+            Value::Bool(true) => Self::True,
+            Value::Number(_) => Self::Number,
+            Value::String(_) => Self::Text,
+            Value::Array(_) | Value::Object(_) => Self::Composed,
+        }
     }
 }

@@ -7,9 +7,12 @@
 //!
 //! Readers have connections of their own, which never wait for the writer: a read sees one snapshot.
 
+mod along;
 mod column;
 mod forget;
 mod group;
+mod indexes;
+mod list;
 mod prefilter;
 mod reader;
 mod row;
@@ -18,9 +21,10 @@ mod sessions;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use rusqlite::Transaction;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -29,6 +33,8 @@ use crate::change::{Attributes, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
 use crate::model::Models;
 use crate::write::Write;
+use indexes::Indexes;
+use prefilter::Prefilter;
 use reader::Readers;
 use writer::{Deed, Job, Writer};
 
@@ -38,6 +44,7 @@ pub struct Sqlite {
     path: PathBuf,
     epoch: u64,
     readers: Readers,
+    indexes: RwLock<Arc<Indexes>>,
     /// The writer ends when this is dropped and what is queued has been committed.
     ///
     /// The lock is the line that writers stand in: it is fair, so nobody finds room in a queue that
@@ -52,7 +59,13 @@ impl Sqlite {
         let connection = schema::create(path)?;
         let epoch = schema::epoch(&connection)?;
         let jobs = Writer { connection, epoch, window, tail }.spawn()?;
-        Ok(Self { path: path.into(), epoch, readers: Readers::new(path), jobs: Mutex::new(jobs) })
+        Ok(Self {
+            path: path.into(),
+            epoch,
+            readers: Readers::new(path),
+            indexes: RwLock::default(),
+            jobs: Mutex::new(jobs),
+        })
     }
 }
 
@@ -68,9 +81,12 @@ impl Sqlite {
 #[async_trait]
 impl Engine for Sqlite {
     async fn declare(&self, models: &Models) -> Result<(), Error> {
-        let (path, models) = (self.path.clone(), models.clone());
-        let indexed = spawn_blocking(move || schema::index(&path, &models)).await;
-        indexed.map_err(|_| stopped())?.map_err(Error::from)
+        let (path, indexes) = (self.path.clone(), Arc::new(Indexes::of(models)));
+        let made = Arc::clone(&indexes);
+        let making = spawn_blocking(move || schema::index(&path, &made)).await;
+        making.map_err(|_| stopped())??;
+        *self.indexes.write().unwrap_or_else(PoisonError::into_inner) = indexes;
+        Ok(())
     }
 
     async fn commit(&self, write: Write) -> Result<Committed, Error> {
@@ -83,7 +99,12 @@ impl Engine for Sqlite {
         criteria: &Criteria,
     ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
         let (epoch, resource, criteria) = (self.epoch, resource.clone(), criteria.clone());
-        self.readers.read(move |snapshot| reader::find(snapshot, epoch, &resource, &criteria)).await
+        let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let find = move |snapshot: &Transaction<'_>| {
+            let (resource, criteria, indexes) = (&resource, &criteria, &*indexes);
+            reader::find(snapshot, epoch, Prefilter { resource, criteria, indexes })
+        };
+        self.readers.read(find).await
     }
 
     async fn find_one(

@@ -2,6 +2,7 @@
 
 use backwire::change::Attributes;
 use backwire::criteria::{Criteria, Language, Parameters};
+use backwire::model::{Attribute, Model, Models};
 use backwire::write::{Action, Write};
 use proptest::collection::vec;
 use proptest::option;
@@ -18,7 +19,8 @@ proptest! {
     fn sqlite_picks_what_memory_picks((records, asked) in records_and_questions()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let stores = [store::memory, store::sqlite].map(store::roomy);
+            let stores = [store::memory, store::sqlite, store::sqlite].map(store::roomy);
+            stores[2].engine.declare(&indexed()).await.unwrap();
             for record in records {
                 for store in &stores {
                     // Some ids are there already.
@@ -29,12 +31,12 @@ proptest! {
                 for language in [Language::Current, Language::Sails09] {
                     let parameters = Parameters::read(Vec::new(), data.clone()).unwrap();
                     let criteria = Criteria::read(parameters, language).unwrap();
-                    let [model, sqlite] = &stores;
-                    prop_assert_eq!(
-                        model.engine.find(&todo(), &criteria).await.unwrap().value,
-                        sqlite.engine.find(&todo(), &criteria).await.unwrap().value,
-                        "{:?}", data
-                    );
+                    let [model, plain, indexed] = &stores;
+                    let expected = model.engine.find(&todo(), &criteria).await.unwrap().value;
+                    for (sqlite, name) in [(plain, "plain"), (indexed, "indexed")] {
+                        let found = sqlite.engine.find(&todo(), &criteria).await.unwrap().value;
+                        prop_assert_eq!(&found, &expected, "{} {:?}", name, data);
+                    }
                 }
             }
             Ok(())
@@ -92,8 +94,18 @@ fn record(values: Vec<Value>) -> impl Strategy<Value = Attributes> {
 
 /// Mostly a plain one; others could trouble a path of SQLite.
 fn name() -> impl Strategy<Value = String> {
+    let plain = select(vec!["a", "a", "A", "b"]);
     let odd = vec!["", "\"", "a.b", "a[0]", "$", "é", "\u{0}"];
-    prop_oneof![8 => Just("a"), 1 => Just("id"), 1 => select(odd)].prop_map(str::to_owned)
+    prop_oneof![8 => plain, 1 => Just("id"), 1 => select(odd)].prop_map(str::to_owned)
+}
+
+/// Some plain ones are looked up by, in SQLite names of indexes are the same in upper and lower case.
+fn indexed() -> Models {
+    let mut models = Models::default();
+    let attribute = || Attribute { indexed: true, ..Attribute::default() };
+    let model = Model::default().attribute("a", attribute()).attribute("A", attribute());
+    models.declare("todo", model).unwrap();
+    models
 }
 
 /// What may be stored or asked for, with neighbours that are easily taken for one another.
@@ -151,10 +163,10 @@ fn filter(values: Vec<Value>) -> impl Strategy<Value = Value> {
 }
 
 fn question(values: Vec<Value>) -> impl Strategy<Value = Attributes> {
-    let term = (select(vec!["a", "id", "é"]), select(vec![1, -1]));
+    let term = (select(vec!["a", "a", "A", "b", "id", "é"]), select(vec![1, -1]));
     let sort = vec(term.prop_map(|(name, way)| json!({name: way})), 0..3).prop_map(Value::from);
     let shape = select(vec![json!({}), json!({"select": "a"}), json!({"omit": "a,createdAt"})]);
-    let window = option::weighted(0.2, (0..3_u64, 0..4_u64));
+    let window = option::weighted(0.6, (0..3_u64, 0..6_u64));
     (filter(values), sort, window, shape).prop_map(|(filter, sort, window, shape)| {
         let parameters = Map::from_iter([("where".to_owned(), filter), ("sort".to_owned(), sort)]);
         let window = window.into_iter().flat_map(|(skip, limit)| {
