@@ -403,13 +403,15 @@ async fn an_index_that_was_made_in_another_way_is_made_anew() {
 async fn only_a_part_of_a_long_list_is_looked_at() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    store.engine.declare(&indexed_by(&["rank", "list"])).await.unwrap();
+    store.engine.declare(&indexed_by(&["rank", "list", "same"])).await.unwrap();
     for number in 0..100 {
         let text = number.to_string();
-        store.done(create(json!({"rank": number, "list": number % 5, "text": text}))).await;
+        store
+            .done(create(json!({"rank": number, "list": number % 5, "text": text, "same": 7})))
+            .await;
     }
     // Whoever looks at it fails: only SQLite understands names without quotes.
-    let spoil = "UPDATE records SET json = '{rank:50,list:9,text:\"50\"}' WHERE id = 51";
+    let spoil = "UPDATE records SET json = '{rank:50,list:9,text:\"50\",same:7}' WHERE id = 51";
     visitor(folder.path()).execute(spoil, ()).unwrap();
     for (asked, count) in [
         (json!({"limit": 10}), 10),
@@ -417,6 +419,8 @@ async fn only_a_part_of_a_long_list_is_looked_at() {
         (json!({"sort": "rank DESC", "limit": 10}), 10),
         (json!({"sort": "rank DESC,text", "limit": 10}), 10),
         (json!({"sort": "id DESC", "limit": 10}), 10),
+        (json!({"sort": "same", "limit": 10}), 10),
+        (json!({"sort": "same DESC", "limit": 10}), 10),
         (json!({"where": {"list": 3}, "sort": "text", "limit": 30}), 20),
         (json!({"where": {"list": 3}, "sort": "rank", "limit": 30}), 20),
         (json!({"where": {"rank": {"<": 45}}, "sort": "rank DESC", "limit": 10}), 10),

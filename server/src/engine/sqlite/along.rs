@@ -3,11 +3,13 @@
 //! Invariant: the order is that of the criteria, exactly. What SQLite sees in another order is put right
 //! here: to it false and true are 0 and 1, and a list or an object is its JSON text. So each kind of value
 //! is read by itself, from the part of the index where all of its kind are, and what else is there
-//! is passed over. Those that might be in another order are all read, and sorted.
+//! is passed over. Those that might be in another order make a run, which is sorted.
 
+use std::mem;
 use std::sync::Arc;
 
-use rusqlite::{Result, Row, Transaction, params_from_iter};
+use rusqlite::types::Value as Sql;
+use rusqlite::{CachedStatement, Result, Row, Transaction, params_from_iter};
 use serde_json::Value;
 
 use super::column::Column;
@@ -30,7 +32,21 @@ pub(super) struct Along<'a> {
     reach: usize,
 }
 
-type Found = Vec<(Id, Arc<Attributes>)>;
+/// What an index has of a record.
+struct Entry {
+    row: i64,
+    id: Id,
+    value: Sql,
+}
+
+/// What has been found on the way.
+struct Found<'s> {
+    /// The first of those that the criteria mean, in their order.
+    records: Vec<Arc<Attributes>>,
+    /// What comes after them, in no order.
+    run: Vec<Entry>,
+    fetch: CachedStatement<'s>,
+}
 
 impl<'a> Along<'a> {
     /// The way in the order of the criteria, if only a part of the list is wanted and there is an index.
@@ -50,52 +66,72 @@ impl<'a> Along<'a> {
 
     /// The first of those that the criteria mean, as many as are needed if there are so many.
     pub(super) fn read(&self, snapshot: &Transaction<'_>) -> Result<Vec<Arc<Attributes>>> {
-        let mut found = Vec::new();
+        let fetch = snapshot.prepare_cached("SELECT json FROM records WHERE rowid = ?1")?;
+        let mut found = Found { records: Vec::new(), run: Vec::new(), fetch };
         for rank in self.ranks() {
-            if found.len() >= self.reach {
-                break;
-            }
-            let start = found.len();
             for range in self.ranges(rank) {
-                self.read_range(snapshot, rank, &range, &mut found)?;
+                self.walk(snapshot, rank, &range, &mut found)?;
             }
-            let sort = &self.prefilter.criteria.sort;
-            found[start..].sort_by(|(id, record), (other_id, other)| {
-                sort.compare(record, other).then_with(|| id.cmp(other_id))
-            });
+            self.settle(rank, &mut found)?;
         }
-        Ok(found.into_iter().map(|(_, record)| record).collect())
+        Ok(found.records)
     }
 
-    fn read_range(
+    fn walk(
         &self,
         snapshot: &Transaction<'_>,
         rank: Rank,
         range: &str,
-        found: &mut Found,
+        found: &mut Found<'_>,
     ) -> Result<()> {
+        if self.is_enough(found) {
+            return Ok(());
+        }
         let Clause { sql, values, .. } = Clause::new(range, []).and(self.prefilter.all());
-        let (index, order) = (&self.index, self.order(rank));
+        let (column, index, order) = (&self.column.sql, &self.index, self.order(rank));
         let sql = format!(
-            "SELECT id, json FROM records INDEXED BY \"{index}\" WHERE {sql} ORDER BY {order}"
+            "SELECT rowid, id, {column} AS value FROM records INDEXED BY \"{index}\"
+             WHERE {sql} ORDER BY {order}"
         );
         reader::prepared(snapshot, &sql, |statement| {
             let mut rows = statement.query(params_from_iter(values))?;
-            while let Some(row) = rows.next()? {
-                let (id, record) = read(row)?;
-                let value = self.value(&record);
-                if Rank::of(value) != rank || !self.prefilter.criteria.matches(&record) {
-                    continue;
+            while let (false, Some(row)) = (self.is_enough(found), rows.next()?) {
+                let entry = Entry::read(row)?;
+                if found.run.last().is_some_and(|last| self.is_apart(rank, last, &entry)) {
+                    self.settle(rank, found)?;
                 }
-                let last = found.get(self.reach - 1).map(|(_, record)| self.value(record));
-                let is_done = last.is_some_and(|last| self.is_past(rank, last, value));
-                found.push((id, record));
-                if is_done {
-                    break;
-                }
+                found.run.push(entry);
             }
             Ok(())
         })
+    }
+
+    /// Brings a run in order, and adds it to what comes before it.
+    fn settle(&self, rank: Rank, found: &mut Found<'_>) -> Result<()> {
+        let mut run = mem::take(&mut found.run);
+        let are_alike =
+            self.has_one_term() && run.windows(2).all(|two| are_alike(&two[0], &two[1]));
+        run.sort_by(|one, other| one.id.cmp(&other.id));
+        let (start, criteria) = (found.records.len(), self.prefilter.criteria);
+        for entry in run {
+            if self.is_enough(found) && (are_alike || start == found.records.len()) {
+                return Ok(());
+            }
+            let row::Json(record) = found.fetch.query_row([entry.row], |row| row.get("json"))?;
+            if Rank::of(self.value(&record)) == rank && criteria.matches(&record) {
+                found.records.push(record);
+            }
+        }
+        found.records[start..].sort_by(|one, other| criteria.sort.compare(one, other));
+        Ok(())
+    }
+
+    fn is_enough(&self, found: &Found<'_>) -> bool {
+        found.records.len() >= self.reach
+    }
+
+    fn has_one_term(&self) -> bool {
+        self.prefilter.criteria.sort.0.len() < 2
     }
 
     fn value<'r>(&self, record: &'r Attributes) -> &'r Value {
@@ -146,28 +182,39 @@ impl<'a> Along<'a> {
         }
     }
 
-    /// Whether all that come after a value are certainly after the last that is needed.
-    fn is_past(&self, rank: Rank, last: &Value, value: &Value) -> bool {
-        let equal_are_in_order = self.prefilter.criteria.sort.0.len() < 2;
-        match rank {
-            Rank::Null | Rank::False | Rank::True => equal_are_in_order,
-            Rank::Number => is_apart(last, value),
-            Rank::Text => {
-                last != value || equal_are_in_order && self.direction == Direction::Ascending
+    /// Whether an entry, and all that come after it, are certainly after another.
+    fn is_apart(&self, rank: Rank, one: &Entry, next: &Entry) -> bool {
+        // Where those of the same value come in the order of their ids.
+        let is_ordered = self.has_one_term() && self.direction == Direction::Ascending;
+        match (rank, &one.value, &next.value) {
+            (Rank::Null | Rank::False | Rank::True, ..) => self.has_one_term(),
+            (Rank::Text, one, next) => one != next || is_ordered,
+            (Rank::Number, one, next) => {
+                number(one).zip(number(next)).is_some_and(|(one, next)| {
+                    let (low, high) = around(one);
+                    next < low || next > high
+                })
             }
-            Rank::Composed => false,
+            (Rank::Composed, ..) => false,
         }
     }
 }
 
-fn read(row: &Row<'_>) -> Result<(Id, Arc<Attributes>)> {
-    let row::Json(record) = row.get("json")?;
-    Ok((row.get("id")?, record))
+/// Whether two entries are certainly of records with the same value, if these are of the same kind.
+fn are_alike(one: &Entry, other: &Entry) -> bool {
+    one.value == other.value && !matches!(one.value, Sql::Real(_))
 }
 
-/// Whether SQLite can not have taken either of two numbers for the other.
-fn is_apart(one: &Value, other: &Value) -> bool {
-    let [one, other] = [one, other].map(|value| value.as_f64().unwrap_or(f64::NAN));
-    let (low, high) = around(one);
-    other < low || other > high
+fn number(value: &Sql) -> Option<f64> {
+    match value {
+        Sql::Integer(integer) => Some(*integer as f64),
+        Sql::Real(real) => Some(*real),
+        _ => None,
+    }
+}
+
+impl Entry {
+    fn read(row: &Row<'_>) -> Result<Self> {
+        Ok(Self { row: row.get("rowid")?, id: row.get("id")?, value: row.get("value")? })
+    }
 }
