@@ -39,4 +39,13 @@ impl Filter {
             }
         }
     }
+
+    /// The attributes it is about.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::names).collect(),
+            Self::Not(part) => part.names(),
+            Self::Attribute(name, _) => vec![name],
+        }
+    }
 }

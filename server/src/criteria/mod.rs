@@ -22,6 +22,7 @@ mod sort;
 mod window;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -212,28 +213,46 @@ impl Criteria {
         &self,
         records: impl Iterator<Item = Result<Arc<Attributes>, E>>,
     ) -> Result<Vec<Arc<Attributes>>, E> {
+        Ok(self.show(self.choose(records)?))
+    }
+
+    /// The same, of what has all the attributes that are [looked at](Self::names), and shows nothing.
+    pub(crate) fn choose<R: AsRef<Attributes>, E>(
+        &self,
+        records: impl Iterator<Item = Result<R, E>>,
+    ) -> Result<Vec<R>, E> {
         // Looked at in the end, so that a failure among those that are passed over is one, too.
         let mut failure = None;
         let sound = records.map_while(|record| record.map_err(|error| failure = Some(error)).ok());
-        let mut matching = sound.filter(|record| self.matches(record));
-        let picked = if self.sort.is_by_id() {
-            self.cut(&mut matching)
+        let mut matching = sound.filter(|record| self.matches(record.as_ref()));
+        let chosen = if self.sort.is_by_id() {
+            self.window().of(&mut matching).collect()
         } else {
             let mut all: Vec<_> = matching.by_ref().collect();
-            all.sort_by(|a, b| self.sort.compare(a, b));
-            self.cut(all)
+            all.sort_by(|a, b| self.sort.compare(a.as_ref(), b.as_ref()));
+            self.window().of(all.into_iter()).collect()
         };
         drop(matching);
-        failure.map_or(Ok(picked), Err)
+        failure.map_or(Ok(chosen), Err)
     }
 
-    /// What is to be seen of records that match and come in their order.
-    pub(crate) fn cut(
+    /// What is to be seen of the first that match.
+    pub(crate) fn cut(&self, first: Vec<Arc<Attributes>>) -> Vec<Arc<Attributes>> {
+        self.show(self.window().of(first.into_iter()))
+    }
+
+    /// What is to be seen of records.
+    pub(crate) fn show(
         &self,
         records: impl IntoIterator<Item = Arc<Attributes>>,
     ) -> Vec<Arc<Attributes>> {
-        let records = self.window().of(records.into_iter());
-        records.map(|record| self.projection.of(record)).collect()
+        records.into_iter().map(|record| self.projection.of(record)).collect()
+    }
+
+    /// The attributes that are looked at to choose a record.
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
+        let sorted = self.sort.0.iter().map(|(name, _)| name.as_str());
+        self.filter.names().into_iter().chain(sorted).collect()
     }
 }
 

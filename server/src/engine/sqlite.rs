@@ -18,6 +18,7 @@ mod reader;
 mod row;
 mod schema;
 mod sessions;
+mod sketch;
 mod writer;
 
 use std::path::{Path, PathBuf};

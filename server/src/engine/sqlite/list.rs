@@ -9,6 +9,7 @@ use rusqlite::{Result, Row, Transaction, params_from_iter};
 
 use super::along::Along;
 use super::prefilter::{Clause, Prefilter};
+use super::sketch::Sketch;
 use super::{reader, row};
 use crate::change::Attributes;
 
@@ -32,18 +33,28 @@ pub(super) fn read(
     Ok(prefilter.criteria.cut(along.read(snapshot)?))
 }
 
-/// Looks at all that may be meant.
+/// Looks at all that may be meant. Where only the first in some order are wanted, no more is read of each
+/// than it takes to choose.
 fn all(
     snapshot: &Transaction<'_>,
     prefilter: Prefilter<'_>,
     index: Option<String>,
 ) -> Result<Vec<Arc<Attributes>>> {
+    let criteria = prefilter.criteria;
     let Clause { sql, values, .. } = prefilter.all();
     let by = index.map(|index| format!("INDEXED BY \"{index}\"")).unwrap_or_default();
     let sql = format!("SELECT json FROM records {by} WHERE {sql} ORDER BY id");
     reader::prepared(snapshot, &sql, |statement| {
-        let record = |row: &Row<'_>| row.get("json").map(|row::Json(record)| record);
-        prefilter.criteria.pick(statement.query_and_then(params_from_iter(values), record)?)
+        let values = params_from_iter(values);
+        if criteria.reach().is_none() || criteria.sort.is_by_id() {
+            let record = |row: &Row<'_>| row.get("json").map(|row::Json(record)| record);
+            return criteria.pick(statement.query_and_then(values, record)?);
+        }
+        let names = criteria.names();
+        let sketch = |row: &Row<'_>| Sketch::read(row.get_ref("json")?, &names);
+        let chosen = criteria.choose(statement.query_and_then(values, sketch)?)?;
+        let records = chosen.iter().map(|sketch| sketch.record().map(Arc::new));
+        Ok(criteria.show(records.collect::<Result<Vec<_>>>()?))
     })
 }
 
