@@ -228,9 +228,7 @@ impl Criteria {
         let chosen = if self.sort.is_by_id() {
             self.window().of(&mut matching).collect()
         } else {
-            let mut all: Vec<_> = matching.by_ref().collect();
-            all.sort_by(|a, b| self.sort.compare(a.as_ref(), b.as_ref()));
-            self.window().of(all.into_iter()).collect()
+            self.window().of(self.sort.sort(matching.by_ref().collect())).collect()
         };
         drop(matching);
         failure.map_or(Ok(chosen), Err)

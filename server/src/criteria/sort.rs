@@ -46,10 +46,23 @@ impl Sort {
         self.0.is_empty()
     }
 
-    /// Which of two records comes first.
-    pub fn compare(&self, a: &Attributes, b: &Attributes) -> Ordering {
-        let orders = self.0.iter().map(|(name, direction)| {
-            let order = values(a.get(name), b.get(name));
+    /// Brings records in order. Each is asked once for what it is sorted by.
+    pub(crate) fn sort<R: AsRef<Attributes>>(&self, records: Vec<R>) -> impl Iterator<Item = R> {
+        let keys: Vec<_> = records.iter().map(|record| self.key(record.as_ref())).collect();
+        let mut order: Vec<_> = (0..records.len()).collect();
+        order.sort_by(|a, b| self.compare(&keys[*a], &keys[*b]));
+        let mut records: Vec<_> = records.into_iter().map(Some).collect();
+        order.into_iter().filter_map(move |place| records[place].take())
+    }
+
+    fn key<'r>(&self, record: &'r Attributes) -> Vec<&'r Value> {
+        let value = |(name, _): &Term| record.get(name).unwrap_or(&Value::Null);
+        self.0.iter().map(value).collect()
+    }
+
+    fn compare(&self, a: &[&Value], b: &[&Value]) -> Ordering {
+        let orders = self.0.iter().zip(a.iter().zip(b)).map(|((_, direction), (a, b))| {
+            let order = values(a, b);
             match direction {
                 Direction::Ascending => order,
                 Direction::Descending => order.reverse(),
@@ -102,8 +115,7 @@ fn pair(at: &str, name: String, way: &Value) -> Result<Term, Bad> {
 }
 
 /// Numbers by value, strings by their bytes, and else by what they are.
-fn values(a: Option<&Value>, b: Option<&Value>) -> Ordering {
-    let (a, b) = (a.unwrap_or(&Value::Null), b.unwrap_or(&Value::Null));
+fn values(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
         // As in JavaScript; none of them is NaN.
         (Value::Number(a), Value::Number(b)) => {

@@ -122,7 +122,8 @@ impl<'a> Along<'a> {
                 found.records.push(record);
             }
         }
-        found.records[start..].sort_by(|one, other| criteria.sort.compare(one, other));
+        let run = found.records.split_off(start);
+        found.records.extend(criteria.sort.sort(run));
         Ok(())
     }
 

@@ -26,6 +26,9 @@ const STATEMENTS: usize = 64;
 /// Memory for pages the writer comes back to, in negative KiB as SQLite wants it.
 const WRITER_CACHE: i64 = -16 * 1024;
 
+/// The same of each reader.
+const READER_CACHE: i64 = -8 * 1024;
+
 /// Columns named `id` have no type, so that SQLite keeps integers and texts apart and sorts them as
 /// [`Id`](crate::change::Id) does: integers first and by value, then texts by their bytes.
 const TABLES: &str = "
@@ -132,6 +135,7 @@ pub(super) fn index(path: &Path, indexes: &Indexes) -> rusqlite::Result<()> {
 /// not allowed to change anything.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(path, OpenFlags::empty())?;
+    connection.pragma_update(None, "cache_size", READER_CACHE)?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }
