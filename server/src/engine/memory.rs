@@ -4,6 +4,8 @@
 //! it is held: the place in the tail is taken before, so a writer that gives up while the tail is
 //! full has not committed anything.
 
+mod values;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,6 +23,7 @@ use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
 use crate::model;
 use crate::write::{Key, Refused, Standing, Write};
+use values::Values;
 
 /// A store that lives as long as its process.
 #[derive(Debug)]
@@ -126,6 +129,9 @@ impl State {
         }
         let id = write.id()?;
         let claims = write.claims();
+        if let Some(table) = self.tables.get_mut(&write.resource) {
+            table.learn(&claims);
+        }
         let standing = self.table(&write.resource, |table| table.standing(id, &claims, epoch));
         let key = write.key.clone();
         let change = Arc::new(write.apply(standing)?);
@@ -152,6 +158,8 @@ impl State {
 struct Table {
     counters: Counters,
     rows: BTreeMap<Id, Row>,
+    /// Of attributes that have been claimed.
+    values: Values,
     /// What is in the log of records that are not there: the offset of the last change of each.
     absent: HashMap<Id, u64>,
     log: VecDeque<Arc<Change>>,
@@ -182,13 +190,24 @@ impl Table {
         }
     }
 
+    fn learn(&mut self, claims: &[(String, Value)]) {
+        for (name, _) in claims {
+            self.values.learn(name, self.rows.iter().map(|(id, row)| (id, &*row.record)));
+        }
+    }
+
     fn is_taken(&self, (name, value): &(String, Value), by_other_than: &Id) -> bool {
-        let others = self.rows.iter().filter(|(id, _)| *id != by_other_than);
-        others.filter_map(|(_, row)| row.record.get(name)).any(|other| model::is_same(other, value))
+        let others = self.values.holders(name, value).filter(|id| *id != by_other_than);
+        let records = others.filter_map(|id| self.rows.get(id));
+        records.filter_map(|row| row.record.get(name)).any(|other| model::is_same(other, value))
     }
 
     fn store(&mut self, change: &Arc<Change>) {
         let (id, offset) = (change.id.clone(), change.position.offset);
+        if !change.published {
+            let before = self.rows.get(&id).map(|row| &*row.record);
+            self.values.note(&id, before, change.after.as_deref());
+        }
         match (&change.after, self.rows.get_mut(&id)) {
             (_, Some(row)) if change.published => row.offset = offset,
             (Some(record), _) if !change.published => {
