@@ -17,6 +17,7 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
 use crate::model::{Model, Undeclarable, Undeclared};
+use crate::nearest::nearest;
 use crate::route::Shortcuts;
 use crate::settings::{self, ApiKey, SessionSecret, Settings, Store};
 
@@ -161,9 +162,7 @@ fn typed<T: DeserializeOwned>(yaml: &str) -> Result<T, Bad> {
 }
 
 fn unknown(kind: &str, name: &str, known: &[&str]) -> String {
-    let likeness = |it: &&&str| (strsim::jaro_winkler(name, it) * 1000.0) as u32;
-    let nearest = known.iter().max_by_key(likeness).filter(|it| likeness(it) > 700);
-    match nearest {
+    match nearest(name, known.iter().copied()) {
         Some(nearest) => format!("{name} is no {kind} here; did you mean {nearest}?"),
         None => format!("{name} is no {kind} here; there are {}", known.join(", ")),
     }

@@ -54,6 +54,7 @@ mod fanout;
 
 pub mod cli;
 pub mod config;
+mod nearest;
 pub mod server;
 pub mod settings;
 

@@ -22,6 +22,9 @@ pub enum Problem {
     /// Nobody knows this modifier.
     #[error("the modifier {0} is not understood")]
     Modifier(String),
+    /// The resource has no such attribute, and takes no others than it has.
+    #[error("this is not declared{}", .0.as_ref().map(|it| format!("; did you mean {it}?")).unwrap_or_default())]
+    Undeclared(Option<String>),
     /// It has no place here.
     #[error("{0}")]
     Misplaced(&'static str),

@@ -29,6 +29,7 @@ use serde_json::Value;
 
 use crate::change::Attributes;
 use crate::model::Model;
+use crate::nearest::nearest;
 
 pub use bad::{Bad, Problem};
 pub use condition::{Comparison, Condition, Operand};
@@ -140,13 +141,15 @@ impl Criteria {
     }
 
     /// Reads what a request brought, for records of this model: it says how the key is called, what is
-    /// found when nothing is asked for, and how much at most.
+    /// found when nothing is asked for, how much at most, and whether there are other attributes than
+    /// it declares.
     pub fn read_for(
         model: &Model,
         parameters: Parameters,
         language: Language,
     ) -> Result<Self, Bad> {
         let mut criteria = Self::of_request(&model.key, parameters, language)?;
+        criteria.all_known(model)?;
         if criteria.filter == Filter::default()
             && let Some(filter) = &model.find.filter
         {
@@ -159,6 +162,18 @@ impl Criteria {
         criteria.window.limit = limit.or(model.find.limit);
         criteria.most = model.most.records;
         Ok(criteria)
+    }
+
+    /// Whether there may be everything that is asked about.
+    fn all_known(&self, model: &Model) -> Result<(), Bad> {
+        let names = self.names().into_iter().chain(self.projection.names());
+        match names.into_iter().find(|name| model.refuses(name)) {
+            Some(name) => {
+                let nearest = nearest(name, model.names()).map(str::to_owned);
+                Err(Bad::new(name, Problem::Undeclared(nearest)))
+            }
+            None => Ok(()),
+        }
     }
 
     fn of_request(key: &str, mut parameters: Parameters, language: Language) -> Result<Self, Bad> {
