@@ -27,7 +27,7 @@ const STATEMENTS: usize = 64;
 const WRITER_CACHE: i64 = -16 * 1024;
 
 /// The same of each reader.
-const READER_CACHE: i64 = -8 * 1024;
+const READER_CACHE: i64 = -32 * 1024;
 
 /// Columns named `id` have no type, so that SQLite keeps integers and texts apart and sorts them as
 /// [`Id`](crate::change::Id) does: integers first and by value, then texts by their bytes.
