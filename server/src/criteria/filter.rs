@@ -1,11 +1,9 @@
 //! Which records are meant.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::Case;
 use super::condition::Condition;
-use crate::change::Attributes;
+use super::{Case, Look};
 
 /// Something a record fulfils or not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,14 +27,12 @@ impl Default for Filter {
 
 impl Filter {
     /// Does this record fulfil it?
-    pub fn matches(&self, record: &Attributes, case: Case) -> bool {
+    pub fn matches(&self, record: &impl Look, case: Case) -> bool {
         match self {
             Self::All(parts) => parts.iter().all(|part| part.matches(record, case)),
             Self::Any(parts) => parts.iter().any(|part| part.matches(record, case)),
             Self::Not(part) => !part.matches(record, case),
-            Self::Attribute(name, condition) => {
-                condition.holds(record.get(name).unwrap_or(&Value::Null), case)
-            }
+            Self::Attribute(name, condition) => condition.holds(record.look(name), case),
         }
     }
 

@@ -89,6 +89,24 @@ impl Language {
     }
 }
 
+/// What has attributes, of which criteria look at some.
+pub trait Look {
+    /// The value of an attribute; one that is not there is null.
+    fn look(&self, name: &str) -> &Value;
+}
+
+impl Look for Attributes {
+    fn look(&self, name: &str) -> &Value {
+        self.get(name).unwrap_or(&Value::Null)
+    }
+}
+
+impl<R: Look> Look for Arc<R> {
+    fn look(&self, name: &str) -> &Value {
+        R::look(self, name)
+    }
+}
+
 /// What is asked of a resource. The default is everything, in the order of the ids.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Criteria {
@@ -232,14 +250,14 @@ impl Criteria {
     }
 
     /// The same, of what has all the attributes that are [looked at](Self::names), and shows nothing.
-    pub(crate) fn choose<R: AsRef<Attributes>, E>(
+    pub(crate) fn choose<R: Look, E>(
         &self,
         records: impl Iterator<Item = Result<R, E>>,
     ) -> Result<Vec<R>, E> {
         // Looked at in the end, so that a failure among those that are passed over is one, too.
         let mut failure = None;
         let sound = records.map_while(|record| record.map_err(|error| failure = Some(error)).ok());
-        let mut matching = sound.filter(|record| self.matches(record.as_ref()));
+        let mut matching = sound.filter(|record| self.filter.matches(record, self.case));
         let chosen = if self.sort.is_by_id() {
             self.window().of(&mut matching).collect()
         } else {

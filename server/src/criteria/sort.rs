@@ -5,10 +5,8 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::SIZE;
 use super::bad::{Bad, Problem};
-use super::parameters;
-use crate::change::Attributes;
+use super::{Look, SIZE, parameters};
 
 /// Attributes to sort by, the first before the others. Whoever is equal in all stays in the order of
 /// the ids.
@@ -47,17 +45,16 @@ impl Sort {
     }
 
     /// Brings records in order. Each is asked once for what it is sorted by.
-    pub(crate) fn sort<R: AsRef<Attributes>>(&self, records: Vec<R>) -> impl Iterator<Item = R> {
-        let keys: Vec<_> = records.iter().map(|record| self.key(record.as_ref())).collect();
+    pub(crate) fn sort<R: Look>(&self, records: Vec<R>) -> impl Iterator<Item = R> {
+        let keys: Vec<_> = records.iter().map(|record| self.key(record)).collect();
         let mut order: Vec<_> = (0..records.len()).collect();
         order.sort_by(|a, b| self.compare(&keys[*a], &keys[*b]));
         let mut records: Vec<_> = records.into_iter().map(Some).collect();
         order.into_iter().filter_map(move |place| records[place].take())
     }
 
-    fn key<'r>(&self, record: &'r Attributes) -> Vec<&'r Value> {
-        let value = |(name, _): &Term| record.get(name).unwrap_or(&Value::Null);
-        self.0.iter().map(value).collect()
+    fn key<'r>(&self, record: &'r impl Look) -> Vec<&'r Value> {
+        self.0.iter().map(|(name, _)| record.look(name)).collect()
     }
 
     fn compare(&self, a: &[&Value], b: &[&Value]) -> Ordering {

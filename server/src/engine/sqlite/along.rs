@@ -10,13 +10,12 @@ use std::sync::Arc;
 
 use rusqlite::types::Value as Sql;
 use rusqlite::{CachedStatement, Result, Row, Transaction, params_from_iter};
-use serde_json::Value;
 
 use super::column::Column;
 use super::prefilter::{Clause, Prefilter, around};
 use super::{reader, row};
 use crate::change::{Attributes, Id};
-use crate::criteria::{Comparison, Direction, Operand, Rank};
+use crate::criteria::{Comparison, Direction, Look, Operand, Rank};
 
 /// A way through the records of a resource.
 pub(super) struct Along<'a> {
@@ -118,7 +117,7 @@ impl<'a> Along<'a> {
                 return Ok(());
             }
             let row::Json(record) = found.fetch.query_row([entry.row], |row| row.get("json"))?;
-            if Rank::of(self.value(&record)) == rank && criteria.matches(&record) {
+            if Rank::of(record.look(self.name)) == rank && criteria.matches(&record) {
                 found.records.push(record);
             }
         }
@@ -133,10 +132,6 @@ impl<'a> Along<'a> {
 
     fn has_one_term(&self) -> bool {
         self.prefilter.criteria.sort.0.len() < 2
-    }
-
-    fn value<'r>(&self, record: &'r Attributes) -> &'r Value {
-        record.get(self.name).unwrap_or(&Value::Null)
     }
 
     /// What there may be, in its order. A value that is compared with a number is one.
