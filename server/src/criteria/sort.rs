@@ -46,26 +46,25 @@ impl Sort {
 
     /// Brings records in order. Each is asked once for what it is sorted by.
     pub(crate) fn sort<R: Look>(&self, records: Vec<R>) -> impl Iterator<Item = R> {
-        let keys: Vec<_> = records.iter().map(|record| self.key(record)).collect();
+        let terms = self.0.len();
+        let key = |record| self.0.iter().map(move |(name, _)| R::look(record, name));
+        let keys: Vec<_> = records.iter().flat_map(key).collect();
+        let key = |place: usize| &keys[place * terms..][..terms];
         let mut order: Vec<_> = (0..records.len()).collect();
-        order.sort_by(|a, b| self.compare(&keys[*a], &keys[*b]));
+        order.sort_by(|a, b| self.compare(key(*a), key(*b)));
         let mut records: Vec<_> = records.into_iter().map(Some).collect();
         order.into_iter().filter_map(move |place| records[place].take())
     }
 
-    fn key<'r>(&self, record: &'r impl Look) -> Vec<&'r Value> {
-        self.0.iter().map(|(name, _)| record.look(name)).collect()
-    }
-
     fn compare(&self, a: &[&Value], b: &[&Value]) -> Ordering {
-        let orders = self.0.iter().zip(a.iter().zip(b)).map(|((_, direction), (a, b))| {
+        let mut orders = self.0.iter().zip(a.iter().zip(b)).map(|((_, direction), (a, b))| {
             let order = values(a, b);
             match direction {
                 Direction::Ascending => order,
                 Direction::Descending => order.reverse(),
             }
         });
-        orders.fold(Ordering::Equal, Ordering::then)
+        orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 }
 
