@@ -45,6 +45,42 @@ proptest! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_no_trouble_for_any_form_of_a_condition() {
+    let stores = [store::memory, store::sqlite].map(store::roomy);
+    stores[1].engine.declare(&indexed()).await.unwrap();
+    for record in [json!({"a": 1, "A": 1}), json!({"a": "x"}), json!({}), json!({"a": [1]})] {
+        for store in &stores {
+            store.done(create(store::attributes(record.clone()))).await;
+        }
+    }
+    let conditions = [
+        json!(null),
+        json!([]),
+        json!([null, 1, 1.5, "x", true]),
+        json!({">": 0.5, "<": "x"}),
+        json!({">": 0.5, "<=": 1, "!=": 7}),
+        json!({">=": "", "like": "x%"}),
+    ];
+    let sorts = [json!([]), json!("a"), json!("A"), json!("a DESC"), json!("id DESC"), json!("b")];
+    for (condition, sort) in
+        conditions.iter().flat_map(|it| sorts.iter().map(move |sort| (it, sort)))
+    {
+        for (name, other) in [("a", "A"), ("id", "a"), ("A", "id")] {
+            let filter = json!({name: condition, other: {"!=": "y"}});
+            let asked = json!({"where": filter, "sort": sort, "limit": 9});
+            let parameters = Parameters::read(Vec::new(), store::attributes(asked)).unwrap();
+            let criteria = Criteria::read(parameters, Language::Current).unwrap();
+            let [model, indexed] = &stores;
+            assert_eq!(
+                indexed.engine.find(&todo(), &criteria).await.unwrap().value,
+                model.engine.find(&todo(), &criteria).await.unwrap().value,
+                "{name} {condition} {sort}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn criteria_up_to_their_limit_are_no_trouble_for_sqlite() {
     let store = store::roomy(store::sqlite);
     store.done(create(store::attributes(json!({"id": 1, "a": "b".repeat(2000)})))).await;
