@@ -29,6 +29,12 @@ struct Request {
     data: Map<String, Value>,
 }
 
+impl Request {
+    fn id(&self) -> u64 {
+        self.url.rsplit('/').next().and_then(|id| id.parse().ok()).unwrap_or(0)
+    }
+}
+
 #[derive(Serialize)]
 struct Reply<T> {
     body: T,
@@ -85,7 +91,7 @@ async fn put(
     ack: AckSender,
     State(records): State<Records>,
 ) {
-    let id = request.url.rsplit('/').next().and_then(|id| id.parse::<u64>().ok()).unwrap_or(0);
+    let id = request.id();
     let mut set = request.data;
     set.insert("updatedAt".into(), now());
     let record = records.with(|records| {
@@ -99,6 +105,21 @@ async fn put(
     answer(ack, 200, record);
 }
 
+async fn delete(
+    io: SocketIo,
+    Data(request): Data<Request>,
+    ack: AckSender,
+    State(records): State<Records>,
+) {
+    let id = request.id();
+    let Some(record) = records.with(|records| records.remove(&id)) else {
+        return answer(ack, 404, Value::Null);
+    };
+    let push = json!({"verb": "destroyed", "id": id});
+    let _ = io.to(ROOM).emit("push", &(ROOM, push)).await;
+    answer(ack, 200, record);
+}
+
 #[tokio::main]
 async fn main() -> io::Result<()> {
     let (layer, io) = SocketIo::builder().with_state(Records::default()).build_layer();
@@ -107,6 +128,7 @@ async fn main() -> io::Result<()> {
         socket.on("get", get);
         socket.on("post", post);
         socket.on("put", put);
+        socket.on("delete", delete);
         Ok::<(), Infallible>(())
     };
     io.ns("/", (async || {}).with(prepare));

@@ -10,6 +10,8 @@ let next = 1;
 
 const reply = (statusCode, body) => ({ body, statusCode, headers: {} });
 
+const idOf = url => Number(url.slice(url.lastIndexOf("/") + 1));
+
 // Tells everyone who listens, then answers.
 function commit(verb, record, set, statusCode, ack) {
   records.set(record.id, record);
@@ -30,10 +32,18 @@ io.on("connection", socket => {
   });
 
   socket.on("put", ({ url, data }, ack) => {
-    const record = records.get(Number(url.slice(url.lastIndexOf("/") + 1)));
+    const record = records.get(idOf(url));
     if (!record) return ack(reply(404));
     const set = { ...data, updatedAt: Date.now() };
     commit("updated", { ...record, ...set }, set, 200, ack);
+  });
+
+  socket.on("delete", ({ url }, ack) => {
+    const record = records.get(idOf(url));
+    if (!record) return ack(reply(404));
+    records.delete(record.id);
+    io.to("todo").emit("push", "todo", { verb: "destroyed", id: record.id });
+    ack(reply(200, record));
   });
 });
 

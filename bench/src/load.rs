@@ -12,7 +12,7 @@ use crate::peer::Peer;
 use crate::socket::Socket;
 
 /// Clients that connect at the same time, and clients that write at the same time.
-const AT_ONCE: usize = 50;
+pub(crate) const AT_ONCE: usize = 50;
 
 /// Creates that one writer has in flight.
 const IN_FLIGHT: usize = 8;
@@ -21,13 +21,14 @@ const IN_FLIGHT: usize = 8;
 const QUIET: Duration = Duration::from_secs(5);
 
 /// A title of usual length.
-const TITLE: &str = "Ask the neighbours whether they have seen the cat, and put up a note";
+pub(crate) const TITLE: &str =
+    "Ask the neighbours whether they have seen the cat, and put up a note";
 
 /// How much of it.
 pub(crate) struct Load {
     pub(crate) listeners: usize,
     pub(crate) creates: usize,
-    pub(crate) updates: usize,
+    pub(crate) writes: usize,
     /// In how many filters the listeners are; 0 are in none and hear of everything.
     pub(crate) filters: usize,
 }
@@ -46,12 +47,21 @@ pub(crate) struct Heard {
     pub(crate) arrived: f64,
 }
 
-/// What came of updating.
-pub(crate) struct Updated {
-    /// CPU for each answered update.
+/// What came of writing.
+pub(crate) struct Written {
+    /// CPU for each answered write.
     pub(crate) cpu: Duration,
     /// Answered in a second.
     pub(crate) rate: f64,
+}
+
+/// What is written, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Create,
+    /// Of one and the same record.
+    Update,
+    Destroy,
 }
 
 impl Load {
@@ -143,38 +153,72 @@ impl Load {
         Ok(())
     }
 
-    /// Some who listen to nothing update a record of their own each, one update after the other.
-    pub(crate) async fn update(&self, peer: &Peer) -> Result<Updated> {
-        let mut sockets = Vec::new();
-        for number in 0..AT_ONCE {
-            let mut socket = Socket::connect(&peer.address).await?;
-            socket.ask("post", &write("/todo", "first", number)).await?;
-            let id = socket.answer().await?["body"]["id"].as_u64().context("a record has an id")?;
-            sockets.push((socket, id));
+    /// Some who listen to nothing write, each for himself and one thing after the other.
+    pub(crate) async fn write(&self, peer: &Peer, deed: Deed) -> Result<Written> {
+        let share = self.writes / AT_ONCE;
+        let prepared = match deed {
+            Deed::Create => 0,
+            Deed::Update => 1,
+            Deed::Destroy => share,
+        };
+        let mut writers = Vec::new();
+        for name in 0..AT_ONCE {
+            let socket = Socket::connect(&peer.address).await?;
+            writers.push(Writer { name, socket, ids: Vec::new() });
         }
+        let writers = each(writers, Deed::Create, prepared).await?;
         peer.is_idle().await?;
         let (cpu, start) = (peer.cpu()?, Instant::now());
-        let mut updating = JoinSet::new();
-        let share = self.updates / AT_ONCE;
-        for (mut socket, id) in sockets {
-            updating.spawn(async move {
-                for number in 0..share {
-                    let request = write(&format!("/todo/{id}"), &format!("update-{id}"), number);
-                    socket.ask("put", &request).await?;
-                    let answer = socket.answer().await?;
-                    if answer["body"]["number"].as_u64() != Some(number as u64) {
-                        bail!("not what was written: {answer}");
-                    }
-                }
-                anyhow::Ok(socket)
-            });
-        }
-        let sockets = updating.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
+        let writers = each(writers, deed, share).await?;
         let took = start.elapsed();
         peer.is_idle().await?;
         let cpu = peer.cpu()?.saturating_sub(cpu);
-        let count = (share * sockets.len()) as f64;
-        Ok(Updated { cpu: cpu.div_f64(count), rate: count / took.as_secs_f64() })
+        let count = (share * writers.len()) as f64;
+        Ok(Written { cpu: cpu.div_f64(count), rate: count / took.as_secs_f64() })
+    }
+}
+
+/// All at the same time, each so often.
+async fn each(writers: Vec<Writer>, deed: Deed, times: usize) -> Result<Vec<Writer>> {
+    let mut writing = JoinSet::new();
+    for mut writer in writers {
+        writing.spawn(async move {
+            for number in 0..times {
+                writer.does(deed, number).await?;
+            }
+            anyhow::Ok(writer)
+        });
+    }
+    writing.join_all().await.into_iter().collect()
+}
+
+struct Writer {
+    name: usize,
+    socket: Socket,
+    /// Of the records it has created.
+    ids: Vec<u64>,
+}
+
+impl Writer {
+    async fn does(&mut self, deed: Deed, number: usize) -> Result<()> {
+        let key = format!("{deed:?}-{}", self.name);
+        let last = self.ids.last().copied();
+        let own = || last.map(|id| format!("/todo/{id}")).context("it has created one");
+        let (verb, request) = match deed {
+            Deed::Create => ("post", write("/todo", &key, number)),
+            Deed::Update => ("put", write(&own()?, &key, number)),
+            Deed::Destroy => ("delete", keyed(&own()?, &key, number)),
+        };
+        self.socket.ask(verb, &request).await?;
+        let answer = self.socket.answer().await?;
+        let record = &answer["body"];
+        match deed {
+            Deed::Create => self.ids.push(record["id"].as_u64().context("a record has an id")?),
+            Deed::Update if record["number"].as_u64() == Some(number as u64) => {}
+            Deed::Destroy if record["id"].as_u64() == last => drop(self.ids.pop()),
+            _ => bail!("not what was written: {answer}"),
+        }
+        Ok(())
     }
 }
 
@@ -193,10 +237,13 @@ fn criteria(number: usize, filters: usize) -> String {
     }
 }
 
-/// What follows the verb of a write, with a key as our runtime would send it.
+/// What follows the verb of a write that says what a record is to be.
 fn write(url: &str, key: &str, number: usize) -> String {
-    format!(
-        "\"url\":\"{url}\",\"headers\":{{\"idempotency-key\":\"{key}-{number}\"}},\
-         \"data\":{{\"title\":\"{TITLE}\",\"done\":false,\"number\":{number}}}"
-    )
+    let keyed = keyed(url, key, number);
+    format!("{keyed},\"data\":{{\"title\":\"{TITLE}\",\"done\":false,\"number\":{number}}}")
+}
+
+/// What follows the verb of a write, with a key as our runtime would send it.
+fn keyed(url: &str, key: &str, number: usize) -> String {
+    format!("\"url\":\"{url}\",\"headers\":{{\"idempotency-key\":\"{key}-{number}\"}}")
 }

@@ -4,6 +4,7 @@
 //!
 //! - [`table`]: what comes out;
 //! - [`load`]: the work, the same for everyone;
+//! - [`lists`]: what Backwire alone does, out of many records;
 //! - [`peer`]: a server as a child process, and what it used of the machine;
 //! - [`socket`]: a client that does next to nothing, so that the load costs little.
 //!
@@ -11,6 +12,7 @@
 //! every peer does everything once: what else the machine is doing disturbs all of them alike. What
 //! a round measured is compared within the round; of all rounds the median counts.
 
+mod lists;
 mod load;
 mod peer;
 mod socket;
@@ -23,9 +25,10 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::time::timeout;
 
-use load::{Heard, Load, Updated};
+use lists::List;
+use load::{Deed, Heard, Load};
 use peer::{Kind, Peer};
-use table::Table;
+use table::{Table, Wrote};
 
 /// Measures the server beside a bare socketioxide program and npm's socket.io.
 #[derive(Parser)]
@@ -54,9 +57,13 @@ struct Cli {
     #[arg(long, default_value_t = 240)]
     creates: usize,
 
-    /// Updates that nobody hears of
+    /// Creates, writes and destroys that nobody hears of, of each
     #[arg(long, default_value_t = 10_000)]
-    updates: usize,
+    writes: usize,
+
+    /// Lists that are read, of each kind
+    #[arg(long, default_value_t = 4_000)]
+    lists: usize,
 }
 
 /// In how many filters the listeners are, when they are in any.
@@ -68,8 +75,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[tokio::main]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
-    let Cli { listeners, creates, updates, .. } = cli;
-    let load = Load { listeners, creates, updates, filters: 0 };
+    let Cli { listeners, creates, writes, .. } = cli;
+    let load = Load { listeners, creates, writes, filters: 0 };
     let filtered = Load { filters: FILTERS, ..load };
     let mut table = Table::default();
     for round in 1..=cli.rounds {
@@ -80,28 +87,46 @@ async fn main() -> Result<()> {
                 Kind::Node => &cli.node,
             };
             eprintln!("round {round} of {}: {}", cli.rounds, kind.name());
-            let (heard, updated) = timeout(PATIENCE, measure(&load, kind, program))
+            let (heard, wrote) = timeout(PATIENCE, measure(&load, kind, program))
                 .await
                 .with_context(|| format!("{} does not answer", kind.name()))?
                 .with_context(|| kind.name())?;
-            table.add(kind, heard, updated);
+            table.add(kind, heard, wrote);
         }
         eprintln!("round {round} of {}: Backwire, with filters", cli.rounds);
         let peer = Peer::start(Kind::Backwire, &cli.backwire).await?;
         table.add_filtered(timeout(PATIENCE, filtered.listen(&peer)).await??);
         peer.stop().await?;
+        eprintln!("round {round} of {}: Backwire, lists", cli.rounds);
+        table.add_lists(timeout(PATIENCE, read_lists(&cli)).await??);
     }
     println!("{table}");
     Ok(())
 }
 
 /// One round of one peer. Each kind of work gets a server that has done nothing else.
-async fn measure(load: &Load, kind: Kind, program: &Path) -> Result<(Heard, Updated)> {
+async fn measure(load: &Load, kind: Kind, program: &Path) -> Result<(Heard, Wrote)> {
     let peer = Peer::start(kind, program).await?;
     let heard = load.listen(&peer).await?;
     peer.stop().await?;
-    let peer = Peer::start(kind, program).await?;
-    let updated = load.update(&peer).await?;
+    let mut wrote = Vec::new();
+    for deed in [Deed::Create, Deed::Update, Deed::Destroy] {
+        let peer = Peer::start(kind, program).await?;
+        wrote.push(load.write(&peer, deed).await?);
+        peer.stop().await?;
+    }
+    let [create, update, destroy] = wrote.try_into().ok().context("three deeds")?;
+    Ok((heard, Wrote { create, update, destroy }))
+}
+
+/// One round of lists, in the order of [`List::ALL`].
+async fn read_lists(cli: &Cli) -> Result<Vec<Duration>> {
+    let peer = Peer::start_with(Kind::Backwire, &cli.backwire, lists::CONFIG).await?;
+    lists::fill(&peer).await?;
+    let mut each = Vec::new();
+    for list in List::ALL {
+        each.push(list.read(&peer, cli.lists).await?);
+    }
     peer.stop().await?;
-    Ok((heard, updated))
+    Ok(each)
 }

@@ -44,20 +44,28 @@ pub(crate) struct Peer {
     pub(crate) address: String,
     /// Kept open: a server that can not print might mind.
     _output: Lines<BufReader<ChildStdout>>,
-    /// Where its database lives, if it has one.
+    /// Where its database and its configuration live.
     _home: TempDir,
 }
 
 impl Peer {
     /// Starts a server on a free port, and waits until it says which.
     pub(crate) async fn start(kind: Kind, program: &Path) -> Result<Self> {
+        Self::start_with(kind, program, "").await
+    }
+
+    /// The same, and Backwire has this in its configuration file.
+    pub(crate) async fn start_with(kind: Kind, program: &Path, config: &str) -> Result<Self> {
         let home = TempDir::new()?;
+        let file = home.path().join("config.yml");
+        fs::write(&file, config)?;
         let mut command = match kind {
             Kind::Backwire => {
                 let mut command = Command::new(program);
                 let database = home.path().join("backwire.db");
                 command.args(["serve", "--port", "0", "--engine"]);
                 command.arg(format!("sqlite:{}", database.display()));
+                command.arg("--config").arg(&file);
                 command
             }
             Kind::Bare => Command::new(program),

@@ -3,19 +3,29 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::load::{Heard, Updated};
+use crate::lists::List;
+use crate::load::{Heard, Written};
 use crate::peer::Kind;
 
 /// All measurements.
 #[derive(Default)]
 pub(crate) struct Table {
-    rounds: Vec<(Kind, Heard, Updated)>,
+    rounds: Vec<(Kind, Heard, Wrote)>,
     /// Backwire's with filters, round by round.
     filtered: Vec<Heard>,
+    /// What each list cost Backwire, in the order of [`List::ALL`], round by round.
+    lists: Vec<Vec<Duration>>,
+}
+
+/// What came of each way of writing.
+pub(crate) struct Wrote {
+    pub(crate) create: Written,
+    pub(crate) update: Written,
+    pub(crate) destroy: Written,
 }
 
 /// How a row is read from what one peer did in one round.
-type Read = fn(&Heard, &Updated) -> f64;
+type Read = fn(&Heard, &Wrote) -> f64;
 
 struct Row {
     name: &'static str,
@@ -27,15 +37,33 @@ struct Row {
 /// The most that is allowed, given the median of the bare program; and in words.
 type Budget = (fn(f64) -> f64, &'static str);
 
-const ROWS: [Row; 7] = [
+/// Of a write that is on the disk before it is answered.
+const DURABLE: Option<Budget> = Some((|_| 50.0, "≤ 50, durable"));
+
+const ROWS: [Row; 9] = [
     Row {
-        name: "update with ack, 50 connections: server CPU, µs",
-        read: |_, updated| micros(updated.cpu),
+        name: "create with ack, 50 connections: server CPU, µs",
+        read: |_, wrote| micros(wrote.create.cpu),
         digits: 1,
-        budget: Some((|_| 50.0, "≤ 50, durable")),
+        budget: DURABLE,
     },
     Row {
-        name: "… updates per second", read: |_, updated| updated.rate, digits: 0, budget: None
+        name: "update with ack, 50 connections: server CPU, µs",
+        read: |_, wrote| micros(wrote.update.cpu),
+        digits: 1,
+        budget: DURABLE,
+    },
+    Row {
+        name: "… updates per second",
+        read: |_, wrote| wrote.update.rate,
+        digits: 0,
+        budget: None,
+    },
+    Row {
+        name: "destroy with ack, 50 connections: server CPU, µs",
+        read: |_, wrote| micros(wrote.destroy.cpu),
+        digits: 1,
+        budget: DURABLE,
     },
     Row {
         name: "one delivery, 8 creates in flight: server CPU, µs",
@@ -72,17 +100,24 @@ const ROWS: [Row; 7] = [
 /// The most that a delivery may cost with filters, in what it costs without.
 const FILTERED: f64 = 1.3;
 
+/// The most that a short list may cost, in microseconds.
+const LIST: f64 = 300.0;
+
 fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
 impl Table {
-    pub(crate) fn add(&mut self, kind: Kind, heard: Heard, updated: Updated) {
-        self.rounds.push((kind, heard, updated));
+    pub(crate) fn add(&mut self, kind: Kind, heard: Heard, wrote: Wrote) {
+        self.rounds.push((kind, heard, wrote));
     }
 
     pub(crate) fn add_filtered(&mut self, heard: Heard) {
         self.filtered.push(heard);
+    }
+
+    pub(crate) fn add_lists(&mut self, each: Vec<Duration>) {
+        self.lists.push(each);
     }
 
     /// What a delivery costs with filters, in what it costs without.
@@ -94,7 +129,7 @@ impl Table {
 
     fn of(&self, kind: Kind, read: Read) -> Vec<f64> {
         let ours = self.rounds.iter().filter(|(whose, ..)| *whose == kind);
-        ours.map(|(_, heard, updated)| read(heard, updated)).collect()
+        ours.map(|(_, heard, wrote)| read(heard, wrote)).collect()
     }
 
     /// Backwire's share of a peer's, round by round.
@@ -135,13 +170,23 @@ impl fmt::Display for Table {
             }
         }
         let ratio = self.filters();
-        let verdict = if ratio <= FILTERED { "kept" } else { "MISSED" };
+        let verdict = judged(ratio <= FILTERED);
         let arrived = median(self.filtered.iter().map(|heard| heard.arrived * 100.0).collect());
         writeln!(
             f,
             "\nOne delivery, listeners in 10 filters ÷ all in one room: {ratio:.2} (at most {FILTERED}: {verdict}); {arrived:.1} % arrived"
-        )
+        )?;
+        for (index, list) in List::ALL.into_iter().enumerate() {
+            let each = median(self.lists.iter().map(|lists| micros(lists[index])).collect());
+            let (name, verdict) = (list.name(), judged(each <= LIST));
+            writeln!(f, "A list, {name}: server CPU {each:.0} µs (at most {LIST:.0}: {verdict})")?;
+        }
+        Ok(())
     }
+}
+
+fn judged(is_kept: bool) -> &'static str {
+    if is_kept { "kept" } else { "MISSED" }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use std::time::Duration;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
+use crate::nearest::nearest;
 use crate::settings;
 
 pub(crate) use block::{Block, Stray};
@@ -131,9 +132,7 @@ pub(crate) fn keys_of<T: DeserializeOwned>() -> Vec<&'static str> {
 }
 
 fn unknown(kind: &str, name: &str, known: &[&str]) -> String {
-    let likeness = |it: &&&str| (strsim::jaro_winkler(name, it) * 1000.0) as u32;
-    let nearest = known.iter().max_by_key(likeness).filter(|it| likeness(it) > 700);
-    match nearest {
+    match nearest(name, known.iter().copied()) {
         Some(nearest) => format!("{name} is no {kind} here; did you mean {nearest}?"),
         None => format!("{name} is no {kind} here; there are {}", known.join(", ")),
     }

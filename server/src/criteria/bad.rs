@@ -25,6 +25,9 @@ pub enum Problem {
     /// What is to be filled in is no association of the resource.
     #[error("there is no association {0}{1}")]
     NoAssociation(String, String),
+    /// The resource has no such attribute, and takes no others than it has.
+    #[error("this is not declared{}", .0.as_ref().map(|it| format!("; did you mean {it}?")).unwrap_or_default())]
+    Undeclared(Option<String>),
     /// It has no place here.
     #[error("{0}")]
     Misplaced(&'static str),

@@ -79,6 +79,11 @@ impl Condition {
 }
 
 impl Comparison {
+    /// Whether it is about what is smaller.
+    pub(crate) fn is_less(self) -> bool {
+        matches!(self, Self::Less | Self::LessOrEqual)
+    }
+
     fn allows(self, order: Ordering) -> bool {
         match self {
             Self::Less => order.is_lt(),

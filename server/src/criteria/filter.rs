@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::condition::{Condition, Operand};
-use super::{Bad, Case, Language, Parameters, Reader};
+use super::{Bad, Case, Language, Look, Parameters, Reader};
 use crate::change::{Attributes, Id};
 
 /// Something a record fulfils or not.
@@ -80,14 +80,21 @@ impl Filter {
     }
 
     /// Does this record fulfil it?
-    pub fn matches(&self, record: &Attributes, case: Case) -> bool {
+    pub fn matches(&self, record: &impl Look, case: Case) -> bool {
         match self {
             Self::All(parts) => parts.iter().all(|part| part.matches(record, case)),
             Self::Any(parts) => parts.iter().any(|part| part.matches(record, case)),
             Self::Not(part) => !part.matches(record, case),
-            Self::Attribute(name, condition) => {
-                condition.holds(record.get(name).unwrap_or(&Value::Null), case)
-            }
+            Self::Attribute(name, condition) => condition.holds(record.look(name), case),
+        }
+    }
+
+    /// The attributes it is about.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::names).collect(),
+            Self::Not(part) => part.names(),
+            Self::Attribute(name, _) => vec![name],
         }
     }
 }

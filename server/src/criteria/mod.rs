@@ -24,12 +24,14 @@ mod sort;
 mod window;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::change::{Attributes, Id};
 use crate::model::Model;
+use crate::nearest::nearest;
 
 pub use bad::{Bad, Problem};
 pub use condition::{Comparison, Condition, Operand};
@@ -38,6 +40,7 @@ pub use parameters::Parameters;
 pub use pattern::Pattern;
 pub use projection::Projection;
 pub use scope::Scope;
+pub(crate) use sort::Rank;
 pub use sort::{Direction, Sort};
 pub use window::Window;
 
@@ -85,6 +88,24 @@ impl Language {
             Self::Current => Case::Sensitive,
             Self::Sails09 => Case::Ignored,
         }
+    }
+}
+
+/// What has attributes, of which criteria look at some.
+pub trait Look {
+    /// The value of an attribute; one that is not there is null.
+    fn look(&self, name: &str) -> &Value;
+}
+
+impl Look for Attributes {
+    fn look(&self, name: &str) -> &Value {
+        self.get(name).unwrap_or(&Value::Null)
+    }
+}
+
+impl<R: Look> Look for Arc<R> {
+    fn look(&self, name: &str) -> &Value {
+        R::look(self, name)
     }
 }
 
@@ -143,13 +164,15 @@ impl Criteria {
     }
 
     /// Reads what a request brought, for records of this model: it says how the key is called, what is
-    /// found when nothing is asked for, and how much at most.
+    /// found when nothing is asked for, how much at most, and whether there are other attributes than
+    /// it declares.
     pub fn read_for(
         model: &Model,
         parameters: Parameters,
         language: Language,
     ) -> Result<Self, Bad> {
         let mut criteria = Self::of_request(&model.key, parameters, language)?;
+        criteria.all_known(model)?;
         if criteria.filter == Filter::default()
             && let Some(filter) = &model.find.filter
         {
@@ -162,6 +185,18 @@ impl Criteria {
         criteria.window.limit = limit.or(model.find.limit);
         criteria.most = model.most.records;
         Ok(criteria)
+    }
+
+    /// Whether there may be everything that is asked about.
+    fn all_known(&self, model: &Model) -> Result<(), Bad> {
+        let names = self.names().into_iter().chain(self.projection.names());
+        match names.into_iter().find(|name| model.refuses(name)) {
+            Some(name) => {
+                let nearest = nearest(name, model.names()).map(str::to_owned);
+                Err(Bad::new(name, Problem::Undeclared(nearest)))
+            }
+            None => Ok(()),
+        }
     }
 
     fn of_request(key: &str, mut parameters: Parameters, language: Language) -> Result<Self, Bad> {
@@ -219,7 +254,7 @@ impl Criteria {
     }
 
     /// Is this record one of those that are meant? Whether it falls into the window is another question.
-    pub fn matches(&self, record: &Attributes) -> bool {
+    pub fn matches(&self, record: &impl Look) -> bool {
         self.within.matches(record, Case::Sensitive) && self.filter.matches(record, self.case)
     }
 
@@ -228,27 +263,62 @@ impl Criteria {
         Window { limit, ..self.window }
     }
 
+    /// What comes first of all in the order, and from which end.
+    pub(crate) fn first(&self) -> (&str, Direction) {
+        let first = self.sort.0.first();
+        first.map_or((&self.key, Direction::Ascending), |(name, direction)| (name, *direction))
+    }
+
+    /// How many of those that match, in their order, decide what is picked; `None` if all of them do.
+    pub(crate) fn reach(&self) -> Option<usize> {
+        let Window { limit, skip } = self.window();
+        limit.map(|limit| if limit == 0 { 0 } else { limit.saturating_add(skip) })
+    }
+
     /// Picks from records that come in the order of their ids. No more are taken than are needed.
     pub fn pick<E>(
         &self,
         records: impl Iterator<Item = Result<Arc<Attributes>, E>>,
     ) -> Result<Vec<Arc<Attributes>>, E> {
+        Ok(self.show(self.choose(records)?))
+    }
+
+    /// The same, of what has all the attributes that are [looked at](Self::names), and shows nothing.
+    pub(crate) fn choose<R: Look, E>(
+        &self,
+        records: impl Iterator<Item = Result<R, E>>,
+    ) -> Result<Vec<R>, E> {
         // Looked at in the end, so that a failure among those that are passed over is one, too.
         let mut failure = None;
         let sound = records.map_while(|record| record.map_err(|error| failure = Some(error)).ok());
         let mut matching = sound.filter(|record| self.matches(record));
-        let picked: Vec<_> = if self.sort.is_by_id() {
+        let chosen = if self.sort.is_by_id() {
             self.window().of(&mut matching).collect()
         } else {
-            let mut all: Vec<_> = matching.by_ref().collect();
-            all.sort_by(|a, b| self.sort.compare(a, b));
-            self.window().of(all.into_iter()).collect()
+            self.window().of(self.sort.sort(matching.by_ref().collect())).collect()
         };
         drop(matching);
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(picked.into_iter().map(|record| self.projection.of(record)).collect()),
-        }
+        failure.map_or(Ok(chosen), Err)
+    }
+
+    /// What is to be seen of the first that match.
+    pub(crate) fn cut(&self, first: Vec<Arc<Attributes>>) -> Vec<Arc<Attributes>> {
+        self.show(self.window().of(first.into_iter()))
+    }
+
+    /// What is to be seen of records.
+    pub(crate) fn show(
+        &self,
+        records: impl IntoIterator<Item = Arc<Attributes>>,
+    ) -> Vec<Arc<Attributes>> {
+        records.into_iter().map(|record| self.projection.of(record)).collect()
+    }
+
+    /// The attributes that are looked at to choose a record.
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
+        let sorted = self.sort.0.iter().map(|(name, _)| name.as_str());
+        let within = self.within.names().into_iter();
+        self.filter.names().into_iter().chain(within).chain(sorted).collect()
     }
 }
 

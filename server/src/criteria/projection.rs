@@ -51,6 +51,15 @@ impl Projection {
         }
     }
 
+    /// The attributes it names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let names = match self {
+            Self::Whole => None,
+            Self::Select(names) | Self::Omit(names) => Some(names),
+        };
+        names.into_iter().flatten().map(String::as_str)
+    }
+
     /// The part of a record.
     pub fn of(&self, record: Arc<Attributes>) -> Arc<Attributes> {
         let mut record = record;

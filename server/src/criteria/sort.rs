@@ -5,10 +5,8 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::SIZE;
 use super::bad::{Bad, Problem};
-use super::parameters;
-use crate::change::Attributes;
+use super::{Look, SIZE, parameters};
 
 /// Attributes to sort by, the first before the others. Whoever is equal in all stays in the order of
 /// the ids.
@@ -46,16 +44,27 @@ impl Sort {
         self.0.is_empty()
     }
 
-    /// Which of two records comes first.
-    pub fn compare(&self, a: &Attributes, b: &Attributes) -> Ordering {
-        let orders = self.0.iter().map(|(name, direction)| {
-            let order = values(a.get(name), b.get(name));
+    /// Brings records in order. Each is asked once for what it is sorted by.
+    pub(crate) fn sort<R: Look>(&self, records: Vec<R>) -> impl Iterator<Item = R> {
+        let terms = self.0.len();
+        let key = |record| self.0.iter().map(move |(name, _)| R::look(record, name));
+        let keys: Vec<_> = records.iter().flat_map(key).collect();
+        let key = |place: usize| &keys[place * terms..][..terms];
+        let mut order: Vec<_> = (0..records.len()).collect();
+        order.sort_by(|a, b| self.compare(key(*a), key(*b)));
+        let mut records: Vec<_> = records.into_iter().map(Some).collect();
+        order.into_iter().filter_map(move |place| records[place].take())
+    }
+
+    fn compare(&self, a: &[&Value], b: &[&Value]) -> Ordering {
+        let mut orders = self.0.iter().zip(a.iter().zip(b)).map(|((_, direction), (a, b))| {
+            let order = values(a, b);
             match direction {
                 Direction::Ascending => order,
                 Direction::Descending => order.reverse(),
             }
         });
-        orders.fold(Ordering::Equal, Ordering::then)
+        orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 }
 
@@ -101,26 +110,43 @@ fn pair(at: &str, name: String, way: &Value) -> Result<Term, Bad> {
     }
 }
 
-/// What is not there, then false, true, numbers, strings; lists and objects last and all alike.
-fn values(a: Option<&Value>, b: Option<&Value>) -> Ordering {
-    let (a, b) = (a.unwrap_or(&Value::Null), b.unwrap_or(&Value::Null));
+/// Numbers by value, strings by their bytes, and else by what they are.
+fn values(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
-        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
         // As in JavaScript; none of them is NaN.
         (Value::Number(a), Value::Number(b)) => {
             a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal)
         }
         (Value::String(a), Value::String(b)) => a.cmp(b),
-        _ => rank(a).cmp(&rank(b)),
+        _ => Rank::of(a).cmp(&Rank::of(b)),
     }
 }
 
-fn rank(value: &Value) -> u8 {
-    match value {
-        Value::Null => 0,
-        Value::Bool(_) => 1,
-        Value::Number(_) => 2,
-        Value::String(_) => 3,
-        Value::Array(_) | Value::Object(_) => 4,
+/// The kinds of values, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    /// What is not there, too.
+    Null,
+    False,
+    True,
+    Number,
+    Text,
+    /// Lists and objects, all alike.
+    Composed,
+}
+
+impl Rank {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Null, Self::False, Self::True, Self::Number, Self::Text, Self::Composed];
+
+    pub(crate) fn of(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(false) => Self::False,
+            Value::Bool(true) => Self::True,
+            Value::Number(_) => Self::Number,
+            Value::String(_) => Self::Text,
+            Value::Array(_) | Value::Object(_) => Self::Composed,
+        }
     }
 }

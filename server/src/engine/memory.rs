@@ -4,6 +4,8 @@
 //! it is held: the place in the tail is taken before, so a writer that gives up while the tail is
 //! full has not committed anything.
 
+mod values;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,6 +24,7 @@ use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
 use crate::model;
 use crate::write::{Refused, Standing, Write};
+use values::Values;
 
 /// A store that lives as long as its process.
 #[derive(Debug)]
@@ -132,6 +135,9 @@ impl State {
             return Ok(Committed { change: entry.answer(key)?, repeated: true });
         }
         let id = write.id()?;
+        if let Some(table) = self.tables.get_mut(&write.resource) {
+            table.learn(&write.claims());
+        }
         let standing = self.table(&write.resource, |table| table.standing(id, &write, epoch));
         let key = write.key.clone();
         let change = Arc::new(write.apply(standing)?);
@@ -158,6 +164,8 @@ impl State {
 struct Table {
     counters: Counters,
     rows: BTreeMap<Id, Row>,
+    /// Of attributes that have been claimed.
+    values: Values,
     /// What is in the log of records that are not there: the offset of the last change of each.
     absent: HashMap<Id, u64>,
     log: VecDeque<Arc<Change>>,
@@ -178,10 +186,10 @@ impl Table {
         let last = row.map(|row| row.offset).or_else(|| self.absent.get(&id).copied());
         let own = row.map(|row| &*row.record);
         let is_taken = |(name, value): &(String, Value)| {
-            let others = self.rows.iter().filter(|(other, _)| **other != id);
-            let rivals = others.filter(|(_, other)| write.is_rival(&other.record, own));
-            let mut values = rivals.filter_map(|(_, other)| other.record.get(name));
-            values.any(|other| model::is_same(other, value))
+            let others = self.values.holders(name, value).filter(|other| **other != id);
+            let others = others.filter_map(|other| Some(&*self.rows.get(other)?.record));
+            let mut rivals = others.filter(|other| write.is_rival(other, own));
+            rivals.any(|other| other.get(name).is_some_and(|other| model::is_same(other, value)))
         };
         let taken = write.claims().into_iter().find(is_taken).map(|(name, _)| name);
         Standing {
@@ -193,8 +201,18 @@ impl Table {
         }
     }
 
+    fn learn(&mut self, claims: &[(String, Value)]) {
+        for (name, _) in claims {
+            self.values.learn(name, self.rows.iter().map(|(id, row)| (id, &*row.record)));
+        }
+    }
+
     fn store(&mut self, change: &Arc<Change>) {
         let (id, offset) = (change.id.clone(), change.position.offset);
+        if !change.published {
+            let before = self.rows.get(&id).map(|row| &*row.record);
+            self.values.note(&id, before, change.after.as_deref());
+        }
         match (&change.after, self.rows.get_mut(&id)) {
             (_, Some(row)) if change.published => row.offset = offset,
             (Some(record), _) if !change.published => {

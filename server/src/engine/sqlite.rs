@@ -7,21 +7,26 @@
 //!
 //! Readers have connections of their own, which never wait for the writer: a read sees one snapshot.
 
+mod along;
 mod column;
 mod forget;
 mod group;
+mod indexes;
+mod list;
 mod prefilter;
 mod queues;
 mod reader;
 mod row;
 mod schema;
 mod sessions;
+mod sketch;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use rusqlite::Transaction;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -35,6 +40,8 @@ use crate::delivery::flake::{Flake, Node};
 use crate::delivery::rules::Ttl;
 use crate::model::Models;
 use crate::write::Write;
+use indexes::Indexes;
+use prefilter::Prefilter;
 use queues::Step;
 use reader::Readers;
 use writer::{Deed, Done, Job, Writer};
@@ -45,6 +52,7 @@ pub struct Sqlite {
     path: PathBuf,
     epoch: u64,
     readers: Readers,
+    indexes: RwLock<Arc<Indexes>>,
     /// The writer ends when this is dropped and what is queued has been committed.
     ///
     /// The lock is the line that writers stand in: it is fair, so nobody finds room in a queue that
@@ -59,7 +67,13 @@ impl Sqlite {
         let connection = schema::create(path)?;
         let epoch = schema::epoch(&connection)?;
         let jobs = Writer { connection, epoch, window, tail }.spawn()?;
-        Ok(Self { path: path.into(), epoch, readers: Readers::new(path), jobs: Mutex::new(jobs) })
+        Ok(Self {
+            path: path.into(),
+            epoch,
+            readers: Readers::new(path),
+            indexes: RwLock::default(),
+            jobs: Mutex::new(jobs),
+        })
     }
 }
 
@@ -75,9 +89,12 @@ impl Sqlite {
 #[async_trait]
 impl Engine for Sqlite {
     async fn declare(&self, models: &Models) -> Result<(), Error> {
-        let (path, models) = (self.path.clone(), models.clone());
-        let indexed = spawn_blocking(move || schema::index(&path, &models)).await;
-        indexed.map_err(|_| stopped())?.map_err(Error::from)
+        let (path, indexes) = (self.path.clone(), Arc::new(Indexes::of(models)));
+        let made = Arc::clone(&indexes);
+        let making = spawn_blocking(move || schema::index(&path, &made)).await;
+        making.map_err(|_| stopped())??;
+        *self.indexes.write().unwrap_or_else(PoisonError::into_inner) = indexes;
+        Ok(())
     }
 
     async fn commit(&self, write: Write) -> Result<Committed, Error> {
@@ -93,7 +110,12 @@ impl Engine for Sqlite {
         criteria: &Criteria,
     ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
         let (epoch, resource, criteria) = (self.epoch, resource.clone(), criteria.clone());
-        self.readers.read(move |snapshot| reader::find(snapshot, epoch, &resource, &criteria)).await
+        let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let find = move |snapshot: &Transaction<'_>| {
+            let (resource, criteria, indexes) = (&resource, &criteria, &*indexes);
+            reader::find(snapshot, epoch, Prefilter { resource, criteria, indexes })
+        };
+        self.readers.read(find).await
     }
 
     async fn find_one(

@@ -87,7 +87,7 @@ pub enum Unknown {
     Keep,
     /// They are left out.
     Drop,
-    /// The write is refused.
+    /// The write is refused, and so is a read that asks about them.
     Refuse,
 }
 
@@ -200,19 +200,34 @@ impl Model {
                     Ok(value) => drop(checked.insert(name, value)),
                     Err(violation) => wrong.push(violation),
                 },
-                (None, Unknown::Drop) if !self.is_own(&name) => {}
-                (None, Unknown::Refuse) if !self.is_own(&name) => {
+                (None, Unknown::Refuse) if self.refuses(&name) => {
                     wrong.push(Violation::unknown(&name));
                 }
+                (None, Unknown::Drop) if !self.is_own(&name) => {}
                 (None, _) => drop(checked.insert(name, value)),
             }
         }
         if wrong.is_empty() { Ok(checked) } else { Err(wrong) }
     }
 
-    /// Whether the attribute is the server's to set.
+    /// Whether there can be no such attribute.
+    pub(crate) fn refuses(&self, name: &str) -> bool {
+        self.unknown == Unknown::Refuse && !self.attributes.contains_key(name) && !self.is_own(name)
+    }
+
+    /// The attributes that are known.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.attributes.keys().map(String::as_str).chain(self.own())
+    }
+
+    /// The attributes that are the server's to set.
+    fn own(&self) -> impl Iterator<Item = &str> {
+        let times = TIMES.into_iter().filter(|_| self.timestamps != Timestamps::Off);
+        times.chain([&*self.key])
+    }
+
     fn is_own(&self, name: &str) -> bool {
-        name == self.key || (self.timestamps != Timestamps::Off && TIMES.contains(&name))
+        self.own().any(|own| own == name)
     }
 
     /// Sets what the server decides: timestamps, then the key. `createdAt` is not an update's to set.

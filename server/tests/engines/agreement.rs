@@ -6,6 +6,7 @@ use std::time::Duration;
 use backwire::change::{Change, Id, Position, Resource, Room, Verb};
 use backwire::criteria::Criteria;
 use backwire::engine::{Committed, Error, Since, Window};
+use backwire::model::{Attribute, Model};
 use backwire::write::{Action, Key, Publication, Write};
 use proptest::collection::vec;
 use proptest::option;
@@ -89,16 +90,24 @@ fn anywhere(change: &Arc<Change>) -> Change {
 }
 
 fn write() -> impl Strategy<Value = Write> {
-    (select(resources().to_vec()), action(), option::of(key()), option::of(Just("socket".into())))
-        .prop_map(|(resource, action, key, origin)| Write {
+    let origin = option::of(Just("socket".into()));
+    (select(resources().to_vec()), model(), action(), option::of(key()), origin).prop_map(
+        |(resource, model, action, key, origin)| Write {
             within: Default::default(),
             resource,
-            model: Arc::default(),
+            model: Arc::new(model),
             action,
             key,
             origin,
             at: 0,
-        })
+        },
+    )
+}
+
+/// Sometimes no two records may have the same.
+fn model() -> impl Strategy<Value = Model> {
+    let unique = Attribute { unique: true, ..Attribute::default() };
+    select(vec![Model::default(), Model::default().attribute("a", unique)])
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -118,14 +127,17 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 fn attributes() -> impl Strategy<Value = Map<String, Value>> {
+    let few =
+        [json!(0), json!(-0.0), json!(0.1), json!("0"), json!(false), json!([0]), json!([0.0])];
     let value = prop_oneof![
-        any::<f64>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<u64>().prop_map(Value::from),
-        any::<String>().prop_map(Value::from),
-        Just(json!({"deep": [null, true, {}]})),
+        4 => select(few.to_vec()),
+        1 => any::<f64>().prop_map(Value::from),
+        1 => any::<i64>().prop_map(Value::from),
+        1 => any::<u64>().prop_map(Value::from),
+        1 => any::<String>().prop_map(Value::from),
+        1 => Just(json!({"deep": [null, true, {}]})),
     ];
-    vec((select(vec!["a", "b", "createdAt", "updatedAt", "\u{0}"]), value), 0..4)
+    vec((select(vec!["a", "a", "b", "createdAt", "updatedAt", "\u{0}"]), value), 0..4)
         .prop_map(|pairs| pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 

@@ -2,6 +2,7 @@
 
 use backwire::change::Attributes;
 use backwire::criteria::{Criteria, Language, Parameters};
+use backwire::model::{Attribute, Model, Models};
 use backwire::write::{Action, Write};
 use proptest::collection::vec;
 use proptest::option;
@@ -18,7 +19,8 @@ proptest! {
     fn sqlite_picks_what_memory_picks((records, asked) in records_and_questions()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let stores = [store::memory, store::sqlite].map(store::roomy);
+            let stores = [store::memory, store::sqlite, store::sqlite].map(store::roomy);
+            stores[2].engine.declare(&indexed()).await.unwrap();
             for record in records {
                 for store in &stores {
                     // Some ids are there already.
@@ -29,16 +31,52 @@ proptest! {
                 for language in [Language::Current, Language::Sails09] {
                     let parameters = Parameters::read(Vec::new(), data.clone()).unwrap();
                     let criteria = Criteria::read(parameters, language).unwrap();
-                    let [model, sqlite] = &stores;
-                    prop_assert_eq!(
-                        model.engine.find(&todo(), &criteria).await.unwrap().value,
-                        sqlite.engine.find(&todo(), &criteria).await.unwrap().value,
-                        "{:?}", data
-                    );
+                    let [model, plain, indexed] = &stores;
+                    let expected = model.engine.find(&todo(), &criteria).await.unwrap().value;
+                    for (sqlite, name) in [(plain, "plain"), (indexed, "indexed")] {
+                        let found = sqlite.engine.find(&todo(), &criteria).await.unwrap().value;
+                        prop_assert_eq!(&found, &expected, "{} {:?}", name, data);
+                    }
                 }
             }
             Ok(())
         })?;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_no_trouble_for_any_form_of_a_condition() {
+    let stores = [store::memory, store::sqlite].map(store::roomy);
+    stores[1].engine.declare(&indexed()).await.unwrap();
+    for record in [json!({"a": 1, "A": 1}), json!({"a": "x"}), json!({}), json!({"a": [1]})] {
+        for store in &stores {
+            store.done(create(store::attributes(record.clone()))).await;
+        }
+    }
+    let conditions = [
+        json!(null),
+        json!([]),
+        json!([null, 1, 1.5, "x", true]),
+        json!({">": 0.5, "<": "x"}),
+        json!({">": 0.5, "<=": 1, "!=": 7}),
+        json!({">=": "", "like": "x%"}),
+    ];
+    let sorts = [json!([]), json!("a"), json!("A"), json!("a DESC"), json!("id DESC"), json!("b")];
+    for (condition, sort) in
+        conditions.iter().flat_map(|it| sorts.iter().map(move |sort| (it, sort)))
+    {
+        for (name, other) in [("a", "A"), ("id", "a"), ("A", "id")] {
+            let filter = json!({name: condition, other: {"!=": "y"}});
+            let asked = json!({"where": filter, "sort": sort, "limit": 9});
+            let parameters = Parameters::read(Vec::new(), store::attributes(asked)).unwrap();
+            let criteria = Criteria::read(parameters, Language::Current).unwrap();
+            let [model, indexed] = &stores;
+            assert_eq!(
+                indexed.engine.find(&todo(), &criteria).await.unwrap().value,
+                model.engine.find(&todo(), &criteria).await.unwrap().value,
+                "{name} {condition} {sort}"
+            );
+        }
     }
 }
 
@@ -100,8 +138,18 @@ fn record(values: Vec<Value>) -> impl Strategy<Value = Attributes> {
 
 /// Mostly a plain one; others could trouble a path of SQLite.
 fn name() -> impl Strategy<Value = String> {
+    let plain = select(vec!["a", "a", "A", "b"]);
     let odd = vec!["", "\"", "a.b", "a[0]", "$", "é", "\u{0}"];
-    prop_oneof![8 => Just("a"), 1 => Just("id"), 1 => select(odd)].prop_map(str::to_owned)
+    prop_oneof![8 => plain, 1 => Just("id"), 1 => select(odd)].prop_map(str::to_owned)
+}
+
+/// Some plain ones are looked up by, in SQLite names of indexes are the same in upper and lower case.
+fn indexed() -> Models {
+    let mut models = Models::default();
+    let attribute = || Attribute { indexed: true, ..Attribute::default() };
+    let model = Model::default().attribute("a", attribute()).attribute("A", attribute());
+    models.declare("todo", model).unwrap();
+    models
 }
 
 /// What may be stored or asked for, with neighbours that are easily taken for one another.
@@ -159,10 +207,10 @@ fn filter(values: Vec<Value>) -> impl Strategy<Value = Value> {
 }
 
 fn question(values: Vec<Value>) -> impl Strategy<Value = Attributes> {
-    let term = (select(vec!["a", "id", "é"]), select(vec![1, -1]));
+    let term = (select(vec!["a", "a", "A", "b", "id", "é"]), select(vec![1, -1]));
     let sort = vec(term.prop_map(|(name, way)| json!({name: way})), 0..3).prop_map(Value::from);
     let shape = select(vec![json!({}), json!({"select": "a"}), json!({"omit": "a,createdAt"})]);
-    let window = option::weighted(0.2, (0..3_u64, 0..4_u64));
+    let window = option::weighted(0.6, (0..3_u64, 0..6_u64));
     (filter(values), sort, window, shape).prop_map(|(filter, sort, window, shape)| {
         let parameters = Map::from_iter([("where".to_owned(), filter), ("sort".to_owned(), sort)]);
         let window = window.into_iter().flat_map(|(skip, limit)| {

@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backwire::change::Verb;
-use backwire::criteria::Criteria;
+use backwire::criteria::{Criteria, Language, Parameters};
 use backwire::delivery::flake::Node;
 use backwire::engine::{Acked, Edit, Error, Post, Posted, Sqlite, Window};
 use backwire::model::{Attribute, Model, Models};
 use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::queues::{self, device, post, resync};
 use crate::store::{
-    DAY, HOUR, NOON, Store, create, destroy, keyed, milk, offsets, publish, roomy, sqlite,
-    sqlite_in, todo, update,
+    DAY, HOUR, NOON, Store, attributes, create, destroy, keyed, milk, offsets, publish, roomy,
+    sqlite, sqlite_in, todo, update,
 };
 
 fn file(folder: &Path) -> PathBuf {
@@ -464,16 +464,25 @@ async fn a_file_that_is_no_store_is_left_alone() {
     assert_eq!(fs::read_to_string(&file).unwrap(), notes);
 }
 
+/// A todo whose records are looked up by these.
+fn indexed_by(names: &[&str]) -> Models {
+    let indexed = Attribute { indexed: true, ..Attribute::default() };
+    let with = |model: Model, name: &&str| model.attribute(*name, indexed.clone());
+    let mut models = Models::default();
+    models.declare("todo", names.iter().fold(Model::default(), with)).unwrap();
+    models
+}
+
 #[tokio::test]
 async fn a_declared_index_is_used_and_dropped_when_it_is_no_longer_declared() {
     let folder = tempfile::tempdir().unwrap();
-    let store = sqlite_in(folder.path(), Window::default(), 16);
+    let store = open(folder.path());
+    store.engine.declare(&indexed_by(&["owner"])).await.unwrap();
     // A connection explains what it would do with the indexes it has seen when it was opened.
     let plan = || -> String {
-        let file = Connection::open(file(folder.path())).unwrap();
         let query = "EXPLAIN QUERY PLAN SELECT json FROM records WHERE resource = 'todo'
                      AND json IS NOT NULL AND json_extract(json, '$.\"owner\"') = ? ORDER BY id";
-        file.query_row(query, ["ann"], |row| row.get("detail")).unwrap()
+        visitor(folder.path()).query_row(query, ["ann"], |row| row.get("detail")).unwrap()
     };
     let indexed = Attribute { indexed: true, ..Attribute::default() };
     for owner in [indexed, Attribute::model("user")] {
@@ -484,4 +493,58 @@ async fn a_declared_index_is_used_and_dropped_when_it_is_no_longer_declared() {
         store.engine.declare(&Models::default()).await.unwrap();
         assert!(!plan().contains("declared"), "{}", plan());
     }
+}
+
+#[tokio::test]
+async fn an_index_that_was_made_in_another_way_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.done(create(json!({"owner": "ann"}))).await;
+    let older = "CREATE INDEX \"declared todo owner\" ON records (offset) WHERE resource = 'todo'";
+    visitor(folder.path()).execute(older, ()).unwrap();
+    store.engine.declare(&indexed_by(&["owner"])).await.unwrap();
+    assert_eq!(found(&store, json!({"sort": "owner", "limit": 1})).await, Ok(1));
+}
+
+#[tokio::test]
+async fn only_a_part_of_a_long_list_is_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.engine.declare(&indexed_by(&["rank", "list", "same"])).await.unwrap();
+    for number in 0..100 {
+        let text = number.to_string();
+        store
+            .done(create(json!({"rank": number, "list": number % 5, "text": text, "same": 7})))
+            .await;
+    }
+    // Whoever looks at it fails: only SQLite understands names without quotes.
+    let spoil = "UPDATE records SET json = '{rank:50,list:9,text:\"50\",same:7}' WHERE id = 51";
+    visitor(folder.path()).execute(spoil, ()).unwrap();
+    for (asked, count) in [
+        (json!({"limit": 10}), 10),
+        (json!({"sort": "rank", "skip": 10, "limit": 10}), 10),
+        (json!({"sort": "rank DESC", "limit": 10}), 10),
+        (json!({"sort": "rank DESC,text", "limit": 10}), 10),
+        (json!({"sort": "id DESC", "limit": 10}), 10),
+        (json!({"sort": "same", "limit": 10}), 10),
+        (json!({"sort": "same DESC", "limit": 10}), 10),
+        (json!({"where": {"list": 3}, "sort": "text", "limit": 30}), 20),
+        (json!({"where": {"list": 3}, "sort": "rank", "limit": 30}), 20),
+        (json!({"where": {"rank": {"<": 45}}, "sort": "rank DESC", "limit": 10}), 10),
+        (json!({"where": {"rank": {">": 55}}, "sort": "rank", "limit": 10}), 10),
+        (json!({"where": {"id": {">": 60}}, "limit": 10}), 10),
+        (json!({"where": {"text": {"<": "3"}}, "sort": "rank", "limit": 10}), 10),
+    ] {
+        assert_eq!(found(&store, asked.clone()).await, Ok(count), "{asked}");
+    }
+    assert!(found(&store, json!({"sort": "rank"})).await.is_err());
+    assert!(found(&store, json!({"sort": "text", "limit": 10})).await.is_err());
+}
+
+/// How many records are found, or why none can be.
+async fn found(store: &Store, asked: Value) -> Result<usize, String> {
+    let parameters = Parameters::read(Vec::new(), attributes(asked)).unwrap();
+    let criteria = Criteria::read(parameters, Language::Current).unwrap();
+    let found = store.engine.find(&todo(), &criteria).await;
+    found.map(|found| found.value.len()).map_err(|error| error.to_string())
 }

@@ -1,9 +1,10 @@
 //! Reads that say which records they want, over HTTP and in each dialect.
 
 use backwire::Server;
+use backwire::model::{Attribute, Kind, Model, Timestamps, Unknown};
 use serde_json::{Value, json};
 
-use crate::client::{Socket, server};
+use crate::client::{Socket, builder, server, start};
 
 /// A server with three records, and whoever wrote them.
 async fn shop() -> (Server, Socket) {
@@ -52,6 +53,43 @@ async fn a_refusal_says_where_the_problem_is() {
     let many = (0..513).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
     let refusal = over_http(&server, &[("where", &format!(r#"{{"id":[{many}]}}"#))]).await;
     assert_eq!((&refusal["field"], &refusal["limit"]), (&json!("id"), &json!(512)));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_attribute_that_can_not_be_is_refused_with_the_nearest_that_can() {
+    let price = Attribute { kind: Some(Kind::Number), ..Attribute::default() };
+    let strict = Model { unknown: Unknown::Refuse, ..Model::default() }.attribute("price", price);
+    let untimed = Model { timestamps: Timestamps::Off, ..strict.clone() };
+    let builder = builder().resource("item", strict).unwrap().resource("part", untimed).unwrap();
+    let server = start(builder).await;
+    for asked in [
+        json!({ "where": { "or": [{ "price": 1 }, { "prize": 2 }] } }),
+        json!({ "prize": 1 }),
+        json!({ "sort": "price,prize DESC" }),
+        json!({ "select": "price,prize" }),
+        json!({ "omit": "prize" }),
+    ] {
+        let texts = asked.as_object().unwrap().iter().map(|(name, value)| {
+            (name.as_str(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        });
+        let texts: Vec<_> = texts.collect();
+        let query: Vec<_> = texts.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let refused = json!({
+            "code": "E_BAD_CRITERIA",
+            "message": "prize: this is not declared; did you mean price?",
+            "field": "prize",
+        });
+        assert_eq!(over_http(&server, &query).await, refused, "{asked}");
+        for mut socket in [Socket::runtime(&server).await, Socket::stock(&server).await] {
+            let answer = socket.ask(json!(["get", { "url": "/item", "data": asked }])).await;
+            assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(400), &refused));
+        }
+    }
+    let known = r#"{"id":{">":1},"createdAt":{">":1},"price":1}"#;
+    assert_eq!(over_http(&server, &[("where", known), ("sort", "updatedAt")]).await, json!([]));
+    let part = reqwest::get(format!("http://{}/part?sort=createdAt", server.addr())).await.unwrap();
+    assert_eq!(part.status(), 400);
     server.shutdown().await;
 }
 

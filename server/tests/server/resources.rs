@@ -168,6 +168,24 @@ async fn shortcuts_that_write_are_there_when_they_are_switched_on() {
 }
 
 #[tokio::test]
+async fn a_record_with_the_name_of_a_shortcut_is_reached_by_other_ways() {
+    let server = start(builder()).await;
+    let done = async |method, path: &str, body| ask(&server, method, path, body).await;
+    assert_eq!(done(Method::POST, "/todo", json!({ "id": "find" })).await.0, 201);
+    assert!(done(Method::GET, "/todo/find", Value::Null).await.1.is_array());
+    assert_eq!(done(Method::GET, "/todo/find/find", Value::Null).await.1["id"], "find");
+    let (id, set) = (json!({ "id": "find" }), json!({ "id": "find", "done": true }));
+    assert_eq!(done(Method::PATCH, "/todo", set).await.1["done"], true);
+    assert_eq!(done(Method::DELETE, "/todo", id).await.0, 200);
+    server.shutdown().await;
+
+    let server = with_paths(Paths { shortcuts: Shortcuts::Off, ..Paths::default() }).await;
+    ask(&server, Method::POST, "/todo", json!({ "id": "find" })).await;
+    assert_eq!(ask(&server, Method::GET, "/todo/find", Value::Null).await.1["id"], "find");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn paths_begin_with_their_prefix() {
     let server = with_paths(Paths { prefix: "/api".to_owned(), ..Paths::default() }).await;
     assert_eq!(ask(&server, Method::POST, "/API/todo", json!({})).await.0, 201);

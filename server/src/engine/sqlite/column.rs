@@ -4,7 +4,33 @@
 use rusqlite::types::Value;
 use serde_json::Value as Json;
 
+use super::indexes::{self, Indexes};
 use crate::change::Resource;
+
+/// An attribute of the records of a resource.
+pub(super) struct Column {
+    pub(super) sql: String,
+    pub(super) is_id: bool,
+    /// The name of its index.
+    pub(super) index: Option<String>,
+}
+
+impl Column {
+    /// None where an attribute's name can not stand in SQL.
+    pub(super) fn of(
+        name: &str,
+        key: &str,
+        resource: &Resource,
+        indexes: &Indexes,
+    ) -> Option<Self> {
+        if name == key {
+            let index = Some(indexes::OF_IDS.to_owned());
+            return Some(Self { sql: "id".to_owned(), is_id: true, index });
+        }
+        let index = indexes.on(resource, name);
+        Some(Self { sql: of(name)?, is_id: false, index })
+    }
+}
 
 /// An attribute. Only of names that are spelled the same everywhere, so that one can stand in a path.
 pub(super) fn of(name: &str) -> Option<String> {
@@ -12,9 +38,9 @@ pub(super) fn of(name: &str) -> Option<String> {
     (is_plain && !name.is_empty()).then(|| format!("json_extract(json, '$.\"{name}\"')"))
 }
 
-/// That a record is of this resource. Its name can stand in quotes as it is.
+/// That a record is there and of this resource. Its name can stand in quotes as it is.
 pub(super) fn resource(resource: &Resource) -> String {
-    format!("resource = '{resource}'")
+    format!("resource = '{resource}' AND json IS NOT NULL")
 }
 
 /// A value as `json_extract` would give it.

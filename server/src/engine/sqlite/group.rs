@@ -141,8 +141,7 @@ impl<'c> Group<'c> {
             let Some(attribute) = column::of(&name) else { continue };
             let resource = column::resource(&write.resource);
             let sql = format!(
-                "SELECT json FROM records WHERE {resource} AND {attribute} = ?1 AND id <> ?2
-                 AND json IS NOT NULL"
+                "SELECT json FROM records WHERE {resource} AND {attribute} = ?1 AND id <> ?2"
             );
             let mut statement = self.transaction.prepare_cached(&sql)?;
             let mut rows = statement.query((column::value(value.clone()), id))?;

@@ -7,7 +7,8 @@
 
 use rusqlite::types::Value;
 
-use super::column;
+use super::column::{self, Column};
+use super::indexes::Indexes;
 use crate::change::Resource;
 use crate::criteria::{Case, Comparison, Condition, Criteria, Filter, Operand};
 
@@ -15,47 +16,110 @@ use crate::criteria::{Case, Comparison, Condition, Criteria, Filter, Operand};
 /// limit, and SQLite understands a clause of twice that depth.
 const PIECES: usize = 8;
 
-/// A query for all that may be meant, in the order of the ids.
-pub(super) struct Prefilter {
-    pub(super) sql: String,
-    /// What its question marks stand for, in their order.
-    pub(super) values: Vec<Value>,
+/// What is asked of a resource, as far as SQLite can tell.
+#[derive(Clone, Copy)]
+pub(super) struct Prefilter<'a> {
+    pub(super) resource: &'a Resource,
+    pub(super) criteria: &'a Criteria,
+    pub(super) indexes: &'a Indexes,
 }
 
-impl Prefilter {
-    pub(super) fn of(resource: &Resource, criteria: &Criteria) -> Self {
-        let clause = match criteria.case {
-            Case::Sensitive => of_filter(&criteria.filter, &criteria.key),
-            Case::Ignored => None,
-        };
-        let within = of_filter(&criteria.within, &criteria.key);
-        let of = column::resource(resource);
-        let all = Clause::new(format!("{of} AND json IS NOT NULL"), []);
-        let Clause { sql, values } =
-            clause.into_iter().chain(within).fold(all, |all, more| all.and("AND", more));
-        Self { sql: format!("SELECT json FROM records WHERE {sql} ORDER BY id"), values }
+impl<'a> Prefilter<'a> {
+    /// What all have that may be meant.
+    pub(super) fn all(&self) -> Clause {
+        let all = Clause::new(column::resource(self.resource), []);
+        self.filters().filter_map(|filter| self.of(filter)).fold(all, Clause::and)
+    }
+
+    /// Each thing that all have that may be meant and that an index can find, with its index.
+    pub(super) fn indexed(&self) -> impl Iterator<Item = (String, Clause)> {
+        self.conditions().into_iter().filter_map(|(name, condition)| {
+            let column = self.column(name)?;
+            let clause = condition_of(&column, condition).filter(|clause| clause.is_range)?;
+            let all = Clause::new(column::resource(self.resource), []);
+            Some((column.index?, all.and(clause)))
+        })
+    }
+
+    /// What an attribute is compared with.
+    pub(super) fn bounds(&self, name: &str) -> Vec<(Comparison, &'a Operand)> {
+        let conditions = self.conditions().into_iter().filter(|(other, _)| *other == name);
+        let bounds = conditions.filter_map(|(_, condition)| match condition {
+            Condition::Is(comparison, operand) => Some((*comparison, operand)),
+            _ => None,
+        });
+        bounds.collect()
+    }
+
+    /// The conditions of which each has to be fulfilled.
+    fn conditions(&self) -> Vec<(&'a str, &'a Condition)> {
+        self.filters().flat_map(conjoined).collect()
+    }
+
+    pub(super) fn column(&self, name: &str) -> Option<Column> {
+        Column::of(name, &self.criteria.key, self.resource, self.indexes)
+    }
+
+    /// What each has to fulfil, as far as case matters.
+    fn filters(&self) -> impl Iterator<Item = &'a Filter> + use<'a> {
+        let criteria = self.criteria;
+        let asked = (criteria.case == Case::Sensitive).then_some(&criteria.filter);
+        [&criteria.within].into_iter().chain(asked)
+    }
+
+    fn of(&self, filter: &Filter) -> Option<Clause> {
+        match filter {
+            Filter::All(parts) => {
+                Clause::joined("AND", parts.iter().filter_map(|part| self.of(part)).collect())
+            }
+            Filter::Any(parts) => Clause::any(parts.iter().map(|part| self.of(part))),
+            Filter::Not(_) => None,
+            Filter::Attribute(name, condition) => condition_of(&self.column(name)?, condition),
+        }
+    }
+}
+
+fn conjoined(filter: &Filter) -> Vec<(&str, &Condition)> {
+    match filter {
+        Filter::All(parts) => parts.iter().flat_map(conjoined).collect(),
+        Filter::Attribute(name, condition) => vec![(name, condition)],
+        Filter::Any(_) | Filter::Not(_) => Vec::new(),
     }
 }
 
 /// A condition in SQL. None at all, as a `None`, is one that is always fulfilled.
-struct Clause {
-    sql: String,
-    values: Vec<Value>,
+pub(super) struct Clause {
+    pub(super) sql: String,
+    /// What its question marks stand for, in their order.
+    pub(super) values: Vec<Value>,
+    /// Whether what fulfils it is together in an index.
+    is_range: bool,
 }
 
 impl Clause {
-    fn new(sql: impl Into<String>, values: impl Into<Vec<Value>>) -> Self {
-        Self { sql: sql.into(), values: values.into() }
+    pub(super) fn new(sql: impl Into<String>, values: impl Into<Vec<Value>>) -> Self {
+        Self { sql: sql.into(), values: values.into(), is_range: false }
     }
 
-    fn and(mut self, word: &str, other: Self) -> Self {
-        self.sql = format!("{} {word} {}", self.sql, other.sql);
+    fn range(sql: impl Into<String>, values: impl Into<Vec<Value>>) -> Self {
+        Self { is_range: true, ..Self::new(sql, values) }
+    }
+
+    pub(super) fn and(self, other: Self) -> Self {
+        self.then("AND", other)
+    }
+
+    fn then(mut self, word: &str, other: Self) -> Self {
         self.values.extend(other.values);
-        self
+        Self::new(format!("{} {word} {}", self.sql, other.sql), self.values)
     }
 
-    fn joined(word: &str, clauses: Vec<Self>) -> Option<Self> {
-        let joined = clauses.into_iter().reduce(|all, next| all.and(word, next))?;
+    /// One alone stays what it is.
+    fn joined(word: &str, mut clauses: Vec<Self>) -> Option<Self> {
+        if clauses.len() < 2 {
+            return clauses.pop();
+        }
+        let joined = clauses.into_iter().reduce(|all, next| all.then(word, next))?;
         Some(Self { sql: format!("({})", joined.sql), ..joined })
     }
 
@@ -66,27 +130,11 @@ impl Clause {
     }
 }
 
-fn of_filter(filter: &Filter, key: &str) -> Option<Clause> {
-    match filter {
-        Filter::All(parts) => {
-            Clause::joined("AND", parts.iter().filter_map(|part| of_filter(part, key)).collect())
-        }
-        Filter::Any(parts) => Clause::any(parts.iter().map(|part| of_filter(part, key))),
-        Filter::Not(_) => None,
-        Filter::Attribute(name, condition) => of_condition(&Column::of(name, key)?, condition),
-    }
-}
-
-fn of_condition(column: &Column, condition: &Condition) -> Option<Clause> {
+fn condition_of(column: &Column, condition: &Condition) -> Option<Clause> {
     match condition {
-        Condition::OneOf(operands) if column.is_id && operands.len() > 1 => {
-            column.is_one_of(operands)
-        }
-        Condition::OneOf(operands) => {
-            Clause::any(operands.iter().map(|operand| column.is(operand)))
-        }
+        Condition::OneOf(operands) => Some(one_of(column, operands)),
         Condition::NoneOf(_) => None,
-        Condition::Is(comparison, operand) => column.compares(*comparison, operand),
+        Condition::Is(comparison, operand) => compares(column, *comparison, operand),
         Condition::Like(pattern) => {
             let has = |piece: &String| {
                 let piece = Value::from(piece.clone());
@@ -98,74 +146,52 @@ fn of_condition(column: &Column, condition: &Condition) -> Option<Clause> {
     }
 }
 
-/// An attribute.
-struct Column {
-    sql: String,
-    is_id: bool,
-}
-
-impl Column {
-    fn of(name: &str, key: &str) -> Option<Self> {
-        let is_id = name == key;
-        Some(Self { sql: if is_id { "id".to_owned() } else { column::of(name)? }, is_id })
-    }
-
-    fn is(&self, operand: &Operand) -> Option<Clause> {
-        let column = &self.sql;
+/// What is found by its very value is in one list, so that an index is made use of.
+fn one_of(Column { sql, is_id, .. }: &Column, operands: &[Operand]) -> Clause {
+    let (mut exact, mut others) = (Vec::new(), Vec::new());
+    for operand in operands {
         if matches!(operand, Operand::Null) {
-            return Some(Clause::new(format!("{column} IS NULL"), []));
+            others.push(Clause::range(format!("{sql} IS NULL"), []));
         }
-        let mut either = Vec::new();
-        if let Some(bool) = operand.bool() {
-            either.push(Clause::new(format!("{column} = ?"), [Value::from(bool)]));
-        }
-        if let Some(number) = operand.number() {
-            either.push(match self.is_id {
-                // Ids are exact, and so are found by the index.
-                true => Clause::new("id = ?", [Value::from(number)]),
-                false => {
-                    let (low, high) = around(number);
-                    let between = format!("({column} BETWEEN ? AND ?)");
-                    Clause::new(between, [Value::from(low), Value::from(high)])
-                }
-            });
-        }
-        if let Some(text) = operand.text() {
-            either.push(Clause::new(format!("{column} = ?"), [Value::from(text.to_owned())]));
-        }
-        Clause::joined("OR", either)
-    }
-
-    /// For lists of ids, which may be longer than criteria of a request can make them.
-    fn is_one_of(&self, operands: &[Operand]) -> Option<Clause> {
-        let mut values = Vec::with_capacity(operands.len());
-        for operand in operands {
-            values.extend(operand.number().map(Value::from));
-            values.extend(operand.text().map(|text| Value::from(text.to_owned())));
-        }
-        let places = vec!["?"; values.len()].join(", ");
-        // More SQLite does not take.
-        const MOST: usize = 32_000;
-        (values.len() <= MOST).then(|| Clause::new(format!("{} IN ({places})", self.sql), values))
-    }
-
-    fn compares(&self, comparison: Comparison, operand: &Operand) -> Option<Clause> {
-        let is_less = matches!(comparison, Comparison::Less | Comparison::LessOrEqual);
-        let value = match operand {
-            Operand::Number(number) => {
-                let (low, high) = around(*number);
-                Value::from(if is_less { high } else { low })
+        exact.extend(operand.bool().map(Value::from));
+        exact.extend(operand.text().map(|text| Value::from(text.to_owned())));
+        match operand.number() {
+            Some(number) if *is_id || is_exact(number) => exact.push(Value::from(number)),
+            Some(number) => {
+                let (low, high) = around(number);
+                let between = format!("({sql} BETWEEN ? AND ?)");
+                others.push(Clause::range(between, [Value::from(low), Value::from(high)]));
             }
-            Operand::Text(text) => Value::from(text.clone()),
-            _ => return None,
-        };
-        let word = if is_less { "<=" } else { ">=" };
-        Some(Clause::new(format!("{} {word} ?", self.sql), [value]))
+            None => {}
+        }
     }
+    if !exact.is_empty() {
+        let marks = vec!["?"; exact.len()].join(",");
+        others.push(Clause::range(format!("{sql} IN ({marks})"), exact));
+    }
+    Clause::joined("OR", others).unwrap_or_else(|| Clause::new("FALSE", []))
 }
 
-/// What SQLite may make of the digits of a number, generously.
-fn around(number: f64) -> (f64, f64) {
-    let margin = number.abs() * 1e-9 + 1e-300;
+fn compares(column: &Column, comparison: Comparison, operand: &Operand) -> Option<Clause> {
+    let value = match operand {
+        Operand::Number(number) => {
+            let (low, high) = around(*number);
+            Value::from(if comparison.is_less() { high } else { low })
+        }
+        Operand::Text(text) => Value::from(text.clone()),
+        _ => return None,
+    };
+    let word = if comparison.is_less() { "<=" } else { ">=" };
+    Some(Clause::range(format!("{} {word} ?", column.sql), [value]))
+}
+
+/// Whether the digits of a number can be read in one way only: whole, and not too large.
+fn is_exact(number: f64) -> bool {
+    number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0
+}
+
+/// What SQLite may make of the digits of a number, generously: it keeps to fifteen of them.
+pub(super) fn around(number: f64) -> (f64, f64) {
+    let margin = number.abs() * 4e-14 + 1e-300;
     (number - margin, number + margin)
 }

@@ -6,14 +6,13 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Statement, Transaction};
 use tokio::sync::Semaphore;
 use tokio::task;
 
 use super::prefilter::Prefilter;
-use super::{row, schema};
+use super::{list, row, schema};
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
-use crate::criteria::{Criteria, Filter};
 use crate::engine::{Error, Since, Snapshot};
 
 /// Reads at a time. They are short and from memory mostly; more would only take turns.
@@ -62,31 +61,34 @@ fn lock(idle: &Mutex<Vec<Connection>>) -> std::sync::MutexGuard<'_, Vec<Connecti
     idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn unwrap(row::Json(record): row::Json<Arc<Attributes>>) -> Arc<Attributes> {
-    record
+/// How long a statement may be to be kept for the next who needs it. There is no end of different ones, and
+/// those that are long take room.
+const KEPT: usize = 2048;
+
+/// Does something with a statement.
+pub(super) fn prepared<T>(
+    snapshot: &Transaction<'_>,
+    sql: &str,
+    run: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    match sql.len() {
+        ..=KEPT => run(&mut *snapshot.prepare_cached(sql)?),
+        _ => run(&mut snapshot.prepare(sql)?),
+    }
 }
 
-/// The records of a resource that the criteria pick. SQLite passes over what it can tell is not
-/// among them; it is the criteria that decide, so they mean the same everywhere.
+/// The records of a resource that the criteria pick.
 pub(super) fn find(
     snapshot: &Transaction<'_>,
     epoch: u64,
-    resource: &Resource,
-    criteria: &Criteria,
+    prefilter: Prefilter<'_>,
 ) -> rusqlite::Result<Snapshot<Vec<Arc<Attributes>>>> {
-    let position = row::counters(snapshot, resource)?.position(epoch);
-    let Prefilter { sql, values } = Prefilter::of(resource, criteria);
-    let pick = |statement: &mut Statement<'_>| {
-        let record = |row: &Row<'_>| row.get("json").map(unwrap);
-        criteria.pick(statement.query_and_then(params_from_iter(values), record)?)
-    };
-    let value = if criteria.filter == Filter::default() {
-        pick(&mut *snapshot.prepare_cached(&sql)?)?
-    } else {
-        // There is no end of different filters; they must not drive the other statements out.
-        pick(&mut snapshot.prepare(&sql)?)?
-    };
-    Ok(Snapshot { value, position })
+    let position = row::counters(snapshot, prefilter.resource)?.position(epoch);
+    Ok(Snapshot { value: list::read(snapshot, prefilter)?, position })
+}
+
+fn unwrap(row::Json(record): row::Json<Arc<Attributes>>) -> Arc<Attributes> {
+    record
 }
 
 /// One record.

@@ -1,6 +1,5 @@
 //! The file: its tables, and how connections to it are made.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -8,9 +7,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::column;
+use super::indexes::Indexes;
 use crate::engine::{Error, draw_epoch};
-use crate::model::Models;
 
 /// Of the tables below. A file of a later version is left alone, as we can not know what is in it.
 const VERSION: i64 = UPGRADES.len() as i64 + 1;
@@ -22,11 +20,14 @@ const UPGRADES: [&str; 3] =
 /// How long to wait for another process (a backup, a curious person) to let go of the file.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Statements kept prepared by each connection: all there are, with room.
-const STATEMENTS: usize = 96;
+/// Statements kept prepared by each connection: all there are, with room for those that read lists.
+const STATEMENTS: usize = 128;
 
 /// Memory for pages the writer comes back to, in negative KiB as SQLite wants it.
 const WRITER_CACHE: i64 = -16 * 1024;
+
+/// The same of each reader.
+const READER_CACHE: i64 = -32 * 1024;
 
 /// Columns named `id` have no type, so that SQLite keeps integers and texts apart and sorts them as
 /// [`Id`](crate::change::Id) does: integers first and by value, then texts by their bytes.
@@ -207,40 +208,19 @@ pub(super) fn create(path: &Path) -> Result<Connection, Error> {
     }
 }
 
-/// How the names of indexes begin that were asked for by a declaration.
-const DECLARED: &str = "declared ";
-
-/// Makes an index of each attribute that is declared to be looked up by, and drops those that no longer
-/// are.
-pub(super) fn index(path: &Path, models: &Models) -> rusqlite::Result<()> {
-    let connection = connect(path, OpenFlags::empty())?;
-    let wanted: BTreeMap<String, String> = models
-        .stored()
-        .flat_map(|(resource, model)| model.indexed().map(move |name| (resource, name)))
-        .filter_map(|(resource, name)| {
-            let (of, column) = (column::resource(resource), column::of(name)?);
-            // With the id, so that what is found comes in its order.
-            let on = format!("ON records ({column}, id) WHERE {of}");
-            Some((format!("{DECLARED}{resource} {name}"), on))
-        })
-        .collect();
-    let mut names = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'index'")?;
-    let present: Vec<String> = names.query_map((), |row| row.get(0))?.collect::<Result<_, _>>()?;
-    for name in present.iter().filter(|name| name.starts_with(DECLARED)) {
-        if !wanted.contains_key(name) {
-            connection.execute(&format!("DROP INDEX \"{name}\""), ())?;
-        }
-    }
-    for (name, on) in wanted {
-        connection.execute(&format!("CREATE INDEX IF NOT EXISTS \"{name}\" {on}"), ())?;
-    }
-    Ok(())
+/// Makes the indexes there are to be.
+pub(super) fn index(path: &Path, indexes: &Indexes) -> rusqlite::Result<()> {
+    let mut connection = connect(path, OpenFlags::empty())?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    indexes.make(&transaction)?;
+    transaction.commit()
 }
 
 /// Opens a connection for reading. It may do the housekeeping of a reader, which writes, but is
 /// not allowed to change anything.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(path, OpenFlags::empty())?;
+    connection.pragma_update(None, "cache_size", READER_CACHE)?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }
