@@ -4,11 +4,13 @@
 //! - [`flake`]: how it is numbered;
 //! - [`rules`]: how long it is kept and how much of it is told at once.
 //!
-//! - `courier`: takes it to those who are there; `attend`: what one of them is told, and in which order;
+//! - `courier`: takes it to those who are there; `attend`: what one of them is told, and in which order, with
+//!   `arrivals`: what has come for it meanwhile;
 //! - `guest`: somebody who is there, and how they are told.
 //!
 //! Where it waits is up to the engine: [`Queues`](crate::engine::Queues).
 
+mod arrivals;
 mod attend;
 pub(crate) mod courier;
 pub mod flake;

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask build`, `demo`, `test`, `bench`, `fuzz`.
+//! The project's own commands: `cargo xtask build`, `demo`, `test`, `bench`, `fuzz`, `crash`.
 //!
 //! In reading order: each command is a file of its name. [`client`] and [`bundle`] make what a page
 //! downloads, with [`panics`], [`names`] and [`literal`] to make it small and [`stamp`] to know when
@@ -14,6 +14,7 @@ mod checks;
 mod client;
 mod command;
 mod count;
+mod crash;
 mod demo;
 mod fuzz;
 mod glue;
@@ -51,6 +52,7 @@ enum Task {
     Test(test::Test),
     Bench(bench::Bench),
     Fuzz(fuzz::Fuzz),
+    Crash(crash::Crash),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Task::Test(test) => test.run(&workspace),
         Task::Bench(bench) => bench.run(&workspace),
         Task::Fuzz(fuzz) => fuzz.run(&workspace),
+        Task::Crash(crash) => crash.run(&workspace),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

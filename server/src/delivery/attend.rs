@@ -1,20 +1,21 @@
 //! What one connection to a site is told: first what waits for its person, then what comes.
 //!
-//! Invariant: what is told of one person is told in the order of the ids, each once a connection. Batches
-//! go out one after the other, the next when the one before is acked; what comes meanwhile is in the
-//! queue and is read from there. Only when nothing waits that was not told is what comes told as it comes.
+//! Invariant: what is told is told in the order of the ids, each once a connection, whichever of its
+//! persons it is for. Batches go out one after the other, the next when the one before is acked; what
+//! comes meanwhile is read from the queues if there was no room for it. Only when nothing waits that was
+//! not told is what comes told as it comes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::convert::Infallible;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{AbortHandle, BoxFuture, abortable};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::courier::{Arrival, Courier, Place, room_name};
+use super::arrivals::{Arrival, Next};
+use super::courier::{Courier, Place, room_name};
 use super::flake::Flake;
 use super::guest::{Guest, Manner, Saying};
 use super::rules::Portion;
@@ -40,28 +41,29 @@ impl From<engine::Error> for End {
     }
 }
 
-/// What has been acked, by which persons.
-type Done = (Acked, Vec<Arc<str>>);
+/// What has been acked, and whose queues it leaves.
+type Done = (Acked, Vec<Device>);
 
-/// One of the queues of a connection, and how far it has been told.
-struct Queue {
-    device: Device,
-    told: Flake,
-}
+/// What waits, and in whose queues.
+type Waiting = BTreeMap<Flake, (Delivery, Vec<Device>)>;
 
 /// A connection that is attended to.
 struct Attendance {
     courier: Courier,
     line: Line,
     manner: Manner,
-    queues: Vec<Queue>,
+    devices: Vec<Device>,
     /// Of how many of these it has been said that they are there.
     present: usize,
     place: Place,
     gone: oneshot::Receiver<()>,
+    /// Up to here all has been told, of every queue.
+    told: Flake,
     /// What has been told by itself and is to be acked.
-    acks: FuturesUnordered<BoxFuture<'static, Option<Done>>>,
-    /// How many of these there may be: the queue itself is no longer than this.
+    acks: FuturesUnordered<BoxFuture<'static, (Flake, Option<Done>)>>,
+    /// With what the wait for each of these is given up.
+    asked: BTreeMap<Flake, AbortHandle>,
+    /// How many of these there may be: no more waits in all queues together.
     most: usize,
 }
 
@@ -70,19 +72,20 @@ impl Courier {
     pub(crate) async fn attend(self, guest: Guest, line: Line, gone: oneshot::Receiver<()>) {
         line.join(guest.rooms.iter().map(|room| room_name(room)).collect());
         let devices: Vec<_> = guest.devices().collect();
-        let persons = devices.iter().map(|device| Arc::clone(&device.person)).collect();
+        let persons = devices.iter().map(|device| device.person.clone()).collect();
         let place = self.place(guest.name.as_str().into(), persons);
-        let queue = |device: &Device| Queue { device: device.clone(), told: Flake::ZERO };
         let mut attendance = Attendance {
             courier: self.clone(),
             line: line.clone(),
             manner: guest.manner(),
-            queues: devices.iter().map(queue).collect(),
+            most: guest.site.most_waiting.saturating_mul(devices.len()),
+            devices: devices.clone(),
             present: 0,
             place,
             gone,
+            told: Flake::ZERO,
             acks: FuturesUnordered::new(),
-            most: guest.site.most_waiting,
+            asked: BTreeMap::new(),
         };
         if let End::HangUp = attendance.run(&guest).await {
             line.hang_up();
@@ -107,8 +110,8 @@ impl Attendance {
         if let Some((event, settings)) = guest.settings(ttl) {
             self.tell(event, &[settings])?;
         }
-        for queue in &self.queues {
-            self.courier.engine().queues().connect(queue.device.clone(), ttl, now()).await?;
+        for device in &self.devices {
+            self.courier.engine().queues().connect(device.clone(), ttl, now()).await?;
             self.present += 1;
         }
         self.catch_up().await?;
@@ -120,13 +123,10 @@ impl Attendance {
                     self.acked(acked).await?;
                 }
                 _ = &mut self.gone => return Ok(End::Gone),
-                arrival = self.place.arrivals.recv() => match arrival {
-                    Some(arrival) => self.arrived(&arrival)?,
-                    None => return Ok(End::HangUp),
+                next = self.place.arrivals.next() => match next {
+                    Next::Arrival(arrival) => self.arrived(&arrival)?,
+                    Next::Behind => self.catch_up().await?,
                 },
-            }
-            if self.place.is_behind.load(Ordering::Acquire) {
-                self.catch_up().await?;
             }
         }
     }
@@ -147,39 +147,56 @@ impl Attendance {
 
     /// Tells all that waits, in batches.
     async fn catch_up(&mut self) -> Result<(), End> {
-        self.place.is_behind.store(false, Ordering::Release);
-        loop {
-            let waiting = self.waiting().await?;
-            if waiting.is_empty() {
-                return Ok(());
-            }
+        while let Some(waiting) = self.waiting().await? {
             self.batch(waiting).await?;
         }
+        Ok(())
     }
 
-    /// The next that waits in all queues, and in which of them.
-    async fn waiting(&mut self) -> Result<BTreeMap<Flake, (Delivery, Vec<Device>)>, End> {
-        let mut all = BTreeMap::new();
-        for queue in &mut self.queues {
-            let asked = Asked { after: queue.told, upto: Flake::MAX, portion: PORTION, at: now() };
-            let device = &queue.device;
+    /// The next that waits, if anything does.
+    async fn waiting(&mut self) -> Result<Option<Waiting>, End> {
+        let mut waiting = self.read(Flake::MAX).await?;
+        let Some((&last, _)) = waiting.last_key_value() else { return Ok(None) };
+        if self.devices.len() > 1 {
+            // What is stored between two questions would be found in one queue and not in another. By
+            // now, all that goes up to the last is in all of them.
+            waiting = self.read(last).await?;
+        }
+        self.told = waiting.last_key_value().map_or(last, |(&last, _)| last);
+        Ok(Some(waiting))
+    }
+
+    /// The first that waits in all queues together.
+    async fn read(&mut self, mut upto: Flake) -> Result<Waiting, End> {
+        let mut all = Waiting::new();
+        for device in &self.devices {
+            let asked = Asked { after: self.told, upto, portion: PORTION, at: now() };
             let batch = self.courier.engine().queues().waiting(device.clone(), asked).await?;
+            if let Some(last) = batch.deliveries.last().filter(|_| batch.more) {
+                upto = last.id;
+            }
             for delivery in batch.deliveries {
-                queue.told = delivery.id;
                 let entry = all.entry(delivery.id).or_insert((delivery, Vec::new()));
                 entry.1.push(device.clone());
+            }
+            all.retain(|id, _| *id <= upto);
+            let more;
+            (all, more) = first_of(all);
+            if let Some((&last, _)) = all.last_key_value().filter(|_| more) {
+                upto = last;
             }
         }
         Ok(all)
     }
 
-    async fn batch(
-        &mut self,
-        waiting: BTreeMap<Flake, (Delivery, Vec<Device>)>,
-    ) -> Result<(), End> {
+    async fn batch(&mut self, waiting: Waiting) -> Result<(), End> {
         let mut deliveries = Vec::new();
         let mut queues: BTreeMap<Device, Vec<Flake>> = BTreeMap::new();
         for (id, (delivery, devices)) in waiting {
+            if self.asked.contains_key(&id) {
+                // Something was lost, and it has been told so when that was found out.
+                continue;
+            }
             let is_event_of_its_own =
                 matches!((&delivery.said, self.manner), (Said::Resync, Manner::Stock(_)));
             if is_event_of_its_own {
@@ -221,34 +238,32 @@ impl Attendance {
     // ----------
 
     fn arrived(&mut self, Arrival { id, message, persons }: &Arrival) -> Result<(), End> {
-        let mut told = Vec::new();
-        for queue in &mut self.queues {
-            if queue.told < *id && persons.contains(&queue.device.person) {
-                queue.told = *id;
-                told.push(Arc::clone(&queue.device.person));
-            }
-        }
-        if told.is_empty() {
+        if *id <= self.told {
             return Ok(());
         }
-        let saying = self.manner.one(*id, &message.event, &message.args);
-        let (acked, id) = (self.ask(&saying)?, *id);
-        self.remember(acked, (Acked::One(id), told));
+        self.told = *id;
+        let own = |device: &&Device| persons.contains(&device.person);
+        let devices = self.devices.iter().filter(own).cloned().collect();
+        let acked = self.ask(&self.manner.one(*id, &message.event, &message.args))?;
+        self.remember(*id, acked, (Acked::One(*id), devices));
         Ok(())
     }
 
-    fn remember(&mut self, acked: site::Acked, done: Done) {
-        if self.acks.len() >= self.most {
-            // What they were for does not wait any more.
-            self.acks.clear();
+    fn remember(&mut self, id: Flake, acked: site::Acked, done: Done) {
+        let (acked, give_up) = abortable(acked);
+        let done = acked.map(move |is_acked| (id, is_acked.unwrap_or(false).then_some(done)));
+        self.acks.push(done.boxed());
+        self.asked.insert(id, give_up);
+        if self.asked.len() > self.most
+            && let Some((_, oldest)) = self.asked.pop_first()
+        {
+            oldest.abort();
         }
-        self.acks.push(acked.map(|is_acked| is_acked.then_some(done)).boxed());
     }
 
-    async fn acked(&mut self, done: Option<Done>) -> Result<(), End> {
-        let Some((acked, persons)) = done else { return Ok(()) };
-        let own = |queue: &&Queue| persons.contains(&queue.device.person);
-        let devices: Vec<_> = self.queues.iter().filter(own).map(|it| it.device.clone()).collect();
+    async fn acked(&mut self, (id, done): (Flake, Option<Done>)) -> Result<(), End> {
+        self.asked.remove(&id);
+        let Some((acked, devices)) = done else { return Ok(()) };
         for device in devices {
             let queues = self.courier.engine().queues();
             if let Outcome::Resync(id) = queues.ack(device.clone(), acked.clone(), now()).await? {
@@ -262,8 +277,7 @@ impl Attendance {
     async fn resync(&mut self, id: Flake, devices: &[Device]) -> Result<(), End> {
         if self.manner == Manner::Runtime {
             let acked = self.ask(&self.manner.batch(&[Delivery { id, said: Said::Resync }]))?;
-            let persons = devices.iter().map(|device| Arc::clone(&device.person)).collect();
-            self.remember(acked, (Acked::Batch(vec![id]), persons));
+            self.remember(id, acked, (Acked::Batch(vec![id]), devices.to_vec()));
             return Ok(());
         }
         self.tell(self.manner.resync(), &[])?;
@@ -273,4 +287,14 @@ impl Attendance {
         }
         Ok(())
     }
+}
+
+/// As much as goes into one batch, and whether there is more.
+fn first_of(waiting: Waiting) -> (Waiting, bool) {
+    let sized = waiting.into_iter().map(|(id, entry)| {
+        let size = entry.0.size();
+        Ok::<_, Infallible>(((id, entry), size))
+    });
+    let Ok((first, more)) = PORTION.take(sized);
+    (Waiting::from_iter(first), more)
 }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::FuturesOrdered;
@@ -15,6 +15,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::coop::unconstrained;
 
+use super::arrivals::{Arrival, Arrivals};
 use super::flake::Flake;
 use super::guest::{Guest, Introduction};
 use super::message::Message;
@@ -29,9 +30,6 @@ use crate::socket::site::Arguments;
 
 /// Letters that may wait for the one task, and as many that are being stored.
 pub(crate) const LETTERS: usize = 512;
-
-/// Deliveries that may wait for a connection's task: what is more is read from its queue.
-const ARRIVALS: usize = 64;
 
 /// Takes letters, and looks after those who are connected.
 #[derive(Clone)]
@@ -57,16 +55,7 @@ type BySiteAndPerson<T> = HashMap<(Arc<str>, Arc<str>), T>;
 #[derive(Clone)]
 pub(super) struct Seat {
     number: u64,
-    arrivals: mpsc::Sender<Arrival>,
-    is_behind: Arc<AtomicBool>,
-}
-
-/// Something for the persons of one connection.
-#[derive(Clone)]
-pub(super) struct Arrival {
-    pub(super) id: Flake,
-    pub(super) message: Arc<Message>,
-    pub(super) persons: Vec<Arc<str>>,
+    arrivals: Arrivals,
 }
 
 /// The other side of a seat.
@@ -75,9 +64,7 @@ pub(super) struct Place {
     site: Arc<str>,
     persons: Vec<Arc<str>>,
     number: u64,
-    pub(super) arrivals: mpsc::Receiver<Arrival>,
-    /// Set when something has arrived that there was no room for.
-    pub(super) is_behind: Arc<AtomicBool>,
+    pub(super) arrivals: Arrivals,
 }
 
 /// A letter, and whom to answer.
@@ -154,22 +141,25 @@ impl Courier {
     pub(super) fn place(&self, site: Arc<str>, persons: Vec<Arc<str>>) -> Place {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let (sender, arrivals) = mpsc::channel(ARRIVALS);
-        let is_behind = Arc::new(AtomicBool::new(false));
-        let seat = Seat { number, arrivals: sender, is_behind: Arc::clone(&is_behind) };
+        let arrivals = Arrivals::default();
+        let seat = Seat { number, arrivals: arrivals.clone() };
         let seats = self.0.seats.clone();
         for person in &persons {
             let at = (Arc::clone(&site), Arc::clone(person));
             lock(&seats.0).entry(at).or_default().push(seat.clone());
         }
-        Place { seats, site, persons, number, arrivals, is_behind }
+        Place { seats, site, persons, number, arrivals }
     }
 
-    /// Opens and closes namespaces as sites come and go, as long as there may be others.
-    pub(crate) async fn follow_sites(self, sockets: Sockets, mut sites: watch::Receiver<Table>) {
+    /// Opens the namespaces of all sites, and then follows as sites come and go, as long as there may be
+    /// others. Those of now are open before anybody can come: a stock client does not ask again.
+    pub(crate) fn follow_sites(
+        self,
+        sockets: Sockets,
+        mut sites: watch::Receiver<Table>,
+    ) -> impl Future<Output = ()> + Send {
         let mut open = Table::default();
-        loop {
-            let now = Table::clone(&sites.borrow_and_update());
+        let mut follow = move |now: Table| {
             for name in open.keys().filter(|name| !now.contains_key(*name)) {
                 sockets.close_site(name);
                 lock(&self.0.authorities).remove(name);
@@ -178,8 +168,11 @@ impl Courier {
                 sockets.open_site(name.clone(), self.clone());
             }
             open = now;
-            if sites.changed().await.is_err() {
-                return;
+        };
+        follow(Table::clone(&sites.borrow_and_update()));
+        async move {
+            while sites.changed().await.is_ok() {
+                follow(Table::clone(&sites.borrow_and_update()));
             }
         }
     }
@@ -291,10 +284,8 @@ impl Seats {
         }
         drop(seats);
         for (seat, persons) in told.into_values() {
-            let arrival = Arrival { id, message: Arc::clone(&letter.message), persons };
-            if seat.arrivals.try_send(arrival).is_err() {
-                seat.is_behind.store(true, Ordering::Release);
-            }
+            let message = Arc::clone(&letter.message);
+            seat.arrivals.put(Arrival { id, message, persons });
         }
     }
 }

@@ -152,6 +152,16 @@ pub struct Delivery {
     pub said: Said,
 }
 
+impl Delivery {
+    /// The bytes that count for a [`Portion`].
+    pub(crate) fn size(&self) -> usize {
+        match &self.said {
+            Said::Event { event, args } => size(event, args),
+            Said::Resync => 0,
+        }
+    }
+}
+
 /// What a delivery says.
 #[derive(Debug, Clone)]
 pub enum Said {

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use crate::client::{Socket, builder, start};
 
 /// A back end that knows people by tokens like `user_1+staff`: these are their rooms.
-async fn back_end() -> String {
+pub(crate) async fn back_end() -> String {
     async fn rooms(headers: HeaderMap) -> Response {
         let said = headers["authorization"].to_str().unwrap();
         match said.strip_prefix("Bearer ") {
@@ -300,6 +300,78 @@ async fn a_large_backlog_comes_in_several_batches_and_what_comes_meanwhile_after
         }
     }
     let expected: Vec<_> = (0..451).map(|number| json!(["news", number])).collect();
+    assert_eq!(told, expected);
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_waits_for_several_persons_of_one_connection_is_told_once_in_the_order_of_sending() {
+    let house = House::open().await;
+    let rooms = |number| match number {
+        0..250 => json!("user_1"),
+        250..300 => json!("user_a"),
+        _ => json!(["user_1", "user_a"]),
+    };
+    let messages: Vec<_> = (0..500)
+        .map(|number| json!({ "rooms": rooms(number), "event": "news", "args": [number] }))
+        .collect();
+    assert_eq!(house.post("shop", None, json!(messages)).await.0, 200);
+    let mut ann = house.phone("user_1+user_a").await;
+    let mut told = Vec::new();
+    while told.len() < 500 {
+        let batch = ann.take().await[1].as_array().unwrap().clone();
+        assert!(batch.len() <= 200, "{} are told at once", batch.len());
+        told.extend(batch);
+    }
+    let expected: Vec<_> = (0..500).map(|number| json!(["news", number])).collect();
+    assert_eq!(told, expected);
+    ann.leave(&house, "user_1").await;
+    let mut again = house.phone("user_1+user_a").await;
+    house.send(json!(["user_1"]), "fence", 500).await;
+    assert_eq!(again.take().await, json!(["fence", 500]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn acks_count_of_as_many_as_may_wait_for_all_persons_of_a_connection() {
+    let house = House::with(|site| site.most_waiting = 3, Store::Memory).await;
+    let mut ann = house.phone("user_1+user_a").await;
+    for (number, person) in ["user_1", "user_a", "user_1", "user_a"].into_iter().enumerate() {
+        house.send(json!(person), "news", number).await;
+    }
+    let mut acks = Vec::new();
+    for _ in 0..4 {
+        acks.push(ann.next().await.0);
+    }
+    ann.ack(acks[0]).await;
+    ann.leave(&house, "user_1").await;
+    let mut again = house.phone("user_1+user_a").await;
+    let left = json!([["news", 1], ["news", 2], ["news", 3]]);
+    assert_eq!(again.take().await, json!(["batch", left]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_there_was_no_room_for_while_a_batch_was_not_acked_comes_after_it_in_its_order() {
+    let house = House::open().await;
+    house.send(json!("user_1"), "news", 0).await;
+    let mut ann = house.phone("user_1").await;
+    let (first, said) = ann.next().await;
+    assert_eq!(said, json!(["batch", [["news", 0]]]));
+    for number in 1..=100 {
+        house.send(json!("user_1"), "news", number).await;
+    }
+    ann.ack(first).await;
+    let mut told = Vec::new();
+    while told.len() < 100 {
+        match ann.take().await {
+            Value::Array(said) if said[0] == "batch" => {
+                told.extend(said[1].as_array().unwrap().clone());
+            }
+            one => told.push(one),
+        }
+    }
+    let expected: Vec<_> = (1..=100).map(|number| json!(["news", number])).collect();
     assert_eq!(told, expected);
     house.server.shutdown().await;
 }

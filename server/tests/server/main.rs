@@ -10,6 +10,8 @@ mod associations;
 mod bad_input;
 #[cfg(unix)]
 mod command;
+#[cfg(unix)]
+mod crashes;
 mod criteria;
 mod deliveries;
 mod examples;
