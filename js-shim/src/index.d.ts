@@ -27,6 +27,39 @@ export interface InstallOptions {
    * the identity that made them; those of others wait until these install again.
    */
   identity?: string;
+  /** The site of the push service that the page belongs to. */
+  site?: string;
+  /** Who uses the page, for the site to recognise. */
+  token?: string;
+  /**
+   * Events that are about records, and the resources those are of: `{update_store: 'todo'}`. The record is the last
+   * object among the arguments; a text that begins with `remove`, `delete` or `destroy` says that it is gone.
+   */
+  bind?: Readonly<Record<string, string>>;
+}
+
+/** An event that its handler could not take. */
+export interface Undelivered {
+  readonly id: string | null;
+  readonly event: string;
+  readonly args: readonly any[];
+  readonly error: unknown;
+}
+
+/** What back ends send to the person who uses the page. */
+export interface Deliveries {
+  /**
+   * Has `handler(...args, {id})` called for each event of this name, once and in the order of sending. The next waits
+   * until it returns or what it promises is kept; then the server forgets the event, on this tab. If it throws it is
+   * called again, three times at most, and then `Backwire.on('undelivered')` is told. `id` is null for what was sent
+   * to a room of many.
+   *
+   * `resync` says that something was missed. Without a handler of its own all that is live is read again.
+   *
+   * @example
+   * Backwire.socket.on('update_store', (type, record) => store.put(type, record));
+   */
+  on(event: string, handler: (...args: any[]) => unknown): this;
 }
 
 /** A write that was sent and not answered for a week: it may have been done or not. */
@@ -78,6 +111,9 @@ export interface Backwire {
   /** Goes offline on purpose. Writes wait, in order, until `connect()`. */
   disconnect(): this;
 
+  /** What back ends send. There once Backwire has been installed. */
+  readonly socket: Deliveries;
+
   /** This collection or model is no longer live, until it is fetched again. */
   stop(target: Fetchable): this;
 
@@ -91,6 +127,8 @@ export interface Backwire {
   on(event: 'status', callback: (status: Status) => void, context?: any): this;
   /** Calls back for each write that is given up because the server may have forgotten its key. */
   on(event: 'lost', callback: (write: Lost) => void, context?: any): this;
+  /** Calls back for each event that its handler could not take, three times. */
+  on(event: 'undelivered', callback: (event: Undelivered) => void, context?: any): this;
   /** As `on`, for the next change only. */
   once(event: 'status', callback: (status: Status) => void, context?: any): this;
   /** Takes callbacks away: this one, all of this context, or all. */

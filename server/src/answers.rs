@@ -44,6 +44,10 @@ impl Answers {
         match incoming {
             Incoming::Request(request) => self.route(client, request, turn).await,
             Incoming::Resume(rooms) => Ok(Arguments::One(resume(&self.site, client, rooms).await)),
+            Incoming::Delivered(upto) => {
+                client.delivered(upto);
+                Ok(Arguments::One(RawValue::NULL.to_owned()))
+            }
             Incoming::Unsubscribe(room) => {
                 Room::parse(&room).iter().for_each(|room| client.leave(room));
                 Ok(Arguments::One(RawValue::NULL.to_owned()))

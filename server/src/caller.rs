@@ -25,10 +25,16 @@ pub(crate) struct Known {
     pub(crate) until: u64,
 }
 
+impl Known {
+    /// Until it is gone: told by a site when it connected.
+    pub(crate) const FOR_EVER: u64 = u64::MAX;
+}
+
 /// Who is at the other end of a connection.
 pub(crate) async fn of_client(site: &Site, client: &Client) -> Result<Who> {
     if let Some(known) = client.known()
-        && (known.until == 0 || !site.sessions.is_to_be_renewed(known.until, now()))
+        && (matches!(known.until, 0 | Known::FOR_EVER)
+            || !site.sessions.is_to_be_renewed(known.until, now()))
     {
         return Ok(known.who);
     }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::change::Position;
+use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 
@@ -26,6 +27,8 @@ pub(crate) enum Incoming<'a> {
     Resume(Vec<(Cow<'a, str>, Position)>),
     /// "I no longer listen to this room."
     Unsubscribe(Cow<'a, str>),
+    /// "I am done with what I was sent, up to this."
+    Delivered(Flake),
 }
 
 /// A request over a socket.
@@ -96,6 +99,10 @@ pub(crate) fn read(text: &str, dialect: Dialect, body_limit: usize) -> Result<In
     if dialect == Dialect::Runtime && name == "unsubscribe" {
         let room = argument.and_then(string);
         return room.map(Incoming::Unsubscribe).ok_or(Error::BadBody("unsubscribe takes a room"));
+    }
+    if dialect == Dialect::Runtime && name == "delivered" {
+        let id = argument.and_then(string).and_then(|id| id.parse().ok());
+        return id.map(Incoming::Delivered).ok_or(Error::BadBody("delivered takes an id"));
     }
     let method = method(&name).ok_or_else(|| Error::UnknownVerb(shown(&name)))?;
     request(method, argument, body_limit).map(Incoming::Request)

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::change::{Id, Resource, Room};
 use crate::criteria::Scope;
 use crate::dialect::Dialect;
+use crate::sites::Name;
 
 /// The room's name among Socket.IO's rooms.
 pub(crate) fn name(dialect: Dialect, room: &Room) -> String {
@@ -30,6 +31,16 @@ fn prefix(dialect: Dialect) -> &'static str {
 pub(crate) fn read(dialect: Dialect, name: &str) -> Option<Room> {
     let (start, room) = name.split_once(':')?;
     (start == prefix(dialect)).then(|| Room::parse(room)).flatten()
+}
+
+/// The name of a site's room in the namespace of the site, where each socket has one for itself, too.
+pub(crate) fn at_site(room: &str) -> String {
+    format!("r:{room}")
+}
+
+/// The name of a site's room among those of resources, where our runtime is.
+pub(crate) fn of_site(site: &Name, room: &str) -> String {
+    format!("p:{}:{room}", site.as_str())
 }
 
 /// The name of a room that handlers speak of, which is the same in all dialects.

@@ -307,11 +307,12 @@ impl Builder {
         let sessions = keeper(&settings, &*engine).await.map_err(io::Error::other)?;
         engine.queues().begin(settings.node(), now()).await.map_err(io::Error::other)?;
         let (slot, letters) = mpsc::channel(LETTERS);
-        let (app, site) = assemble(&settings, &routes, engine, sessions, slot.downgrade());
+        let courier = Courier::new(engine.clone(), settings.sites.clone(), settings.ttl());
+        let to = Slot::new(slot.downgrade());
+        let (app, site) = assemble(&settings, &routes, sessions, &courier, to);
         let (sockets, publisher) = (site.sockets.clone(), site.publisher());
         let fanout = Fanout::new(sockets.clone(), Arc::clone(&site.models));
         let fanout = tokio::spawn(fanout.follow(changes));
-        let courier = Courier::new(site.engine.clone(), settings.sites.clone(), settings.ttl());
         let following = courier.clone().follow_sites(sockets.clone(), settings.sites.changes());
         let following = tokio::spawn(following);
         let post = tokio::spawn(courier.deliver(sockets.clone(), letters));
@@ -350,10 +351,11 @@ async fn keeper(settings: &Settings, engine: &dyn Engine) -> Result<Keeper, engi
 fn assemble(
     settings: &Settings,
     routes: &Routes,
-    engine: Arc<dyn Engine>,
     sessions: Keeper,
-    slot: mpsc::WeakSender<Posting>,
+    courier: &Courier,
+    slot: Slot,
 ) -> (Router, Site) {
+    let engine = courier.engine().clone();
     let (sockets, socket_layer) = Sockets::new(settings.limits());
     let cookies = sessions.cookies().clone();
     let models = Arc::new(settings.models.clone());
@@ -373,9 +375,10 @@ fn assemble(
         let routed = routes.router().fallback_service(files.fallback(router::resources()));
         dressed(routes.spelled(routed, &routing))
     });
-    sockets.open(Answers::new(plain.clone(), site.clone(), settings.body_limit));
+    let answers = Answers::new(plain.clone(), site.clone(), settings.body_limit);
+    sockets.open(answers, courier.clone());
     let services = publish::router(settings.api_key.clone())
-        .merge(send::router(settings.sites.clone(), Slot::new(slot).post()));
+        .merge(send::router(settings.sites.clone(), slot.post()));
     let over_http = dressed(services)
         .fallback_service(with_pages.unwrap_or(plain))
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check));

@@ -36,6 +36,7 @@ use tokio::time::timeout;
 
 use crate::answers::Answers;
 use crate::change::{Id, Resource, Room};
+use crate::delivery::courier::Courier;
 use crate::dialect::Dialect;
 use crate::http::limit::TOLERANCE;
 use crate::http::listener::Plug;
@@ -113,8 +114,8 @@ impl Sockets {
     }
 
     /// Lets sockets in, to be given these answers. They are given up when the sockets are closed.
-    pub(crate) fn open(&self, answers: Answers) {
-        self.io.ns("/", Doors::new(answers, self.limits, self));
+    pub(crate) fn open(&self, answers: Answers, courier: Courier) {
+        self.io.ns("/", Doors::new(answers, courier, self));
     }
 
     /// Rooms of a part of a resource that anybody is in.

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::arrivals::{Arrival, Next};
-use super::courier::{Courier, Place, room_name};
+use super::courier::{Courier, Place};
 use super::flake::Flake;
 use super::guest::{Guest, Manner, Saying};
 use super::rules::Portion;
@@ -70,7 +70,7 @@ struct Attendance {
 impl Courier {
     /// Attends to somebody until they are gone.
     pub(crate) async fn attend(self, guest: Guest, line: Line, gone: oneshot::Receiver<()>) {
-        line.join(guest.rooms.iter().map(|room| room_name(room)).collect());
+        line.join(&guest.name, &guest.rooms);
         let devices: Vec<_> = guest.devices().collect();
         let persons = devices.iter().map(|device| device.person.clone()).collect();
         let place = self.place(guest.name.as_str().into(), persons);
@@ -138,8 +138,8 @@ impl Attendance {
         }
     }
 
-    fn ask(&self, Saying { event, arguments }: &Saying) -> Result<site::Acked, End> {
-        self.line.ask(event, Arguments(arguments)).ok_or(End::HangUp)
+    fn ask(&self, saying: &Saying) -> Result<site::Acked, End> {
+        self.line.ask(saying).ok_or(End::HangUp)
     }
 
     // What waits

@@ -26,10 +26,11 @@ use crate::error::{Error, Result};
 use crate::http::send::{self, Letter};
 use crate::sites::{Authority, Name, Outgoing, Site, Sites, Table};
 use crate::socket::Sockets;
-use crate::socket::site::Arguments;
 
 /// Letters that may wait for the one task, and as many that are being stored.
 pub(crate) const LETTERS: usize = 512;
+
+const NO_SITE: &str = "Auth error: there is no such site";
 
 /// Takes letters, and looks after those who are connected.
 #[derive(Clone)]
@@ -101,12 +102,22 @@ impl Courier {
         Self(Arc::new(Inner { engine, sites, http, ttl, authorities, seats }))
     }
 
-    pub(super) fn engine(&self) -> &dyn Engine {
-        &*self.0.engine
+    pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
+        &self.0.engine
     }
 
     pub(super) fn ttl(&self, site: &Site) -> Ttl {
         site.client_ttl.map_or(self.0.ttl, |ttl| Ttl::seconds(ttl.as_secs()))
+    }
+
+    /// The same, if there is a site of this name.
+    pub(crate) async fn admit_to(
+        &self,
+        name: &str,
+        said: Introduction,
+    ) -> std::result::Result<Guest, String> {
+        let name = name.parse().map_err(|_| NO_SITE.to_owned())?;
+        self.admit(&name, said).await
     }
 
     /// Lets somebody in, if the site's back end knows them.
@@ -116,8 +127,7 @@ impl Courier {
         said: Introduction,
     ) -> std::result::Result<Guest, String> {
         let device = said.device()?;
-        let gone = || "Auth error: there is no such site any more".to_owned();
-        let site = self.0.sites.get(name.as_str()).ok_or_else(gone)?;
+        let site = self.0.sites.get(name.as_str()).ok_or_else(|| NO_SITE.to_owned())?;
         let asked = self.authority(name, &site).rooms(said.token.as_deref()).await;
         let rooms = asked.map_err(|refusal| refusal.to_string())?;
         let is_runtime = said.is_runtime;
@@ -247,11 +257,10 @@ impl Courier {
             self.0.seats.tell(&letter, id);
         }
         // Who gets it as a person does not get it as a member.
-        let rooms = |rooms: &[String]| rooms.iter().map(|room| room_name(room)).collect();
-        let to = (rooms(&letter.other), rooms(&letter.own));
+        let to = (&*letter.other, &*letter.own);
         let Message { event, args, .. } = &*letter.message;
         if !letter.other.is_empty() {
-            sockets.say_at(&letter.name, to, event, Arguments(args));
+            sockets.say_at(&letter.name, to, event, args);
         }
     }
 }
@@ -262,11 +271,6 @@ struct Stored {
     message: Arc<Message>,
     own: Vec<String>,
     other: Vec<String>,
-}
-
-/// A site's room among Socket.IO's rooms, one of which each socket has for itself.
-pub(super) fn room_name(room: &str) -> String {
-    format!("r:{room}")
 }
 
 impl Seats {

@@ -7,6 +7,9 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::flake::Flake;
 use super::rules::Ttl;
+use crate::access::Who;
+use crate::change::Id;
+use crate::dialect::runtime;
 use crate::engine::{Delivery, Device, Said};
 use crate::sites::{EventNames, Name, Site};
 
@@ -56,6 +59,14 @@ impl Guest {
         })
     }
 
+    /// Who this is to the rules of resources: the person's own room without its prefix, and all rooms as
+    /// roles.
+    pub(crate) fn who(&self) -> Who {
+        let prefix = self.site.user_room_prefix.as_deref();
+        let own = self.rooms.iter().find_map(|room| room.strip_prefix(prefix?));
+        Who { person: own.and_then(Id::parse), roles: self.rooms.clone() }
+    }
+
     /// What it is told first, where its site says so: how long is waited for it when it is away.
     pub(crate) fn settings(&self, ttl: Ttl) -> Option<(&'static str, Box<RawValue>)> {
         (self.manner() == Manner::Stock(EventNames::Underscored))
@@ -76,7 +87,8 @@ impl Guest {
 pub(crate) enum Manner {
     /// As the SocketIO Web Service did: `event(...args)`, and `batch([[event, ...args], …])`.
     Stock(EventNames),
-    /// `deliver([[id, event, ...args], …])`, one or many; `[id]` alone says that something was lost.
+    /// As a push of the room without a name: each delivery is a change, whose id is the delivery's and whose
+    /// data is `[event, ...args]`; `[]` says that something was lost.
     Runtime,
 }
 
@@ -84,18 +96,26 @@ pub(crate) enum Manner {
 pub(crate) struct Saying {
     pub(crate) event: String,
     pub(crate) arguments: Vec<Box<RawValue>>,
+    /// The last of the deliveries it tells of.
+    pub(crate) last: Flake,
 }
 
 impl Manner {
     /// Several at once.
     pub(crate) fn batch(self, deliveries: &[Delivery]) -> Saying {
         let event = match self {
-            Self::Runtime => "deliver",
+            Self::Runtime => runtime::EVENT,
             Self::Stock(EventNames::Plain) => "batch",
             Self::Stock(EventNames::Underscored) => "_batch",
         };
-        let list: Vec<_> = deliveries.iter().map(|delivery| self.entry(delivery)).collect();
-        Saying { event: event.to_owned(), arguments: vec![raw(&list)] }
+        let arguments = match self {
+            Self::Runtime => of_nobody(deliveries.iter().map(|it| (Some(it.id), said(&it.said)))),
+            Self::Stock(_) => {
+                vec![raw(&deliveries.iter().map(|it| said(&it.said)).collect::<Vec<_>>())]
+            }
+        };
+        let last = deliveries.last().map_or(Flake::ZERO, |last| last.id);
+        Saying { event: event.to_owned(), arguments, last }
     }
 
     /// One by itself.
@@ -105,7 +125,9 @@ impl Manner {
                 let said = Said::Event { event: event.to_owned(), args: arguments.to_vec() };
                 self.batch(&[Delivery { id, said }])
             }
-            Self::Stock(_) => Saying { event: event.to_owned(), arguments: arguments.to_vec() },
+            Self::Stock(_) => {
+                Saying { event: event.to_owned(), arguments: arguments.to_vec(), last: id }
+            }
         }
     }
 
@@ -116,17 +138,32 @@ impl Manner {
             Self::Stock(EventNames::Plain) | Self::Runtime => "resync",
         }
     }
+}
 
-    fn entry(self, Delivery { id, said }: &Delivery) -> Vec<Box<RawValue>> {
-        let id = (self == Self::Runtime).then(|| raw(&id.to_string()));
-        let said = match said {
-            Said::Event { event, args } => {
-                std::iter::once(raw(event)).chain(args.iter().cloned()).collect()
-            }
-            Said::Resync => Vec::new(),
-        };
-        id.into_iter().chain(said).collect()
+/// What our runtime is told that is kept for nobody: it has no id.
+pub(crate) fn in_passing(event: &str, arguments: &[Box<RawValue>]) -> Vec<Box<RawValue>> {
+    of_nobody([(None, spoken(event, arguments))])
+}
+
+/// The arguments of a push of the room without a name.
+fn of_nobody(
+    said: impl IntoIterator<Item = (Option<Flake>, Vec<Box<RawValue>>)>,
+) -> Vec<Box<RawValue>> {
+    let change = |(id, said): (Option<Flake>, _)| (0, 0, id.map(|id| id.to_string()), said, 0);
+    let changes: Vec<_> = said.into_iter().map(change).collect();
+    vec![raw(""), raw(&0), raw(&0), raw(&changes)]
+}
+
+/// `[event, ...args]`
+fn said(said: &Said) -> Vec<Box<RawValue>> {
+    match said {
+        Said::Event { event, args } => spoken(event, args),
+        Said::Resync => Vec::new(),
     }
+}
+
+fn spoken(event: &str, arguments: &[Box<RawValue>]) -> Vec<Box<RawValue>> {
+    std::iter::once(raw(event)).chain(arguments.iter().cloned()).collect()
 }
 
 fn raw(value: &(impl serde::Serialize + ?Sized)) -> Box<RawValue> {

@@ -10,9 +10,11 @@ use serde::Serialize;
 use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::Socket;
+use tokio::sync::oneshot;
 
 use crate::caller::Known;
 use crate::change::Room;
+use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
 use crate::http::cookies::{self, Cookies};
 use crate::http::listener::Plug;
@@ -38,6 +40,10 @@ pub(super) struct Connection {
     session: OnceLock<Arc<str>>,
     /// Who it has been found to be.
     known: Mutex<Option<Known>>,
+    /// What it has been sent as a person and is not done with, in order.
+    undone: Mutex<VecDeque<(Flake, oneshot::Sender<()>)>>,
+    /// Dropped when it is gone: who attends to it hears of it by this.
+    attended: Mutex<Option<oneshot::Sender<()>>>,
     inbox: Mutex<Inbox>,
     /// What its memberships are counted under; `None` once it is gone.
     ///
@@ -80,6 +86,8 @@ impl Connection {
             presence,
             session: OnceLock::new(),
             known: Mutex::default(),
+            undone: Mutex::default(),
+            attended: Mutex::default(),
             inbox: Mutex::default(),
             counted: Mutex::new(Some(HashSet::new())),
         }
@@ -138,6 +146,22 @@ impl Connection {
     pub(super) fn gone(&self) {
         let counted = lock(&self.counted).take();
         counted.iter().flatten().for_each(|counted| self.presence.remove(counted));
+        drop(lock(&self.attended).take());
+        lock(&self.undone).clear();
+    }
+
+    pub(super) fn know(&self, known: Known) {
+        *lock(&self.known) = Some(known);
+    }
+
+    /// Resolves when the connection is gone, also if it is so already.
+    pub(super) fn going(&self) -> oneshot::Receiver<()> {
+        let (leaving, gone) = oneshot::channel();
+        let counted = lock(&self.counted);
+        if counted.is_some() {
+            *lock(&self.attended) = Some(leaving);
+        }
+        gone
     }
 }
 
@@ -262,12 +286,28 @@ impl Client {
     }
 
     pub(crate) fn know(&self, known: Known) {
-        *lock(&self.connection.known) = Some(known);
+        self.connection.know(known);
     }
 
-    /// To be asked again.
+    /// To be asked again, unless a site has told who it is.
     pub(crate) fn forget(&self) {
-        *lock(&self.connection.known) = None;
+        lock(&self.connection.known).take_if(|known| known.until != Known::FOR_EVER);
+    }
+
+    /// Resolves when it is done with what it is sent as a person, up to this; fails when it is gone.
+    pub(super) fn expects(&self, last: Flake) -> oneshot::Receiver<()> {
+        let (done, is_done) = oneshot::channel();
+        lock(&self.connection.undone).push_back((last, done));
+        is_done
+    }
+
+    /// It is done with all up to this.
+    pub(crate) fn delivered(&self, upto: Flake) {
+        let mut undone = lock(&self.connection.undone);
+        while let Some((_, done)) = undone.pop_front_if(|(last, _)| *last <= upto) {
+            // Nobody may wait for it any more.
+            let _ = done.send(());
+        }
     }
 
     /// Tells it something that it would never find out it missed: if it can not take it, it is

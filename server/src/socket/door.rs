@@ -13,9 +13,12 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use tokio::task::consume_budget;
 
 use super::connection::{Arrival, Client, Connection, Event, Met};
+use super::site::{self, Line};
 use super::turn::{Turn, Turns};
 use super::{Counters, Limits, Sockets};
 use crate::answers::Answers;
+use crate::caller::Known;
+use crate::delivery::courier::Courier;
 use crate::dialect::{Arguments, Dialect};
 use crate::error::Error;
 use crate::rooms::Presence;
@@ -29,19 +32,21 @@ pub(super) struct Doors(Arc<House>);
 /// What all connections share.
 struct House {
     answers: Answers,
+    /// Knows the sites, and attends to who is there for one.
+    courier: Courier,
     limits: Limits,
     presence: Arc<Presence>,
     counters: Arc<Counters>,
 }
 
 impl Doors {
-    pub(super) fn new(answers: Answers, limits: Limits, sockets: &Sockets) -> Self {
+    pub(super) fn new(answers: Answers, courier: Courier, sockets: &Sockets) -> Self {
         let (presence, counters) = (sockets.presence.clone(), sockets.counters.clone());
-        Self(Arc::new(House { answers, limits, presence, counters }))
+        Self(Arc::new(House { answers, courier, limits: sockets.limits, presence, counters }))
     }
 
     /// Runs before the CONNECT is answered, so the first event finds its door.
-    fn meet(&self, socket: &Arc<Socket>, auth: Option<&Value>) -> Result<(), String> {
+    async fn meet(&self, socket: &Arc<Socket>, auth: Option<&Value>) -> Result<(), String> {
         let auth = auth.and_then(Value::as_str).map(|auth| auth.as_str());
         let dialect = Dialect::of_auth(auth)?;
         let id = socket.id.to_string();
@@ -49,21 +54,34 @@ impl Doors {
         let met = Met { socket: Arc::downgrade(socket), connection: connection.clone() };
         socket.extensions.insert(met);
         socket.on_disconnect(Exit(connection.clone()));
-        socket.on_fallback(Door { house: self.0.clone(), connection });
+        socket.on_fallback(Door { house: self.0.clone(), connection: connection.clone() });
+        if dialect == Some(Dialect::Runtime)
+            && let Some((site, introduction)) = site::named(socket)
+        {
+            let gone = connection.going();
+            let guest = self.0.courier.admit_to(&site, introduction).await?;
+            connection.know(Known { who: guest.who(), until: Known::FOR_EVER });
+            socket.extensions.insert(site::Met::new(guest, gone));
+        }
         Ok(())
     }
 }
 
 impl ConnectHandler<LocalAdapter, Self> for Doors {
-    fn call(&self, _: Arc<Socket>, _: Option<Value>) {}
+    /// Its CONNECT has been answered: it can be told something.
+    fn call(&self, socket: Arc<Socket>, _: Option<Value>) {
+        site::Met::attend(&socket, &self.0.courier, || Client::of(&socket).map(Line::Runtime));
+    }
 
     fn call_middleware<'a>(
         &'a self,
         socket: Arc<Socket>,
         auth: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
-        let met = self.meet(&socket, auth.as_ref());
-        Box::pin(async { met.map_err(|refusal| Box::new(refusal) as _) })
+        Box::pin(async move {
+            let met = self.meet(&socket, auth.as_ref()).await;
+            met.map_err(|refusal| Box::new(refusal) as _)
+        })
     }
 }
 

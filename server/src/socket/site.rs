@@ -1,7 +1,8 @@
-//! Connections to the sites of a push service: a namespace each.
+//! Connections to the sites of a push service: a namespace each. Our runtime has one connection for all, and
+//! says on its url which site it means.
 //!
-//! Nobody sends anything here but acks, so there is no inbox. Who connects is let in by the site, in the
-//! connect middleware: before the CONNECT is answered.
+//! Nobody sends anything to a site's namespace but acks, so there is no inbox. Who connects is let in by the
+//! site, in the connect middleware: before the CONNECT is answered.
 
 use std::fmt::Display;
 use std::pin::Pin;
@@ -15,13 +16,15 @@ use serde_json::value::RawValue;
 use socketioxide::AckError;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
+use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::{DisconnectReason, Socket};
 use tokio::sync::oneshot;
 
-use super::{Sockets, connection};
+use super::{Client, Sockets, connection};
 use crate::delivery::courier::Courier;
-use crate::delivery::guest::{Guest, Introduction};
-use crate::dialect::Dialect;
+use crate::delivery::guest::{Guest, Introduction, Saying, in_passing};
+use crate::dialect::runtime;
+use crate::rooms;
 use crate::sites::Name;
 
 /// Meets whoever connects to one site.
@@ -33,7 +36,12 @@ struct SiteDoors {
 
 /// A connection to a site.
 #[derive(Clone)]
-pub(crate) struct Line(Arc<Socket>);
+pub(crate) enum Line {
+    /// In the site's namespace.
+    Stock(Arc<Socket>),
+    /// Our runtime's.
+    Runtime(Client),
+}
 
 /// Resolves when something has been acked, to whether it was: nobody acks once the connection is gone.
 pub(crate) type Acked = BoxFuture<'static, bool>;
@@ -44,10 +52,25 @@ pub(crate) struct Arguments<'a>(pub(crate) &'a [Box<RawValue>]);
 
 /// Kept by a socket until its CONNECT is answered.
 #[derive(Clone)]
-struct Met(Arc<Mutex<Option<Arrived>>>);
+pub(super) struct Met(Arc<Mutex<Option<Arrived>>>);
 
 /// Somebody, and what ends when they are gone.
 type Arrived = (Guest, oneshot::Receiver<()>);
+
+impl Met {
+    pub(super) fn new(guest: Guest, gone: oneshot::Receiver<()>) -> Self {
+        Self(Arc::new(Mutex::new(Some((guest, gone)))))
+    }
+
+    /// Has it attended to, from now on.
+    pub(super) fn attend(socket: &Socket, courier: &Courier, line: impl FnOnce() -> Option<Line>) {
+        let Some(Self(met)) = socket.extensions.get::<Self>() else { return };
+        let met = met.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(((guest, gone), line)) = met.zip(line()) {
+            tokio::spawn(courier.clone().attend(guest, line, gone));
+        }
+    }
+}
 
 impl Sockets {
     /// Lets people in to a site.
@@ -69,12 +92,28 @@ impl Sockets {
     pub(crate) fn say_at(
         &self,
         site: &Name,
-        (rooms, but_not): (Vec<String>, Vec<String>),
+        (rooms, but_not): (&[String], &[String]),
         event: &str,
-        arguments: Arguments<'_>,
+        arguments: &[Box<RawValue>],
     ) {
-        let Some(namespace) = self.io.of(site.namespace()) else { return };
-        for socket in namespace.within(rooms).except(but_not).sockets() {
+        let names = |name: &dyn Fn(&str) -> String, rooms: &[String]| -> Vec<_> {
+            rooms.iter().map(|room| name(room)).collect()
+        };
+        let at = |namespace: &str, name: &dyn Fn(&str) -> String| {
+            let namespace = self.io.of(namespace);
+            namespace.map(|it| it.within(names(name, rooms)).except(names(name, but_not)))
+        };
+        let stock = at(&site.namespace(), &rooms::at_site);
+        tell_each(stock, event, Arguments(arguments));
+        let runtimes = at("/", &|room| rooms::of_site(site, room));
+        let told = in_passing(event, arguments);
+        tell_each(runtimes, runtime::EVENT, Arguments(&told));
+    }
+}
+
+fn tell_each(audience: Option<BroadcastOperators>, event: &str, arguments: Arguments<'_>) {
+    if let Some(audience) = audience {
+        for socket in audience.sockets() {
             if socket.emit(event, &arguments).is_err() {
                 match connection::plug(&socket) {
                     Some(plug) => plug.pull(),
@@ -86,33 +125,52 @@ impl Sockets {
 }
 
 impl Line {
-    /// Is in these rooms from here on, until it is gone.
-    pub(crate) fn join(&self, rooms: Vec<String>) {
-        self.0.join(rooms);
+    fn socket(&self) -> &Arc<Socket> {
+        match self {
+            Self::Stock(socket) => socket,
+            Self::Runtime(client) => &client.socket,
+        }
+    }
+
+    /// Is in these rooms of a site from here on, until it is gone.
+    pub(crate) fn join(&self, site: &Name, rooms: &[String]) {
+        let rooms = rooms.iter().map(|room| match self {
+            Self::Stock(_) => rooms::at_site(room),
+            Self::Runtime(_) => rooms::of_site(site, room),
+        });
+        self.socket().join(rooms.collect::<Vec<_>>());
     }
 
     /// Is in no room any more. To be called when it is gone, too: it may have joined after that.
     pub(crate) fn leave(&self) {
-        self.0.leave_all();
+        self.socket().leave_all();
     }
 
     /// Says something. `false` if it can not be told anything.
     pub(crate) fn tell(&self, event: &str, arguments: Arguments<'_>) -> bool {
-        self.0.emit(event, &arguments).is_ok()
+        self.socket().emit(event, &arguments).is_ok()
     }
 
-    /// Says something that is to be acked.
-    pub(crate) fn ask(&self, event: &str, arguments: Arguments<'_>) -> Option<Acked> {
-        let acked = self.0.emit_with_ack::<_, Json>(event, &arguments).ok()?;
-        // An ack without anything in it is one.
-        Some(acked.map(|ack| matches!(ack, Ok(_) | Err(AckError::Decode(_)))).boxed())
+    /// Says something that is to be acked: by a stock client each by itself, by our runtime up to the last.
+    pub(crate) fn ask(&self, Saying { event, arguments, last }: &Saying) -> Option<Acked> {
+        match self {
+            Self::Stock(socket) => {
+                let acked = socket.emit_with_ack::<_, Json>(event, &Arguments(arguments)).ok()?;
+                // An ack without anything in it is one.
+                Some(acked.map(|ack| matches!(ack, Ok(_) | Err(AckError::Decode(_)))).boxed())
+            }
+            Self::Runtime(client) => {
+                let done = client.expects(*last);
+                self.tell(event, Arguments(arguments)).then(|| done.map(|it| it.is_ok()).boxed())
+            }
+        }
     }
 
     /// Ends the connection, also one whose buffers are full.
     pub(crate) fn hang_up(&self) {
-        match connection::plug(&self.0) {
+        match connection::plug(self.socket()) {
             Some(plug) => plug.pull(),
-            None => drop(self.0.clone().disconnect()),
+            None => drop(self.socket().clone().disconnect()),
         }
     }
 }
@@ -128,11 +186,11 @@ impl Serialize for Arguments<'_> {
 
 impl SiteDoors {
     async fn meet(&self, socket: Arc<Socket>, auth: Option<&Value>) -> Result<(), String> {
-        let introduction = introduction(&socket, auth)?;
+        let introduction = introduction(&socket, auth);
         let (leaving, gone) = oneshot::channel();
         socket.on_disconnect(Exit(Arc::new(Mutex::new(Some(leaving)))));
         let guest = self.courier.admit(&self.site, introduction).await?;
-        socket.extensions.insert(Met(Arc::new(Mutex::new(Some((guest, gone))))));
+        socket.extensions.insert(Met::new(guest, gone));
         Ok(())
     }
 }
@@ -140,12 +198,7 @@ impl SiteDoors {
 impl ConnectHandler<LocalAdapter, Self> for SiteDoors {
     /// Its CONNECT has been answered: it can be told something.
     fn call(&self, socket: Arc<Socket>, _: Option<Value>) {
-        let met = socket.extensions.get::<Met>();
-        let met =
-            met.and_then(|Met(met)| met.lock().unwrap_or_else(PoisonError::into_inner).take());
-        if let Some((guest, gone)) = met {
-            tokio::spawn(self.courier.clone().attend(guest, Line(socket), gone));
-        }
+        Met::attend(&socket.clone(), &self.courier, || Some(Line::Stock(socket)));
     }
 
     fn call_middleware<'a>(
@@ -158,22 +211,29 @@ impl ConnectHandler<LocalAdapter, Self> for SiteDoors {
     }
 }
 
-/// What a client says of itself: in the auth of its CONNECT, or else on the url it connected by.
-fn introduction(socket: &Socket, auth: Option<&Value>) -> Result<Introduction, String> {
+/// What a stock client says of itself: in the auth of its CONNECT, or else on the url it connected by.
+fn introduction(socket: &Socket, auth: Option<&Value>) -> Introduction {
     let text = auth.and_then(Value::as_str).map(|auth| auth.as_str());
-    let dialect = Dialect::of_auth(text)?;
     let auth: Option<Json> = text.and_then(|text| serde_json::from_str(text).ok());
-    let query = socket.req_parts().uri.query().unwrap_or_default().as_bytes();
     let said = |name: &str| {
         let in_auth = auth.as_ref().and_then(|auth| auth.get(name)?.as_str().map(str::to_owned));
-        let in_query = || {
-            let mut pairs = url::form_urlencoded::parse(query);
-            pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-        };
-        in_auth.or_else(in_query)
+        in_auth.or_else(|| on_url(socket, name))
     };
-    let is_runtime = dialect == Some(Dialect::Runtime);
-    Ok(Introduction { token: said("token"), device: said("deviceId"), is_runtime })
+    Introduction { token: said("token"), device: said("deviceId"), is_runtime: false }
+}
+
+/// The site that our runtime names, and what it says of itself.
+pub(super) fn named(socket: &Socket) -> Option<(String, Introduction)> {
+    let said = |name| on_url(socket, name);
+    let introduction =
+        Introduction { token: said("token"), device: said("deviceId"), is_runtime: true };
+    Some((said("site")?, introduction))
+}
+
+fn on_url(socket: &Socket, name: &str) -> Option<String> {
+    let query = socket.req_parts().uri.query()?.as_bytes();
+    let mut pairs = url::form_urlencoded::parse(query);
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 /// Sees a connection off.

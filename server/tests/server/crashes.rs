@@ -42,7 +42,7 @@ const LANES: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the device is for its site: two persons, so that a message may be for both of them.
-const TOKEN: &str = "user_1+user_a";
+const TOKEN: &str = "user_1%2Buser_a";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_server_that_is_killed_loses_nothing_and_repeats_nothing_that_is_done_with() {
@@ -291,7 +291,7 @@ impl Device {
         // What was acked in this life: by the next batch it is removed.
         let mut before = Vec::new();
         while self.last.is_none_or(|last| self.handled < last) {
-            let (ack, deliveries) = next(&mut stream).await?;
+            let deliveries = next(&mut stream).await?;
             self.removed.extend(before.drain(..));
             before = self.handle(&deliveries);
             self.is_told = true;
@@ -300,7 +300,8 @@ impl Device {
                 // Its handlers take their time.
                 sleep(Duration::from_millis(self.random.random_range(0..4))).await;
             }
-            stream.send(format!("43/shop,{ack}[]").into()).await.ok()?;
+            let last = before.last().expect("something is delivered");
+            stream.send(format!(r#"42["delivered","{last}"]"#).into()).await.ok()?;
             if life.is_over.get() {
                 return None;
             }
@@ -319,13 +320,13 @@ impl Device {
     fn handle(&mut self, deliveries: &[Value]) -> Vec<u64> {
         let mut ids = Vec::new();
         for delivery in deliveries {
-            let id = delivery[0].as_str().unwrap().parse().unwrap();
+            let id = delivery[2].as_str().unwrap().parse().unwrap();
             assert!(!self.removed.contains(&id), "{delivery} was acked and removed");
             assert!(self.told.insert(id), "{delivery} is told twice on one connection");
             self.is_acked_again |= self.acked.contains(&id);
             if self.seen.insert(id) {
                 self.handled += 1;
-                assert_eq!(delivery[2], self.handled, "each once and in its order");
+                assert_eq!(delivery[3][1], self.handled, "each once and in its order");
             }
             ids.push(id);
         }
@@ -334,13 +335,13 @@ impl Device {
 }
 
 async fn connect(addr: SocketAddr) -> Option<Stream> {
-    let url = format!("ws://{addr}/socket.io/?EIO=4&transport=websocket");
+    let query = format!("EIO=4&transport=websocket&site=shop&token={TOKEN}");
+    let url = format!("ws://{addr}/socket.io/?{query}");
     let (mut stream, _) = connect_async(url).await.ok()?;
     frame(&mut stream).await.filter(|open| open.starts_with('0'))?;
-    let auth = json!({ "backwire": 1, "token": TOKEN });
-    stream.send(format!("40/shop,{auth}").into()).await.ok()?;
+    stream.send(r#"40{"backwire":1}"#.into()).await.ok()?;
     let answer = frame(&mut stream).await?;
-    assert!(answer.starts_with("40/shop,"), "{answer}");
+    assert!(answer.starts_with("40{"), "{answer}");
     Some(stream)
 }
 
@@ -357,14 +358,14 @@ async fn frame(stream: &mut Stream) -> Option<String> {
     }
 }
 
-/// What is delivered next, and by which number it is to be acked.
-async fn next(stream: &mut Stream) -> Option<(u64, Vec<Value>)> {
+/// What is delivered next.
+async fn next(stream: &mut Stream) -> Option<Vec<Value>> {
     let frame = frame(stream).await?;
-    let said = frame.strip_prefix("42/shop,").expect("it is an event");
-    let (ack, said) = said.split_at(said.find('[').unwrap());
-    let (event, deliveries): (String, Vec<Value>) = serde_json::from_str(said).unwrap();
-    assert_eq!(event, "deliver");
-    Some((ack.parse().unwrap(), deliveries))
+    let said = frame.strip_prefix("42").expect("it is an event");
+    let (event, room, _, _, deliveries): (String, String, u8, u8, Vec<Value>) =
+        serde_json::from_str(said).unwrap();
+    assert_eq!((&*event, &*room), ("push", ""));
+    Some(deliveries)
 }
 
 /// `backwire serve`, killed when it is dropped.

@@ -6,6 +6,8 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use backwire::Server;
+use backwire::access::Access;
+use backwire::model::Model;
 use backwire::settings::{Settings, Store};
 use backwire::sites::{EventNames, Site, Sites};
 use http::{HeaderMap, StatusCode};
@@ -50,11 +52,21 @@ impl House {
         Self::with(|_| {}, Store::Memory).await
     }
 
+    async fn with_resource(name: &str, model: Model) -> Self {
+        let mut settings = Settings { store: Store::Memory, ..Settings::default() };
+        settings.models.declare(name, model).unwrap();
+        Self::with_settings(|_| {}, settings).await
+    }
+
     async fn with(change: impl FnOnce(&mut Site), store: Store) -> Self {
+        Self::with_settings(change, Settings { store, ..Settings::default() }).await
+    }
+
+    async fn with_settings(change: impl FnOnce(&mut Site), settings: Settings) -> Self {
         let sites = Sites::default();
         let (shop, blog) = (site(change).await, site(|_| {}).await);
         sites.replace([("shop".parse().unwrap(), shop), ("blog".parse().unwrap(), blog)]);
-        let settings = Settings { port: 0, store, sites: sites.clone(), ..Settings::default() };
+        let settings = Settings { port: 0, sites: sites.clone(), ..settings };
         Self { server: start(builder().settings(settings)).await, sites }
     }
 
@@ -489,26 +501,77 @@ async fn what_waits_is_there_after_a_restart() {
     house.server.shutdown().await;
 }
 
+/// Our runtime, which has one connection for everything.
+async fn runtime(house: &House, said: &str) -> Result<Socket, String> {
+    let mut socket = Socket::unjoined(&house.server, &format!("&site=shop&{said}")).await;
+    socket.send(r#"40{"backwire":1}"#).await;
+    let answer = socket.next_frame().await;
+    if answer.starts_with("40{") { Ok(socket) } else { Err(answer) }
+}
+
+/// The ids and what is said of the next push to a person.
+async fn told(socket: &mut Socket) -> Vec<(Option<u64>, Value)> {
+    let push = socket.event().await;
+    assert_eq!((&push[0], &push[1]), (&json!("push"), &json!("")));
+    let changes = push[4].as_array().unwrap().iter();
+    let id = |change: &Value| change[2].as_str().map(|id| id.parse().unwrap());
+    changes.map(|change| (id(change), change[3].clone())).collect()
+}
+
 #[tokio::test]
-async fn our_runtime_is_told_with_ids_and_in_one_way() {
+async fn our_runtime_is_told_on_its_one_connection_and_says_up_to_where_it_is_done() {
     let house = House::open().await;
-    house.send(json!(["user_1"]), "news", 1).await;
-    let mut socket = Socket::unjoined(&house.server, "").await;
-    socket.send(r#"40/shop,{"backwire":1,"token":"user_1"}"#).await;
-    assert!(socket.next_frame().await.starts_with("40/shop,"));
-    let mut ann = Phone { socket, start: "/shop,".to_owned() };
-    let batch = ann.take().await;
-    assert_eq!(
-        (&batch[0], &batch[1][0][1], &batch[1][0][2]),
-        (&json!("deliver"), &json!("news"), &json!(1))
-    );
-    house.send(json!(["user_1"]), "news", 2).await;
-    let one = ann.take().await;
-    assert_eq!(
-        (&one[0], &one[1][0][1], &one[1][0][2]),
-        (&json!("deliver"), &json!("news"), &json!(2))
-    );
-    let id = |said: &Value| said[1][0][0].as_str().unwrap().parse::<u64>().unwrap();
-    assert!(id(&one) > id(&batch));
+    for number in 1..=2 {
+        house.send(json!(["user_1"]), "news", number).await;
+    }
+    let said = "token=user_1%2Bstaff&deviceId=tab";
+    let mut ann = runtime(&house, said).await.unwrap();
+    let waited = told(&mut ann).await;
+    let said_of = |told: &[(Option<u64>, Value)]| -> Vec<_> {
+        told.iter().map(|(_, said)| said.clone()).collect()
+    };
+    assert_eq!(said_of(&waited), [json!(["news", 1]), json!(["news", 2])]);
+    ann.send(format!(r#"42["delivered","{}"]"#, waited[1].0.unwrap())).await;
+    house.send(json!(["user_1"]), "news", 3).await;
+    let one = told(&mut ann).await;
+    assert_eq!(said_of(&one), [json!(["news", 3])]);
+    assert!(one[0].0 > waited[1].0);
+    house.send(json!(["staff"]), "lunch", 4).await;
+    assert_eq!(told(&mut ann).await, [(None, json!(["lunch", 4]))]);
+    ann.send("1").await;
+    ann.is_ended().await;
+    let mut again = runtime(&house, said).await.unwrap();
+    assert_eq!(said_of(&told(&mut again).await), [json!(["news", 3])]);
+    assert_eq!(again.get("/todo").await["statusCode"], 200);
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn our_runtime_is_refused_in_the_same_words() {
+    let house = House::open().await;
+    let refusal = runtime(&house, "token=stranger").await.err().unwrap();
+    assert_eq!(refusal, r#"44{"message":"Authentication error"}"#);
+    let mut socket = Socket::unjoined(&house.server, "&site=nowhere&token=user_1").await;
+    socket.send(r#"40{"backwire":1}"#).await;
+    let refusal = socket.next_frame().await;
+    assert_eq!(refusal, r#"44{"message":"Auth error: there is no such site"}"#);
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_a_site_knows_is_known_to_the_rules_of_resources() {
+    let access: Access =
+        serde_json::from_value(json!({ "owner": "by", "read": ["owner", { "role": "staff" }] }))
+            .unwrap();
+    let house = House::with_resource("note", Model { access, ..Model::default() }).await;
+    let mut ann = runtime(&house, "token=user_7").await.unwrap();
+    let created = ann.post("/note", json!({ "text": "Milk" })).await;
+    assert_eq!((&created["statusCode"], &created["body"]["by"]), (&json!(201), &json!(7)));
+    let mut bob = runtime(&house, "token=user_8").await.unwrap();
+    assert_eq!(bob.get("/note").await["body"], json!([]));
+    let mut boss = runtime(&house, "token=user_9%2Bstaff").await.unwrap();
+    assert_eq!(boss.get("/note").await["body"][0]["text"], "Milk");
+    let mut nobody = Socket::runtime(&house.server).await;
+    assert_eq!(nobody.get("/note").await["statusCode"], 401);
     house.server.shutdown().await;
 }

@@ -1,6 +1,7 @@
 //! The stories that only real browsers, a real server and bad lines can tell.
 
 mod access;
+mod deliveries;
 mod everything;
 mod filtered;
 mod interop;
