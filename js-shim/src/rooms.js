@@ -16,17 +16,19 @@ export class Rooms {
   // otherwise it takes their place.
   enter(room, target, reading) {
     const adds = reading.options.remove === false && isCollection(target);
-    if (!adds) this.leave(target, room);
+    this.leave(target, room, adds && reading.url);
     if (!this.has(room)) this._rooms.set(room, new Map());
     const targets = this._rooms.get(room);
     const readings = targets.get(target);
     targets.set(target, adds && readings ? readings.set(reading.url, reading) : new Map([[reading.url, reading]]));
   }
 
-  // Leaves every room but `kept`.
-  leave(target, kept) {
+  // Leaves every room but `kept`; with a url, those in which nothing else was read.
+  leave(target, kept, url) {
     for (const [room, targets] of this._rooms) {
-      if (room !== kept && targets.delete(target) && !targets.size) this.close(room);
+      const readings = targets.get(target);
+      if (room === kept || !readings || url && (!readings.delete(url) || readings.size)) continue;
+      if (targets.delete(target) && !targets.size) this.close(room);
     }
   }
 

@@ -316,3 +316,12 @@ test('records of a room that was left are forgotten, but for those still followe
   client.push('todo', updated(7, 2, {done: true}));
   assert.deepEqual(seen, [undefined, undefined]);
 });
+
+test('a refresh that is answered with less of the resource keeps no more than that', () => {
+  const {todos, client} = startWithTodos();
+  client.listener.refresh('todo');
+  client.read('todo?{"less":1}', 9, [eggs]);
+  assert.deepEqual(todos.pluck('id'), [2]);
+  client.push('todo?{"less":1}', created(10, {id: 3, title: 'Jam'}));
+  assert.deepEqual(todos.pluck('id'), [2, 3]);
+});

@@ -50,7 +50,10 @@ const NEEDLESS: [Passage; 13] = [
 ];
 
 /// What is said more shortly, wherever it stands.
-const LONGER: [(&str, &str); 8] = [
+const LONGER: [(&str, &str); 10] = [
+    (r"__proto__: null,", ""),
+    // Addresses of what there are kilobytes of are positive.
+    (r"\(?\b(arg0|ptr) >>> 0\)?", "$1"),
     (r"f\.apply\(this, args\)", "f(...args)"),
     (
         r"const val = arg0;\s+const ret = typeof\(val\) === 'object' && val !== null;",
