@@ -1,17 +1,32 @@
 //! What back ends send to people at sites, and who gets it when.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use backwire::Server;
+use backwire::change::{Attributes, Id, Position, Resource, Room};
+use backwire::criteria::Criteria;
+use backwire::delivery::flake::{Flake, Node};
+use backwire::delivery::rules::Ttl;
+use backwire::engine::{
+    Acked, Asked, Batch, Committed, Device, Engine, Error, Memory, Outcome, Post, Posted, Queues,
+    Sessions, Since, Snapshot, Tail, Window,
+};
+use backwire::server::Builder;
 use backwire::settings::{Settings, Store};
 use backwire::sites::{EventNames, Site, Sites};
+use backwire::write::Write;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use http::{HeaderMap, StatusCode};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::client::{Socket, builder, start};
 
@@ -51,11 +66,15 @@ impl House {
     }
 
     async fn with(change: impl FnOnce(&mut Site), store: Store) -> Self {
+        Self::built(change, |builder| builder.store(store)).await
+    }
+
+    async fn built(change: impl FnOnce(&mut Site), build: impl FnOnce(Builder) -> Builder) -> Self {
         let sites = Sites::default();
         let (shop, blog) = (site(change).await, site(|_| {}).await);
         sites.replace([("shop".parse().unwrap(), shop), ("blog".parse().unwrap(), blog)]);
-        let settings = Settings { port: 0, store, sites: sites.clone(), ..Settings::default() };
-        Self { server: start(builder().settings(settings)).await, sites }
+        let settings = Settings { port: 0, sites: sites.clone(), ..Settings::default() };
+        Self { server: start(build(builder().settings(settings))).await, sites }
     }
 
     async fn post(&self, query: &str, key: Option<&str>, message: Value) -> (u16, String) {
@@ -510,5 +529,114 @@ async fn our_runtime_is_told_with_ids_and_in_one_way() {
     );
     let id = |said: &Value| said[1][0][0].as_str().unwrap().parse::<u64>().unwrap();
     assert!(id(&one) > id(&batch));
+    house.server.shutdown().await;
+}
+
+/// An engine that stores no messages until it may.
+struct Held {
+    memory: Memory,
+    gate: Semaphore,
+}
+
+#[async_trait]
+impl Engine for Held {
+    async fn commit(&self, write: Write) -> Result<Committed, Error> {
+        self.memory.commit(write).await
+    }
+
+    async fn find(
+        &self,
+        resource: &Resource,
+        criteria: &Criteria,
+    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
+        self.memory.find(resource, criteria).await
+    }
+
+    async fn find_one(
+        &self,
+        resource: &Resource,
+        id: &Id,
+    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
+        self.memory.find_one(resource, id).await
+    }
+
+    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
+        self.memory.since(room, position).await
+    }
+
+    fn sessions(&self) -> &dyn Sessions {
+        self.memory.sessions()
+    }
+
+    fn queues(&self) -> &dyn Queues {
+        self
+    }
+}
+
+#[async_trait]
+impl Queues for Held {
+    async fn begin(&self, node: Node, at: u64) -> Result<(), Error> {
+        self.memory.queues().begin(node, at).await
+    }
+
+    async fn post(&self, post: Post) -> Result<Posted, Error> {
+        self.gate.acquire().await.expect("it is never closed").forget();
+        self.memory.queues().post(post).await
+    }
+
+    async fn connect(&self, device: Device, ttl: Ttl, at: u64) -> Result<Flake, Error> {
+        self.memory.queues().connect(device, ttl, at).await
+    }
+
+    async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error> {
+        self.memory.queues().disconnect(device, at).await
+    }
+
+    async fn ack(&self, device: Device, acked: Acked, at: u64) -> Result<Outcome, Error> {
+        self.memory.queues().ack(device, acked, at).await
+    }
+
+    async fn waiting(&self, device: Device, asked: Asked) -> Result<Batch, Error> {
+        self.memory.queues().waiting(device, asked).await
+    }
+}
+
+#[tokio::test]
+async fn a_sender_that_is_quicker_than_the_store_is_told_to_come_later_and_others_are_not() {
+    let (given, mut held) = tokio::sync::oneshot::channel();
+    let engine = |tail: Tail| {
+        let memory = Memory::new(Window::default(), tail);
+        let held = Arc::new(Held { memory, gate: Semaphore::new(0) });
+        given.send(Arc::clone(&held)).ok().expect("it is waited for");
+        Ok(held as Arc<dyn Engine>)
+    };
+    let house = House::built(|_| {}, |builder| builder.engine(engine)).await;
+    let held = held.try_recv().unwrap();
+    let message = json!({ "rooms": "user_1", "event": "news" });
+    let list = json!(vec![&message; 1000]);
+    let key = |number| Some(["first", "second", "third"][number]);
+    let mut lists =
+        FuturesUnordered::from_iter((0..3).map(|number| {
+            house.post("shop", key(number), list.clone()).map(move |it| (number, it))
+        }));
+    let (late, (status, told)) = lists.next().await.unwrap();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((status, &told["code"], &told["limit"]), (429, &json!("E_TOO_MANY"), &json!(2000)));
+    assert_eq!(told["message"], "too many messages of this site wait to be stored, 2000 may");
+    let url = format!("http://{}/send?apiKey=54321&site=shop", house.server.addr());
+    let one = Client::new().post(url).json(&message).send().await.unwrap();
+    assert_eq!(
+        (one.status().as_u16(), &one.headers()["retry-after"]),
+        (429, &"1".parse().unwrap())
+    );
+    let (other, ()) = tokio::join!(house.post("blog", None, message.clone()), async {
+        held.gate.add_permits(10_000);
+    });
+    assert_eq!(other.0, 200);
+    while let Some((_, (status, told))) = lists.next().await {
+        assert_eq!((status, told.matches("200").count()), (200, 1000));
+    }
+    assert_eq!(house.post("shop", key(late), list).await.0, 200);
+    drop((lists, held));
     house.server.shutdown().await;
 }
