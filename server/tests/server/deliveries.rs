@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -26,7 +27,7 @@ use http::{HeaderMap, StatusCode};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::client::{Socket, builder, start};
 
@@ -532,10 +533,27 @@ async fn our_runtime_is_told_with_ids_and_in_one_way() {
     house.server.shutdown().await;
 }
 
-/// An engine that stores no messages until it may.
+/// An engine that stores no messages and does nothing with acks until it may.
 struct Held {
     memory: Memory,
-    gate: Semaphore,
+    gate: Arc<Semaphore>,
+    acked: watch::Sender<usize>,
+}
+
+impl Held {
+    async fn house(gate: &Arc<Semaphore>) -> (House, watch::Receiver<usize>) {
+        let (acked, seen) = watch::channel(0);
+        let gate = Arc::clone(gate);
+        let engine = |tail: Tail| {
+            let memory = Memory::new(Window::default(), tail);
+            Ok(Arc::new(Self { memory, gate, acked }) as Arc<dyn Engine>)
+        };
+        (House::built(|_| {}, |builder| builder.engine(engine)).await, seen)
+    }
+
+    async fn may(&self) {
+        self.gate.acquire().await.expect("it is never closed").forget();
+    }
 }
 
 #[async_trait]
@@ -580,7 +598,7 @@ impl Queues for Held {
     }
 
     async fn post(&self, post: Post) -> Result<Posted, Error> {
-        self.gate.acquire().await.expect("it is never closed").forget();
+        self.may().await;
         self.memory.queues().post(post).await
     }
 
@@ -593,7 +611,10 @@ impl Queues for Held {
     }
 
     async fn ack(&self, device: Device, acked: Acked, at: u64) -> Result<Outcome, Error> {
-        self.memory.queues().ack(device, acked, at).await
+        self.may().await;
+        let outcome = self.memory.queues().ack(device, acked, at).await;
+        self.acked.send_modify(|acked| *acked += 1);
+        outcome
     }
 
     async fn waiting(&self, device: Device, asked: Asked) -> Result<Batch, Error> {
@@ -603,15 +624,8 @@ impl Queues for Held {
 
 #[tokio::test]
 async fn a_sender_that_is_quicker_than_the_store_is_told_to_come_later_and_others_are_not() {
-    let (given, mut held) = tokio::sync::oneshot::channel();
-    let engine = |tail: Tail| {
-        let memory = Memory::new(Window::default(), tail);
-        let held = Arc::new(Held { memory, gate: Semaphore::new(0) });
-        given.send(Arc::clone(&held)).ok().expect("it is waited for");
-        Ok(held as Arc<dyn Engine>)
-    };
-    let house = House::built(|_| {}, |builder| builder.engine(engine)).await;
-    let held = held.try_recv().unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    let (house, _) = Held::house(&gate).await;
     let message = json!({ "rooms": "user_1", "event": "news" });
     let list = json!(vec![&message; 1000]);
     let key = |number| Some(["first", "second", "third"][number]);
@@ -630,13 +644,36 @@ async fn a_sender_that_is_quicker_than_the_store_is_told_to_come_later_and_other
         (429, &"1".parse().unwrap())
     );
     let (other, ()) = tokio::join!(house.post("blog", None, message.clone()), async {
-        held.gate.add_permits(10_000);
+        gate.add_permits(10_000);
     });
     assert_eq!(other.0, 200);
     while let Some((_, (status, told))) = lists.next().await {
         assert_eq!((status, told.matches("200").count()), (200, 1000));
     }
     assert_eq!(house.post("shop", key(late), list).await.0, 200);
-    drop((lists, held));
+    drop(lists);
     house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_was_acked_before_a_shutdown_is_done_with_after_it() {
+    let gate = Arc::new(Semaphore::new(1));
+    let (house, acked) = Held::house(&gate).await;
+    let mut ann = house.phone("user_1").await;
+    house.send(json!("user_1"), "news", 1).await;
+    let (ack, _) = ann.next().await;
+    ann.ack(ack).await;
+    // What a connection says is taken in its order: the ack is there when this is answered.
+    ann.socket.send(r#"40/blog,{"token":"user_1"}"#).await;
+    assert!(ann.socket.next_frame().await.starts_with("40/blog,"));
+    let late = async {
+        ann.socket.is_ended().await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        gate.add_permits(1);
+    };
+    let shutdown = async {
+        house.server.shutdown().await;
+        *acked.borrow()
+    };
+    assert_eq!(tokio::join!(shutdown, late).0, 1);
 }
