@@ -7,7 +7,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use serde::Serialize;
 use serde_json::Number;
@@ -92,6 +92,12 @@ pub enum Error {
         /// How many are allowed.
         limit: usize,
     },
+    /// Messages come quicker than they are stored.
+    #[error("too many messages of this site wait to be stored, {limit} may")]
+    TooManyMessages {
+        /// How many may wait.
+        limit: usize,
+    },
     /// Publishing over HTTP is not set up.
     #[error("nothing is published over HTTP here: the server was started without --api-key")]
     NoApiKey,
@@ -161,7 +167,9 @@ impl Error {
             Self::BadId { .. } => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_LARGE", Some("body")),
             Self::BadKey => (StatusCode::BAD_REQUEST, "E_BAD_KEY", Some("idempotency-key")),
-            Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None),
+            Self::TooMany { .. } | Self::TooManyMessages { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None)
+            }
             Self::NoApiKey => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::NoCaller(field) => (StatusCode::BAD_REQUEST, "E_NO_SITE", Some(field)),
             Self::BadApiKey => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", Some("apiKey")),
@@ -216,7 +224,9 @@ impl Error {
 
     fn limit(&self) -> Option<Number> {
         match self {
-            Self::TooLarge { limit, .. } | Self::TooMany { limit } => Some((*limit).into()),
+            Self::TooLarge { limit, .. }
+            | Self::TooMany { limit }
+            | Self::TooManyMessages { limit } => Some((*limit).into()),
             Self::BadCriteria(bad) => bad.limit().map(Number::from),
             _ => self.problems().first()?.limit.clone(),
         }
@@ -239,7 +249,12 @@ impl From<Refused> for Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, body) = self.refusal();
-        (status, Json(body)).into_response()
+        let mut response = (status, Json(body)).into_response();
+        if let Self::TooManyMessages { .. } = self {
+            // In seconds; a store that works has stored what waits by then.
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 

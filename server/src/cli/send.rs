@@ -256,8 +256,10 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::delivery;
     use crate::http::send::{Letter, Post, router};
     use crate::sites::{Site, Sites};
+    use crate::write::Key;
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -265,16 +267,19 @@ mod tests {
         send: Send,
     }
 
+    /// What a message says, and its key.
+    type Sent = (delivery::message::Message, Option<Key>);
+
     /// A server with one site, and what was sent to it.
-    async fn server() -> (String, Arc<Mutex<Vec<Letter>>>) {
+    async fn server() -> (String, Arc<Mutex<Vec<Sent>>>) {
         let sites = Sites::default();
         let auth_url = "http://localhost/".parse().unwrap();
         let site = Site::new(auth_url, "54321".parse().unwrap());
         sites.replace([("newsite".parse().unwrap(), site)]);
         let letters = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&letters);
-        let post: Post = Arc::new(move |letter| {
-            kept.lock().unwrap().push(letter);
+        let post: Post = Arc::new(move |Letter { message, key, .. }| {
+            kept.lock().unwrap().push((message, key));
             async { Ok(()) }.boxed()
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -290,9 +295,9 @@ mod tests {
         send.send(input.as_bytes()).await.map_err(|error| error.to_string())
     }
 
-    fn came(letters: &Mutex<Vec<Letter>>) -> Value {
+    fn came(letters: &Mutex<Vec<Sent>>) -> Value {
         let letters = std::mem::take(&mut *letters.lock().unwrap());
-        let told = letters.into_iter().map(|Letter { message, key, .. }| {
+        let told = letters.into_iter().map(|(message, key)| {
             let key = key.map(|key| key.key.to_string());
             json!([message.rooms, message.event, message.args, message.resync, key])
         });
@@ -319,8 +324,12 @@ mod tests {
             .map(|it| format!("{{\"rooms\":\"a\",\"event\":\"e\",\"args\":{it}}}\n\n"))
             .collect();
         send(&url, &KEY, &lines).await.unwrap();
-        let came: Vec<_> =
-            letters.lock().unwrap().iter().map(|it| it.message.args[0].get().to_owned()).collect();
+        let came: Vec<_> = letters
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(message, _)| message.args[0].get().to_owned())
+            .collect();
         assert_eq!(came, (0..2500).map(|it| it.to_string()).collect::<Vec<_>>());
         send(&url, &KEY, "\n").await.unwrap();
     }

@@ -23,7 +23,7 @@ use super::rules::Ttl;
 use crate::context::now;
 use crate::engine::{self, Engine, Post, Posted};
 use crate::error::{Error, Result};
-use crate::http::send::{self, Letter};
+use crate::http::send::{self, Letter, Share};
 use crate::sites::{Authority, Name, Outgoing, Site, Sites, Table};
 use crate::socket::Sockets;
 
@@ -216,9 +216,9 @@ impl Courier {
         letter: Letter,
         answer: oneshot::Sender<Result<()>>,
     ) -> (Stored, oneshot::Sender<Result<()>>, Result<Option<Posted>>) {
-        let Letter { name, site, message, key } = letter;
+        let Letter { name, site, message, key, share } = letter;
         let (own, other) = message.rooms.iter().cloned().partition(|room| site.is_user_room(room));
-        let letter = Stored { name, message: Arc::new(message), own, other };
+        let letter = Stored { name, message: Arc::new(message), own, other, _share: share };
         if letter.own.is_empty() && key.is_none() {
             return (letter, answer, Ok(None));
         }
@@ -271,6 +271,7 @@ struct Stored {
     message: Arc<Message>,
     own: Vec<String>,
     other: Vec<String>,
+    _share: Share,
 }
 
 impl Seats {

@@ -4,6 +4,7 @@
 //! under its `Idempotency-Key`. A site that is not there and a key that is wrong are refused alike, as at
 //! `POST /publish`.
 
+mod backlog;
 mod bodies;
 mod brackets;
 mod draft;
@@ -31,6 +32,9 @@ use crate::http::caller::Caller;
 use crate::sites::{EventNames, Name, Site, Sites};
 use crate::write::Key;
 
+pub(crate) use backlog::Share;
+
+use backlog::Backlog;
 use bodies::Body;
 use draft::{Draft, yes_or_no};
 
@@ -42,6 +46,8 @@ pub(crate) struct Letter {
     pub(crate) message: Message,
     /// One of a list has its own, made of the request's.
     pub(crate) key: Option<Key>,
+    /// Dropped when it does not wait any more.
+    pub(crate) share: Share,
 }
 
 /// Keeps a message. The order of letters is that in which their futures are polled first.
@@ -49,12 +55,17 @@ pub(crate) type Post = Arc<dyn Fn(Letter) -> BoxFuture<'static, Result<()>> + Se
 
 /// The route, for back ends of these sites.
 pub(crate) fn router(sites: Sites, to: Post) -> Router {
-    Router::new().route("/send", post(send)).with_state(Desk { sites, post: to })
+    Router::new().route("/send", post(send)).with_state(Desk {
+        sites,
+        backlog: Backlog::default(),
+        post: to,
+    })
 }
 
 #[derive(Clone)]
 struct Desk {
     sites: Sites,
+    backlog: Backlog,
     post: Post,
 }
 
@@ -81,8 +92,10 @@ async fn send(
 ) -> Result<Response> {
     let (name, site) = desk.admit(&caller)?;
     let resync = yes_or_no(resync.as_deref().unwrap_or_default())?;
-    let sender = Sender { name, site, resync, key: key_of(&headers)?, post: desk.post };
-    match Body::read(&headers, &body)? {
+    let (key, body) = (key_of(&headers)?, Body::read(&headers, &body)?);
+    let share = desk.backlog.take(&name, body.len())?;
+    let sender = Sender { name, site, resync, key, share, post: desk.post };
+    match body {
         Body::One(draft) => {
             (sender.post)(sender.letter(*draft, None)?).await?;
             Ok("OK".into_response())
@@ -106,6 +119,7 @@ struct Sender {
     site: Arc<Site>,
     resync: bool,
     key: Option<Arc<str>>,
+    share: Share,
     post: Post,
 }
 
@@ -117,7 +131,8 @@ impl Sender {
             key: place.map_or_else(|| key.clone(), |place| format!("{key}/{place}").into()),
             fingerprint: fingerprint_of(&message),
         });
-        Ok(Letter { name: self.name.clone(), site: Arc::clone(&self.site), message, key })
+        let (name, site) = (self.name.clone(), Arc::clone(&self.site));
+        Ok(Letter { name, site, message, key, share: self.share.clone() })
     }
 
     /// In their order, without waiting for one before the next is in line.

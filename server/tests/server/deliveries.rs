@@ -1,19 +1,35 @@
 //! What back ends send to people at sites, and who gets it when.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use backwire::Server;
 use backwire::access::Access;
+use backwire::change::{Attributes, Id, Position, Resource, Room};
+use backwire::criteria::Criteria;
+use backwire::delivery::flake::{Flake, Node};
+use backwire::delivery::rules::Ttl;
+use backwire::engine::{
+    Acked, Asked, Batch, Committed, Device, Engine, Error, Memory, Outcome, Post, Posted, Queues,
+    Sessions, Since, Snapshot, Tail, Window,
+};
 use backwire::model::Model;
+use backwire::server::Builder;
 use backwire::settings::{Settings, Store};
 use backwire::sites::{EventNames, Site, Sites};
+use backwire::write::Write;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use http::{HeaderMap, StatusCode};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
 
 use crate::client::{Socket, builder, start};
 
@@ -53,21 +69,20 @@ impl House {
     }
 
     async fn with_resource(name: &str, model: Model) -> Self {
-        let mut settings = Settings { store: Store::Memory, ..Settings::default() };
-        settings.models.declare(name, model).unwrap();
-        Self::with_settings(|_| {}, settings).await
+        let build = |builder: Builder| builder.store(Store::Memory).resource(name, model).unwrap();
+        Self::built(|_| {}, build).await
     }
 
     async fn with(change: impl FnOnce(&mut Site), store: Store) -> Self {
-        Self::with_settings(change, Settings { store, ..Settings::default() }).await
+        Self::built(change, |builder| builder.store(store)).await
     }
 
-    async fn with_settings(change: impl FnOnce(&mut Site), settings: Settings) -> Self {
+    async fn built(change: impl FnOnce(&mut Site), build: impl FnOnce(Builder) -> Builder) -> Self {
         let sites = Sites::default();
         let (shop, blog) = (site(change).await, site(|_| {}).await);
         sites.replace([("shop".parse().unwrap(), shop), ("blog".parse().unwrap(), blog)]);
-        let settings = Settings { port: 0, sites: sites.clone(), ..settings };
-        Self { server: start(builder().settings(settings)).await, sites }
+        let settings = Settings { port: 0, sites: sites.clone(), ..Settings::default() };
+        Self { server: start(build(builder().settings(settings))).await, sites }
     }
 
     async fn post(&self, query: &str, key: Option<&str>, message: Value) -> (u16, String) {
@@ -574,4 +589,149 @@ async fn who_a_site_knows_is_known_to_the_rules_of_resources() {
     let mut nobody = Socket::runtime(&house.server).await;
     assert_eq!(nobody.get("/note").await["statusCode"], 401);
     house.server.shutdown().await;
+}
+
+/// An engine that stores no messages and does nothing with acks until it may.
+struct Held {
+    memory: Memory,
+    gate: Arc<Semaphore>,
+    acked: watch::Sender<usize>,
+}
+
+impl Held {
+    async fn house(gate: &Arc<Semaphore>) -> (House, watch::Receiver<usize>) {
+        let (acked, seen) = watch::channel(0);
+        let gate = Arc::clone(gate);
+        let engine = |tail: Tail| {
+            let memory = Memory::new(Window::default(), tail);
+            Ok(Arc::new(Self { memory, gate, acked }) as Arc<dyn Engine>)
+        };
+        (House::built(|_| {}, |builder| builder.engine(engine)).await, seen)
+    }
+
+    async fn may(&self) {
+        self.gate.acquire().await.expect("it is never closed").forget();
+    }
+}
+
+#[async_trait]
+impl Engine for Held {
+    async fn commit(&self, write: Write) -> Result<Committed, Error> {
+        self.memory.commit(write).await
+    }
+
+    async fn find(
+        &self,
+        resource: &Resource,
+        criteria: &Criteria,
+    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
+        self.memory.find(resource, criteria).await
+    }
+
+    async fn find_one(
+        &self,
+        resource: &Resource,
+        id: &Id,
+    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
+        self.memory.find_one(resource, id).await
+    }
+
+    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
+        self.memory.since(room, position).await
+    }
+
+    fn sessions(&self) -> &dyn Sessions {
+        self.memory.sessions()
+    }
+
+    fn queues(&self) -> &dyn Queues {
+        self
+    }
+}
+
+#[async_trait]
+impl Queues for Held {
+    async fn begin(&self, node: Node, at: u64) -> Result<(), Error> {
+        self.memory.queues().begin(node, at).await
+    }
+
+    async fn post(&self, post: Post) -> Result<Posted, Error> {
+        self.may().await;
+        self.memory.queues().post(post).await
+    }
+
+    async fn connect(&self, device: Device, ttl: Ttl, at: u64) -> Result<Flake, Error> {
+        self.memory.queues().connect(device, ttl, at).await
+    }
+
+    async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error> {
+        self.memory.queues().disconnect(device, at).await
+    }
+
+    async fn ack(&self, device: Device, acked: Acked, at: u64) -> Result<Outcome, Error> {
+        self.may().await;
+        let outcome = self.memory.queues().ack(device, acked, at).await;
+        self.acked.send_modify(|acked| *acked += 1);
+        outcome
+    }
+
+    async fn waiting(&self, device: Device, asked: Asked) -> Result<Batch, Error> {
+        self.memory.queues().waiting(device, asked).await
+    }
+}
+
+#[tokio::test]
+async fn a_sender_that_is_quicker_than_the_store_is_told_to_come_later_and_others_are_not() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (house, _) = Held::house(&gate).await;
+    let message = json!({ "rooms": "user_1", "event": "news" });
+    let list = json!(vec![&message; 1000]);
+    let key = |number| Some(["first", "second", "third"][number]);
+    let mut lists =
+        FuturesUnordered::from_iter((0..3).map(|number| {
+            house.post("shop", key(number), list.clone()).map(move |it| (number, it))
+        }));
+    let (late, (status, told)) = lists.next().await.unwrap();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((status, &told["code"], &told["limit"]), (429, &json!("E_TOO_MANY"), &json!(2000)));
+    assert_eq!(told["message"], "too many messages of this site wait to be stored, 2000 may");
+    let url = format!("http://{}/send?apiKey=54321&site=shop", house.server.addr());
+    let one = Client::new().post(url).json(&message).send().await.unwrap();
+    assert_eq!(
+        (one.status().as_u16(), &one.headers()["retry-after"]),
+        (429, &"1".parse().unwrap())
+    );
+    let (other, ()) = tokio::join!(house.post("blog", None, message.clone()), async {
+        gate.add_permits(10_000);
+    });
+    assert_eq!(other.0, 200);
+    while let Some((_, (status, told))) = lists.next().await {
+        assert_eq!((status, told.matches("200").count()), (200, 1000));
+    }
+    assert_eq!(house.post("shop", key(late), list).await.0, 200);
+    drop(lists);
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_was_acked_before_a_shutdown_is_done_with_after_it() {
+    let gate = Arc::new(Semaphore::new(1));
+    let (house, acked) = Held::house(&gate).await;
+    let mut ann = house.phone("user_1").await;
+    house.send(json!("user_1"), "news", 1).await;
+    let (ack, _) = ann.next().await;
+    ann.ack(ack).await;
+    // What a connection says is taken in its order: the ack is there when this is answered.
+    ann.socket.send(r#"40/blog,{"token":"user_1"}"#).await;
+    assert!(ann.socket.next_frame().await.starts_with("40/blog,"));
+    let late = async {
+        ann.socket.is_ended().await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        gate.add_permits(1);
+    };
+    let shutdown = async {
+        house.server.shutdown().await;
+        *acked.borrow()
+    };
+    assert_eq!(tokio::join!(shutdown, late).0, 1);
 }

@@ -2,9 +2,15 @@
 
 use std::process::Command;
 
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
 use backwire::model::{Attribute, Model};
-use backwire::settings::Store;
+use backwire::settings::{Settings, Store};
+use backwire::sites::{Site, Sites};
 use backwire_tests::{Server, places};
+use tokio::net::TcpListener;
 
 #[allow(dead_code, reason = "its main function is for people")]
 #[path = "../../../server/examples/session.rs"]
@@ -58,6 +64,38 @@ async fn sails_io_js_has_associations() {
     let server = server.bind().await.expect("there is a free port");
     pass_at(&format!("http://{}", server.addr()), "associations.test.mjs");
     server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_clients_have_the_push_service() {
+    let back_end = back_end().await.parse().expect("it is a url");
+    let key = "54321".parse().expect("it is a key");
+    let mut shop = Site::new(back_end, key);
+    shop.user_room_prefix = Some("user_".to_owned());
+    let sites = Sites::default();
+    sites.replace([("shop".parse().expect("it is a name"), shop)]);
+    let settings = Settings { port: 0, store: Store::Memory, sites, ..Settings::default() };
+    let server = backwire::Server::builder().settings(settings);
+    let server = server.bind().await.expect("there is a free port");
+    pass_at(&format!("http://{}", server.addr()), "push-service.test.mjs");
+    server.shutdown().await;
+}
+
+/// A site's own, which knows people by tokens such as `user_1+staff`: these are their rooms.
+async fn back_end() -> String {
+    async fn rooms(headers: HeaderMap) -> Response {
+        let said = headers.get("authorization").and_then(|said| said.to_str().ok());
+        match said.and_then(|said| said.strip_prefix("Bearer ")) {
+            Some("stranger") | None => StatusCode::UNAUTHORIZED.into_response(),
+            Some("broken") => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            Some(token) => Json(token.split('+').collect::<Vec<_>>()).into_response(),
+        }
+    }
+    let app = Router::new().route("/rooms", get(rooms));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+    let address = listener.local_addr().expect("it is bound");
+    tokio::spawn(async { axum::serve(listener, app).await });
+    format!("http://{address}/rooms")
 }
 
 /// Runs the tests of a file against a server of their own.

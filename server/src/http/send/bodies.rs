@@ -8,7 +8,7 @@ use super::draft::Draft;
 use crate::error::{Error, Result};
 
 /// Messages in one request.
-const MOST_MESSAGES: usize = 1000;
+pub(super) const MOST_MESSAGES: usize = 1000;
 
 /// What there is to be sent.
 pub(super) enum Body {
@@ -18,6 +18,14 @@ pub(super) enum Body {
 }
 
 impl Body {
+    /// How many messages there are, also of those that can not be sent.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(drafts) => drafts.len(),
+        }
+    }
+
     pub(super) fn read(headers: &HeaderMap, bytes: &[u8]) -> Result<Self> {
         match kind(headers).as_str() {
             "application/json" | "" => of_json(bytes),

@@ -1,0 +1,177 @@
+// The push service with clients that npm has, unmodified
+// ------------------------------------------------------
+//
+// Against a server with the site `shop`, whose back end knows people by tokens such as `user_1+staff`.
+// A back end sends by POST, a form as jQuery makes it included.
+
+import assert from 'node:assert/strict';
+import {createRequire} from 'node:module';
+import {describe, test} from 'node:test';
+import {io} from 'socket.io-client';
+import {realJquery} from '../../js-shim/fakes/jquery.js';
+import {server} from './client.mjs';
+import {Pushes} from './pushes.mjs';
+
+const oldIo = createRequire(import.meta.url)('socket.io-client-2');
+
+const clients = {
+  'socket.io-client 4.8': {
+    open: (said, transports) => io(`${server}/shop`, {auth: said, transports, forceNew: true, reconnection: false}),
+    refused: ['connect_error', error => error.message]
+  },
+  // `io(url, {query})` would say the query in the name of the namespace, too.
+  'socket.io-client 2.5': {
+    open: (said, transports) =>
+      new oldIo.Manager(server, {query: said, transports, forceNew: true, reconnection: false}).socket('/shop'),
+    refused: ['error', error => error.message]
+  }
+};
+
+async function send(message, query = '') {
+  const response = await fetch(`${server}/send?site=shop&apiKey=54321${query}`, {
+    method: 'POST',
+    headers: {'content-type': 'application/json'},
+    body: JSON.stringify(message)
+  });
+  assert.deepEqual([response.status, await response.text()], [200, 'OK']);
+}
+
+// Somebody that no other test knows.
+let count = 0;
+const person = () => `user_${process.pid}_${++count}`;
+
+for (const [name, {open, refused}] of Object.entries(clients)) {
+  for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']]) {
+    describe(`${name} over ${transports.join(', then ')}`, () => {
+      // The connection, and all events there have been: `[event, ...arguments]`, a function for an ack.
+      async function connect(t, said, ...events) {
+        const socket = open(said, transports);
+        t.after(() => socket.disconnect());
+        const pushes = new Pushes(push => {
+          for (const event of events) socket.on(event, (...said) => push(event, ...said));
+        });
+        await new Promise((resolve, reject) => socket.on('connect', resolve).on(refused[0], reject));
+        return {socket, pushes};
+      }
+
+      // From here on, what is sent is told as it comes.
+      async function live(ann, token) {
+        for (let count = 1; ; count++) {
+          await send({rooms: token, event: 'hello'});
+          const push = (await ann.pushes.count(count)).at(-1);
+          push.at(-1)();
+          if (push[0] === 'hello') break;
+        }
+        ann.pushes.all.length = 0;
+      }
+
+      test('who is there is told, and has a callback to ack with', async t => {
+        const token = person();
+        const ann = await connect(t, {token}, 'hello', 'update_store', 'batch');
+        await live(ann, token);
+        await send({rooms: token, event: 'update_store', args: ['user', {id: 1, name: 'Ann'}]});
+        const [[event, type, record, ack]] = await ann.pushes.count(1);
+        assert.deepEqual([event, type, record], ['update_store', 'user', {id: 1, name: 'Ann'}]);
+        ack();
+        await send({rooms: token, event: 'update_store'});
+        await ann.pushes.count(2);
+        ann.socket.disconnect();
+        // What was acked does not come again, and what was not does.
+        const again = await connect(t, {token}, 'update_store', 'batch');
+        const [[batch, events, done]] = await again.pushes.count(1);
+        assert.deepEqual([batch, events], ['batch', [['update_store', null]]]);
+        done();
+      });
+
+      test('what was missed is one batch in the order of sending, and does not come again once it is acked', async t => {
+        const token = person();
+        for (const [number, event] of ['b', 'a', 'b'].entries()) {
+          await send({rooms: [token], event, args: [number]});
+        }
+        const ann = await connect(t, {token}, 'a', 'batch');
+        const [[batch, events, ack]] = await ann.pushes.count(1);
+        assert.deepEqual([batch, events], ['batch', [['b', 0], ['a', 1], ['b', 2]]]);
+        ack();
+        // This is told when what was acked is done with, perhaps as a batch.
+        await send({rooms: [token], event: 'a', args: [3]});
+        await ann.pushes.count(2);
+        ann.socket.disconnect();
+        const again = await connect(t, {token}, 'batch');
+        assert.deepEqual((await again.pushes.count(1))[0].slice(0, 2), ['batch', [['a', 3]]]);
+      });
+
+      test('a room of many is told without a callback, and who was not there is not told', async t => {
+        const token = person();
+        const room = `staff${token}`;
+        await send({rooms: room, event: 'lunch', args: 'too early'});
+        const ann = await connect(t, {token: `${token}+${room}`}, 'hello', 'lunch', 'batch');
+        await live(ann, token);
+        await send({rooms: [room], event: 'lunch', args: ['soup', 12]});
+        assert.deepEqual(await ann.pushes.count(1), [['lunch', 'soup', 12]]);
+      });
+
+      test('a device has a queue of its own', async t => {
+        const token = person();
+        const desk = await connect(t, {token, deviceId: 'desk'}, 'hello', 'news', 'batch');
+        await live(desk, token);
+        const phone = await connect(t, {token, deviceId: 'phone'}, 'news', 'batch');
+        await send({rooms: token, event: 'news', args: [1]});
+        const [push] = await phone.pushes.count(1);
+        push.at(-1)();
+        await desk.pushes.count(1);
+        desk.socket.disconnect();
+        const again = await connect(t, {token, deviceId: 'desk'}, 'batch');
+        assert.deepEqual((await again.pushes.count(1))[0][1], [['news', 1]]);
+      });
+
+      test('an ack out of order of what was sent for it has the device start over', async t => {
+        const token = person();
+        const ann = await connect(t, {token}, 'hello', 'news', 'batch', 'resync');
+        await live(ann, token);
+        for (const number of [1, 2]) await send({rooms: token, event: 'news', args: [number]}, '&resync=true');
+        const [, [, , ack]] = await ann.pushes.count(2);
+        ack();
+        assert.deepEqual((await ann.pushes.count(3))[2], ['resync']);
+      });
+
+      test('who is not let in is told why', async t => {
+        for (const [token, why] of [
+          ['stranger', 'Authentication error'],
+          ['broken', 'Auth 500 error'],
+          ['staff', 'User is missing a private room']
+        ]) {
+          const socket = open({token}, transports);
+          t.after(() => socket.disconnect());
+          const told = await new Promise((resolve, reject) => {
+            socket.on(refused[0], resolve).on('connect', () => reject(new Error('it is let in')));
+          });
+          assert.equal(refused[1](told), why);
+        }
+      });
+    });
+  }
+}
+
+test('a form as jQuery makes it says the same as JSON', async t => {
+  const {$} = realJquery();
+  const token = person();
+  const socket = clients['socket.io-client 4.8'].open({token}, ['websocket']);
+  t.after(() => socket.disconnect());
+  const pushes = new Pushes(push => socket.on('update_store', push));
+  await new Promise((resolve, reject) => socket.on('connect', resolve).on('connect_error', reject));
+  const message = {
+    rooms: [token, 'staff & co'],
+    event: 'update_store',
+    args: ['user', {id: 1, name: 'Ann & Bob ä', tags: ['a', 'b'], at: {home: {city: 'Ulm'}}}]
+  };
+  const response = await fetch(`${server}/send?site=shop&apiKey=54321`, {
+    method: 'POST',
+    headers: {'content-type': 'application/x-www-form-urlencoded; charset=UTF-8'},
+    body: $.param(message)
+  });
+  assert.deepEqual([response.status, await response.text()], [200, 'OK']);
+  const [[type, record]] = await pushes.count(1);
+  assert.equal(type, 'user');
+  // All values of a form are texts.
+  assert.deepEqual(record, {...message.args[1], id: '1'});
+});
