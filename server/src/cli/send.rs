@@ -12,7 +12,7 @@ use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader, Lines};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use url::Url;
 
 use crate::settings::ApiKey;
@@ -196,8 +196,19 @@ impl Sender {
         Ok(told.count())
     }
 
-    /// The body of a good answer.
+    /// The body of a good answer. What is to come later does.
     async fn ask(&self, kind: &str, body: Vec<u8>) -> io::Result<Bytes> {
+        let (body, end) = (Bytes::from(body), Instant::now() + PATIENCE);
+        loop {
+            let answer = self.ask_once(kind, body.clone()).await?;
+            match later(&answer).map(|wait| Instant::now() + wait) {
+                Some(then) if then < end => sleep_until(then).await,
+                _ => return good(answer),
+            }
+        }
+    }
+
+    async fn ask_once(&self, kind: &str, body: Bytes) -> io::Result<Response<Bytes>> {
         let mut request = Request::post(&self.url).header(header::CONTENT_TYPE, kind);
         if let Some(headers) = request.headers_mut() {
             headers.extend(self.headers.clone());
@@ -205,8 +216,14 @@ impl Sender {
         let request = request.body(Full::from(body)).map_err(io::Error::other)?;
         let asked = timeout(PATIENCE, self.http.ask(request, LARGEST_ANSWER)).await;
         let answer = asked.map_err(|_| io::Error::other("no answer in time"))?;
-        good(answer.map_err(io::Error::other)?)
+        answer.map_err(io::Error::other)
     }
+}
+
+/// How long to wait until the same is to be sent again, of which nothing is stored.
+fn later(answer: &Response<Bytes>) -> Option<Duration> {
+    let seconds = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    (answer.status() == StatusCode::TOO_MANY_REQUESTS).then_some(Duration::from_secs(seconds))
 }
 
 /// Lines for one request, each with its number: empty ones are none.
@@ -332,6 +349,28 @@ mod tests {
             .collect();
         assert_eq!(came, (0..2500).map(|it| it.to_string()).collect::<Vec<_>>());
         send(&url, &KEY, "\n").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_to_come_later_is_sent_again() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        let answer = axum::routing::post(async move |body: String| {
+            let mut seen = seen.lock().unwrap();
+            seen.push(body);
+            let status = match seen.len() {
+                1 => StatusCode::TOO_MANY_REQUESTS,
+                _ => StatusCode::OK,
+            };
+            (status, [(header::RETRY_AFTER, "0")], r#"[{"status":200}]"#)
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let app = axum::Router::new().route("/send", answer);
+        tokio::spawn(async { axum::serve(listener, app).await });
+        let line = "{\"rooms\":\"a\",\"event\":\"e\"}\n";
+        send(&url, &KEY, line).await.unwrap();
+        assert_eq!(*asked.lock().unwrap(), [line, line]);
     }
 
     #[tokio::test]
