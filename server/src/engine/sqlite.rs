@@ -10,6 +10,7 @@
 mod column;
 mod forget;
 mod group;
+mod ledger;
 mod prefilter;
 mod queues;
 mod reader;
@@ -35,6 +36,7 @@ use crate::delivery::flake::{Flake, Node};
 use crate::delivery::rules::Ttl;
 use crate::model::Models;
 use crate::write::Write;
+use ledger::Recent;
 use queues::Step;
 use reader::Readers;
 use writer::{Deed, Done, Job, Writer};
@@ -58,7 +60,8 @@ impl Sqlite {
         let path = path.as_ref();
         let connection = schema::create(path)?;
         let epoch = schema::epoch(&connection)?;
-        let jobs = Writer { connection, epoch, window, tail }.spawn()?;
+        let recent = Recent::load(&connection)?;
+        let jobs = Writer { connection, recent, epoch, window, tail }.spawn()?;
         Ok(Self { path: path.into(), epoch, readers: Readers::new(path), jobs: Mutex::new(jobs) })
     }
 }
