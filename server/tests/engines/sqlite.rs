@@ -403,6 +403,31 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
 }
 
 #[tokio::test]
+async fn keys_of_the_fourth_version_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let first = store.done(keyed("k", milk())).await;
+    drop(store);
+    visitor(folder.path())
+        .execute_batch(
+            "INSERT INTO ledger SELECT identity, key, fingerprint, resource, offset, verb, id,
+                                       after, mark, at FROM log;
+             ALTER TABLE log DROP COLUMN identity;
+             ALTER TABLE log DROP COLUMN key;
+             ALTER TABLE log DROP COLUMN fingerprint;
+             ALTER TABLE resources DROP COLUMN moved;
+             UPDATE meta SET value = 4 WHERE name = 'version'",
+        )
+        .unwrap();
+    let store = open(folder.path());
+    store.done(keyed("l", milk())).await;
+    let repeat = store.commit(keyed("k", milk())).await;
+    assert_eq!((repeat.repeated, repeat.change.position), (true, first.position));
+    drop(store);
+    assert!(open(folder.path()).commit(keyed("l", milk())).await.repeated);
+}
+
+#[tokio::test]
 async fn sessions_and_their_secret_are_there_after_a_restart_and_old_ones_are_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let edit = |id: &str, at: u64| Edit {
