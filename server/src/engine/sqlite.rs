@@ -12,6 +12,7 @@ mod column;
 mod forget;
 mod group;
 mod indexes;
+mod ledger;
 mod list;
 mod prefilter;
 mod queues;
@@ -41,6 +42,7 @@ use crate::delivery::rules::Ttl;
 use crate::model::Models;
 use crate::write::Write;
 use indexes::Indexes;
+use ledger::Recent;
 use prefilter::Prefilter;
 use queues::Step;
 use reader::Readers;
@@ -66,7 +68,8 @@ impl Sqlite {
         let path = path.as_ref();
         let connection = schema::create(path)?;
         let epoch = schema::epoch(&connection)?;
-        let jobs = Writer { connection, epoch, window, tail }.spawn()?;
+        let recent = Recent::load(&connection)?;
+        let jobs = Writer { connection, recent, epoch, window, tail }.spawn()?;
         Ok(Self {
             path: path.into(),
             epoch,

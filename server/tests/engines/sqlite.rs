@@ -10,6 +10,7 @@ use backwire::criteria::{Criteria, Language, Parameters};
 use backwire::delivery::flake::Node;
 use backwire::engine::{Acked, Edit, Error, Post, Posted, Sqlite, Window};
 use backwire::model::{Attribute, Model, Models};
+use backwire::write::Refused;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -17,8 +18,8 @@ use tokio::task::JoinSet;
 
 use crate::queues::{self, device, post, resync};
 use crate::store::{
-    DAY, HOUR, NOON, Store, attributes, create, destroy, keyed, milk, offsets, publish, roomy,
-    sqlite, sqlite_in, todo, update,
+    DAY, HOUR, NOON, Store, attributes, create, destroy, keyed, keyed_by, milk, offsets, publish,
+    roomy, sqlite, sqlite_in, todo, update,
 };
 
 fn file(folder: &Path) -> PathBuf {
@@ -292,7 +293,77 @@ async fn old_changes_and_old_keys_leave_the_file() {
         let sql = format!("SELECT count(*) FROM {table}");
         visitor(folder.path()).query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
     };
-    assert_eq!((count("records"), count("log"), count("ledger")), (16, 3, 10));
+    let settled = count("log JOIN resources ON name = resource WHERE offset <= moved");
+    assert_eq!((count("records"), count("log")), (16, 3));
+    // Entries that are in the log are in the table when they have left it.
+    assert_eq!(count("ledger") + count("log") - settled, 10);
+}
+
+#[tokio::test]
+async fn keys_are_known_after_a_restart_whether_their_changes_are_in_the_log_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let reopen = || sqlite_in(folder.path(), Window { count: 3, ..Window::default() }, 4096);
+    let mut first = Vec::new();
+    for n in 0..12 {
+        let store = reopen();
+        first.push(store.done(keyed(&n.to_string(), milk())).await);
+        for (n, first) in first.iter().enumerate() {
+            let repeat = store.commit(keyed(&n.to_string(), milk())).await;
+            assert!(repeat.repeated);
+            assert_eq!(
+                (repeat.change.position, &repeat.change.id, &repeat.change.after, repeat.change.at),
+                (first.position, &first.id, &first.after, first.at)
+            );
+        }
+        drop(store);
+    }
+}
+
+#[tokio::test]
+async fn keys_are_put_in_the_table_many_at_a_time_and_are_whose_they_were() {
+    const KEYS: usize = 3000;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |n: usize, identity: &str, fingerprint| {
+        keyed_by(identity, &format!("{}", n * 7919 % KEYS), fingerprint, milk())
+    };
+    let store = open(folder.path());
+    let begun = Vec::from_iter((0..KEYS).map(|n| store.begin(write(n, "ann", 1))));
+    let mut offsets = Vec::new();
+    for write in begun {
+        offsets.push(write.await);
+    }
+    let in_table = |folder: &Path| {
+        let sql = "SELECT count(*) FROM ledger";
+        visitor(folder).query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap()
+    };
+    let settled = in_table(folder.path());
+    assert!((1024..3000).contains(&settled), "{settled}");
+    drop(store);
+
+    let store = open(folder.path());
+    for (n, offset) in offsets.into_iter().enumerate() {
+        let repeat = store.commit(write(n, "ann", 1)).await;
+        assert_eq!((repeat.repeated, repeat.change.position.offset), (true, offset));
+    }
+    for n in [0, KEYS - 1] {
+        assert_eq!(store.refused(write(n, "ann", 2)).await, Refused::KeyReused);
+        assert!(!store.commit(write(n, "bob", 1)).await.repeated);
+    }
+    assert_eq!(in_table(folder.path()), settled);
+}
+
+#[tokio::test]
+async fn a_key_whose_group_was_not_committed_is_not_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let visitor = visitor(folder.path());
+    for failure in ["SELECT raise(ROLLBACK, 'disk full')", "INSERT INTO child VALUES (1)"] {
+        fail_on(&visitor, "Milk", failure);
+        assert!(store.engine.commit(keyed("k", milk())).await.is_err());
+        visitor.execute_batch("DROP TRIGGER failure; DROP TABLE child; DROP TABLE parent").unwrap();
+    }
+    assert!(!store.commit(keyed("k", milk())).await.repeated);
+    assert!(store.commit(keyed("k", milk())).await.repeated);
 }
 
 #[tokio::test]
@@ -305,6 +376,10 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
     visitor
         .execute_batch(
             "ALTER TABLE log DROP COLUMN published;
+             ALTER TABLE log DROP COLUMN identity;
+             ALTER TABLE log DROP COLUMN key;
+             ALTER TABLE log DROP COLUMN fingerprint;
+             ALTER TABLE resources DROP COLUMN moved;
              DROP TABLE sessions;
              DROP TABLE persons;
              DROP TABLE devices;
@@ -325,6 +400,31 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
     store.connect(&device("ann", ""), NOON).await;
     let id = store.post(post(&["ann"], "e", 1)).await;
     assert_eq!(store.ids(&device("ann", ""), NOON).await, [id]);
+}
+
+#[tokio::test]
+async fn keys_of_the_fourth_version_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let first = store.done(keyed("k", milk())).await;
+    drop(store);
+    visitor(folder.path())
+        .execute_batch(
+            "INSERT INTO ledger SELECT identity, key, fingerprint, resource, offset, verb, id,
+                                       after, mark, at FROM log;
+             ALTER TABLE log DROP COLUMN identity;
+             ALTER TABLE log DROP COLUMN key;
+             ALTER TABLE log DROP COLUMN fingerprint;
+             ALTER TABLE resources DROP COLUMN moved;
+             UPDATE meta SET value = 4 WHERE name = 'version'",
+        )
+        .unwrap();
+    let store = open(folder.path());
+    store.done(keyed("l", milk())).await;
+    let repeat = store.commit(keyed("k", milk())).await;
+    assert_eq!((repeat.repeated, repeat.change.position), (true, first.position));
+    drop(store);
+    assert!(open(folder.path()).commit(keyed("l", milk())).await.repeated);
 }
 
 #[tokio::test]

@@ -8,21 +8,6 @@ use crate::change::{Resource, Verb};
 use crate::engine::counters::Counters;
 use crate::engine::{Window, ledger};
 
-/// Drops what a resource's log has kept long enough, and says where that leaves it.
-pub(super) fn changes(
-    connection: &Connection,
-    resource: &Resource,
-    counters: Counters,
-    window: &Window,
-    now: u64,
-) -> Result<Counters> {
-    let floor = floor(connection, resource, &counters, window, now)?;
-    if floor > counters.floor {
-        drop_changes(connection, resource, floor.cast_signed())?;
-    }
-    Ok(Counters { floor, ..counters })
-}
-
 /// Drops old entries of a table of keys after so many were added.
 pub(super) fn keys(connection: &Connection, table: &str, added: u32, now: u64) -> Result<()> {
     connection
@@ -35,7 +20,7 @@ pub(super) fn keys(connection: &Connection, table: &str, added: u32, now: u64) -
 }
 
 /// The change before the first that is young enough to be kept.
-fn floor(
+pub(super) fn floor(
     connection: &Connection,
     resource: &Resource,
     counters: &Counters,
@@ -55,7 +40,8 @@ fn floor(
 }
 
 /// Drops the log up to an offset, and with it the last trace of the records that are not there.
-fn drop_changes(connection: &Connection, resource: &Resource, floor: i64) -> Result<()> {
+pub(super) fn changes(connection: &Connection, resource: &Resource, floor: u64) -> Result<()> {
+    let floor = floor.cast_signed();
     connection
         .prepare_cached(
             "DELETE FROM records WHERE resource = ?1 AND json IS NULL AND offset <= ?2 AND id IN

@@ -6,16 +6,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBehavior};
 
+use super::ledger::{self, Recent};
 use super::queues::{self, Step};
-use super::row::{self, Json, json};
+use super::row::{self, Json};
 use super::writer::{Deed, Done};
 use super::{column, forget, sessions};
-use crate::change::{Attributes, Change, Id, Position, Resource};
+use crate::change::{Attributes, Change, Id, Resource};
 use crate::delivery::flake::Flake;
 use crate::engine::counters::Counters;
-use crate::engine::ledger::{self, Entry};
+use crate::engine::ledger::Entry;
 use crate::engine::{Committed, Edit, Error, Window};
 use crate::model;
 use crate::write::{Key, Standing, Write};
@@ -26,8 +27,9 @@ pub(super) struct Group<'c> {
     epoch: u64,
     /// The resources that were written to; their counters are stored when the group is committed.
     grown: HashMap<Resource, Grown>,
-    /// Writes to be remembered.
-    keys: u32,
+    /// What is remembered in the log, before this group and of it.
+    recent: &'c mut Recent,
+    fresh: Recent,
     /// What happened to queues.
     steps: Option<Steps>,
 }
@@ -47,9 +49,14 @@ struct Grown {
 
 impl<'c> Group<'c> {
     /// Opens a transaction that nobody else can write beside.
-    pub(super) fn begin(connection: &'c mut Connection, epoch: u64) -> Result<Self> {
+    pub(super) fn begin(
+        connection: &'c mut Connection,
+        recent: &'c mut Recent,
+        epoch: u64,
+    ) -> Result<Self> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        Ok(Self { transaction, epoch, grown: HashMap::new(), keys: 0, steps: None })
+        let (grown, fresh) = (HashMap::new(), Recent::default());
+        Ok(Self { transaction, epoch, grown, recent, fresh, steps: None })
     }
 
     /// Takes a deed into the group. An error concerns this one alone, unless
@@ -86,10 +93,10 @@ impl<'c> Group<'c> {
         {
             return Ok(Committed { change: entry.answer(key)?, repeated: true });
         }
-        let standing = self.standing(&write)?;
+        let (standing, before) = self.standing(&write)?;
         let key = write.key.clone();
         let change = write.apply(standing)?;
-        self.store(&change, key.as_ref())?;
+        self.store(&change, before, key)?;
         Ok(Committed { change: Arc::new(change), repeated: false })
     }
 
@@ -101,38 +108,61 @@ impl<'c> Group<'c> {
 
     /// Makes it durable.
     pub(super) fn commit(self, window: &Window) -> Result<()> {
-        for (resource, Grown { counters, at }) in &self.grown {
-            let counters = forget::changes(&self.transaction, resource, *counters, window, *at)?;
-            store_counters(&self.transaction, resource, counters)?;
-        }
-        if let Some(now) = self.grown.values().map(|grown| grown.at).max() {
-            forget::keys(&self.transaction, "ledger", self.keys, now)?;
-        }
+        let is_settled = self.forget(window)?;
         if let Some(Steps { count, last, at }) = self.steps {
             queues::store_last(&self.transaction, last)?;
             queues::forget(&self.transaction, count, at)?;
         }
-        self.transaction.commit()
+        self.transaction.commit()?;
+        match is_settled {
+            true => self.recent.clear(),
+            false => self.recent.append(self.fresh),
+        }
+        Ok(())
+    }
+
+    /// Stores the counters and drops what the logs have kept long enough. Says whether what is
+    /// remembered had to leave them.
+    fn forget(&self, window: &Window) -> Result<bool> {
+        let Some(now) = self.grown.values().map(|grown| grown.at).max() else { return Ok(false) };
+        let mut is_settled = self.recent.is_full(&self.fresh);
+        let mut forgotten = Vec::new();
+        for (resource, Grown { counters, at }) in &self.grown {
+            let floor = forget::floor(&self.transaction, resource, counters, window, *at)?;
+            store_counters(&self.transaction, resource, Counters { floor, ..*counters })?;
+            is_settled |= [&*self.recent, &self.fresh].iter().any(|r| r.goes_with(resource, floor));
+            if floor > counters.floor {
+                forgotten.push((resource, floor));
+            }
+        }
+        if is_settled {
+            ledger::settle(&self.transaction, now)?;
+        }
+        for (resource, floor) in forgotten {
+            forget::changes(&self.transaction, resource, floor)?;
+        }
+        Ok(is_settled)
     }
 
     fn recall(&self, key: &Key, now: u64) -> Result<Option<Entry<Arc<Change>>>> {
-        let mut statement = self
-            .transaction
-            .prepare_cached("SELECT * FROM ledger WHERE identity = ?1 AND key = ?2 AND at >= ?3")?;
-        let since = ledger::cutoff(now).cast_signed();
-        statement
-            .query_row((&key.identity, &key.key, since), |row| entry(row, self.epoch))
-            .optional()
+        for recent in [&self.fresh, &*self.recent] {
+            let entry = recent.recall(&self.transaction, key, now, self.epoch)?;
+            if entry.is_some() {
+                return Ok(entry);
+            }
+        }
+        ledger::recall(&self.transaction, key, now, self.epoch)
     }
 
-    fn standing(&self, write: &Write) -> Result<Standing, Error> {
+    /// And the record as it is stored.
+    fn standing(&self, write: &Write) -> Result<(Standing, Option<String>), Error> {
         let counters = self.counters(&write.resource)?;
         let id = write.id()?.unwrap_or(Id::Integer(counters.next_id));
-        let (record, last) = self.record(&write.resource, &id)?;
+        let Stored { json, record, last } = self.record(&write.resource, &id)?;
         let previous = last.unwrap_or(counters.floor);
         let position = counters.next_position(self.epoch);
         let taken = self.taken(write, &id, record.as_deref())?;
-        Ok(Standing { record, previous, position, next_id: counters.next_id, taken })
+        Ok((Standing { record, previous, position, next_id: counters.next_id, taken }, json))
     }
 
     /// The first of the write's claims that another record has.
@@ -165,41 +195,46 @@ impl<'c> Group<'c> {
         }
     }
 
-    /// A record as it is, and where the log last speaks of it.
-    fn record(
-        &self,
-        resource: &Resource,
-        id: &Id,
-    ) -> Result<(Option<Arc<Attributes>>, Option<u64>)> {
+    fn record(&self, resource: &Resource, id: &Id) -> Result<Stored> {
         let mut statement = self
             .transaction
             .prepare_cached("SELECT json, offset FROM records WHERE resource = ?1 AND id = ?2")?;
         let found = statement.query_row((resource, id), |row| {
-            Ok((row::record(row, "json")?, Some(row::unsigned(row, "offset")?)))
+            let (json, record) = (row.get("json")?, row::record(row, "json")?);
+            Ok(Stored { json, record, last: Some(row::unsigned(row, "offset")?) })
         });
         Ok(found.optional()?.unwrap_or_default())
     }
 
-    fn store(&mut self, change: &Change, key: Option<&Key>) -> Result<()> {
+    fn store(&mut self, change: &Change, before: Option<String>, key: Option<Key>) -> Result<()> {
         let mut counters = self.counters(&change.resource)?;
         counters.count(change);
+        // What is published does not say what was before.
+        let before = before.filter(|_| change.before.is_some());
+        let after = change.after.as_deref().map(row::text);
         let savepoint = self.transaction.savepoint()?;
-        store_record(&savepoint, change)?;
-        append(&savepoint, change)?;
-        if let Some(key) = key {
-            remember(&savepoint, change, key)?;
-        }
+        store_record(&savepoint, change, after.as_deref())?;
+        append(&savepoint, change, [before.as_deref(), after.as_deref()], key.as_ref())?;
         savepoint.commit()?;
-        self.keys += u32::from(key.is_some());
+        if let Some(key) = key {
+            self.fresh.remember(key, change);
+        }
         self.grown.insert(change.resource.clone(), Grown { counters, at: change.at });
         Ok(())
     }
 }
 
+/// A record as it is, also as it is written in its row, and where the log last speaks of it.
+#[derive(Default)]
+struct Stored {
+    json: Option<String>,
+    record: Option<Arc<Attributes>>,
+    last: Option<u64>,
+}
+
 /// Stores a record; one that was destroyed leaves its row until its destroy has left the log, and so
 /// does one that there never was but that something was published of.
-fn store_record(connection: &Connection, change: &Change) -> Result<()> {
-    let record = change.after.as_ref().filter(|_| !change.published);
+fn store_record(connection: &Connection, change: &Change, after: Option<&str>) -> Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO records (resource, id, offset, json) VALUES (?1, ?2, ?3, ?4)
@@ -209,7 +244,7 @@ fn store_record(connection: &Connection, change: &Change) -> Result<()> {
             &change.resource,
             &change.id,
             change.position.offset.cast_signed(),
-            json(record),
+            after.filter(|_| !change.published),
             change.published,
         ))?;
     Ok(())
@@ -226,12 +261,18 @@ fn store_counters(connection: &Connection, resource: &Resource, counters: Counte
     Ok(())
 }
 
-fn append(connection: &Connection, change: &Change) -> Result<()> {
+/// Appends a change to the log, with the key it is remembered by.
+fn append(
+    connection: &Connection,
+    change: &Change,
+    [before, after]: [Option<&str>; 2],
+    key: Option<&Key>,
+) -> Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO log (resource, offset, previous, verb, id, before, after, attributes,
-                              mark, published, origin, at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                              mark, published, origin, at, identity, key, fingerprint)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?
         .execute((
             &change.resource,
@@ -239,56 +280,16 @@ fn append(connection: &Connection, change: &Change) -> Result<()> {
             change.previous.cast_signed(),
             change.verb,
             &change.id,
-            json(change.before.as_ref()),
-            json(change.after.as_ref()),
+            before,
+            after,
             Json(&change.set),
             change.mark.cast_signed(),
             change.published,
             &change.origin,
             change.at.cast_signed(),
+            key.map(|key| &key.identity),
+            key.map(|key| &key.key),
+            key.map(|key| key.fingerprint.cast_signed()),
         ))?;
     Ok(())
-}
-
-/// Replaces an entry that was forgotten but not dropped yet.
-fn remember(connection: &Connection, change: &Change, key: &Key) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO ledger (identity, key, fingerprint, resource, offset, verb, id,
-                                            shown, mark, at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?
-        .execute((
-            &key.identity,
-            &key.key,
-            key.fingerprint.cast_signed(),
-            &change.resource,
-            change.position.offset.cast_signed(),
-            change.verb,
-            &change.id,
-            json(ledger::shown(change)),
-            change.mark.cast_signed(),
-            change.at.cast_signed(),
-        ))?;
-    Ok(())
-}
-
-fn entry(row: &Row<'_>, epoch: u64) -> Result<Entry<Arc<Change>>> {
-    let verb = row.get("verb")?;
-    let (before, after) = ledger::sides(verb, row::record(row, "shown")?);
-    let outcome = Change {
-        resource: row.get("resource")?,
-        position: Position { epoch, offset: row::unsigned(row, "offset")? },
-        previous: 0,
-        verb,
-        id: row.get("id")?,
-        before,
-        after,
-        set: Attributes::new(),
-        mark: row::unsigned(row, "mark")?,
-        published: false,
-        origin: None,
-        at: row::unsigned(row, "at")?,
-    };
-    Ok(Entry { fingerprint: row::unsigned(row, "fingerprint")?, outcome: Arc::new(outcome) })
 }

@@ -68,8 +68,7 @@ pub(super) struct Json<T>(pub(super) T);
 
 impl ToSql for Json<&Attributes> {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
-        let text = serde_json::to_string(self.0).expect("a map with string keys is JSON");
-        Ok(ToSqlOutput::from(text))
+        Ok(ToSqlOutput::from(text(self.0)))
     }
 }
 
@@ -109,9 +108,9 @@ impl FromSql for Flake {
 
 const SIGN: u64 = 1 << 63;
 
-/// A record for a column that may be empty.
-pub(super) fn json(record: Option<&Arc<Attributes>>) -> Option<Json<&Attributes>> {
-    record.map(|record| Json(&**record))
+/// A record as JSON text.
+pub(super) fn text(record: &Attributes) -> String {
+    serde_json::to_string(record).expect("a map with string keys is JSON")
 }
 
 /// The record in a column, if there is one.

@@ -14,8 +14,15 @@ use crate::engine::{Error, draw_epoch};
 const VERSION: i64 = UPGRADES.len() as i64 + 1;
 
 /// What each version added to the one before it, beginning with the first.
-const UPGRADES: [&str; 3] =
-    ["ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE", SESSIONS, QUEUES];
+const UPGRADES: [&str; 4] = [
+    "ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE",
+    SESSIONS,
+    QUEUES,
+    "ALTER TABLE log ADD COLUMN identity TEXT;
+     ALTER TABLE log ADD COLUMN key TEXT;
+     ALTER TABLE log ADD COLUMN fingerprint INTEGER;
+     ALTER TABLE resources ADD COLUMN moved INTEGER NOT NULL DEFAULT 0",
+];
 
 /// How long to wait for another process (a backup, a curious person) to let go of the file.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -34,11 +41,13 @@ const READER_CACHE: i64 = -32 * 1024;
 const TABLES: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 
+    -- moved: what the log has up to here and is remembered is in the ledger.
     CREATE TABLE resources (
         name TEXT PRIMARY KEY,
         head INTEGER NOT NULL,
         floor INTEGER NOT NULL,
-        next_id INTEGER NOT NULL
+        next_id INTEGER NOT NULL,
+        moved INTEGER NOT NULL DEFAULT 0
     ) WITHOUT ROWID;
 
     -- offset: of the record's last change. json: null when there is no such record; such a row stays
@@ -52,6 +61,7 @@ const TABLES: &str = "
     );
 
     -- The changes of one record are a chain: records.offset, previous, previous ...
+    -- identity, key, fingerprint: of a write that is remembered.
     CREATE TABLE log (
         resource TEXT NOT NULL,
         offset INTEGER NOT NULL,
@@ -65,10 +75,14 @@ const TABLES: &str = "
         published INTEGER NOT NULL,
         origin TEXT,
         at INTEGER NOT NULL,
+        identity TEXT,
+        key TEXT,
+        fingerprint INTEGER,
         PRIMARY KEY (resource, offset)
     );
 
-    -- In the order of their rowids, the entries are in the order they were made.
+    -- What is not in the log alone. In the order of their rowids, the entries are in the order they came
+    -- here: many at a time, those sorted by their keys.
     CREATE TABLE ledger (
         identity TEXT NOT NULL,
         key TEXT NOT NULL,

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::group::Group;
+use super::ledger::Recent;
 use super::queues::{self, Step};
 use crate::engine::{Committed, Edit, Error, Tail, Window};
 use crate::write::Write;
@@ -49,6 +50,7 @@ type Outcome = Result<Done, Error>;
 /// The writer.
 pub(super) struct Writer {
     pub(super) connection: Connection,
+    pub(super) recent: Recent,
     pub(super) epoch: u64,
     pub(super) window: Window,
     pub(super) tail: Tail,
@@ -79,7 +81,7 @@ impl Writer {
 
     /// Commits deeds together. The error is of the group: nothing of it was stored.
     fn commit(&mut self, deeds: Vec<Deed>) -> Result<Vec<Outcome>, Error> {
-        let mut group = Group::begin(&mut self.connection, self.epoch)?;
+        let mut group = Group::begin(&mut self.connection, &mut self.recent, self.epoch)?;
         let mut outcomes = Vec::with_capacity(deeds.len());
         for deed in deeds {
             match group.take(deed) {
