@@ -165,22 +165,31 @@ impl Courier {
         Place { seats, site, persons, number, arrivals, is_behind }
     }
 
-    /// Opens and closes namespaces as sites come and go, as long as there may be others.
-    pub(crate) async fn follow_sites(self, sockets: Sockets, mut sites: watch::Receiver<Table>) {
-        let mut open = Table::default();
-        loop {
-            let now = Table::clone(&sites.borrow_and_update());
-            for name in open.keys().filter(|name| !now.contains_key(*name)) {
-                sockets.close_site(name);
-                lock(&self.0.authorities).remove(name);
+    /// Opens the namespaces of all sites at once, so that nobody can come too early; the future opens and
+    /// closes them as sites come and go, as long as there may be others.
+    pub(crate) fn follow_sites(
+        self,
+        sockets: Sockets,
+        mut sites: watch::Receiver<Table>,
+    ) -> impl Future<Output = ()> + use<> {
+        let mut open = Table::clone(&sites.borrow_and_update());
+        self.open_and_close(&sockets, &Table::default(), &open);
+        async move {
+            while sites.changed().await.is_ok() {
+                let now = Table::clone(&sites.borrow_and_update());
+                self.open_and_close(&sockets, &open, &now);
+                open = now;
             }
-            for name in now.keys().filter(|name| !open.contains_key(*name)) {
-                sockets.open_site(name.clone(), self.clone());
-            }
-            open = now;
-            if sites.changed().await.is_err() {
-                return;
-            }
+        }
+    }
+
+    fn open_and_close(&self, sockets: &Sockets, open: &Table, now: &Table) {
+        for name in open.keys().filter(|name| !now.contains_key(*name)) {
+            sockets.close_site(name);
+            lock(&self.0.authorities).remove(name);
+        }
+        for name in now.keys().filter(|name| !open.contains_key(*name)) {
+            sockets.open_site(name.clone(), self.clone());
         }
     }
 
