@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tokio::task::JoinSet;
 
-use crate::load::{AT_ONCE, TITLE};
+use crate::load::{AT_ONCE, TITLE, main_namespace};
 use crate::peer::Peer;
 use crate::socket::Socket;
 
@@ -57,7 +57,7 @@ impl List {
     pub(crate) async fn read(self, peer: &Peer, times: usize) -> Result<Duration> {
         let mut sockets = Vec::new();
         for _ in 0..AT_ONCE {
-            sockets.push(Socket::connect(&peer.address).await?);
+            sockets.push(main_namespace(&peer.address).await?);
         }
         let sockets = self.ask(sockets, LISTS / AT_ONCE).await?;
         peer.is_idle().await?;
@@ -89,7 +89,7 @@ impl List {
 
 /// Creates the records.
 pub(crate) async fn fill(peer: &Peer) -> Result<()> {
-    let mut writer = Socket::connect(&peer.address).await?;
+    let mut writer = main_namespace(&peer.address).await?;
     for batch in 0..RECORDS / BATCH {
         let records =
             (batch * BATCH..(batch + 1) * BATCH).map(record).collect::<Vec<_>>().join(",");

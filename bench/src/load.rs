@@ -141,7 +141,7 @@ impl Load {
     }
 
     async fn create(&self, address: &str) -> Result<()> {
-        let mut writer = Socket::connect(address).await?;
+        let mut writer = main_namespace(address).await?;
         for number in 0..self.creates + IN_FLIGHT {
             if number >= IN_FLIGHT {
                 writer.answer().await?;
@@ -163,7 +163,7 @@ impl Load {
         };
         let mut writers = Vec::new();
         for name in 0..AT_ONCE {
-            let socket = Socket::connect(&peer.address).await?;
+            let socket = main_namespace(&peer.address).await?;
             writers.push(Writer { name, socket, ids: Vec::new() });
         }
         let writers = each(writers, Deed::Create, prepared).await?;
@@ -222,8 +222,13 @@ impl Writer {
     }
 }
 
+/// Connects as our runtime does; who does not know what that means takes no notice of it.
+pub(crate) async fn main_namespace(address: &str) -> Result<Socket> {
+    Socket::connect(address, "", r#"{"backwire":1}"#).await
+}
+
 async fn subscribe(address: &str, criteria: &str) -> Result<Socket> {
-    let mut socket = Socket::connect(address).await?;
+    let mut socket = main_namespace(address).await?;
     socket.ask("get", &format!("\"url\":\"/todo\"{criteria}")).await?;
     socket.answer().await?;
     Ok(socket)

@@ -5,6 +5,7 @@
 //! - [`table`]: what comes out;
 //! - [`load`]: the work, the same for everyone;
 //! - [`lists`]: what Backwire alone does, out of many records;
+//! - [`push`]: the push service, which has work, peers and a table of its own;
 //! - [`peer`]: a server as a child process, and what it used of the machine;
 //! - [`socket`]: a client that does next to nothing, so that the load costs little.
 //!
@@ -15,6 +16,7 @@
 mod lists;
 mod load;
 mod peer;
+mod push;
 mod socket;
 mod table;
 
@@ -30,7 +32,7 @@ use load::{Deed, Heard, Load};
 use peer::{Kind, Peer};
 use table::{Table, Wrote};
 
-/// Measures the server beside a bare socketioxide program and npm's socket.io.
+/// Measures the server beside a bare socketioxide program, npm's socket.io and lists in Redis.
 #[derive(Parser)]
 struct Cli {
     /// The program `backwire`
@@ -44,6 +46,10 @@ struct Cli {
     /// The script peers/node.mjs, with the package socket.io in reach
     #[arg(long)]
     node: PathBuf,
+
+    /// The script peers/relay.mjs, with the package socket.io in reach
+    #[arg(long)]
+    relay: PathBuf,
 
     /// How often everything is done
     #[arg(long, default_value_t = 3)]
@@ -64,6 +70,22 @@ struct Cli {
     /// Lists that are read, of each kind
     #[arg(long, default_value_t = 4_000)]
     lists: usize,
+
+    /// People who are told something by the push service
+    #[arg(long, default_value_t = 200)]
+    persons: usize,
+
+    /// Messages that are sent to them one by one
+    #[arg(long, default_value_t = 10_000)]
+    singles: usize,
+
+    /// Messages that are sent to them many at once
+    #[arg(long, default_value_t = 40_000)]
+    batched: usize,
+
+    /// The push service alone
+    #[arg(long)]
+    push: bool,
 }
 
 /// In how many filters the listeners are, when they are in any.
@@ -75,7 +97,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[tokio::main]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
-    let Cli { listeners, creates, writes, .. } = cli;
+    if !cli.push {
+        println!("{}", records(&cli).await?);
+    }
+    println!("{}", pushes(&cli).await?);
+    Ok(())
+}
+
+/// Records that are written, read and told to those who listen.
+async fn records(cli: &Cli) -> Result<Table> {
+    let &Cli { listeners, creates, writes, .. } = cli;
     let load = Load { listeners, creates, writes, filters: 0 };
     let filtered = Load { filters: FILTERS, ..load };
     let mut table = Table::default();
@@ -98,10 +129,35 @@ async fn main() -> Result<()> {
         table.add_filtered(timeout(PATIENCE, filtered.listen(&peer)).await??);
         peer.stop().await?;
         eprintln!("round {round} of {}: Backwire, lists", cli.rounds);
-        table.add_lists(timeout(PATIENCE, read_lists(&cli)).await??);
+        table.add_lists(timeout(PATIENCE, read_lists(cli)).await??);
     }
-    println!("{table}");
-    Ok(())
+    Ok(table)
+}
+
+/// Messages that are stored, told and acked.
+async fn pushes(cli: &Cli) -> Result<push::table::Table> {
+    let &Cli { persons, singles, batched, .. } = cli;
+    let load = push::Load { persons, singles, batched };
+    let programs = push::Programs { backwire: &cli.backwire, relay: &cli.relay };
+    let has_redis = peer::has_redis().await;
+    if !has_redis {
+        eprintln!(
+            "\nTHERE IS NO redis-server HERE: the push service is measured beside nothing.\n"
+        );
+    }
+    let mut table = push::table::Table::default();
+    for round in 1..=cli.rounds {
+        let kinds = push::Kind::ALL.into_iter();
+        for kind in kinds.filter(|kind| has_redis || *kind == push::Kind::Backwire) {
+            eprintln!("round {round} of {}: push service, {}", cli.rounds, kind.name());
+            let measured = timeout(PATIENCE, load.measure(kind, programs))
+                .await
+                .with_context(|| format!("{} does not answer", kind.name()))?
+                .with_context(|| kind.name())?;
+            table.add(kind, measured);
+        }
+    }
+    Ok(table)
 }
 
 /// One round of one peer. Each kind of work gets a server that has done nothing else.

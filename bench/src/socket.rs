@@ -8,30 +8,37 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-/// One connection, joined to the main namespace.
+/// One connection, joined to one namespace.
 pub(crate) struct Socket {
     stream: WebSocketStream<TcpStream>,
+    /// As frames name it: nothing for the main one, and `/name,` for others.
+    namespace: String,
     asked: u64,
 }
 
 impl Socket {
-    pub(crate) async fn connect(address: &str) -> Result<Self> {
+    /// Joins a namespace, with an auth in JSON.
+    pub(crate) async fn connect(address: &str, namespace: &str, auth: &str) -> Result<Self> {
         let tcp = TcpStream::connect(address.replace("localhost", "127.0.0.1")).await?;
         tcp.set_nodelay(true)?;
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
         let (stream, _) = client_async(url, tcp).await?;
-        let mut socket = Self { stream, asked: 0 };
+        let mut socket = Self { stream, namespace: namespace.into(), asked: 0 };
         while !socket.frame().await?.starts_with('0') {}
-        // Who does not know what it means takes no notice of it.
-        socket.send(r#"40{"backwire":1}"#.into()).await?;
-        while !socket.frame().await?.starts_with("40") {}
-        Ok(socket)
+        socket.send(format!("40{namespace}{auth}")).await?;
+        loop {
+            let frame = socket.frame().await?;
+            ensure!(!frame.starts_with("44"), "not let in: {frame}");
+            if frame.starts_with("40") {
+                return Ok(socket);
+            }
+        }
     }
 
     /// Asks without waiting.
     pub(crate) async fn ask(&mut self, verb: &str, rest: &str) -> Result<()> {
         self.asked += 1;
-        self.send(format!("42{}[\"{verb}\",{{{rest}}}]", self.asked)).await
+        self.send(format!("42{}{}[\"{verb}\",{{{rest}}}]", self.namespace, self.asked)).await
     }
 
     /// The next answer, whichever it is of; what else comes is passed over.
@@ -64,6 +71,31 @@ impl Socket {
                 }
                 _ => Ok(1),
             };
+        }
+    }
+
+    /// How many messages the next event that is to be acked tells of. It is acked.
+    pub(crate) async fn messages(&mut self) -> Result<usize> {
+        loop {
+            let frame = self.frame().await?;
+            let Some(event) =
+                frame.strip_prefix("42").and_then(|it| it.strip_prefix(&*self.namespace))
+            else {
+                continue;
+            };
+            let start = event.find('[').context("an event has arguments")?;
+            ensure!(start > 0, "nothing that is to be acked: {frame}");
+            let ack = format!("43{}{}[]", self.namespace, &event[..start]);
+            let parts: Vec<&RawValue> = serde_json::from_str(&event[start..])?;
+            let count = match parts[..] {
+                // What waited, all at once.
+                [name, messages] if name.get() == "\"batch\"" => {
+                    serde_json::from_str::<Vec<&RawValue>>(messages.get())?.len()
+                }
+                _ => 1,
+            };
+            self.send(ack).await?;
+            return Ok(count);
         }
     }
 

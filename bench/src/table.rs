@@ -103,7 +103,7 @@ const FILTERED: f64 = 1.3;
 /// The most that a short list may cost, in microseconds.
 const LIST: f64 = 300.0;
 
-fn micros(time: Duration) -> f64 {
+pub(crate) fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
@@ -139,7 +139,7 @@ impl Table {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() % 2 {

@@ -12,8 +12,8 @@ use crate::{browser, build, demo};
 
 const BENCH: &str = "backwire-bench";
 
-/// Measure the server beside a bare socketioxide program and npm's socket.io; docs/benchmarks.md says
-/// how to read it.
+/// Measure the server beside a bare socketioxide program, npm's socket.io and lists in Redis;
+/// docs/benchmarks.md says how to read it.
 #[derive(Args)]
 pub(crate) struct Bench {
     /// How often everything is done; the median counts
@@ -35,6 +35,8 @@ impl Bench {
             .arg(workspace.release("examples/bare"))
             .arg("--node")
             .arg(workspace.root().join("bench/peers/node.mjs"))
+            .arg("--relay")
+            .arg(workspace.root().join("bench/peers/relay.mjs"))
             .args(["--rounds", &self.rounds.to_string()]))?;
         time_sync(workspace)?;
         weigh(workspace)?;

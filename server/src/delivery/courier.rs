@@ -167,23 +167,25 @@ impl Courier {
         self,
         sockets: Sockets,
         mut sites: watch::Receiver<Table>,
-    ) -> impl Future<Output = ()> + Send {
-        let mut open = Table::default();
-        let mut follow = move |now: Table| {
-            for name in open.keys().filter(|name| !now.contains_key(*name)) {
-                sockets.close_site(name);
-                lock(&self.0.authorities).remove(name);
-            }
-            for name in now.keys().filter(|name| !open.contains_key(*name)) {
-                sockets.open_site(name.clone(), self.clone());
-            }
-            open = now;
-        };
-        follow(Table::clone(&sites.borrow_and_update()));
+    ) -> impl Future<Output = ()> + use<> {
+        let mut open = Table::clone(&sites.borrow_and_update());
+        self.open_and_close(&sockets, &Table::default(), &open);
         async move {
             while sites.changed().await.is_ok() {
-                follow(Table::clone(&sites.borrow_and_update()));
+                let now = Table::clone(&sites.borrow_and_update());
+                self.open_and_close(&sockets, &open, &now);
+                open = now;
             }
+        }
+    }
+
+    fn open_and_close(&self, sockets: &Sockets, open: &Table, now: &Table) {
+        for name in open.keys().filter(|name| !now.contains_key(*name)) {
+            sockets.close_site(name);
+            lock(&self.0.authorities).remove(name);
+        }
+        for name in now.keys().filter(|name| !open.contains_key(*name)) {
+            sockets.open_site(name.clone(), self.clone());
         }
     }
 

@@ -162,6 +162,19 @@ impl Phone {
     }
 }
 
+/// With so many sites that to open them takes longer than to connect.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_as_soon_as_the_server_listens_finds_their_site() {
+    let (sites, shop) = (Sites::default(), site(|_| {}).await);
+    let others = (0..20_000).map(|number| format!("other-{number}"));
+    let names = others.chain(["shop".to_owned()]).map(|name| name.parse().unwrap());
+    sites.replace(names.map(|name| (name, shop.clone())));
+    let settings =
+        Settings { port: 0, store: Store::Memory, sites: sites.clone(), ..Settings::default() };
+    let house = House { server: start(builder().settings(settings)).await, sites };
+    house.phone("user_1").await;
+}
+
 #[tokio::test]
 async fn who_is_there_is_told_at_once_and_acks_it_and_others_are_not_told() {
     let house = House::open().await;

@@ -176,6 +176,10 @@ const QUEUES: &str = "
         UPDATE persons SET waiting = waiting - 1 WHERE id = old.person;
         UPDATE messages SET readers = readers - 1 WHERE id = old.id;
         DELETE FROM messages WHERE id = old.id AND readers = 0;
+    END;
+
+    -- Apart, because it costs SQLite a table in memory, and whoever has one device has no acks.
+    CREATE TRIGGER acks_go AFTER DELETE ON inbox WHEN old.begun BEGIN
         DELETE FROM acks WHERE id = old.id
             AND device IN (SELECT id FROM devices WHERE person = old.person);
     END;
