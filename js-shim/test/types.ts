@@ -17,6 +17,10 @@ Backwire.on('status', show);
 Backwire.off('status', show).off();
 show(window.Backwire.status);
 
+Backwire.install(Backbone, {site: 'shop', token: '12345', bind: {update_store: 'todo'}});
+Backwire.socket.on('news', async (text: string, {id}: {id: string | null}) => console.log(text, id)).on('resync', () => {});
+Backwire.on('undelivered', ({id, event, args}) => console.warn(id, event, args.length));
+
 if (Backwire.error instanceof Error) console.warn(Backwire.error.message);
 
 // @ts-expect-error: the status is ours to set.

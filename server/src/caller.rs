@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::access::{Act, Reach, Who};
 use crate::change::{Change, Resource, Room};
-use crate::context::{Site, now};
+use crate::clock::now;
+use crate::context::Site;
 use crate::dialect::{Dialect, runtime};
 use crate::error::{Error, Result};
 use crate::session;

@@ -7,7 +7,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use futures_util::future::maybe_done;
@@ -20,6 +19,7 @@ use crate::access::{Act, Reach, Who};
 use crate::caller;
 use crate::cascade;
 use crate::change::{Attributes, Change, Resource};
+use crate::clock::now;
 use crate::criteria::Filter;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -386,12 +386,6 @@ fn fingerprint_of(resource: &Resource, action: &Action) -> u64 {
         }
     };
     fingerprint::of(&deed.expect("it is made of JSON and strings"))
-}
-
-/// Unix milliseconds.
-pub(crate) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

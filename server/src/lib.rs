@@ -39,6 +39,7 @@ mod populate;
 mod resume;
 mod subscription;
 
+mod clock;
 pub mod context;
 pub mod error;
 mod fingerprint;

@@ -48,7 +48,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::change::{Attributes, Change, Id, Resource, Room, ToId, Verb};
-use crate::context::now;
+use crate::clock::now;
 use crate::criteria::Filter;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};

@@ -18,7 +18,8 @@ use tower_http::services::ServeDir;
 
 use crate::answers::Answers;
 use crate::caller;
-use crate::context::{Site, now};
+use crate::clock::now;
+use crate::context::Site;
 use crate::delivery::courier::{Courier, LETTERS, Posting, Slot};
 use crate::engine::{self, Engine, Tail, Window};
 use crate::fanout::Fanout;

@@ -19,7 +19,7 @@ use super::courier::{Courier, Place};
 use super::flake::Flake;
 use super::guest::{Guest, Manner, Saying};
 use super::rules::Portion;
-use crate::context::now;
+use crate::clock::now;
 use crate::engine::{self, Acked, Asked, Delivery, Device, Outcome, Said};
 use crate::socket::site::{self, Arguments, Line};
 

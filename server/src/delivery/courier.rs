@@ -20,7 +20,7 @@ use super::flake::Flake;
 use super::guest::{Guest, Introduction};
 use super::message::Message;
 use super::rules::Ttl;
-use crate::context::now;
+use crate::clock::now;
 use crate::engine::{self, Engine, Post, Posted};
 use crate::error::{Error, Result};
 use crate::http::send::{self, Letter, Share};

@@ -1,7 +1,7 @@
 //! Whatever is asked of whatever is there: SQLite picks what memory picks.
 
 use backwire::change::Attributes;
-use backwire::criteria::{Criteria, Language, Parameters};
+use backwire::criteria::{Criteria, Filter, Language, Parameters};
 use backwire::model::{Attribute, Model, Models};
 use backwire::write::{Action, Write};
 use proptest::collection::vec;
@@ -27,10 +27,18 @@ proptest! {
                     let _ = store.engine.commit(create(record.clone())).await;
                 }
             }
-            for data in asked {
+            let part = asked.first().map(|data| {
+                let parameters = Parameters::read(Vec::new(), data.clone()).unwrap();
+                Criteria::read(parameters, Language::Current).unwrap().filter
+            });
+            let part = part.unwrap_or_default();
+            for (number, data) in asked.into_iter().enumerate() {
                 for language in [Language::Current, Language::Sails09] {
                     let parameters = Parameters::read(Vec::new(), data.clone()).unwrap();
                     let criteria = Criteria::read(parameters, language).unwrap();
+                    // What is left to a caller is put to whatever they ask.
+                    let within = if number % 2 == 1 { part.clone() } else { Filter::default() };
+                    let criteria = Criteria { within, ..criteria };
                     let [model, plain, indexed] = &stores;
                     let expected = model.engine.find(&todo(), &criteria).await.unwrap().value;
                     for (sqlite, name) in [(plain, "plain"), (indexed, "indexed")] {
