@@ -102,7 +102,9 @@ impl<P: Payload> Feed<P> {
             })
         };
         if self.rooms.get(resource_of(record)).is_some_and(is_behind) {
-            self.records.get_or_insert(record, Record::plain).ahead = position.offset;
+            let known = self.records.get_or_insert(record, Record::plain);
+            // What is repeated is answered with what was true then.
+            known.ahead = known.ahead.max(position.offset);
         }
         if let Some(room) = self.rooms.get_mut(record).filter(|room| is_behind(room)) {
             room.place = Some(position);

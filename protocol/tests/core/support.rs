@@ -312,15 +312,27 @@ impl App {
 
     fn apply(&mut self, body: &Value, destroyed: Option<(u64, u64)>) {
         if let Some((id, offset)) = destroyed {
-            self.grow(id, offset);
-            self.shown.remove(&id);
+            if !self.is_known_beyond(id, offset) {
+                self.grow(id, offset);
+                self.shown.remove(&id);
+            }
         } else if let Some(records) = body.as_array() {
             self.shown.clear();
             let records = records.iter().map(|record| record.as_object().expect("a record"));
             records.cloned().for_each(|record| self.show(record));
         } else {
-            self.show(body.as_object().expect("a record").clone());
+            let record = body.as_object().expect("a record");
+            let number = |name: &str| record[name].as_u64().expect("a number");
+            if !self.is_known_beyond(number("id"), number("v")) {
+                self.show(record.clone());
+            }
         }
+    }
+
+    /// A write that was told "not now" is done after those that were on their way behind it. Repeats of
+    /// them after a break are answered with what was true then, and no page shows that.
+    fn is_known_beyond(&self, id: u64, v: u64) -> bool {
+        self.newest.get(&id).is_some_and(|newest| v < *newest)
     }
 
     fn show(&mut self, record: Record) {
