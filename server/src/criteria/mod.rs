@@ -155,7 +155,7 @@ impl Criteria {
     /// let query = vec![("where".to_owned(), r#"{"age":{">=":18}}"#.to_owned())];
     /// let parameters = Parameters::read(query, Default::default())?;
     /// let criteria = Criteria::read(parameters, Language::Current)?;
-    /// let ann = serde_json::from_str(r#"{"name":"Ann","age":30}"#).unwrap();
+    /// let ann: serde_json::Map<_, _> = serde_json::from_str(r#"{"name":"Ann","age":30}"#).unwrap();
     /// assert!(criteria.matches(&ann));
     /// # Ok::<_, backwire::criteria::Bad>(())
     /// ```
