@@ -172,12 +172,20 @@ impl Write {
 
     /// The values it sets of which no other record may have the same. Those that are not even valid are
     /// left to [`apply`](Self::apply).
-    pub fn claims(&self) -> Vec<(String, Value)> {
-        match &self.action {
-            Action::Create(set) | Action::Update(_, set) | Action::Upsert(_, set) => {
-                self.model.claims(set)
+    ///
+    /// Where owners have unique values of their own, one that changes hands brings along all it has.
+    pub fn claims(&self, record: Option<&Attributes>) -> Vec<(String, Value)> {
+        let set = match &self.action {
+            Action::Create(set) | Action::Update(_, set) | Action::Upsert(_, set) => set,
+            Action::Destroy(_) | Action::Publish(_) => return Vec::new(),
+        };
+        let owner = self.model.access.keeps_apart().filter(|owner| set.contains_key(*owner));
+        match record.filter(|_| owner.is_some()) {
+            Some(record) => {
+                let whole = record.clone().into_iter().chain(set.clone()).collect();
+                self.model.claims(&whole)
             }
-            Action::Destroy(_) | Action::Publish(_) => Vec::new(),
+            None => self.model.claims(set),
         }
     }
 

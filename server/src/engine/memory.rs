@@ -136,7 +136,9 @@ impl State {
         }
         let id = write.id()?;
         if let Some(table) = self.tables.get_mut(&write.resource) {
-            table.learn(&write.claims());
+            let own = id.as_ref().and_then(|id| table.rows.get(id));
+            let claims = write.claims(own.map(|row| &*row.record));
+            table.learn(&claims);
         }
         let standing = self.table(&write.resource, |table| table.standing(id, &write, epoch));
         let key = write.key.clone();
@@ -191,7 +193,7 @@ impl Table {
             let mut rivals = others.filter(|other| write.is_rival(other, own));
             rivals.any(|other| other.get(name).is_some_and(|other| model::is_same(other, value)))
         };
-        let taken = write.claims().into_iter().find(is_taken).map(|(name, _)| name);
+        let taken = write.claims(own).into_iter().find(is_taken).map(|(name, _)| name);
         Standing {
             record: row.map(|row| Arc::clone(&row.record)),
             previous: last.unwrap_or(floor),

@@ -568,6 +568,12 @@ pub(crate) async fn owners_have_unique_values_of_their_own(open: Open) {
     let refused = store.refused(given("b", json!({ "by": "ann", "mail": "home" }))).await;
     assert!(matches!(refused, Refused::Taken { .. }));
     store.done(given("a", json!({ "mail": "home" }))).await;
+    // What changes hands brings its values along.
+    assert!(matches!(
+        store.refused(given("b", json!({ "by": "ann" }))).await,
+        Refused::Taken { .. }
+    ));
+    store.done(given("b", json!({ "by": "cyd" }))).await;
 }
 
 pub(crate) async fn who_may_write_only_some_records_finds_no_others(open: Open) {

@@ -167,7 +167,7 @@ impl<'c> Group<'c> {
 
     /// The first of the write's claims that another record has.
     fn taken(&self, write: &Write, id: &Id, own: Option<&Attributes>) -> Result<Option<String>> {
-        for (name, value) in write.claims() {
+        for (name, value) in write.claims(own) {
             let Some(attribute) = column::of(&name) else { continue };
             let resource = column::resource(&write.resource);
             let sql = format!(
