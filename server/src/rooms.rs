@@ -43,6 +43,12 @@ pub(crate) fn of_site(site: &Name, room: &str) -> String {
     format!("p:{}:{room}", site.as_str())
 }
 
+/// The name of the room of all who are there for a site. No room of the site is called so: none is
+/// without a name.
+pub(crate) fn all_of_site(site: &Name) -> String {
+    of_site(site, "")
+}
+
 /// The name of a room that handlers speak of, which is the same in all dialects.
 pub(crate) fn named(room: &str) -> String {
     format!("n:{room}")

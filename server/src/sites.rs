@@ -55,7 +55,9 @@ impl Sites {
     /// Reads its file again. If that can not be used all stay as they are.
     pub fn reload(&self) -> Result<(), Bad> {
         if let Some(file) = &self.file {
-            self.replace(yaml::read::<File>(file)?.0);
+            let sites = yaml::read::<File>(file)?.0;
+            one_has_resources(&sites).map_err(|what| Bad::new(what).of(file))?;
+            self.replace(sites);
         }
         Ok(())
     }
@@ -102,9 +104,27 @@ impl Sites {
         self.table.subscribe()
     }
 
+    /// Whether the resources are this site's, and no other's.
+    pub(crate) fn has_resources(&self, name: &Name) -> bool {
+        let table = self.all();
+        let mut all = table.iter().filter(|(_, site)| site.resources).map(|(name, _)| name);
+        all.next() == Some(name) && all.next().is_none()
+    }
+
     /// Where they are read from.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+}
+
+/// People of two sites that are called the same are two people, and resources could not tell them apart.
+fn one_has_resources(sites: &BTreeMap<Name, Site>) -> Result<(), String> {
+    let mut names = sites.iter().filter(|(_, site)| site.resources).map(|(name, _)| name.as_str());
+    match (names.next(), names.next()) {
+        (Some(one), Some(other)) => {
+            Err(format!("{one} and {other} both have `resources`: they are those of one site"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -209,6 +229,11 @@ mod tests {
                 "newsite:",
                 "Admin:",
                 "sites.yml:1:1: \"Admin\" can not be a site: the name is reserved",
+            ),
+            (
+                "user_",
+                "user_\n  resources: true\nother: {authUrl: 'http://o', apiKey: 1, resources: true}",
+                "sites.yml: newsite and other both have `resources`",
             ),
             (
                 "user_",

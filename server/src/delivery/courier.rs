@@ -20,6 +20,7 @@ use super::flake::Flake;
 use super::guest::{Guest, Introduction};
 use super::message::Message;
 use super::rules::Ttl;
+use crate::access::Who;
 use crate::clock::now;
 use crate::engine::{self, Engine, Post, Posted};
 use crate::error::{Error, Result};
@@ -132,6 +133,11 @@ impl Courier {
         let rooms = asked.map_err(|refusal| refusal.to_string())?;
         let is_runtime = said.is_runtime;
         Ok(Guest { name: name.clone(), site, rooms, device, is_runtime })
+    }
+
+    /// Who a guest is to the rules of resources: nobody, unless those are the site's.
+    pub(crate) fn who(&self, guest: &Guest) -> Option<Who> {
+        self.0.sites.has_resources(&guest.name).then(|| guest.who())
     }
 
     /// The one that the site as it is now is asked by.

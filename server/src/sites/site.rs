@@ -49,6 +49,10 @@ pub struct Site {
     /// How many are asked for at once.
     #[serde(default = "auth_at_once", deserialize_with = "count")]
     pub auth_at_once: usize,
+    /// Whether the resources of this server are the site's: then its people are known to their rules. Of one
+    /// site at most.
+    #[serde(default)]
+    pub resources: bool,
 }
 
 /// An address that is asked over http or https.
@@ -105,6 +109,7 @@ impl Site {
             most_waiting: most_waiting(),
             auth_timeout: auth_timeout(),
             auth_at_once: auth_at_once(),
+            resources: false,
         }
     }
 
@@ -255,6 +260,7 @@ impl fmt::Display for Site {
         let names = format!("{:?}", self.event_names).to_lowercase();
         writeln!(f, "  eventNames: {names}\n  mostWaiting: {}", self.most_waiting)?;
         let timeout = self.auth_timeout.as_secs();
-        writeln!(f, "  authTimeout: {timeout}\n  authAtOnce: {}", self.auth_at_once)
+        writeln!(f, "  authTimeout: {timeout}\n  authAtOnce: {}", self.auth_at_once)?;
+        writeln!(f, "  resources: {}", self.resources)
     }
 }

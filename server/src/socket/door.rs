@@ -60,7 +60,9 @@ impl Doors {
         {
             let gone = connection.going();
             let guest = self.0.courier.admit_to(&site, introduction).await?;
-            connection.know(Known { who: guest.who(), until: Known::FOR_EVER });
+            if let Some(who) = self.0.courier.who(&guest) {
+                connection.know(Known { who, until: Known::FOR_EVER });
+            }
             socket.extensions.insert(site::Met::new(guest, gone));
         }
         Ok(())

@@ -85,6 +85,12 @@ impl Sockets {
             namespace.sockets().into_iter().for_each(|socket| drop(socket.disconnect()));
         }
         self.io.delete_ns(site.namespace());
+        let runtimes = self.io.of("/").map(|it| it.within(rooms::all_of_site(site)).sockets());
+        runtimes
+            .into_iter()
+            .flatten()
+            .filter_map(|it| Client::of(&it))
+            .for_each(|it| it.disconnect());
     }
 
     /// Says something once to each who is in one of these rooms of a site, but in none of the others.
@@ -138,7 +144,11 @@ impl Line {
             Self::Stock(_) => rooms::at_site(room),
             Self::Runtime(_) => rooms::of_site(site, room),
         });
-        self.socket().join(rooms.collect::<Vec<_>>());
+        let all = match self {
+            Self::Stock(_) => None,
+            Self::Runtime(_) => Some(rooms::all_of_site(site)),
+        };
+        self.socket().join(rooms.chain(all).collect::<Vec<_>>());
     }
 
     /// Is in no room any more. To be called when it is gone, too: it may have joined after that.

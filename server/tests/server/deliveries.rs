@@ -70,7 +70,7 @@ impl House {
 
     async fn with_resource(name: &str, model: Model) -> Self {
         let build = |builder: Builder| builder.store(Store::Memory).resource(name, model).unwrap();
-        Self::built(|_| {}, build).await
+        Self::built(|site| site.resources = true, build).await
     }
 
     async fn with(change: impl FnOnce(&mut Site), store: Store) -> Self {
@@ -482,10 +482,14 @@ async fn sites_come_and_go_without_a_restart() {
     let house = House::open().await;
     let mut ann = house.phone("user_1").await;
     let mut bob = house.phone_at("blog", "token=user_2").await.unwrap();
+    let mut bobs_page = runtime_at(&house, "blog", "token=user_2").await.unwrap();
+    let mut anns_page = runtime(&house, "token=user_1").await.unwrap();
     let kept = house.sites.get("shop").unwrap();
     let shop = ("shop".parse().unwrap(), Site::clone(&kept));
     house.sites.replace([shop, ("news".parse().unwrap(), site(|_| {}).await)]);
     assert_eq!(bob.socket.next_frame().await, "41/blog,");
+    bobs_page.is_ended().await;
+    assert_eq!(anns_page.get("/todo").await["statusCode"], 200);
     let mut cyd = loop {
         if let Ok(phone) = house.phone_at("news", "token=user_3").await {
             break phone;
@@ -531,7 +535,11 @@ async fn what_waits_is_there_after_a_restart() {
 
 /// Our runtime, which has one connection for everything.
 async fn runtime(house: &House, said: &str) -> Result<Socket, String> {
-    let mut socket = Socket::unjoined(&house.server, &format!("&site=shop&{said}")).await;
+    runtime_at(house, "shop", said).await
+}
+
+async fn runtime_at(house: &House, site: &str, said: &str) -> Result<Socket, String> {
+    let mut socket = Socket::unjoined(&house.server, &format!("&site={site}&{said}")).await;
     socket.send(r#"40{"backwire":1}"#).await;
     let answer = socket.next_frame().await;
     if answer.starts_with("40{") { Ok(socket) } else { Err(answer) }
@@ -587,7 +595,7 @@ async fn our_runtime_is_refused_in_the_same_words() {
 }
 
 #[tokio::test]
-async fn who_a_site_knows_is_known_to_the_rules_of_resources() {
+async fn who_a_site_knows_is_known_to_the_rules_of_its_resources_and_people_of_others_are_nobody() {
     let access: Access =
         serde_json::from_value(json!({ "owner": "by", "read": ["owner", { "role": "staff" }] }))
             .unwrap();
@@ -599,8 +607,15 @@ async fn who_a_site_knows_is_known_to_the_rules_of_resources() {
     assert_eq!(bob.get("/note").await["body"], json!([]));
     let mut boss = runtime(&house, "token=user_9%2Bstaff").await.unwrap();
     assert_eq!(boss.get("/note").await["body"][0]["text"], "Milk");
-    let mut nobody = Socket::runtime(&house.server).await;
-    assert_eq!(nobody.get("/note").await["statusCode"], 401);
+    let nobody = Socket::runtime(&house.server).await;
+    // The blog calls a person of its own the same, and one of its rooms.
+    let namesake = runtime_at(&house, "blog", "token=user_7%2Bstaff").await.unwrap();
+    for mut stranger in [nobody, namesake] {
+        assert_eq!(stranger.get("/note").await["statusCode"], 401);
+        assert_eq!(stranger.post("/note", json!({})).await["statusCode"], 401);
+        let ask = json!(["resume", [["note", 1, 0]]]);
+        assert_eq!(stranger.ask(ask).await, json!([["note", null]]));
+    }
     house.server.shutdown().await;
 }
 
