@@ -65,9 +65,9 @@ use crate::http::cookies::{Cookies, Visitor};
 use crate::socket::Client;
 use crate::write::Refused;
 
-/// The keys under which a session says who somebody is.
-const PERSON: &str = "person";
-const ROLES: &str = "roles";
+/// The keys under which a session says who somebody is: such as no handler takes for its own.
+const PERSON: &str = "backwire.person";
+const ROLES: &str = "backwire.roles";
 
 /// That a session is in use is written down again after this part of its age.
 const RENEWALS: u64 = 24;

@@ -236,6 +236,14 @@ impl Sockets {
         }
     }
 
+    /// Has everyone leave a room that counts for itself.
+    pub(crate) fn disband(&self, dialect: Dialect, room: &Room) {
+        if let Some(namespace) = self.io.of("/") {
+            let members = namespace.within(rooms::name(dialect, room)).sockets();
+            members.iter().filter_map(|it| Client::of(it)).for_each(|client| client.leave(room));
+        }
+    }
+
     /// Leads everyone out of a room.
     pub(crate) async fn empty(&self, dialect: Dialect, room: &Room) {
         if let Some(namespace) = self.io.of("/") {

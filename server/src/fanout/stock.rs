@@ -46,6 +46,10 @@ impl Fanout {
             let sockets = &self.sockets;
             let telling = Telling { sockets, dialect, change, class, instance };
             telling.tell(&parts).await;
+            if change.verb == Verb::Destroy {
+                // Stock clients never leave by themselves, so the rooms of dead records would add up.
+                ones.iter().for_each(|one| sockets.disband(dialect, &one.room));
+            }
         }
         self.keep_parts(dialect, of, parts);
     }

@@ -102,6 +102,20 @@ fn room_of(ack: &Value) -> String {
 }
 
 #[tokio::test]
+async fn what_a_handler_keeps_in_a_session_signs_nobody_in() {
+    async fn keep(session: Session) -> Result<()> {
+        session.insert("person", "ann")?;
+        session.insert("roles", ["editor"])
+    }
+    let server = builder().route("/kept", post(keep)).resource("note", notes()).unwrap();
+    let server = start(server).await;
+    let mut browser = Browser::new(&server);
+    assert_eq!(status(&mut browser, Method::POST, "/kept").await, 200);
+    assert_eq!(status(&mut browser, Method::GET, "/note").await, 401);
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn whoever_has_to_sign_in_is_told_so() {
     let server = serve().await;
     let mut nobody = Browser::new(&server);

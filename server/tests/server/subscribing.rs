@@ -8,18 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use backwire::Server;
+use axum::routing::get;
 use backwire::change::{Attributes, Id, Position, Resource, Room};
 use backwire::criteria::Criteria;
 use backwire::engine::{
     Committed, Engine, Error, Memory, Queues, Sessions, Since, Snapshot, Window,
 };
 use backwire::write::Write;
+use backwire::{Context, Server};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Sender, channel};
 
-use crate::client::{Socket, builder, position, server, start};
+use crate::client::{Socket, builder, position, server, socket_of, start};
 
 /// An engine whose next `find`, or `commit`, once it has been done, waits for leave to answer.
 struct Paused {
@@ -272,4 +273,30 @@ async fn stock_clients_that_fetch_while_others_write_miss_no_change_of_what_they
             assert_eq!(n, record.get("n"), "record {id}");
         }
     }
+}
+
+#[tokio::test]
+async fn who_writes_reads_and_destroys_records_is_in_no_more_rooms_after_that() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let rooms = async move |cx: Context| tell.send(socket_of(&cx).rooms().len()).unwrap();
+    let server = start(builder().route("/rooms", get(rooms))).await;
+    let (mut writer, mut other) = (Socket::stock(&server).await, Socket::stock(&server).await);
+    let mut fence = Socket::stock(&server).await;
+    fence.get("/fence").await;
+    writer.get("/todo?done=false").await;
+    let mut counts = Vec::new();
+    for _ in 0..3 {
+        for _ in 0..5 {
+            let id = writer.post("/todo", json!({ "done": false })).await["body"]["id"].clone();
+            writer.get(&format!("/todo/{id}")).await;
+            writer.delete(&format!("/todo/{id}")).await;
+        }
+        // Heard when all that was done before has been said.
+        other.post("/fence", json!({})).await;
+        fence.event().await;
+        writer.get("/rooms").await;
+        counts.push(told.recv().await.unwrap());
+    }
+    assert_eq!(counts[1], counts[2], "{counts:?}");
+    server.shutdown().await;
 }
