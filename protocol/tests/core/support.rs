@@ -72,6 +72,10 @@ pub struct Server {
     pub committed: Vec<String>,
     /// The statuses of the next answers to writes the ledger does not know, instead of carrying them out.
     pub refusals: VecDeque<u16>,
+    /// It has refused something: what was on its way behind that was done before it.
+    has_refused: bool,
+    /// Where writes stand that were answered by the ledger after that.
+    repeated: BTreeSet<String>,
 }
 
 impl Server {
@@ -88,6 +92,8 @@ impl Server {
             replies: VecDeque::new(),
             committed: Vec::new(),
             refusals: VecDeque::new(),
+            has_refused: false,
+            repeated: BTreeSet::new(),
         }
     }
 
@@ -200,9 +206,14 @@ impl Server {
         }
         let key = request["headers"]["idempotency-key"].as_str().expect("a key").to_owned();
         if let Some(stored) = self.ledger.get(&key) {
+            if self.has_refused {
+                let position = &stored["headers"]["backwire-position"];
+                self.repeated.insert(position.as_str().expect("a position").to_owned());
+            }
             return stored.clone();
         }
         if let Some(status) = self.refusals.pop_front() {
+            self.has_refused = true;
             return json!({"statusCode": status, "body": {"code": "E_REFUSED"}});
         }
         let number = match verb {
@@ -297,42 +308,38 @@ impl App {
         token: Token,
         destroyed: Option<u64>,
         result: Result<Reply<Json>, Failure>,
+        repeated: &BTreeSet<String>,
     ) {
         if let Ok(Reply { status: 200, body: Some(Json(body)), headers: Some(headers) }) = &result {
             let position = headers.field("backwire-position").and_then(|text| text.text());
-            let (epoch, offset) = numbers(&position.expect("a position"));
+            let position = position.expect("a position");
+            let (epoch, offset) = numbers(&position);
             if epoch != self.epoch {
                 self.newest.clear();
                 self.epoch = epoch;
             }
-            self.apply(body, destroyed.map(|id| (id, offset)));
+            // A refusal that never arrived, as the line broke, is nothing the client could know of. So a
+            // repeat may be told after what was done later, and a page goes by the position.
+            let id = destroyed.or_else(|| body.get("id")?.as_u64());
+            let newest = id.and_then(|id| self.newest.get(&id)).copied().unwrap_or(0);
+            if !(repeated.contains(&position) && offset < newest) {
+                self.apply(body, destroyed.map(|id| (id, offset)));
+            }
         }
         self.results.push((token, result));
     }
 
     fn apply(&mut self, body: &Value, destroyed: Option<(u64, u64)>) {
         if let Some((id, offset)) = destroyed {
-            if !self.is_known_beyond(id, offset) {
-                self.grow(id, offset);
-                self.shown.remove(&id);
-            }
+            self.grow(id, offset);
+            self.shown.remove(&id);
         } else if let Some(records) = body.as_array() {
             self.shown.clear();
             let records = records.iter().map(|record| record.as_object().expect("a record"));
             records.cloned().for_each(|record| self.show(record));
         } else {
-            let record = body.as_object().expect("a record");
-            let number = |name: &str| record[name].as_u64().expect("a number");
-            if !self.is_known_beyond(number("id"), number("v")) {
-                self.show(record.clone());
-            }
+            self.show(body.as_object().expect("a record").clone());
         }
-    }
-
-    /// A write that was told "not now" is done after those that were on their way behind it. Repeats of
-    /// them after a break are answered with what was true then, and no page shows that.
-    fn is_known_beyond(&self, id: u64, v: u64) -> bool {
-        self.newest.get(&id).is_some_and(|newest| v < *newest)
     }
 
     fn show(&mut self, record: Record) {
@@ -550,7 +557,8 @@ impl Pair {
                     self.most_unanswered = self.most_unanswered.max(up.len());
                 }
                 Output::Finish(token, result) => {
-                    self.app.finish(token, self.destroys.remove(&token), result);
+                    let destroyed = self.destroys.remove(&token);
+                    self.app.finish(token, destroyed, result, &self.server.repeated);
                 }
                 Output::Deliver(delivery) => self.app.deliver(&delivery.changes),
                 Output::Refresh(room) => {
