@@ -266,7 +266,8 @@ mod tests {
             shown,
             "newsite:\n  authUrl: http://newsite.com/socketrooms\n  authScheme: Bearer\n  \
              apiKey: (set)\n  userRoomPrefix: \"user_\"\n  clientTtl: 0\n  \
-             eventNames: underscored\n  mostWaiting: 5\n  authTimeout: 2\n  authAtOnce: 3\n"
+             eventNames: underscored\n  mostWaiting: 5\n  authTimeout: 2\n  authAtOnce: 3\n  \
+             resources: false\n"
         );
         assert!(!format!("{sites:?}").contains("54321"));
         let again = shown.replace("(set)", "54321");
