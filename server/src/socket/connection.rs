@@ -10,6 +10,7 @@ use serde::Serialize;
 use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::Socket;
+use socketioxide::{SendError, SocketError};
 use tokio::sync::oneshot;
 
 use crate::caller::Known;
@@ -24,6 +25,9 @@ use crate::socket::Limits;
 
 /// Requests in flight are limited by number, and by bytes to as much as this many of the largest.
 const MOST_BODIES: usize = 16;
+
+/// Refusals that may wait to be sent. Nobody has so many requests in flight who waits for any of them.
+const MOST_REFUSED: usize = 32_768;
 
 /// Rooms of scopes one connection may be in.
 const MOST_SCOPES: usize = 100;
@@ -58,6 +62,8 @@ struct Inbox {
     events: VecDeque<Event>,
     /// Of the texts of all events.
     bytes: usize,
+    /// The acks of events there was no room for, to be refused.
+    refused: Vec<Option<i64>>,
     /// A task is emptying it.
     is_being_emptied: bool,
 }
@@ -70,12 +76,12 @@ pub(super) struct Event {
 
 /// What came of putting an event into an inbox.
 pub(super) enum Arrival {
-    /// Whoever is emptying it will come to it.
+    /// Whoever is emptying it will come to it, if only to refuse it.
     Queued,
     /// Nobody is emptying it yet.
     First,
-    /// There is no room for it.
-    Refused,
+    /// There is no room even for its refusal.
+    Lost,
 }
 
 impl Connection {
@@ -98,11 +104,14 @@ impl Connection {
         let mut inbox = lock(&self.inbox);
         let size = event.text.len();
         let most_bytes = limits.body * MOST_BODIES;
-        if inbox.events.len() >= limits.in_flight || inbox.bytes + size > most_bytes {
-            return Arrival::Refused;
+        if inbox.events.len() < limits.in_flight && inbox.bytes + size <= most_bytes {
+            inbox.bytes += size;
+            inbox.events.push_back(event);
+        } else if inbox.refused.len() < MOST_REFUSED {
+            inbox.refused.push(event.ack);
+        } else {
+            return Arrival::Lost;
         }
-        inbox.bytes += size;
-        inbox.events.push_back(event);
         match std::mem::replace(&mut inbox.is_being_emptied, true) {
             true => Arrival::Queued,
             false => Arrival::First,
@@ -121,17 +130,28 @@ impl Connection {
         }
     }
 
-    /// The event behind so many that are being answered. It stays in the inbox, and counts there, until
-    /// it is [`done`](Self::done). Whoever is told that there is none at all no longer empties it.
-    pub(super) fn behind(&self, begun: usize) -> Option<Event> {
+    /// Whether there is anything in the inbox. Whoever is told that there is not no longer empties it.
+    pub(super) fn has_more(&self) -> bool {
         let mut inbox = lock(&self.inbox);
-        if inbox.events.is_empty() {
-            inbox.is_being_emptied = false;
+        let has_more = !inbox.events.is_empty() || !inbox.refused.is_empty();
+        if !has_more {
             // What a burst needed is not kept by an idle connection.
-            inbox.events = VecDeque::new();
+            *inbox = Inbox::default();
         }
-        let next = inbox.events.get(begun);
+        has_more
+    }
+
+    /// The event behind so many that are being answered, unless others are to be refused first. It stays
+    /// in the inbox, and counts there, until it is [`done`](Self::done).
+    pub(super) fn behind(&self, begun: usize) -> Option<Event> {
+        let inbox = lock(&self.inbox);
+        let next = inbox.events.get(begun).filter(|_| inbox.refused.is_empty());
         next.map(|event| Event { text: event.text.clone(), ack: event.ack })
+    }
+
+    /// Takes out the acks of those to be refused.
+    pub(super) fn refused(&self) -> Vec<Option<i64>> {
+        std::mem::take(&mut lock(&self.inbox).refused)
     }
 
     /// The first event has been answered.
@@ -318,14 +338,17 @@ impl Client {
         }
     }
 
-    /// Answers an event. A client that can not take its answer would wait for it for ever, so it
-    /// is disconnected.
-    pub(super) fn answer(&self, ack: Option<i64>, answer: &impl Serialize) {
+    /// Answers an event; `false` if that has to wait until the client has taken what it was sent before.
+    pub(super) fn answer(&self, ack: Option<i64>, answer: &impl Serialize) -> bool {
         let mut nothing = Value::Bytes(bytes::Bytes::new());
         let Ok(ack) = AckSender::from_message_parts(&self.socket, &mut nothing, &ack);
-        if ack.send(answer).is_err() {
-            self.disconnect();
+        match ack.send(answer) {
+            Err(SendError::Socket(SocketError::InternalChannelFull)) => return false,
+            // One that gets no answer would wait for it for ever.
+            Err(_) => self.disconnect(),
+            Ok(()) => {}
         }
+        true
     }
 
     /// Ends the connection, also one whose buffers are full.

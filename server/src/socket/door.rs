@@ -5,12 +5,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, MessageHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 use tokio::task::consume_budget;
+use tokio::time::sleep;
 
 use super::connection::{Arrival, Client, Connection, Event, Met};
 use super::site::{self, Line};
@@ -23,7 +25,11 @@ use crate::dialect::{Arguments, Dialect};
 use crate::error::Error;
 use crate::rooms::Presence;
 
-type Answer = Result<Arguments, Error>;
+/// How often room is looked for where there was none: nobody tells when there is some again.
+const ROOM_AGAIN: Duration = Duration::from_millis(5);
+
+/// An answer, and the ack that it is.
+type Found = (Option<i64>, Result<Arguments, Error>);
 
 /// Meets every connection.
 #[derive(Clone)]
@@ -97,17 +103,10 @@ impl MessageHandler<LocalAdapter, Doors> for Door {
     /// Called by the connection's reader, one event after the other; nothing here waits.
     fn call(&self, socket: Arc<Socket>, text: Value, ack: Option<i64>) {
         let client = Client { socket, connection: self.connection.clone() };
-        let limits = self.house.limits;
-        match self.connection.arrived(Event { text, ack }, limits) {
+        match self.connection.arrived(Event { text, ack }, self.house.limits) {
             Arrival::Queued => {}
             Arrival::First => drop(tokio::spawn(self.house.clone().empty_inbox(client))),
-            Arrival::Refused => {
-                let refusal = Error::TooMany { limit: limits.in_flight };
-                self.house.answer(&client, ack, Err(refusal));
-                // A reader has a turn of 128 reads, of several events each, and would refuse more in it
-                // than may wait to be sent: who reads its refusals would be taken for one who does not.
-                let _ = consume_budget().now_or_never();
-            }
+            Arrival::Lost => client.disconnect(),
         }
     }
 }
@@ -121,55 +120,67 @@ impl House {
         let client = HangUpOnPanic(client);
         let client = &client.0;
         let (mut turns, mut answers) = (Turns::default(), FuturesOrdered::new());
-        loop {
+        let mut unsent = Vec::new();
+        while client.connection.has_more() {
             while turns.are_open()
+                && unsent.is_empty()
                 && let Some(event) = client.connection.behind(turns.len())
             {
                 answers.push_back(self.find_answer(client, event, turns.begin()));
                 // It is asked once; whether that is enough for an answer is up to the engine.
-                while let Some(Some((ack, answer))) = answers.next().now_or_never() {
-                    self.finish(client, &mut turns, ack, answer);
+                while let Some(Some(found)) = answers.next().now_or_never() {
+                    unsent.extend(self.finish(client, &mut turns, found));
                 }
                 // Commits do not spend it, see `Context::commit_last`, and others want to run, too.
                 consume_budget().await;
             }
-            if turns.len() == 0 {
-                return;
+            while let Some(found) = answers.next().await {
+                unsent.extend(self.finish(client, &mut turns, found));
             }
-            while let Some((ack, answer)) = answers.next().await {
-                self.finish(client, &mut turns, ack, answer);
+            // Nothing is being answered now that others might wait for.
+            self.catch_up(client, unsent.drain(..)).await;
+            let refusal = || Err(Error::TooMany { limit: self.limits.in_flight });
+            let refused = client.connection.refused();
+            self.catch_up(client, refused.into_iter().map(|ack| (ack, refusal()))).await;
+        }
+    }
+
+    /// Sends what there was no room for, as the client takes what it was sent before. One that takes
+    /// nothing is disconnected when the connection's own deadline has passed.
+    async fn catch_up(&self, client: &Client, unsent: impl Iterator<Item = Found>) {
+        for found in unsent {
+            while !self.answer(client, &found) {
+                sleep(ROOM_AGAIN).await;
             }
         }
     }
 
-    async fn find_answer(
-        &self,
-        client: &Client,
-        event: Event,
-        turn: Turn,
-    ) -> (Option<i64>, Answer) {
+    async fn find_answer(&self, client: &Client, event: Event, turn: Turn) -> Found {
         let text = event.text.as_str().map_or("", |text| text.as_str());
         let answer = self.answers.answer(client, text, &turn).await;
         turn.pass();
         (event.ack, answer)
     }
 
-    fn finish(&self, client: &Client, turns: &mut Turns, ack: Option<i64>, answer: Answer) {
-        self.answer(client, ack, answer);
+    /// Gives back what could not be sent yet.
+    fn finish(&self, client: &Client, turns: &mut Turns, found: Found) -> Option<Found> {
+        let is_sent = self.answer(client, &found);
         client.connection.done();
         turns.end();
+        (!is_sent).then_some(found)
     }
 
-    fn answer(&self, client: &Client, ack: Option<i64>, answer: Answer) {
+    /// `false` if there is no room for it.
+    fn answer(&self, client: &Client, (ack, answer): &Found) -> bool {
         if ack.is_none() {
             if answer.is_err() {
                 self.counters.dropped.fetch_add(1, Ordering::Relaxed);
             }
-            return;
+            return true;
         }
         match answer {
-            Ok(answer) => client.answer(ack, &answer),
-            Err(error) => client.answer(ack, &client.dialect().refusal(&error)),
+            Ok(answer) => client.answer(*ack, answer),
+            Err(error) => client.answer(*ack, &client.dialect().refusal(error)),
         }
     }
 }

@@ -115,7 +115,7 @@ async fn asks_until_done<T>(socket: &mut Socket, task: tokio::task::JoinHandle<T
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_with_100_000_events_in_flight_costs_bounded_memory_and_nobody_else_anything() {
+async fn a_client_with_100_000_events_in_flight_costs_bounded_memory_and_is_told_429() {
     let process = Process::start();
     let (mut other, greedy) =
         tokio::join!(Socket::runtime_at(process.addr), Socket::runtime_at(process.addr),);
@@ -125,10 +125,8 @@ async fn a_client_with_100_000_events_in_flight_costs_bounded_memory_and_nobody_
     let [done, refused] = asks_until_done(&mut other, tokio::spawn(count(stream))).await;
     let grown = process.peak() - before;
     assert!(grown < BOUND, "it took {grown} bytes more");
-    // One that writes so much that it does not come to read is disconnected, perhaps before it has read
-    // anything. That who reads is told 429 is shown in `limits`.
-    let is_ended = done + refused < MANY;
-    assert!(refused > 0 || is_ended, "{done} done, {refused} refused");
+    // One that could not take all the refusals in time was disconnected after those it took.
+    assert!(done > 0 && refused > 0, "{done} done, {refused} refused");
     assert!(!process.end().contains("panicked"));
 }
 
