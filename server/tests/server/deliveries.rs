@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,28 +11,21 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use backwire::Server;
 use backwire::access::Access;
-use backwire::change::{Attributes, Id, Position, Resource, Room};
-use backwire::criteria::Criteria;
-use backwire::delivery::flake::{Flake, Node};
-use backwire::delivery::rules::Ttl;
-use backwire::engine::{
-    Acked, Asked, Batch, Committed, Device, Engine, Error, Memory, Outcome, Post, Posted, Queues,
-    Sessions, Since, Snapshot, Tail, Window,
-};
+use backwire::engine::Error;
 use backwire::model::Model;
 use backwire::server::Builder;
 use backwire::settings::{Settings, Store};
 use backwire::sites::{EventNames, Site, Sites};
-use backwire::write::Write;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use http::{HeaderMap, StatusCode};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::client::{Socket, builder, start};
+use crate::intercepted::{Call, Interceptor, intercepted_by};
 
 /// A back end that knows people by tokens like `user_1+staff`: these are their rooms.
 pub(crate) async fn back_end() -> String {
@@ -619,99 +613,41 @@ async fn who_a_site_knows_is_known_to_the_rules_of_its_resources_and_people_of_o
     house.server.shutdown().await;
 }
 
-/// An engine that stores no messages and does nothing with acks until it may.
-struct Held {
-    memory: Memory,
-    gate: Arc<Semaphore>,
-    acked: watch::Sender<usize>,
+/// No messages are stored and nothing is done with acks but with permits.
+struct Gate {
+    permits: Semaphore,
+    acked: AtomicUsize,
 }
 
-impl Held {
-    async fn house(gate: &Arc<Semaphore>) -> (House, watch::Receiver<usize>) {
-        let (acked, seen) = watch::channel(0);
-        let gate = Arc::clone(gate);
-        let engine = |tail: Tail| {
-            let memory = Memory::new(Window::default(), tail);
-            Ok(Arc::new(Self { memory, gate, acked }) as Arc<dyn Engine>)
-        };
-        (House::built(|_| {}, |builder| builder.engine(engine)).await, seen)
-    }
-
-    async fn may(&self) {
-        self.gate.acquire().await.expect("it is never closed").forget();
+impl Gate {
+    /// A gate for so many, and a house behind it.
+    async fn house(permits: usize) -> (Arc<Self>, House) {
+        let (permits, acked) = (Semaphore::new(permits), AtomicUsize::new(0));
+        let gate = Arc::new(Self { permits, acked });
+        let engine = intercepted_by(&gate);
+        (gate, House::built(|_| {}, |builder| builder.engine(engine)).await)
     }
 }
 
 #[async_trait]
-impl Engine for Held {
-    async fn commit(&self, write: Write) -> Result<Committed, Error> {
-        self.memory.commit(write).await
+impl Interceptor for Gate {
+    async fn before(&self, call: Call<'_>) -> Result<(), Error> {
+        if matches!(call, Call::Post | Call::Ack) {
+            self.permits.acquire().await.expect("it is never closed").forget();
+        }
+        Ok(())
     }
 
-    async fn find(
-        &self,
-        resource: &Resource,
-        criteria: &Criteria,
-    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
-        self.memory.find(resource, criteria).await
-    }
-
-    async fn find_one(
-        &self,
-        resource: &Resource,
-        id: &Id,
-    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
-        self.memory.find_one(resource, id).await
-    }
-
-    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
-        self.memory.since(room, position).await
-    }
-
-    fn sessions(&self) -> &dyn Sessions {
-        self.memory.sessions()
-    }
-
-    fn queues(&self) -> &dyn Queues {
-        self
-    }
-}
-
-#[async_trait]
-impl Queues for Held {
-    async fn begin(&self, node: Node, at: u64) -> Result<(), Error> {
-        self.memory.queues().begin(node, at).await
-    }
-
-    async fn post(&self, post: Post) -> Result<Posted, Error> {
-        self.may().await;
-        self.memory.queues().post(post).await
-    }
-
-    async fn connect(&self, device: Device, ttl: Ttl, at: u64) -> Result<Flake, Error> {
-        self.memory.queues().connect(device, ttl, at).await
-    }
-
-    async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error> {
-        self.memory.queues().disconnect(device, at).await
-    }
-
-    async fn ack(&self, device: Device, acked: Acked, at: u64) -> Result<Outcome, Error> {
-        self.may().await;
-        let outcome = self.memory.queues().ack(device, acked, at).await;
-        self.acked.send_modify(|acked| *acked += 1);
-        outcome
-    }
-
-    async fn waiting(&self, device: Device, asked: Asked) -> Result<Batch, Error> {
-        self.memory.queues().waiting(device, asked).await
+    async fn after(&self, call: Call<'_>) {
+        if matches!(call, Call::Ack) {
+            self.acked.fetch_add(1, Ordering::SeqCst);
+        }
     }
 }
 
 #[tokio::test]
 async fn a_sender_that_is_quicker_than_the_store_is_told_to_come_later_and_others_are_not() {
-    let gate = Arc::new(Semaphore::new(0));
-    let (house, _) = Held::house(&gate).await;
+    let (gate, house) = Gate::house(0).await;
     let message = json!({ "rooms": "user_1", "event": "news" });
     let list = json!(vec![&message; 1000]);
     let key = |number| Some(["first", "second", "third"][number]);
@@ -730,7 +666,7 @@ async fn a_sender_that_is_quicker_than_the_store_is_told_to_come_later_and_other
         (429, &"1".parse().unwrap())
     );
     let (other, ()) = tokio::join!(house.post("blog", None, message.clone()), async {
-        gate.add_permits(10_000);
+        gate.permits.add_permits(10_000);
     });
     assert_eq!(other.0, 200);
     while let Some((_, (status, told))) = lists.next().await {
@@ -743,8 +679,7 @@ async fn a_sender_that_is_quicker_than_the_store_is_told_to_come_later_and_other
 
 #[tokio::test]
 async fn what_was_acked_before_a_shutdown_is_done_with_after_it() {
-    let gate = Arc::new(Semaphore::new(1));
-    let (house, acked) = Held::house(&gate).await;
+    let (gate, house) = Gate::house(1).await;
     let mut ann = house.phone("user_1").await;
     house.send(json!("user_1"), "news", 1).await;
     let (ack, _) = ann.next().await;
@@ -755,11 +690,11 @@ async fn what_was_acked_before_a_shutdown_is_done_with_after_it() {
     let late = async {
         ann.socket.is_ended().await;
         tokio::time::sleep(Duration::from_millis(200)).await;
-        gate.add_permits(1);
+        gate.permits.add_permits(1);
     };
     let shutdown = async {
         house.server.shutdown().await;
-        *acked.borrow()
+        gate.acked.load(Ordering::SeqCst)
     };
     assert_eq!(tokio::join!(shutdown, late).0, 1);
 }
