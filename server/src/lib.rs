@@ -43,6 +43,7 @@ mod clock;
 pub mod context;
 pub mod error;
 mod fingerprint;
+mod lock;
 mod nearest;
 pub mod pubsub;
 pub mod session;

@@ -43,7 +43,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request};
@@ -62,6 +62,7 @@ use crate::context::Site;
 use crate::engine::{Edit, Held};
 use crate::error::{Error, Result};
 use crate::http::cookies::{Cookies, Visitor};
+use crate::lock::lock;
 use crate::socket::Client;
 use crate::write::Refused;
 
@@ -240,11 +241,6 @@ impl Changes {
             None => self.clears.then_some(None),
         }
     }
-}
-
-/// No code that could panic runs under these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unfit(key: &str, error: &serde_json::Error) -> Error {
