@@ -32,6 +32,7 @@ use crate::criteria::Filter;
 pub use policy::Policy;
 pub use reach::Reach;
 pub use rule::{Grant, Rule};
+pub(crate) use who::Known;
 pub use who::Who;
 
 /// What can be done to a resource.

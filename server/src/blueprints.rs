@@ -3,9 +3,10 @@
 //! Nobody publishes here: the fan-out follows the log, and the commit wrote to it.
 //!
 //! In reading order: `input`: what came in the body; `reply`: what is answered; `associated`: the same, of
-//! records that belong to one.
+//! records that belong to one; `by_hand`: for handlers of one's own.
 
 mod associated;
+mod by_hand;
 mod input;
 mod reply;
 
@@ -18,13 +19,14 @@ use http::request::Parts;
 use http::{Method, header};
 
 use crate::change::{Attributes, Id, Resource};
-use crate::context::{Context, Site};
+use crate::context::Context;
 use crate::criteria::{Criteria, Language, Parameters};
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::model::{Model, Populate};
 use crate::populate::Filling;
 use crate::route::{Deed, Route};
+use crate::shared::Shared;
 use crate::socket::Client;
 use crate::subscription;
 use crate::write::{Action, Refused};
@@ -189,9 +191,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        let site = Site::of(parts);
-        let route = site.routing.read(parts.uri.path())?;
-        let model = site.models.of(&route.resource);
+        let shared = Shared::of(parts);
+        let route = shared.routing.read(parts.uri.path())?;
+        let model = shared.models.of(&route.resource);
         let model = model.ok_or_else(|| Error::NoRoute(parts.uri.path().to_owned()))?;
         let query = query_of(parts, &route)?;
         Ok(Self { route, model, query })

@@ -1,7 +1,5 @@
 //! The caller, as a handler sees it: an axum extractor that is the same over HTTP and sockets.
 
-mod records;
-
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -10,7 +8,6 @@ use std::task::Poll;
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use futures_util::future::maybe_done;
-use http::HeaderMap;
 use http::request::Parts;
 use serde::Serialize;
 use tokio::task::coop::unconstrained;
@@ -24,12 +21,12 @@ use crate::criteria::Filter;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
-use crate::model::{Associations, Ids, Model, Models};
+use crate::http::key;
+use crate::model::{Associations, Ids, Model};
 use crate::pubsub::{Publisher, Pubsub};
-use crate::route::Routing;
-use crate::session::{self, Keeper};
+use crate::shared::Shared;
+use crate::socket::Client;
 use crate::socket::turn::Turn;
-use crate::socket::{Client, Sockets};
 use crate::write::{Action, Key, Publication, Refused, Write};
 
 /// Who asks, and what they may use.
@@ -50,7 +47,7 @@ use crate::write::{Action, Key, Publication, Refused, Write};
 /// ```
 #[derive(Clone)]
 pub struct Context {
-    site: Site,
+    shared: Shared,
     client: Option<Client>,
     /// The id of the session that a request over HTTP brought.
     session: Option<Arc<str>>,
@@ -58,49 +55,28 @@ pub struct Context {
     turn: Option<Turn>,
 }
 
-/// What every request carries for [`Context`] to be made of.
-#[derive(Clone)]
-pub(crate) struct Site {
-    pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) sockets: Sockets,
-    pub(crate) models: Arc<Models>,
-    pub(crate) routing: Routing,
-    pub(crate) sessions: Keeper,
-}
-
-impl Site {
-    pub(crate) fn of(parts: &Parts) -> &Self {
-        parts.extensions.get().expect("the server gives each request its site")
-    }
-
-    pub(crate) fn publisher(&self) -> Publisher {
-        Publisher::new(&self.engine, &self.sockets, &self.models)
-    }
-}
-
 impl Context {
-    pub(crate) fn site(&self) -> &Site {
-        &self.site
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Where the records live.
     pub fn engine(&self) -> &dyn Engine {
-        &*self.site.engine
+        &*self.shared.engine
     }
 
     /// What the records of a resource are like; an error if there is no such resource.
     pub fn model(&self, resource: &Resource) -> Result<Arc<Model>> {
-        let model = self.site.models.of(resource);
-        model.ok_or_else(|| Error::NoRoute(format!("/{resource}")))
+        self.shared.model(resource)
     }
 
     pub(crate) fn associations(&self) -> &Associations {
-        self.site.models.associations()
+        self.shared.models.associations()
     }
 
     /// What there is to say and to hear of a resource; see [`pubsub`](crate::pubsub).
     pub fn pubsub(&self, resource: &str) -> Result<Pubsub> {
-        self.site.publisher().pubsub(resource)
+        Publisher::of(&self.shared).pubsub(resource)
     }
 
     /// The caller listens to a room of any name from here on. Without a socket nothing happens.
@@ -110,7 +86,7 @@ impl Context {
 
     /// Says something to all who listen to a room but the caller; it arrives as the event `message`.
     pub fn broadcast(&self, room: &str, data: &impl Serialize) -> Result<()> {
-        self.site.publisher().broadcast(room, data, self.client())
+        Publisher::of(&self.shared).broadcast(room, data, self.client())
     }
 
     /// The caller's connection, if the request came over a socket.
@@ -121,8 +97,8 @@ impl Context {
     /// Who the caller has proved to be, by [signing in](crate::Session::sign_in).
     pub async fn who(&self) -> Result<Who> {
         match (&self.client, &self.session) {
-            (Some(client), _) => caller::of_client(&self.site, client).await,
-            (None, Some(session)) => Ok(session::known(&self.site, session).await?.who),
+            (Some(client), _) => caller::of_client(&self.shared, client).await,
+            (None, Some(session)) => Ok(caller::known(&self.shared, session).await?.who),
             (None, None) => Ok(Who::default()),
         }
     }
@@ -132,7 +108,7 @@ impl Context {
         if self.model(resource)?.access.is_open() {
             return Ok(Reach::Whole);
         }
-        caller::reach(&self.site, resource, &self.who().await?, act)
+        caller::reach(&self.shared, resource, &self.who().await?, act)
     }
 
     /// The request's `Idempotency-Key`.
@@ -145,7 +121,8 @@ impl Context {
     pub async fn commit(&self, resource: Resource, action: Action) -> Result<Arc<Change>> {
         let write = self.prepare(self.key.clone(), resource, action).await?;
         let change = self.engine().commit(write).await?.change;
-        cascade::follow(self, &change).await?;
+        let writes = cascade::of(&self.shared, &change).await?;
+        self.commit_consequences(writes).await.into_iter().try_for_each(cascade::settled)?;
         Ok(change)
     }
 
@@ -181,7 +158,7 @@ impl Context {
             return Ok(Permit::whole(action));
         }
         let who = self.who().await?;
-        let reach = |act| caller::reach(&self.site, resource, &who, act);
+        let reach = |act| caller::reach(&self.shared, resource, &who, act);
         let (reach, action) = match action {
             Action::Create(mut record) => {
                 // To refuse one that is taken would tell that it is.
@@ -237,7 +214,7 @@ impl Context {
     }
 
     /// Commits what follows from a write of the caller, who need not be allowed to do it by itself.
-    pub(crate) async fn commit_consequences(
+    async fn commit_consequences(
         &self,
         writes: Vec<(Resource, Action)>,
     ) -> Vec<Result<Arc<Change>>> {
@@ -280,7 +257,7 @@ impl Context {
     /// line. So that it has is no question of tokio's budget, which would have it asked again later. A write
     /// that others follow from keeps its turn.
     pub(crate) async fn commit_last(&self, of: Resource, action: Action) -> Result<Arc<Change>> {
-        if cascade::may_follow(self, &of, &action) {
+        if cascade::may_follow(&self.shared, &of, &action) {
             return self.commit(of, action).await;
         }
         let write = self.prepare(self.key.clone(), of, action).await?;
@@ -329,23 +306,12 @@ impl<S: Sync> FromRequestParts<S> for Context {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         Ok(Self {
-            site: Site::of(parts).clone(),
+            shared: Shared::of(parts).clone(),
             client: parts.extensions.get::<Client>().cloned(),
-            session: Site::of(parts).sessions.cookies().id_in(&parts.headers),
-            key: key_of(&parts.headers)?,
+            session: Shared::of(parts).sessions.cookies().id_in(&parts.headers),
+            key: key::of(&parts.headers)?,
             turn: parts.extensions.get::<Turn>().cloned(),
         })
-    }
-}
-
-pub(crate) fn key_of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
-    let Some(key) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    let is_key = matches!(key.len(), 1..=255) && key.as_bytes().iter().all(u8::is_ascii_graphic);
-    match key.to_str() {
-        Ok(key) if is_key => Ok(Some(key.into())),
-        _ => Err(Error::BadKey),
     }
 }
 
@@ -391,21 +357,6 @@ fn fingerprint_of(resource: &Resource, action: &Action) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key(text: &str) -> Result<Option<Arc<str>>> {
-        let value = http::HeaderValue::from_str(text).unwrap();
-        key_of(&HeaderMap::from_iter([("idempotency-key".parse().unwrap(), value)]))
-    }
-
-    #[test]
-    fn a_key_is_up_to_255_visible_characters() {
-        assert_eq!(key("5f0c-1").unwrap().as_deref(), Some("5f0c-1"));
-        assert!(key(&"k".repeat(255)).is_ok());
-        assert!(key(&"k".repeat(256)).is_err());
-        assert!(key("").is_err());
-        assert!(key("a b").is_err());
-        assert!(key_of(&HeaderMap::new()).unwrap().is_none());
-    }
 
     #[test]
     fn a_key_stands_for_the_deed_not_for_its_spelling() {

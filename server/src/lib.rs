@@ -47,6 +47,7 @@ mod lock;
 mod nearest;
 pub mod pubsub;
 pub mod session;
+mod shared;
 
 pub mod route;
 mod router;

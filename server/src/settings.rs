@@ -19,7 +19,6 @@ use crate::engine::Window;
 use crate::model::Models;
 use crate::route::Paths;
 use crate::sites::Sites;
-use crate::socket::Limits;
 
 pub use secret::{ApiKey, SessionSecret};
 pub use service::{Flake, Heartbeat, Redis};
@@ -110,15 +109,6 @@ impl Settings {
     pub(crate) fn node(&self) -> Node {
         let Flake { datacenter, worker } = self.flake;
         Node::new(datacenter.into(), worker.into()).unwrap_or_default()
-    }
-
-    pub(crate) fn limits(&self) -> Limits {
-        Limits {
-            body: self.body_limit,
-            in_flight: self.in_flight,
-            unread: self.unread,
-            heartbeat: self.heartbeat,
-        }
     }
 }
 

@@ -41,7 +41,7 @@ use crate::dialect::Dialect;
 use crate::http::limit::TOLERANCE;
 use crate::http::listener::Plug;
 use crate::rooms::{self, Presence};
-use crate::settings::Heartbeat;
+use crate::settings::{Heartbeat, Settings};
 
 use door::Doors;
 
@@ -73,6 +73,17 @@ pub(crate) struct Limits {
     pub(crate) unread: usize,
     /// When a client is given up that does not answer.
     pub(crate) heartbeat: Heartbeat,
+}
+
+impl Limits {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self {
+            body: settings.body_limit,
+            in_flight: settings.in_flight,
+            unread: settings.unread,
+            heartbeat: settings.heartbeat,
+        }
+    }
 }
 
 /// What went wrong without anybody being told.

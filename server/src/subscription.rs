@@ -73,7 +73,7 @@ async fn hold(cx: &Context, client: &Client, of: &Resource, reach: &Reach) -> Re
     if now.as_ref().is_ok_and(|now| now == reach) {
         return Ok(());
     }
-    caller::ask_again(cx.site(), client).await;
+    caller::ask_again(cx.shared(), client).await;
     now.and(Err(Error::Forbidden))
 }
 

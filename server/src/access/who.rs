@@ -24,3 +24,16 @@ impl Who {
         self.roles.iter().any(|own| own == role)
     }
 }
+
+/// Who somebody is, and until when that holds unless they come again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    pub(crate) who: Who,
+    /// Unix milliseconds; 0 for nobody in particular.
+    pub(crate) until: u64,
+}
+
+impl Known {
+    /// Until it is gone: told by a site when it connected.
+    pub(crate) const FOR_EVER: u64 = u64::MAX;
+}

@@ -24,11 +24,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::task::coop::unconstrained;
 
-use crate::context::key_of;
 use crate::delivery::message::Message;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::http::caller::Caller;
+use crate::http::key;
 use crate::sites::{EventNames, Name, Site, Sites};
 use crate::write::Key;
 
@@ -92,7 +92,7 @@ async fn send(
 ) -> Result<Response> {
     let (name, site) = desk.admit(&caller)?;
     let resync = yes_or_no(resync.as_deref().unwrap_or_default())?;
-    let (key, body) = (key_of(&headers)?, Body::read(&headers, &body)?);
+    let (key, body) = (key::of(&headers)?, Body::read(&headers, &body)?);
     let share = desk.backlog.take(&name, body.len())?;
     let sender = Sender { name, site, resync, key, share, post: desk.post };
     match body {

@@ -7,7 +7,6 @@ use axum::{Router, middleware};
 use tower_http::services::ServeDir;
 
 use crate::answers::Answers;
-use crate::context::Site;
 use crate::delivery::courier::{Courier, Slot};
 use crate::engine::{self, Engine};
 use crate::http::cookies::{self, Cookies};
@@ -15,9 +14,9 @@ use crate::http::origin::Origins;
 use crate::http::{assets, handshake, health, limit, origin, publish, send};
 use crate::route::Routing;
 use crate::router::{self, Routes};
-use crate::session::Keeper;
 use crate::settings::Settings;
-use crate::socket::Sockets;
+use crate::shared::{Keeper, Shared};
+use crate::socket::{Limits, Sockets};
 
 /// Cookies are signed with the secret that is set, or else with the engine's own, so that they are good
 /// after a restart, too.
@@ -41,20 +40,20 @@ pub(super) fn assemble(
     sessions: Keeper,
     courier: &Courier,
     slot: Slot,
-) -> (Router, Site) {
+) -> (Router, Shared) {
     let engine = courier.engine().clone();
-    let (sockets, socket_layer) = Sockets::new(settings.limits());
+    let (sockets, socket_layer) = Sockets::new(Limits::of(settings));
     let cookies = sessions.cookies().clone();
     let models = Arc::new(settings.models.clone());
     let routing = routes.known_to(Routing::new(settings.paths.clone(), Arc::clone(&models)));
-    let site = Site {
+    let shared = Shared {
         engine: engine.clone(),
         sockets: sockets.clone(),
         models,
         routing: routing.clone(),
         sessions,
     };
-    let dressed = |routes| router::dressed(routes, site.clone(), settings.body_limit);
+    let dressed = |routes| router::dressed(routes, shared.clone(), settings.body_limit);
     let plain =
         dressed(routes.spelled(routes.router().fallback_service(router::resources()), &routing));
     let with_pages = settings.pages.as_ref().map(|directory| {
@@ -62,7 +61,7 @@ pub(super) fn assemble(
         let routed = routes.router().fallback_service(files.fallback(router::resources()));
         dressed(routes.spelled(routed, &routing))
     });
-    let answers = Answers::new(plain.clone(), site.clone(), settings.body_limit);
+    let answers = Answers::new(plain.clone(), shared.clone(), settings.body_limit);
     sockets.open(answers, courier.clone());
     let services = publish::router(settings.api_key.clone())
         .merge(send::router(settings.sites.clone(), slot.post()));
@@ -82,5 +81,5 @@ pub(super) fn assemble(
         .layer(origins.cors())
         .layer(middleware::from_fn_with_state(app, origin::no_preflight))
         .layer(middleware::map_request(handshake::detach));
-    (app, site)
+    (app, shared)
 }

@@ -19,6 +19,7 @@ use crate::engine::{self, Engine, Tail, Window};
 use crate::fanout::Fanout;
 use crate::http::listener::{Lines, Plug};
 use crate::model::{Model, Undeclarable};
+use crate::pubsub::Publisher;
 use crate::route::Paths;
 use crate::router::Routes;
 use crate::settings::{ApiKey, SessionSecret, Settings, Store};
@@ -206,14 +207,14 @@ impl Builder {
         let (slot, letters) = mpsc::channel(LETTERS);
         let courier = Courier::new(engine.clone(), settings.sites.clone(), settings.ttl());
         let to = Slot::new(slot.downgrade());
-        let (app, site) = assemble(&settings, &routes, sessions, &courier, to);
-        let (sockets, publisher) = (site.sockets.clone(), site.publisher());
-        let fanout = Fanout::new(sockets.clone(), Arc::clone(&site.models));
+        let (app, shared) = assemble(&settings, &routes, sessions, &courier, to);
+        let (sockets, publisher) = (shared.sockets.clone(), Publisher::of(&shared));
+        let fanout = Fanout::new(sockets.clone(), Arc::clone(&shared.models));
         let fanout = tokio::spawn(fanout.follow(changes));
         let following = courier.clone().follow_sites(sockets.clone(), settings.sites.changes());
         let following = tokio::spawn(following);
         let post = tokio::spawn(courier.deliver(sockets.clone(), letters));
-        let watch = tokio::spawn(caller::watch(site));
+        let watch = tokio::spawn(caller::watch(shared));
         let (stop, stopped) = oneshot::channel();
         let app = app.into_make_service_with_connect_info::<Plug>();
         // A sender that is dropped is a server that is left to run.

@@ -12,7 +12,7 @@ use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::Socket;
 use tokio::sync::oneshot;
 
-use crate::caller::Known;
+use crate::access::Known;
 use crate::change::Room;
 use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
