@@ -11,10 +11,9 @@ use backwire::config::Config;
 use backwire::model::{Attribute, Find, Model, Populate};
 use backwire::server::Builder;
 use backwire::settings::{Settings, Store};
-use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::client::{Socket, builder, start};
+use crate::client::{Socket, ask, builder, events, start};
 
 fn user() -> Model {
     Model::default().attribute("pets", Attribute::collection("pet", "owner"))
@@ -24,14 +23,6 @@ fn user() -> Model {
 fn owned() -> Builder {
     let pet = Model::default().attribute("owner", Attribute::model("user"));
     builder().resource("user", user()).unwrap().resource("pet", pet).unwrap()
-}
-
-async fn ask(server: &Server, verb: &str, path: &str, body: Value) -> (u16, Value) {
-    let url = format!("http://{}{path}", server.addr());
-    let request = Client::new().request(Method::from_bytes(verb.as_bytes()).unwrap(), url);
-    let request = if body.is_null() { request } else { request.json(&body) };
-    let response = request.send().await.unwrap();
-    (response.status().as_u16(), response.json().await.unwrap_or_default())
 }
 
 /// The body of an answer that is no refusal, without times.
@@ -58,8 +49,7 @@ fn timeless(value: Value) -> Value {
 
 /// What was pushed, as the name of the event and what it carried, without times.
 async fn heard(socket: &mut Socket) -> Vec<Value> {
-    let frames = socket.heard().await;
-    frames.iter().map(|it| timeless(serde_json::from_str(&it[2..]).unwrap())).collect()
+    events(&socket.heard().await).into_iter().map(timeless).collect()
 }
 
 /// Ann and Bob, and Ann's dog and cat.
