@@ -1,7 +1,7 @@
 //! Join, then read.
 //!
-//! A read over a socket subscribes: the connection joins the room, and then the records are read.
-//! Whatever is committed after the read is pushed to a room the connection is already in, so there
+//! Invariant: a read over a socket subscribes. The connection joins the room, and then the records are
+//! read. Whatever is committed after the read is pushed to a room the connection is already in, so there
 //! is no gap between the two; what is committed between joining and reading is heard of twice,
 //! which is harmless: pushes have positions.
 

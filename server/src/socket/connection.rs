@@ -12,6 +12,7 @@ use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::Socket;
 use tokio::sync::oneshot;
 
+use super::limits::Limits;
 use crate::access::Known;
 use crate::change::Room;
 use crate::delivery::flake::Flake;
@@ -21,7 +22,6 @@ use crate::http::listener::Plug;
 use crate::incoming;
 use crate::lock::lock;
 use crate::rooms::{self, Presence};
-use crate::socket::Limits;
 
 /// Requests in flight are limited by number, and by bytes to as much as this many of the largest.
 const MOST_BODIES: usize = 16;

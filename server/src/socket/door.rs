@@ -25,6 +25,13 @@ use crate::rooms::Presence;
 
 type Answer = Result<Arguments, Error>;
 
+impl Sockets {
+    /// Lets sockets in, to be given these answers. They are given up when the sockets are closed.
+    pub(crate) fn open(&self, answers: Answers, courier: Courier) {
+        self.io.ns("/", Doors::new(answers, courier, self));
+    }
+}
+
 /// Meets every connection.
 #[derive(Clone)]
 pub(super) struct Doors(Arc<House>);
