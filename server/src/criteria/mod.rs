@@ -3,10 +3,10 @@
 //! All of it is pure: what was asked is read once into [`Criteria`], and those pick from any records
 //! that are given to them. In reading order:
 //!
-//! - `language`: in which spelling; `parameters`: what a request brought; `reader`: what that says of attributes, within limits;
+//! - `language`: in which spelling; `parameters`: what a request brought; `reader`: what that says of
+//!   attributes, within limits;
 //! - `filter`, `condition`, `pattern`: which records; `sort`: in which order; `window`: how many;
 //!   `projection`: how much of each;
-//! - `populate`: what comes along from other resources;
 //! - `bad`: what was wrong with it.
 //!
 //! Invariant: criteria that are not understood are refused. They never select everything.
@@ -17,7 +17,6 @@ mod filter;
 mod language;
 mod parameters;
 mod pattern;
-mod populate;
 mod projection;
 mod reader;
 mod scope;
@@ -30,9 +29,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::change::{Attributes, Id};
-use crate::model::Model;
-use crate::nearest::nearest;
 
+pub(crate) use bad::shown;
 pub use bad::{Bad, Problem};
 pub use condition::{Comparison, Condition, Operand};
 pub use filter::Filter;
@@ -123,46 +121,15 @@ impl Criteria {
     /// # Ok::<_, backwire::criteria::Bad>(())
     /// ```
     pub fn read(parameters: Parameters, language: Language) -> Result<Self, Bad> {
-        Self::read_for(&Model::default(), parameters, language)
+        Self::of_request("id", parameters, language)
     }
 
-    /// Reads what a request brought, for records of this model: it says how the key is called, what is
-    /// found when nothing is asked for, how much at most, and whether there are other attributes than
-    /// it declares.
-    pub fn read_for(
-        model: &Model,
-        parameters: Parameters,
+    /// The same, for records whose key has another name.
+    pub(crate) fn of_request(
+        key: &str,
+        mut parameters: Parameters,
         language: Language,
     ) -> Result<Self, Bad> {
-        let mut criteria = Self::of_request(&model.key, parameters, language)?;
-        criteria.all_known(model)?;
-        if criteria.filter == Filter::default()
-            && let Some(filter) = &model.find.filter
-        {
-            let filter = Value::Object(filter.clone());
-            let said = Attributes::from_iter([("where".to_owned(), filter)]);
-            let said = Parameters::read(Vec::new(), said)?;
-            criteria.filter = Self::of_request(&model.key, said, language)?.filter;
-        }
-        let Window { limit, .. } = criteria.window;
-        criteria.window.limit = limit.or(model.find.limit);
-        criteria.most = model.most.records;
-        Ok(criteria)
-    }
-
-    /// Whether there may be everything that is asked about.
-    fn all_known(&self, model: &Model) -> Result<(), Bad> {
-        let names = self.names().into_iter().chain(self.projection.names());
-        match names.into_iter().find(|name| model.refuses(name)) {
-            Some(name) => {
-                let nearest = nearest(name, model.names()).map(str::to_owned);
-                Err(Bad::new(name, Problem::Undeclared(nearest)))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn of_request(key: &str, mut parameters: Parameters, language: Language) -> Result<Self, Bad> {
         let is_old = language == Language::Sails09;
         no_populate(parameters.take("populate"))?;
         let sort = parameters.take_either("sort", is_old.then_some("order"))?;
@@ -186,16 +153,6 @@ impl Criteria {
     pub fn of_one(mut parameters: Parameters) -> Result<(), Bad> {
         no_populate(parameters.take("populate"))?;
         parameters.refuse("a record that is named is not chosen by criteria")
-    }
-
-    /// All that have one of these ids in an attribute, which may be their key.
-    pub(crate) fn holding<'a>(
-        model: &Model,
-        attribute: &str,
-        ids: impl IntoIterator<Item = &'a Id>,
-    ) -> Self {
-        let all = Self { key: model.key.as_str().into(), ..Self::default() };
-        all.and_holding(attribute, ids)
     }
 
     /// Of those that are meant, the ones that have one of these ids in an attribute.
