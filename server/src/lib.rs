@@ -41,6 +41,7 @@ mod subscription;
 
 mod clock;
 pub mod context;
+mod duration;
 pub mod error;
 mod fingerprint;
 mod lock;

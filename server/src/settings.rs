@@ -1,9 +1,8 @@
 //! What can be set, with its defaults.
 //!
 //! In reading order: `store`: which engine; `secret`: keys, which are not shown; `service`: what else is in
-//! the file of a push service; `duration`: how long something is, as people write it.
+//! the file of a push service.
 
-mod duration;
 mod secret;
 mod service;
 mod store;
@@ -23,8 +22,6 @@ use crate::sites::Sites;
 pub use secret::{ApiKey, SessionSecret};
 pub use service::{Flake, Heartbeat, Redis};
 pub use store::Store;
-
-pub(crate) use duration::{duration, seconds};
 
 /// How a server is to be.
 #[derive(Debug, Clone)]
