@@ -44,6 +44,7 @@ pub mod context;
 mod duration;
 pub mod error;
 mod fingerprint;
+mod in_line;
 mod lock;
 mod nearest;
 pub mod pubsub;

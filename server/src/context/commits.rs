@@ -3,9 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
-use futures_util::future::maybe_done;
 use tokio::task::coop::unconstrained;
 
 use super::Context;
@@ -17,6 +15,7 @@ use crate::clock::now;
 use crate::criteria::Filter;
 use crate::error::{Error, Result};
 use crate::fingerprint;
+use crate::in_line::in_line;
 use crate::model::{Ids, Model};
 use crate::socket::turn::Turn;
 use crate::write::{Action, Key, Publication, Refused, Write};
@@ -133,20 +132,8 @@ impl Context {
 
     /// Has several writes done in their order. They stand in line together, so they share what a commit costs.
     async fn in_order(&self, writes: Vec<Result<Write>>) -> Vec<Result<Arc<Change>>> {
-        let mut commits = Vec::with_capacity(writes.len());
-        for write in writes {
-            let commit = async { Ok(self.engine().commit(write?).await?.change) };
-            let mut commit = Box::pin(maybe_done(unconstrained(commit)));
-            // Asked once, it has its place in line.
-            poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx).is_ready())).await;
-            commits.push(commit);
-        }
-        let mut outcomes = Vec::with_capacity(commits.len());
-        for mut commit in commits {
-            commit.as_mut().await;
-            outcomes.extend(commit.as_mut().take_output());
-        }
-        outcomes
+        let commit = async |write: Result<Write>| Ok(self.engine().commit(write?).await?.change);
+        in_line(writes.into_iter().map(commit)).await
     }
 
     /// Commits the one write of a request that does nothing else: the next of the same connection
