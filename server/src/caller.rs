@@ -4,6 +4,7 @@
 //! asked again, and leaves every room that it may no longer be in: our runtime then finds it has lost
 //! its place and reads again, a stock client is told that the records are gone.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,9 +107,21 @@ pub(crate) async fn ask_again(shared: &Shared, client: &Client) {
         tracing::error!(%error, "can not tell who is at the other end of a connection");
         Who::default()
     });
-    for room in client.followed() {
-        if !may_follow(shared, client, &who, &room).await {
-            withdraw(client, &room);
+    // Before it is taken out of the room of a part, it may be led from there into that of a record once more.
+    let mut kept = HashSet::new();
+    loop {
+        let mut others = client.followed();
+        others.retain(|room| !kept.contains(room));
+        // One that is gone leaves nothing, and is in nothing before long.
+        if others.is_empty() || !client.is_connected() {
+            return;
+        }
+        for room in others {
+            if may_follow(shared, client, &who, &room).await {
+                kept.insert(room);
+            } else {
+                withdraw(shared, client, &room).await;
+            }
         }
     }
 }
@@ -129,8 +142,8 @@ async fn may_follow(shared: &Shared, client: &Client, who: &Who, room: &Room) ->
     }
 }
 
-fn withdraw(client: &Client, room: &Room) {
-    client.leave(room);
+async fn withdraw(shared: &Shared, client: &Client, room: &Room) {
+    shared.sockets.take_out(client, room).await;
     match (client.dialect(), &room.id) {
         (Dialect::Runtime, _) => client.tell(runtime::EVENT, &runtime::lost(room)),
         (dialect, Some(id)) if room.scope.is_none() => {

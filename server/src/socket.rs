@@ -57,6 +57,8 @@ pub(crate) struct Sockets {
     presence: Arc<Presence>,
     counters: Arc<Counters>,
     limits: Limits,
+    /// Held while some are led from one room into another.
+    leading: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What went wrong without anybody being told.
@@ -94,7 +96,8 @@ impl Sockets {
             // No event here carries attachments; the packet that announces one closes its connection.
             .with_parser(ParserConfig::common().max_incoming_binaries(0))
             .build_layer();
-        (Self { io, presence: Arc::default(), counters: Arc::default(), limits }, layer)
+        let (presence, counters, leading) = <(Arc<_>, Arc<_>, Arc<_>)>::default();
+        (Self { io, presence, counters, limits, leading }, layer)
     }
 
     /// Rooms of a part of a resource that anybody is in.
@@ -197,9 +200,17 @@ impl Sockets {
 
     /// Leads everyone who is in one room into another.
     pub(crate) async fn introduce(&self, dialect: Dialect, from: Audience<'_>, into: &Room) {
+        let _leading = self.leading.lock().await;
         if let Some(audience) = self.gather(dialect, from) {
             let Ok(()) = audience.join(rooms::name(dialect, into)).await;
         }
+    }
+
+    /// Has a client leave a room for good: when it has, nobody is leading it on from there, whom that room had led
+    /// to them.
+    pub(crate) async fn take_out(&self, client: &Client, of: &Room) {
+        let _leading = self.leading.lock().await;
+        client.leave(of);
     }
 
     /// All connections that have said a word.

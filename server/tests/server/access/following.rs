@@ -1,15 +1,20 @@
 //! What is heard, and by whom no more.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use backwire::engine::Error;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::{
     all_is_said, door, enter, note, notes, room_of, serve, signed_in, status, texts, write,
 };
 use crate::browser::Browser;
 use crate::client::{builder, start};
+use crate::intercepted::{Call, Interceptor, intercepted_by};
 
 #[tokio::test]
 async fn a_subscription_hears_of_its_owners_records_and_of_no_others() {
@@ -176,4 +181,52 @@ fn told_with(told: &Value, id: &str) -> Value {
     let mut told = told.clone();
     told["id"] = json!(id);
     told
+}
+
+/// Holds up the first reading of a record after it is armed.
+#[derive(Default)]
+struct Gate(Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>);
+
+#[async_trait]
+impl Interceptor for Gate {
+    async fn before(&self, call: Call<'_>) -> Result<(), Error> {
+        if let Call::FindOne = call {
+            let armed = self.0.lock().unwrap().take();
+            if let Some((reached, opened)) = armed {
+                reached.send(()).unwrap();
+                opened.await.unwrap();
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_appears_while_a_role_is_lost_is_not_followed_either() {
+    let gate = Arc::new(Gate::default());
+    let server = door(builder().engine(intercepted_by(&gate))).resource("note", notes()).unwrap();
+    let server = start(server).await;
+    let mut bob = signed_in(&server, "bob", &[]).await;
+    // She is asked of them and of the list in any order: it is hardly the first.
+    for number in 0..30 {
+        note(&mut bob, &format!("Note {number}")).await;
+    }
+    let mut ann = signed_in(&server, "ann", &["editor"]).await;
+    let mut hers = ann.socket(&server).await;
+    assert_eq!(hers.get("/note").await["body"].as_array().unwrap().len(), 30);
+    let (reach, reached) = oneshot::channel();
+    let (open, opened) = oneshot::channel();
+    *gate.0.lock().unwrap() = Some((reach, opened));
+    let losing = tokio::spawn(async move { enter(&mut ann, "ann", &[]).await });
+    reached.await.unwrap();
+    let beer = note(&mut bob, "Beer").await;
+    all_is_said(&server).await;
+    open.send(()).unwrap();
+    losing.await.unwrap();
+    hers.heard().await;
+    let body = json!({ "text": "Wine" });
+    assert_eq!(write(&mut bob, Method::PUT, &format!("/note/{beer}"), body).await.0, 200);
+    all_is_said(&server).await;
+    assert_eq!(hers.heard().await, [""; 0]);
+    server.shutdown().await;
 }
