@@ -56,6 +56,10 @@ export interface Deliveries {
    *
    * `resync` says that something was missed. Without a handler of its own all that is live is read again.
    *
+   * It may be called at any time, also before `install`. The handler stays until another takes its place, over
+   * `uninstall` and the next `install`. After `uninstall` no handler is called; an event whose handler was not done by
+   * then is told again when this tab is back.
+   *
    * @example
    * Backwire.socket.on('update_store', (type, record) => store.put(type, record));
    */
@@ -111,7 +115,7 @@ export interface Backwire {
   /** Goes offline on purpose. Writes wait, in order, until `connect()`. */
   disconnect(): this;
 
-  /** What back ends send. There once Backwire has been installed. */
+  /** What back ends send. There before Backwire is installed, too. */
   readonly socket: Deliveries;
 
   /** This collection or model is no longer live, until it is fetched again. */
