@@ -93,7 +93,8 @@ export interface Backwire {
   /**
    * Takes over `Backbone.sync`, in the same turn, and connects. From then on whatever is fetched is
    * live: changes made elsewhere arrive as `add`, `change`, `remove` and `destroy`, with
-   * `realtime: true` in their options.
+   * `realtime: true` in their options. It is so until the page lets go of it: what nobody holds and nobody
+   * listens to is collected as any garbage, and the server is told so.
    *
    * `realtime: false` on a model, a collection, their class or in options keeps to the original
    * sync; so do absolute urls of another origin.

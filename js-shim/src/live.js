@@ -190,7 +190,7 @@ export class Live {
   }
 
   end() {
-    this._rooms = new Rooms(() => {});
+    this._rooms.clear();
   }
 
   // Nobody is left in a room: its pushes and records are not needed any more.

@@ -17,16 +17,16 @@ use crate::workspace::Workspace;
 /// Browsers that have the reference types our wasm uses have all of ES2022. The wasm in it is made of
 /// letters that are not to be escaped.
 const COMMON: [&str; 4] = ["--bundle", "--charset=utf8", "--target=es2022", "--log-level=warning"];
-const SCRIPT: [&str; 6] = [
+const SCRIPT: [&str; 5] = [
     "--format=iife",
     "--minify",
     "--legal-comments=none",
-    "--reserve-props=^_method$",
-    // The runtime frees its one client itself, and nobody declares it with `using`.
-    "--define:FinalizationRegistry=undefined",
+    "--reserve-props=^_(method|events)$",
+    // Nobody declares the client with `using`.
     "--define:Symbol.dispose=undefined",
 ];
-/// Names that start with an underscore are our own, but for the form field of `emulateHTTP`.
+/// Names that start with an underscore are our own, but for the form field of `emulateHTTP`
+/// and where Backbone keeps listeners.
 const PRIVATE: &str = "^_[a-z]|^__destroy|^__wbg_ptr$";
 /// Names our files know each other by. Nobody else does: they are no property of what a page, Backbone,
 /// jQuery or the browser hands us, and are written neither to the wire nor to a storage.
