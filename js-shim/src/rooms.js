@@ -70,6 +70,12 @@ export class Rooms {
     return [...this._rooms.keys()];
   }
 
+  // The rooms of a resource, or of one record of it.
+  of(resource, id) {
+    return this.all().filter(room =>
+      room === resource || room === `${resource}/${id}` || room.startsWith(`${resource}?`));
+  }
+
   // Everyone in a room.
   targets(room) {
     return [...(this._rooms.get(room) ?? [])].flatMap(([reference, readings]) => {
@@ -91,9 +97,7 @@ export class Rooms {
   // Everyone whom a change of this record may concern. Which of the rooms it came through does not
   // matter.
   concerned(resource, id) {
-    const rooms = [...this._rooms.keys()].filter(room =>
-      room === resource || room === `${resource}/${id}` || room.startsWith(`${resource}?`));
-    return new Set(rooms.flatMap(room => this.targets(room)));
+    return new Set(this.of(resource, id).flatMap(room => this.targets(room)));
   }
 
   // The resource a model is of, if it follows a room by itself or in a collection.
