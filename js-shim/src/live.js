@@ -57,6 +57,8 @@ export class Live {
     const changes = [];
     list.forEach((record, index) => {
       const before = records.get(ids[index]);
+      // What is newer is not told again to who gets it here.
+      if (before && records.offsetOf(ids[index]) > offset) for (const name in record) record[name] = copy(before[name]);
       if (ids[index] == null || before && isSame(before, record)) return;
       changes.push([offset, before ? UPDATED : CREATED, ids[index], copy(record)]);
     });

@@ -97,6 +97,32 @@ test('a filter that has lost its place is read again', () => {
   assert.deepEqual(open.pluck('title'), ['Eggs']);
 });
 
+test('a path that is a filter is followed like one', () => {
+  const {Backbone, client} = start();
+  const pets = new (Backbone.Collection.extend({url: '/user/1/pets'}))();
+  const room = 'pet?{"owner":1}';
+  pets.fetch();
+  client.read(room, 5, [{id: 1, name: 'Rex', owner: 1}]);
+  client.push(room, created(6, {id: 2, name: 'Tom', owner: 1}), updated(7, 2, {name: 'Tim'}), left(8, 1));
+  assert.deepEqual(pets.pluck('name'), ['Tim']);
+  const kit = pets.create({name: 'Kit'});
+  client.wrote('pet/3', 9, {id: 3, name: 'Kit', owner: 1});
+  client.push(room, created(9, {id: 3, name: 'Kit', owner: 1}), updated(10, 3, {name: 'Kat'}));
+  assert.deepEqual([kit.get('name'), pets.length], ['Kat', 2]);
+  client.listener.refresh(room);
+  assert.deepEqual(client.asked, ['GET /user/1/pets', 'POST /user/1/pets', 'GET /user/1/pets']);
+});
+
+test('a reading that is older than what is known does not show what was', () => {
+  const {Todos, todos, client} = startWithTodos();
+  const open = new Todos();
+  open.fetch({data: {where: '{"done":false}'}});
+  client.push('todo', updated(6, 1, {title: 'Oat milk'}));
+  client.read(OPEN, 5, [{id: 1, title: 'Milk', done: false}]);
+  client.push(OPEN, updated(6, 1, {title: 'Oat milk'}));
+  assert.deepEqual([todos, open].map(list => list.get(1).get('title')), ['Oat milk', 'Oat milk']);
+});
+
 // Order
 // -----
 
