@@ -5,8 +5,8 @@
 // `todo/7`. It stays there until it is stopped, or read from elsewhere, and is remembered with what is
 // needed to read it again.
 //
-// It is held weakly: what the page has let go of may go, and leaves its rooms. The page need not hold what
-// it listens to, so the listeners are held (Backbone's `_events`), and lead back to it.
+// Invariant: what the page holds or listens to goes on; what it has let go of may go, and leaves its rooms.
+// So it is held weakly. Its listeners are held (Backbone's `_events`), and lead back to it.
 
 export class Rooms {
   // `onEmpty(room)` is called when the last one has left.

@@ -30,10 +30,11 @@ const SCRIPT: [&str; 5] = [
 const PRIVATE: &str = "^_[a-z]|^__destroy|^__wbg_ptr$";
 /// Names our files know each other by. Nobody else does: they are no property of what a page, Backbone,
 /// jQuery or the browser hands us, and are written neither to the wire nor to a storage.
-const OWN: [&str; 40] = [
+const OWN: [&str; 41] = [
     "assume",
     "begin",
     "birth",
+    "client",
     "concerned",
     "delay",
     "delayed",
