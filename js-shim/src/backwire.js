@@ -9,6 +9,8 @@ import {Runtime} from './runtime.js';
 // not told another.
 export function makeBackwire(makeClient, page, url) {
   let runtime = null;
+  // Of what back ends send, by the names of events.
+  const handlers = {__proto__: null};
 
   const backwire = {
     // How we stand: `state` is "online", "connecting" or "offline", `unsent` counts the writes that wait.
@@ -24,7 +26,7 @@ export function makeBackwire(makeClient, page, url) {
       try {
         backwire.error = null;
         let started = null;
-        const settings = {...options, url: options.url || url || '/'};
+        const settings = {...options, url: options.url || url || '/', handlers};
         started = new Runtime(Backbone, makeClient, settings, page, (event, about) => {
           if (started !== runtime) return;
           // What was kept is told of while it starts.
@@ -41,9 +43,14 @@ export function makeBackwire(makeClient, page, url) {
       return backwire;
     },
 
-    // What back ends send to the person who uses the page: `Backwire.socket.on('event', handler)`.
-    get socket() {
-      return runtime._deliveries;
+    // What back ends send to the person who uses the page: `Backwire.socket.on('event', handler)`, at any
+    // time. A handler stays, for this installation and those to come.
+    socket: {
+      on(event, handler) {
+        handlers[event] = handler;
+        runtime?._deliveries.start();
+        return this;
+      }
     },
 
     // Puts everything back. Requests without a reply are aborted.

@@ -9,22 +9,16 @@ const TRIES = 3;
 const RETRY_AFTER = 1000;
 
 export class Deliveries {
-  // `done(id)`: the server may forget all up to this. `tell(event, about)`: what the app has to know.
-  // `resync()`: something was missed.
-  constructor(done, tell, resync) {
+  // `handlerOf(event)` is what the page has for it: `handler(...args, {id})` is called again if it throws or
+  // what it promises is broken. `done(id)`: the server may forget all up to this. `tell(event, about)`: what
+  // the app has to know.
+  constructor(handlerOf, done, tell) {
+    this._handlerOf = handlerOf;
     this._done = done;
     this._tell = tell;
-    this._handlers = {resync};
     this._last = 0n;
     // Nothing is told before the app has said what it listens to.
-    this._tail = new Promise(resolve => { this._start = resolve; });
-  }
-
-  // Has `handler(...args, {id})` called, and again if it throws or what it promises is broken.
-  on(event, handler) {
-    this._handlers[event] = handler;
-    this._start();
-    return this;
+    this._tail = new Promise(resolve => { this.start = resolve; });
   }
 
   // `[, , id, [event, ...args]]` each. What is for a room of many has no id.
@@ -32,10 +26,15 @@ export class Deliveries {
     for (const [, , id, said] of changes) this._tail = this._tail.then(() => this._take(id, said));
   }
 
+  // No handler is called any more. What none has finished the server tells again, to the next page.
+  end() {
+    this._isEnded = true;
+  }
+
   async _take(id, [event = 'resync', ...args], tries = TRIES) {
-    if (id && BigInt(id) <= this._last) return;
+    if (this._isEnded || id && BigInt(id) <= this._last) return;
     try {
-      await this._handlers[event]?.(...args, {id});
+      await this._handlerOf(event)?.(...args, {id});
     } catch (error) {
       if (tries > 1) {
         await new Promise(resolve => setTimeout(resolve, RETRY_AFTER));
@@ -43,7 +42,7 @@ export class Deliveries {
       }
       this._tell('undelivered', {id, event, args, error});
     }
-    if (!id) return;
+    if (!id || this._isEnded) return;
     this._last = BigInt(id);
     this._done(id);
   }

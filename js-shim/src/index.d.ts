@@ -56,6 +56,10 @@ export interface Deliveries {
    *
    * `resync` says that something was missed. Without a handler of its own all that is live is read again.
    *
+   * It may be called at any time, also before `install`. The handler stays until another takes its place, over
+   * `uninstall` and the next `install`. After `uninstall` no handler is called; an event whose handler was not done by
+   * then is told again when this tab is back.
+   *
    * @example
    * Backwire.socket.on('update_store', (type, record) => store.put(type, record));
    */
@@ -89,7 +93,8 @@ export interface Backwire {
   /**
    * Takes over `Backbone.sync`, in the same turn, and connects. From then on whatever is fetched is
    * live: changes made elsewhere arrive as `add`, `change`, `remove` and `destroy`, with
-   * `realtime: true` in their options.
+   * `realtime: true` in their options. It is so until the page lets go of it: what nobody holds and nobody
+   * listens to is collected as any garbage, and the server is told so.
    *
    * `realtime: false` on a model, a collection, their class or in options keeps to the original
    * sync; so do absolute urls of another origin.
@@ -111,7 +116,7 @@ export interface Backwire {
   /** Goes offline on purpose. Writes wait, in order, until `connect()`. */
   disconnect(): this;
 
-  /** What back ends send. There once Backwire has been installed. */
+  /** What back ends send. There before Backwire is installed, too. */
   readonly socket: Deliveries;
 
   /** This collection or model is no longer live, until it is fetched again. */

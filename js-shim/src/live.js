@@ -57,6 +57,8 @@ export class Live {
     const changes = [];
     list.forEach((record, index) => {
       const before = records.get(ids[index]);
+      // What is newer is not told again to who gets it here.
+      if (before && records.offsetOf(ids[index]) > offset) for (const name in record) record[name] = copy(before[name]);
       if (ids[index] == null || before && isSame(before, record)) return;
       changes.push([offset, before ? UPDATED : CREATED, ids[index], copy(record)]);
     });
@@ -118,7 +120,21 @@ export class Live {
 
   tell(about) {
     const records = about && this._records.get(about.resource);
-    if (records) new News(about, this._rooms, records, this._isWriting).apply();
+    if (!records) return;
+    new News(about, this._rooms, records, this._isWriting).apply();
+    for (const room of about.room ? [about.room] : this._rooms.of(about.resource)) {
+      for (const target of this._rooms.targets(room)) {
+        if (target !== about.except && this._mayMove(room, target, about)) attempt(() => this._refetch(room, target));
+      }
+    }
+  }
+
+  // Where a record belongs in a list without a comparator is the server's to say, if that was asked to sort it. Of a
+  // part of a list it tells by itself.
+  _mayMove(room, target, {changes}) {
+    return isCollection(target) && !target.comparator && this._rooms.readings(room, target).some(({url}) =>
+      /[?&]sort=/.test(url) && !/[?&](limit|skip|select|omit)=/.test(url) &&
+      changes.some(([, verb, , data]) => verb === CREATED || verb === UPDATED && Object.keys(data).some(name => url.includes(name))));
   }
 
   // What a back end has told of a record, in one of the arguments; in another, that it is gone.
@@ -143,7 +159,8 @@ export class Live {
   }
 
   // `remove: false` spares what is not saved yet. What is gone is seen here, or, from a reading of the
-  // whole resource, by `learn`, which knows it to be destroyed.
+  // whole resource, by `learn`, which knows it to be destroyed. Here, too, a list without a comparator gets
+  // the order that it was read in.
   _refetch(room, target) {
     const readings = this._rooms.readings(room, target);
     const seen = new Set();
@@ -153,7 +170,8 @@ export class Live {
       for (const record of [].concat(body)) seen.add(target.get(idOf(record, target)));
       waiting -= 1;
       if (waiting) return;
-      target.remove(target.filter(model => !model.isNew() && !seen.has(model)), {realtime: true});
+      seen.delete(undefined);
+      target.set([...seen, ...target.filter(model => model.isNew())], {realtime: true});
     };
     const error = (_, xhr) => this._refetchFailed(room, target, xhr.status);
     for (const {options} of readings) target.fetch({...options, remove: false, success, error, realtime: true});
@@ -190,7 +208,7 @@ export class Live {
   }
 
   end() {
-    this._rooms = new Rooms(() => {});
+    this._rooms.clear();
   }
 
   // Nobody is left in a room: its pushes and records are not needed any more.

@@ -22,7 +22,7 @@ const LEDGER_MEMORY = 7 * 24 * 3600 * 1000;
 export class Runtime {
   // `page` is the window, `identity` says whose the writes are. Nothing of Backbone is touched if the
   // client cannot be made.
-  constructor(Backbone, makeClient, {url, identity = '', site, token, bind}, page, tell) {
+  constructor(Backbone, makeClient, {url, identity = '', site, token, bind, handlers}, page, tell) {
     this._Backbone = Backbone;
     this._page = page;
     this._server = serverAt(url, baseOf(page));
@@ -37,8 +37,11 @@ export class Runtime {
     this._kept = new Kept(storageOf(page), this._server.origin, identity, error =>
       console.warn('Backwire can not keep writes:', error));
     this.error = null;
-    this._deliveries = new Deliveries(id => this.client.delivered(id), tell, () => this._live.refreshAll());
-    for (const event in bind) this._deliveries.on(event, (...args) => this._live.hear(bind[event], args.slice(0, -1)));
+    const own = {__proto__: null, resync: () => this._live.refreshAll()};
+    for (const event in bind) own[event] = (...args) => this._live.hear(bind[event], args.slice(0, -1));
+    this._deliveries = new Deliveries(event => handlers[event] ?? own[event],
+      id => attempt(() => this.client.delivered(id)), tell);
+    if (Object.keys({...bind, ...handlers}).length) this._deliveries.start();
     const guest = site ? '&' + param({site, token, deviceId: this._device()}) : '';
     this.client = makeClient(this._server.socket + guest, this._session, random(1)[0], {
       finish: (...reply) => this._finish(...reply),
@@ -67,6 +70,7 @@ export class Runtime {
     this._kept.forget = () => {};
     this._listen('removeEventListener');
     this._live.end();
+    this._deliveries.end();
     // An abort may send what had waited for the aborted.
     while (this._exchanges.size) for (const {xhr} of [...this._exchanges.values()]) xhr.abort();
     this.client.disconnect();
@@ -276,6 +280,7 @@ export class Runtime {
     const http = new HttpClient(this._server.origin, this._session,
       (...asked) => this._page.fetch(...asked), (...reply) => attempt(() => this._finish(...reply)));
     this.client = http;
+    this._deliveries.end();
     const isAtHome = this._server.origin === new URL(baseOf(this._page)).origin;
     if (isAtHome && this._Backbone.$?.ajax) this._unwrapSync();
     for (const [token, {key, method, url, body}] of this._exchanges) http.resend(token, key, method, url, body);

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import {mock, test} from 'node:test';
 
+import {FakeClient} from '../fakes/client.js';
 import {start, startWithTodos} from '../fakes/page.js';
 
 const milk = {id: 1, title: 'Milk', done: false};
@@ -113,4 +114,62 @@ test('the server is told the site, the token and which tab this is', () => {
   assert.equal(url.searchParams.get('site'), 'shop');
   assert.equal(url.searchParams.get('token'), 'a b');
   assert.match(url.searchParams.get('deviceId'), /^[0-9a-f]{32}$/);
+});
+
+// Before and after
+// ----------------
+
+// A client that was freed can not be called any more, as in wasm.
+class FreedClient extends FakeClient {
+  free() {
+    super.free();
+    this.delivered = () => assert.fail('a freed client was called');
+  }
+}
+
+function startFreed() {
+  const clients = [];
+  const all = start({makeClient: (...args) => clients[clients.push(new FreedClient(...args)) - 1]});
+  return {...all, client: clients[0], clients};
+}
+
+test('after uninstall no handler is called, and nothing that was not finished is told to the server', async () => {
+  const {Backwire, client} = startFreed();
+  const heard = [];
+  let keep;
+  Backwire.socket.on('slow', () => new Promise(resolve => { keep = resolve; })).on('news', () => { heard.push('news'); });
+  client.listener.deliver('', [sent('1', 'slow'), sent('2', 'news')]);
+  await settle();
+  Backwire.uninstall();
+  keep();
+  await settle();
+  assert.deepEqual([heard, client.calls], [[], ['connect', 'disconnect', 'free']]);
+});
+
+test('a handler that has thrown is not tried again after uninstall', async context => {
+  mock.timers.enable({apis: ['setTimeout']});
+  context.after(() => mock.timers.reset());
+  const {Backwire, client} = startFreed();
+  let tries = 0;
+  Backwire.socket.on('bad', () => { tries += 1; throw new Error('oops'); });
+  client.listener.deliver('', [sent('1', 'bad')]);
+  await settle();
+  Backwire.uninstall();
+  mock.timers.tick(1000);
+  await settle();
+  assert.deepEqual([tries, client.calls], [1, ['connect', 'disconnect', 'free']]);
+});
+
+test('handlers are kept from before install, and for the next one', async () => {
+  const {Backbone, Backwire, clients} = startFreed();
+  const heard = [];
+  Backwire.uninstall();
+  Backwire.socket.on('news', (text, {id}) => { heard.push([text, id]); });
+  for (const id of ['1', '2']) {
+    Backwire.install(Backbone);
+    clients.at(-1).listener.deliver('', [sent(id, 'news', 'a'), sent(id + 0, 'toString')]);
+    await settle();
+  }
+  assert.deepEqual(heard, [['a', '1'], ['a', '2']]);
+  assert.deepEqual(clients.at(-1).calls, ['connect', 'delivered 2', 'delivered 20']);
 });

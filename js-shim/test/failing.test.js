@@ -91,3 +91,19 @@ test('a trap of somebody else\'s wasm is none of ours', () => {
   page.dispatch(trap());
   assert.equal(Backwire.error, null);
 });
+
+test('a core that fails when it is told what is done does not keep the page from going on', async context => {
+  const {Backwire, Todo, client, page, asked} = startOverHttp();
+  globalThis.reportError = error => page.dispatch(Object.assign(new Event('error'), {error}));
+  context.after(() => { delete globalThis.reportError; });
+  const heard = [];
+  Backwire.socket.on('news', text => { heard.push(text); });
+  client.panic();
+  client.delivered = client.request;
+  client.listener.deliver('', [[0, 0, '1', ['news', 'a'], 0], [0, 0, '2', ['news', 'b'], 0]]);
+  for (let turn = 0; turn < 20; turn += 1) await null;
+  // The next page is told the other one: this one can not say any more that it was taken.
+  assert.deepEqual(heard, ['a']);
+  await new Todo({id: 7}).fetch();
+  assert.deepEqual(asked.map(({call}) => call), ['GET http://app.test/todo/7']);
+});

@@ -96,3 +96,108 @@ test('a filter that has lost its place is read again', () => {
   client.read(OPEN, 9, [{id: 2, title: 'Eggs', done: false}]);
   assert.deepEqual(open.pluck('title'), ['Eggs']);
 });
+
+test('a path that is a filter is followed like one', () => {
+  const {Backbone, client} = start();
+  const pets = new (Backbone.Collection.extend({url: '/user/1/pets'}))();
+  const room = 'pet?{"owner":1}';
+  pets.fetch();
+  client.read(room, 5, [{id: 1, name: 'Rex', owner: 1}]);
+  client.push(room, created(6, {id: 2, name: 'Tom', owner: 1}), updated(7, 2, {name: 'Tim'}), left(8, 1));
+  assert.deepEqual(pets.pluck('name'), ['Tim']);
+  const kit = pets.create({name: 'Kit'});
+  client.wrote('pet/3', 9, {id: 3, name: 'Kit', owner: 1});
+  client.push(room, created(9, {id: 3, name: 'Kit', owner: 1}), updated(10, 3, {name: 'Kat'}));
+  assert.deepEqual([kit.get('name'), pets.length], ['Kat', 2]);
+  client.listener.refresh(room);
+  assert.deepEqual(client.asked, ['GET /user/1/pets', 'POST /user/1/pets', 'GET /user/1/pets']);
+});
+
+test('a reading that is older than what is known does not show what was', () => {
+  const {Todos, todos, client} = startWithTodos();
+  const open = new Todos();
+  open.fetch({data: {where: '{"done":false}'}});
+  client.push('todo', updated(6, 1, {title: 'Oat milk'}));
+  client.read(OPEN, 5, [{id: 1, title: 'Milk', done: false}]);
+  client.push(OPEN, updated(6, 1, {title: 'Oat milk'}));
+  assert.deepEqual([todos, open].map(list => list.get(1).get('title')), ['Oat milk', 'Oat milk']);
+});
+
+// Order
+// -----
+
+const TOP = 'todo?{"sort":"title","limit":2}';
+const titles = list => list.pluck('title');
+
+test('a part of a list is read again in the order of the server', () => {
+  const {Todos, client} = start();
+  const top = new Todos();
+  top.fetch({data: {sort: 'title', limit: 2}});
+  client.read(TOP, 5, [{id: 1, title: 'Eggs'}, {id: 2, title: 'Milk'}]);
+  const fresh = top.push({title: 'not saved'});
+  const events = eventsOf(top);
+  client.listener.refresh(TOP);
+  client.read(TOP, 6, [{id: 3, title: 'Bread'}, {id: 1, title: 'Eggs'}]);
+  assert.deepEqual(titles(top), ['Bread', 'Eggs', 'not saved']);
+  assert.equal(top.last(), fresh);
+  assert.deepEqual(events, ['request', 'add', 'update', 'remove', 'sort', 'update', 'sync']);
+  events.length = 0;
+  client.listener.refresh(TOP);
+  client.read(TOP, 7, [{id: 3, title: 'Bread'}, {id: 1, title: 'Eggs'}]);
+  assert.deepEqual(events, ['request', 'update', 'sync']);
+});
+
+test('pages of a list stay one after the other', () => {
+  const {Todos, client} = start();
+  const all = new Todos();
+  [0, 1].forEach(page => {
+    all.fetch({remove: false, data: {sort: 'title', limit: 1, skip: page}});
+    client.read(TOP, 5, [{id: page, title: 'BD'[page]}]);
+  });
+  client.listener.refresh(TOP);
+  const [first, second] = client.requests.slice(-2);
+  client.read(TOP, 6, [{id: 2, title: 'A'}], first);
+  client.read(TOP, 6, [{id: 0, title: 'B'}], second);
+  assert.deepEqual(titles(all), ['A', 'B']);
+});
+
+// A list that the server has sorted, at 5: Eggs and Milk.
+function startWithSorted(Kind, data = {sort: 'title'}) {
+  const all = start();
+  const sorted = new (all.Todos.extend(Kind))();
+  sorted.fetch({data});
+  const records = [{id: 1, title: 'Eggs', done: false}, {id: 2, title: 'Milk', done: false}];
+  all.client.read('todo', 5, records);
+  return {...all, sorted, records};
+}
+
+test('a list that the server sorts is read again when a record may have moved', () => {
+  const {client, sorted, records: [eggs, milk]} = startWithSorted();
+  const events = eventsOf(sorted);
+  client.push('todo', created(6, {id: 3, title: 'Bread'}));
+  client.read('todo', 6, [{id: 3, title: 'Bread'}, eggs, milk]);
+  assert.deepEqual(titles(sorted), ['Bread', 'Eggs', 'Milk']);
+  assert.deepEqual(events, ['add', 'update', 'request', 'update', 'sort', 'sync']);
+  client.push('todo', updated(7, 1, {title: 'Yolk'}));
+  client.read('todo', 7, [{id: 3, title: 'Bread'}, milk, {...eggs, title: 'Yolk'}]);
+  assert.deepEqual(titles(sorted), ['Bread', 'Milk', 'Yolk']);
+  sorted.first().save({title: 'Toast'});
+  client.wrote('todo/3', 8, {id: 3, title: 'Toast'});
+  client.read('todo', 8, [milk, {id: 3, title: 'Toast'}, {...eggs, title: 'Yolk'}]);
+  assert.deepEqual(titles(sorted), ['Milk', 'Toast', 'Yolk']);
+  assert.equal(client.asked.length, 5);
+});
+
+test('a list that the server sorts is not read again for what moves nothing', () => {
+  const {client, sorted} = startWithSorted();
+  client.push('todo', updated(6, 1, {done: true}), destroyed(7, 2));
+  assert.deepEqual(titles(sorted), ['Eggs']);
+  assert.deepEqual(client.asked, ['GET /todo?sort=title']);
+});
+
+test('a list with a comparator sorts itself', () => {
+  const {client, sorted} = startWithSorted({comparator: 'title'});
+  client.push('todo', created(6, {id: 3, title: 'Bread'}));
+  assert.deepEqual(titles(sorted), ['Bread', 'Eggs', 'Milk']);
+  assert.equal(client.asked.length, 1);
+});

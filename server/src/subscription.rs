@@ -100,6 +100,20 @@ pub(crate) async fn find_along(
     Ok(snapshot)
 }
 
+/// Records that hold the id of another, as the criteria say. Our runtime follows them like whatever else criteria
+/// pick; for everyone else they come along.
+pub(crate) async fn find_holding(
+    cx: &Context,
+    resource: &Resource,
+    criteria: Criteria,
+) -> Result<(Snapshot<Vec<Arc<Attributes>>>, Option<Room>)> {
+    let is_runtime = cx.client().is_some_and(|client| client.dialect() == Dialect::Runtime);
+    if is_runtime && cx.reach(resource, Act::Read).await.is_ok() {
+        return find(cx, resource, criteria).await;
+    }
+    Ok((find_along(cx, resource, &criteria).await?, None))
+}
+
 /// One record that is to be associated with another, or is to have others associated with it. A stock client
 /// hears of it from here on.
 pub(crate) async fn find_end(

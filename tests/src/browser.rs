@@ -15,7 +15,7 @@ use crate::process::Process;
 
 /// What Chromium is told so that it runs without a screen, in a container too, and minds its own
 /// business.
-const FLAGS: [&str; 14] = [
+const FLAGS: [&str; 15] = [
     "--headless=new",
     "--window-size=640,780",
     "--no-sandbox",
@@ -30,6 +30,8 @@ const FLAGS: [&str; 14] = [
     "--hide-scrollbars",
     // What moves keeps a machine without a graphics card busy.
     "--force-prefers-reduced-motion",
+    // A story may have garbage collected, with `gc()`.
+    "--js-flags=--expose-gc",
     // It ends with its driver, however that ends.
     "--remote-debugging-pipe",
 ];

@@ -17,16 +17,61 @@ use crate::workspace::Workspace;
 /// Browsers that have the reference types our wasm uses have all of ES2022. The wasm in it is made of
 /// letters that are not to be escaped.
 const COMMON: [&str; 4] = ["--bundle", "--charset=utf8", "--target=es2022", "--log-level=warning"];
-const SCRIPT: [&str; 7] = [
+const SCRIPT: [&str; 5] = [
     "--format=iife",
     "--minify",
     "--legal-comments=none",
-    // Names that start with an underscore are our own, but for the form field of `emulateHTTP`.
-    "--mangle-props=^_[a-z]|^__destroy|^__wbg_ptr$",
-    "--reserve-props=^_method$",
-    // The runtime frees its one client itself, and nobody declares it with `using`.
-    "--define:FinalizationRegistry=undefined",
+    "--reserve-props=^_(method|events)$",
+    // Nobody declares the client with `using`.
     "--define:Symbol.dispose=undefined",
+];
+/// Names that start with an underscore are our own, but for the form field of `emulateHTTP`
+/// and where Backbone keeps listeners.
+const PRIVATE: &str = "^_[a-z]|^__destroy|^__wbg_ptr$";
+/// Names our files know each other by. Nobody else does: they are no property of what a page, Backbone,
+/// jQuery or the browser hands us, and are written neither to the wire nor to a storage.
+const OWN: [&str; 41] = [
+    "assume",
+    "begin",
+    "birth",
+    "client",
+    "concerned",
+    "delay",
+    "delayed",
+    "end",
+    "enter",
+    "except",
+    "forget",
+    "hear",
+    "isMoved",
+    "isReading",
+    "isRestored",
+    "isStopped",
+    "isWanted",
+    "isWhole",
+    "keep",
+    "latest",
+    "learn",
+    "leave",
+    "made",
+    "offsetOf",
+    "others",
+    "path",
+    "readings",
+    "recordOf",
+    "refreshAll",
+    "requestHeaders",
+    "resend",
+    "resource",
+    "resourceOf",
+    "restore",
+    "room",
+    "shown",
+    "take",
+    "targets",
+    "tell",
+    "undo",
+    "whenAborted",
 ];
 /// A page that takes the module has its own Backbone and its own minifier.
 const MODULE: [&str; 2] = ["--format=esm", "--packages=external"];
@@ -41,7 +86,9 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         .file(&workspace.root().join("package-lock.json"))?
         .stamp(workspace.dist().join(".bundle-stamp"))
         .unless_fresh(&[workspace.script(), module.clone(), types.clone()], || {
-            bundle(workspace, "tag.js", &SCRIPT, &workspace.script())?;
+            let mangled = format!("--mangle-props={PRIVATE}|^({})$", OWN.join("|"));
+            let script = [&[mangled.as_str()], &SCRIPT[..]].concat();
+            bundle(workspace, "tag.js", &script, &workspace.script())?;
             bundle(workspace, "index.js", &MODULE, &module)?;
             copy(&workspace.shim().join("index.d.ts"), &types)
         })
@@ -56,4 +103,25 @@ fn bundle(workspace: &Workspace, entry: &str, form: &[&str], output: &Path) -> R
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).with_context(|| format!("{} could not be copied", from.display()))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names that others know us by: pages, and the client in wasm.
+    const KNOWN: [&str; 3] = [
+        include_str!("../../js-shim/src/index.d.ts"),
+        include_str!("../../client-wasm/src/shell.rs"),
+        include_str!("../../client-wasm/src/listener.rs"),
+    ];
+
+    #[test]
+    fn a_name_that_others_know_us_by_is_none_of_our_own() {
+        for name in OWN {
+            let declared = format!(r"(?m)(pub fn |^  (readonly )?){name}\??[(:]");
+            let declared = regex::Regex::new(&declared).unwrap();
+            assert!(!KNOWN.iter().any(|text| declared.is_match(text)), "{name}");
+        }
+    }
 }

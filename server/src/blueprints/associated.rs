@@ -122,7 +122,8 @@ impl Associated {
         }
     }
 
-    /// Our runtime follows parts of a resource, not paths: it is told of no room.
+    /// Those that hold this record's id are what a filter picks, and our runtime follows it. No attribute of a
+    /// record says in which pairs it is: then there is no room.
     async fn find_all(
         &self,
         model: &Model,
@@ -132,12 +133,18 @@ impl Associated {
         let filling = Filling::new(&self.cx, self.target(), populate);
         let mut criteria = Criteria::read_for(model, parameters, Language::Current)?;
         filling.widen(&mut criteria);
-        let criteria = match self.link() {
-            Link::HeldBy(via) => criteria.and_holding(via, [&self.id]),
-            _ => criteria.and_holding(&model.key, &self.members().await?),
+        let (mut all, joined) = match self.link() {
+            Link::HeldBy(via) => {
+                let criteria = criteria.and_holding(via, [&self.id]);
+                subscription::find_holding(&self.cx, self.target(), criteria).await?
+            }
+            _ => {
+                let criteria = criteria.and_holding(&model.key, &self.members().await?);
+                (subscription::find_along(&self.cx, self.target(), &criteria).await?, None)
+            }
         };
-        let all = subscription::find_along(&self.cx, self.target(), &criteria).await?;
-        Ok(Reply::ok(Json(filling.fill(all.value).await?)))
+        all.value = filling.fill(all.value).await?;
+        Ok(Reply::records(joined, all))
     }
 
     async fn has(&self, member: &Id) -> Result<bool> {

@@ -4,6 +4,7 @@ mod access;
 mod deliveries;
 mod everything;
 mod filtered;
+mod garbage;
 mod interop;
 mod live;
 mod offline;

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{body, filled, heard, owned, rex, timeless, tom};
+use super::pairs::{joined, named};
+use super::{body, filled, heard, owned, timeless, tom};
 use crate::client::{Socket, refusal};
 
 #[tokio::test]
@@ -72,9 +73,6 @@ async fn a_live_part_of_the_resource_gains_and_loses_members() {
     let mut runtime = Socket::runtime(&server).await;
     let filtered = runtime.get(r#"/pet?where={"owner":1}"#).await;
     let room = filtered["headers"]["backwire-room"].as_str().unwrap().to_owned();
-    let path = runtime.get("/user/1/pets").await;
-    assert_eq!(timeless(path["body"].clone()), json!([rex(), tom()]));
-    assert_eq!(path["headers"], json!({}), "a path is not followed");
     body(&server, "PUT", "/user/2/pets/1", Value::Null).await;
     body(&server, "PUT", "/user/1/pets/1", Value::Null).await;
     let changes = runtime.changes(&room, 2).await;
@@ -91,6 +89,42 @@ async fn a_live_part_of_the_resource_gains_and_loses_members() {
     );
     let gone = runtime.get("/user/9/pets").await;
     assert_eq!(refusal(&gone), json!([404, "E_NOT_FOUND"]));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_path_of_one_to_many_is_followed_like_any_part_of_the_resource() {
+    let server = filled(owned()).await;
+    let mut runtime = Socket::runtime(&server).await;
+    let path = runtime.get("/user/1/pets?populate=owner").await;
+    assert_eq!(timeless(path["body"].clone())[0]["owner"]["name"], "Ann");
+    assert!(path["headers"]["backwire-position"].is_string());
+    let room = path["headers"]["backwire-room"].as_str().unwrap().to_owned();
+    assert!(room.starts_with("pet?"), "{room}");
+    body(&server, "PUT", "/user/2/pets/1", Value::Null).await;
+    body(&server, "PATCH", "/pet/1", json!({ "name": "nobody hears of it" })).await;
+    body(&server, "PUT", "/user/1/pets/1", Value::Null).await;
+    body(&server, "POST", "/user/1/pets", json!({ "name": "Kit" })).await;
+    body(&server, "PATCH", "/pet/2", json!({ "name": "Tim" })).await;
+    body(&server, "DELETE", "/pet/2", Value::Null).await;
+    body(&server, "DELETE", "/user/1", Value::Null).await;
+    let changes = runtime.changes(&room, 7).await;
+    let verbs: Vec<_> = changes.as_array().unwrap().iter().map(|it| [&it[1], &it[2]]).collect();
+    let expected = json!([[4, 1], [1, 1], [1, 3], [2, 2], [3, 2], [4, 1], [4, 3]]);
+    assert_eq!(json!(verbs), expected);
+    // A part of it is told to be read again, as any part is.
+    let part = runtime.get("/user/2/pets?sort=name&limit=1").await;
+    assert!(part["headers"]["backwire-room"].as_str().unwrap().starts_with("pet?"));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_path_of_many_to_many_is_not_followed() {
+    let server = joined().await;
+    let mut runtime = Socket::runtime(&server).await;
+    let path = runtime.get("/user/1/teams").await;
+    assert_eq!(timeless(path["body"].clone()), json!([named("Blue", 1), named("Red", 2)]));
+    assert_eq!(path["headers"].get("backwire-room"), None);
     server.shutdown().await;
 }
 

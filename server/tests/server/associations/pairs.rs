@@ -29,7 +29,7 @@ pub(super) async fn joined() -> Server {
     server
 }
 
-fn named(name: &str, id: i64) -> Value {
+pub(super) fn named(name: &str, id: i64) -> Value {
     json!({ "name": name, "id": id })
 }
 
