@@ -4,6 +4,7 @@
 //! asked again, and leaves every room that it may no longer be in: our runtime then finds it has lost
 //! its place and reads again, a stock client is told that the records are gone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{Act, Reach, Who};
@@ -76,7 +77,7 @@ pub(crate) async fn changed(site: &Site, session: &str) {
 }
 
 /// Asks those again whose session has ended since.
-pub(crate) async fn watch(site: Site) {
+pub(crate) async fn watch(site: Arc<Site>) {
     loop {
         tokio::time::sleep(ROUND.min(site.sessions.age())).await;
         for client in site.sockets.all() {

@@ -50,7 +50,7 @@ use crate::write::{Action, Key, Publication, Refused, Write};
 /// ```
 #[derive(Clone)]
 pub struct Context {
-    site: Site,
+    site: Arc<Site>,
     client: Option<Client>,
     /// The id of the session that a request over HTTP brought.
     session: Option<Arc<str>>,
@@ -59,7 +59,6 @@ pub struct Context {
 }
 
 /// What every request carries for [`Context`] to be made of.
-#[derive(Clone)]
 pub(crate) struct Site {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) sockets: Sockets,
@@ -69,7 +68,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) fn of(parts: &Parts) -> &Self {
+    pub(crate) fn of(parts: &Parts) -> &Arc<Self> {
         parts.extensions.get().expect("the server gives each request its site")
     }
 
@@ -329,7 +328,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         Ok(Self {
-            site: Site::of(parts).clone(),
+            site: Arc::clone(Site::of(parts)),
             client: parts.extensions.get::<Client>().cloned(),
             session: Site::of(parts).sessions.cookies().id_in(&parts.headers),
             key: key_of(&parts.headers)?,

@@ -355,20 +355,20 @@ fn assemble(
     sessions: Keeper,
     courier: &Courier,
     slot: Slot,
-) -> (Router, Site) {
+) -> (Router, Arc<Site>) {
     let engine = courier.engine().clone();
     let (sockets, socket_layer) = Sockets::new(settings.limits());
     let cookies = sessions.cookies().clone();
     let models = Arc::new(settings.models.clone());
     let routing = routes.known_to(Routing::new(settings.paths.clone(), Arc::clone(&models)));
-    let site = Site {
+    let site = Arc::new(Site {
         engine: engine.clone(),
         sockets: sockets.clone(),
         models,
         routing: routing.clone(),
         sessions,
-    };
-    let dressed = |routes| router::dressed(routes, site.clone(), settings.body_limit);
+    });
+    let dressed = |routes| router::dressed(routes, Arc::clone(&site), settings.body_limit);
     let plain =
         dressed(routes.spelled(routes.router().fallback_service(router::resources()), &routing));
     let with_pages = settings.pages.as_ref().map(|directory| {

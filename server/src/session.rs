@@ -77,7 +77,7 @@ const RENEWALS: u64 = 24;
 pub struct Session(Arc<Inner>);
 
 struct Inner {
-    site: Site,
+    site: Arc<Site>,
     id: Arc<str>,
     /// As it was when it was first asked for, or not yet asked for.
     held: Mutex<Option<Option<Held>>>,
@@ -124,7 +124,7 @@ impl Keeper {
 }
 
 impl Session {
-    fn new(site: &Site, id: Arc<str>) -> Self {
+    fn new(site: &Arc<Site>, id: Arc<str>) -> Self {
         Self(Arc::new(Inner {
             site: site.clone(),
             id,

@@ -125,7 +125,7 @@ impl House {
             while turns.are_open()
                 && let Some(event) = client.connection.behind(turns.len())
             {
-                answers.push_back(self.find_answer(client, event, turns.begin()));
+                answers.push_back(Box::pin(self.find_answer(client, event, turns.begin())));
                 // It is asked once; whether that is enough for an answer is up to the engine.
                 while let Some(Some((ack, answer))) = answers.next().now_or_never() {
                     self.finish(client, &mut turns, ack, answer);
