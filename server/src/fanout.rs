@@ -95,18 +95,33 @@ impl Fanout {
     /// Says consecutive changes of one resource.
     async fn say(&mut self, run: &[Arc<Change>]) {
         let Some(first) = run.first() else { return };
-        let is_hiding = self.models.hide_records_of(&first.resource);
-        self.say_to_runtimes(run).await;
-        self.say_to_parts(&first.resource, run, is_hiding).await;
+        let of = &first.resource;
+        let spoken = self.spoken_of(of);
+        if spoken.contains(&Dialect::Runtime) {
+            self.say_to_runtimes(run).await;
+            self.say_to_parts(of, run, self.models.hide_records_of(of)).await;
+        }
         for change in run {
             let memberships = self.models.associations().memberships(change);
             let (before, after) = around(change, &memberships);
             self.say_memberships(change, before);
-            for dialect in Dialect::STOCK {
-                self.say_to_stock(dialect, std::slice::from_ref(change)).await;
+            for dialect in spoken.iter().filter(|dialect| dialect.is_stock()) {
+                self.say_to_stock(*dialect, std::slice::from_ref(change)).await;
             }
             self.say_memberships(change, after);
         }
+    }
+
+    /// The dialects of those who follow anything of a resource: to all others nothing is spelled out. What
+    /// was kept of parts that nobody follows any more is forgotten.
+    fn spoken_of(&mut self, of: &Resource) -> Vec<Dialect> {
+        let all = Dialect::ALL.into_iter();
+        let (spoken, others): (Vec<_>, Vec<_>) =
+            all.partition(|dialect| self.sockets.follow(*dialect, of));
+        if !self.parts.is_empty() {
+            self.parts.retain(|(dialect, resource), _| resource != of || !others.contains(dialect));
+        }
+        spoken
     }
 
     /// Says whose collections a change has made a record part of, and whose no longer. Only Sails 1.x speaks of

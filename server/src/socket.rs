@@ -128,6 +128,11 @@ impl Sockets {
         self.presence.of_one(dialect, resource, id)
     }
 
+    /// Whether anything that is said of a resource would be heard in a dialect. Never wrongly `false`.
+    pub(crate) fn follow(&self, dialect: Dialect, resource: &Resource) -> bool {
+        self.presence.has_any(dialect, resource)
+    }
+
     /// Whether a push to this room would be heard. Never wrongly `false`.
     pub(crate) fn are_in(&self, dialect: Dialect, room: &Room) -> bool {
         self.presence.has(&rooms::counted_as(dialect, room))
