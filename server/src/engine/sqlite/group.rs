@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBe
 
 use super::ledger::{self, Recent};
 use super::queues::{self, Step};
-use super::row::{self, Json};
+use super::row::{self, Names};
 use super::writer::{Deed, Done};
 use super::{column, forget, sessions};
 use crate::change::{Attributes, Change, Id, Resource};
@@ -308,7 +308,7 @@ fn append(
             &change.id,
             before,
             after,
-            Json(&change.set),
+            Names(&change.set),
             change.mark.cast_signed(),
             change.published,
             &change.origin,
