@@ -459,6 +459,19 @@ async fn what_was_set_in_the_log_of_the_fifth_version_is_known() {
     assert_eq!(open(folder.path()).since("todo", 0).await.unwrap(), log);
 }
 
+#[test]
+fn sqlite_is_built_as_the_workspace_says() {
+    let connection = Connection::open_in_memory().unwrap();
+    let mut options = connection.prepare("PRAGMA compile_options").unwrap();
+    let options: Vec<String> =
+        options.query_map((), |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    // What USE_ALLOCA does is not among them.
+    for said in ["DEFAULT_MEMSTATUS=0", "LIKE_DOESNT_MATCH_BLOBS", "OMIT_SHARED_CACHE"] {
+        assert!(options.iter().any(|option| option == said), "{said}: {options:?}");
+    }
+    assert!(!options.iter().any(|option| option == "ENABLE_API_ARMOR"), "{options:?}");
+}
+
 #[tokio::test]
 async fn sessions_and_their_secret_are_there_after_a_restart_and_old_ones_are_dropped() {
     let folder = tempfile::tempdir().unwrap();
