@@ -2,7 +2,9 @@
 //!
 //! One task takes changes from the tail, in commit order, and says each to its rooms before it takes
 //! the next. So pushes leave in the order of the log, and a handler has nothing to publish.
-//! Changes that came faster than they are said leave together, one frame a room.
+//! Changes that came faster than they are said leave together, one frame a room. A frame costs each who is
+//! told a turn and a call of the system, whatever is in it; so who has been told gets that turn before there
+//! is more, and hears then in one frame of all that has happened since.
 //!
 //! A client that does not read loses pushes, and Socket.IO does not say which client that was. So
 //! where something was lost, the room is told later where it stands: who is behind finds out and
@@ -14,7 +16,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::change::{Change, Position, Resource, Room, Verb};
@@ -25,6 +29,9 @@ use crate::socket::{Audience, Sockets};
 
 /// Changes said together at most.
 const MOST: usize = 256;
+
+/// How long others are waited for who have been told something, or have anything else to do.
+const LONGEST_REST: Duration = Duration::from_millis(50);
 
 /// How long a slow reader gets before its room is told where it stands.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -85,8 +92,7 @@ impl Fanout {
                         self.say(run).await;
                     }
                     changes.clear();
-                    // Those who read get a turn to take what was said before there is more.
-                    tokio::task::yield_now().await;
+                    rest().await;
                 }
             }
         }
@@ -233,6 +239,18 @@ impl Fanout {
     }
 }
 
+/// Those who were told get a turn to take it before there is more. Few have had it as soon as all others
+/// have been given way to; many queue up where all threads come to them in the end.
+async fn rest() {
+    let (threads, end) = (Handle::current().metrics(), Instant::now() + LONGEST_REST);
+    loop {
+        yield_now().await;
+        if threads.global_queue_depth() == 0 || Instant::now() >= end {
+            return;
+        }
+    }
+}
+
 /// What is said before the change itself, and what after it. In Sails a record is part of something before it is
 /// told of itself, and has been taken out of something when it is destroyed or has moved.
 fn around<'a>(change: &Change, all: &'a [Membership]) -> (&'a [Membership], &'a [Membership]) {
@@ -243,4 +261,26 @@ fn around<'a>(change: &Change, all: &'a [Membership]) -> (&'a [Membership], &'a 
         Verb::Create | Verb::Update => all.len(),
     };
     all.split_at(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_rest_ends_even_where_others_never_do() {
+        let (is_over, tasks) = (Arc::new(AtomicBool::new(false)), Handle::current());
+        let crowd = Arc::clone(&is_over);
+        let crowd = thread::spawn(move || {
+            while !crowd.load(Ordering::Relaxed) {
+                tasks.spawn(std::future::ready(()));
+            }
+        });
+        rest().await;
+        is_over.store(true, Ordering::Relaxed);
+        crowd.join().unwrap();
+    }
 }
