@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::change::{Change, Position, Resource, Room, Verb};
 use crate::criteria::Scope;
@@ -30,7 +30,13 @@ use crate::socket::{Audience, Sockets};
 /// Changes said together at most.
 const MOST: usize = 256;
 
-/// How long others are waited for who have been told something, or have anything else to do.
+/// Connections that are waited for when they have been told something; it would not be worth it for fewer.
+const MANY: usize = 64;
+
+/// How often it is looked after them.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// How long they are waited for.
 const LONGEST_REST: Duration = Duration::from_millis(50);
 
 /// How long a slow reader gets before its room is told where it stands.
@@ -42,6 +48,8 @@ pub(crate) struct Fanout {
     models: Arc<Models>,
     /// Rooms some of whose members may have missed something, and where those rooms stand.
     doubtful: HashMap<Room, Position>,
+    /// How many connections have been told something since the last rest.
+    told: usize,
     /// Parts of resources that anybody follows, by what their rooms are called.
     parts: HashMap<(Dialect, Resource), HashMap<String, Part>>,
     /// When the doubtful rooms are told; of no meaning while there are none.
@@ -69,6 +77,7 @@ impl Fanout {
             sockets,
             models,
             doubtful: HashMap::new(),
+            told: 0,
             parts: HashMap::new(),
             announce_at: Instant::now(),
         }
@@ -92,7 +101,7 @@ impl Fanout {
                         self.say(run).await;
                     }
                     changes.clear();
-                    rest().await;
+                    rest(std::mem::take(&mut self.told)).await;
                 }
             }
         }
@@ -215,6 +224,7 @@ impl Fanout {
 
     async fn send(&mut self, room: &Room, but_not: &[&Room], push: &runtime::Push, last: Position) {
         let to = Audience { rooms: &[room], but_not, origin: None };
+        self.told += self.sockets.count_in(Dialect::Runtime, room);
         if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, push).await {
             self.doubt(room, last);
         }
@@ -239,15 +249,16 @@ impl Fanout {
     }
 }
 
-/// Those who were told get a turn to take it before there is more. Few have had it as soon as all others
-/// have been given way to; many queue up where all threads come to them in the end.
-async fn rest() {
+/// Those who were told get a turn to take it before there is more. Few have had it when all others have been
+/// given way to once; many queue up where all threads come to them in the end.
+async fn rest(told: usize) {
+    yield_now().await;
+    if told < MANY {
+        return;
+    }
     let (threads, end) = (Handle::current().metrics(), Instant::now() + LONGEST_REST);
-    loop {
-        yield_now().await;
-        if threads.global_queue_depth() == 0 || Instant::now() >= end {
-            return;
-        }
+    while threads.global_queue_depth() > told / 4 && Instant::now() < end {
+        sleep(GLANCE).await;
     }
 }
 
@@ -279,7 +290,7 @@ mod tests {
                 tasks.spawn(std::future::ready(()));
             }
         });
-        rest().await;
+        rest(MANY).await;
         is_over.store(true, Ordering::Relaxed);
         crowd.join().unwrap();
     }

@@ -135,7 +135,12 @@ impl Sockets {
 
     /// Whether a push to this room would be heard. Never wrongly `false`.
     pub(crate) fn are_in(&self, dialect: Dialect, room: &Room) -> bool {
-        self.presence.has(&rooms::counted_as(dialect, room))
+        self.count_in(dialect, room) > 0
+    }
+
+    /// How many would hear a push to this room. Never wrongly 0.
+    pub(crate) fn count_in(&self, dialect: Dialect, room: &Room) -> usize {
+        self.presence.count(&rooms::counted_as(dialect, room))
     }
 
     /// Sends an event, encoded once. `false` if somebody could not take it; whom that was, Socket.IO
