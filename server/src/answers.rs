@@ -3,6 +3,8 @@
 //! A request becomes an HTTP request and goes through the same router as any other; it carries its
 //! [`Client`], so a handler can tell, and subscribe it.
 
+use std::sync::Arc;
+
 use axum::Router;
 use http::Method;
 use http_body_util::BodyExt;
@@ -21,12 +23,12 @@ use crate::socket::turn::Turn;
 /// Answers events.
 pub(crate) struct Answers {
     router: Router,
-    shared: Shared,
+    shared: Arc<Shared>,
     body_limit: usize,
 }
 
 impl Answers {
-    pub(crate) fn new(router: Router, shared: Shared, body_limit: usize) -> Self {
+    pub(crate) fn new(router: Router, shared: Arc<Shared>, body_limit: usize) -> Self {
         Self { router, shared, body_limit }
     }
 

@@ -88,7 +88,7 @@ pub(crate) async fn changed(shared: &Shared, session: &str) {
 }
 
 /// Asks those again whose session has ended since.
-pub(crate) async fn watch(shared: Shared) {
+pub(crate) async fn watch(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(ROUND.min(shared.sessions.age())).await;
         for client in shared.sockets.all() {

@@ -39,7 +39,7 @@ use crate::socket::turn::Turn;
 /// ```
 #[derive(Clone)]
 pub struct Context {
-    shared: Shared,
+    shared: Arc<Shared>,
     client: Option<Client>,
     /// The id of the session that a request over HTTP brought.
     session: Option<Arc<str>>,
@@ -133,7 +133,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         Ok(Self {
-            shared: Shared::of(parts).clone(),
+            shared: Arc::clone(Shared::of(parts)),
             client: parts.extensions.get::<Client>().cloned(),
             session: Shared::of(parts).sessions.cookies().id_in(&parts.headers),
             key: key::of(&parts.headers)?,

@@ -2,7 +2,9 @@
 //!
 //! One task takes changes from the tail, in commit order, and says each to its rooms before it takes
 //! the next. So pushes leave in the order of the log, and a handler has nothing to publish.
-//! Changes that came faster than they are said leave together, one frame a room.
+//! Changes that came faster than they are said leave together, one frame a room. A frame costs each who is
+//! told a turn and a call of the system, whatever is in it; so who has been told gets that turn before there
+//! is more, and hears then in one frame of all that has happened since.
 //!
 //! A client that does not read loses pushes, and Socket.IO does not say which client that was. So
 //! where something was lost, the room is told later where it stands: who is behind finds out and
@@ -14,8 +16,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
 
 use crate::change::{Change, Position, Resource, Room, Verb};
 use crate::criteria::Scope;
@@ -26,6 +30,15 @@ use crate::socket::{Audience, Sockets};
 /// Changes said together at most.
 const MOST: usize = 256;
 
+/// Connections that are waited for when they have been told something; it would not be worth it for fewer.
+const MANY: usize = 64;
+
+/// How often it is looked after them.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// How long they are waited for.
+const LONGEST_REST: Duration = Duration::from_millis(50);
+
 /// How long a slow reader gets before its room is told where it stands.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -35,6 +48,8 @@ pub(crate) struct Fanout {
     models: Arc<Models>,
     /// Rooms some of whose members may have missed something, and where those rooms stand.
     doubtful: HashMap<Room, Position>,
+    /// How many connections have been told something since the last rest.
+    told: usize,
     /// Parts of resources that anybody follows, by what their rooms are called.
     parts: HashMap<(Dialect, Resource), HashMap<String, Part>>,
     /// When the doubtful rooms are told; of no meaning while there are none.
@@ -62,6 +77,7 @@ impl Fanout {
             sockets,
             models,
             doubtful: HashMap::new(),
+            told: 0,
             parts: HashMap::new(),
             announce_at: Instant::now(),
         }
@@ -85,8 +101,7 @@ impl Fanout {
                         self.say(run).await;
                     }
                     changes.clear();
-                    // Those who read get a turn to take what was said before there is more.
-                    tokio::task::yield_now().await;
+                    rest(std::mem::take(&mut self.told)).await;
                 }
             }
         }
@@ -95,18 +110,33 @@ impl Fanout {
     /// Says consecutive changes of one resource.
     async fn say(&mut self, run: &[Arc<Change>]) {
         let Some(first) = run.first() else { return };
-        let is_hiding = self.models.hide_records_of(&first.resource);
-        self.say_to_runtimes(run).await;
-        self.say_to_parts(&first.resource, run, is_hiding).await;
+        let of = &first.resource;
+        let spoken = self.spoken_of(of);
+        if spoken.contains(&Dialect::Runtime) {
+            self.say_to_runtimes(run).await;
+            self.say_to_parts(of, run, self.models.hide_records_of(of)).await;
+        }
         for change in run {
             let memberships = self.models.associations().memberships(change);
             let (before, after) = around(change, &memberships);
             self.say_memberships(change, before);
-            for dialect in Dialect::STOCK {
-                self.say_to_stock(dialect, std::slice::from_ref(change)).await;
+            for dialect in spoken.iter().filter(|dialect| dialect.is_stock()) {
+                self.say_to_stock(*dialect, std::slice::from_ref(change)).await;
             }
             self.say_memberships(change, after);
         }
+    }
+
+    /// The dialects of those who follow anything of a resource: to all others nothing is spelled out. What
+    /// was kept of parts that nobody follows any more is forgotten.
+    fn spoken_of(&mut self, of: &Resource) -> Vec<Dialect> {
+        let all = Dialect::ALL.into_iter();
+        let (spoken, others): (Vec<_>, Vec<_>) =
+            all.partition(|dialect| self.sockets.follow(*dialect, of));
+        if !self.parts.is_empty() {
+            self.parts.retain(|(dialect, resource), _| resource != of || !others.contains(dialect));
+        }
+        spoken
     }
 
     /// Says whose collections a change has made a record part of, and whose no longer. Only Sails 1.x speaks of
@@ -194,6 +224,7 @@ impl Fanout {
 
     async fn send(&mut self, room: &Room, but_not: &[&Room], push: &runtime::Push, last: Position) {
         let to = Audience { rooms: &[room], but_not, origin: None };
+        self.told += self.sockets.count_in(Dialect::Runtime, room);
         if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, push).await {
             self.doubt(room, last);
         }
@@ -218,6 +249,19 @@ impl Fanout {
     }
 }
 
+/// Those who were told get a turn to take it before there is more. Few have had it when all others have been
+/// given way to once; many queue up where all threads come to them in the end.
+async fn rest(told: usize) {
+    yield_now().await;
+    if told < MANY {
+        return;
+    }
+    let (threads, end) = (Handle::current().metrics(), Instant::now() + LONGEST_REST);
+    while threads.global_queue_depth() > told / 4 && Instant::now() < end {
+        sleep(GLANCE).await;
+    }
+}
+
 /// What is said before the change itself, and what after it. In Sails a record is part of something before it is
 /// told of itself, and has been taken out of something when it is destroyed or has moved.
 fn around<'a>(change: &Change, all: &'a [Membership]) -> (&'a [Membership], &'a [Membership]) {
@@ -228,4 +272,26 @@ fn around<'a>(change: &Change, all: &'a [Membership]) -> (&'a [Membership], &'a 
         Verb::Create | Verb::Update => all.len(),
     };
     all.split_at(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_rest_ends_even_where_others_never_do() {
+        let (is_over, tasks) = (Arc::new(AtomicBool::new(false)), Handle::current());
+        let crowd = Arc::clone(&is_over);
+        let crowd = thread::spawn(move || {
+            while !crowd.load(Ordering::Relaxed) {
+                tasks.spawn(std::future::ready(()));
+            }
+        });
+        rest(MANY).await;
+        is_over.store(true, Ordering::Relaxed);
+        crowd.join().unwrap();
+    }
 }

@@ -5,7 +5,7 @@
 //! nothing is encoded for a room that is empty. It may say "somebody" for a room that has just
 //! become empty, never "nobody" for one that has not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::change::{Id, Resource, Room};
@@ -67,30 +67,57 @@ pub(crate) fn counted_as(dialect: Dialect, room: &Room) -> String {
     }
 }
 
+/// The name of the class room of a room's resource.
+fn class_of(name: &str) -> &str {
+    name.split(['/', '?']).next().unwrap_or(name)
+}
+
 /// How many connections are in which room.
 #[derive(Debug, Default)]
-pub(crate) struct Presence(Mutex<BTreeMap<String, usize>>);
+pub(crate) struct Presence(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    rooms: BTreeMap<String, usize>,
+    /// Of all rooms of a resource together, by the name of its class room.
+    classes: HashMap<String, usize>,
+}
 
 impl Presence {
     /// One connection more.
     pub(crate) fn add(&self, counted: &str) {
-        *self.counts().entry(counted.to_owned()).or_default() += 1;
+        let Counts { rooms, classes } = &mut *self.counts();
+        *rooms.entry(counted.to_owned()).or_default() += 1;
+        *classes.entry(class_of(counted).to_owned()).or_default() += 1;
     }
 
     /// One connection fewer.
     pub(crate) fn remove(&self, counted: &str) {
-        let mut counts = self.counts();
-        if let Some(count) = counts.get_mut(counted) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(counted);
-            }
+        let Counts { rooms, classes } = &mut *self.counts();
+        let Some(count) = rooms.get_mut(counted) else { return };
+        *count -= 1;
+        if *count == 0 {
+            rooms.remove(counted);
+        }
+        let class = class_of(counted);
+        let Some(count) = classes.get_mut(class) else { return };
+        *count -= 1;
+        if *count == 0 {
+            classes.remove(class);
         }
     }
 
-    /// Whether anybody would hear.
-    pub(crate) fn has(&self, counted: &str) -> bool {
-        self.counts().contains_key(counted)
+    /// How many would hear.
+    pub(crate) fn count(&self, counted: &str) -> usize {
+        self.counts().rooms.get(counted).copied().unwrap_or(0)
+    }
+
+    /// Whether anybody is in any room of a resource.
+    pub(crate) fn has_any(&self, dialect: Dialect, resource: &Resource) -> bool {
+        let counts = self.counts();
+        // Nothing is spelled out for nobody.
+        !counts.classes.is_empty()
+            && counts.classes.contains_key(&format!("{}:{resource}", prefix(dialect)))
     }
 
     /// The rooms of parts of a resource that anybody is in, as they are written.
@@ -107,12 +134,12 @@ impl Presence {
     fn starting(&self, dialect: Dialect, resource: &Resource, start: &str) -> Vec<String> {
         let start = name(dialect, &Room::class(resource.clone())) + start;
         let counts = self.counts();
-        let names = counts.range(start.clone()..).map(|(name, _)| name);
+        let names = counts.rooms.range(start.clone()..).map(|(name, _)| name);
         let names = names.take_while(|name| name.starts_with(&start));
         names.filter_map(|name| Some(name.split_once(':')?.1.to_owned())).collect()
     }
 
-    fn counts(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
         lock(&self.0)
     }
 }
@@ -150,15 +177,31 @@ mod tests {
     }
 
     #[test]
+    fn a_resource_is_heard_as_long_as_any_of_its_rooms_is() {
+        let (presence, todo) = (Presence::default(), Resource::parse("todo").unwrap());
+        let scoped = Room::scoped(todo.clone(), &Scope::Whole(Filter::Any(Vec::new()))).unwrap();
+        let is_heard = || Dialect::ALL.map(|dialect| presence.has_any(dialect, &todo));
+        for room in [scoped, Room::parse("todo/7/8").unwrap(), Room::class(todo.clone())] {
+            let name = name(Dialect::Runtime, &room);
+            presence.add("b:todos");
+            presence.add(&name);
+            presence.add(&name);
+            presence.remove(&name);
+            assert_eq!(is_heard(), [true, false, false, false], "{name}");
+            presence.remove(&name);
+            presence.remove(&name);
+            assert_eq!(is_heard(), [false; 4], "{name}");
+        }
+    }
+
+    #[test]
     fn a_room_is_empty_when_the_last_one_has_left() {
         let presence = Presence::default();
         presence.add("b:todo");
         presence.add("b:todo");
-        presence.remove("b:todo");
-        assert!(presence.has("b:todo"));
-        presence.remove("b:todo");
-        assert!(!presence.has("b:todo"));
-        presence.remove("b:todo");
-        assert!(!presence.has("b:todo"));
+        for left in [1, 0, 0] {
+            presence.remove("b:todo");
+            assert_eq!(presence.count("b:todo"), left);
+        }
     }
 }

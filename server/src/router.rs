@@ -6,9 +6,12 @@ mod spelling;
 
 use std::sync::Arc;
 
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, map_request_with_state, map_response};
+use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
 use axum::{Extension, Router};
+use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::blueprints::{self, BodyLimit};
@@ -24,14 +27,17 @@ pub(crate) fn resources() -> Router {
 }
 
 /// What every route has around it, over HTTP and sockets alike.
-pub(crate) fn dressed(router: Router, shared: Shared, body_limit: usize) -> Router {
-    router
+pub(crate) fn dressed(router: Router, shared: Arc<Shared>, body_limit: usize) -> Router {
+    // Together, because each that is put around a router by itself costs every request an allocation or two.
+    router.layer((
+        map_response(in_our_words),
+        MapResponseLayer::new(IntoResponse::into_response),
+        CatchPanicLayer::new(),
+        Extension(shared),
+        Extension(BodyLimit(body_limit)),
         // Bodies are measured once, at the edge they come in by.
-        .layer(axum::extract::DefaultBodyLimit::disable())
-        .layer(Extension(BodyLimit(body_limit)))
-        .layer(Extension(shared))
-        .layer(CatchPanicLayer::new())
-        .layer(map_response(in_our_words))
+        DefaultBodyLimit::disable(),
+    ))
 }
 
 /// Routes of a user of the library.

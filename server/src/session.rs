@@ -69,7 +69,7 @@ use crate::write::Refused;
 pub struct Session(Arc<Inner>);
 
 struct Inner {
-    shared: Shared,
+    shared: Arc<Shared>,
     id: Arc<str>,
     /// As it was when it was first asked for, or not yet asked for.
     held: Mutex<Option<Option<Held>>>,
@@ -86,7 +86,7 @@ struct Changes {
 }
 
 impl Session {
-    fn new(shared: &Shared, id: Arc<str>) -> Self {
+    fn new(shared: &Arc<Shared>, id: Arc<str>) -> Self {
         Self(Arc::new(Inner {
             shared: shared.clone(),
             id,

@@ -16,7 +16,6 @@ use crate::socket::Sockets;
 pub(crate) use keeper::Keeper;
 
 /// What every request carries for a [`Context`](crate::Context) to be made of.
-#[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) sockets: Sockets,
@@ -26,7 +25,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn of(parts: &Parts) -> &Self {
+    pub(crate) fn of(parts: &Parts) -> &Arc<Self> {
         parts.extensions.get().expect("the server gives each request what they share")
     }
 

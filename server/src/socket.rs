@@ -110,9 +110,19 @@ impl Sockets {
         self.presence.of_one(dialect, resource, id)
     }
 
+    /// Whether anything that is said of a resource would be heard in a dialect. Never wrongly `false`.
+    pub(crate) fn follow(&self, dialect: Dialect, resource: &Resource) -> bool {
+        self.presence.has_any(dialect, resource)
+    }
+
     /// Whether a push to this room would be heard. Never wrongly `false`.
     pub(crate) fn are_in(&self, dialect: Dialect, room: &Room) -> bool {
-        self.presence.has(&rooms::counted_as(dialect, room))
+        self.count_in(dialect, room) > 0
+    }
+
+    /// How many would hear a push to this room. Never wrongly 0.
+    pub(crate) fn count_in(&self, dialect: Dialect, room: &Room) -> usize {
+        self.presence.count(&rooms::counted_as(dialect, room))
     }
 
     /// Sends an event, encoded once. `false` if somebody could not take it; whom that was, Socket.IO

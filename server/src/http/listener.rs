@@ -19,12 +19,16 @@ use std::time::Duration;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Sleep, sleep};
 
 /// How long what we sent may stay unacknowledged.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Whether the system tells of a line that has become readable, and not of one that is: one that gave less
+/// than it was asked for has no more then, as tokio has it for its own streams.
+const TELLS_WHEN_THERE_IS_MORE: bool = cfg!(any(target_os = "linux", target_os = "macos"));
 
 /// Accepts lines.
 #[derive(Debug)]
@@ -112,17 +116,34 @@ impl AsyncRead for Line {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
-            // The buffer is not initialized for this: zeroing all of a large one would make all of it
-            // resident, for the few bytes of a handshake.
-            match self.stream.try_read_buf(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return Poll::Ready(outcome.map(drop)),
+            if let Some(outcome) = self.read_what_there_is(buffer) {
+                return Poll::Ready(outcome);
             }
         }
     }
 }
 
 impl Line {
+    /// `None` if there was nothing after all, and the line has to be ready once more.
+    fn read_what_there_is(&self, buffer: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = self.stream.try_io(Interest::READABLE, || {
+            // The buffer is not initialized for this: zeroing all of a large one would make all of it
+            // resident, for the few bytes of a handshake.
+            self.stream.try_read_buf(buffer)?;
+            let is_drained = TELLS_WHEN_THERE_IS_MORE
+                && buffer.filled().len() > before
+                && buffer.remaining() > 0;
+            // That there is no more need not be asked for.
+            if is_drained { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        let has_read = buffer.filled().len() > before;
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => has_read.then_some(Ok(())),
+            outcome => Some(outcome),
+        }
+    }
+
     fn poll_write_with(
         &mut self,
         cx: &mut Context<'_>,
@@ -229,6 +250,22 @@ mod tests {
         let mut back = Vec::new();
         client.read_to_end(&mut back).await.unwrap();
         assert_eq!(back, b"there");
+    }
+
+    #[tokio::test]
+    async fn a_line_that_gave_all_it_had_is_ready_again_when_there_is_more() {
+        let (mut line, mut client) = pair().await;
+        let mut buffer = [0; 64];
+        for n in 0..100 {
+            client.write_all(&[n, n]).await.unwrap();
+            let mut count = 0;
+            while count < 2 {
+                count += line.read(&mut buffer[count..]).await.unwrap();
+            }
+            assert_eq!(buffer[..2], [n, n]);
+        }
+        drop(client);
+        assert_eq!(line.read(&mut buffer).await.unwrap(), 0);
     }
 
     #[tokio::test]

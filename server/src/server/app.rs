@@ -40,20 +40,20 @@ pub(super) fn assemble(
     sessions: Keeper,
     courier: &Courier,
     slot: Slot,
-) -> (Router, Shared) {
+) -> (Router, Arc<Shared>) {
     let engine = courier.engine().clone();
     let (sockets, socket_layer) = Sockets::new(Limits::of(settings));
     let cookies = sessions.cookies().clone();
     let models = Arc::new(settings.models.clone());
     let routing = routes.known_to(Routing::new(settings.paths.clone(), Arc::clone(&models)));
-    let shared = Shared {
+    let shared = Arc::new(Shared {
         engine: engine.clone(),
         sockets: sockets.clone(),
         models,
         routing: routing.clone(),
         sessions,
-    };
-    let dressed = |routes| router::dressed(routes, shared.clone(), settings.body_limit);
+    });
+    let dressed = |routes| router::dressed(routes, Arc::clone(&shared), settings.body_limit);
     let plain =
         dressed(routes.spelled(routes.router().fallback_service(router::resources()), &routing));
     let with_pages = settings.pages.as_ref().map(|directory| {
@@ -61,7 +61,7 @@ pub(super) fn assemble(
         let routed = routes.router().fallback_service(files.fallback(router::resources()));
         dressed(routes.spelled(routed, &routing))
     });
-    let answers = Answers::new(plain.clone(), shared.clone(), settings.body_limit);
+    let answers = Answers::new(plain.clone(), Arc::clone(&shared), settings.body_limit);
     sockets.open(answers, courier.clone());
     let services = publish::router(settings.api_key.clone())
         .merge(send::router(settings.sites.clone(), slot.post()));

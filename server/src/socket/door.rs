@@ -133,7 +133,7 @@ impl House {
                 && unsent.is_empty()
                 && let Some(event) = client.connection.behind(turns.len())
             {
-                answers.push_back(self.find_answer(client, event, turns.begin()));
+                answers.push_back(Box::pin(self.find_answer(client, event, turns.begin())));
                 // It is asked once; whether that is enough for an answer is up to the engine.
                 while let Some(Some(found)) = answers.next().now_or_never() {
                     unsent.extend(self.finish(client, &mut turns, found));

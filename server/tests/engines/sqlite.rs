@@ -35,6 +35,17 @@ fn visitor(folder: &Path) -> Connection {
     Connection::open(file(folder)).unwrap()
 }
 
+/// Has the log say what was set as it did up to the fifth version.
+fn spell_out_what_was_set(visitor: &Connection) {
+    visitor
+        .execute_batch(
+            r#"UPDATE log SET attributes =
+               (SELECT json_group_object(value, after -> ('$."' || value || '"'))
+                FROM json_each(attributes))"#,
+        )
+        .unwrap();
+}
+
 async fn unavailable(store: &Store) -> String {
     match store.engine.commit(milk()).await {
         Err(Error::Unavailable(reason)) => reason,
@@ -373,6 +384,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
     store.done(milk()).await;
     drop(store);
     let visitor = visitor(folder.path());
+    spell_out_what_was_set(&visitor);
     visitor
         .execute_batch(
             "ALTER TABLE log DROP COLUMN published;
@@ -408,7 +420,9 @@ async fn keys_of_the_fourth_version_are_known() {
     let store = open(folder.path());
     let first = store.done(keyed("k", milk())).await;
     drop(store);
-    visitor(folder.path())
+    let visitor = visitor(folder.path());
+    spell_out_what_was_set(&visitor);
+    visitor
         .execute_batch(
             "INSERT INTO ledger SELECT identity, key, fingerprint, resource, offset, verb, id,
                                        after, mark, at FROM log;
@@ -425,6 +439,37 @@ async fn keys_of_the_fourth_version_are_known() {
     assert_eq!((repeat.repeated, repeat.change.position), (true, first.position));
     drop(store);
     assert!(open(folder.path()).commit(keyed("l", milk())).await.repeated);
+}
+
+#[tokio::test]
+async fn what_was_set_in_the_log_of_the_fifth_version_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.done(create(json!({"title": "Milk", "done": false, "tags": ["a", null]}))).await;
+    store.done(update("1", json!({"done": true, "title": null}))).await;
+    store.done(publish(Verb::Update, "1", json!({"seen": {"by": "Ann"}}))).await;
+    store.done(destroy("1")).await;
+    let log = store.since("todo", 0).await.unwrap();
+    assert_eq!(log[1].set["done"], true);
+    assert!(!log[1].set.contains_key("tags"));
+    drop(store);
+    let visitor = visitor(folder.path());
+    spell_out_what_was_set(&visitor);
+    visitor.execute_batch("UPDATE meta SET value = 5 WHERE name = 'version'").unwrap();
+    assert_eq!(open(folder.path()).since("todo", 0).await.unwrap(), log);
+}
+
+#[test]
+fn sqlite_is_built_as_the_workspace_says() {
+    let connection = Connection::open_in_memory().unwrap();
+    let mut options = connection.prepare("PRAGMA compile_options").unwrap();
+    let options: Vec<String> =
+        options.query_map((), |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    // What USE_ALLOCA does is not among them.
+    for said in ["DEFAULT_MEMSTATUS=0", "LIKE_DOESNT_MATCH_BLOBS", "OMIT_SHARED_CACHE"] {
+        assert!(options.iter().any(|option| option == said), "{said}: {options:?}");
+    }
+    assert!(!options.iter().any(|option| option == "ENABLE_API_ARMOR"), "{options:?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Writes that are committed together: one transaction.
 //!
-//! Each is decided on the state its predecessors left, whether they were committed yet or not, and is
-//! stored in a savepoint, so that one that fails takes none of the others with it.
+//! Each is decided on the state its predecessors left, whether they were committed yet or not. One that
+//! can not be stored spoils its group, so that is done again, each deed in a savepoint: it takes none of
+//! the others with it then. Savepoints for all that can be stored would be a sixth of the writing, as
+//! SQLite keeps a copy of each page for each of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,14 +12,14 @@ use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBe
 
 use super::ledger::{self, Recent};
 use super::queues::{self, Step};
-use super::row::{self, Json};
+use super::row::{self, Names};
 use super::writer::{Deed, Done};
 use super::{column, forget, sessions};
 use crate::change::{Attributes, Change, Id, Resource};
 use crate::delivery::flake::Flake;
 use crate::engine::counters::Counters;
 use crate::engine::ledger::Entry;
-use crate::engine::{Committed, Edit, Error, Window};
+use crate::engine::{Committed, Error, Window};
 use crate::model;
 use crate::write::{Key, Standing, Write};
 
@@ -59,12 +61,27 @@ impl<'c> Group<'c> {
         Ok(Self { transaction, epoch, grown, recent, fresh, steps: None })
     }
 
-    /// Takes a deed into the group. An error concerns this one alone, unless
+    /// Takes a deed into the group, wholly or not at all. An error concerns this one alone, unless
     /// the group [`is_given_up`](Self::is_given_up).
+    pub(super) fn take_wholly(&mut self, deed: Deed) -> Result<Done, Error> {
+        self.transaction.execute_batch("SAVEPOINT deed")?;
+        let done = self.take(deed);
+        if !self.is_given_up() {
+            let undo = if done.is_err() { "ROLLBACK TO deed; " } else { "" };
+            self.transaction.execute_batch(&format!("{undo}RELEASE deed"))?;
+        }
+        done
+    }
+
+    /// Takes a deed into the group. One that is refused leaves no trace, but where
+    /// the file [fails](Error::Unavailable), it may be there in part, and the group is spoiled.
     pub(super) fn take(&mut self, deed: Deed) -> Result<Done, Error> {
         match deed {
             Deed::Write(write) => self.write(write).map(Done::Write),
-            Deed::Edit(edit) => Ok(self.edit(edit).map(|()| Done::Edit)?),
+            Deed::Edit(edit) => {
+                sessions::edit(&self.transaction, edit)?;
+                Ok(Done::Edit)
+            }
             Deed::Step(step, at) => self.step(step, at).map(Done::Step),
         }
     }
@@ -74,17 +91,9 @@ impl<'c> Group<'c> {
             Some(Steps { count, last, .. }) => (last, count),
             None => (queues::last(&self.transaction)?, 0),
         };
-        let savepoint = self.transaction.savepoint()?;
-        let done = queues::take(&savepoint, step, at, &mut last)?;
-        savepoint.commit()?;
+        let done = queues::take(&self.transaction, step, at, &mut last)?;
         self.steps = Some(Steps { count: steps + 1, last, at });
         Ok(done)
-    }
-
-    fn edit(&mut self, edit: Edit) -> Result<()> {
-        let savepoint = self.transaction.savepoint()?;
-        sessions::edit(&savepoint, edit)?;
-        savepoint.commit()
     }
 
     fn write(&mut self, write: Write) -> Result<Committed, Error> {
@@ -93,10 +102,10 @@ impl<'c> Group<'c> {
         {
             return Ok(Committed { change: entry.answer(key)?, repeated: true });
         }
-        let (standing, before) = self.standing(&write)?;
+        let (standing, row) = self.standing(&write)?;
         let key = write.key.clone();
         let change = write.apply(standing)?;
-        self.store(&change, before, key)?;
+        self.store(&change, row, key)?;
         Ok(Committed { change: Arc::new(change), repeated: false })
     }
 
@@ -154,15 +163,16 @@ impl<'c> Group<'c> {
         ledger::recall(&self.transaction, key, now, self.epoch)
     }
 
-    /// And the record as it is stored.
-    fn standing(&self, write: &Write) -> Result<(Standing, Option<String>), Error> {
+    /// And the record's row, if it has one.
+    fn standing(&self, write: &Write) -> Result<(Standing, Option<Stored>), Error> {
         let counters = self.counters(&write.resource)?;
         let id = write.id()?.unwrap_or(Id::Integer(counters.next_id));
-        let Stored { json, record, last } = self.record(&write.resource, &id)?;
-        let previous = last.unwrap_or(counters.floor);
+        let stored = self.record(&write.resource, &id)?;
+        let (row, record) = stored.map_or((None, None), |(row, record)| (Some(row), record));
+        let previous = row.as_ref().map_or(counters.floor, |row| row.offset);
         let position = counters.next_position(self.epoch);
         let taken = self.taken(write, &id, record.as_deref())?;
-        Ok((Standing { record, previous, position, next_id: counters.next_id, taken }, json))
+        Ok((Standing { record, previous, position, next_id: counters.next_id, taken }, row))
     }
 
     /// The first of the write's claims that another record has.
@@ -195,27 +205,32 @@ impl<'c> Group<'c> {
         }
     }
 
-    fn record(&self, resource: &Resource, id: &Id) -> Result<Stored> {
-        let mut statement = self
-            .transaction
-            .prepare_cached("SELECT json, offset FROM records WHERE resource = ?1 AND id = ?2")?;
+    /// A record's row, and the record.
+    fn record(
+        &self,
+        resource: &Resource,
+        id: &Id,
+    ) -> Result<Option<(Stored, Option<Arc<Attributes>>)>> {
+        let mut statement = self.transaction.prepare_cached(
+            "SELECT rowid, json, offset FROM records WHERE resource = ?1 AND id = ?2",
+        )?;
         let found = statement.query_row((resource, id), |row| {
+            let (id, offset) = (row.get("rowid")?, row::unsigned(row, "offset")?);
             let (json, record) = (row.get("json")?, row::record(row, "json")?);
-            Ok(Stored { json, record, last: Some(row::unsigned(row, "offset")?) })
+            Ok((Stored { id, offset, json }, record))
         });
-        Ok(found.optional()?.unwrap_or_default())
+        found.optional()
     }
 
-    fn store(&mut self, change: &Change, before: Option<String>, key: Option<Key>) -> Result<()> {
+    fn store(&mut self, change: &Change, row: Option<Stored>, key: Option<Key>) -> Result<()> {
         let mut counters = self.counters(&change.resource)?;
         counters.count(change);
+        let (row, before) = row.map_or((None, None), |row| (Some(row.id), row.json));
         // What is published does not say what was before.
         let before = before.filter(|_| change.before.is_some());
         let after = change.after.as_deref().map(row::text);
-        let savepoint = self.transaction.savepoint()?;
-        store_record(&savepoint, change, after.as_deref())?;
-        append(&savepoint, change, [before.as_deref(), after.as_deref()], key.as_ref())?;
-        savepoint.commit()?;
+        store_record(&self.transaction, row, change, after.as_deref())?;
+        append(&self.transaction, change, [before.as_deref(), after.as_deref()], key.as_ref())?;
         if let Some(key) = key {
             self.fresh.remember(key, change);
         }
@@ -224,30 +239,41 @@ impl<'c> Group<'c> {
     }
 }
 
-/// A record as it is, also as it is written in its row, and where the log last speaks of it.
-#[derive(Default)]
+/// A record's row.
 struct Stored {
+    id: i64,
+    /// Where the log last speaks of it.
+    offset: u64,
     json: Option<String>,
-    record: Option<Arc<Attributes>>,
-    last: Option<u64>,
 }
 
 /// Stores a record; one that was destroyed leaves its row until its destroy has left the log, and so
 /// does one that there never was but that something was published of.
-fn store_record(connection: &Connection, change: &Change, after: Option<&str>) -> Result<()> {
+fn store_record(
+    connection: &Connection,
+    row: Option<i64>,
+    change: &Change,
+    after: Option<&str>,
+) -> Result<()> {
+    let offset = change.position.offset.cast_signed();
+    let Some(row) = row else {
+        let json = after.filter(|_| !change.published);
+        return connection
+            .prepare_cached(
+                "INSERT INTO records (resource, id, offset, json) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute((&change.resource, &change.id, offset, json))
+            .map(drop);
+    };
+    if change.published {
+        let mut moved =
+            connection.prepare_cached("UPDATE records SET offset = ?2 WHERE rowid = ?1")?;
+        return moved.execute((row, offset)).map(drop);
+    }
     connection
-        .prepare_cached(
-            "INSERT INTO records (resource, id, offset, json) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (resource, id) DO UPDATE SET offset = ?3, json = iif(?5, json, ?4)",
-        )?
-        .execute((
-            &change.resource,
-            &change.id,
-            change.position.offset.cast_signed(),
-            after.filter(|_| !change.published),
-            change.published,
-        ))?;
-    Ok(())
+        .prepare_cached("UPDATE records SET offset = ?2, json = ?3 WHERE rowid = ?1")?
+        .execute((row, offset, after))
+        .map(drop)
 }
 
 fn store_counters(connection: &Connection, resource: &Resource, counters: Counters) -> Result<()> {
@@ -282,7 +308,7 @@ fn append(
             &change.id,
             before,
             after,
-            Json(&change.set),
+            Names(&change.set),
             change.mark.cast_signed(),
             change.published,
             &change.origin,

@@ -26,7 +26,7 @@ use person::Person;
 pub(super) use waiting::waiting;
 
 /// Something that happens to queues.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Step {
     Begin(Node),
     Post(Post),

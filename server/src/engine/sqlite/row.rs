@@ -93,6 +93,23 @@ impl FromSql for Json<Vec<Box<RawValue>>> {
     }
 }
 
+/// Names of attributes, as a JSON list.
+pub(super) struct Names<'a>(pub(super) &'a Attributes);
+
+impl ToSql for Names<'_> {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        let names: Vec<_> = self.0.keys().collect();
+        let text = serde_json::to_string(&names).expect("a list of strings is JSON");
+        Ok(ToSqlOutput::from(text))
+    }
+}
+
+impl FromSql for Json<Vec<String>> {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        serde_json::from_slice(value.as_bytes()?).map(Self).map_err(FromSqlError::other)
+    }
+}
+
 /// SQLite's integers have a sign; with the highest bit turned they are in the same order.
 impl ToSql for Flake {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
@@ -140,16 +157,23 @@ pub(super) fn counters(connection: &Connection, resource: &Resource) -> Result<C
 
 /// An entry of the log.
 pub(super) fn change(row: &Row<'_>, epoch: u64, resource: &Resource) -> Result<Arc<Change>> {
-    let set = record(row, "attributes")?.map(Arc::unwrap_or_clone);
+    let (before, after) = (record(row, "before")?, record(row, "after")?);
+    let Json(names): Json<Vec<String>> = row.get("attributes")?;
+    // What was set is what there is after it.
+    let set = names.into_iter().filter_map(|name| {
+        let value = after.as_ref()?.get(&name)?.clone();
+        Some((name, value))
+    });
+    let set = set.collect();
     Ok(Arc::new(Change {
         resource: resource.clone(),
         position: Position { epoch, offset: unsigned(row, "offset")? },
         previous: unsigned(row, "previous")?,
         verb: row.get("verb")?,
         id: row.get("id")?,
-        before: record(row, "before")?,
-        after: record(row, "after")?,
-        set: set.unwrap_or_default(),
+        before,
+        after,
+        set,
         mark: unsigned(row, "mark")?,
         published: row.get("published")?,
         origin: row.get("origin")?,

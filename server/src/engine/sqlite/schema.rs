@@ -14,7 +14,7 @@ use crate::engine::{Error, draw_epoch};
 const VERSION: i64 = UPGRADES.len() as i64 + 1;
 
 /// What each version added to the one before it, beginning with the first.
-const UPGRADES: [&str; 4] = [
+const UPGRADES: [&str; 5] = [
     "ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE",
     SESSIONS,
     QUEUES,
@@ -22,6 +22,7 @@ const UPGRADES: [&str; 4] = [
      ALTER TABLE log ADD COLUMN key TEXT;
      ALTER TABLE log ADD COLUMN fingerprint INTEGER;
      ALTER TABLE resources ADD COLUMN moved INTEGER NOT NULL DEFAULT 0",
+    "UPDATE log SET attributes = (SELECT json_group_array(key) FROM json_each(attributes))",
 ];
 
 /// How long to wait for another process (a backup, a curious person) to let go of the file.
@@ -61,6 +62,7 @@ const TABLES: &str = "
     );
 
     -- The changes of one record are a chain: records.offset, previous, previous ...
+    -- attributes: the names of those that were set, whose values are in after.
     -- identity, key, fingerprint: of a write that is remembered.
     CREATE TABLE log (
         resource TEXT NOT NULL,

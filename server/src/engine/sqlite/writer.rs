@@ -20,7 +20,7 @@ const QUEUE: usize = 1024;
 const GROUP: usize = 256;
 
 /// Something to store.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Deed {
     Write(Write),
     /// Of a session.
@@ -81,10 +81,32 @@ impl Writer {
 
     /// Commits deeds together. The error is of the group: nothing of it was stored.
     fn commit(&mut self, deeds: Vec<Deed>) -> Result<Vec<Outcome>, Error> {
+        match self.commit_all(&deeds)? {
+            Some(outcomes) => Ok(outcomes),
+            None => self.commit_each(deeds),
+        }
+    }
+
+    /// Commits deeds together, if each can be stored or is refused. If not, nothing has happened.
+    fn commit_all(&mut self, deeds: &[Deed]) -> Result<Option<Vec<Outcome>>, Error> {
         let mut group = Group::begin(&mut self.connection, &mut self.recent, self.epoch)?;
         let mut outcomes = Vec::with_capacity(deeds.len());
         for deed in deeds {
-            match group.take(deed) {
+            match group.take(deed.clone()) {
+                Err(Error::Unavailable(_)) => return Ok(None),
+                outcome => outcomes.push(outcome),
+            }
+        }
+        group.commit(&self.window)?;
+        Ok(Some(outcomes))
+    }
+
+    /// Commits those deeds together that can be stored.
+    fn commit_each(&mut self, deeds: Vec<Deed>) -> Result<Vec<Outcome>, Error> {
+        let mut group = Group::begin(&mut self.connection, &mut self.recent, self.epoch)?;
+        let mut outcomes = Vec::with_capacity(deeds.len());
+        for deed in deeds {
+            match group.take_wholly(deed) {
                 Err(error) if group.is_given_up() => return Err(error),
                 outcome => outcomes.push(outcome),
             }
