@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::change::{Change, Position, Resource, Room, Verb};
 use crate::criteria::Scope;
@@ -32,9 +32,6 @@ const MOST: usize = 256;
 
 /// Connections that are waited for when they have been told something; it would not be worth it for fewer.
 const MANY: usize = 64;
-
-/// How often it is looked after them.
-const GLANCE: Duration = Duration::from_millis(1);
 
 /// How long they are waited for.
 const LONGEST_REST: Duration = Duration::from_millis(50);
@@ -252,13 +249,12 @@ impl Fanout {
 /// Those who were told get a turn to take it before there is more. Few have had it when all others have been
 /// given way to once; many queue up where all threads come to them in the end.
 async fn rest(told: usize) {
-    yield_now().await;
-    if told < MANY {
-        return;
-    }
     let (threads, end) = (Handle::current().metrics(), Instant::now() + LONGEST_REST);
-    while threads.global_queue_depth() > told / 4 && Instant::now() < end {
-        sleep(GLANCE).await;
+    loop {
+        yield_now().await;
+        if told < MANY || threads.global_queue_depth() == 0 || Instant::now() >= end {
+            return;
+        }
     }
 }
 
