@@ -5,6 +5,9 @@
 //! see all reads, follows and writes the part of the resource that is theirs, and nothing tells them that
 //! there is more.
 //!
+//! In reading order: `who` asks; `rule`: whom an act is allowed; `policy`: the same in Rust; `reach`: what
+//! comes of it.
+//!
 //! ```yaml
 //! resources:
 //!   note:
@@ -15,36 +18,22 @@
 //!       update: [owner, {role: editor}]   # any of these
 //! ```
 
-use std::fmt;
-use std::sync::Arc;
+mod policy;
+mod reach;
+mod rule;
+mod who;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 
-use crate::change::{Attributes, Id, Room};
-use crate::criteria::{Bad, Case, Filter};
+use crate::change::Attributes;
+use crate::criteria::Filter;
 
-/// Who somebody has proved to be.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Who {
-    /// The person; nobody in particular until they have signed in.
-    pub person: Option<Id>,
-    /// What they are besides: names of groups, of rooms they may enter.
-    pub roles: Arc<[String]>,
-}
-
-impl Who {
-    /// Whether they have signed in.
-    pub fn is_signed_in(&self) -> bool {
-        self.person.is_some()
-    }
-
-    /// Whether they have a role.
-    pub fn has_role(&self, role: &str) -> bool {
-        self.roles.iter().any(|own| own == role)
-    }
-}
+pub use policy::Policy;
+pub use reach::Reach;
+pub use rule::{Grant, Rule};
+pub(crate) use who::Known;
+pub use who::Who;
 
 /// What can be done to a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,43 +47,6 @@ pub enum Act {
     /// Remove a record.
     Destroy,
 }
-
-/// Whom something is allowed.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Grant {
-    /// Whoever asks.
-    Everyone,
-    /// Whoever has signed in.
-    SignedIn,
-    /// Whose id stands in the record, in the attribute that [`Access::owner`] names.
-    Owner,
-    /// Who has a role.
-    Role(String),
-    /// Nobody: the server's own code alone.
-    Nobody,
-}
-
-/// Any of these.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule(pub Vec<Grant>);
-
-/// What is left of a resource to a caller.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Reach {
-    /// All records.
-    Whole,
-    /// Those that fulfil this.
-    Part(Filter),
-    /// None, and that may be said.
-    Nothing,
-}
-
-/// A rule in Rust: it can narrow what the other rules leave, for each caller and act.
-#[derive(Clone)]
-pub struct Policy(Arc<Decide>);
-
-type Decide = dyn Fn(&Who, Act) -> Reach + Send + Sync;
 
 /// Who may do what to a resource.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -198,110 +150,12 @@ impl Access {
     }
 }
 
-impl Reach {
-    /// Those records that fulfil a `where`, as in a request: `{"team": "red"}`.
-    ///
-    /// ```
-    /// use backwire::access::Reach;
-    ///
-    /// let red = Reach::those(serde_json::json!({ "team": ["red", "orange"] }))?;
-    /// # Ok::<_, backwire::criteria::Bad>(())
-    /// ```
-    pub fn those(fulfil: Value) -> Result<Self, Bad> {
-        Filter::read(fulfil).map(Self::Part)
-    }
-
-    fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Whole, _) | (_, Self::Whole) => Self::Whole,
-            (Self::Nothing, other) => other,
-            (own, Self::Nothing) => own,
-            (Self::Part(own), Self::Part(other)) => Self::Part(Filter::Any(vec![own, other])),
-        }
-    }
-
-    pub(crate) fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Nothing, _) | (_, Self::Nothing) => Self::Nothing,
-            (Self::Whole, other) => other,
-            (own, Self::Whole) => own,
-            (Self::Part(own), Self::Part(other)) => Self::Part(own.and(other)),
-        }
-    }
-
-    /// What its records fulfil.
-    pub fn filter(&self) -> Filter {
-        match self {
-            Self::Whole => Filter::default(),
-            Self::Part(part) => part.clone(),
-            Self::Nothing => Filter::Any(Vec::new()),
-        }
-    }
-
-    /// Whether a record is among them.
-    pub(crate) fn includes(&self, record: &Attributes) -> bool {
-        match self {
-            Self::Whole => true,
-            Self::Part(part) => part.matches(record, Case::Sensitive),
-            Self::Nothing => false,
-        }
-    }
-
-    /// Whether a room tells of nothing beyond it. That can not be seen of the room of a record: it has
-    /// no filter.
-    pub(crate) fn covers(&self, room: &Room) -> bool {
-        match self {
-            Self::Whole => true,
-            Self::Part(part) => room.scope().is_some_and(|scope| scope.filter().demands(part)),
-            Self::Nothing => false,
-        }
-    }
-}
-
-impl Policy {
-    /// A policy that asks this.
-    pub fn new(policy: impl Fn(&Who, Act) -> Reach + Send + Sync + 'static) -> Self {
-        Self(Arc::new(policy))
-    }
-}
-
-impl PartialEq for Policy {
-    /// Whether it is the same function.
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl fmt::Debug for Policy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Policy")
-    }
-}
-
-impl<'de> Deserialize<'de> for Rule {
-    /// One grant or a list of them.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Said {
-            One(Grant),
-            Any(Vec<Grant>),
-        }
-        const EXPECTED: &str =
-            "expected everyone, signedIn, owner, nobody, {role: name}, or a list of these";
-        let said = Said::deserialize(deserializer).map_err(|_| D::Error::custom(EXPECTED))?;
-        Ok(Self(match said {
-            Said::One(grant) => vec![grant],
-            Said::Any(grants) => grants,
-        }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::change::{Id, Room};
 
     fn access(said: Value) -> Access {
         serde_json::from_value(said).unwrap()

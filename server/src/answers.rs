@@ -10,24 +10,24 @@ use serde_json::value::RawValue;
 use tower::ServiceExt;
 
 use crate::change::Room;
-use crate::context::Site;
 use crate::dialect::Arguments;
 use crate::error::{Error, Result};
 use crate::incoming::{self, Incoming, Request};
 use crate::resume::resume;
+use crate::shared::Shared;
 use crate::socket::Client;
 use crate::socket::turn::Turn;
 
 /// Answers events.
 pub(crate) struct Answers {
     router: Router,
-    site: Site,
+    shared: Shared,
     body_limit: usize,
 }
 
 impl Answers {
-    pub(crate) fn new(router: Router, site: Site, body_limit: usize) -> Self {
-        Self { router, site, body_limit }
+    pub(crate) fn new(router: Router, shared: Shared, body_limit: usize) -> Self {
+        Self { router, shared, body_limit }
     }
 
     /// What the event's ack carries.
@@ -43,7 +43,9 @@ impl Answers {
         }
         match incoming {
             Incoming::Request(request) => self.route(client, request, turn).await,
-            Incoming::Resume(rooms) => Ok(Arguments::One(resume(&self.site, client, rooms).await)),
+            Incoming::Resume(rooms) => {
+                Ok(Arguments::One(resume(&self.shared, client, rooms).await))
+            }
             Incoming::Delivered(upto) => {
                 client.delivered(upto);
                 Ok(Arguments::One(RawValue::NULL.to_owned()))

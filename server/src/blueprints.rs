@@ -1,32 +1,40 @@
 //! The ready-made handlers: find, create, update, destroy. Each says what happens, in order.
 //!
 //! Nobody publishes here: the fan-out follows the log, and the commit wrote to it.
+//!
+//! In reading order: `input`: what came in the body; `reply`: what is answered; `associated`: the same, of
+//! records that belong to one; `by_hand`: for handlers of one's own.
 
 mod associated;
+mod by_hand;
+mod input;
+mod reply;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequestParts, Query};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, header};
-use serde_json::Value;
+use http::{Method, header};
 
-use crate::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
-use crate::context::{Context, Site};
+use crate::change::{Attributes, Id, Resource};
+use crate::context::Context;
 use crate::criteria::{Criteria, Language, Parameters};
 use crate::dialect::Dialect;
-use crate::engine::Snapshot;
 use crate::error::{Error, Result};
 use crate::model::{Model, Populate};
 use crate::populate::Filling;
 use crate::route::{Deed, Route};
+use crate::shared::Shared;
 use crate::socket::Client;
 use crate::subscription;
 use crate::write::{Action, Refused};
+
+use input::Records;
+
+pub(crate) use input::{BodyLimit, Input};
+pub use reply::Reply;
 
 /// What is to be done with a resource or one of its records, by path and verb.
 pub(crate) async fn answer(
@@ -183,9 +191,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        let site = Site::of(parts);
-        let route = site.routing.read(parts.uri.path())?;
-        let model = site.models.of(&route.resource);
+        let shared = Shared::of(parts);
+        let route = shared.routing.read(parts.uri.path())?;
+        let model = shared.models.of(&route.resource);
         let model = model.ok_or_else(|| Error::NoRoute(parts.uri.path().to_owned()))?;
         let query = query_of(parts, &route)?;
         Ok(Self { route, model, query })
@@ -201,196 +209,6 @@ fn query_of(parts: &Parts, route: &Route) -> Result<Vec<(String, String)>> {
     }
     Parameters::read(query, Attributes::new())?.refuse("a write has no parameters")?;
     Ok(Vec::new())
-}
-
-/// What came in the body.
-#[derive(Debug)]
-pub(crate) struct Input(Bytes);
-
-impl<S: Send + Sync> FromRequest<S> for Input {
-    type Rejection = Error;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self> {
-        let limit = request.extensions().get::<BodyLimit>().map_or(usize::MAX, |limit| limit.0);
-        let read = Bytes::from_request(request, state).await;
-        let too_large = || Error::TooLarge { size: format!("more than {limit} bytes"), limit };
-        read.map(Self).map_err(|refused| match refused.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-            _ => Error::BadBody("the body could not be read"),
-        })
-    }
-}
-
-/// How many records one request may create, or name.
-const MOST: usize = 1_000;
-
-/// What is to be created.
-enum Records {
-    One(Attributes),
-    Many(Vec<Attributes>),
-}
-
-impl Input {
-    /// What a resource takes may be less than what the server does.
-    fn within(&self, limit: Option<usize>) -> Result<()> {
-        match limit {
-            Some(limit) if self.0.len() > limit => Err(Error::too_large(self.0.len(), limit)),
-            _ => Ok(()),
-        }
-    }
-
-    /// What the body says and the url beside it.
-    fn records_and(&self, query: Vec<(String, String)>) -> Result<Records> {
-        if !matches!(self.0.first(), Some(b'[')) {
-            return self.attributes_and(query).map(Records::One);
-        }
-        let list: Vec<Value> =
-            serde_json::from_slice(&self.0).map_err(|error| Error::BadJson(error.to_string()))?;
-        if list.len() > MOST {
-            let size = format!("{} records", list.len());
-            return Err(Error::TooLarge { size, limit: MOST });
-        }
-        let record = |record| match record {
-            Value::Object(record) => Ok(record),
-            _ => Err(Error::BadBody("each of a list has to be a JSON object")),
-        };
-        list.into_iter().map(record).collect::<Result<_>>().map(Records::Many)
-    }
-
-    /// A list of ids, each counted once.
-    fn ids(&self) -> Result<BTreeSet<Id>> {
-        const LIST: &str = "the body has to be a list of ids";
-        let list: Vec<Value> = serde_json::from_slice(&self.0).map_err(|_| Error::BadBody(LIST))?;
-        if list.len() > MOST {
-            return Err(Error::TooLarge { size: format!("{} ids", list.len()), limit: MOST });
-        }
-        let ids = list.iter().map(|id| Id::from_json(id).ok_or(Error::BadBody(LIST)));
-        ids.collect()
-    }
-
-    fn attributes_and(&self, query: Vec<(String, String)>) -> Result<Attributes> {
-        if self.0.is_empty() && !query.is_empty() {
-            return Ok(with(query, Attributes::new()));
-        }
-        Ok(with(query, self.attributes()?))
-    }
-
-    fn attributes_if_any_and(&self, query: Vec<(String, String)>) -> Result<Attributes> {
-        Ok(with(query, self.attributes_if_any()?))
-    }
-
-    fn attributes(&self) -> Result<Attributes> {
-        match serde_json::from_slice(&self.0) {
-            Ok(Value::Object(attributes)) => Ok(attributes),
-            Ok(_) => Err(Error::BadBody("the body has to be a JSON object")),
-            Err(_) if self.0.is_empty() => Err(Error::BadBody("there is no body")),
-            Err(error) => Err(Error::BadJson(error.to_string())),
-        }
-    }
-
-    fn attributes_if_any(&self) -> Result<Attributes> {
-        if self.0.is_empty() { Ok(Attributes::new()) } else { self.attributes() }
-    }
-}
-
-/// Parameters are attributes as well; the body wins.
-fn with(query: Vec<(String, String)>, body: Attributes) -> Attributes {
-    let mut all: Attributes =
-        query.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
-    all.extend(body);
-    all
-}
-
-/// How many bytes a body may have, for the refusal to say so.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BodyLimit(pub(crate) usize);
-
-/// The answer of a ready-made route: a record or several, and where they stand in the log.
-#[derive(Debug)]
-pub struct Reply(Response);
-
-impl Reply {
-    /// The answer to a read of a resource, and the room it subscribed to.
-    pub(crate) fn records(joined: Option<Room>, snapshot: Snapshot<Vec<Arc<Attributes>>>) -> Self {
-        Self::ok(Json(snapshot.value)).at(snapshot.position).joined(joined)
-    }
-
-    /// The answer to a read of a record.
-    pub(crate) fn record(
-        (resource, id): (Resource, Id),
-        joined: Option<Room>,
-        snapshot: Snapshot<Option<Arc<Attributes>>>,
-    ) -> Result<Self> {
-        let Some(record) = snapshot.value else {
-            return Err(Refused::NotFound { resource, id }.into());
-        };
-        Ok(Self::ok(Json(record)).at(snapshot.position).joined(joined))
-    }
-
-    /// The answer to a write.
-    pub(crate) async fn written(cx: &Context, change: &Change) -> Result<Self> {
-        let reply = match change.verb {
-            Verb::Create => Self::created(Json(subscription::written(cx, change).await?)),
-            Verb::Update => Self::ok(Json(subscription::written(cx, change).await?)),
-            Verb::Destroy => Self::ok(Json(change.before.clone())),
-        };
-        Ok(reply.of(change))
-    }
-
-    fn ok(body: impl IntoResponse) -> Self {
-        Self(body.into_response())
-    }
-
-    fn created(body: impl IntoResponse) -> Self {
-        Self((StatusCode::CREATED, body).into_response())
-    }
-
-    /// The answer to a list without anything in it.
-    fn nothing_created() -> Self {
-        Self::ok(Json([(); 0]))
-    }
-
-    /// The answer to a `HEAD`: all but the body, whose length is told.
-    fn without_body(self) -> Response {
-        let mut response = self.0;
-        if let Some(length) = response.body().size_hint().exact() {
-            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
-        }
-        *response.body_mut() = Body::empty();
-        response
-    }
-
-    fn at(self, position: Position) -> Self {
-        self.with("backwire-position", &position.to_string())
-    }
-
-    /// The answer to a write: where it stands, and in which record.
-    fn of(self, change: &Change) -> Self {
-        let record = Room::instance(change.resource.clone(), change.id.clone());
-        self.at(change.position).with("backwire-record", &record.to_string())
-    }
-
-    /// The answer to a read that subscribed.
-    fn joined(self, room: Option<Room>) -> Self {
-        match room {
-            Some(room) => self.with("backwire-room", &room.to_string()),
-            None => self,
-        }
-    }
-
-    /// An id with control characters in it can not stand in a header; such a record is not live.
-    fn with(mut self, name: &'static str, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-            self.0.headers_mut().insert(name, value);
-        }
-        self
-    }
-}
-
-impl IntoResponse for Reply {
-    fn into_response(self) -> Response {
-        self.0
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,11 @@
 //! What happened: one committed create, update or destroy, and the words to speak of it.
+//!
+//! In reading order: `resource`; `record`, with `to_id` for what may be an id; `room`, those who listen to
+//! either; and what happened to them, here.
 
+mod record;
+mod resource;
+mod room;
 mod to_id;
 
 use std::fmt;
@@ -7,100 +13,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::criteria::Scope;
-
+pub use record::{Attributes, Id};
+pub use resource::Resource;
+pub use room::Room;
 pub use to_id::ToId;
-
-/// A record's attributes, in the order they were sent.
-pub type Attributes = serde_json::Map<String, Value>;
-
-/// A resource's name in lower case: `[a-z][a-z0-9_-]*`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct Resource(Arc<str>);
-
-/// Names that are routes of the server and so can not be resources.
-const RESERVED: [&str; 8] =
-    ["socket.io", "backwire.js", "send", "publish", "health", "metrics", "__getcookie", "resume"];
-
-impl Resource {
-    /// The name in lower case, or `None` where it can not be a resource.
-    pub fn parse(name: &str) -> Option<Self> {
-        let name = name.to_ascii_lowercase();
-        let mut bytes = name.bytes();
-        let starts_well = bytes.next().is_some_and(|first| first.is_ascii_lowercase());
-        let goes_on_well =
-            bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
-        let is_free = !RESERVED.contains(&name.as_str());
-        (starts_well && goes_on_well && is_free && name.len() <= 64).then(|| Self(name.into()))
-    }
-
-    /// One that no path leads to: a dot can not stand in the name of any other.
-    pub(crate) fn internal(name: &str) -> Self {
-        Self(name.into())
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A record's primary key. A string that reads as an integer *is* that integer, so that `/todo/7`
-/// and `{"id":"7"}` and `{"id":7}` mean one record.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Id {
-    /// Sorts before every text.
-    Integer(i64),
-    /// At most 255 bytes, not empty.
-    Text(Arc<str>),
-}
-
-impl Id {
-    /// Reads an id from a url or a string attribute.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text.parse::<i64>() {
-            Ok(integer) if integer.to_string() == text => Some(Self::Integer(integer)),
-            _ if text.is_empty() || text.len() > 255 => None,
-            _ => Some(Self::Text(text.into())),
-        }
-    }
-
-    /// Reads an id from a JSON value; only integers and strings can be ids.
-    pub fn from_json(value: &Value) -> Option<Self> {
-        match value {
-            Value::Number(number) => number.as_i64().map(Self::Integer),
-            Value::String(text) => Self::parse(text),
-            _ => None,
-        }
-    }
-
-    /// The id as it stands in a record.
-    pub fn to_json(&self) -> Value {
-        match self {
-            Self::Integer(integer) => Value::from(*integer),
-            Self::Text(text) => Value::from(&**text),
-        }
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Integer(integer) => integer.fmt(f),
-            Self::Text(text) => f.write_str(text),
-        }
-    }
-}
 
 /// A place in a resource's log. Written `epoch:offset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -124,74 +41,6 @@ impl FromStr for Position {
         let (epoch, offset) = text.split_once(':').ok_or("a position is epoch:offset")?;
         let number = |text: &str| text.parse().map_err(|_| "a position is two whole numbers");
         Ok(Self { epoch: number(epoch)?, offset: number(offset)? })
-    }
-}
-
-/// Listeners of a resource, or of one record of it, or of what fulfils a filter. Written `todo`, `todo/7`
-/// and `todo?…`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Room {
-    /// The resource.
-    pub resource: Resource,
-    /// The record, for the room of one.
-    pub id: Option<Id>,
-    /// What is followed of the resource, for the room of some criteria, as the [`Scope`] writes it.
-    pub scope: Option<Arc<str>>,
-}
-
-/// Bytes a scope may have in the name of a room.
-const LONGEST_SCOPE: usize = 2048;
-
-impl Room {
-    /// Everyone who listens to a resource.
-    pub fn class(resource: Resource) -> Self {
-        Self { resource, id: None, scope: None }
-    }
-
-    /// Everyone who listens to one record.
-    pub fn instance(resource: Resource, id: Id) -> Self {
-        Self { resource, id: Some(id), scope: None }
-    }
-
-    /// Everyone who follows the same of a resource; `None` if that takes too many words.
-    pub fn scoped(resource: Resource, scope: &Scope) -> Option<Self> {
-        if scope.is_everything() {
-            return Some(Self::class(resource));
-        }
-        let (id, scope) = (scope.id().cloned(), scope.encode());
-        let is_short = scope.len() <= LONGEST_SCOPE;
-        is_short.then(|| Self { resource, id, scope: Some(scope.into()) })
-    }
-
-    /// What is followed of the resource, if it is not all of it.
-    pub fn scope(&self) -> Option<Scope> {
-        Scope::decode(self.scope.as_deref()?)
-    }
-
-    /// Reads `todo`, `todo/7`, or `todo?` and a scope.
-    pub fn parse(text: &str) -> Option<Self> {
-        if let Some((resource, scope)) = text.split_once('?')
-            && !resource.contains('/')
-        {
-            let scope = Scope::decode(scope).filter(|_| scope.len() <= LONGEST_SCOPE)?;
-            return Self::scoped(Resource::parse(resource)?, &scope);
-        }
-        match text.split_once('/') {
-            None => Resource::parse(text).map(Self::class),
-            Some((resource, id)) => {
-                Some(Self::instance(Resource::parse(resource)?, Id::parse(id)?))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Room {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.id, &self.scope) {
-            (_, Some(scope)) => write!(f, "{}?{scope}", self.resource),
-            (Some(id), None) => write!(f, "{}/{id}", self.resource),
-            (None, None) => self.resource.fmt(f),
-        }
     }
 }
 

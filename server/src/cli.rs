@@ -14,10 +14,11 @@ use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, Config};
+use crate::duration::{duration, seconds};
 use crate::engine::Window;
 use crate::route::{Paths, Shortcuts};
 use crate::server::Server;
-use crate::settings::{ApiKey, SessionSecret, Settings, Store, duration, seconds};
+use crate::settings::{ApiKey, SessionSecret, Settings, Store};
 use crate::sites::{self, Sites};
 
 /// The push server that makes Backbone apps live.

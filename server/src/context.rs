@@ -1,36 +1,25 @@
 //! The caller, as a handler sees it: an axum extractor that is the same over HTTP and sockets.
 
-mod records;
+mod commits;
 
 use std::convert::Infallible;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
-use futures_util::future::maybe_done;
-use http::HeaderMap;
 use http::request::Parts;
 use serde::Serialize;
-use tokio::task::coop::unconstrained;
 
 use crate::access::{Act, Reach, Who};
 use crate::caller;
-use crate::cascade;
-use crate::change::{Attributes, Change, Resource};
-use crate::clock::now;
-use crate::criteria::Filter;
+use crate::change::Resource;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::fingerprint;
-use crate::model::{Associations, Ids, Model, Models};
+use crate::http::key;
+use crate::model::{Associations, Model};
 use crate::pubsub::{Publisher, Pubsub};
-use crate::route::Routing;
-use crate::session::{self, Keeper};
+use crate::shared::Shared;
+use crate::socket::Client;
 use crate::socket::turn::Turn;
-use crate::socket::{Client, Sockets};
-use crate::write::{Action, Key, Publication, Refused, Write};
 
 /// Who asks, and what they may use.
 ///
@@ -50,7 +39,7 @@ use crate::write::{Action, Key, Publication, Refused, Write};
 /// ```
 #[derive(Clone)]
 pub struct Context {
-    site: Site,
+    shared: Shared,
     client: Option<Client>,
     /// The id of the session that a request over HTTP brought.
     session: Option<Arc<str>>,
@@ -58,49 +47,28 @@ pub struct Context {
     turn: Option<Turn>,
 }
 
-/// What every request carries for [`Context`] to be made of.
-#[derive(Clone)]
-pub(crate) struct Site {
-    pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) sockets: Sockets,
-    pub(crate) models: Arc<Models>,
-    pub(crate) routing: Routing,
-    pub(crate) sessions: Keeper,
-}
-
-impl Site {
-    pub(crate) fn of(parts: &Parts) -> &Self {
-        parts.extensions.get().expect("the server gives each request its site")
-    }
-
-    pub(crate) fn publisher(&self) -> Publisher {
-        Publisher::new(&self.engine, &self.sockets, &self.models)
-    }
-}
-
 impl Context {
-    pub(crate) fn site(&self) -> &Site {
-        &self.site
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Where the records live.
     pub fn engine(&self) -> &dyn Engine {
-        &*self.site.engine
+        &*self.shared.engine
     }
 
     /// What the records of a resource are like; an error if there is no such resource.
     pub fn model(&self, resource: &Resource) -> Result<Arc<Model>> {
-        let model = self.site.models.of(resource);
-        model.ok_or_else(|| Error::NoRoute(format!("/{resource}")))
+        self.shared.model(resource)
     }
 
     pub(crate) fn associations(&self) -> &Associations {
-        self.site.models.associations()
+        self.shared.models.associations()
     }
 
     /// What there is to say and to hear of a resource; see [`pubsub`](crate::pubsub).
     pub fn pubsub(&self, resource: &str) -> Result<Pubsub> {
-        self.site.publisher().pubsub(resource)
+        Publisher::of(&self.shared).pubsub(resource)
     }
 
     /// The caller listens to a room of any name from here on. Without a socket nothing happens.
@@ -110,7 +78,7 @@ impl Context {
 
     /// Says something to all who listen to a room but the caller; it arrives as the event `message`.
     pub fn broadcast(&self, room: &str, data: &impl Serialize) -> Result<()> {
-        self.site.publisher().broadcast(room, data, self.client())
+        Publisher::of(&self.shared).broadcast(room, data, self.client())
     }
 
     /// The caller's connection, if the request came over a socket.
@@ -121,8 +89,8 @@ impl Context {
     /// Who the caller has proved to be, by [signing in](crate::Session::sign_in).
     pub async fn who(&self) -> Result<Who> {
         match (&self.client, &self.session) {
-            (Some(client), _) => caller::of_client(&self.site, client).await,
-            (None, Some(session)) => Ok(session::known(&self.site, session).await?.who),
+            (Some(client), _) => caller::of_client(&self.shared, client).await,
+            (None, Some(session)) => Ok(caller::known(&self.shared, session).await?.who),
             (None, None) => Ok(Who::default()),
         }
     }
@@ -132,7 +100,7 @@ impl Context {
         if self.model(resource)?.access.is_open() {
             return Ok(Reach::Whole);
         }
-        caller::reach(&self.site, resource, &self.who().await?, act)
+        caller::reach(&self.shared, resource, &self.who().await?, act)
     }
 
     /// The request's `Idempotency-Key`.
@@ -140,175 +108,11 @@ impl Context {
         self.key.as_deref()
     }
 
-    /// Commits a write in the caller's name, if it is theirs to do. A repeat of a key gives what came of
-    /// it the first time.
-    pub async fn commit(&self, resource: Resource, action: Action) -> Result<Arc<Change>> {
-        let write = self.prepare(self.key.clone(), resource, action).await?;
-        let change = self.engine().commit(write).await?.change;
-        cascade::follow(self, &change).await?;
-        Ok(change)
-    }
-
-    /// A write in the caller's name, within what is left to them.
-    async fn prepare(
-        &self,
-        key: Option<Arc<str>>,
-        resource: Resource,
-        action: Action,
-    ) -> Result<Write> {
-        let model = self.model(&resource)?;
-        let fingerprint = fingerprint_of(&resource, &action);
-        let permit = self.permit(&resource, &model, action).await?;
-        let key = key.map(|key| Key { identity: permit.identity.clone(), key, fingerprint });
-        Ok(self.write(resource, model, permit, key))
-    }
-
-    fn write(
-        &self,
-        resource: Resource,
-        model: Arc<Model>,
-        Permit { within, action, .. }: Permit,
-        key: Option<Key>,
-    ) -> Write {
-        let origin = self.client.as_ref().map(|client| client.id().clone());
-        let action = with_id(action, &model);
-        Write { resource, model, action, within, key, origin, at: now() }
-    }
-
-    async fn permit(&self, resource: &Resource, model: &Model, action: Action) -> Result<Permit> {
-        let access = &model.access;
-        if access.is_open() || matches!(action, Action::Publish(_)) {
-            return Ok(Permit::whole(action));
-        }
-        let who = self.who().await?;
-        let reach = |act| caller::reach(&self.site, resource, &who, act);
-        let (reach, action) = match action {
-            Action::Create(mut record) => {
-                // To refuse one that is taken would tell that it is.
-                if access.hides_records() && model.id_of(&record) != Ok(None) {
-                    return Err(Error::GivenId(resource.clone()));
-                }
-                access.sign(&mut record, &who);
-                (reach(Act::Create)?, Action::Create(record))
-            }
-            Action::Upsert(id, mut record) => {
-                access.sign(&mut record, &who);
-                (reach(Act::Create)?.and(reach(Act::Update)?), Action::Upsert(id, record))
-            }
-            Action::Destroy(_) => (reach(Act::Destroy)?, action),
-            Action::Update(..) | Action::Publish(_) => (reach(Act::Update)?, action),
-        };
-        let identity = who.person.map_or_else(Arc::default, |person| person.to_string().into());
-        Ok(Permit { identity, within: reach.filter(), action })
-    }
-
-    /// Creates several records in the caller's name, in their order; each has a key of its own, made of
-    /// the request's. All are looked at first, so that nothing is created if one of them can not be; what
-    /// others do meanwhile may still have one refused, and those before it are created then.
-    pub(crate) async fn create_each(
-        &self,
-        resource: Resource,
-        records: Vec<Attributes>,
-    ) -> Result<Vec<Arc<Change>>> {
-        let model = self.model(&resource)?;
-        refuse_invalid(&model, &records)?;
-        let prepared = records.into_iter().enumerate().map(|(index, record)| {
-            let key = self.key.as_ref().map(|key| format!("{key}/{index}").into());
-            self.prepare(key, resource.clone(), Action::Create(record))
-        });
-        let mut writes = Vec::new();
-        for write in prepared {
-            writes.push(Ok(write.await?));
-        }
-        self.in_order(writes).await.into_iter().collect()
-    }
-
-    /// Commits several writes in the caller's name, in their order, whatever comes of each. They have no
-    /// key: to do them again comes to the same.
-    pub(crate) async fn commit_each(
-        &self,
-        writes: Vec<(Resource, Action)>,
-    ) -> Vec<Result<Arc<Change>>> {
-        let mut prepared = Vec::with_capacity(writes.len());
-        for (resource, action) in writes {
-            prepared.push(self.prepare(None, resource, action).await);
-        }
-        self.in_order(prepared).await
-    }
-
-    /// Commits what follows from a write of the caller, who need not be allowed to do it by itself.
-    pub(crate) async fn commit_consequences(
-        &self,
-        writes: Vec<(Resource, Action)>,
-    ) -> Vec<Result<Arc<Change>>> {
-        let writes = writes.into_iter().map(|(resource, action)| {
-            let model = self.model(&resource)?;
-            Ok(self.write(resource, model, Permit::whole(action), None))
-        });
-        self.in_order(writes.collect()).await
-    }
-
-    /// Has several writes done in their order. They stand in line together, so they share what a commit costs.
-    async fn in_order(&self, writes: Vec<Result<Write>>) -> Vec<Result<Arc<Change>>> {
-        let mut commits = Vec::with_capacity(writes.len());
-        for write in writes {
-            let commit = async { Ok(self.engine().commit(write?).await?.change) };
-            let mut commit = Box::pin(maybe_done(unconstrained(commit)));
-            // Asked once, it has its place in line.
-            poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx).is_ready())).await;
-            commits.push(commit);
-        }
-        let mut outcomes = Vec::with_capacity(commits.len());
-        for mut commit in commits {
-            commit.as_mut().await;
-            outcomes.extend(commit.as_mut().take_output());
-        }
-        outcomes
-    }
-
     /// Waits until all requests of the same connection before this one have been answered.
     pub(crate) async fn alone(&self) {
         if let Some(turn) = &self.turn {
             turn.alone().await;
         }
-    }
-
-    /// Commits the one write of a request that does nothing else: the next of the same connection
-    /// need not wait for its outcome.
-    ///
-    /// Invariant: the turn is passed on when the engine has been asked once, and has put the write in
-    /// line. So that it has is no question of tokio's budget, which would have it asked again later. A write
-    /// that others follow from keeps its turn.
-    pub(crate) async fn commit_last(&self, of: Resource, action: Action) -> Result<Arc<Change>> {
-        if cascade::may_follow(self, &of, &action) {
-            return self.commit(of, action).await;
-        }
-        let write = self.prepare(self.key.clone(), of, action).await?;
-        let mut commit = pin!(unconstrained(self.engine().commit(write)));
-        poll_fn(|cx| {
-            let outcome = commit.as_mut().poll(cx);
-            self.turn.iter().for_each(Turn::pass);
-            outcome
-        })
-        .await
-        .map(|committed| committed.change)
-        .map_err(Error::from)
-    }
-}
-
-/// A write that is the caller's to do.
-struct Permit {
-    /// Whose key it comes with.
-    identity: Arc<str>,
-    /// Where it has to stay.
-    within: Filter,
-    action: Action,
-}
-
-impl Permit {
-    /// Anybody's, and wherever.
-    fn whole(action: Action) -> Self {
-        Self { identity: Arc::default(), within: Filter::default(), action }
     }
 }
 
@@ -329,92 +133,11 @@ impl<S: Sync> FromRequestParts<S> for Context {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         Ok(Self {
-            site: Site::of(parts).clone(),
+            shared: Shared::of(parts).clone(),
             client: parts.extensions.get::<Client>().cloned(),
-            session: Site::of(parts).sessions.cookies().id_in(&parts.headers),
-            key: key_of(&parts.headers)?,
+            session: Shared::of(parts).sessions.cookies().id_in(&parts.headers),
+            key: key::of(&parts.headers)?,
             turn: parts.extensions.get::<Turn>().cloned(),
         })
-    }
-}
-
-pub(crate) fn key_of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
-    let Some(key) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    let is_key = matches!(key.len(), 1..=255) && key.as_bytes().iter().all(u8::is_ascii_graphic);
-    match key.to_str() {
-        Ok(key) if is_key => Ok(Some(key.into())),
-        _ => Err(Error::BadKey),
-    }
-}
-
-/// Names of attributes are told with the place of their record in the list: `2.title`.
-fn refuse_invalid(model: &Model, records: &[Attributes]) -> Result<()> {
-    let mut wrong = Vec::new();
-    for (index, record) in records.iter().enumerate() {
-        let violations = model.fill(record.clone()).err().unwrap_or_default();
-        wrong.extend(violations.into_iter().map(|it| it.within(index)));
-    }
-    if wrong.is_empty() { Ok(()) } else { Err(Refused::Invalid { is_new: true, wrong }.into()) }
-}
-
-/// A new record of a model with UUIDs gets its id here, where things are drawn; the key stands for the
-/// create without it.
-fn with_id(action: Action, model: &Model) -> Action {
-    match action {
-        Action::Create(mut record)
-            if model.ids == Ids::Uuid && matches!(model.id_of(&record), Ok(None)) =>
-        {
-            record.insert(model.key.clone(), uuid::Uuid::now_v7().to_string().into());
-            Action::Create(record)
-        }
-        action => action,
-    }
-}
-
-/// What a key stands for: the deed, not its spelling, so that a write may be repeated over another
-/// transport.
-fn fingerprint_of(resource: &Resource, action: &Action) -> u64 {
-    let deed = match action {
-        Action::Create(attributes) => serde_json::to_vec(&("create", resource, attributes)),
-        Action::Update(id, attributes) => serde_json::to_vec(&("update", resource, id, attributes)),
-        Action::Upsert(id, attributes) => serde_json::to_vec(&("upsert", resource, id, attributes)),
-        Action::Destroy(id) => serde_json::to_vec(&("destroy", resource, id)),
-        Action::Publish(Publication { verb, id, data }) => {
-            serde_json::to_vec(&("publish", resource, verb, id, data))
-        }
-    };
-    fingerprint::of(&deed.expect("it is made of JSON and strings"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(text: &str) -> Result<Option<Arc<str>>> {
-        let value = http::HeaderValue::from_str(text).unwrap();
-        key_of(&HeaderMap::from_iter([("idempotency-key".parse().unwrap(), value)]))
-    }
-
-    #[test]
-    fn a_key_is_up_to_255_visible_characters() {
-        assert_eq!(key("5f0c-1").unwrap().as_deref(), Some("5f0c-1"));
-        assert!(key(&"k".repeat(255)).is_ok());
-        assert!(key(&"k".repeat(256)).is_err());
-        assert!(key("").is_err());
-        assert!(key("a b").is_err());
-        assert!(key_of(&HeaderMap::new()).unwrap().is_none());
-    }
-
-    #[test]
-    fn a_key_stands_for_the_deed_not_for_its_spelling() {
-        let todo = || Resource::parse("todo").unwrap();
-        let update = |text: &str| {
-            let id = crate::change::Id::Integer(7);
-            fingerprint_of(&todo(), &Action::Update(id, serde_json::from_str(text).unwrap()))
-        };
-        assert_eq!(update(r#"{"done":true}"#), update(r#"{ "done" : true }"#));
-        assert_ne!(update(r#"{"done":true}"#), update(r#"{"done":false}"#));
     }
 }

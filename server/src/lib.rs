@@ -7,8 +7,8 @@
 //!   lives;
 //! - [`blueprints`], `subscription`, `resume`: what is asked and answered, over any transport, with `populate`
 //!   for what comes along from other resources and `cascade` for what follows from a destroy, with
-//!   [`context`] as the caller, [`session`] as what is kept of them and [`error`] as the refusals;
-//!   [`pubsub`]: the same by hand;
+//!   `shared` as what all of it rests on, [`context`] as the caller, [`session`] as what is kept of them and
+//!   [`error`] as the refusals; [`pubsub`]: the same by hand;
 //! - [`route`]: what a path is about; `router`: which handler answers what; `http` and `socket`: the edges, with `incoming` and
 //!   `answers` for what sockets say; `dialect` and `rooms`: how it is said and to whom;
 //! - `fanout`: from the log to everyone who listens;
@@ -41,11 +41,15 @@ mod subscription;
 
 mod clock;
 pub mod context;
+mod duration;
 pub mod error;
 mod fingerprint;
+mod in_line;
+mod lock;
 mod nearest;
 pub mod pubsub;
 pub mod session;
+mod shared;
 
 pub mod route;
 mod router;

@@ -10,42 +10,42 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::caller;
 use crate::change::{Position, Room};
-use crate::context::Site;
 use crate::dialect::runtime;
 use crate::engine::Since;
+use crate::shared::Shared;
 use crate::socket::Client;
 
 /// Answers `[[room, epoch, offset], …]`.
 pub(crate) async fn resume(
-    site: &Site,
+    shared: &Shared,
     client: &Client,
     rooms: Vec<(Cow<'_, str>, Position)>,
 ) -> Box<RawValue> {
     let mut answers = Vec::with_capacity(rooms.len());
     for (room, position) in rooms {
-        answers.push(missed(site, client, &room, position).await);
+        answers.push(missed(shared, client, &room, position).await);
     }
     to_raw_value(&answers).expect("a list of JSON is JSON")
 }
 
-async fn missed(site: &Site, client: &Client, name: &str, position: Position) -> Box<RawValue> {
+async fn missed(shared: &Shared, client: &Client, name: &str, position: Position) -> Box<RawValue> {
     let Some(room) = Room::parse(name).filter(|room| client.may_join(room)) else {
         return runtime::resync(name);
     };
-    if !caller::may_join(site, client, &room).await {
+    if !caller::may_join(shared, client, &room).await {
         return runtime::resync(name);
     }
     client.join([room.clone()]);
-    let since = site.engine.since(&room, position).await;
+    let since = shared.engine.since(&room, position).await;
     // Whoever was asked to leave meanwhile may have been so before they had joined.
-    if !caller::may_join(site, client, &room).await {
+    if !caller::may_join(shared, client, &room).await {
         client.leave(&room);
         return runtime::resync(name);
     }
     match since {
         Ok(Since::Changes { changes, head }) => match room.scope() {
             Some(scope) => {
-                let is_hiding = site.models.hide_records_of(&room.resource);
+                let is_hiding = shared.models.hide_records_of(&room.resource);
                 let followed = runtime::Followed { scope: &scope, is_hiding };
                 runtime::scoped_missed(name, followed, head, &changes)
             }

@@ -6,11 +6,12 @@
 //! become empty, never "nobody" for one that has not.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::change::{Id, Resource, Room};
 use crate::criteria::Scope;
 use crate::dialect::Dialect;
+use crate::lock::lock;
 use crate::sites::Name;
 
 /// The room's name among Socket.IO's rooms.
@@ -111,9 +112,8 @@ impl Presence {
         names.filter_map(|name| Some(name.split_once(':')?.1.to_owned())).collect()
     }
 
-    /// No code that could panic runs under this lock, so a poisoned one is as good as any.
     fn counts(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -12,10 +12,10 @@ use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::blueprints::{self, BodyLimit};
-use crate::context::Site;
 use crate::error::in_our_words;
 use crate::route::Routing;
 use crate::session;
+use crate::shared::Shared;
 use crate::socket::turn;
 
 /// Every resource: what is not another route is a path of one, or of nothing.
@@ -24,12 +24,12 @@ pub(crate) fn resources() -> Router {
 }
 
 /// What every route has around it, over HTTP and sockets alike.
-pub(crate) fn dressed(router: Router, site: Site, body_limit: usize) -> Router {
+pub(crate) fn dressed(router: Router, shared: Shared, body_limit: usize) -> Router {
     router
         // Bodies are measured once, at the edge they come in by.
         .layer(axum::extract::DefaultBodyLimit::disable())
         .layer(Extension(BodyLimit(body_limit)))
-        .layer(Extension(site))
+        .layer(Extension(shared))
         .layer(CatchPanicLayer::new())
         .layer(map_response(in_our_words))
 }

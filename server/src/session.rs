@@ -43,8 +43,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use axum::extract::{FromRequestParts, Request};
 use axum::middleware::Next;
@@ -54,30 +53,23 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::access::Who;
-use crate::caller::{self, Known};
-use crate::change::{Id, ToId};
+use crate::caller::{self, PERSON, ROLES};
+use crate::change::ToId;
 use crate::clock::now;
-use crate::context::Site;
 use crate::engine::{Edit, Held};
 use crate::error::{Error, Result};
-use crate::http::cookies::{Cookies, Visitor};
+use crate::http::cookies::Visitor;
+use crate::lock::lock;
+use crate::shared::Shared;
 use crate::socket::Client;
 use crate::write::Refused;
-
-/// The keys under which a session says who somebody is: such as no handler takes for its own.
-const PERSON: &str = "backwire.person";
-const ROLES: &str = "backwire.roles";
-
-/// That a session is in use is written down again after this part of its age.
-const RENEWALS: u64 = 24;
 
 /// The caller's session.
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
 
 struct Inner {
-    site: Site,
+    shared: Shared,
     id: Arc<str>,
     /// As it was when it was first asked for, or not yet asked for.
     held: Mutex<Option<Option<Held>>>,
@@ -93,40 +85,10 @@ struct Changes {
     set: BTreeMap<String, Option<Value>>,
 }
 
-/// What all sessions have in common.
-#[derive(Clone)]
-pub(crate) struct Keeper {
-    cookies: Arc<Cookies>,
-    /// Milliseconds.
-    age: u64,
-}
-
-impl Keeper {
-    pub(crate) fn new(cookies: Arc<Cookies>, age: Duration) -> Self {
-        Self { cookies, age: u64::try_from(age.as_millis()).unwrap_or(u64::MAX) }
-    }
-
-    pub(crate) fn cookies(&self) -> &Arc<Cookies> {
-        &self.cookies
-    }
-
-    pub(crate) fn age(&self) -> Duration {
-        Duration::from_millis(self.age)
-    }
-
-    fn until(&self, now: u64) -> u64 {
-        now.saturating_add(self.age)
-    }
-
-    pub(crate) fn is_to_be_renewed(&self, until: u64, now: u64) -> bool {
-        until.saturating_sub(now) < self.age - self.age / RENEWALS
-    }
-}
-
 impl Session {
-    fn new(site: &Site, id: Arc<str>) -> Self {
+    fn new(shared: &Shared, id: Arc<str>) -> Self {
         Self(Arc::new(Inner {
-            site: site.clone(),
+            shared: shared.clone(),
             id,
             held: Mutex::default(),
             changes: Mutex::default(),
@@ -193,7 +155,7 @@ impl Session {
     /// changes that outlives its handler is saved only so.
     pub async fn save(&self) -> Result<()> {
         let Changes { clears, set } = std::mem::take(&mut *lock(&self.0.changes));
-        let (site, now) = (&self.0.site, now());
+        let (shared, now) = (&self.0.shared, now());
         if !clears && set.is_empty() && !self.is_to_be_renewed(now) {
             return Ok(());
         }
@@ -201,19 +163,19 @@ impl Session {
             self.0.keeps.store(true, Ordering::Relaxed);
         }
         let says_who = clears || [PERSON, ROLES].iter().any(|key| set.contains_key(*key));
-        let until = site.sessions.until(now);
+        let until = shared.sessions.until(now);
         let edit = Edit { id: self.0.id.clone(), clears, set, at: now, until };
-        site.engine.sessions().edit(edit).await?;
+        shared.engine.sessions().edit(edit).await?;
         *lock(&self.0.held) = None;
         if says_who {
-            caller::changed(site, &self.0.id).await;
+            caller::changed(shared, &self.0.id).await;
         }
         Ok(())
     }
 
     fn is_to_be_renewed(&self, now: u64) -> bool {
         let held = lock(&self.0.held).clone().flatten();
-        held.is_some_and(|held| self.0.site.sessions.is_to_be_renewed(held.until, now))
+        held.is_some_and(|held| self.0.shared.sessions.is_to_be_renewed(held.until, now))
     }
 
     async fn held(&self) -> Result<Option<Held>> {
@@ -221,7 +183,7 @@ impl Session {
         if let Some(held) = loaded {
             return Ok(held);
         }
-        let held = self.0.site.engine.sessions().load(&self.0.id, now()).await?;
+        let held = self.0.shared.engine.sessions().load(&self.0.id, now()).await?;
         *lock(&self.0.held) = Some(held.clone());
         Ok(held)
     }
@@ -242,11 +204,6 @@ impl Changes {
     }
 }
 
-/// No code that could panic runs under these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn unfit(key: &str, error: &serde_json::Error) -> Error {
     Error::Session(key.to_owned(), error.to_string())
 }
@@ -255,24 +212,6 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("id", &self.0.id).finish_non_exhaustive()
     }
-}
-
-/// Who has signed in, in a session. To ask is to use it.
-pub(crate) async fn known(site: &Site, id: &Arc<str>) -> Result<Known> {
-    let (now, sessions) = (now(), site.engine.sessions());
-    let Some(Held { values, mut until }) = sessions.load(id, now).await? else {
-        return Ok(Known::default());
-    };
-    let Some(person) = values.get(PERSON).and_then(Id::from_json) else {
-        return Ok(Known::default());
-    };
-    if site.sessions.is_to_be_renewed(until, now) {
-        until = site.sessions.until(now);
-        sessions.edit(Edit { id: id.clone(), at: now, until, ..Edit::default() }).await?;
-    }
-    let roles = values.get(ROLES).and_then(Value::as_array).into_iter().flatten();
-    let roles = roles.filter_map(Value::as_str).map(str::to_owned).collect();
-    Ok(Known { who: Who { person: Some(person), roles }, until })
 }
 
 /// Where a request has its session, if it asks for it.
@@ -291,14 +230,14 @@ impl<S: Sync> FromRequestParts<S> for Session {
 
 /// The session of a request, and who is to be given its cookie.
 fn found(parts: &Parts) -> (Session, Option<Visitor>) {
-    let site = Site::of(parts);
-    let cookies = site.sessions.cookies();
+    let shared = Shared::of(parts);
+    let cookies = shared.sessions.cookies();
     if let Some(client) = parts.extensions.get::<Client>() {
-        return (Session::new(site, client.session(cookies)), None);
+        return (Session::new(shared, client.session(cookies)), None);
     }
     let greeted = parts.extensions.get::<Visitor>().cloned();
     let visitor = greeted.unwrap_or_else(|| Visitor::of(cookies, &parts.headers));
-    (Session::new(site, visitor.id.clone()), Some(visitor))
+    (Session::new(shared, visitor.id.clone()), Some(visitor))
 }
 
 /// Gives a request a place for its session, and saves what has become of it.

@@ -1,26 +1,27 @@
 //! What can be set, with its defaults.
+//!
+//! In reading order: `store`: which engine; `secret`: keys, which are not shown; `service`: what else is in
+//! the file of a push service.
 
+mod secret;
 mod service;
+mod store;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
-
-use http::HeaderValue;
-use subtle::ConstantTimeEq;
 
 use crate::delivery::flake::Node;
 use crate::delivery::rules::Ttl;
-use crate::engine::{self, Engine, Memory, Sqlite, Tail, Window};
+use crate::engine::Window;
 use crate::model::Models;
 use crate::route::Paths;
 use crate::sites::Sites;
-use crate::socket::Limits;
 
+pub use secret::{ApiKey, SessionSecret};
 pub use service::{Flake, Heartbeat, Redis};
+pub use store::Store;
 
 /// How a server is to be.
 #[derive(Debug, Clone)]
@@ -106,186 +107,6 @@ impl Settings {
         let Flake { datacenter, worker } = self.flake;
         Node::new(datacenter.into(), worker.into()).unwrap_or_default()
     }
-
-    pub(crate) fn limits(&self) -> Limits {
-        Limits {
-            body: self.body_limit,
-            in_flight: self.in_flight,
-            unread: self.unread,
-            heartbeat: self.heartbeat,
-        }
-    }
-}
-
-/// A secret that a back end has to know. It is not shown where settings are.
-#[derive(Clone)]
-pub struct ApiKey(Arc<str>);
-
-impl ApiKey {
-    /// Reads it from a file; spaces and newlines around it do not count.
-    pub fn read(file: &str) -> Result<Self, String> {
-        let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
-        text.trim().parse().map_err(|reason| format!("{file}: {reason}"))
-    }
-
-    /// What a back end shows, if it can be in a header. It is marked as not to be shown.
-    pub(crate) fn bearer(&self) -> Option<HeaderValue> {
-        let mut header = HeaderValue::from_str(&format!("Bearer {}", self.0)).ok()?;
-        header.set_sensitive(true);
-        Some(header)
-    }
-
-    /// Whether this is it. How long the answer takes does not tell how much of it is right.
-    pub(crate) fn is(&self, given: &str) -> bool {
-        self.0.as_bytes().ct_eq(given.as_bytes()).into()
-    }
-}
-
-impl PartialEq for ApiKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.is(&other.0)
-    }
-}
-
-impl FromStr for ApiKey {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        if text.is_empty() {
-            Err("a key has at least one character")
-        } else {
-            Ok(Self(text.into()))
-        }
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(…)")
-    }
-}
-
-/// What session cookies are signed with: at least 32 characters. It is not shown where settings are.
-#[derive(Clone)]
-pub struct SessionSecret(Arc<[u8]>);
-
-impl SessionSecret {
-    /// Reads it from a file; spaces and newlines around it do not count.
-    pub fn read(file: &str) -> Result<Self, String> {
-        let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
-        text.trim().parse().map_err(|reason| format!("{file}: {reason}"))
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// That of an engine.
-impl From<[u8; 32]> for SessionSecret {
-    fn from(secret: [u8; 32]) -> Self {
-        Self(Arc::new(secret))
-    }
-}
-
-impl FromStr for SessionSecret {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        if text.len() < 32 {
-            Err("a session secret has at least 32 characters")
-        } else {
-            Ok(Self(text.as_bytes().into()))
-        }
-    }
-}
-
-impl fmt::Debug for SessionSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionSecret(…)")
-    }
-}
-
-/// Which engine, written `memory` or `sqlite:FILE`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Store {
-    /// Gone when the server stops.
-    Memory,
-    /// One file; durable before a write is answered.
-    Sqlite(PathBuf),
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self::Sqlite("data/backwire.db".into())
-    }
-}
-
-impl Store {
-    /// Opens the engine; a file's directory is made if it is not there.
-    pub(crate) fn open(
-        &self,
-        window: Window,
-        tail: Tail,
-    ) -> Result<Arc<dyn Engine>, engine::Error> {
-        match self {
-            Self::Memory => Ok(Arc::new(Memory::new(window, tail))),
-            Self::Sqlite(file) => {
-                if let Some(directory) = file.parent() {
-                    std::fs::create_dir_all(directory).map_err(|error| {
-                        let directory = directory.display();
-                        engine::Error::Unavailable(format!("can not make {directory}: {error}"))
-                    })?;
-                }
-                Ok(Arc::new(Sqlite::open(file, window, tail)?))
-            }
-        }
-    }
-}
-
-impl FromStr for Store {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "memory" => Ok(Self::Memory),
-            Some(("sqlite", file)) if !file.is_empty() => Ok(Self::Sqlite(file.into())),
-            _ => Err(format!("{text:?} is no engine; memory and sqlite:FILE are")),
-        }
-    }
-}
-
-impl fmt::Display for Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Memory => f.write_str("memory"),
-            Self::Sqlite(file) => write!(f, "sqlite:{}", file.display()),
-        }
-    }
-}
-
-/// Reads `90s`, `30m`, `24h`, `7d`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let not_one = || format!("{text:?} is no duration; 90s, 30m, 24h and 7d are");
-    let unit = text.chars().next_back().ok_or_else(not_one)?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 60 * 60,
-        'd' => 24 * 60 * 60,
-        _ => return Err(not_one()),
-    };
-    let count: u64 = text[..text.len() - 1].parse().map_err(|_| not_one())?;
-    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(not_one)
-}
-
-/// Reads what [`duration`] does, and a number alone as seconds.
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(seconds) => Ok(Duration::from_secs(seconds)),
-        Err(_) => duration(text)
-            .map_err(|_| format!("{text:?} is no duration; 90, 90s, 30m, 24h and 7d are")),
-    }
 }
 
 /// What is in force, as a configuration file would say it; a key is not shown.
@@ -322,67 +143,5 @@ impl fmt::Display for Settings {
             Some(file) => write!(f, "\n# {}\n{}", file.display(), self.sites),
             None => Ok(()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_a_unit() {
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
-        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
-        for text in ["", "s", "24", "1y", "-1s", "99999999999999999999d", "1é"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_engine_is_written_as_it_is_read() {
-        for text in ["memory", "sqlite:data/backwire.db", "sqlite:/tmp/a:b.db"] {
-            assert_eq!(text.parse::<Store>().unwrap().to_string(), text);
-        }
-        assert!("sqlite:".parse::<Store>().is_err());
-        assert!("redis://localhost".parse::<Store>().is_err());
-    }
-
-    #[test]
-    fn a_key_is_not_shown_and_no_other_is_taken_for_it() {
-        let key: ApiKey = "secret".parse().unwrap();
-        assert!(key.is("secret"));
-        for other in ["", "s", "Secret", "secret2"] {
-            assert!(!key.is(other), "{other}");
-        }
-        assert_eq!(format!("{key:?}"), "ApiKey(…)");
-        assert!("".parse::<ApiKey>().is_err());
-    }
-
-    #[test]
-    fn a_session_secret_is_long_and_not_shown() {
-        assert!("s".repeat(31).parse::<SessionSecret>().is_err());
-        let secret: SessionSecret = "s".repeat(32).parse().unwrap();
-        assert_eq!(format!("{secret:?}"), "SessionSecret(…)");
-    }
-
-    #[test]
-    fn a_session_secret_may_be_in_a_file() {
-        let home = tempfile::tempdir().unwrap();
-        let file = home.path().join("secret").display().to_string();
-        std::fs::write(&file, format!("{}\n", "s".repeat(32))).unwrap();
-        assert_eq!(SessionSecret::read(&file).unwrap().as_bytes(), "s".repeat(32).as_bytes());
-        std::fs::write(&file, "short\n").unwrap();
-        assert!(SessionSecret::read(&file).unwrap_err().ends_with("at least 32 characters"));
-        assert!(SessionSecret::read(&format!("{file}.old")).is_err());
-    }
-
-    #[test]
-    fn a_files_directory_is_made() {
-        let home = tempfile::tempdir().unwrap();
-        let file = home.path().join("deep/down/backwire.db");
-        let (tail, _changes) = tokio::sync::mpsc::channel(1);
-        Store::Sqlite(file.clone()).open(Window::default(), tail).unwrap();
-        assert!(file.exists());
     }
 }

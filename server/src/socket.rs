@@ -17,6 +17,7 @@
 
 mod connection;
 mod door;
+mod limits;
 pub(crate) mod site;
 pub(crate) mod turn;
 
@@ -34,24 +35,20 @@ use socketioxide::socket::Sid;
 use socketioxide::{ParserConfig, SocketIo};
 use tokio::time::timeout;
 
-use crate::answers::Answers;
 use crate::change::{Id, Resource, Room};
-use crate::delivery::courier::Courier;
 use crate::dialect::Dialect;
 use crate::http::limit::TOLERANCE;
 use crate::http::listener::Plug;
 use crate::rooms::{self, Presence};
-use crate::settings::Heartbeat;
 
-use door::Doors;
+pub use connection::Client;
+pub(crate) use limits::Limits;
 
 /// How long an ack of a client is waited for. What is not acked until then is told again at the next connect.
 const LONGEST_ACK: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The event that a broadcast to a room of any name arrives as.
 const MESSAGE: &str = "message";
-
-pub use connection::Client;
 
 /// All connections.
 #[derive(Clone)]
@@ -60,19 +57,6 @@ pub(crate) struct Sockets {
     presence: Arc<Presence>,
     counters: Arc<Counters>,
     limits: Limits,
-}
-
-/// What one client may do.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// Bytes in the body of a request.
-    pub(crate) body: usize,
-    /// Requests that have not been answered yet.
-    pub(crate) in_flight: usize,
-    /// Packets that wait for it to read them.
-    pub(crate) unread: usize,
-    /// When a client is given up that does not answer.
-    pub(crate) heartbeat: Heartbeat,
 }
 
 /// What went wrong without anybody being told.
@@ -96,7 +80,7 @@ pub(crate) struct Audience<'a> {
 }
 
 impl Sockets {
-    /// No sockets yet, and the layer that serves them: see [`open`](Self::open).
+    /// No sockets yet, and the layer that serves them: they are let in when `door` is opened.
     pub(crate) fn new(limits: Limits) -> (Self, SocketIoLayer) {
         let largest = limits.body * TOLERANCE;
         let (layer, io) = SocketIo::builder()
@@ -111,11 +95,6 @@ impl Sockets {
             .with_parser(ParserConfig::common().max_incoming_binaries(0))
             .build_layer();
         (Self { io, presence: Arc::default(), counters: Arc::default(), limits }, layer)
-    }
-
-    /// Lets sockets in, to be given these answers. They are given up when the sockets are closed.
-    pub(crate) fn open(&self, answers: Answers, courier: Courier) {
-        self.io.ns("/", Doors::new(answers, courier, self));
     }
 
     /// Rooms of a part of a resource that anybody is in.

@@ -1,7 +1,7 @@
 //! Join, then read.
 //!
-//! A read over a socket subscribes: the connection joins the room, and then the records are read.
-//! Whatever is committed after the read is pushed to a room the connection is already in, so there
+//! Invariant: a read over a socket subscribes. The connection joins the room, and then the records are
+//! read. Whatever is committed after the read is pushed to a room the connection is already in, so there
 //! is no gap between the two; what is committed between joining and reading is heard of twice,
 //! which is harmless: pushes have positions.
 
@@ -43,13 +43,26 @@ pub(crate) async fn find(
     let reach = cx.reach(resource, Act::Read).await?;
     let criteria = Criteria { within: reach.filter(), ..criteria };
     let read = || async { Ok(cx.engine().find(resource, &criteria).await?) };
-    let Some(client) = cx.client() else {
+    join_read_and_hold(cx, resource, &reach, &criteria, read).await
+}
+
+/// What is read for somebody with this reach, and the room that was joined.
+async fn join_read_and_hold<R>(
+    cx: &Context,
+    resource: &Resource,
+    reach: &Reach,
+    criteria: &Criteria,
+    read: impl Fn() -> R,
+) -> Result<(Snapshot<Vec<Arc<Attributes>>>, Option<Room>)>
+where
+    R: Future<Output = Result<Snapshot<Vec<Arc<Attributes>>>>> + Send,
+{
+    let room_of = |client| Some((client, room(client, resource, criteria)?));
+    let Some((client, room)) = cx.client().and_then(room_of) else {
         return Ok((read().await?, None));
     };
-    let room = room(client, resource, &criteria);
-    let Some(room) = room else { return Ok((read().await?, None)) };
     let snapshot = join_and_read(cx, client, room.clone(), read).await?;
-    hold(cx, client, resource, &reach).await?;
+    hold(cx, client, resource, reach).await?;
     Ok((snapshot, Some(room)))
 }
 
@@ -60,7 +73,7 @@ async fn hold(cx: &Context, client: &Client, of: &Resource, reach: &Reach) -> Re
     if now.as_ref().is_ok_and(|now| now == reach) {
         return Ok(());
     }
-    caller::ask_again(cx.site(), client).await;
+    caller::ask_again(cx.shared(), client).await;
     now.and(Err(Error::Forbidden))
 }
 
@@ -119,14 +132,7 @@ where
         let records = records().await?.into_iter().filter(|record| criteria.matches(record));
         Ok(Snapshot { value: records.map(Arc::new).collect(), position })
     };
-    let Some(client) = cx.client() else {
-        return Ok((read().await?, None));
-    };
-    let room = room(client, resource, &criteria);
-    let Some(room) = room else { return Ok((read().await?, None)) };
-    let snapshot = join_and_read(cx, client, room.clone(), read).await?;
-    hold(cx, client, resource, &reach).await?;
-    Ok((snapshot, Some(room)))
+    join_read_and_hold(cx, resource, &reach, &criteria, read).await
 }
 
 /// Where the log of a resource stands: whatever is read says so.

@@ -18,8 +18,8 @@ use std::time::Duration;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
+use crate::duration;
 use crate::nearest::nearest;
-use crate::settings;
 
 pub(crate) use block::{Block, Stray};
 pub(crate) use secret::{maybe_secret, secret};
@@ -163,7 +163,7 @@ where
     D: Deserializer<'de>,
 {
     let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| settings::duration(&text).map_err(D::Error::custom)).transpose()
+    text.map(|text| duration::duration(&text).map_err(D::Error::custom)).transpose()
 }
 
 /// Seconds, or a number with a unit.
@@ -172,5 +172,5 @@ where
     D: Deserializer<'de>,
 {
     let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| settings::seconds(&text).map_err(D::Error::custom)).transpose()
+    text.map(|text| duration::seconds(&text).map_err(D::Error::custom)).transpose()
 }

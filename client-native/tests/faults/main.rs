@@ -12,13 +12,13 @@ use std::io::{Write, stderr};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backwire::Server;
 use backwire::settings::Store;
 use backwire_client_native::{Client, Events, Verb};
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
@@ -173,7 +173,7 @@ async fn a_server_that_restarts_with_its_file_loses_no_write_and_doubles_none() 
 /// Clients that all write, and all see what the others write.
 struct Writing {
     faults: Arc<Faults>,
-    made: Arc<AtomicUsize>,
+    made: watch::Sender<usize>,
     clients: JoinSet<Screen>,
 }
 
@@ -184,7 +184,7 @@ impl Writing {
 
     async fn start(schedule: &Schedule, server: SocketAddr) -> Self {
         let faults = Faults::new(PERIOD, AWAY);
-        let made = Arc::new(AtomicUsize::new(0));
+        let made = watch::Sender::new(0);
         let mut clients = JoinSet::new();
         for number in 0..Self::CLIENTS as u64 {
             let line = Line::to(server, faults.clone(), schedule.part(number)).await;
@@ -201,13 +201,8 @@ impl Writing {
 
     /// Waits until so many writes were answered.
     async fn has_made(&self, count: usize) {
-        let mut look = interval(Duration::from_millis(10));
-        in_time(async {
-            while self.made.load(Ordering::Relaxed) < count {
-                look.tick().await;
-            }
-        })
-        .await;
+        let mut made = self.made.subscribe();
+        in_time(made.wait_for(|made| *made >= count)).await.expect("the writers are ours");
     }
 
     /// Waits for all of it, and compares what the clients were told with what is stored.
@@ -233,7 +228,11 @@ impl Writing {
 }
 
 /// One record of its own, changed again and again; and the records of the others.
-async fn write_and_listen(client: Client, mut events: Events, made: &AtomicUsize) -> Screen {
+async fn write_and_listen(
+    client: Client,
+    mut events: Events,
+    made: &watch::Sender<usize>,
+) -> Screen {
     let mut screen = Screen::open(&client).await;
     let mut pace = interval(PACE * 5);
     let mut url = String::from("/todo");
@@ -243,7 +242,7 @@ async fn write_and_listen(client: Client, mut events: Events, made: &AtomicUsize
         let reply = client.request(verb, &url, Some(json!({"writes": number}))).await;
         screen.show_reply(&reply);
         url = format!("/todo/{}", reply.body.as_ref().unwrap()["id"]);
-        made.fetch_add(1, Ordering::Relaxed);
+        made.send_modify(|made| *made += 1);
     }
     let missing = Writing::TOTAL as u64 - screen.snapshot;
     screen.listen(&mut events, missing as usize).await;

@@ -40,7 +40,7 @@ pub enum Problem {
 }
 
 impl Bad {
-    pub(super) fn new(at: &str, problem: Problem) -> Self {
+    pub(crate) fn new(at: &str, problem: Problem) -> Self {
         Self { at: shown(at), problem }
     }
 
@@ -54,7 +54,7 @@ impl Bad {
 }
 
 /// A foreign name as it is repeated in the refusal.
-pub(super) fn shown(name: &str) -> String {
+pub(crate) fn shown(name: &str) -> String {
     const MOST: usize = 64;
     String::from_iter(name.chars().take(MOST))
 }

@@ -3,10 +3,10 @@
 //! All of it is pure: what was asked is read once into [`Criteria`], and those pick from any records
 //! that are given to them. In reading order:
 //!
-//! - `parameters`: what a request brought; `reader`: what that says of attributes, within limits;
+//! - `language`: in which spelling; `parameters`: what a request brought; `reader`: what that says of
+//!   attributes, within limits;
 //! - `filter`, `condition`, `pattern`: which records; `sort`: in which order; `window`: how many;
 //!   `projection`: how much of each;
-//! - `populate`: what comes along from other resources;
 //! - `bad`: what was wrong with it.
 //!
 //! Invariant: criteria that are not understood are refused. They never select everything.
@@ -14,28 +14,27 @@
 mod bad;
 mod condition;
 mod filter;
+mod language;
 mod parameters;
 mod pattern;
-mod populate;
 mod projection;
 mod reader;
 mod scope;
 mod sort;
 mod window;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::change::{Attributes, Id};
-use crate::model::Model;
-use crate::nearest::nearest;
 
+pub(crate) use bad::shown;
 pub use bad::{Bad, Problem};
 pub use condition::{Comparison, Condition, Operand};
 pub use filter::Filter;
+pub use language::{Case, Language};
 pub use parameters::Parameters;
 pub use pattern::Pattern;
 pub use projection::Projection;
@@ -52,44 +51,6 @@ pub const DEPTH: usize = 8;
 /// How many attributes, modifiers and values criteria may have, and how many names `sort`, `select`
 /// and `omit`.
 pub const SIZE: usize = 512;
-
-/// Whether `Milk` is `milk`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Case {
-    /// No.
-    #[default]
-    Sensitive,
-    /// Yes, as in Sails 0.9.
-    Ignored,
-}
-
-impl Case {
-    fn fold(self, text: &str) -> Cow<'_, str> {
-        match self {
-            Self::Sensitive => text.into(),
-            Self::Ignored => text.to_lowercase().into(),
-        }
-    }
-}
-
-/// The ways a query language was spelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Language {
-    /// Sails 1.x and our own clients.
-    Current,
-    /// Case does not matter, a string that looks like a number is that number, `offset` is `skip`,
-    /// `order` is `sort`, and `limit=0` is no limit.
-    Sails09,
-}
-
-impl Language {
-    fn case(self) -> Case {
-        match self {
-            Self::Current => Case::Sensitive,
-            Self::Sails09 => Case::Ignored,
-        }
-    }
-}
 
 /// What has attributes, of which criteria look at some.
 pub trait Look {
@@ -160,46 +121,15 @@ impl Criteria {
     /// # Ok::<_, backwire::criteria::Bad>(())
     /// ```
     pub fn read(parameters: Parameters, language: Language) -> Result<Self, Bad> {
-        Self::read_for(&Model::default(), parameters, language)
+        Self::of_request("id", parameters, language)
     }
 
-    /// Reads what a request brought, for records of this model: it says how the key is called, what is
-    /// found when nothing is asked for, how much at most, and whether there are other attributes than
-    /// it declares.
-    pub fn read_for(
-        model: &Model,
-        parameters: Parameters,
+    /// The same, for records whose key has another name.
+    pub(crate) fn of_request(
+        key: &str,
+        mut parameters: Parameters,
         language: Language,
     ) -> Result<Self, Bad> {
-        let mut criteria = Self::of_request(&model.key, parameters, language)?;
-        criteria.all_known(model)?;
-        if criteria.filter == Filter::default()
-            && let Some(filter) = &model.find.filter
-        {
-            let filter = Value::Object(filter.clone());
-            let said = Attributes::from_iter([("where".to_owned(), filter)]);
-            let said = Parameters::read(Vec::new(), said)?;
-            criteria.filter = Self::of_request(&model.key, said, language)?.filter;
-        }
-        let Window { limit, .. } = criteria.window;
-        criteria.window.limit = limit.or(model.find.limit);
-        criteria.most = model.most.records;
-        Ok(criteria)
-    }
-
-    /// Whether there may be everything that is asked about.
-    fn all_known(&self, model: &Model) -> Result<(), Bad> {
-        let names = self.names().into_iter().chain(self.projection.names());
-        match names.into_iter().find(|name| model.refuses(name)) {
-            Some(name) => {
-                let nearest = nearest(name, model.names()).map(str::to_owned);
-                Err(Bad::new(name, Problem::Undeclared(nearest)))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn of_request(key: &str, mut parameters: Parameters, language: Language) -> Result<Self, Bad> {
         let is_old = language == Language::Sails09;
         no_populate(parameters.take("populate"))?;
         let sort = parameters.take_either("sort", is_old.then_some("order"))?;
@@ -223,16 +153,6 @@ impl Criteria {
     pub fn of_one(mut parameters: Parameters) -> Result<(), Bad> {
         no_populate(parameters.take("populate"))?;
         parameters.refuse("a record that is named is not chosen by criteria")
-    }
-
-    /// All that have one of these ids in an attribute, which may be their key.
-    pub(crate) fn holding<'a>(
-        model: &Model,
-        attribute: &str,
-        ids: impl IntoIterator<Item = &'a Id>,
-    ) -> Self {
-        let all = Self { key: model.key.as_str().into(), ..Self::default() };
-        all.and_holding(attribute, ids)
     }
 
     /// Of those that are meant, the ones that have one of these ids in an attribute.
@@ -332,270 +252,4 @@ fn no_populate(populate: Option<Value>) -> Result<(), Bad> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    fn attributes(value: Value) -> Attributes {
-        serde_json::from_value(value).unwrap()
-    }
-
-    fn pairs(query: &[(&str, &str)]) -> Vec<(String, String)> {
-        query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    fn from_data(data: Value, language: Language) -> Result<Criteria, Bad> {
-        Criteria::read(Parameters::read(Vec::new(), attributes(data))?, language)
-    }
-
-    fn from_query(query: &[(&str, &str)]) -> Result<Criteria, Bad> {
-        Criteria::read(Parameters::read(pairs(query), Attributes::new())?, Language::Current)
-    }
-
-    fn people() -> Vec<Arc<Attributes>> {
-        let people = [
-            json!({"id": 1, "name": "Ann", "age": 30, "note": null, "done": true}),
-            json!({"id": 2, "name": "bob", "age": 4, "tag": "50%"}),
-            json!({"id": 3, "name": "Bea", "age": "4", "done": false}),
-            json!({"id": "x", "age": 4.5, "list": ["Ann"], "done": "true"}),
-        ];
-        people.map(|person| Arc::new(attributes(person))).into()
-    }
-
-    fn picked(criteria: &Criteria) -> Vec<Arc<Attributes>> {
-        let Ok(picked) = criteria.pick(people().into_iter().map(Ok::<_, Infallible>));
-        picked
-    }
-
-    fn ids(criteria: Result<Criteria, Bad>) -> Value {
-        picked(&criteria.unwrap()).iter().map(|record| record["id"].clone()).collect()
-    }
-
-    fn selected(filter: Value) -> Value {
-        ids(from_data(json!({ "where": filter }), Language::Current))
-    }
-
-    fn old(data: Value) -> Value {
-        ids(from_data(data, Language::Sails09))
-    }
-
-    fn queried(query: &[(&str, &str)]) -> Value {
-        ids(from_query(query))
-    }
-
-    fn refused(data: Value) -> String {
-        from_data(data, Language::Current).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn each_modifier_means_what_it_says() {
-        assert_eq!(selected(json!({})), json!([1, 2, 3, "x"]));
-        assert_eq!(selected(json!({"age": 4})), json!([2]));
-        assert_eq!(selected(json!({"age": 4.0})), json!([2]));
-        assert_eq!(selected(json!({"age": "4"})), json!([3]));
-        assert_eq!(selected(json!({"age": [4, 30]})), json!([1, 2]));
-        assert_eq!(selected(json!({"age": []})), json!([]));
-        for (modifier, word) in [("<", "lessThan"), ("!", "not"), ("!=", "!"), ("=", "equals")] {
-            let [sign, word] = [modifier, word].map(|name| selected(json!({"age": {name: 30}})));
-            assert_eq!(sign, word);
-        }
-        assert_eq!(selected(json!({"age": {"<": 4.5}})), json!([2]));
-        assert_eq!(selected(json!({"age": {"<=": 4.5}})), json!([2, "x"]));
-        assert_eq!(selected(json!({"age": {"greaterThan": 4, "<": 30}})), json!(["x"]));
-        assert_eq!(selected(json!({"age": {"greaterThanOrEqual": 4.5}})), json!([1, "x"]));
-        assert_eq!(selected(json!({"age": {"lessThanOrEqual": "4"}})), json!([3]));
-        assert_eq!(selected(json!({"age": {"!=": [4, "4"]}})), json!([1, "x"]));
-        assert_eq!(selected(json!({"age": {"nin": [4, "4"]}})), json!([1, "x"]));
-        assert_eq!(selected(json!({"age": {"in": [4, "4"]}})), json!([2, 3]));
-        assert_eq!(selected(json!({"name": {"contains": "n"}})), json!([1]));
-        assert_eq!(selected(json!({"name": {"startsWith": "B"}})), json!([3]));
-        assert_eq!(selected(json!({"name": {"endsWith": "b"}})), json!([2]));
-        assert_eq!(selected(json!({"name": {"like": "B%a"}})), json!([3]));
-        assert_eq!(selected(json!({"tag": {"like": "%\\%"}})), json!([2]));
-    }
-
-    #[test]
-    fn what_is_not_there_is_null() {
-        assert_eq!(selected(json!({"note": null})), json!([1, 2, 3, "x"]));
-        assert_eq!(selected(json!({"name": {"!": null}})), json!([1, 2, 3]));
-        assert_eq!(selected(json!({"tag": {"!=": "50%"}})), json!([1, 3, "x"]));
-        assert_eq!(selected(json!({"tag": {"<": 1}})), json!([]));
-    }
-
-    #[test]
-    fn filters_are_combined() {
-        assert_eq!(
-            selected(json!({"or": [{"age": 4}, {"name": "Ann", "age": 30}]})),
-            json!([1, 2])
-        );
-        assert_eq!(selected(json!({"or": []})), json!([]));
-        assert_eq!(selected(json!({"not": {"or": [{"id": 1}, {"id": "x"}]}})), json!([2, 3]));
-        let nested = json!({"and": [{"or": [{"age": 4}, {"age": 30}]}, {"not": {"id": 1}}]});
-        assert_eq!(selected(nested), json!([2]));
-    }
-
-    #[test]
-    fn an_id_that_reads_as_an_integer_is_that_integer() {
-        assert_eq!(selected(json!({"id": ["2", "x", "03"]})), json!([2, "x"]));
-        assert_eq!(selected(json!({"id": {">": "1"}})), json!([2, 3]));
-    }
-
-    #[test]
-    fn in_a_query_numbers_and_strings_look_alike() {
-        assert_eq!(queried(&[("age", "4")]), json!([2, 3]));
-        assert_eq!(queried(&[("done", "true")]), json!([1, "x"]));
-        assert_eq!(queried(&[("age", "4"), ("name", "bob"), ("_", "17")]), json!([2]));
-        assert_eq!(queried(&[("id", "1"), ("id", "x")]), json!([1, "x"]));
-        assert_eq!(queried(&[("name[]", "Ann"), ("name[]", "bob")]), json!([1, 2]));
-        assert_eq!(queried(&[("age", "NaN")]), json!([]));
-        assert_eq!(queried(&[("where", r#"{"age":4}"#), ("name", "Ann")]), json!([2]));
-        let sorted = [("sort", "name DESC"), ("skip", "1"), ("limit", "2")];
-        assert_eq!(queried(&sorted), json!([3, 1]));
-    }
-
-    #[test]
-    fn records_are_sorted_in_every_spelling() {
-        let by = |sort: Value| ids(from_data(json!({ "sort": sort }), Language::Current));
-        for sort in [
-            json!("age DESC"),
-            json!([{"age": "desc"}]),
-            json!({"age": -1}),
-            json!(r#"{"age":"DESC"}"#),
-        ] {
-            assert_eq!(by(sort), json!([3, 1, "x", 2]));
-        }
-        assert_eq!(by(json!("name")), json!(["x", 1, 3, 2]));
-        assert_eq!(by(json!(["done", {"age": "ASC"}])), json!([2, 3, 1, "x"]));
-        assert_eq!(by(json!("list, id DESC")), json!([3, 2, 1, "x"]));
-    }
-
-    #[test]
-    fn a_window_is_a_part_and_a_limit_of_0_is_nothing() {
-        let part = |data| ids(from_data(data, Language::Current));
-        assert_eq!(part(json!({"limit": 2})), json!([1, 2]));
-        assert_eq!(part(json!({"limit": "1", "skip": 3})), json!(["x"]));
-        assert_eq!(part(json!({"skip": 9})), json!([]));
-        assert_eq!(part(json!({"limit": 0})), json!([]));
-        assert_eq!(part(json!({"limit": u64::MAX, "skip": u64::MAX})), json!([]));
-    }
-
-    #[test]
-    fn the_id_is_always_shown() {
-        let first = |data: Value| {
-            let criteria = from_data(data, Language::Current).unwrap();
-            Value::Object(Attributes::clone(&picked(&criteria)[0]))
-        };
-        assert_eq!(
-            first(json!({"select": "name, age"})),
-            json!({"id": 1, "name": "Ann", "age": 30})
-        );
-        assert_eq!(first(json!({"select": ["name"]})), json!({"id": 1, "name": "Ann"}));
-        assert_eq!(
-            first(json!({"omit": ["id", "note", "done"]})),
-            json!({"id": 1, "name": "Ann", "age": 30})
-        );
-    }
-
-    #[test]
-    fn sails_0_9_is_spoken_as_it_was() {
-        assert_eq!(old(json!({"name": "ANN"})), json!([1]));
-        assert_eq!(old(json!({"where": {"name": {"like": "b%"}}})), json!([2, 3]));
-        assert_eq!(old(json!({"where": {"like": {"name": "%B"}}})), json!([2]));
-        assert_eq!(old(json!({"where": {"age": 4}})), json!([2, 3]));
-        assert_eq!(old(json!({"where": {"age": {"<": "30"}}})), json!([2, 3, "x"]));
-        assert_eq!(old(json!({"order": "id desc", "offset": 1, "limit": 0})), json!([3, 2, 1]));
-        assert_eq!(
-            refused(json!({"where": {"like": {"name": "A%"}}})),
-            "like: the modifier name is not understood"
-        );
-    }
-
-    #[test]
-    fn what_is_not_understood_is_refused_by_name() {
-        let table = [
-            (json!({"where": "{oops"}), "where: this is not JSON: "),
-            (json!({"where": "[]"}), "where: this has to be an object"),
-            (json!({"where": null}), "where: this has to be an object"),
-            (json!({"where": {"age": {}}}), "age: this has to be a value, a list or modifiers"),
-            (json!({"where": {"age": {"~": 1}}}), "age: the modifier ~ is not understood"),
-            (
-                json!({"where": {"age": {"<": null}}}),
-                "age: this has to be a number or a string after",
-            ),
-            (json!({"where": {"age": {"in": 1}}}), "age: this has to be a list after"),
-            (json!({"where": {"age": [[1]]}}), "age: this has to be a string, a number, true"),
-            (json!({"age": {"like": 1}}), "age: this has to be a string after"),
-            (json!({"where": {"or": {}}}), "or: this has to be a list of objects"),
-            (json!({"where": {"and": [1]}}), "and: this has to be a list of objects"),
-            (json!({"where": {"not": []}}), "not: this has to be an object"),
-            (json!({"limit": -1}), "limit: this has to be a whole number, 0 or more"),
-            (json!({"skip": "many"}), "skip: this has to be a whole number, 0 or more"),
-            (json!({"limit": null}), "limit: "),
-            (json!({"sort": "-age"}), "sort: this has to be \"attribute DESC\" rather than"),
-            (json!({"sort": "age down"}), "sort: this has to be ASC, DESC, 1 or -1"),
-            (json!({"sort": ""}), "sort: "),
-            (json!({"sort": "{oops"}), "sort: this is not JSON: "),
-            (json!({"sort": [[]]}), "sort: "),
-            (json!({"select": [1]}), "select: "),
-            (json!({"select": ""}), "select: "),
-            (json!({"select": "a", "omit": "b"}), "omit: select says already what is wanted"),
-            (json!({"populate": "pets"}), "populate: this has to be false"),
-        ];
-        for (data, message) in table {
-            let refusal = refused(data.clone());
-            assert!(refusal.starts_with(message), "{data}: {refusal}");
-        }
-        let nested = from_query(&[("where[age]", "4")]).unwrap_err().to_string();
-        assert_eq!(nested, "where[age]: what is nested goes into where, as JSON");
-        assert!(from_query(&[("or", "[]")]).unwrap_err().to_string().starts_with("or: "));
-        let twice = Parameters::read(pairs(&[("age", "4")]), attributes(json!({"age": 4})));
-        assert_eq!(twice.unwrap_err().to_string(), "age: this is in the url and in the data");
-        let both = from_data(json!({"skip": 1, "offset": 1}), Language::Sails09).unwrap_err();
-        assert_eq!(both.to_string(), "offset: this is said by two parameters");
-    }
-
-    #[test]
-    fn what_is_too_deep_or_too_much_is_refused_with_the_limit() {
-        let deep = |levels| (0..levels).fold(json!({"a": 1}), |inner, _| json!({"not": inner}));
-        let limit = |filter| match from_data(json!({ "where": filter }), Language::Current) {
-            Ok(_) => None,
-            Err(bad) => bad.limit(),
-        };
-        assert_eq!(limit(deep(DEPTH)), None);
-        assert_eq!(limit(deep(DEPTH + 1)), Some(DEPTH));
-        assert_eq!(limit(json!({"a": vec![1; SIZE - 1]})), None);
-        assert_eq!(limit(json!({"a": vec![1; SIZE]})), Some(SIZE));
-        assert_eq!(limit(json!({"or": vec![json!({}); SIZE]})), Some(SIZE));
-        let names = from_data(json!({"select": vec!["a"; SIZE + 1]}), Language::Current);
-        assert_eq!(names.unwrap_err().limit(), Some(SIZE));
-    }
-
-    #[test]
-    fn a_failure_is_a_failure_also_where_it_is_passed_over() {
-        let criteria = from_data(json!({"skip": 1, "limit": 1}), Language::Current).unwrap();
-        let records = people().into_iter().map(Ok);
-        assert!(criteria.pick([Err("disk")].into_iter().chain(records)).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_that_arrives_makes_it_panic(
-            pairs in proptest::collection::vec((any::<String>(), any::<String>()), 0..4),
-            name in "where|sort|limit|skip|select|omit|populate|id|[a-z]",
-            text in "[\\[\\]{}:,\"a-z0-9<>=!%\\\\ -]{0,40}",
-        ) {
-            let mut query = pairs;
-            query.push((name, text));
-            for language in [Language::Current, Language::Sails09] {
-                let parameters = Parameters::read(query.clone(), Attributes::new());
-                if let Ok(criteria) = parameters.and_then(|said| Criteria::read(said, language)) {
-                    picked(&criteria);
-                }
-            }
-        }
-    }
-}
+mod tests;

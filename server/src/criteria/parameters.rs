@@ -63,7 +63,7 @@ impl Parameters {
     }
 
     /// Takes one out.
-    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         let place = self.0.iter().position(|parameter| parameter.name == name)?;
         Some(self.0.swap_remove(place).value)
     }

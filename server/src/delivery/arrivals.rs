@@ -4,12 +4,13 @@
 //! of the connection and are read from there.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
 use super::flake::Flake;
 use super::message::Message;
+use crate::lock::lock;
 
 /// How many have room.
 const ROOM: usize = 64;
@@ -82,9 +83,8 @@ impl Arrivals {
         kept.arrivals.pop_front().map(Next::Arrival)
     }
 
-    /// No code that could panic runs under this lock.
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.kept)
     }
 }
 

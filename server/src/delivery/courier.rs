@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
@@ -25,6 +25,7 @@ use crate::clock::now;
 use crate::engine::{self, Engine, Post, Posted};
 use crate::error::{Error, Result};
 use crate::http::send::{self, Letter, Share};
+use crate::lock::lock;
 use crate::sites::{Authority, Name, Outgoing, Site, Sites, Table};
 use crate::socket::Sockets;
 
@@ -322,9 +323,4 @@ impl fmt::Debug for Courier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Courier").field("sites", &self.0.sites).finish_non_exhaustive()
     }
-}
-
-/// No code that could panic runs under these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

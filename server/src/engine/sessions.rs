@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use serde_json::Value;
 
 use super::Error;
 use crate::change::Attributes;
+use crate::lock::lock;
 
 /// Sessions that may be forgotten for each edit: more than one, so that their number shrinks.
 pub(super) const DROPPED_PER_EDIT: u32 = 2;
@@ -91,9 +92,8 @@ impl Default for MemorySessions {
 }
 
 impl MemorySessions {
-    /// No code that could panic runs under this lock.
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 
     /// How many there are, also of those whose time is up and that have not been dropped yet.

@@ -9,26 +9,24 @@ mod bodies;
 mod brackets;
 mod draft;
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use futures_util::future::{BoxFuture, maybe_done};
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::task::coop::unconstrained;
 
-use crate::context::key_of;
 use crate::delivery::message::Message;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::http::caller::Caller;
+use crate::http::key;
+use crate::in_line::in_line;
 use crate::sites::{EventNames, Name, Site, Sites};
 use crate::write::Key;
 
@@ -92,7 +90,7 @@ async fn send(
 ) -> Result<Response> {
     let (name, site) = desk.admit(&caller)?;
     let resync = yes_or_no(resync.as_deref().unwrap_or_default())?;
-    let (key, body) = (key_of(&headers)?, Body::read(&headers, &body)?);
+    let (key, body) = (key::of(&headers)?, Body::read(&headers, &body)?);
     let share = desk.backlog.take(&name, body.len())?;
     let sender = Sender { name, site, resync, key, share, post: desk.post };
     match body {
@@ -137,21 +135,11 @@ impl Sender {
 
     /// In their order, without waiting for one before the next is in line.
     async fn send_each(&self, drafts: Vec<Result<Draft>>) -> Vec<Result<()>> {
-        let mut sent = Vec::with_capacity(drafts.len());
-        for (place, draft) in drafts.into_iter().enumerate() {
-            let letter = draft.and_then(|draft| self.letter(draft, Some(place)));
-            let stored = async { (self.post)(letter?).await };
-            let mut stored = Box::pin(maybe_done(unconstrained(stored)));
-            // Asked once, it has its place in line.
-            poll_fn(|cx| Poll::Ready(stored.as_mut().poll(cx).is_ready())).await;
-            sent.push(stored);
-        }
-        let mut outcomes = Vec::with_capacity(sent.len());
-        for mut stored in sent {
-            stored.as_mut().await;
-            outcomes.extend(stored.as_mut().take_output());
-        }
-        outcomes
+        let stored = drafts.into_iter().enumerate().map(async |(place, draft)| {
+            let letter = self.letter(draft?, Some(place))?;
+            (self.post)(letter).await
+        });
+        in_line(stored).await
     }
 }
 

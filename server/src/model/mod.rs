@@ -4,10 +4,11 @@
 //! nobody declared has the default one, which takes whatever comes. In reading order: [`Model`];
 //! [`Attribute`], one of them and what its values may be; `format`, the forms of
 //! texts; [`Models`], those of a server; `association`, `half` and `pair`, which of their records belong together;
-//! [`Populate`], which of those a read brings along.
+//! [`Populate`], which of those a read brings along; `criteria`, what a declaration adds to what is asked.
 
 mod association;
 mod attribute;
+mod criteria;
 mod format;
 mod half;
 mod models;

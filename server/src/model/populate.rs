@@ -3,6 +3,13 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::Model;
+use crate::criteria::{Bad, Parameters, Problem, shown};
+use crate::nearest::hint;
+
+const AT: &str = "populate";
 
 /// Associations whose records come with the record, in place of their ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +28,29 @@ impl Default for Populate {
 }
 
 impl Populate {
+    /// Takes `pets,owner`, a list of names, true or false from what a request brought, if it says anything.
+    pub(crate) fn take(parameters: &mut Parameters, model: &Model) -> Result<Option<Self>, Bad> {
+        let names: Vec<String> = match parameters.take(AT) {
+            None => return Ok(None),
+            Some(Value::Bool(true)) => return Ok(Some(Self::All)),
+            Some(Value::Bool(false)) => return Ok(Some(Self::default())),
+            Some(Value::String(text)) if text == "true" => return Ok(Some(Self::All)),
+            Some(Value::String(text)) if text == "false" => return Ok(Some(Self::default())),
+            Some(Value::String(text)) => text.split(',').map(|it| it.trim().to_owned()).collect(),
+            Some(Value::Array(list)) => {
+                let names = list.iter().map(|name| name.as_str().map(str::to_owned));
+                names.collect::<Option<_>>().ok_or_else(odd)?
+            }
+            Some(_) => return Err(odd()),
+        };
+        let known = |name: &String| model.associations().any(|known| known == name);
+        if let Some(name) = names.iter().find(|name| !known(name)) {
+            let hint = hint(name, model.associations());
+            return Err(Bad::new(AT, Problem::NoAssociation(shown(name), hint)));
+        }
+        Ok(Some(Self::These(BTreeSet::from_iter(names))))
+    }
+
     /// Those that are named.
     pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
         let names = match self {
@@ -53,5 +83,51 @@ impl<'de> Deserialize<'de> for Populate {
             Said::All(false) => Self::default(),
             Said::These(names) => Self::These(names),
         })
+    }
+}
+
+fn odd() -> Bad {
+    Bad::new(AT, Problem::Expected("true, false or names, in a list or with commas between"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::Attribute;
+
+    fn read(said: Value) -> Result<Option<Populate>, String> {
+        let model = Model::default()
+            .attribute("pets", Attribute::collection("pet", "owner"))
+            .attribute("boss", Attribute::model("user"))
+            .attribute("name", Attribute::default());
+        let data = serde_json::from_value(json!({ "populate": said })).unwrap();
+        let mut parameters = Parameters::read(Vec::new(), data).unwrap();
+        Populate::take(&mut parameters, &model).map_err(|bad| bad.to_string())
+    }
+
+    fn these(names: &[&str]) -> Result<Option<Populate>, String> {
+        Ok(Some(Populate::These(names.iter().map(|name| (*name).to_owned()).collect())))
+    }
+
+    #[test]
+    fn associations_are_named_in_every_spelling() {
+        assert_eq!(read(json!("pets, boss")), these(&["boss", "pets"]));
+        assert_eq!(read(json!(["pets"])), these(&["pets"]));
+        assert_eq!(read(json!("true")), Ok(Some(Populate::All)));
+        for none in [json!(false), json!("false"), json!([])] {
+            assert_eq!(read(none), these(&[]));
+        }
+    }
+
+    #[test]
+    fn what_is_no_association_is_refused_with_the_nearest() {
+        assert_eq!(
+            read(json!("pest")),
+            Err("populate: there is no association pest; did you mean pets?".to_owned())
+        );
+        assert!(read(json!("name")).is_err());
+        assert!(read(json!(7)).is_err());
     }
 }

@@ -9,10 +9,10 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::Pubsub;
 use crate::change::{Change, Resource};
-use crate::context::Site;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
 use crate::model::Models;
+use crate::shared::Shared;
 use crate::socket::{Client, Sockets};
 use crate::write::Write;
 
@@ -26,7 +26,8 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn new(engine: &Arc<dyn Engine>, sockets: &Sockets, models: &Arc<Models>) -> Self {
+    pub(crate) fn of(shared: &Shared) -> Self {
+        let Shared { engine, sockets, models, .. } = shared;
         let (sockets, models) = (sockets.clone(), Arc::clone(models));
         Self { engine: Arc::downgrade(engine), sockets, models }
     }
@@ -61,7 +62,7 @@ impl<S: Sync> FromRequestParts<S> for Publisher {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        Ok(Site::of(parts).publisher())
+        Ok(Self::of(Shared::of(parts)))
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use futures_util::FutureExt;
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::{Name, Site};
 use crate::http::outgoing::{NoAnswer, Outgoing};
+use crate::lock::lock;
 
 /// Rooms of one person.
 const MOST_ROOMS: usize = 1000;
@@ -98,7 +99,7 @@ impl Authority {
 
     /// The one that is on its way, or a new one. It ends when nobody waits for it any more.
     fn flight(&self, token: &str, header: HeaderValue) -> Shared<Flight> {
-        let mut flights = self.0.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = lock(&self.0.flights);
         if let Some(flight) = flights.get(token).and_then(|(_, flight)| flight.upgrade()) {
             return flight;
         }
@@ -121,7 +122,7 @@ struct Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        let mut flights = self.inner.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = lock(&self.inner.flights);
         // There may be a later one already.
         if flights.get(&self.token).is_some_and(|(number, _)| *number == self.number) {
             flights.remove(&self.token);

@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use axum::extract::ConnectInfo;
 use http::{HeaderMap, header};
@@ -13,15 +13,16 @@ use socketioxide::socket::Socket;
 use socketioxide::{SendError, SocketError};
 use tokio::sync::oneshot;
 
-use crate::caller::Known;
+use super::limits::Limits;
+use crate::access::Known;
 use crate::change::Room;
 use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
 use crate::http::cookies::{self, Cookies};
 use crate::http::listener::Plug;
 use crate::incoming;
+use crate::lock::lock;
 use crate::rooms::{self, Presence};
-use crate::socket::Limits;
 
 /// Requests in flight are limited by number, and by bytes to as much as this many of the largest.
 const MOST_BODIES: usize = 16;
@@ -393,9 +394,4 @@ pub(super) fn plug(socket: &Socket) -> Option<&Plug> {
     let is_websocket = handshake.uri.query()?.contains("transport=websocket");
     let ConnectInfo(plug) = handshake.extensions.get::<ConnectInfo<Plug>>()?;
     is_websocket.then_some(plug)
-}
-
-/// No code that could panic runs under these locks, so a poisoned one is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,8 +18,8 @@ use super::connection::{Arrival, Client, Connection, Event, Met};
 use super::site::{self, Line};
 use super::turn::{Turn, Turns};
 use super::{Counters, Limits, Sockets};
+use crate::access::Known;
 use crate::answers::Answers;
-use crate::caller::Known;
 use crate::delivery::courier::Courier;
 use crate::dialect::{Arguments, Dialect};
 use crate::error::Error;
@@ -30,6 +30,13 @@ const ROOM_AGAIN: Duration = Duration::from_millis(5);
 
 /// An answer, and the ack that it is.
 type Found = (Option<i64>, Result<Arguments, Error>);
+
+impl Sockets {
+    /// Lets sockets in, to be given these answers. They are given up when the sockets are closed.
+    pub(crate) fn open(&self, answers: Answers, courier: Courier) {
+        self.io.ns("/", Doors::new(answers, courier, self));
+    }
+}
 
 /// Meets every connection.
 #[derive(Clone)]

@@ -2,6 +2,7 @@
 //! them.
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use backwire::server::Builder;
 use backwire::settings::Store;
 use backwire::{Client, Context, Server};
 use futures_util::{SinkExt, StreamExt};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -274,6 +276,25 @@ impl Socket {
     pub(crate) fn early(&mut self) -> Vec<String> {
         self.early.drain(..).collect()
     }
+}
+
+/// Asks over plain HTTP, with a body of JSON unless it is null.
+pub(crate) async fn ask(
+    server: &Server,
+    method: impl TryInto<Method, Error: Debug>,
+    path: &str,
+    body: Value,
+) -> (u16, Value) {
+    let url = format!("http://{}{path}", server.addr());
+    let request = reqwest::Client::new().request(method.try_into().unwrap(), url);
+    let request = if body.is_null() { request } else { request.json(&body) };
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap_or_default())
+}
+
+/// What frames with events say: each its name and arguments.
+pub(crate) fn events(frames: &[String]) -> Vec<Value> {
+    frames.iter().map(|frame| serde_json::from_str(&frame[2..]).unwrap()).collect()
 }
 
 /// `[status, code]` of an ack that is a refusal.

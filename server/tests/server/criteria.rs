@@ -4,7 +4,7 @@ use backwire::Server;
 use backwire::model::{Attribute, Kind, Model, Timestamps, Unknown};
 use serde_json::{Value, json};
 
-use crate::client::{Socket, builder, server, start};
+use crate::client::{Socket, builder, events, server, start};
 
 /// A server with three records, and whoever wrote them.
 async fn shop() -> (Server, Socket) {
@@ -104,9 +104,8 @@ async fn what_selects_nothing_is_no_criteria_and_follows_the_resource() {
 
 /// What a stock client has heard: verb and id each.
 async fn heard(socket: &mut Socket) -> Vec<Value> {
-    let frames = socket.heard().await;
-    let events = frames.iter().map(|frame| serde_json::from_str::<Value>(&frame[2..]).unwrap());
-    events.map(|event| json!([event[1]["verb"], event[1]["id"]])).collect()
+    let events = events(&socket.heard().await);
+    events.iter().map(|event| json!([event[1]["verb"], event[1]["id"]])).collect()
 }
 
 #[tokio::test]

@@ -1,16 +1,16 @@
 //! Resources over plain HTTP.
 
-use axum::routing::get;
-use backwire::criteria::Criteria;
-use backwire::engine::{
-    Committed, Edit, Engine, Error, Held, MemoryQueues, Queues, Sessions, Since, Snapshot,
-};
-use backwire::{Server, Session, change, write};
-use reqwest::{Client, Method, Response, StatusCode};
-use serde_json::{Value, json};
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use axum::routing::get;
+use backwire::engine::Error;
+use backwire::{Server, Session};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::{Value, json};
+
 use crate::client::{builder, server, start};
+use crate::intercepted::{Call, Interceptor, intercepted_by};
 
 async fn send(server: &Server, method: Method, path: &str, body: Option<&str>) -> Response {
     let url = format!("http://{}{path}", server.addr());
@@ -168,59 +168,13 @@ async fn every_refusal_has_a_status_a_code_and_a_reason() {
     server.shutdown().await;
 }
 
-/// Does nothing well that is asked of it here.
-#[derive(Default)]
-struct Broken {
-    queues: MemoryQueues,
-}
+/// Nothing is done that is asked for here.
+struct Broken;
 
-#[async_trait::async_trait]
-impl Engine for Broken {
-    async fn commit(&self, _: write::Write) -> Result<Committed, Error> {
-        Err(Error::Unavailable("the disk is full".to_owned()))
-    }
-
-    async fn find(
-        &self,
-        _: &change::Resource,
-        _: &Criteria,
-    ) -> Result<Snapshot<Vec<Arc<change::Attributes>>>, Error> {
+#[async_trait]
+impl Interceptor for Broken {
+    async fn before(&self, _: Call<'_>) -> Result<(), Error> {
         Err(Error::Unavailable("the disk is gone".to_owned()))
-    }
-
-    async fn find_one(
-        &self,
-        _: &change::Resource,
-        _: &change::Id,
-    ) -> Result<Snapshot<Option<Arc<change::Attributes>>>, Error> {
-        Err(Error::Unavailable("the disk is gone".to_owned()))
-    }
-
-    async fn since(&self, _: &change::Room, _: change::Position) -> Result<Since, Error> {
-        Err(Error::Unavailable("the disk is gone".to_owned()))
-    }
-
-    fn sessions(&self) -> &dyn Sessions {
-        self
-    }
-
-    fn queues(&self) -> &dyn Queues {
-        &self.queues
-    }
-}
-
-#[async_trait::async_trait]
-impl Sessions for Broken {
-    async fn secret(&self) -> Result<[u8; 32], Error> {
-        Ok([7; 32])
-    }
-
-    async fn load(&self, _: &str, _: u64) -> Result<Option<Held>, Error> {
-        Err(Error::Unavailable("the disk is gone".to_owned()))
-    }
-
-    async fn edit(&self, _: Edit) -> Result<(), Error> {
-        Err(Error::Unavailable("the disk is full".to_owned()))
     }
 }
 
@@ -228,7 +182,7 @@ impl Sessions for Broken {
 async fn a_session_that_can_not_be_read_or_kept_is_a_503_and_no_cookie() {
     let read = async |session: Session| session.get::<u8>("a").await.map(|_| "read");
     let keep = async |session: Session| session.insert("a", 1).map(|()| "kept");
-    let server = builder().engine(|_| Ok(Arc::new(Broken::default())));
+    let server = builder().engine(intercepted_by(&Arc::new(Broken)));
     let server = start(server.route("/session", get(read).post(keep))).await;
     for method in [Method::GET, Method::POST] {
         let refused = send(&server, method, "/session", None).await;
@@ -241,7 +195,7 @@ async fn a_session_that_can_not_be_read_or_kept_is_a_503_and_no_cookie() {
 
 #[tokio::test]
 async fn an_engine_that_can_not_store_is_a_503() {
-    let server = start(builder().engine(|_| Ok(Arc::new(Broken::default())))).await;
+    let server = start(builder().engine(intercepted_by(&Arc::new(Broken)))).await;
     let (status, refusal) = ask(&server, Method::POST, "/todo", Some("{}")).await;
     assert_eq!((status, &refusal["code"]), (503, &json!("E_UNAVAILABLE")));
     assert_eq!(ask(&server, Method::GET, "/health", None).await.0, 503);

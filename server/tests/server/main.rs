@@ -4,6 +4,7 @@
 
 mod browser;
 mod client;
+mod intercepted;
 
 mod access;
 mod associations;

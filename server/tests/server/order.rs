@@ -4,20 +4,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::routing::{get, post};
-use backwire::change::{Attributes, Id, Position, Resource, Room};
+use backwire::change::{Attributes, Resource};
 use backwire::criteria::Criteria;
-use backwire::engine::{
-    Committed, Engine, Error, Memory, Queues, Sessions, Since, Snapshot, Tail, Window,
-};
+use backwire::engine::Error;
 use backwire::server::Builder;
 use backwire::settings::Store;
-use backwire::write::{Action, Write};
+use backwire::write::Action;
 use backwire::{Context, Server};
 use serde_json::{Value, json};
 use tokio::sync::{Barrier, Notify};
 use tokio::task::yield_now;
 
 use crate::client::{Socket, builder, position, refusal, start};
+use crate::intercepted::{Call, Interceptor, intercepted_by};
 
 /// As much in flight as these tests have.
 fn patient() -> Builder {
@@ -146,54 +145,22 @@ async fn repeats_in_flight_get_the_outcome_of_the_first() {
     .await;
 }
 
-/// An engine that commits nothing until two writers have come.
-struct Pairwise {
-    memory: Memory,
-    pair: Barrier,
-}
+/// Nothing is committed until two writers have come.
+struct Pairwise(Barrier);
 
 #[async_trait]
-impl Engine for Pairwise {
-    async fn commit(&self, write: Write) -> Result<Committed, Error> {
-        self.pair.wait().await;
-        self.memory.commit(write).await
-    }
-
-    async fn find(
-        &self,
-        resource: &Resource,
-        criteria: &Criteria,
-    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
-        self.memory.find(resource, criteria).await
-    }
-
-    async fn find_one(
-        &self,
-        resource: &Resource,
-        id: &Id,
-    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
-        self.memory.find_one(resource, id).await
-    }
-
-    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
-        self.memory.since(room, position).await
-    }
-
-    fn sessions(&self) -> &dyn Sessions {
-        self.memory.sessions()
-    }
-
-    fn queues(&self) -> &dyn Queues {
-        self.memory.queues()
+impl Interceptor for Pairwise {
+    async fn before(&self, call: Call<'_>) -> Result<(), Error> {
+        if matches!(call, Call::Commit(_)) {
+            self.0.wait().await;
+        }
+        Ok(())
     }
 }
 
 #[tokio::test]
 async fn writes_in_flight_wait_for_the_engine_together() {
-    let pairwise = |tail: Tail| {
-        let memory = Memory::new(Window::default(), tail);
-        Ok(Arc::new(Pairwise { memory, pair: Barrier::new(2) }) as Arc<dyn Engine>)
-    };
+    let pairwise = intercepted_by(&Arc::new(Pairwise(Barrier::new(2))));
     let gate = Arc::new(Notify::new());
     let wait = gate.clone();
     let gated = get(async move |_: Context| wait.notified().await);

@@ -12,7 +12,7 @@ use backwire::{Client, Context, Error, Publisher, Server};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::client::{RUNTIME, Socket, builder, position, refusal, start};
+use crate::client::{RUNTIME, Socket, builder, events, position, refusal, start};
 
 /// What a test wants done with its own socket.
 #[derive(Deserialize)]
@@ -58,13 +58,12 @@ async fn act_as_09(socket: &mut Socket, deed: &str, ids: Value) {
 
 /// What has been pushed, as event and data; what is still on its way comes before the answer.
 async fn heard(socket: &mut Socket) -> Vec<Value> {
-    let frames = socket.heard().await;
-    frames.iter().map(|frame| serde_json::from_str(&frame[2..]).unwrap()).collect()
+    events(&socket.heard().await)
 }
 
 async fn heard_09(socket: &mut Socket) -> Vec<Value> {
     socket.ask(json!(["get", r#"{"url":"/fence/1"}"#])).await;
-    socket.early().iter().map(|frame| serde_json::from_str(&frame[2..]).unwrap()).collect()
+    events(&socket.early())
 }
 
 #[tokio::test]

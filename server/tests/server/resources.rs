@@ -10,15 +10,7 @@ use backwire::settings::{Settings, Store};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::client::{Socket, builder, refusal, start};
-
-async fn ask(server: &Server, method: Method, path: &str, body: Value) -> (u16, Value) {
-    let url = format!("http://{}{path}", server.addr());
-    let request = Client::new().request(method, url);
-    let request = if body.is_null() { request } else { request.json(&body) };
-    let response = request.send().await.unwrap();
-    (response.status().as_u16(), response.json().await.unwrap_or_default())
-}
+use crate::client::{Socket, ask, builder, refusal, start};
 
 /// A server as the example of the documentation has it.
 async fn as_documented() -> Server {

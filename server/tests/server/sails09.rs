@@ -4,7 +4,7 @@ use axum::routing::get;
 use backwire::Server;
 use serde_json::{Value, json};
 
-use crate::client::{Socket, builder, refusal, server, start};
+use crate::client::{Socket, builder, events, refusal, server, start};
 
 /// What a client of Sails 0.9 sends and is answered, as its code writes it.
 struct Old(Socket);
@@ -33,8 +33,7 @@ impl Old {
     async fn heard(&mut self) -> Vec<Value> {
         let fence = self.0.emit(&json!(["get", r#"{"url":"/fence/1"}"#])).await;
         self.0.ack(fence).await;
-        let pushes = self.0.early();
-        pushes.iter().map(|frame| serde_json::from_str(&frame[2..]).unwrap()).collect()
+        events(&self.0.early())
     }
 }
 

@@ -9,25 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use axum::routing::get;
-use backwire::change::{Attributes, Id, Position, Resource, Room};
-use backwire::criteria::Criteria;
-use backwire::engine::{
-    Committed, Engine, Error, Memory, Queues, Sessions, Since, Snapshot, Window,
-};
-use backwire::write::Write;
 use backwire::{Context, Server};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Sender, channel};
 
 use crate::client::{Socket, builder, position, server, socket_of, start};
+use crate::intercepted::{Call, Interceptor, intercepted_by};
 
-/// An engine whose next `find`, or `commit`, once it has been done, waits for leave to answer.
-struct Paused {
-    memory: Memory,
-    gate: Arc<Gate>,
-}
-
+/// When it is closed, the next `find`, or `commit`, that has been done waits for leave to answer.
 #[derive(Default)]
 struct Gate {
     is_closed: AtomicBool,
@@ -38,47 +28,17 @@ struct Gate {
 }
 
 #[async_trait]
-impl Engine for Paused {
-    async fn find(
-        &self,
-        resource: &Resource,
-        criteria: &Criteria,
-    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
-        let snapshot = self.memory.find(resource, criteria).await;
-        if self.gate.is_closed.swap(false, Ordering::SeqCst) {
-            self.gate.has_read.notify_one();
-            self.gate.may_answer.notified().await;
+impl Interceptor for Gate {
+    async fn after(&self, call: Call<'_>) {
+        let is_closed = match call {
+            Call::Find => &self.is_closed,
+            Call::Commit(_) => &self.is_closed_for_writers,
+            _ => return,
+        };
+        if is_closed.swap(false, Ordering::SeqCst) {
+            self.has_read.notify_one();
+            self.may_answer.notified().await;
         }
-        snapshot
-    }
-
-    async fn commit(&self, write: Write) -> Result<Committed, Error> {
-        let committed = self.memory.commit(write).await;
-        if self.gate.is_closed_for_writers.swap(false, Ordering::SeqCst) {
-            self.gate.has_read.notify_one();
-            self.gate.may_answer.notified().await;
-        }
-        committed
-    }
-
-    async fn find_one(
-        &self,
-        resource: &Resource,
-        id: &Id,
-    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
-        self.memory.find_one(resource, id).await
-    }
-
-    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
-        self.memory.since(room, position).await
-    }
-
-    fn sessions(&self) -> &dyn Sessions {
-        self.memory.sessions()
-    }
-
-    fn queues(&self) -> &dyn Queues {
-        self.memory.queues()
     }
 }
 
@@ -86,11 +46,7 @@ impl Engine for Paused {
 /// everyone else has heard of that.
 async fn changed_in_the_gap(connect: impl AsyncFn(&Server) -> Socket) -> (Socket, Value) {
     let gate = Arc::new(Gate::default());
-    let engine_gate = gate.clone();
-    let open = |tail| -> Result<Arc<dyn Engine>, Error> {
-        Ok(Arc::new(Paused { memory: Memory::new(Window::default(), tail), gate: engine_gate }))
-    };
-    let server = start(builder().engine(open)).await;
+    let server = start(builder().engine(intercepted_by(&gate))).await;
     let (mut writer, mut observer) = (Socket::runtime(&server).await, connect(&server).await);
     let mut reader = connect(&server).await;
     writer.post("/todo", json!({ "n": 0 })).await;
@@ -116,11 +72,7 @@ async fn what_changes_between_read_and_answer_is_pushed() {
 #[tokio::test]
 async fn what_changes_before_its_author_is_in_the_room_of_a_new_record_is_in_the_answer() {
     let gate = Arc::new(Gate::default());
-    let engine_gate = gate.clone();
-    let open = |tail| -> Result<Arc<dyn Engine>, Error> {
-        Ok(Arc::new(Paused { memory: Memory::new(Window::default(), tail), gate: engine_gate }))
-    };
-    let server = start(builder().engine(open)).await;
+    let server = start(builder().engine(intercepted_by(&gate))).await;
     let (mut author, mut other) = (Socket::stock(&server).await, Socket::runtime(&server).await);
     author.get("/fence/1").await;
     other.get("/todo").await;

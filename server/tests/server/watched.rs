@@ -5,21 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use backwire::Server;
-use backwire::change::{Attributes, Id, Position, Resource, Room};
-use backwire::criteria::Criteria;
-use backwire::engine::{
-    Committed, Engine, Error, Memory, Queues, Sessions, Since, Snapshot, Window,
-};
+use backwire::change::Resource;
+use backwire::engine::Error;
 use backwire::model::{Attribute, Model};
-use backwire::write::Write;
 use serde_json::{Value, json};
 
 use crate::client::{Socket, builder, start};
-
-struct Watched {
-    memory: Memory,
-    watch: Arc<Watch>,
-}
+use crate::intercepted::{Call, Interceptor, intercepted_by};
 
 #[derive(Default)]
 struct Watch {
@@ -29,58 +21,35 @@ struct Watch {
     fails: AtomicBool,
 }
 
+impl Watch {
+    fn fails_at(&self, resource: &Resource) -> bool {
+        self.fails.load(Ordering::SeqCst) && resource.as_str() == "pet"
+    }
+}
+
 #[async_trait]
-impl Engine for Watched {
-    async fn commit(&self, write: Write) -> Result<Committed, Error> {
-        if self.watch.fails.load(Ordering::SeqCst) && write.resource.as_str() == "pet" {
-            return Err(Error::Unavailable("the disk is full".to_owned()));
+impl Interceptor for Watch {
+    async fn before(&self, call: Call<'_>) -> Result<(), Error> {
+        match call {
+            Call::Find => drop(self.finds.fetch_add(1, Ordering::SeqCst)),
+            Call::Commit(resource) if self.fails_at(resource) => {
+                return Err(Error::Unavailable("the disk is full".to_owned()));
+            }
+            _ => {}
         }
-        self.memory.commit(write).await
-    }
-
-    async fn find(
-        &self,
-        resource: &Resource,
-        criteria: &Criteria,
-    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
-        self.watch.finds.fetch_add(1, Ordering::SeqCst);
-        self.memory.find(resource, criteria).await
-    }
-
-    async fn find_one(
-        &self,
-        resource: &Resource,
-        id: &Id,
-    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
-        self.memory.find_one(resource, id).await
-    }
-
-    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
-        self.memory.since(room, position).await
-    }
-
-    fn sessions(&self) -> &dyn Sessions {
-        self.memory.sessions()
-    }
-
-    fn queues(&self) -> &dyn Queues {
-        self.memory.queues()
+        Ok(())
     }
 }
 
 /// Twelve users with a pet each, all in one team.
 async fn server() -> (Server, Socket, Arc<Watch>) {
     let watch = Arc::new(Watch::default());
-    let watched = watch.clone();
-    let open = |tail| -> Result<Arc<dyn Engine>, Error> {
-        Ok(Arc::new(Watched { memory: Memory::new(Window::default(), tail), watch: watched }))
-    };
     let user = Model::default()
         .attribute("pets", Attribute::collection("pet", "owner"))
         .attribute("teams", Attribute::collection("team", "members"));
     let pet = Model::default().attribute("owner", Attribute::model("user"));
     let team = Model::default().attribute("members", Attribute::collection("user", "teams"));
-    let builder = builder().engine(open).resource("user", user).unwrap();
+    let builder = builder().engine(intercepted_by(&watch)).resource("user", user).unwrap();
     let builder = builder.resource("pet", pet).unwrap().resource("team", team).unwrap();
     let server = start(builder).await;
     let mut socket = Socket::runtime(&server).await;

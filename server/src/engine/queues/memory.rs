@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::mem;
 use std::ops::Bound::{Excluded, Unbounded};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 
@@ -18,6 +18,7 @@ use crate::delivery::message::Message;
 use crate::delivery::rules::Ttl;
 use crate::engine::Error;
 use crate::engine::ledger::Ledger;
+use crate::lock::lock;
 use crate::write::Refused;
 
 /// Queues in memory: one lock holds them all, so each step is one.
@@ -27,9 +28,8 @@ pub struct MemoryQueues {
 }
 
 impl MemoryQueues {
-    /// No code that could panic runs under this lock.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// How many persons something is kept of, also of those that are due to be forgotten.

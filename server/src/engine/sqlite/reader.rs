@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OptionalExtension, Statement, Transaction};
 use tokio::sync::Semaphore;
@@ -14,6 +14,7 @@ use super::prefilter::Prefilter;
 use super::{list, row, schema};
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::engine::{Error, Since, Snapshot};
+use crate::lock::lock;
 
 /// Reads at a time. They are short and from memory mostly; more would only take turns.
 const CONNECTIONS: usize = 4;
@@ -54,11 +55,6 @@ impl Readers {
         });
         reading.await.map_err(|error| Error::Unavailable(error.to_string()))?
     }
-}
-
-/// A reader that panicked did not leave its connection here, so what is here is good.
-fn lock(idle: &Mutex<Vec<Connection>>) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-    idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long a statement may be to be kept for the next who needs it. There is no end of different ones, and

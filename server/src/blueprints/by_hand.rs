@@ -1,8 +1,8 @@
 //! What the ready-made routes answer, for handlers of one's own.
 
-use super::Context;
-use crate::blueprints::Reply;
+use super::Reply;
 use crate::change::{Attributes, Resource, ToId};
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::subscription;
 use crate::write::{Action, Refused};

@@ -1,0 +1,103 @@
+//! What the ready-made routes answer.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, HttpBody};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+
+use crate::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
+use crate::context::Context;
+use crate::engine::Snapshot;
+use crate::error::Result;
+use crate::subscription;
+use crate::write::Refused;
+
+/// The answer of a ready-made route: a record or several, and where they stand in the log.
+#[derive(Debug)]
+pub struct Reply(Response);
+
+impl Reply {
+    /// The answer to a read of a resource, and the room it subscribed to.
+    pub(crate) fn records(joined: Option<Room>, snapshot: Snapshot<Vec<Arc<Attributes>>>) -> Self {
+        Self::ok(Json(snapshot.value)).at(snapshot.position).joined(joined)
+    }
+
+    /// The answer to a read of a record.
+    pub(crate) fn record(
+        (resource, id): (Resource, Id),
+        joined: Option<Room>,
+        snapshot: Snapshot<Option<Arc<Attributes>>>,
+    ) -> Result<Self> {
+        let Some(record) = snapshot.value else {
+            return Err(Refused::NotFound { resource, id }.into());
+        };
+        Ok(Self::ok(Json(record)).at(snapshot.position).joined(joined))
+    }
+
+    /// The answer to a write.
+    pub(crate) async fn written(cx: &Context, change: &Change) -> Result<Self> {
+        let reply = match change.verb {
+            Verb::Create => Self::created(Json(subscription::written(cx, change).await?)),
+            Verb::Update => Self::ok(Json(subscription::written(cx, change).await?)),
+            Verb::Destroy => Self::ok(Json(change.before.clone())),
+        };
+        Ok(reply.of(change))
+    }
+
+    pub(super) fn ok(body: impl IntoResponse) -> Self {
+        Self(body.into_response())
+    }
+
+    pub(super) fn created(body: impl IntoResponse) -> Self {
+        Self((StatusCode::CREATED, body).into_response())
+    }
+
+    /// The answer to a list without anything in it.
+    pub(super) fn nothing_created() -> Self {
+        Self::ok(Json([(); 0]))
+    }
+
+    /// The answer to a `HEAD`: all but the body, whose length is told.
+    pub(super) fn without_body(self) -> Response {
+        let mut response = self.0;
+        if let Some(length) = response.body().size_hint().exact() {
+            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        }
+        *response.body_mut() = Body::empty();
+        response
+    }
+
+    pub(super) fn at(self, position: Position) -> Self {
+        self.with("backwire-position", &position.to_string())
+    }
+
+    /// The answer to a write: where it stands, and in which record.
+    pub(super) fn of(self, change: &Change) -> Self {
+        let record = Room::instance(change.resource.clone(), change.id.clone());
+        self.at(change.position).with("backwire-record", &record.to_string())
+    }
+
+    /// The answer to a read that subscribed.
+    fn joined(self, room: Option<Room>) -> Self {
+        match room {
+            Some(room) => self.with("backwire-room", &room.to_string()),
+            None => self,
+        }
+    }
+
+    /// An id with control characters in it can not stand in a header; such a record is not live.
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+            self.0.headers_mut().insert(name, value);
+        }
+        self
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}

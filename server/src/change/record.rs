@@ -1,0 +1,58 @@
+//! A record: its attributes, and the key it is found by.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A record's attributes, in the order they were sent.
+pub type Attributes = serde_json::Map<String, Value>;
+
+/// A record's primary key. A string that reads as an integer *is* that integer, so that `/todo/7`
+/// and `{"id":"7"}` and `{"id":7}` mean one record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Id {
+    /// Sorts before every text.
+    Integer(i64),
+    /// At most 255 bytes, not empty.
+    Text(Arc<str>),
+}
+
+impl Id {
+    /// Reads an id from a url or a string attribute.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.parse::<i64>() {
+            Ok(integer) if integer.to_string() == text => Some(Self::Integer(integer)),
+            _ if text.is_empty() || text.len() > 255 => None,
+            _ => Some(Self::Text(text.into())),
+        }
+    }
+
+    /// Reads an id from a JSON value; only integers and strings can be ids.
+    pub fn from_json(value: &Value) -> Option<Self> {
+        match value {
+            Value::Number(number) => number.as_i64().map(Self::Integer),
+            Value::String(text) => Self::parse(text),
+            _ => None,
+        }
+    }
+
+    /// The id as it stands in a record.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Integer(integer) => Value::from(*integer),
+            Self::Text(text) => Value::from(&**text),
+        }
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(integer) => integer.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}

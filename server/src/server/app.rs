@@ -1,0 +1,85 @@
+//! What answers requests, and in which order they meet it.
+
+use std::sync::Arc;
+
+use axum::routing::get;
+use axum::{Router, middleware};
+use tower_http::services::ServeDir;
+
+use crate::answers::Answers;
+use crate::delivery::courier::{Courier, Slot};
+use crate::engine::{self, Engine};
+use crate::http::cookies::{self, Cookies};
+use crate::http::origin::Origins;
+use crate::http::{assets, handshake, health, limit, origin, publish, send};
+use crate::route::Routing;
+use crate::router::{self, Routes};
+use crate::settings::Settings;
+use crate::shared::{Keeper, Shared};
+use crate::socket::{Limits, Sockets};
+
+/// Cookies are signed with the secret that is set, or else with the engine's own, so that they are good
+/// after a restart, too.
+pub(super) async fn keeper(
+    settings: &Settings,
+    engine: &dyn Engine,
+) -> Result<Keeper, engine::Error> {
+    let secret = match &settings.session_secret {
+        Some(secret) => secret.clone(),
+        None => engine.sessions().secret().await?.into(),
+    };
+    let cookies = Cookies::new(&secret, !settings.origins.is_empty());
+    Ok(Keeper::new(Arc::new(cookies), settings.session_age))
+}
+
+/// Edges outermost. A request meets, in this order: what detaches handshakes from their buffer, CORS,
+/// the origin check, the stock client, Socket.IO, the giver of cookies; then our own routes, the user's, files, resources.
+pub(super) fn assemble(
+    settings: &Settings,
+    routes: &Routes,
+    sessions: Keeper,
+    courier: &Courier,
+    slot: Slot,
+) -> (Router, Shared) {
+    let engine = courier.engine().clone();
+    let (sockets, socket_layer) = Sockets::new(Limits::of(settings));
+    let cookies = sessions.cookies().clone();
+    let models = Arc::new(settings.models.clone());
+    let routing = routes.known_to(Routing::new(settings.paths.clone(), Arc::clone(&models)));
+    let shared = Shared {
+        engine: engine.clone(),
+        sockets: sockets.clone(),
+        models,
+        routing: routing.clone(),
+        sessions,
+    };
+    let dressed = |routes| router::dressed(routes, shared.clone(), settings.body_limit);
+    let plain =
+        dressed(routes.spelled(routes.router().fallback_service(router::resources()), &routing));
+    let with_pages = settings.pages.as_ref().map(|directory| {
+        let files = ServeDir::new(directory).call_fallback_on_method_not_allowed(true);
+        let routed = routes.router().fallback_service(files.fallback(router::resources()));
+        dressed(routes.spelled(routed, &routing))
+    });
+    let answers = Answers::new(plain.clone(), shared.clone(), settings.body_limit);
+    sockets.open(answers, courier.clone());
+    let services = publish::router(settings.api_key.clone())
+        .merge(send::router(settings.sites.clone(), slot.post()));
+    let over_http = dressed(services)
+        .fallback_service(with_pages.unwrap_or(plain))
+        .layer(middleware::from_fn_with_state(settings.body_limit, limit::check));
+    let origins = Origins::new(&settings.origins);
+    let app = assets::router()
+        .route("/health", get(async move || health::report(&*engine).await))
+        .fallback_service(over_http)
+        .layer(middleware::from_fn_with_state(cookies, cookies::greet))
+        .layer(socket_layer)
+        .route(assets::STOCK_CLIENT, assets::stock_client())
+        .layer(middleware::from_fn_with_state(origins.clone(), origin::check));
+    let app = app
+        .clone()
+        .layer(origins.cors())
+        .layer(middleware::from_fn_with_state(app, origin::no_preflight))
+        .layer(middleware::map_request(handshake::detach));
+    (app, shared)
+}

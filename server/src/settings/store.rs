@@ -1,0 +1,89 @@
+//! Which engine there is to be.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::engine::{self, Engine, Memory, Sqlite, Tail, Window};
+
+/// Which engine, written `memory` or `sqlite:FILE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// Gone when the server stops.
+    Memory,
+    /// One file; durable before a write is answered.
+    Sqlite(PathBuf),
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::Sqlite("data/backwire.db".into())
+    }
+}
+
+impl Store {
+    /// Opens the engine; a file's directory is made if it is not there.
+    pub(crate) fn open(
+        &self,
+        window: Window,
+        tail: Tail,
+    ) -> Result<Arc<dyn Engine>, engine::Error> {
+        match self {
+            Self::Memory => Ok(Arc::new(Memory::new(window, tail))),
+            Self::Sqlite(file) => {
+                if let Some(directory) = file.parent() {
+                    std::fs::create_dir_all(directory).map_err(|error| {
+                        let directory = directory.display();
+                        engine::Error::Unavailable(format!("can not make {directory}: {error}"))
+                    })?;
+                }
+                Ok(Arc::new(Sqlite::open(file, window, tail)?))
+            }
+        }
+    }
+}
+
+impl FromStr for Store {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "memory" => Ok(Self::Memory),
+            Some(("sqlite", file)) if !file.is_empty() => Ok(Self::Sqlite(file.into())),
+            _ => Err(format!("{text:?} is no engine; memory and sqlite:FILE are")),
+        }
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory"),
+            Self::Sqlite(file) => write!(f, "sqlite:{}", file.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_is_written_as_it_is_read() {
+        for text in ["memory", "sqlite:data/backwire.db", "sqlite:/tmp/a:b.db"] {
+            assert_eq!(text.parse::<Store>().unwrap().to_string(), text);
+        }
+        assert!("sqlite:".parse::<Store>().is_err());
+        assert!("redis://localhost".parse::<Store>().is_err());
+    }
+
+    #[test]
+    fn a_files_directory_is_made() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("deep/down/backwire.db");
+        let (tail, _changes) = tokio::sync::mpsc::channel(1);
+        Store::Sqlite(file.clone()).open(Window::default(), tail).unwrap();
+        assert!(file.exists());
+    }
+}

@@ -1,0 +1,37 @@
+//! What all requests share: the ground that callers, handlers and extractors stand on.
+
+mod keeper;
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use crate::change::Resource;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::model::{Model, Models};
+use crate::route::Routing;
+use crate::socket::Sockets;
+
+pub(crate) use keeper::Keeper;
+
+/// What every request carries for a [`Context`](crate::Context) to be made of.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) sockets: Sockets,
+    pub(crate) models: Arc<Models>,
+    pub(crate) routing: Routing,
+    pub(crate) sessions: Keeper,
+}
+
+impl Shared {
+    pub(crate) fn of(parts: &Parts) -> &Self {
+        parts.extensions.get().expect("the server gives each request what they share")
+    }
+
+    /// What the records of a resource are like; an error if there is no such resource.
+    pub(crate) fn model(&self, resource: &Resource) -> Result<Arc<Model>> {
+        self.models.of(resource).ok_or_else(|| Error::NoRoute(format!("/{resource}")))
+    }
+}

@@ -1,0 +1,179 @@
+//! What is heard, and by whom no more.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    all_is_said, door, enter, note, notes, room_of, serve, signed_in, status, texts, write,
+};
+use crate::browser::Browser;
+use crate::client::{builder, start};
+
+#[tokio::test]
+async fn a_subscription_hears_of_its_owners_records_and_of_no_others() {
+    let server = serve().await;
+    let mut ann = signed_in(&server, "ann", &[]).await;
+    let mut bob = signed_in(&server, "bob", &[]).await;
+    let (mut hers, mut his) = (ann.runtime(&server).await, bob.runtime(&server).await);
+    let (to_her, to_him) = (room_of(&hers.get("/note").await), room_of(&his.get("/note").await));
+    note(&mut ann, "Milk").await;
+    note(&mut bob, "Beer").await;
+    assert_eq!(hers.changes(&to_her, 1).await[0][3]["text"], "Milk");
+    assert_eq!(his.changes(&to_him, 1).await[0][3]["text"], "Beer");
+    all_is_said(&server).await;
+    assert!(hers.heard().await.is_empty() && his.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn nobody_gets_into_a_room_by_knowing_its_name() {
+    let server = serve().await;
+    let mut ann = signed_in(&server, "ann", &[]).await;
+    let bob = signed_in(&server, "bob", &[]).await;
+    let milk = note(&mut ann, "Milk").await;
+    let mut hers = ann.runtime(&server).await;
+    let one = hers.get(&format!("/note/{milk}")).await;
+    let list = hers.get("/note").await;
+    let part = hers.get("/note?limit=3").await;
+    let mut his = bob.runtime(&server).await;
+    let mut nobody = Browser::new(&server).runtime(&server).await;
+    let rooms = [&one, &list, &part].map(room_of);
+    let others = ["note".to_owned(), format!("note/{milk}"), "note?{\"All\":[]}".to_owned()];
+    for room in rooms.into_iter().chain(others) {
+        let ask = json!(["resume", [[room, 1, 0]]]);
+        for stranger in [&mut his, &mut nobody] {
+            assert_eq!(stranger.ask(ask.clone()).await, json!([[room, null]]), "{room}");
+        }
+    }
+    write(&mut ann, Method::PUT, &format!("/note/{milk}"), json!({ "text": "Eggs" })).await;
+    note(&mut ann, "Bread").await;
+    all_is_said(&server).await;
+    assert!(his.heard().await.is_empty() && nobody.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_record_that_changes_hands_leaves_one_list_and_enters_the_other() {
+    let server = serve().await;
+    let mut ann = signed_in(&server, "ann", &[]).await;
+    let bob = signed_in(&server, "bob", &[]).await;
+    let mut editor = signed_in(&server, "eve", &["editor"]).await;
+    let milk = note(&mut ann, "Milk").await;
+    let path = format!("/note/{milk}");
+    let (mut list, mut one) = (ann.runtime(&server).await, ann.runtime(&server).await);
+    let (of_list, of_one) = (room_of(&list.get("/note").await), room_of(&one.get(&path).await));
+    let mut his = bob.runtime(&server).await;
+    let of_his = room_of(&his.get("/note").await);
+    let (mut stock_hers, mut stock_his) = (ann.socket(&server).await, bob.socket(&server).await);
+    stock_hers.get("/note").await;
+    stock_his.get("/note").await;
+    let given = json!({ "userId": "bob", "text": "Beer" });
+    assert_eq!(write(&mut editor, Method::PUT, &path, given).await.0, 200);
+    assert_eq!(list.changes(&of_list, 1).await[0][1], 4);
+    assert_eq!(one.changes(&of_one, 1).await[0][1], 3);
+    let entered = &his.changes(&of_his, 1).await[0];
+    assert_eq!((&entered[1], &entered[3]["text"]), (&json!(1), &json!("Beer")));
+    let told = stock_hers.event().await;
+    assert_eq!((&told[1]["verb"], &told[1]["id"]), (&json!("destroyed"), &json!(milk)));
+    assert_eq!(told[1]["previous"]["text"], "Milk");
+    let told = stock_his.event().await;
+    assert_eq!((&told[1]["verb"], &told[1]["data"]["text"]), (&json!("created"), &json!("Beer")));
+    write(&mut editor, Method::PUT, &path, json!({ "text": "Ale" })).await;
+    assert_eq!(stock_his.event().await[1]["verb"], "updated");
+    all_is_said(&server).await;
+    for hers in [&mut stock_hers, &mut list, &mut one] {
+        assert!(hers.heard().await.is_empty());
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_signs_out_hears_no_more_and_finds_out() {
+    let server = serve().await;
+    let mut ann = signed_in(&server, "ann", &[]).await;
+    let milk = note(&mut ann, "Milk").await;
+    let (mut runtime, mut stock) = (ann.runtime(&server).await, ann.socket(&server).await);
+    let room = room_of(&runtime.get("/note").await);
+    stock.get("/note").await;
+    let cookie = ann.cookie.clone();
+    assert_eq!(status(&mut ann, Method::DELETE, "/door").await, 200);
+    assert_eq!(runtime.event().await, json!(["push", room, 0, 0, []]));
+    let gone = json!(["note", { "verb": "destroyed", "id": milk }]);
+    assert_eq!(stock.event().await, gone);
+    assert_eq!(runtime.ask(json!(["resume", [[room, 1, 0]]])).await, json!([[room, null]]));
+    assert_eq!(runtime.get("/note").await["statusCode"], 401);
+    // The same person elsewhere goes on writing.
+    let mut elsewhere = signed_in(&server, "ann", &[]).await;
+    note(&mut elsewhere, "Eggs").await;
+    all_is_said(&server).await;
+    assert!(runtime.heard().await.is_empty() && stock.heard().await.is_empty());
+    // And back in, on the same connection.
+    ann.cookie = cookie;
+    enter(&mut ann, "ann", &[]).await;
+    assert_eq!(texts(&runtime.get("/note").await["body"]), ["Milk", "Eggs"]);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_loses_a_role_keeps_what_is_theirs() {
+    let server = serve().await;
+    let mut ann = signed_in(&server, "ann", &["editor"]).await;
+    let mut bob = signed_in(&server, "bob", &[]).await;
+    let (hers, his) = (note(&mut ann, "Milk").await, note(&mut bob, "Beer").await);
+    let (mut runtime, mut stock) = (ann.runtime(&server).await, ann.socket(&server).await);
+    assert_eq!(room_of(&runtime.get("/note").await), "note");
+    stock.get("/note").await;
+    enter(&mut ann, "ann", &[]).await;
+    assert_eq!(runtime.event().await, json!(["push", "note", 0, 0, []]));
+    assert_eq!(runtime.ask(json!(["resume", [["note", 1, 0]]])).await, json!([["note", null]]));
+    assert_eq!(texts(&runtime.get("/note").await["body"]), ["Milk"]);
+    assert_eq!(stock.event().await, json!(["note", { "verb": "destroyed", "id": his }]));
+    write(&mut bob, Method::PUT, &format!("/note/{his}"), json!({ "text": "Ale" })).await;
+    write(&mut ann, Method::PUT, &format!("/note/{hers}"), json!({ "text": "Tea" })).await;
+    let told = stock.event().await;
+    assert_eq!((&told[1]["verb"], &told[1]["data"]["text"]), (&json!("updated"), &json!("Tea")));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_session_that_ends_by_itself_ends_subscriptions_too() {
+    let server = door(builder()).session_age(Duration::from_secs(1));
+    let server = start(server.resource("note", notes()).unwrap()).await;
+    let ann = signed_in(&server, "ann", &[]).await;
+    let mut runtime = ann.runtime(&server).await;
+    let room = room_of(&runtime.get("/note").await);
+    assert_eq!(runtime.event().await, json!(["push", room, 0, 0, []]));
+    assert_eq!(runtime.get("/note").await["statusCode"], 401);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_published_of_a_hidden_record_is_for_who_may_read_it() {
+    let server = serve().await;
+    let (ann, bob) = (signed_in(&server, "ann", &[]).await, signed_in(&server, "bob", &[]).await);
+    let (mut hers, mut his) = (ann.runtime(&server).await, bob.runtime(&server).await);
+    let to_her = room_of(&hers.get("/note").await);
+    his.get("/note").await;
+    let (mut stock_hers, mut stock_his) = (ann.socket(&server).await, bob.socket(&server).await);
+    stock_hers.get("/note").await;
+    stock_his.get("/note").await;
+    let notes = server.publisher().pubsub("note").unwrap();
+    let told = json!({ "userId": "ann", "text": "Milk" });
+    notes.publish_create(told_with(&told, "n1"), None).await.unwrap();
+    notes.publish_update("n1", told, None).await.unwrap();
+    notes.publish_update("n1", json!({ "text": "whose?" }), None).await.unwrap();
+    let changes = hers.changes(&to_her, 2).await;
+    assert_eq!((&changes[0][1], &changes[1][1]), (&json!(1), &json!(2)));
+    assert_eq!(stock_hers.event().await[1]["verb"], "created");
+    all_is_said(&server).await;
+    assert!(his.heard().await.is_empty() && stock_his.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+fn told_with(told: &Value, id: &str) -> Value {
+    let mut told = told.clone();
+    told["id"] = json!(id);
+    told
+}

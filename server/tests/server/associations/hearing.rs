@@ -1,0 +1,118 @@
+//! Who hears of it.
+
+use serde_json::{Value, json};
+
+use super::{body, filled, heard, owned, rex, timeless, tom};
+use crate::client::{Socket, refusal};
+
+#[tokio::test]
+async fn who_follows_a_record_hears_who_joins_and_leaves_its_collections() {
+    let server = filled(owned()).await;
+    let mut s1 = Socket::stock(&server).await;
+    s1.get("/user").await;
+    s1.get("/pet").await;
+    let told = |user: i64, verb: &str, pet: i64| {
+        let id = if verb == "addedTo" { "addedId" } else { "removedId" };
+        json!(["user", { "id": user, "verb": verb, "attribute": "pets", id: pet }])
+    };
+    let updated = |from: Value, to: Value| {
+        let previous = json!({ "name": "Rex", "owner": from, "id": 1 });
+        json!(["pet", { "verb": "updated", "id": 1, "data": { "owner": to, "id": 1 },
+                        "previous": previous }])
+    };
+    body(&server, "PUT", "/user/2/pets/1", Value::Null).await;
+    let moved = [told(2, "addedTo", 1), updated(json!(1), json!(2)), told(1, "removedFrom", 1)];
+    assert_eq!(heard(&mut s1).await, moved);
+    body(&server, "DELETE", "/user/2/pets/1", Value::Null).await;
+    let left = [told(2, "removedFrom", 1), updated(json!(2), Value::Null)];
+    assert_eq!(heard(&mut s1).await, left);
+    // From the other side it is the same.
+    body(&server, "PATCH", "/pet/1", json!({ "owner": 2 })).await;
+    assert_eq!(heard(&mut s1).await, [told(2, "addedTo", 1), updated(Value::Null, json!(2))]);
+    let kit = body(&server, "POST", "/user/1/pets", json!({ "name": "Kit" })).await;
+    let created = json!(["pet", { "verb": "created", "id": 3, "data": kit }]);
+    assert_eq!(heard(&mut s1).await, [told(1, "addedTo", 3), created]);
+    body(&server, "DELETE", "/pet/3", Value::Null).await;
+    let gone = json!(["pet", { "verb": "destroyed", "id": 3, "previous": kit }]);
+    assert_eq!(heard(&mut s1).await, [gone, told(1, "removedFrom", 3)]);
+    // Nothing has changed, so nothing is said.
+    body(&server, "PUT", "/user/2/pets/1", Value::Null).await;
+    body(&server, "PATCH", "/pet/1", json!({ "owner": "2" })).await;
+    assert_eq!(heard(&mut s1).await.len(), 1, "only that it has been updated");
+    // Who does it is not told.
+    s1.put("/user/1/pets/1", Value::Null).await;
+    assert!(heard(&mut s1).await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_reads_an_association_hears_of_both_ends() {
+    let server = filled(owned()).await;
+    let [mut populated, mut shortcut] =
+        [Socket::stock(&server).await, Socket::stock(&server).await];
+    populated.get("/user/1?populate=pets").await;
+    shortcut.get("/user/1/pets").await;
+    let mut adding = Socket::stock(&server).await;
+    adding.put("/user/1/pets/1", Value::Null).await;
+    body(&server, "PATCH", "/pet/1", json!({ "name": "King" })).await;
+    body(&server, "PATCH", "/user/1", json!({ "name": "Anna" })).await;
+    body(&server, "POST", "/pet", json!({ "name": "nobody's" })).await;
+    for socket in [&mut populated, &mut shortcut, &mut adding] {
+        let heard = heard(socket).await;
+        let of: Vec<_> = heard.iter().map(|it| (&it[0], &it[1]["verb"], &it[1]["id"])).collect();
+        let [pet, user, verb, id] = [json!("pet"), json!("user"), json!("updated"), json!(1)];
+        assert_eq!(of, [(&pet, &verb, &id), (&user, &verb, &id)]);
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_live_part_of_the_resource_gains_and_loses_members() {
+    let server = filled(owned()).await;
+    let mut runtime = Socket::runtime(&server).await;
+    let filtered = runtime.get(r#"/pet?where={"owner":1}"#).await;
+    let room = filtered["headers"]["backwire-room"].as_str().unwrap().to_owned();
+    let path = runtime.get("/user/1/pets").await;
+    assert_eq!(timeless(path["body"].clone()), json!([rex(), tom()]));
+    assert_eq!(path["headers"], json!({}), "a path is not followed");
+    body(&server, "PUT", "/user/2/pets/1", Value::Null).await;
+    body(&server, "PUT", "/user/1/pets/1", Value::Null).await;
+    let changes = runtime.changes(&room, 2).await;
+    let verbs: Vec<_> = changes.as_array().unwrap().iter().map(|it| (&it[1], &it[2])).collect();
+    assert_eq!(verbs, [(&json!(4), &json!(1)), (&json!(1), &json!(1))], "it leaves and enters");
+    // What has changed an association is answered as any route is: nothing of it is followed.
+    let changed = runtime.put("/user/1/pets", json!([2])).await;
+    assert_eq!(timeless(changed["body"]["pets"].clone()), json!([tom()]));
+    assert_eq!(changed["headers"].get("backwire-record"), None);
+    let made = runtime.post("/user/1/pets", json!({ "name": "Kit" })).await;
+    assert_eq!(
+        (&made["statusCode"], &made["headers"]["backwire-record"]),
+        (&json!(201), &json!("pet/3"))
+    );
+    let gone = runtime.get("/user/9/pets").await;
+    assert_eq!(refusal(&gone), json!([404, "E_NOT_FOUND"]));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn clients_without_a_word_for_associations_hear_of_the_record_alone() {
+    let server = filled(owned()).await;
+    // Sails 0.9: JSON in a string, both ways.
+    let mut old = Socket::stock(&server).await;
+    for url in ["/user", "/pet"] {
+        old.ask(json!(["get", json!({ "url": url }).to_string()])).await;
+    }
+    let pets = old.ask(json!(["get", r#"{"url":"/user/1/pets?populate=owner"}"#])).await;
+    let pets: Value = serde_json::from_str(pets.as_str().unwrap()).unwrap();
+    assert_eq!(pets[1]["owner"]["name"], "Ann");
+    let mut runtime = Socket::runtime(&server).await;
+    runtime.get("/user").await;
+    body(&server, "PUT", "/user/2/pets/1", Value::Null).await;
+    let moved = json!({ "name": "Rex", "owner": 2, "id": 1 });
+    let pushed = json!(["message", { "model": "pet", "verb": "update", "data": moved, "id": 1 }]);
+    assert_eq!(timeless(old.event().await), pushed);
+    old.ask(json!(["get", r#"{"url":"/fence/1"}"#])).await;
+    assert!(old.early().is_empty());
+    assert!(runtime.heard().await.is_empty(), "a user has not changed");
+    server.shutdown().await;
+}
