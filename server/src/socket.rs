@@ -13,10 +13,13 @@
 //!   is a bound, and a client that can not take its reply, or a push it would not miss, is
 //!   disconnected;
 //! - it would wait for ever for a client that has stopped reading, also to close. Here the
-//!   connection itself has a deadline (see `http::listener`), and closing pulls its plug.
+//!   connection itself has a deadline (see `http::listener`), and closing pulls its plug;
+//! - it would take a query that an old client says in the name of a namespace for a part of the name.
+//!   Here such a CONNECT is put as later clients put it, before it is read (see `legacy`).
 
 mod connection;
 mod door;
+mod legacy;
 mod limits;
 pub(crate) mod site;
 pub(crate) mod turn;
@@ -29,7 +32,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use socketioxide::layer::SocketIoLayer;
 use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::Sid;
 use socketioxide::{ParserConfig, SocketIo};
@@ -42,6 +44,7 @@ use crate::http::listener::Plug;
 use crate::rooms::{self, Presence};
 
 pub use connection::Client;
+use legacy::AllAges;
 pub(crate) use limits::Limits;
 
 /// How long an ack of a client is waited for. What is not acked until then is told again at the next connect.
@@ -83,7 +86,7 @@ pub(crate) struct Audience<'a> {
 
 impl Sockets {
     /// No sockets yet, and the layer that serves them: they are let in when `door` is opened.
-    pub(crate) fn new(limits: Limits) -> (Self, SocketIoLayer) {
+    pub(crate) fn new(limits: Limits) -> (Self, AllAges) {
         let largest = limits.body * TOLERANCE;
         let (layer, io) = SocketIo::builder()
             .ack_timeout(LONGEST_ACK)
@@ -97,7 +100,7 @@ impl Sockets {
             .with_parser(ParserConfig::common().max_incoming_binaries(0))
             .build_layer();
         let (presence, counters, leading) = <(Arc<_>, Arc<_>, Arc<_>)>::default();
-        (Self { io, presence, counters, limits, leading }, layer)
+        (Self { io, presence, counters, limits, leading }, AllAges::new(layer, largest))
     }
 
     /// Rooms of a part of a resource that anybody is in.

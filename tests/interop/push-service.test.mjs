@@ -19,13 +19,20 @@ const clients = {
     open: (said, transports) => io(`${server}/shop`, {auth: said, transports, forceNew: true, reconnection: false}),
     refused: ['connect_error', error => error.message]
   },
-  // `io(url, {query})` would say the query in the name of the namespace, too.
+  // It says the query in the name of the namespace, too.
   'socket.io-client 2.5': {
     open: (said, transports) =>
-      new oldIo.Manager(server, {query: said, transports, forceNew: true, reconnection: false}).socket('/shop'),
-    refused: ['error', error => error.message]
+      oldIo(`${server}/shop?${new URLSearchParams(said)}`, {transports, forceNew: true, reconnection: false}),
+    refused: ['error', error => error.message ?? error]
+  },
+  'socket.io-client 2.5 with {query}': {
+    open: (query, transports) => oldIo(`${server}/shop`, {query, transports, forceNew: true, reconnection: false}),
+    refused: ['error', error => error.message ?? error]
   }
 };
+
+// Who gets no answer at all would wait for it for ever.
+const timeout = 30_000;
 
 async function send(message, query = '') {
   const response = await fetch(`${server}/send?site=shop&apiKey=54321${query}`, {
@@ -36,39 +43,44 @@ async function send(message, query = '') {
   assert.deepEqual([response.status, await response.text()], [200, 'OK']);
 }
 
+// What a socket is told: `[event, ...arguments]`, a function for an ack.
+function listen(socket, ...events) {
+  return new Pushes(push => {
+    for (const event of events) socket.on(event, (...said) => push(event, ...said));
+  });
+}
+
+// From here on, what is sent is told as it comes: who has only just come may be told of it in a batch.
+async function live(pushes, token) {
+  for (let count = 1; ; count++) {
+    await send({rooms: token, event: 'hello'});
+    const push = (await pushes.count(count)).at(-1);
+    push.at(-1)();
+    if (push[0] === 'hello') break;
+  }
+  pushes.all.length = 0;
+}
+
 // Somebody that no other test knows.
 let count = 0;
 const person = () => `user_${process.pid}_${++count}`;
 
 for (const [name, {open, refused}] of Object.entries(clients)) {
   for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']]) {
-    describe(`${name} over ${transports.join(', then ')}`, () => {
-      // The connection, and all events there have been: `[event, ...arguments]`, a function for an ack.
+    describe(`${name} over ${transports.join(', then ')}`, {timeout}, () => {
+      // The connection, and all of these events there have been.
       async function connect(t, said, ...events) {
         const socket = open(said, transports);
         t.after(() => socket.disconnect());
-        const pushes = new Pushes(push => {
-          for (const event of events) socket.on(event, (...said) => push(event, ...said));
-        });
+        const pushes = listen(socket, ...events);
         await new Promise((resolve, reject) => socket.on('connect', resolve).on(refused[0], reject));
         return {socket, pushes};
-      }
-
-      // From here on, what is sent is told as it comes.
-      async function live(ann, token) {
-        for (let count = 1; ; count++) {
-          await send({rooms: token, event: 'hello'});
-          const push = (await ann.pushes.count(count)).at(-1);
-          push.at(-1)();
-          if (push[0] === 'hello') break;
-        }
-        ann.pushes.all.length = 0;
       }
 
       test('who is there is told, and has a callback to ack with', async t => {
         const token = person();
         const ann = await connect(t, {token}, 'hello', 'update_store', 'batch');
-        await live(ann, token);
+        await live(ann.pushes, token);
         await send({rooms: token, event: 'update_store', args: ['user', {id: 1, name: 'Ann'}]});
         const [[event, type, record, ack]] = await ann.pushes.count(1);
         assert.deepEqual([event, type, record], ['update_store', 'user', {id: 1, name: 'Ann'}]);
@@ -105,7 +117,7 @@ for (const [name, {open, refused}] of Object.entries(clients)) {
         const room = `staff${token}`;
         await send({rooms: room, event: 'lunch', args: 'too early'});
         const ann = await connect(t, {token: `${token}+${room}`}, 'hello', 'lunch', 'batch');
-        await live(ann, token);
+        await live(ann.pushes, token);
         await send({rooms: [room], event: 'lunch', args: ['soup', 12]});
         assert.deepEqual(await ann.pushes.count(1), [['lunch', 'soup', 12]]);
       });
@@ -113,7 +125,7 @@ for (const [name, {open, refused}] of Object.entries(clients)) {
       test('a device has a queue of its own', async t => {
         const token = person();
         const desk = await connect(t, {token, deviceId: 'desk'}, 'hello', 'news', 'batch');
-        await live(desk, token);
+        await live(desk.pushes, token);
         const phone = await connect(t, {token, deviceId: 'phone'}, 'news', 'batch');
         await send({rooms: token, event: 'news', args: [1]});
         const [push] = await phone.pushes.count(1);
@@ -127,7 +139,7 @@ for (const [name, {open, refused}] of Object.entries(clients)) {
       test('an ack out of order of what was sent for it has the device start over', async t => {
         const token = person();
         const ann = await connect(t, {token}, 'hello', 'news', 'batch', 'resync');
-        await live(ann, token);
+        await live(ann.pushes, token);
         for (const number of [1, 2]) await send({rooms: token, event: 'news', args: [number]}, '&resync=true');
         const [, [, , ack]] = await ann.pushes.count(2);
         ack();
@@ -152,13 +164,29 @@ for (const [name, {open, refused}] of Object.entries(clients)) {
   }
 }
 
-test('a form as jQuery makes it says the same as JSON', async t => {
+test('over a connection there is already, socket.io-client 2.5 says who it is as it joins the site', {timeout}, async t => {
+  const first = oldIo(`${server}/`, {forceNew: true, reconnection: false});
+  t.after(() => first.io.close());
+  await new Promise((resolve, reject) => first.on('connect', resolve).on('error', reject));
+  const token = person();
+  const ann = first.io.socket('/shop', {query: {token, deviceId: 'desk & chair'}});
+  const pushes = listen(ann, 'hello', 'news', 'batch');
+  await new Promise((resolve, reject) => ann.on('connect', resolve).on('error', reject));
+  await live(pushes, token);
+  await send({rooms: token, event: 'news', args: ['for Ann']});
+  const [[event, news, ack]] = await pushes.count(1);
+  assert.deepEqual([event, news], ['news', 'for Ann']);
+  ack();
+});
+
+test('a form as jQuery makes it says the same as JSON', {timeout}, async t => {
   const {$} = realJquery();
   const token = person();
   const socket = clients['socket.io-client 4.8'].open({token}, ['websocket']);
   t.after(() => socket.disconnect());
-  const pushes = new Pushes(push => socket.on('update_store', push));
+  const pushes = listen(socket, 'hello', 'update_store', 'batch');
   await new Promise((resolve, reject) => socket.on('connect', resolve).on('connect_error', reject));
+  await live(pushes, token);
   const message = {
     rooms: [token, 'staff & co'],
     event: 'update_store',
@@ -170,8 +198,8 @@ test('a form as jQuery makes it says the same as JSON', async t => {
     body: $.param(message)
   });
   assert.deepEqual([response.status, await response.text()], [200, 'OK']);
-  const [[type, record]] = await pushes.count(1);
-  assert.equal(type, 'user');
+  const [[event, type, record]] = await pushes.count(1);
+  assert.deepEqual([event, type], ['update_store', 'user']);
   // All values of a form are texts.
   assert.deepEqual(record, {...message.args[1], id: '1'});
 });

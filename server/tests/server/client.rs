@@ -43,9 +43,13 @@ pub(crate) fn socket_of(cx: &Context) -> Client {
     cx.client().cloned().unwrap()
 }
 
+fn request(addr: SocketAddr, query: &str) -> Request {
+    let url = format!("ws://{addr}/socket.io/?transport=websocket&{query}");
+    url.into_client_request().unwrap()
+}
+
 fn handshake(addr: SocketAddr, query: &str, headers: &[(&'static str, &str)]) -> Request {
-    let url = format!("ws://{addr}/socket.io/?EIO=4&transport=websocket{query}");
-    let mut request = url.into_client_request().unwrap();
+    let mut request = request(addr, &format!("EIO=4{query}"));
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
     }
@@ -80,13 +84,26 @@ impl Socket {
 
     /// A client on a machine that takes in next to nothing that is not read.
     pub(crate) async fn small(server: &Server, auth: &str) -> Self {
+        Self::opened_small(server.addr(), handshake(server.addr(), "", &[]))
+            .await
+            .joined(auth)
+            .await
+    }
+
+    /// A client of Socket.IO 2 on such a machine. It need not ask to be connected.
+    pub(crate) async fn old(server: &Server) -> Self {
+        let mut socket = Self::opened_small(server.addr(), request(server.addr(), "EIO=3")).await;
+        assert_eq!(socket.next_frame().await, "40");
+        socket
+    }
+
+    async fn opened_small(addr: SocketAddr, request: Request) -> Self {
         let small = TcpSocket::new_v4().unwrap();
         small.set_recv_buffer_size(4096).unwrap();
         small.set_nodelay(true).unwrap();
-        let stream = MaybeTlsStream::Plain(small.connect(server.addr()).await.unwrap());
-        let request = handshake(server.addr(), "", &[]);
+        let stream = MaybeTlsStream::Plain(small.connect(addr).await.unwrap());
         let (stream, _) = client_async(request, stream).await.unwrap();
-        Self::opened(stream).await.joined(auth).await
+        Self::opened(stream).await
     }
 
     async fn connected(addr: SocketAddr, auth: &str) -> Self {

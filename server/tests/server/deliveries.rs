@@ -3,6 +3,7 @@
 mod acks;
 mod batches;
 mod house;
+mod old_clients;
 mod runtime;
 mod sites;
 mod slow_store;

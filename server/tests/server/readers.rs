@@ -17,24 +17,38 @@ fn large(number: u64) -> Value {
     json!({ "title": format!("{number}{}", "x".repeat(1 << 16)) })
 }
 
-/// A server, a client of it that listens and then reads nothing any more, and the server's idea of it.
-async fn with_a_client_that_stops_reading(builder: Builder) -> (Server, Socket, Client) {
-    let (tell, mut told) = mpsc::channel(1);
+/// A server that tells its idea of each client that asks for it.
+async fn with_clients(builder: Builder) -> (Server, mpsc::Receiver<Client>) {
+    let (tell, told) = mpsc::channel(1);
     let me = get(async move |cx: Context| tell.send(socket_of(&cx)).await.unwrap());
     // What nobody will ask for need not be kept.
     let window = Window { count: 10, ..Window::default() };
-    let server = start(builder.window(window).unread(8).route("/me", me)).await;
+    (start(builder.window(window).route("/me", me)).await, told)
+}
+
+/// A server, a client of it that listens and then reads nothing any more, and the server's idea of it.
+async fn with_a_client_that_stops_reading(builder: Builder) -> (Server, Socket, Client) {
+    let (server, mut told) = with_clients(builder.unread(8)).await;
     let mut stuck = Socket::small(&server, RUNTIME).await;
     stuck.get("/todo").await;
     stuck.get("/me").await;
     (server, stuck, told.recv().await.unwrap())
 }
 
-#[tokio::test]
-async fn a_client_that_stops_reading_is_gone_within_the_deadline_and_its_rooms_with_it() {
-    let impatient = builder().write_deadline(Duration::from_millis(300));
-    let (server, stuck, client) = with_a_client_that_stops_reading(impatient).await;
-    let mut writer = Socket::runtime(&server).await;
+/// The same with one of Socket.IO 2.
+async fn with_an_old_client_that_stops_reading(builder: Builder) -> (Server, Socket, Client) {
+    let (server, mut told) = with_clients(builder).await;
+    let mut stuck = Socket::old(&server).await;
+    for url in ["/todo", "/me"] {
+        let number = stuck.emit(&json!(["get", { "url": url }])).await;
+        stuck.ack(number).await;
+    }
+    (server, stuck, told.recv().await.unwrap())
+}
+
+/// Writes what a client that does not read is sent, until it is gone, and returns how long that took.
+async fn writes_until_gone(server: &Server, client: &Client) -> Duration {
+    let mut writer = Socket::runtime(server).await;
     writer.post("/todo", json!({})).await;
     assert!(client.is_connected() && !client.rooms().is_empty());
     let started = Instant::now();
@@ -45,17 +59,53 @@ async fn a_client_that_stops_reading_is_gone_within_the_deadline_and_its_rooms_w
             break;
         }
     }
+    started.elapsed()
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_gone_within_the_deadline_and_its_rooms_with_it() {
+    let impatient = builder().write_deadline(Duration::from_millis(300));
+    let (server, stuck, client) = with_a_client_that_stops_reading(impatient).await;
     // Neither the heartbeat nor the kernel would have been that quick.
-    assert!(started.elapsed() < Duration::from_secs(15));
+    assert!(writes_until_gone(&server, &client).await < Duration::from_secs(15));
     assert!(client.rooms().is_empty());
     drop((client, stuck));
     server.shutdown().await;
 }
 
 #[tokio::test]
+async fn an_old_client_that_stops_reading_is_gone_within_the_deadline_too() {
+    // Only the deadline: so much may wait that nothing else ends it.
+    let impatient = builder().write_deadline(Duration::from_millis(300)).unread(100_000);
+    let (server, stuck, client) = with_an_old_client_that_stops_reading(impatient).await;
+    assert!(writes_until_gone(&server, &client).await < Duration::from_secs(15));
+    drop((client, stuck));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_old_client_for_whom_too_much_waits_has_its_plug_pulled() {
+    let patient = builder().write_deadline(Duration::from_secs(3600)).unread(8);
+    let (server, mut stuck, client) = with_an_old_client_that_stops_reading(patient).await;
+    assert!(writes_until_gone(&server, &client).await < Duration::from_secs(15));
+    stuck.is_ended().await;
+    drop(client);
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_shutdown_does_not_wait_for_a_client_that_does_not_read() {
     let patient = builder().write_deadline(Duration::from_secs(3600));
-    let (server, mut stuck, client) = with_a_client_that_stops_reading(patient).await;
+    shuts_down(with_a_client_that_stops_reading(patient).await).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_an_old_client_that_does_not_read() {
+    let patient = builder().write_deadline(Duration::from_secs(3600)).unread(100_000);
+    shuts_down(with_an_old_client_that_stops_reading(patient).await).await;
+}
+
+async fn shuts_down((server, mut stuck, client): (Server, Socket, Client)) {
     let mut writer = Socket::runtime(&server).await;
     writer.post("/todo", json!({})).await;
     for number in 0..150 {

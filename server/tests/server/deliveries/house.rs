@@ -99,8 +99,19 @@ impl House {
     pub(super) async fn phone_at(&self, site: &str, said: &str) -> Result<Phone, Value> {
         let query = format!("&{said}");
         let mut socket = Socket::unjoined(&self.server, &query).await;
+        socket.send(format!("40/{site},")).await;
+        Self::let_in(socket, site).await
+    }
+
+    /// A client of Socket.IO 2 that says something in the name of the site.
+    pub(super) async fn old_phone_at(&self, site: &str, said: &str) -> Result<Phone, Value> {
+        let mut socket = Socket::old(&self.server).await;
+        socket.send(format!("40/{site}?{said},")).await;
+        Self::let_in(socket, site).await
+    }
+
+    async fn let_in(mut socket: Socket, site: &str) -> Result<Phone, Value> {
         let start = format!("/{site},");
-        socket.send(format!("40{start}")).await;
         let answer = socket.next_frame().await;
         match answer.strip_prefix(&format!("44{start}")) {
             Some(refusal) => Err(serde_json::from_str(refusal).unwrap()),

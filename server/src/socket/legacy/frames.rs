@@ -1,0 +1,299 @@
+//! The frames that arrive on a WebSocket.
+//!
+//! They are not taken off the line and put on another: deadlines, plugs, limits, pings and closes stay
+//! those of the one line there is. All bytes pass but for those of a frame that is a whole CONNECT with
+//! a query. At most that much is held back, and to tell which it is, a header and a few bytes.
+
+use std::convert::Infallible;
+use std::io::{self, Cursor, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
+
+use super::connect;
+
+/// A line that is read as if its client knew where the auth of a CONNECT belongs.
+pub(super) struct Line<Io> {
+    io: Io,
+    frames: Frames,
+    /// What has been made of what was read, and not been taken yet.
+    ready: Bytes,
+    /// Gone with the line.
+    _here: oneshot::Sender<Infallible>,
+}
+
+/// Frames of a client as they come, in parts.
+#[derive(Default)]
+struct Frames {
+    /// What is left of a frame that passes.
+    passing: usize,
+    /// The begin of a frame that is not decided on.
+    held: BytesMut,
+}
+
+/// What becomes of a frame.
+enum Fate {
+    /// There is too little of it to say.
+    Open,
+    /// This much of what comes is as it was.
+    Passes(usize),
+    /// This much of what came is replaced.
+    Becomes(usize, Vec<u8>),
+}
+
+impl<Io> Line<Io> {
+    /// The line, and what ends with it.
+    pub(super) fn new(io: Io) -> (Self, oneshot::Receiver<Infallible>) {
+        let (here, gone) = oneshot::channel();
+        let frames = Frames::default();
+        (Self { io, frames, ready: Bytes::new(), _here: here }, gone)
+    }
+}
+
+impl Frames {
+    /// What all that has been read until now adds to what passes.
+    fn take(&mut self, read: &[u8]) -> Bytes {
+        self.held.extend_from_slice(read);
+        let mut passed = BytesMut::new();
+        while !self.held.is_empty() {
+            if self.passing == 0 {
+                match fate(&self.held) {
+                    Fate::Open => return passed.freeze(),
+                    Fate::Passes(length) => self.passing = length,
+                    Fate::Becomes(length, frame) => {
+                        self.held.advance(length);
+                        passed.extend_from_slice(&frame);
+                    }
+                }
+            }
+            let part = self.held.split_to(self.passing.min(self.held.len()));
+            self.passing -= part.len();
+            passed.extend_from_slice(&part);
+        }
+        // Most of the time there is nothing to hold, nor memory for it.
+        self.held = BytesMut::new();
+        passed.freeze()
+    }
+}
+
+/// What becomes of the frame that these bytes begin with.
+fn fate(bytes: &[u8]) -> Fate {
+    let mut cursor = Cursor::new(bytes);
+    let (header, length) = match FrameHeader::parse(&mut cursor) {
+        Ok(Some(parsed)) => parsed,
+        Ok(None) => return Fate::Open,
+        // No frame is found behind such a one; the connection will be closed for it.
+        Err(_) => return Fate::Passes(usize::MAX),
+    };
+    let (head, payload) = bytes.split_at(header.len(length).min(bytes.len()));
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let whole = head.len().saturating_add(length);
+    let Some(mask) = mask_of_text(&header, length) else { return Fate::Passes(whole) };
+    let begin = connect::BEGIN.as_bytes();
+    match unmasked(&payload[..payload.len().min(begin.len())], mask) {
+        // It is longer than that, so more of it is to come.
+        came if came.len() < begin.len() && begin.starts_with(&came) => Fate::Open,
+        came if came != begin => Fate::Passes(whole),
+        _ if payload.len() < length => Fate::Open,
+        _ => match rewritten(header, unmasked(&payload[..length], mask)) {
+            Some(frame) => Fate::Becomes(whole, frame),
+            None => Fate::Passes(whole),
+        },
+    }
+}
+
+/// That of a frame that is a message by itself and long enough, but not too long, for a CONNECT.
+fn mask_of_text(header: &FrameHeader, length: usize) -> Option<[u8; 4]> {
+    let is_plain = header.is_final && !(header.rsv1 || header.rsv2 || header.rsv3);
+    let is_text = is_plain && header.opcode == OpCode::Data(Data::Text);
+    let may_be_connect = is_text && (connect::BEGIN.len()..=connect::LONGEST).contains(&length);
+    header.mask.filter(|_| may_be_connect)
+}
+
+fn unmasked(payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
+    payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
+}
+
+fn rewritten(header: FrameHeader, payload: Vec<u8>) -> Option<Vec<u8>> {
+    let packet = connect::rewritten(std::str::from_utf8(&payload).ok()?)?;
+    let mut frame = Vec::new();
+    Frame::from_payload(header, packet.into()).format(&mut frame).ok()?;
+    Some(frame)
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let line = self.get_mut();
+        while line.ready.is_empty() {
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut line.io).poll_read(cx, buffer))?;
+            let read = &buffer.filled()[before..];
+            if read.is_empty() {
+                // The end, or there was no room.
+                return Poll::Ready(Ok(()));
+            }
+            line.ready = line.frames.take(read);
+            buffer.set_filled(before);
+        }
+        let most = buffer.remaining().min(line.ready.len());
+        buffer.put_slice(&line.ready.split_to(most));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for Line<Io> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::Control;
+
+    use super::*;
+
+    const CONNECT: &str = "40/shop?token=a%2Cb,";
+    const INSTEAD: &str = r#"40/shop,{"token":"a,b"}"#;
+
+    fn frame(opcode: OpCode, is_final: bool, payload: &str) -> Vec<u8> {
+        let mask = Some([7, 77, 177, 200]);
+        let header = FrameHeader { is_final, opcode, mask, ..FrameHeader::default() };
+        let mut bytes = Vec::new();
+        let payload = Bytes::copy_from_slice(payload.as_bytes());
+        Frame::from_payload(header, payload).format(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn text(payload: &str) -> Vec<u8> {
+        frame(OpCode::Data(Data::Text), true, payload)
+    }
+
+    /// What passes of bytes that come in parts of a size.
+    fn passed(bytes: &[u8], size: usize) -> Vec<u8> {
+        let mut frames = Frames::default();
+        bytes.chunks(size).flat_map(|part| frames.take(part)).collect()
+    }
+
+    #[test]
+    fn a_connect_is_rewritten_among_others_in_whatever_parts_they_come() {
+        let event = format!(r#"42["hello","{}?"]"#, "x".repeat(70_000));
+        let around = |connect: &str| {
+            let ping = frame(OpCode::Control(Control::Ping), true, CONNECT);
+            [text("2"), text(connect), ping, text(""), text("40"), text(&event), text(connect)]
+                .concat()
+        };
+        let (sent, expected) = (around(CONNECT), around(INSTEAD));
+        for size in [1, 2, 3, 7, 64, 4096, sent.len()] {
+            assert!(passed(&sent, size) == expected, "in parts of {size}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_whole_message_of_text_is_left() {
+        let bytes = frame(OpCode::Data(Data::Binary), true, CONNECT);
+        assert_eq!(passed(&bytes, 5), bytes);
+        let first = frame(OpCode::Data(Data::Text), false, "40/shop");
+        let last = frame(OpCode::Data(Data::Continue), true, "?token=x");
+        let halves = [first, last].concat();
+        assert_eq!(passed(&halves, 5), halves);
+        let mut compressed = text(CONNECT);
+        compressed[0] |= 0x40;
+        assert_eq!(passed(&compressed, 5), compressed);
+    }
+
+    #[test]
+    fn what_is_no_frame_passes_and_all_behind_it() {
+        let wrong = [&[0x83, 0x80, 0, 0, 0, 0][..], &text(CONNECT)].concat();
+        assert_eq!(passed(&wrong, 5), wrong);
+        let not_masked = [&[0x81, CONNECT.len() as u8], CONNECT.as_bytes()].concat();
+        assert_eq!(passed(&not_masked, 5), not_masked);
+        let mut no_text = text("40/shop?token=x");
+        *no_text.last_mut().unwrap() ^= 0x80;
+        assert_eq!(passed(&no_text, 5), no_text);
+    }
+
+    #[test]
+    fn no_more_is_held_than_a_connect_may_have() {
+        let long = text(&format!("40/shop?token={}", "x".repeat(connect::LONGEST)));
+        assert_eq!(passed(&long[..100], 10), long[..100]);
+        let huge = [&[0x81, 0xff], &[0xff; 8][..], &[1; 4], b"more"].concat();
+        assert_eq!(passed(&huge, 5), huge);
+    }
+
+    #[test]
+    fn nothing_is_held_between_frames() {
+        let mut frames = Frames::default();
+        frames.take(&[text("2"), text(CONNECT)].concat());
+        assert_eq!((frames.passing, frames.held.capacity()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_reader_with_little_room_gets_all_and_the_end() {
+        let (mut client, line) = duplex(10);
+        let (mut line, gone) = Line::new(line);
+        let sending = tokio::spawn(async move {
+            client.write_all(&text(CONNECT)).await.unwrap();
+        });
+        let (mut all, mut part) = (Vec::new(), [0; 3]);
+        while let read @ 1.. = line.read(&mut part).await.unwrap() {
+            all.extend_from_slice(&part[..read]);
+        }
+        assert_eq!(all, text(INSTEAD));
+        sending.await.unwrap();
+        drop(line);
+        assert!(gone.await.is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn it_does_not_matter_in_which_parts_whatever_is_sent_comes(
+            sent in vec(prop_oneof![
+                "4?0?/?[a?,=%]{0,150}".prop_map(|packet| text(&packet)),
+                vec(any::<u8>(), 0..20),
+            ], 0..6),
+            size in 1..40usize,
+        ) {
+            let sent = sent.concat();
+            let mut frames = Frames::default();
+            let at_once = frames.take(&sent);
+            prop_assert_eq!(at_once, passed(&sent, size));
+        }
+    }
+}

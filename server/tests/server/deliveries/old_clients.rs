@@ -1,0 +1,126 @@
+//! Clients of Socket.IO 2, which say who they are in the name of the site.
+
+use std::time::Duration;
+
+use backwire::settings::Store;
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use tokio_tungstenite::connect_async;
+
+use super::house::House;
+use crate::client::Socket;
+
+/// A session of Engine.IO 3 that polls.
+struct Polling {
+    url: String,
+    http: Client,
+}
+
+impl Polling {
+    async fn open(house: &House) -> Self {
+        let url = format!("http://{}/socket.io/?EIO=3&transport=polling", house.server.addr());
+        let http = Client::new();
+        let opened = http.get(&url).send().await.unwrap().text().await.unwrap();
+        let (_, opened) = opened.split_once(":0").unwrap();
+        let opened: Value =
+            serde_json::Deserializer::from_str(opened).into_iter().next().unwrap().unwrap();
+        let url = format!("{url}&sid={}", opened["sid"].as_str().unwrap());
+        Self { url, http }
+    }
+
+    async fn poll(&self) -> Response {
+        self.http.get(&self.url).send().await.unwrap()
+    }
+
+    async fn post(&self, payload: impl Into<reqwest::Body>) -> u16 {
+        let post = self.http.post(&self.url).header("content-type", "text/plain;charset=UTF-8");
+        post.body(payload).send().await.unwrap().status().as_u16()
+    }
+
+    /// Polls until something is said, and returns all that was.
+    async fn hears(&self, said: &str) -> String {
+        let mut all = String::new();
+        while !all.contains(said) {
+            let heard = timeout(Duration::from_secs(20), self.poll()).await.unwrap();
+            assert_eq!(heard.status(), 200, "{all}");
+            all += &String::from_utf8_lossy(&heard.bytes().await.unwrap());
+        }
+        all
+    }
+
+    /// That the server knows of it no more.
+    async fn is_over(&self) {
+        let over = async { while self.poll().await.status() != 400 {} };
+        timeout(Duration::from_secs(20), over).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_old_client_says_who_it_is_in_the_name_of_the_site() {
+    let house = House::open().await;
+    let said = "token=user_1%2Bstaff&deviceId=desk+%26+chair";
+    let mut ann = house.old_phone_at("shop", said).await.unwrap();
+    house.send(json!(["user_1"]), "news", 1).await;
+    assert_eq!(ann.take().await, json!(["news", 1]));
+    house.server.shutdown().await;
+    ann.socket.is_ended().await;
+}
+
+#[tokio::test]
+async fn an_old_client_that_is_not_let_in_is_told_why() {
+    let house = House::open().await;
+    for (token, why) in [("stranger", "Authentication error"), ("broken", "Auth 500 error")] {
+        let refusal = house.old_phone_at("shop", &format!("token={token}")).await.err();
+        assert_eq!(refusal, Some(json!({ "message": why })));
+    }
+    let refusal = house.old_phone_at("nowhere", "token=user_1").await.err();
+    assert_eq!(refusal, Some(json!({ "message": "Invalid namespace" })));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_old_client_that_connects_to_no_site_once_more_goes_on() {
+    let house = House::open().await;
+    let mut socket = Socket::old(&house.server).await;
+    socket.send("40/?token=user_1,").await;
+    let number = socket.emit(&json!(["get", { "url": "/nothing/1" }])).await;
+    assert_eq!(socket.ack(number).await["statusCode"], 404);
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_old_client_may_say_it_by_polling_among_other_things() {
+    let house = House::open().await;
+    let ann = Polling::open(&house).await;
+    assert_eq!(
+        ann.post("16:42[\"hello\",\"ä?\"]41:40/shop?token=user_1%2Bstaff&deviceId=äö,").await,
+        200
+    );
+    ann.hears("40/shop").await;
+    house.send(json!(["staff"]), "news", 1).await;
+    ann.hears("[\"news\",1]").await;
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_an_old_client_posts_has_the_same_limit() {
+    let house = House::built(|_| {}, |builder| builder.store(Store::Memory).body_limit(1000)).await;
+    let ann = Polling::open(&house).await;
+    let payload = |length: usize| format!("{length}:42[\"{}\"]", "x".repeat(length - 6));
+    assert_eq!(ann.post(payload(3995)).await, 200);
+    assert_eq!(ann.post(payload(3996)).await, 413);
+    ann.is_over().await;
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_old_client_whose_web_socket_comes_to_nothing_does_not_poll_for_ever() {
+    let house = House::open().await;
+    let ann = Polling::open(&house).await;
+    let url = ann.url.replace("http://", "ws://").replace("polling", "websocket");
+    let (web_socket, _) = connect_async(url).await.unwrap();
+    drop(web_socket);
+    ann.is_over().await;
+    house.server.shutdown().await;
+}
