@@ -19,7 +19,7 @@
 
 mod connection;
 mod door;
-mod legacy;
+pub(crate) mod legacy;
 mod limits;
 pub(crate) mod site;
 pub(crate) mod turn;

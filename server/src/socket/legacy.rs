@@ -29,6 +29,8 @@ use socketioxide::service::SocketIoService;
 use tower::{Layer, Service, ServiceExt};
 
 use frames::Line;
+pub(crate) use frames::passed;
+pub(crate) use payload::rewritten;
 
 /// The type of a payload that is not text.
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");

@@ -81,6 +81,12 @@ impl Frames {
     }
 }
 
+/// What passes of bytes that come in parts of a size.
+pub(crate) fn passed(bytes: &[u8], size: usize) -> Vec<u8> {
+    let mut frames = Frames::default();
+    bytes.chunks(size).flat_map(|part| frames.take(part)).collect()
+}
+
 /// What becomes of the frame that these bytes begin with.
 fn fate(bytes: &[u8]) -> Fate {
     let mut cursor = Cursor::new(bytes);
@@ -203,12 +209,6 @@ mod tests {
 
     fn text(payload: &str) -> Vec<u8> {
         frame(OpCode::Data(Data::Text), true, payload)
-    }
-
-    /// What passes of bytes that come in parts of a size.
-    fn passed(bytes: &[u8], size: usize) -> Vec<u8> {
-        let mut frames = Frames::default();
-        bytes.chunks(size).flat_map(|part| frames.take(part)).collect()
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::connect;
 
 /// All packets again, if there is a CONNECT with a query among them and all is as it should be.
-pub(super) fn rewritten(payload: &[u8]) -> Option<String> {
+pub(crate) fn rewritten(payload: &[u8]) -> Option<String> {
     let mut rest = std::str::from_utf8(payload).ok()?;
     let mut all = String::with_capacity(rest.len());
     let mut is_other = false;

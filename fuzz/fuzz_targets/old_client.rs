@@ -1,0 +1,11 @@
+//! Whatever an old client sends, it is read the same in whatever parts it comes.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let whole = backwire::put_otherwise(bytes, usize::MAX);
+    for size in [1, 3, 8] {
+        assert_eq!(backwire::put_otherwise(bytes, size), whole);
+    }
+});
