@@ -2,7 +2,7 @@
 //! `sync` with the least there could be in place of us: an `ajax` that puts the same into a frame and
 //! sends it. What the browser takes for a frame is in both. `cargo xtask bench` runs it.
 
-use backwire_tests::{Browser, Page, Server, Site};
+use backwire_tests::{Browser, Page, Server};
 
 /// Batches of each kind; the first few find the page's code not yet optimised.
 const BATCHES: u32 = 300;
@@ -80,9 +80,7 @@ const PAGE: &str = r#"
 
 #[tokio::main]
 async fn main() {
-    let site = Site::new();
-    site.write("index.html", PAGE);
-    let server = Server::with_pages(site.path());
+    let (server, _site) = Server::with_page(PAGE);
     let browser = Browser::start();
     let page = browser.open(&format!("{}/index.html", server.origin())).await;
     fill(&page).await;

@@ -39,7 +39,14 @@ impl Server {
         Self::declared(pages, "")
     }
 
-    /// The same, with resources declared as a configuration file does.
+    /// Serves one page, `index.html`, which is there as long as its folder is kept.
+    pub fn with_page(html: &str) -> (Self, Site) {
+        let site = Site::new();
+        site.write("index.html", html);
+        (Self::with_pages(site.path()), site)
+    }
+
+    /// Serves pages with resources declared as a configuration file does.
     pub fn declared(pages: &Path, config: &str) -> Self {
         let home = TempDir::new().expect("there is room for a database");
         fs::write(home.path().join(CONFIG), config).expect("the folder is ours");

@@ -1,6 +1,6 @@
 //! Lists that were read with a filter.
 
-use backwire_tests::{Browser, Page, Server, Site};
+use backwire_tests::{Browser, Page, Server};
 
 const PAGE: &str = r#"
     <!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
@@ -26,9 +26,7 @@ async fn shows(page: &Page, list: &str, titles: &str) {
 
 #[tokio::test]
 async fn todos_enter_and_leave_lists_that_are_filtered_or_limited() {
-    let site = Site::new();
-    site.write("index.html", PAGE);
-    let server = Server::with_pages(site.path());
+    let (server, _site) = Server::with_page(PAGE);
     let browser = Browser::start();
     let url = format!("{}/index.html", server.origin());
     let (a, b) = tokio::join!(browser.open(&url), browser.open(&url));

@@ -1,6 +1,6 @@
 //! Lists that the page has let go of.
 
-use backwire_tests::{Browser, Server, Site};
+use backwire_tests::{Browser, Server};
 
 const PAGE: &str = r#"
     <!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
@@ -37,9 +37,7 @@ const PAGE: &str = r#"
 
 #[tokio::test]
 async fn a_list_that_a_page_has_let_go_of_is_not_followed_any_more_and_one_that_it_holds_is() {
-    let site = Site::new();
-    site.write("index.html", PAGE);
-    let server = Server::with_pages(site.path());
+    let (server, _site) = Server::with_page(PAGE);
     let browser = Browser::start();
     let url = format!("{}/index.html", server.origin());
     let (a, b) = tokio::join!(browser.open(&url), browser.open(&url));
