@@ -35,13 +35,30 @@ fn visitor(folder: &Path) -> Connection {
     Connection::open(file(folder)).unwrap()
 }
 
-/// Has the log say what was set as it did up to the fifth version.
-fn spell_out_what_was_set(visitor: &Connection) {
+/// Up to it, the log said what was set, and not its names alone.
+fn go_back_to_the_fifth_version(visitor: &Connection) {
+    go_back_to_the_sixth_version(visitor);
     visitor
         .execute_batch(
             r#"UPDATE log SET attributes =
                (SELECT json_group_object(value, after -> ('$."' || value || '"'))
                 FROM json_each(attributes))"#,
+        )
+        .unwrap();
+}
+
+/// The ledger up to the sixth version was a table of all there is to answer.
+fn go_back_to_the_sixth_version(visitor: &Connection) {
+    visitor
+        .execute_batch(
+            "DROP TABLE ledger;
+             CREATE TABLE ledger (identity TEXT NOT NULL, key TEXT NOT NULL,
+                fingerprint INTEGER NOT NULL, resource TEXT NOT NULL, offset INTEGER NOT NULL,
+                verb INTEGER NOT NULL, id NOT NULL, shown TEXT, mark INTEGER NOT NULL,
+                at INTEGER NOT NULL, PRIMARY KEY (identity, key));
+             INSERT INTO ledger SELECT identity, key, fingerprint, resource, offset, verb, id,
+                                       coalesce(after, before), mark, at
+                                FROM log WHERE key IS NOT NULL",
         )
         .unwrap();
 }
@@ -289,25 +306,38 @@ async fn a_locked_file_is_unavailable_until_it_is_let_go() {
 
 #[tokio::test]
 async fn old_changes_and_old_keys_leave_the_file() {
+    const BATCH: u32 = 2048;
     let folder = tempfile::tempdir().unwrap();
-    let store = sqlite_in(folder.path(), Window { count: 3, ..Window::default() }, 4096);
-    for n in 0..8 {
-        store.done(keyed(&n.to_string(), milk())).await;
-    }
-    store.done(keyed("8", destroy("1"))).await;
-    store.done(keyed("9", destroy("2"))).await;
-    for n in 10..20 {
-        let later = crate::store::NOON + 8 * crate::store::DAY;
-        store.done(crate::store::at(later, keyed(&n.to_string(), milk()))).await;
-    }
-    let count = |table| {
-        let sql = format!("SELECT count(*) FROM {table}");
-        visitor(folder.path()).query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    let store = sqlite_in(folder.path(), Window { count: 3, ..Window::default() }, 16 * 1024);
+    let count = |what: &str| {
+        let sql = format!("SELECT count(*) FROM {what}");
+        visitor(folder.path()).query_row(&sql, [], |row| row.get::<_, u32>(0)).unwrap()
     };
-    let settled = count("log JOIN resources ON name = resource WHERE offset <= moved");
-    assert_eq!((count("records"), count("log")), (16, 3));
-    // Entries that are in the log are in the table when they have left it.
-    assert_eq!(count("ledger") + count("log") - settled, 10);
+    // Without a key nothing of a change stays, and with one as much as is needed to answer a repeat.
+    for n in 0..8 {
+        store.done(create(json!({"id": format!("a{n}")}))).await;
+    }
+    store.done(destroy("a1")).await;
+    assert_eq!((count("records"), count("log")), (8, 3));
+    let many = |from: u32, time: u64| {
+        let write = move |n: u32| crate::store::at(time, keyed(&n.to_string(), milk()));
+        Vec::from_iter((from..from + BATCH).map(|n| store.begin(write(n))))
+    };
+    for write in many(0, NOON) {
+        write.await;
+    }
+    store.done(keyed("destroyed", destroy("a2"))).await;
+    assert_eq!(count("log"), BATCH + 1);
+    // A week later, as many go as come, and more.
+    for batch in 1..4 {
+        for write in many(batch * BATCH, NOON + 8 * DAY) {
+            write.await;
+        }
+    }
+    assert_eq!(count("log WHERE at < (SELECT max(at) FROM log)"), 0);
+    assert_eq!(count("log"), 3 * BATCH);
+    assert_eq!(count("ledger WHERE offset < (SELECT min(offset) FROM log)"), 0);
+    assert_eq!(count("records WHERE json IS NULL"), 0);
 }
 
 #[tokio::test]
@@ -384,7 +414,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
     store.done(milk()).await;
     drop(store);
     let visitor = visitor(folder.path());
-    spell_out_what_was_set(&visitor);
+    go_back_to_the_fifth_version(&visitor);
     visitor
         .execute_batch(
             "ALTER TABLE log DROP COLUMN published;
@@ -421,12 +451,10 @@ async fn keys_of_the_fourth_version_are_known() {
     let first = store.done(keyed("k", milk())).await;
     drop(store);
     let visitor = visitor(folder.path());
-    spell_out_what_was_set(&visitor);
+    go_back_to_the_fifth_version(&visitor);
     visitor
         .execute_batch(
-            "INSERT INTO ledger SELECT identity, key, fingerprint, resource, offset, verb, id,
-                                       after, mark, at FROM log;
-             ALTER TABLE log DROP COLUMN identity;
+            "ALTER TABLE log DROP COLUMN identity;
              ALTER TABLE log DROP COLUMN key;
              ALTER TABLE log DROP COLUMN fingerprint;
              ALTER TABLE resources DROP COLUMN moved;
@@ -454,9 +482,48 @@ async fn what_was_set_in_the_log_of_the_fifth_version_is_known() {
     assert!(!log[1].set.contains_key("tags"));
     drop(store);
     let visitor = visitor(folder.path());
-    spell_out_what_was_set(&visitor);
+    go_back_to_the_fifth_version(&visitor);
     visitor.execute_batch("UPDATE meta SET value = 5 WHERE name = 'version'").unwrap();
     assert_eq!(open(folder.path()).since("todo", 0).await.unwrap(), log);
+}
+
+#[tokio::test]
+async fn keys_of_the_sixth_version_are_known_whether_the_log_has_their_changes_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let reopen = || sqlite_in(folder.path(), Window { count: 3, ..Window::default() }, 4096);
+    let store = reopen();
+    let write = |n: usize| match n {
+        5 => keyed("5", destroy("1")),
+        n => keyed(&n.to_string(), milk()),
+    };
+    let mut first = Vec::new();
+    for n in 0..12 {
+        first.push(store.done(write(n)).await);
+    }
+    let log = store.since("todo", 9).await;
+    drop(store);
+    let visitor = visitor(folder.path());
+    go_back_to_the_sixth_version(&visitor);
+    visitor
+        .execute_batch(
+            "DELETE FROM log WHERE offset <= (SELECT floor FROM resources);
+             UPDATE resources SET moved = 10;
+             DELETE FROM ledger WHERE offset > 10;
+             UPDATE meta SET value = 6 WHERE name = 'version'",
+        )
+        .unwrap();
+    for _ in 0..2 {
+        let store = reopen();
+        assert_eq!(store.since("todo", 9).await, log);
+        for (n, first) in first.iter().enumerate() {
+            let repeat = store.commit(write(n)).await;
+            assert!(repeat.repeated, "{n}");
+            assert_eq!(
+                (repeat.change.position, &repeat.change.id, &repeat.change.after, repeat.change.at),
+                (first.position, &first.id, &first.after, first.at)
+            );
+        }
+    }
 }
 
 #[test]

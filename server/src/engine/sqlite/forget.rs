@@ -8,14 +8,14 @@ use crate::change::{Resource, Verb};
 use crate::engine::counters::Counters;
 use crate::engine::{Window, ledger};
 
-/// Drops old entries of a table of keys after so many were added.
-pub(super) fn keys(connection: &Connection, table: &str, added: u32, now: u64) -> Result<()> {
+/// Drops old posts after one was added.
+pub(super) fn post(connection: &Connection, now: u64) -> Result<()> {
     connection
-        .prepare_cached(&format!(
-            "DELETE FROM {table} WHERE at < ?1 AND rowid IN
-             (SELECT rowid FROM {table} ORDER BY rowid LIMIT ?2)"
-        ))?
-        .execute((ledger::cutoff(now).cast_signed(), added * ledger::DROPPED_PER_WRITE))?;
+        .prepare_cached(
+            "DELETE FROM posts WHERE at < ?1 AND rowid IN
+             (SELECT rowid FROM posts ORDER BY rowid LIMIT ?2)",
+        )?
+        .execute((ledger::cutoff(now).cast_signed(), ledger::DROPPED_PER_WRITE))?;
     Ok(())
 }
 
@@ -39,17 +39,70 @@ pub(super) fn floor(
     Ok(first.map_or(counters.head, |first| first.cast_unsigned() - 1))
 }
 
-/// Drops the log up to an offset, and with it the last trace of the records that are not there.
-pub(super) fn changes(connection: &Connection, resource: &Resource, floor: u64) -> Result<()> {
-    let floor = floor.cast_signed();
+/// Drops the changes up to a new floor, and with them the last trace of the records that are not there.
+/// Those that came with a key stay for the ledger.
+pub(super) fn changes(
+    connection: &Connection,
+    resource: &Resource,
+    from: u64,
+    floor: u64,
+) -> Result<()> {
+    let (from, floor) = (from.cast_signed(), floor.cast_signed());
     connection
         .prepare_cached(
-            "DELETE FROM records WHERE resource = ?1 AND json IS NULL AND offset <= ?2 AND id IN
-             (SELECT id FROM log WHERE resource = ?1 AND offset <= ?2 AND (verb = ?3 OR published))",
+            "DELETE FROM records WHERE resource = ?1 AND json IS NULL AND offset <= ?3 AND id IN
+             (SELECT id FROM log WHERE resource = ?1 AND offset > ?2 AND offset <= ?3
+              AND (verb = ?4 OR published))",
         )?
-        .execute((resource, floor, Verb::Destroy))?;
+        .execute((resource, from, floor, Verb::Destroy))?;
     connection
-        .prepare_cached("DELETE FROM log WHERE resource = ?1 AND offset <= ?2")?
-        .execute((resource, floor))?;
+        .prepare_cached(
+            "DELETE FROM log
+             WHERE resource = ?1 AND offset > ?2 AND offset <= ?3 AND key IS NULL",
+        )?
+        .execute((resource, from, floor))?;
     Ok(())
+}
+
+/// Drops old keys after so many were added, and the changes below the floor that stayed for them.
+pub(super) fn keyed(connection: &Connection, added: usize, now: u64) -> Result<()> {
+    let mut room = added * ledger::DROPPED_PER_WRITE as usize;
+    let mut resources = connection.prepare_cached("SELECT name, floor FROM resources")?;
+    let mut rows = resources.query(())?;
+    while let Some(row) = rows.next()? {
+        let (resource, floor) = (row.get("name")?, row.get("floor")?);
+        let old = old(connection, &resource, floor, ledger::cutoff(now), room)?;
+        let Some(last) = old.last() else { continue };
+        connection
+            .prepare_cached(
+                "DELETE FROM ledger WHERE resource = ?1 AND offset <= ?2 AND (identity, key) IN
+                 (SELECT identity, key FROM log WHERE resource = ?1 AND offset <= ?2)",
+            )?
+            .execute((&resource, last))?;
+        connection
+            .prepare_cached("DELETE FROM log WHERE resource = ?1 AND offset <= ?2")?
+            .execute((&resource, last))?;
+        room -= old.len();
+    }
+    Ok(())
+}
+
+/// The first changes below the floor, as long as they are old.
+fn old(
+    connection: &Connection,
+    resource: &Resource,
+    floor: i64,
+    cutoff: u64,
+    most: usize,
+) -> Result<Vec<i64>> {
+    let cutoff = cutoff.cast_signed();
+    connection
+        .prepare_cached(
+            "SELECT offset, at FROM log WHERE resource = ?1 AND offset <= ?2 ORDER BY offset",
+        )?
+        .query_map((resource, floor), |row| Ok((row.get("offset")?, row.get("at")?)))?
+        .take(most)
+        .take_while(|found| found.as_ref().map_or(true, |(_, at): &(i64, i64)| *at < cutoff))
+        .map(|found| found.map(|(offset, _)| offset))
+        .collect()
 }

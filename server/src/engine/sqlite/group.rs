@@ -29,7 +29,7 @@ pub(super) struct Group<'c> {
     epoch: u64,
     /// The resources that were written to; their counters are stored when the group is committed.
     grown: HashMap<Resource, Grown>,
-    /// What is remembered in the log, before this group and of it.
+    /// What is remembered and not in the table, before this group and of it.
     recent: &'c mut Recent,
     fresh: Recent,
     /// What happened to queues.
@@ -130,37 +130,31 @@ impl<'c> Group<'c> {
         Ok(())
     }
 
-    /// Stores the counters and drops what the logs have kept long enough. Says whether what is
-    /// remembered had to leave them.
+    /// Stores the counters, drops what the logs have kept long enough, and where there are many, puts what is
+    /// remembered in its table. Says whether it did.
     fn forget(&self, window: &Window) -> Result<bool> {
         let Some(now) = self.grown.values().map(|grown| grown.at).max() else { return Ok(false) };
-        let mut is_settled = self.recent.is_full(&self.fresh);
-        let mut forgotten = Vec::new();
         for (resource, Grown { counters, at }) in &self.grown {
             let floor = forget::floor(&self.transaction, resource, counters, window, *at)?;
             store_counters(&self.transaction, resource, Counters { floor, ..*counters })?;
-            is_settled |= [&*self.recent, &self.fresh].iter().any(|r| r.goes_with(resource, floor));
             if floor > counters.floor {
-                forgotten.push((resource, floor));
+                forget::changes(&self.transaction, resource, counters.floor, floor)?;
             }
         }
-        if is_settled {
-            ledger::settle(&self.transaction, now)?;
+        let is_full = self.recent.is_full(&self.fresh);
+        if is_full {
+            ledger::settle(&self.transaction, self.remembered(), now)?;
         }
-        for (resource, floor) in forgotten {
-            forget::changes(&self.transaction, resource, floor)?;
-        }
-        Ok(is_settled)
+        Ok(is_full)
     }
 
     fn recall(&self, key: &Key, now: u64) -> Result<Option<Entry<Arc<Change>>>> {
-        for recent in [&self.fresh, &*self.recent] {
-            let entry = recent.recall(&self.transaction, key, now, self.epoch)?;
-            if entry.is_some() {
-                return Ok(entry);
-            }
-        }
-        ledger::recall(&self.transaction, key, now, self.epoch)
+        ledger::recall(&self.transaction, self.remembered(), key, now, self.epoch)
+    }
+
+    /// What the ledger's table does not have.
+    fn remembered(&self) -> [&Recent; 2] {
+        [self.recent, &self.fresh]
     }
 
     /// And the record's row, if it has one.

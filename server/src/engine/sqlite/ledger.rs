@@ -1,11 +1,11 @@
 //! The ledger of a file.
 //!
-//! An entry begins as part of its change's row in the log: a write pays for no row more, and for no place
-//! among keys that are in no order. Which rows those are is known in memory, and found again when the
-//! file is opened. Many at a time and sorted by their keys, and in any case before the log forgets one of
-//! them, they are put in a table of their own.
+//! An entry is part of its change's row in the log: a write pays for no row more, and for no place
+//! among keys that are in no order. A row stays there for as long as its key is remembered, also when the log
+//! has forgotten the change. Where the newest are is known in memory, and found again when the
+//! file is opened; many at a time, and in the order of their keys, that is put in a table.
 //!
-//! Invariant: an entry is in one commit with its change, and in the log or in the table from then on.
+//! Invariant: an entry is in one commit with its change, and found in memory or by the table from then on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,19 +20,15 @@ use crate::write::Key;
 /// Entries that are put in the table together: enough for neighbours to share a page.
 const TOGETHER: usize = 1024;
 
-/// Entries that stand in the log alone.
+/// Entries that the table does not have.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
-    places: HashMap<Name, Place>,
-    /// The first of each resource.
-    first: HashMap<Resource, u64>,
-}
+pub(super) struct Recent(HashMap<Name, Place>);
 
 /// Identity and key.
 type Name = (Arc<str>, Arc<str>);
 
 /// A place in a log.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Place {
     resource: Resource,
     offset: u64,
@@ -50,9 +46,7 @@ impl Recent {
         )?;
         let mut rows = statement.query(())?;
         while let Some(row) = rows.next()? {
-            let place =
-                Place { resource: row.get("resource")?, offset: row::unsigned(row, "offset")? };
-            recent.add((row.get("identity")?, row.get("key")?), place);
+            recent.0.insert((row.get("identity")?, row.get("key")?), Place::read(row)?);
         }
         Ok(recent)
     }
@@ -60,87 +54,81 @@ impl Recent {
     /// Remembers what a key was used for.
     pub(super) fn remember(&mut self, key: Key, change: &Change) {
         let (resource, offset) = (change.resource.clone(), change.position.offset);
-        self.add((key.identity, key.key), Place { resource, offset });
+        self.0.insert((key.identity, key.key), Place { resource, offset });
     }
 
     /// Adds those that came later.
     pub(super) fn append(&mut self, later: Self) {
-        for (name, place) in later.places {
-            self.add(name, place);
-        }
+        self.0.extend(later.0);
     }
 
     pub(super) fn clear(&mut self) {
-        self.places.clear();
-        self.first.clear();
+        self.0.clear();
     }
 
     /// Whether there are, with those that came later, as many as are put in the table together.
     pub(super) fn is_full(&self, later: &Self) -> bool {
-        self.places.len() + later.places.len() >= TOGETHER
+        self.0.len() + later.0.len() >= TOGETHER
     }
 
-    /// Whether one of them goes with the log of a resource up to an offset.
-    pub(super) fn goes_with(&self, resource: &Resource, floor: u64) -> bool {
-        self.first.get(resource).is_some_and(|first| *first <= floor)
-    }
-
-    /// What came of the request that had this key, if it is one of these.
-    pub(super) fn recall(
-        &self,
-        connection: &Connection,
-        key: &Key,
-        now: u64,
-        epoch: u64,
-    ) -> Result<Option<Entry<Arc<Change>>>> {
-        let name = (Arc::clone(&key.identity), Arc::clone(&key.key));
-        let Some(Place { resource, offset }) = self.places.get(&name) else { return Ok(None) };
-        connection
-            .prepare_cached(
-                "SELECT *, coalesce(after, before) AS shown FROM log
-                 WHERE resource = ?1 AND offset = ?2 AND at >= ?3",
-            )?
-            .query_row((resource, offset.cast_signed(), since(now)), |row| entry(row, epoch))
-            .optional()
-    }
-
-    fn add(&mut self, name: Name, place: Place) {
-        let first = self.first.entry(place.resource.clone()).or_insert(place.offset);
-        *first = (*first).min(place.offset);
-        self.places.insert(name, place);
+    fn place(&self, key: &Key) -> Option<&Place> {
+        self.0.get(&(Arc::clone(&key.identity), Arc::clone(&key.key)))
     }
 }
 
-/// What came of the request that had this key, if it is in the table.
+impl Place {
+    fn read(row: &Row<'_>) -> Result<Self> {
+        Ok(Self { resource: row.get("resource")?, offset: row::unsigned(row, "offset")? })
+    }
+}
+
+/// What came of the request that had this key, if it is remembered.
 pub(super) fn recall(
     connection: &Connection,
+    recent: [&Recent; 2],
     key: &Key,
     now: u64,
     epoch: u64,
 ) -> Result<Option<Entry<Arc<Change>>>> {
+    let known = recent.into_iter().find_map(|recent| recent.place(key).cloned());
+    let Some(place) = known.map_or_else(|| settled(connection, key), |place| Ok(Some(place)))?
+    else {
+        return Ok(None);
+    };
     connection
-        .prepare_cached("SELECT * FROM ledger WHERE identity = ?1 AND key = ?2 AND at >= ?3")?
-        .query_row((&key.identity, &key.key, since(now)), |row| entry(row, epoch))
+        .prepare_cached(
+            "SELECT *, coalesce(after, before) AS shown FROM log
+             WHERE resource = ?1 AND offset = ?2 AND at >= ?3",
+        )?
+        .query_row((place.resource, place.offset.cast_signed(), since(now)), |row| {
+            entry(row, epoch)
+        })
         .optional()
 }
 
-/// Puts all that stand in the log alone in the table, where they replace those that were forgotten but
+/// Where the table has a key.
+fn settled(connection: &Connection, key: &Key) -> Result<Option<Place>> {
+    connection
+        .prepare_cached("SELECT resource, offset FROM ledger WHERE identity = ?1 AND key = ?2")?
+        .query_row((&key.identity, &key.key), Place::read)
+        .optional()
+}
+
+/// Puts all that the table does not have in it, where they replace those that were forgotten but
 /// not dropped yet. The heads of all resources have been stored.
-pub(super) fn settle(connection: &Connection, now: u64) -> Result<()> {
-    let added = connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO ledger (identity, key, fingerprint, resource, offset, verb, id,
-                                            shown, mark, at)
-             SELECT identity, key, fingerprint, resource, offset, verb, id,
-                    coalesce(after, before), mark, at
-             FROM resources CROSS JOIN log ON log.resource = name AND offset > moved
-             WHERE key IS NOT NULL ORDER BY identity, key, at, offset",
-        )?
-        .execute(())?;
+pub(super) fn settle(connection: &Connection, recent: [&Recent; 2], now: u64) -> Result<()> {
+    let mut entries: Vec<_> = recent.into_iter().flat_map(|recent| &recent.0).collect();
+    // Of one key, the later comes later.
+    entries.sort_by_key(|(name, _)| *name);
+    let mut insert =
+        connection.prepare_cached("INSERT OR REPLACE INTO ledger VALUES (?1, ?2, ?3, ?4)")?;
+    for ((identity, key), Place { resource, offset }) in &entries {
+        insert.execute((identity, key, resource, offset.cast_signed()))?;
+    }
     connection
         .prepare_cached("UPDATE resources SET moved = head WHERE moved < head")?
         .execute(())?;
-    forget::keys(connection, "ledger", u32::try_from(added).unwrap_or(u32::MAX / 2), now)
+    forget::keyed(connection, entries.len(), now)
 }
 
 fn since(now: u64) -> i64 {

@@ -214,7 +214,7 @@ fn recall(
 
 /// Replaces an entry that was forgotten but not dropped yet.
 fn remember(connection: &Connection, post: &Post, key: &Key, id: Flake) -> Result<()> {
-    super::forget::keys(connection, "posts", 1, post.at)?;
+    super::forget::post(connection, post.at)?;
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO posts (site, identity, key, fingerprint, id, at)

@@ -14,7 +14,7 @@ use crate::engine::{Error, draw_epoch};
 const VERSION: i64 = UPGRADES.len() as i64 + 1;
 
 /// What each version added to the one before it, beginning with the first.
-const UPGRADES: [&str; 5] = [
+const UPGRADES: [&str; 6] = [
     "ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE",
     SESSIONS,
     QUEUES,
@@ -23,6 +23,23 @@ const UPGRADES: [&str; 5] = [
      ALTER TABLE log ADD COLUMN fingerprint INTEGER;
      ALTER TABLE resources ADD COLUMN moved INTEGER NOT NULL DEFAULT 0",
     "UPDATE log SET attributes = (SELECT json_group_array(key) FROM json_each(attributes))",
+    // What the log had forgotten already comes back to it, as far as an answer needs it.
+    "INSERT INTO log (resource, offset, previous, verb, id, before, after, attributes, mark, published,
+                      at, identity, key, fingerprint)
+     SELECT resource, offset, 0, verb, id, iif(verb = 3, shown, NULL), iif(verb = 3, NULL, shown),
+            '[]', mark, FALSE, at, identity, key, fingerprint FROM ledger WHERE TRUE
+     ON CONFLICT (resource, offset) DO UPDATE SET
+        identity = excluded.identity, key = excluded.key, fingerprint = excluded.fingerprint;
+     ALTER TABLE ledger RENAME TO entries;
+     CREATE TABLE ledger (
+        identity TEXT NOT NULL,
+        key TEXT NOT NULL,
+        resource TEXT NOT NULL,
+        offset INTEGER NOT NULL,
+        PRIMARY KEY (identity, key)
+     ) WITHOUT ROWID;
+     INSERT INTO ledger SELECT identity, key, resource, offset FROM entries;
+     DROP TABLE entries",
 ];
 
 /// How long to wait for another process (a backup, a curious person) to let go of the file.
@@ -42,7 +59,8 @@ const READER_CACHE: i64 = -32 * 1024;
 const TABLES: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 
-    -- moved: what the log has up to here and is remembered is in the ledger.
+    -- floor: up to here the log has changes only for what is remembered of them.
+    -- moved: up to here the ledger has the keys that are in the log.
     CREATE TABLE resources (
         name TEXT PRIMARY KEY,
         head INTEGER NOT NULL,
@@ -83,21 +101,14 @@ const TABLES: &str = "
         PRIMARY KEY (resource, offset)
     );
 
-    -- What is not in the log alone. In the order of their rowids, the entries are in the order they came
-    -- here: many at a time, those sorted by their keys.
+    -- Where in the log a key is.
     CREATE TABLE ledger (
         identity TEXT NOT NULL,
         key TEXT NOT NULL,
-        fingerprint INTEGER NOT NULL,
         resource TEXT NOT NULL,
         offset INTEGER NOT NULL,
-        verb INTEGER NOT NULL,
-        id NOT NULL,
-        shown TEXT,
-        mark INTEGER NOT NULL,
-        at INTEGER NOT NULL,
         PRIMARY KEY (identity, key)
-    );
+    ) WITHOUT ROWID;
 ";
 
 /// The table of sessions, and in `meta` what their cookies are signed with.
