@@ -163,9 +163,14 @@ fn rooms(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, Position)>> {
 
 /// A JSON string's text, without a copy where it has no escapes.
 fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<&str>(raw.get())
+    let text = raw.get();
+    // To be told in words what else it is would cost more than to read it.
+    if !text.starts_with('"') {
+        return None;
+    }
+    serde_json::from_str::<&str>(text)
         .map(Cow::Borrowed)
-        .or_else(|_| serde_json::from_str::<String>(raw.get()).map(Cow::Owned))
+        .or_else(|_| serde_json::from_str::<String>(text).map(Cow::Owned))
         .ok()
 }
 

@@ -17,6 +17,7 @@ mod list;
 mod prefilter;
 mod queues;
 mod reader;
+mod records;
 mod row;
 mod schema;
 mod sessions;
@@ -41,11 +42,13 @@ use crate::delivery::flake::{Flake, Node};
 use crate::delivery::rules::Ttl;
 use crate::model::Models;
 use crate::write::Write;
+use group::Known;
 use indexes::Indexes;
 use ledger::Recent;
 use prefilter::Prefilter;
 use queues::Step;
 use reader::Readers;
+use records::Records;
 use writer::{Deed, Done, Job, Writer};
 
 /// A store in a file.
@@ -63,13 +66,15 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens a store, or makes one where there is none, its folder included.
+    /// Opens a store, or makes one where there is none, its folder included. Needs a runtime of tokio, where it tells
+    /// of what was committed.
     pub fn open(path: impl AsRef<Path>, window: Window, tail: Tail) -> Result<Self, Error> {
         let path = path.as_ref();
         let connection = schema::create(path)?;
         let epoch = schema::epoch(&connection)?;
         let recent = Recent::load(&connection)?;
-        let jobs = Writer { connection, recent, epoch, window, tail }.spawn()?;
+        let known = Known { epoch, window, records: Records::new(), recent };
+        let jobs = Writer { connection, known }.spawn(tail)?;
         Ok(Self {
             path: path.into(),
             epoch,

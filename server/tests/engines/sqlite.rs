@@ -11,6 +11,7 @@ use backwire::delivery::flake::Node;
 use backwire::engine::{Acked, Edit, Error, Post, Posted, Sqlite, Window};
 use backwire::model::{Attribute, Model, Models};
 use backwire::write::Refused;
+use futures_util::future::join_all;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -302,6 +303,48 @@ async fn a_locked_file_is_unavailable_until_it_is_let_go() {
     assert!(unavailable(&store).await.contains("locked"));
     visitor.execute_batch("COMMIT").unwrap();
     store.done(milk()).await;
+}
+
+#[tokio::test]
+async fn a_write_is_decided_on_what_is_in_the_file_whoever_wrote_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let visitor = visitor(folder.path());
+    store.done(milk()).await;
+    visitor.execute_batch(r#"UPDATE records SET json = '{"id":1,"title":"Eggs"}'"#).unwrap();
+    store.done(update("1", json!({"done": true}))).await;
+    assert_eq!(store.record("1").await.unwrap()["title"], "Eggs");
+    visitor.execute_batch("DELETE FROM records").unwrap();
+    let gone = store.refused(update("1", json!({"done": false}))).await;
+    assert!(matches!(gone, Refused::NotFound { .. }), "{gone}");
+}
+
+#[tokio::test]
+async fn a_write_is_not_decided_on_one_that_was_not_committed() {
+    // A failure of the transaction, of one write, and of the commit.
+    let failures = ["SELECT raise(ROLLBACK, 'disk full')", "SELECT raise(ABORT, 'too big')"];
+    for failure in failures.into_iter().chain(["INSERT INTO child VALUES (1)"]) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        let visitor = visitor(folder.path());
+        fail_on(&visitor, "bad", failure);
+        store.done(milk()).await;
+        store.done(milk()).await;
+        // Those that come while the file is locked make one group.
+        visitor.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let writes = [
+            update("2", json!({"n": 1})),
+            update("1", json!({"title": "good"})),
+            update("1", json!({"title": "bad"})),
+        ];
+        let begun: Vec<_> = writes.map(|write| store.engine.commit(write)).into();
+        let commit = async { visitor.execute_batch("COMMIT").unwrap() };
+        let (outcomes, ()) = tokio::join!(join_all(begun), commit);
+        assert!(outcomes[2].is_err(), "{failure}");
+        store.done(update("1", json!({"done": true}))).await;
+        let title = if outcomes[1].is_ok() { "good" } else { "Milk" };
+        assert_eq!(store.record("1").await.unwrap()["title"], title, "{failure}");
+    }
 }
 
 #[tokio::test]

@@ -75,8 +75,8 @@ pub(super) fn keyed(connection: &Connection, added: usize, now: u64) -> Result<(
         let Some(last) = old.last() else { continue };
         connection
             .prepare_cached(
-                "DELETE FROM ledger WHERE resource = ?1 AND offset <= ?2 AND (identity, key) IN
-                 (SELECT identity, key FROM log WHERE resource = ?1 AND offset <= ?2)",
+                "DELETE FROM ledger WHERE resource = ?1 AND offset <= ?2 AND (key, identity) IN
+                 (SELECT key, identity FROM log WHERE resource = ?1 AND offset <= ?2)",
             )?
             .execute((&resource, last))?;
         connection

@@ -8,10 +8,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Result, Transaction, TransactionBehavior};
 
 use super::ledger::{self, Recent};
 use super::queues::{self, Step};
+use super::records::{Records, Stored};
 use super::row::{self, Names};
 use super::writer::{Deed, Done};
 use super::{column, forget, sessions};
@@ -23,14 +24,22 @@ use crate::engine::{Committed, Error, Window};
 use crate::model;
 use crate::write::{Key, Standing, Write};
 
+/// What the writer knows of its file.
+pub(super) struct Known {
+    pub(super) epoch: u64,
+    pub(super) window: Window,
+    pub(super) records: Records,
+    /// What is remembered and not in the ledger's table.
+    pub(super) recent: Recent,
+}
+
 /// An open transaction.
 pub(super) struct Group<'c> {
     transaction: Transaction<'c>,
-    epoch: u64,
+    known: &'c mut Known,
     /// The resources that were written to; their counters are stored when the group is committed.
     grown: HashMap<Resource, Grown>,
-    /// What is remembered and not in the table, before this group and of it.
-    recent: &'c mut Recent,
+    /// What is remembered of this group.
     fresh: Recent,
     /// What happened to queues.
     steps: Option<Steps>,
@@ -51,14 +60,11 @@ struct Grown {
 
 impl<'c> Group<'c> {
     /// Opens a transaction that nobody else can write beside.
-    pub(super) fn begin(
-        connection: &'c mut Connection,
-        recent: &'c mut Recent,
-        epoch: u64,
-    ) -> Result<Self> {
+    pub(super) fn begin(connection: &'c mut Connection, known: &'c mut Known) -> Result<Self> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        known.records.refresh(&transaction)?;
         let (grown, fresh) = (HashMap::new(), Recent::default());
-        Ok(Self { transaction, epoch, grown, recent, fresh, steps: None })
+        Ok(Self { transaction, known, grown, fresh, steps: None })
     }
 
     /// Takes a deed into the group, wholly or not at all. An error concerns this one alone, unless
@@ -69,6 +75,9 @@ impl<'c> Group<'c> {
         if !self.is_given_up() {
             let undo = if done.is_err() { "ROLLBACK TO deed; " } else { "" };
             self.transaction.execute_batch(&format!("{undo}RELEASE deed"))?;
+        }
+        if done.is_err() {
+            self.known.records.clear();
         }
         done
     }
@@ -102,10 +111,10 @@ impl<'c> Group<'c> {
         {
             return Ok(Committed { change: entry.answer(key)?, repeated: true });
         }
-        let (standing, row) = self.standing(&write)?;
+        let (standing, stored) = self.standing(&write)?;
         let key = write.key.clone();
         let change = write.apply(standing)?;
-        self.store(&change, row, key)?;
+        self.store(&change, stored, key)?;
         Ok(Committed { change: Arc::new(change), repeated: false })
     }
 
@@ -116,32 +125,33 @@ impl<'c> Group<'c> {
     }
 
     /// Makes it durable.
-    pub(super) fn commit(self, window: &Window) -> Result<()> {
-        let is_settled = self.forget(window)?;
+    pub(super) fn commit(self) -> Result<()> {
+        let is_settled = self.forget()?;
         if let Some(Steps { count, last, at }) = self.steps {
             queues::store_last(&self.transaction, last)?;
             queues::forget(&self.transaction, count, at)?;
         }
         self.transaction.commit()?;
         match is_settled {
-            true => self.recent.clear(),
-            false => self.recent.append(self.fresh),
+            true => self.known.recent.clear(),
+            false => self.known.recent.append(self.fresh),
         }
         Ok(())
     }
 
     /// Stores the counters, drops what the logs have kept long enough, and where there are many, puts what is
     /// remembered in its table. Says whether it did.
-    fn forget(&self, window: &Window) -> Result<bool> {
+    fn forget(&self) -> Result<bool> {
         let Some(now) = self.grown.values().map(|grown| grown.at).max() else { return Ok(false) };
         for (resource, Grown { counters, at }) in &self.grown {
+            let window = &self.known.window;
             let floor = forget::floor(&self.transaction, resource, counters, window, *at)?;
             store_counters(&self.transaction, resource, Counters { floor, ..*counters })?;
             if floor > counters.floor {
                 forget::changes(&self.transaction, resource, counters.floor, floor)?;
             }
         }
-        let is_full = self.recent.is_full(&self.fresh);
+        let is_full = self.known.recent.is_full(&self.fresh);
         if is_full {
             ledger::settle(&self.transaction, self.remembered(), now)?;
         }
@@ -149,24 +159,24 @@ impl<'c> Group<'c> {
     }
 
     fn recall(&self, key: &Key, now: u64) -> Result<Option<Entry<Arc<Change>>>> {
-        ledger::recall(&self.transaction, self.remembered(), key, now, self.epoch)
+        ledger::recall(&self.transaction, self.remembered(), key, now, self.known.epoch)
     }
 
-    /// What the ledger's table does not have.
+    /// What is not in the ledger's table.
     fn remembered(&self) -> [&Recent; 2] {
-        [self.recent, &self.fresh]
+        [&self.known.recent, &self.fresh]
     }
 
     /// And the record's row, if it has one.
-    fn standing(&self, write: &Write) -> Result<(Standing, Option<Stored>), Error> {
+    fn standing(&mut self, write: &Write) -> Result<(Standing, Option<Stored>), Error> {
         let counters = self.counters(&write.resource)?;
         let id = write.id()?.unwrap_or(Id::Integer(counters.next_id));
-        let stored = self.record(&write.resource, &id)?;
-        let (row, record) = stored.map_or((None, None), |(row, record)| (Some(row), record));
-        let previous = row.as_ref().map_or(counters.floor, |row| row.offset);
-        let position = counters.next_position(self.epoch);
+        let stored = self.known.records.take(&self.transaction, &write.resource, &id)?;
+        let record = stored.as_ref().and_then(|stored| stored.record.clone());
+        let previous = stored.as_ref().map_or(counters.floor, |stored| stored.offset);
+        let position = counters.next_position(self.known.epoch);
         let taken = self.taken(write, &id, record.as_deref())?;
-        Ok((Standing { record, previous, position, next_id: counters.next_id, taken }, row))
+        Ok((Standing { record, previous, position, next_id: counters.next_id, taken }, stored))
     }
 
     /// The first of the write's claims that another record has.
@@ -199,75 +209,21 @@ impl<'c> Group<'c> {
         }
     }
 
-    /// A record's row, and the record.
-    fn record(
-        &self,
-        resource: &Resource,
-        id: &Id,
-    ) -> Result<Option<(Stored, Option<Arc<Attributes>>)>> {
-        let mut statement = self.transaction.prepare_cached(
-            "SELECT rowid, json, offset FROM records WHERE resource = ?1 AND id = ?2",
-        )?;
-        let found = statement.query_row((resource, id), |row| {
-            let (id, offset) = (row.get("rowid")?, row::unsigned(row, "offset")?);
-            let (json, record) = (row.get("json")?, row::record(row, "json")?);
-            Ok((Stored { id, offset, json }, record))
-        });
-        found.optional()
-    }
-
-    fn store(&mut self, change: &Change, row: Option<Stored>, key: Option<Key>) -> Result<()> {
+    fn store(&mut self, change: &Change, stored: Option<Stored>, key: Option<Key>) -> Result<()> {
         let mut counters = self.counters(&change.resource)?;
         counters.count(change);
-        let (row, before) = row.map_or((None, None), |row| (Some(row.id), row.json));
-        // What is published does not say what was before.
-        let before = before.filter(|_| change.before.is_some());
         let after = change.after.as_deref().map(row::text);
-        store_record(&self.transaction, row, change, after.as_deref())?;
-        append(&self.transaction, change, [before.as_deref(), after.as_deref()], key.as_ref())?;
+        // What is published does not say what was before.
+        let before = stored.as_ref().and_then(|stored| stored.json.as_deref());
+        let before = before.filter(|_| change.before.is_some());
+        append(&self.transaction, change, [before, after.as_deref()], key.as_ref())?;
+        self.known.records.store(&self.transaction, stored, change, after)?;
         if let Some(key) = key {
             self.fresh.remember(key, change);
         }
         self.grown.insert(change.resource.clone(), Grown { counters, at: change.at });
         Ok(())
     }
-}
-
-/// A record's row.
-struct Stored {
-    id: i64,
-    /// Where the log last speaks of it.
-    offset: u64,
-    json: Option<String>,
-}
-
-/// Stores a record; one that was destroyed leaves its row until its destroy has left the log, and so
-/// does one that there never was but that something was published of.
-fn store_record(
-    connection: &Connection,
-    row: Option<i64>,
-    change: &Change,
-    after: Option<&str>,
-) -> Result<()> {
-    let offset = change.position.offset.cast_signed();
-    let Some(row) = row else {
-        let json = after.filter(|_| !change.published);
-        return connection
-            .prepare_cached(
-                "INSERT INTO records (resource, id, offset, json) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute((&change.resource, &change.id, offset, json))
-            .map(drop);
-    };
-    if change.published {
-        let mut moved =
-            connection.prepare_cached("UPDATE records SET offset = ?2 WHERE rowid = ?1")?;
-        return moved.execute((row, offset)).map(drop);
-    }
-    connection
-        .prepare_cached("UPDATE records SET offset = ?2, json = ?3 WHERE rowid = ?1")?
-        .execute((row, offset, after))
-        .map(drop)
 }
 
 fn store_counters(connection: &Connection, resource: &Resource, counters: Counters) -> Result<()> {

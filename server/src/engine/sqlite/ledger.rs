@@ -24,7 +24,7 @@ const TOGETHER: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Recent(HashMap<Name, Place>);
 
-/// Identity and key.
+/// Key and identity.
 type Name = (Arc<str>, Arc<str>);
 
 /// A place in a log.
@@ -46,7 +46,7 @@ impl Recent {
         )?;
         let mut rows = statement.query(())?;
         while let Some(row) = rows.next()? {
-            recent.0.insert((row.get("identity")?, row.get("key")?), Place::read(row)?);
+            recent.0.insert((row.get("key")?, row.get("identity")?), Place::read(row)?);
         }
         Ok(recent)
     }
@@ -54,7 +54,7 @@ impl Recent {
     /// Remembers what a key was used for.
     pub(super) fn remember(&mut self, key: Key, change: &Change) {
         let (resource, offset) = (change.resource.clone(), change.position.offset);
-        self.0.insert((key.identity, key.key), Place { resource, offset });
+        self.0.insert((key.key, key.identity), Place { resource, offset });
     }
 
     /// Adds those that came later.
@@ -72,7 +72,7 @@ impl Recent {
     }
 
     fn place(&self, key: &Key) -> Option<&Place> {
-        self.0.get(&(Arc::clone(&key.identity), Arc::clone(&key.key)))
+        self.0.get(&(Arc::clone(&key.key), Arc::clone(&key.identity)))
     }
 }
 
@@ -109,8 +109,8 @@ pub(super) fn recall(
 /// Where the table has a key.
 fn settled(connection: &Connection, key: &Key) -> Result<Option<Place>> {
     connection
-        .prepare_cached("SELECT resource, offset FROM ledger WHERE identity = ?1 AND key = ?2")?
-        .query_row((&key.identity, &key.key), Place::read)
+        .prepare_cached("SELECT resource, offset FROM ledger WHERE key = ?1 AND identity = ?2")?
+        .query_row((&key.key, &key.identity), Place::read)
         .optional()
 }
 
@@ -122,8 +122,8 @@ pub(super) fn settle(connection: &Connection, recent: [&Recent; 2], now: u64) ->
     entries.sort_by_key(|(name, _)| *name);
     let mut insert =
         connection.prepare_cached("INSERT OR REPLACE INTO ledger VALUES (?1, ?2, ?3, ?4)")?;
-    for ((identity, key), Place { resource, offset }) in &entries {
-        insert.execute((identity, key, resource, offset.cast_signed()))?;
+    for ((key, identity), Place { resource, offset }) in &entries {
+        insert.execute((key, identity, resource, offset.cast_signed()))?;
     }
     connection
         .prepare_cached("UPDATE resources SET moved = head WHERE moved < head")?

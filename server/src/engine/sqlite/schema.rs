@@ -32,13 +32,13 @@ const UPGRADES: [&str; 6] = [
         identity = excluded.identity, key = excluded.key, fingerprint = excluded.fingerprint;
      ALTER TABLE ledger RENAME TO entries;
      CREATE TABLE ledger (
-        identity TEXT NOT NULL,
         key TEXT NOT NULL,
+        identity TEXT NOT NULL,
         resource TEXT NOT NULL,
         offset INTEGER NOT NULL,
-        PRIMARY KEY (identity, key)
+        PRIMARY KEY (key, identity)
      ) WITHOUT ROWID;
-     INSERT INTO ledger SELECT identity, key, resource, offset FROM entries;
+     INSERT INTO ledger SELECT key, identity, resource, offset FROM entries;
      DROP TABLE entries",
 ];
 
@@ -103,11 +103,11 @@ const TABLES: &str = "
 
     -- Where in the log a key is.
     CREATE TABLE ledger (
-        identity TEXT NOT NULL,
         key TEXT NOT NULL,
+        identity TEXT NOT NULL,
         resource TEXT NOT NULL,
         offset INTEGER NOT NULL,
-        PRIMARY KEY (identity, key)
+        PRIMARY KEY (key, identity)
     ) WITHOUT ROWID;
 ";
 

@@ -1,4 +1,5 @@
-//! The one thread that writes: takes what is queued, commits it as a group, tells, answers.
+//! The one thread that writes: takes what is queued and commits it as a group; and the task that tells of it
+//! and answers.
 
 use std::sync::Arc;
 use std::thread;
@@ -6,10 +7,9 @@ use std::thread;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::group::Group;
-use super::ledger::Recent;
+use super::group::{Group, Known};
 use super::queues::{self, Step};
-use crate::engine::{Committed, Edit, Error, Tail, Window};
+use crate::engine::{Committed, Edit, Error, Tail};
 use crate::write::Write;
 
 /// Writes that may be queued. Whoever comes when it is full waits.
@@ -18,6 +18,9 @@ const QUEUE: usize = 1024;
 /// Writes in one group: enough to make the disk cheap, few enough that the first does not wait long
 /// for the last.
 const GROUP: usize = 256;
+
+/// Groups that may wait to be told of. Whoever listens too slowly makes the writer wait, too.
+const UNTOLD: usize = 1;
 
 /// Something to store.
 #[derive(Debug, Clone)]
@@ -50,46 +53,54 @@ type Outcome = Result<Done, Error>;
 /// The writer.
 pub(super) struct Writer {
     pub(super) connection: Connection,
-    pub(super) recent: Recent,
-    pub(super) epoch: u64,
-    pub(super) window: Window,
-    pub(super) tail: Tail,
+    pub(super) known: Known,
 }
+
+/// Deeds that were done together, for each where its outcome is waited for.
+type Told = Vec<(Outcome, Answer)>;
 
 impl Writer {
     /// Starts the thread; it ends when the last sender of jobs is gone.
-    pub(super) fn spawn(self) -> Result<mpsc::Sender<Job>, Error> {
+    pub(super) fn spawn(self, tail: Tail) -> Result<mpsc::Sender<Job>, Error> {
         let (sender, jobs) = mpsc::channel(QUEUE);
+        let (telling, told) = mpsc::channel(UNTOLD);
+        tokio::spawn(tell(told, tail));
         thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || self.run(jobs))
+            .spawn(move || self.run(jobs, &telling))
             .map_err(|error| Error::Unavailable(format!("no thread for the writer: {error}")))?;
         Ok(sender)
     }
 
-    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    fn run(mut self, mut jobs: mpsc::Receiver<Job>, telling: &mpsc::Sender<Told>) {
         let mut queued = Vec::with_capacity(GROUP);
         while jobs.blocking_recv_many(&mut queued, GROUP) > 0 {
             let (deeds, answers): (Vec<_>, Vec<_>) =
                 queued.drain(..).map(|job| (job.deed, job.answer)).unzip();
-            match self.commit(deeds) {
-                Ok(outcomes) => self.tell(outcomes, answers),
-                Err(error) => refuse(&error, answers),
-            }
+            let outcomes = self.commit(deeds).unwrap_or_else(|error| {
+                answers.iter().map(|_| Err(Error::Unavailable(error.to_string()))).collect()
+            });
+            let told = outcomes.into_iter().zip(answers).collect();
+            // Nobody is told any more when the server is closing; what is stored stays stored.
+            let _ = telling.blocking_send(told);
         }
     }
 
     /// Commits deeds together. The error is of the group: nothing of it was stored.
     fn commit(&mut self, deeds: Vec<Deed>) -> Result<Vec<Outcome>, Error> {
-        match self.commit_all(&deeds)? {
-            Some(outcomes) => Ok(outcomes),
-            None => self.commit_each(deeds),
+        let outcomes = self.commit_all(&deeds).transpose().unwrap_or_else(|| {
+            self.known.records.clear();
+            self.commit_each(deeds)
+        });
+        if outcomes.is_err() {
+            self.known.records.clear();
         }
+        outcomes
     }
 
     /// Commits deeds together, if each can be stored or is refused. If not, nothing has happened.
     fn commit_all(&mut self, deeds: &[Deed]) -> Result<Option<Vec<Outcome>>, Error> {
-        let mut group = Group::begin(&mut self.connection, &mut self.recent, self.epoch)?;
+        let mut group = Group::begin(&mut self.connection, &mut self.known)?;
         let mut outcomes = Vec::with_capacity(deeds.len());
         for deed in deeds {
             match group.take(deed.clone()) {
@@ -97,13 +108,13 @@ impl Writer {
                 outcome => outcomes.push(outcome),
             }
         }
-        group.commit(&self.window)?;
+        group.commit()?;
         Ok(Some(outcomes))
     }
 
     /// Commits those deeds together that can be stored.
     fn commit_each(&mut self, deeds: Vec<Deed>) -> Result<Vec<Outcome>, Error> {
-        let mut group = Group::begin(&mut self.connection, &mut self.recent, self.epoch)?;
+        let mut group = Group::begin(&mut self.connection, &mut self.known)?;
         let mut outcomes = Vec::with_capacity(deeds.len());
         for deed in deeds {
             match group.take_wholly(deed) {
@@ -111,27 +122,25 @@ impl Writer {
                 outcome => outcomes.push(outcome),
             }
         }
-        group.commit(&self.window)?;
+        group.commit()?;
         Ok(outcomes)
     }
+}
 
-    /// Invariant: a change is durable before the tail has it, and the tail has it before its writer
-    /// is answered.
-    fn tell(&self, outcomes: Vec<Outcome>, answers: Vec<Answer>) {
-        for (outcome, answer) in outcomes.into_iter().zip(answers) {
+/// Tells what has come of deeds, in the order they were committed. A task of the runtime wakes those who wait at
+/// a fraction of what it would cost another thread.
+///
+/// Invariant: a change is durable before the tail has it, and the tail has it before its writer is answered.
+async fn tell(mut told: mpsc::Receiver<Told>, tail: Tail) {
+    while let Some(group) = told.recv().await {
+        for (outcome, answer) in group {
             // Nothing but writes is in the log.
             if let Ok(Done::Write(Committed { change, repeated: false })) = &outcome {
-                // Nobody listens any more when the server is closing; what is stored stays stored.
-                let _ = self.tail.blocking_send(Arc::clone(change));
+                // Nobody listens any more when the server is closing.
+                let _ = tail.send(Arc::clone(change)).await;
             }
             // A writer that has gone away finds its outcome by its key.
             let _ = answer.send(outcome);
         }
-    }
-}
-
-fn refuse(error: &Error, answers: Vec<Answer>) {
-    for answer in answers {
-        let _ = answer.send(Err(Error::Unavailable(error.to_string())));
     }
 }
