@@ -151,7 +151,13 @@ impl Serve {
         let open_for = self.open_for.map(Duration::from_secs);
         let settings = self.said.settings()?;
         let reloads = reloads(settings.sites.clone())?;
-        let server = Server::builder().settings(settings).bind().await?;
+        let bind = Server::builder().settings(settings).bind();
+        // It may wait for a server that is still stopping, and that may be waited for in vain.
+        let server = tokio::select! {
+            server = bind => server?,
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+        };
         // The one line on stdout: whoever started us waits for it.
         writeln!(io::stdout(), "listening on {}", server.url())?;
         let time_is_up = async {

@@ -14,6 +14,7 @@ mod group;
 mod indexes;
 mod ledger;
 mod list;
+mod lock;
 mod prefilter;
 mod queues;
 mod reader;
@@ -23,6 +24,7 @@ mod sessions;
 mod sketch;
 mod writer;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -43,6 +45,7 @@ use crate::model::Models;
 use crate::write::Write;
 use indexes::Indexes;
 use ledger::Recent;
+use lock::Lock;
 use prefilter::Prefilter;
 use queues::Step;
 use reader::Readers;
@@ -64,12 +67,17 @@ pub struct Sqlite {
 
 impl Sqlite {
     /// Opens a store, or makes one where there is none, its folder included.
+    ///
+    /// This waits: for the disk, and up to 20 seconds for another process that still has the store open.
     pub fn open(path: impl AsRef<Path>, window: Window, tail: Tail) -> Result<Self, Error> {
         let path = path.as_ref();
+        make_folder_of(path)?;
+        // Before anything is read or, in the file of an older version, upgraded.
+        let lock = Lock::of(path)?;
         let connection = schema::create(path)?;
         let epoch = schema::epoch(&connection)?;
         let recent = Recent::load(&connection)?;
-        let jobs = Writer { connection, recent, epoch, window, tail }.spawn()?;
+        let jobs = Writer { connection, _lock: lock, recent, epoch, window, tail }.spawn()?;
         Ok(Self {
             path: path.into(),
             epoch,
@@ -195,6 +203,12 @@ impl Queues for Sqlite {
     async fn waiting(&self, device: Device, asked: Asked) -> Result<Batch, Error> {
         self.readers.read(move |snapshot| queues::waiting(snapshot, &device, asked)).await
     }
+}
+
+fn make_folder_of(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder)
+        .map_err(|error| Error::Unavailable(format!("{}: {error}", folder.display())))
 }
 
 /// No answer is of another kind than its question; if one were, its asker should not take it for theirs.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::routing::MethodRouter;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 
 use super::app::{assemble, keeper};
 use super::{Server, Work};
@@ -194,11 +195,10 @@ impl Builder {
         let Self { mut settings, routes, open } = self;
         settings.models.associate().map_err(io::Error::other)?;
         let (tail, changes) = mpsc::channel(TAIL);
-        let engine = match open {
-            Some(open) => open(tail),
-            None => settings.store.open(settings.window, tail),
-        };
-        let engine = engine.map_err(io::Error::other)?;
+        let (store, window) = (settings.store.clone(), settings.window);
+        let open = open.unwrap_or_else(|| Box::new(move |tail| store.open(window, tail)));
+        // It may have to wait for another process.
+        let engine = spawn_blocking(|| open(tail)).await?.map_err(io::Error::other)?;
         engine.declare(&settings.models).await.map_err(io::Error::other)?;
         let listener = TcpListener::bind((settings.host, settings.port)).await?;
         let addr = listener.local_addr()?;

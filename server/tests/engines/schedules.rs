@@ -234,7 +234,8 @@ const UNTIDY: [&str; 5] = [
 impl Store {
     /// Ends the process and begins another with the same file.
     fn restart(&mut self, folder: &TempDir) {
-        // The old writer still has its file open for a moment, as a process that is being killed does.
+        // One process at a time has a file open.
+        *self = store::memory(Window::default(), 1);
         *self = store::sqlite_in(folder.path(), Window::default(), 1);
     }
 

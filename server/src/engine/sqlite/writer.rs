@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::group::Group;
 use super::ledger::Recent;
+use super::lock::Lock;
 use super::queues::{self, Step};
 use crate::engine::{Committed, Edit, Error, Tail, Window};
 use crate::write::Write;
@@ -50,6 +51,8 @@ type Outcome = Result<Done, Error>;
 /// The writer.
 pub(super) struct Writer {
     pub(super) connection: Connection,
+    /// Kept until the last commit.
+    pub(super) _lock: Lock,
     pub(super) recent: Recent,
     pub(super) epoch: u64,
     pub(super) window: Window,
