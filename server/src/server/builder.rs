@@ -23,7 +23,7 @@ use crate::model::{Model, Undeclarable};
 use crate::pubsub::Publisher;
 use crate::route::Paths;
 use crate::router::Routes;
-use crate::settings::{ApiKey, SessionSecret, Settings, Store};
+use crate::settings::{AllowedHost, ApiKey, SessionSecret, Settings, Store};
 
 /// Changes that may wait for the fan-out before writers have to.
 const TAIL: usize = 1024;
@@ -98,6 +98,12 @@ impl Builder {
     /// One more origin whose pages may use the server.
     pub fn origin(mut self, origin: impl Into<String>) -> Self {
         self.settings.origins.push(origin.into());
+        self
+    }
+
+    /// One more name that the server may be asked by.
+    pub fn allowed_host(mut self, host: AllowedHost) -> Self {
+        self.settings.allowed_hosts.push(host);
         self
     }
 
@@ -207,7 +213,7 @@ impl Builder {
         let (slot, letters) = mpsc::channel(LETTERS);
         let courier = Courier::new(engine.clone(), settings.sites.clone(), settings.ttl());
         let to = Slot::new(slot.downgrade());
-        let (app, shared) = assemble(&settings, &routes, sessions, &courier, to);
+        let (app, shared) = assemble(&settings, addr, &routes, sessions, &courier, to);
         let (sockets, publisher) = (shared.sockets.clone(), Publisher::of(&shared));
         let fanout = Fanout::new(sockets.clone(), Arc::clone(&shared.models));
         let fanout = tokio::spawn(fanout.follow(changes));
