@@ -88,6 +88,7 @@ every_engine! {
     a_session_holds_what_edits_have_made_of_it
     a_session_that_holds_nothing_is_not_kept
     a_session_is_kept_from_each_edit_on_until_its_time_is_up
+    a_session_that_gets_another_id_is_found_by_that_alone
     a_session_may_be_kept_for_ever
     edits_at_the_same_time_lose_nothing
     the_secret_stays_and_is_no_other_stores

@@ -102,7 +102,6 @@ async fn who_signs_out_hears_no_more_and_finds_out() {
     let (mut runtime, mut stock) = (ann.runtime(&server).await, ann.socket(&server).await);
     let room = room_of(&runtime.get("/note").await);
     stock.get("/note").await;
-    let cookie = ann.cookie.clone();
     assert_eq!(status(&mut ann, Method::DELETE, "/door").await, 200);
     assert_eq!(runtime.event().await, json!(["push", room, 0, 0, []]));
     let gone = json!(["note", { "verb": "destroyed", "id": milk }]);
@@ -114,9 +113,10 @@ async fn who_signs_out_hears_no_more_and_finds_out() {
     note(&mut elsewhere, "Eggs").await;
     all_is_said(&server).await;
     assert!(runtime.heard().await.is_empty() && stock.heard().await.is_empty());
-    // And back in, on the same connection.
-    ann.cookie = cookie;
+    // And back in, by a new connection.
     enter(&mut ann, "ann", &[]).await;
+    assert_eq!(runtime.get("/note").await["statusCode"], 401);
+    let mut runtime = ann.runtime(&server).await;
     assert_eq!(texts(&runtime.get("/note").await["body"]), ["Milk", "Eggs"]);
     server.shutdown().await;
 }
