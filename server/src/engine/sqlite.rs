@@ -182,8 +182,14 @@ impl Queues for Sqlite {
         }
     }
 
-    async fn connect(&self, device: Device, ttl: Ttl, at: u64) -> Result<Flake, Error> {
-        match self.have_done(Deed::Step(Step::Connect(device, ttl), at)).await? {
+    async fn connect(
+        &self,
+        device: Device,
+        ttl: Ttl,
+        most: usize,
+        at: u64,
+    ) -> Result<Option<Flake>, Error> {
+        match self.have_done(Deed::Step(Step::Connect(device, ttl, most), at)).await? {
             Done::Step(queues::Done::Connected(last)) => Ok(last),
             other => Err(mistaken(&other)),
         }

@@ -59,6 +59,7 @@ fn check_tells_what_the_documented_files_put_in_force_without_keys() {
         "  apiKey: (set)",
         "  userRoomPrefix: \"user_\"",
         "  mostWaiting: 1000",
+        "  mostDevices: 100",
     ] {
         assert!(told.lines().any(|told| told == line), "{line} in {told}");
     }
