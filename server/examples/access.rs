@@ -1,5 +1,6 @@
 //! Everyone has notes of their own, and editors may do everything. A page says who it is with
-//! `fetch('/door?person=ann', {method: 'POST'})`; a real one would ask for a password.
+//! `fetch('/door?person=ann', {method: 'POST'})` and connects again, `Backwire.disconnect()` and
+//! `Backwire.connect()`: its session is another one then. A real one would ask for a password.
 
 use std::io;
 

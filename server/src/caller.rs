@@ -28,16 +28,21 @@ const ROUND: Duration = Duration::from_secs(60);
 
 /// Who is at the other end of a connection.
 pub(crate) async fn of_client(shared: &Shared, client: &Client) -> Result<Who> {
-    if let Some(known) = client.known()
-        && (matches!(known.until, 0 | Known::FOR_EVER)
-            || !shared.sessions.is_to_be_renewed(known.until, now()))
-    {
-        return Ok(known.who);
-    }
     let session = client.session(shared.sessions.cookies());
-    let known = known(shared, &session).await?;
-    client.know(known.clone());
-    Ok(known.who)
+    loop {
+        let (known, round) = client.known();
+        if let Some(known) = known
+            && (matches!(known.until, 0 | Known::FOR_EVER)
+                || !shared.sessions.is_to_be_renewed(known.until, now()))
+        {
+            return Ok(known.who);
+        }
+        let known = self::known(shared, &session).await?;
+        // What was read before somebody signed out, say, holds no longer.
+        if client.know(&known, round) {
+            return Ok(known.who);
+        }
+    }
 }
 
 /// Who has signed in, in a session. To ask is to use it.
@@ -93,7 +98,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
         tokio::time::sleep(ROUND.min(shared.sessions.age())).await;
         for client in shared.sockets.all() {
             let is_over = |known: Known| known.until != 0 && known.until <= now();
-            if client.known().is_some_and(is_over) {
+            if client.known().0.is_some_and(is_over) {
                 ask_again(&shared, &client).await;
             }
         }

@@ -18,7 +18,7 @@ use crate::duration::{duration, seconds};
 use crate::engine::Window;
 use crate::route::{Paths, Shortcuts};
 use crate::server::Server;
-use crate::settings::{ApiKey, SessionSecret, Settings, Store};
+use crate::settings::{AllowedHost, ApiKey, SessionSecret, Settings, Store};
 use crate::sites::{self, Sites};
 
 /// The push server that makes Backbone apps live.
@@ -82,6 +82,16 @@ struct Said {
     /// Origin whose pages may use this server, beyond its own host and localhost; may be repeated
     #[arg(long = "origin", env = "BACKWIRE_ORIGIN", value_name = "URL", value_delimiter = ',')]
     origins: Option<Vec<String>>,
+
+    /// Name of this server, beside localhost and addresses; what is meant for another is refused. May be
+    /// repeated; .example is all below example, too
+    #[arg(
+        long = "allowed-host",
+        env = "BACKWIRE_ALLOWED_HOST",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    allowed_hosts: Option<Vec<AllowedHost>>,
 
     /// Key that back ends show to POST /publish; without it they can not
     #[arg(long, env = "BACKWIRE_API_KEY", value_name = "KEY", hide_env_values = true)]
@@ -151,7 +161,13 @@ impl Serve {
         let open_for = self.open_for.map(Duration::from_secs);
         let settings = self.said.settings()?;
         let reloads = reloads(settings.sites.clone())?;
-        let server = Server::builder().settings(settings).bind().await?;
+        let bind = Server::builder().settings(settings).bind();
+        // It may wait for a server that is still stopping, and that may be waited for in vain.
+        let server = tokio::select! {
+            server = bind => server?,
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+        };
         // The one line on stdout: whoever started us waits for it.
         writeln!(io::stdout(), "listening on {}", server.url())?;
         let time_is_up = async {
@@ -209,6 +225,7 @@ impl Said {
             },
             pages: self.pages.or(settings.pages),
             origins: self.origins.unwrap_or(settings.origins),
+            allowed_hosts: self.allowed_hosts.unwrap_or(settings.allowed_hosts),
             api_key: self.api_key.or(settings.api_key),
             session_secret: secret.or(settings.session_secret),
             session_age: self.session_age.unwrap_or(settings.session_age),

@@ -10,7 +10,9 @@ use serde::Deserialize;
 
 use crate::model::{Model, Undeclarable, Undeclared};
 use crate::route::Shortcuts;
-use crate::settings::{ApiKey, Flake, Heartbeat, Redis, SessionSecret, Settings, Store};
+use crate::settings::{
+    AllowedHost, ApiKey, Flake, Heartbeat, Redis, SessionSecret, Settings, Store,
+};
 use crate::yaml::{self, Block, Document, Stray, duration, maybe_secret, seconds, text};
 
 pub use crate::yaml::Bad;
@@ -29,6 +31,7 @@ pub struct Config {
     #[serde(rename = "static")]
     pages: Option<PathBuf>,
     origins: Option<Vec<String>>,
+    allowed_hosts: Option<Vec<AllowedHost>>,
     #[serde(deserialize_with = "maybe_secret")]
     api_key: Option<ApiKey>,
     #[serde(deserialize_with = "maybe_secret")]
@@ -82,6 +85,7 @@ impl Config {
         set(self.port, &mut settings.port);
         set(self.engine, &mut settings.store);
         set(self.origins, &mut settings.origins);
+        set(self.allowed_hosts, &mut settings.allowed_hosts);
         set(self.log_count, &mut settings.window.count);
         set(self.session_age, &mut settings.session_age);
         set(self.log_age, &mut settings.window.age);
@@ -180,6 +184,7 @@ mod tests {
             ("port: eighty", "config.yml:1:7: "),
             ("engine: redis", "config.yml:1:9: \"redis\" is no engine"),
             ("session_secret: short", "config.yml:1:17: a session secret has at least 32"),
+            ("allowed_hosts: ['http://a']", "config.yml:1:17: \"http://a\" is no name of a host"),
             ("log_age: long", "config.yml:1:10: \"long\" is no duration"),
             ("flakeid: {worker: 32}", "config.yml:1:19: it is a number from 0 to 31"),
             ("io: {pingTimeout: 0}", "config.yml:1:19: it is milliseconds"),

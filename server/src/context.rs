@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::http::key;
 use crate::model::{Associations, Model};
 use crate::pubsub::{Publisher, Pubsub};
+use crate::session::Brought;
 use crate::shared::Shared;
 use crate::socket::Client;
 use crate::socket::turn::Turn;
@@ -41,8 +42,8 @@ use crate::socket::turn::Turn;
 pub struct Context {
     shared: Arc<Shared>,
     client: Option<Client>,
-    /// The id of the session that a request over HTTP brought.
-    session: Option<Arc<str>>,
+    /// The session that a request over HTTP brought.
+    session: Brought,
     key: Option<Arc<str>>,
     turn: Option<Turn>,
 }
@@ -88,7 +89,7 @@ impl Context {
 
     /// Who the caller has proved to be, by [signing in](crate::Session::sign_in).
     pub async fn who(&self) -> Result<Who> {
-        match (&self.client, &self.session) {
+        match (&self.client, self.session.id()) {
             (Some(client), _) => caller::of_client(&self.shared, client).await,
             (None, Some(session)) => Ok(caller::known(&self.shared, session).await?.who),
             (None, None) => Ok(Who::default()),
@@ -135,7 +136,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
         Ok(Self {
             shared: Arc::clone(Shared::of(parts)),
             client: parts.extensions.get::<Client>().cloned(),
-            session: Shared::of(parts).sessions.cookies().id_in(&parts.headers),
+            session: Brought::of(parts),
             key: key::of(&parts.headers)?,
             turn: parts.extensions.get::<Turn>().cloned(),
         })

@@ -4,8 +4,8 @@
 //! - [`flake`]: how it is numbered;
 //! - [`rules`]: how long it is kept and how much of it is told at once.
 //!
-//! - `courier`: takes it to those who are there; `attend`: what one of them is told, and in which order, with
-//!   `arrivals`: what has come for it meanwhile;
+//! - `courier`: takes it to those who are there; `present`: who that is; `attend`: what one of them is told, and
+//!   in which order, with `arrivals`: what has come for it meanwhile;
 //! - `guest`: somebody who is there, and how they are told.
 //!
 //! Where it waits is up to the engine: [`Queues`](crate::engine::Queues).
@@ -16,4 +16,5 @@ pub(crate) mod courier;
 pub mod flake;
 pub(crate) mod guest;
 pub mod message;
+pub(crate) mod present;
 pub mod rules;

@@ -113,6 +113,9 @@ pub enum Error {
     /// A page that may not use this server.
     #[error("pages of {0} may not use this server")]
     Origin(String),
+    /// A host that this server is not.
+    #[error("{0} is no host of this server; --allowed-host or allowed_hosts names those that are")]
+    Host(String),
     /// Nobody has signed in, and somebody has to.
     #[error("sign in first")]
     Unknown,
@@ -178,6 +181,7 @@ impl Error {
             Self::Forbidden => (StatusCode::FORBIDDEN, "E_FORBIDDEN", None),
             Self::GivenId(_) => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
             Self::Origin(_) => (StatusCode::FORBIDDEN, "E_ORIGIN", Some("origin")),
+            Self::Host(_) => (StatusCode::MISDIRECTED_REQUEST, "E_HOST", Some("host")),
             Self::BadAnswer(_) => (StatusCode::INTERNAL_SERVER_ERROR, "E_BAD_ANSWER", None),
             Self::Engine(engine::Error::Unavailable(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "E_UNAVAILABLE", None)

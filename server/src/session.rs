@@ -32,6 +32,10 @@
 //! A request over HTTP that brought none gets the cookie with its answer, once the session holds
 //! something.
 //!
+//! Invariant: who knew the cookie before somebody signed in has nothing of them after it: the session has
+//! another id from there on, and a socket that came with the old one is nobody's. A socket can not tell
+//! whose it is: it may be another tab's, or that of who planted the cookie.
+//!
 //! Invariant: what was inserted and removed is saved when the handler is done, before anybody is
 //! answered, so the next request sees it, over whichever transport. What is saved is what was changed, key by key:
 //! requests at the same time lose nothing of each other's unless they change the same key, and then
@@ -58,7 +62,7 @@ use crate::change::ToId;
 use crate::clock::now;
 use crate::engine::{Edit, Held};
 use crate::error::{Error, Result};
-use crate::http::cookies::Visitor;
+use crate::http::cookies::{self, Visitor};
 use crate::lock::lock;
 use crate::shared::Shared;
 use crate::socket::Client;
@@ -70,7 +74,12 @@ pub struct Session(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
+    /// By which it was found.
     id: Arc<str>,
+    /// By which it is found from here on.
+    renewed: OnceLock<Arc<str>>,
+    /// Who can be given a cookie; none over a socket.
+    visitor: Option<Visitor>,
     /// As it was when it was first asked for, or not yet asked for.
     held: Mutex<Option<Option<Held>>>,
     changes: Mutex<Changes>,
@@ -86,10 +95,12 @@ struct Changes {
 }
 
 impl Session {
-    fn new(shared: &Arc<Shared>, id: Arc<str>) -> Self {
+    fn new(shared: &Arc<Shared>, id: Arc<str>, visitor: Option<Visitor>) -> Self {
         Self(Arc::new(Inner {
             shared: shared.clone(),
             id,
+            renewed: OnceLock::new(),
+            visitor,
             held: Mutex::default(),
             changes: Mutex::default(),
             keeps: AtomicBool::new(false),
@@ -98,7 +109,11 @@ impl Session {
 
     /// What finds it again. Who knows it can not use it: cookies are signed.
     pub fn id(&self) -> &str {
-        &self.0.id
+        self.current_id()
+    }
+
+    fn current_id(&self) -> &Arc<str> {
+        self.0.renewed.get().unwrap_or(&self.0.id)
     }
 
     /// What is kept under a key, this request's own changes included.
@@ -130,8 +145,10 @@ impl Session {
     }
 
     /// The caller is this person from here on, with these roles: what the rules of
-    /// [`access`](crate::access) go by. It is saved at once; sockets of the same session know it, too, and
-    /// lose what they may no longer hear.
+    /// [`access`](crate::access) go by. It is saved at once.
+    ///
+    /// Who was somebody else before, or nobody, gets [another id](Self::renew). Where it is the same person,
+    /// sockets of the session know of the roles, too, and lose what they may no longer hear.
     pub async fn sign_in(
         &self,
         person: impl ToId,
@@ -139,9 +156,26 @@ impl Session {
     ) -> Result<()> {
         let person = person.to_id().ok_or(Refused::BadId)?;
         let roles: Vec<String> = roles.into_iter().map(Into::into).collect();
+        let before = self.get::<Value>(PERSON).await?;
         self.insert(PERSON, person)?;
         self.insert(ROLES, roles)?;
-        self.save().await
+        match before == self.get(PERSON).await? {
+            true => self.save().await,
+            false => self.renew().await,
+        }
+    }
+
+    /// Saves the session under another id, which the answer gives the visitor in a new cookie: whoever
+    /// knows the old one finds nothing any more, and sockets that came with it are nobody's until they
+    /// connect again. Call it when a visitor turns out to be somebody who is known by other means than
+    /// [`sign_in`](Self::sign_in), which does it by itself.
+    ///
+    /// Over a socket, which can be given no cookie, this only saves, and so it does for who had no cookie
+    /// before this request.
+    pub async fn renew(&self) -> Result<()> {
+        let is_renewable = self.0.visitor.as_ref().is_some_and(Visitor::is_known);
+        let becomes = (is_renewable && self.0.renewed.get().is_none()).then(cookies::draw_id);
+        self.save_as(becomes).await
     }
 
     /// The caller is nobody in particular again; the rest of the session stays.
@@ -154,26 +188,36 @@ impl Session {
     /// Saves now what has been changed. It happens by itself when the handler is done; what a task
     /// changes that outlives its handler is saved only so.
     pub async fn save(&self) -> Result<()> {
+        self.save_as(None).await
+    }
+
+    async fn save_as(&self, becomes: Option<Arc<str>>) -> Result<()> {
         let Changes { clears, set } = std::mem::take(&mut *lock(&self.0.changes));
         let (shared, now) = (&self.0.shared, now());
-        if !clears && set.is_empty() && !self.is_to_be_renewed(now) {
+        let has_changed = clears || !set.is_empty() || becomes.is_some();
+        if !has_changed && !self.is_to_be_kept_on(now) {
             return Ok(());
         }
         if set.values().any(Option::is_some) {
             self.0.keeps.store(true, Ordering::Relaxed);
         }
-        let says_who = clears || [PERSON, ROLES].iter().any(|key| set.contains_key(*key));
-        let until = shared.sessions.until(now);
-        let edit = Edit { id: self.0.id.clone(), clears, set, at: now, until };
+        let says_who = [PERSON, ROLES].iter().any(|key| set.contains_key(*key));
+        let says_who = says_who || clears || becomes.is_some();
+        let (id, until) = (self.current_id().clone(), shared.sessions.until(now));
+        let edit = Edit { id: id.clone(), clears, set, becomes: becomes.clone(), at: now, until };
         shared.engine.sessions().edit(edit).await?;
         *lock(&self.0.held) = None;
+        if let Some(becomes) = becomes {
+            // It is set once: nobody else saves while this does but clones of one handler's.
+            let _ = self.0.renewed.set(becomes);
+        }
         if says_who {
-            caller::changed(shared, &self.0.id).await;
+            caller::changed(shared, &id).await;
         }
         Ok(())
     }
 
-    fn is_to_be_renewed(&self, now: u64) -> bool {
+    fn is_to_be_kept_on(&self, now: u64) -> bool {
         let held = lock(&self.0.held).clone().flatten();
         held.is_some_and(|held| self.0.shared.sessions.is_to_be_renewed(held.until, now))
     }
@@ -183,7 +227,7 @@ impl Session {
         if let Some(held) = loaded {
             return Ok(held);
         }
-        let held = self.0.shared.engine.sessions().load(&self.0.id, now()).await?;
+        let held = self.0.shared.engine.sessions().load(self.id(), now()).await?;
         *lock(&self.0.held) = Some(held.clone());
         Ok(held)
     }
@@ -210,34 +254,53 @@ fn unfit(key: &str, error: &serde_json::Error) -> Error {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("id", &self.0.id).finish_non_exhaustive()
+        f.debug_struct("Session").field("id", &self.id()).finish_non_exhaustive()
     }
 }
 
 /// Where a request has its session, if it asks for it.
 #[derive(Clone, Default)]
-struct Place(Arc<OnceLock<(Session, Option<Visitor>)>>);
+struct Place(Arc<OnceLock<Session>>);
 
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         let place = parts.extensions.get::<Place>().expect("each route has a place for it");
-        let (session, _) = place.0.get_or_init(|| found(parts));
-        Ok(session.clone())
+        Ok(place.0.get_or_init(|| found(parts)).clone())
     }
 }
 
-/// The session of a request, and who is to be given its cookie.
-fn found(parts: &Parts) -> (Session, Option<Visitor>) {
+/// The session that a request over HTTP has brought the cookie of, also after its handler has renewed it.
+#[derive(Clone)]
+pub(crate) struct Brought {
+    id: Option<Arc<str>>,
+    place: Option<Place>,
+}
+
+impl Brought {
+    pub(crate) fn of(parts: &Parts) -> Self {
+        let id = Shared::of(parts).sessions.cookies().id_in(&parts.headers);
+        Self { id, place: parts.extensions.get().cloned() }
+    }
+
+    /// None if it has brought none, and has none yet.
+    pub(crate) fn id(&self) -> Option<&Arc<str>> {
+        let session = self.place.as_ref().and_then(|place| place.0.get());
+        session.map(Session::current_id).or(self.id.as_ref())
+    }
+}
+
+/// The session of a request.
+fn found(parts: &Parts) -> Session {
     let shared = Shared::of(parts);
     let cookies = shared.sessions.cookies();
     if let Some(client) = parts.extensions.get::<Client>() {
-        return (Session::new(shared, client.session(cookies)), None);
+        return Session::new(shared, client.session(cookies), None);
     }
     let greeted = parts.extensions.get::<Visitor>().cloned();
     let visitor = greeted.unwrap_or_else(|| Visitor::of(cookies, &parts.headers));
-    (Session::new(shared, visitor.id.clone()), Some(visitor))
+    Session::new(shared, visitor.id.clone(), Some(visitor))
 }
 
 /// Gives a request a place for its session, and saves what has become of it.
@@ -245,15 +308,18 @@ pub(crate) async fn keep(mut request: Request, next: Next) -> Response {
     let place = Place::default();
     request.extensions_mut().insert(place.clone());
     let mut response = next.run(request).await;
-    let Some((session, visitor)) = place.0.get() else {
+    let Some(session) = place.0.get() else {
         return response;
     };
     let keeps_something = session.keeps_something();
-    if let Err(error) = session.save().await {
-        return error.into_response();
-    }
-    if let Some(visitor) = visitor.as_ref().filter(|_| keeps_something) {
-        visitor.greet(&mut response);
+    let saved = session.save().await;
+    let is_saved = saved.is_ok();
+    saved.unwrap_or_else(|error| response = error.into_response());
+    match (&session.0.visitor, session.0.renewed.get()) {
+        // What was saved before is there under no other id.
+        (Some(visitor), Some(id)) => visitor.rename(&mut response, id),
+        (Some(visitor), None) if keeps_something && is_saved => visitor.greet(&mut response),
+        _ => {}
     }
     response
 }

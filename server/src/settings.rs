@@ -1,8 +1,9 @@
 //! What can be set, with its defaults.
 //!
-//! In reading order: `store`: which engine; `secret`: keys, which are not shown; `service`: what else is in
+//! In reading order: `store`: which engine; `allowed_host`: names of the server; `secret`: keys, which are not shown; `service`: what else is in
 //! the file of a push service.
 
+mod allowed_host;
 mod secret;
 mod service;
 mod store;
@@ -19,6 +20,7 @@ use crate::model::Models;
 use crate::route::Paths;
 use crate::sites::Sites;
 
+pub use allowed_host::AllowedHost;
 pub use secret::{ApiKey, SessionSecret};
 pub use service::{Flake, Heartbeat, Redis};
 pub use store::Store;
@@ -42,6 +44,9 @@ pub struct Settings {
     pub pages: Option<PathBuf>,
     /// Origins (`https://app.example`) whose pages may use the server, beyond those of its own host.
     pub origins: Vec<String>,
+    /// The names it may be asked by, beside `localhost` and addresses. Without any, whatever it is called,
+    /// with one exception: who listens on this machine alone is not asked by a name with its own port.
+    pub allowed_hosts: Vec<AllowedHost>,
     /// What back ends publish with over HTTP; without it they can not.
     pub api_key: Option<ApiKey>,
     /// What session cookies are signed with; without it, the engine's own secret.
@@ -80,6 +85,7 @@ impl Default for Settings {
             paths: Paths::default(),
             pages: None,
             origins: Vec::new(),
+            allowed_hosts: Vec::new(),
             api_key: None,
             session_secret: None,
             session_age: Duration::from_secs(24 * 60 * 60),
@@ -117,6 +123,8 @@ impl fmt::Display for Settings {
             writeln!(f, "static: {}", pages.display())?;
         }
         writeln!(f, "origins: [{}]", self.origins.join(", "))?;
+        let hosts: Vec<_> = self.allowed_hosts.iter().map(ToString::to_string).collect();
+        writeln!(f, "allowed_hosts: [{}]", hosts.join(", "))?;
         writeln!(f, "api_key: {}", if self.api_key.is_some() { "(set)" } else { "~" })?;
         writeln!(
             f,

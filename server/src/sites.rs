@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_is_in_force_is_shown_but_for_the_key() {
-        let own = "user_\n  clientTtl: 0\n  eventNames: underscored\n  mostWaiting: 5\n  \
+        let own = "user_\n  clientTtl: 0\n  eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  \
                    authTimeout: 2s\n  authAtOnce: 3";
         let sites = changed("user_", own).unwrap();
         assert_eq!(sites.get("newsite").unwrap().client_ttl, Some(Duration::ZERO));
@@ -266,7 +266,7 @@ mod tests {
             shown,
             "newsite:\n  authUrl: http://newsite.com/socketrooms\n  authScheme: Bearer\n  \
              apiKey: (set)\n  userRoomPrefix: \"user_\"\n  clientTtl: 0\n  \
-             eventNames: underscored\n  mostWaiting: 5\n  authTimeout: 2\n  authAtOnce: 3\n  \
+             eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  authTimeout: 2\n  authAtOnce: 3\n  \
              resources: false\n"
         );
         assert!(!format!("{sites:?}").contains("54321"));

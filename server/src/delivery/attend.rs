@@ -18,6 +18,7 @@ use super::arrivals::{Arrival, Next};
 use super::courier::{Courier, Place};
 use super::flake::Flake;
 use super::guest::{Guest, Manner, Saying};
+use super::present::Present;
 use super::rules::Portion;
 use crate::clock::now;
 use crate::engine::{self, Acked, Asked, Delivery, Device, Outcome, Said};
@@ -52,9 +53,7 @@ struct Attendance {
     courier: Courier,
     line: Line,
     manner: Manner,
-    devices: Vec<Device>,
-    /// Of how many of these it has been said that they are there.
-    present: usize,
+    present: Present,
     place: Place,
     gone: oneshot::Receiver<()>,
     /// Up to here all has been told, of every queue.
@@ -69,9 +68,15 @@ struct Attendance {
 
 impl Courier {
     /// Attends to somebody until they are gone.
-    pub(crate) async fn attend(self, guest: Guest, line: Line, gone: oneshot::Receiver<()>) {
+    pub(crate) async fn attend(
+        self,
+        guest: Guest,
+        present: Present,
+        line: Line,
+        gone: oneshot::Receiver<()>,
+    ) {
         line.join(&guest.name, &guest.rooms);
-        let devices: Vec<_> = guest.devices().collect();
+        let devices = present.devices();
         let persons = devices.iter().map(|device| device.person.clone()).collect();
         let place = self.place(guest.name.as_str().into(), persons);
         let mut attendance = Attendance {
@@ -79,8 +84,7 @@ impl Courier {
             line: line.clone(),
             manner: guest.manner(),
             most: guest.site.most_waiting.saturating_mul(devices.len()),
-            devices: devices.clone(),
-            present: 0,
+            present,
             place,
             gone,
             told: Flake::ZERO,
@@ -91,11 +95,6 @@ impl Courier {
             line.hang_up();
         }
         line.leave();
-        for device in devices.into_iter().take(attendance.present) {
-            if let Err(error) = self.engine().queues().disconnect(device, now()).await {
-                tracing::error!(%error, "can not note that a device is gone");
-            }
-        }
     }
 }
 
@@ -109,10 +108,6 @@ impl Attendance {
         let ttl = self.courier.ttl(&guest.site);
         if let Some((event, settings)) = guest.settings(ttl) {
             self.tell(event, &[settings])?;
-        }
-        for device in &self.devices {
-            self.courier.engine().queues().connect(device.clone(), ttl, now()).await?;
-            self.present += 1;
         }
         self.catch_up().await?;
         loop {
@@ -157,7 +152,7 @@ impl Attendance {
     async fn waiting(&mut self) -> Result<Option<Waiting>, End> {
         let mut waiting = self.read(Flake::MAX).await?;
         let Some((&last, _)) = waiting.last_key_value() else { return Ok(None) };
-        if self.devices.len() > 1 {
+        if self.present.devices().len() > 1 {
             // What is stored between two questions would be found in one queue and not in another. By
             // now, all that goes up to the last is in all of them.
             waiting = self.read(last).await?;
@@ -169,7 +164,7 @@ impl Attendance {
     /// The first that waits in all queues together.
     async fn read(&mut self, mut upto: Flake) -> Result<Waiting, End> {
         let mut all = Waiting::new();
-        for device in &self.devices {
+        for device in self.present.devices() {
             let asked = Asked { after: self.told, upto, portion: PORTION, at: now() };
             let batch = self.courier.engine().queues().waiting(device.clone(), asked).await?;
             if let Some(last) = batch.deliveries.last().filter(|_| batch.more) {
@@ -243,7 +238,7 @@ impl Attendance {
         }
         self.told = *id;
         let own = |device: &&Device| persons.contains(&device.person);
-        let devices = self.devices.iter().filter(own).cloned().collect();
+        let devices = self.present.devices().iter().filter(own).cloned().collect();
         let acked = self.ask(&self.manner.one(*id, &message.event, &message.args))?;
         self.remember(*id, acked, (Acked::One(*id), devices));
         Ok(())

@@ -49,7 +49,16 @@ pub trait Queues: Send + Sync {
 
     /// A socket of a device is there. Gives the last id that was drawn: what waits up to it is for the
     /// batch, what comes after it is told as it comes.
-    async fn connect(&self, device: Device, ttl: Ttl, at: u64) -> Result<Flake, Error>;
+    ///
+    /// A person has at most so many devices. For a new one, those that have been away the longest are
+    /// forgotten; if too few are away, this gives none and nothing has happened.
+    async fn connect(
+        &self,
+        device: Device,
+        ttl: Ttl,
+        most: usize,
+        at: u64,
+    ) -> Result<Option<Flake>, Error>;
 
     /// A socket of a device is gone. With the last of them, the device is away.
     async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error>;

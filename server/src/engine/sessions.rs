@@ -52,6 +52,8 @@ pub struct Edit {
     pub clears: bool,
     /// then these keys get a value, or lose the one they had.
     pub set: BTreeMap<String, Option<Value>>,
+    /// and then it is found by this id, and by the one it had no longer.
+    pub becomes: Option<Arc<str>>,
     /// When this happens.
     pub at: u64,
     /// How long the session is kept if nothing more happens.
@@ -122,8 +124,9 @@ impl Sessions for MemorySessions {
 
 impl Kept {
     fn edit(&mut self, edit: Edit) {
-        let (id, at, until) = (edit.id.clone(), edit.at, edit.until);
-        let held = self.take(&id).filter(|held| at < held.until);
+        let (at, until) = (edit.at, edit.until);
+        let id = edit.becomes.as_ref().unwrap_or(&edit.id).clone();
+        let held = self.take(&edit.id).filter(|held| at < held.until);
         let values =
             edit.apply(held.map(|held| Arc::unwrap_or_clone(held.values)).unwrap_or_default());
         if !values.is_empty() {

@@ -14,6 +14,7 @@ mod group;
 mod indexes;
 mod ledger;
 mod list;
+mod lock;
 mod prefilter;
 mod queues;
 mod reader;
@@ -24,6 +25,7 @@ mod sessions;
 mod sketch;
 mod writer;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -45,6 +47,7 @@ use crate::write::Write;
 use group::Known;
 use indexes::Indexes;
 use ledger::Recent;
+use lock::Lock;
 use prefilter::Prefilter;
 use queues::Step;
 use reader::Readers;
@@ -66,15 +69,20 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens a store, or makes one where there is none, its folder included. Needs a runtime of tokio, where it tells
-    /// of what was committed.
+    /// Opens a store, or makes one where there is none, its folder included.
+    ///
+    /// This waits: for the disk, and up to 20 seconds for another process that still has the store open.
+    /// Needs a runtime of tokio, where it tells of what was committed.
     pub fn open(path: impl AsRef<Path>, window: Window, tail: Tail) -> Result<Self, Error> {
         let path = path.as_ref();
+        make_folder_of(path)?;
+        // Before anything is read or, in the file of an older version, upgraded.
+        let lock = Lock::of(path)?;
         let connection = schema::create(path)?;
         let epoch = schema::epoch(&connection)?;
         let recent = Recent::load(&connection)?;
         let known = Known { epoch, window, records: Records::new(), recent };
-        let jobs = Writer { connection, known }.spawn(tail)?;
+        let jobs = Writer { connection, _lock: lock, known }.spawn(tail)?;
         Ok(Self {
             path: path.into(),
             epoch,
@@ -179,8 +187,14 @@ impl Queues for Sqlite {
         }
     }
 
-    async fn connect(&self, device: Device, ttl: Ttl, at: u64) -> Result<Flake, Error> {
-        match self.have_done(Deed::Step(Step::Connect(device, ttl), at)).await? {
+    async fn connect(
+        &self,
+        device: Device,
+        ttl: Ttl,
+        most: usize,
+        at: u64,
+    ) -> Result<Option<Flake>, Error> {
+        match self.have_done(Deed::Step(Step::Connect(device, ttl, most), at)).await? {
             Done::Step(queues::Done::Connected(last)) => Ok(last),
             other => Err(mistaken(&other)),
         }
@@ -200,6 +214,12 @@ impl Queues for Sqlite {
     async fn waiting(&self, device: Device, asked: Asked) -> Result<Batch, Error> {
         self.readers.read(move |snapshot| queues::waiting(snapshot, &device, asked)).await
     }
+}
+
+fn make_folder_of(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder)
+        .map_err(|error| Error::Unavailable(format!("{}: {error}", folder.display())))
 }
 
 /// No answer is of another kind than its question; if one were, its asker should not take it for theirs.

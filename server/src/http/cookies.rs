@@ -94,6 +94,16 @@ impl Visitor {
         Self { cookies: cookies.clone(), id: known.unwrap_or_else(draw_id), is_known, over_tls }
     }
 
+    /// Whether they have brought a cookie, which others may know as well.
+    pub(crate) fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// Sees to it that the visitor will be known by another id.
+    pub(crate) fn rename(&self, response: &mut Response, id: &str) {
+        self.cookies.give(response, id, self.over_tls);
+    }
+
     /// Sees to it that the visitor will be known.
     pub(crate) fn greet(&self, response: &mut Response) {
         if !self.is_known {

@@ -5,6 +5,7 @@ mod caller;
 pub(crate) mod cookies;
 pub(crate) mod handshake;
 pub(crate) mod health;
+pub(crate) mod host;
 pub(crate) mod key;
 pub(crate) mod limit;
 pub(crate) mod listener;

@@ -2,7 +2,8 @@
 //!
 //! A browser says with every write and every socket handshake which page it does it for. Pages of
 //! this very host may, at any port, and those of localhost, and those named in the settings. What
-//! says nothing is no browser and may, too: this is about other people's pages, not about people.
+//! says nothing is no browser and may, too: this is about other people's pages, not about people. That the
+//! host is ours at all is [`host`](super::host)'s to find out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tower_http::cors::{AllowCredentials, AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::error::Error;
 use crate::http::assets::STOCK_CLIENT;
+use crate::http::host::without_port;
 
 /// What pages may see of the headers of our answers.
 const EXPOSED: [&str; 3] = ["backwire-position", "backwire-room", "backwire-record"];
@@ -118,14 +120,6 @@ fn needs_permission(method: &Method, uri: &Uri) -> bool {
 fn host_of(origin: &str) -> Option<&str> {
     let (_, host) = origin.split_once("://")?;
     Some(without_port(host)).filter(|host| !host.is_empty())
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        // The last colon of an IPv6 address stands inside its brackets.
-        Some((name, port)) if !port.ends_with(']') => name,
-        _ => host,
-    }
 }
 
 #[cfg(test)]

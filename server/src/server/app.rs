@@ -1,5 +1,6 @@
 //! What answers requests, and in which order they meet it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::routing::get;
@@ -10,6 +11,7 @@ use crate::answers::Answers;
 use crate::delivery::courier::{Courier, Slot};
 use crate::engine::{self, Engine};
 use crate::http::cookies::{self, Cookies};
+use crate::http::host::{self, Hosts};
 use crate::http::origin::Origins;
 use crate::http::{assets, handshake, health, limit, origin, publish, send};
 use crate::route::Routing;
@@ -32,10 +34,11 @@ pub(super) async fn keeper(
     Ok(Keeper::new(Arc::new(cookies), settings.session_age))
 }
 
-/// Edges outermost. A request meets, in this order: what detaches handshakes from their buffer, CORS,
+/// Edges outermost. A request meets, in this order: the check of the host, what detaches handshakes from their buffer, CORS,
 /// the origin check, the stock client, Socket.IO, the giver of cookies; then our own routes, the user's, files, resources.
 pub(super) fn assemble(
     settings: &Settings,
+    addr: SocketAddr,
     routes: &Routes,
     sessions: Keeper,
     courier: &Courier,
@@ -68,6 +71,7 @@ pub(super) fn assemble(
     let over_http = dressed(services)
         .fallback_service(with_pages.unwrap_or(plain))
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check));
+    let hosts = Hosts::new(&settings.allowed_hosts, addr);
     let origins = Origins::new(&settings.origins);
     let app = assets::router()
         .route("/health", get(async move || health::report(&*engine).await))
@@ -80,6 +84,7 @@ pub(super) fn assemble(
         .clone()
         .layer(origins.cors())
         .layer(middleware::from_fn_with_state(app, origin::no_preflight))
-        .layer(middleware::map_request(handshake::detach));
+        .layer(middleware::map_request(handshake::detach))
+        .layer(middleware::from_fn_with_state(hosts, host::check));
     (app, shared)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::routing::MethodRouter;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 
 use super::app::{assemble, keeper};
 use super::{Server, Work};
@@ -22,7 +23,7 @@ use crate::model::{Model, Undeclarable};
 use crate::pubsub::Publisher;
 use crate::route::Paths;
 use crate::router::Routes;
-use crate::settings::{ApiKey, SessionSecret, Settings, Store};
+use crate::settings::{AllowedHost, ApiKey, SessionSecret, Settings, Store};
 
 /// Changes that may wait for the fan-out before writers have to.
 const TAIL: usize = 1024;
@@ -97,6 +98,12 @@ impl Builder {
     /// One more origin whose pages may use the server.
     pub fn origin(mut self, origin: impl Into<String>) -> Self {
         self.settings.origins.push(origin.into());
+        self
+    }
+
+    /// One more name that the server may be asked by.
+    pub fn allowed_host(mut self, host: AllowedHost) -> Self {
+        self.settings.allowed_hosts.push(host);
         self
     }
 
@@ -194,11 +201,10 @@ impl Builder {
         let Self { mut settings, routes, open } = self;
         settings.models.associate().map_err(io::Error::other)?;
         let (tail, changes) = mpsc::channel(TAIL);
-        let engine = match open {
-            Some(open) => open(tail),
-            None => settings.store.open(settings.window, tail),
-        };
-        let engine = engine.map_err(io::Error::other)?;
+        let (store, window) = (settings.store.clone(), settings.window);
+        let open = open.unwrap_or_else(|| Box::new(move |tail| store.open(window, tail)));
+        // It may have to wait for another process.
+        let engine = spawn_blocking(|| open(tail)).await?.map_err(io::Error::other)?;
         engine.declare(&settings.models).await.map_err(io::Error::other)?;
         let listener = TcpListener::bind((settings.host, settings.port)).await?;
         let addr = listener.local_addr()?;
@@ -207,7 +213,7 @@ impl Builder {
         let (slot, letters) = mpsc::channel(LETTERS);
         let courier = Courier::new(engine.clone(), settings.sites.clone(), settings.ttl());
         let to = Slot::new(slot.downgrade());
-        let (app, shared) = assemble(&settings, &routes, sessions, &courier, to);
+        let (app, shared) = assemble(&settings, addr, &routes, sessions, &courier, to);
         let (sockets, publisher) = (shared.sockets.clone(), Publisher::of(&shared));
         let fanout = Fanout::new(sockets.clone(), Arc::clone(&shared.models));
         let fanout = tokio::spawn(fanout.follow(changes));

@@ -23,7 +23,7 @@ impl Default for Store {
 }
 
 impl Store {
-    /// Opens the engine; a file's directory is made if it is not there.
+    /// Opens the engine, and waits where [`Sqlite::open`] does.
     pub(crate) fn open(
         &self,
         window: Window,
@@ -31,15 +31,7 @@ impl Store {
     ) -> Result<Arc<dyn Engine>, engine::Error> {
         match self {
             Self::Memory => Ok(Arc::new(Memory::new(window, tail))),
-            Self::Sqlite(file) => {
-                if let Some(directory) = file.parent() {
-                    std::fs::create_dir_all(directory).map_err(|error| {
-                        let directory = directory.display();
-                        engine::Error::Unavailable(format!("can not make {directory}: {error}"))
-                    })?;
-                }
-                Ok(Arc::new(Sqlite::open(file, window, tail)?))
-            }
+            Self::Sqlite(file) => Ok(Arc::new(Sqlite::open(file, window, tail)?)),
         }
     }
 }
@@ -50,6 +42,10 @@ impl FromStr for Store {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             None if text == "memory" => Ok(Self::Memory),
+            // Each connection would have a database of its own.
+            Some(("sqlite", ":memory:")) => {
+                Err("sqlite::memory: is no engine; memory is".to_owned())
+            }
             Some(("sqlite", file)) if !file.is_empty() => Ok(Self::Sqlite(file.into())),
             _ => Err(format!("{text:?} is no engine; memory and sqlite:FILE are")),
         }
@@ -74,6 +70,7 @@ mod tests {
         for text in ["memory", "sqlite:data/backwire.db", "sqlite:/tmp/a:b.db"] {
             assert_eq!(text.parse::<Store>().unwrap().to_string(), text);
         }
+        assert!("sqlite::memory:".parse::<Store>().is_err());
         assert!("sqlite:".parse::<Store>().is_err());
         assert!("redis://localhost".parse::<Store>().is_err());
     }

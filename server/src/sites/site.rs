@@ -43,6 +43,10 @@ pub struct Site {
     /// How many messages wait for one person.
     #[serde(default = "most_waiting", deserialize_with = "count")]
     pub most_waiting: usize,
+    /// How many devices with names of their own are known of one person. For a new one, the one that has been
+    /// away the longest is forgotten; if none is away, it is refused.
+    #[serde(default = "most_devices", deserialize_with = "count")]
+    pub most_devices: usize,
     /// How long it may take to be told the rooms of a person.
     #[serde(default = "auth_timeout", deserialize_with = "timeout")]
     pub auth_timeout: Duration,
@@ -88,6 +92,10 @@ fn most_waiting() -> usize {
     1000
 }
 
+fn most_devices() -> usize {
+    100
+}
+
 fn auth_timeout() -> Duration {
     Duration::from_secs(5)
 }
@@ -107,6 +115,7 @@ impl Site {
             client_ttl: None,
             event_names: EventNames::default(),
             most_waiting: most_waiting(),
+            most_devices: most_devices(),
             auth_timeout: auth_timeout(),
             auth_at_once: auth_at_once(),
             resources: false,
@@ -259,6 +268,7 @@ impl fmt::Display for Site {
         }
         let names = format!("{:?}", self.event_names).to_lowercase();
         writeln!(f, "  eventNames: {names}\n  mostWaiting: {}", self.most_waiting)?;
+        writeln!(f, "  mostDevices: {}", self.most_devices)?;
         let timeout = self.auth_timeout.as_secs();
         writeln!(f, "  authTimeout: {timeout}\n  authAtOnce: {}", self.auth_at_once)?;
         writeln!(f, "  resources: {}", self.resources)

@@ -44,7 +44,7 @@ pub(super) struct Connection {
     /// The id of its session, once it has been asked for.
     session: OnceLock<Arc<str>>,
     /// Who it has been found to be.
-    known: Mutex<Option<Known>>,
+    asked: Mutex<Asked>,
     /// What it has been sent as a person and is not done with, in order.
     undone: Mutex<VecDeque<(Flake, oneshot::Sender<()>)>>,
     /// Dropped when it is gone: who attends to it hears of it by this.
@@ -55,6 +55,14 @@ pub(super) struct Connection {
     /// Invariant: held while rooms are joined or left, and while `gone` takes it. So a join comes
     /// before the going, and Socket.IO cleans up after it, or it does not happen.
     counted: Mutex<Option<HashSet<String>>>,
+}
+
+/// Who somebody has said to be, by their session.
+#[derive(Default)]
+struct Asked {
+    known: Option<Known>,
+    /// Grows when it is to be asked again: the answer to a question from before is out of date.
+    round: u64,
 }
 
 /// Events in arrival order.
@@ -92,7 +100,7 @@ impl Connection {
             dialect: dialect.map_or_else(OnceLock::new, OnceLock::from),
             presence,
             session: OnceLock::new(),
-            known: Mutex::default(),
+            asked: Mutex::default(),
             undone: Mutex::default(),
             attended: Mutex::default(),
             inbox: Mutex::default(),
@@ -172,7 +180,7 @@ impl Connection {
     }
 
     pub(super) fn know(&self, known: Known) {
-        *lock(&self.known) = Some(known);
+        lock(&self.asked).known = Some(known);
     }
 
     /// Resolves when the connection is gone, also if it is so already.
@@ -301,18 +309,27 @@ impl Client {
         self.rooms().iter().filter_map(|name| rooms::read(dialect, name)).collect()
     }
 
-    /// Who it has been found to be, if it has been asked.
-    pub(crate) fn known(&self) -> Option<Known> {
-        lock(&self.connection.known).clone()
+    /// Who it has been found to be, if it has been asked, and in which round it is to be asked.
+    pub(crate) fn known(&self) -> (Option<Known>, u64) {
+        let asked = lock(&self.connection.asked);
+        (asked.known.clone(), asked.round)
     }
 
-    pub(crate) fn know(&self, known: Known) {
-        self.connection.know(known);
+    /// Remembers the answer to a question of a round. `false` if it is out of date.
+    pub(crate) fn know(&self, known: &Known, round: u64) -> bool {
+        let mut asked = lock(&self.connection.asked);
+        let is_up_to_date = asked.round == round;
+        if is_up_to_date {
+            asked.known = Some(known.clone());
+        }
+        is_up_to_date
     }
 
     /// To be asked again, unless a site has told who it is.
     pub(crate) fn forget(&self) {
-        lock(&self.connection.known).take_if(|known| known.until != Known::FOR_EVER);
+        let mut asked = lock(&self.connection.asked);
+        asked.known.take_if(|known| known.until != Known::FOR_EVER);
+        asked.round += 1;
     }
 
     /// Resolves when it is done with what it is sent as a person, up to this; fails when it is gone.

@@ -76,7 +76,7 @@ impl Doors {
             if let Some(who) = self.0.courier.who(&guest) {
                 connection.know(Known { who, until: Known::FOR_EVER });
             }
-            socket.extensions.insert(site::Met::new(guest, gone));
+            site::Met::seat(socket, &self.0.courier, guest, gone).await?;
         }
         Ok(())
     }

@@ -5,7 +5,8 @@
 //! namespace of all of it. So what says who somebody is goes where later clients say it, into the auth
 //! of the CONNECT, before socketioxide reads it: in reading order, in a `connect` packet, in the
 //! `payload` of a request, in the `frames` of a WebSocket. What is sent to a client stays as it is, and
-//! Engine.IO 4 is not looked at.
+//! Engine.IO 4 is not looked at. Nor is a CONNECT in several frames or among bytes: no client of that time is
+//! known to say one so. Its name is then that of no site, and so it is told.
 
 mod connect;
 mod frames;

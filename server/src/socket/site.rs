@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use super::{Client, Sockets, connection};
 use crate::delivery::courier::Courier;
 use crate::delivery::guest::{Guest, Introduction, Saying, in_passing};
+use crate::delivery::present::{Present, Unseated};
 use crate::dialect::runtime;
 use crate::rooms;
 use crate::sites::Name;
@@ -54,20 +55,35 @@ pub(crate) struct Arguments<'a>(pub(crate) &'a [Box<RawValue>]);
 #[derive(Clone)]
 pub(super) struct Met(Arc<Mutex<Option<Arrived>>>);
 
-/// Somebody, and what ends when they are gone.
-type Arrived = (Guest, oneshot::Receiver<()>);
+/// Somebody, their devices, and what ends when they are gone.
+type Arrived = (Guest, Present, oneshot::Receiver<()>);
 
 impl Met {
-    pub(super) fn new(guest: Guest, gone: oneshot::Receiver<()>) -> Self {
-        Self(Arc::new(Mutex::new(Some((guest, gone)))))
+    /// An error is what its CONNECT is refused with.
+    pub(super) async fn seat(
+        socket: &Socket,
+        courier: &Courier,
+        guest: Guest,
+        gone: oneshot::Receiver<()>,
+    ) -> Result<(), String> {
+        let present = courier.seat(&guest).await.map_err(|unseated| {
+            if let (Unseated::Store(error), plug) = (&unseated, connection::plug(socket)) {
+                tracing::error!(%error, "a person can not be attended to");
+                // Whose connection ends comes again by themselves; who is refused may not.
+                plug.inspect(|plug| plug.pull());
+            }
+            unseated.to_string()
+        })?;
+        socket.extensions.insert(Self(Arc::new(Mutex::new(Some((guest, present, gone))))));
+        Ok(())
     }
 
     /// Has it attended to, from now on.
     pub(super) fn attend(socket: &Socket, courier: &Courier, line: impl FnOnce() -> Option<Line>) {
         let Some(Self(met)) = socket.extensions.get::<Self>() else { return };
         let met = met.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(((guest, gone), line)) = met.zip(line()) {
-            tokio::spawn(courier.clone().attend(guest, line, gone));
+        if let Some(((guest, present, gone), line)) = met.zip(line()) {
+            tokio::spawn(courier.clone().attend(guest, present, line, gone));
         }
     }
 }
@@ -200,8 +216,7 @@ impl SiteDoors {
         let (leaving, gone) = oneshot::channel();
         socket.on_disconnect(Exit(Arc::new(Mutex::new(Some(leaving)))));
         let guest = self.courier.admit(&self.site, introduction).await?;
-        socket.extensions.insert(Met::new(guest, gone));
-        Ok(())
+        Met::seat(&socket, &self.courier, guest, gone).await
     }
 }
 

@@ -88,6 +88,7 @@ every_engine! {
     a_session_holds_what_edits_have_made_of_it
     a_session_that_holds_nothing_is_not_kept
     a_session_is_kept_from_each_edit_on_until_its_time_is_up
+    a_session_that_gets_another_id_is_found_by_that_alone
     a_session_may_be_kept_for_ever
     edits_at_the_same_time_lose_nothing
     the_secret_stays_and_is_no_other_stores
@@ -116,6 +117,8 @@ every_engine! {
     a_device_that_came_back_is_not_dropped_by_its_old_ttl
     a_device_is_there_for_as_long_as_one_of_its_sockets_is
     a_device_that_stays_away_is_forgotten_and_others_are_not
+    no_more_devices_of_a_person_are_connected_than_may_be
+    a_new_device_takes_the_place_of_the_one_that_has_been_away_the_longest
     when_a_process_begins_everybody_is_away
     beyond_the_cap_a_person_starts_over
     beyond_the_cap_a_person_who_never_came_starts_over

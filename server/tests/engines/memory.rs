@@ -42,7 +42,7 @@ async fn sessions_whose_time_is_up_are_dropped_by_those_that_come() {
 async fn persons_whose_time_is_up_are_dropped_by_what_comes() {
     let queues = MemoryQueues::default();
     for person in ["ann", "bob", "cid"] {
-        queues.connect(device(person, ""), Ttl::seconds(10), NOON).await.unwrap();
+        queues.connect(device(person, ""), Ttl::seconds(10), 1, NOON).await.unwrap();
         queues.disconnect(device(person, ""), NOON).await.unwrap();
     }
     queues.post(post(&["dan", "eve"], "e", 1)).await.unwrap();

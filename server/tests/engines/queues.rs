@@ -16,6 +16,9 @@ pub(crate) const SECOND: u64 = 1000;
 /// Of everybody who is away.
 const TTL: Ttl = Ttl::seconds(10);
 
+/// Devices of one person, where it is not about their number.
+const MOST: usize = 100;
+
 /// When somebody who left at noon is forgotten.
 const TIME_IS_UP: u64 = NOON + 10 * SECOND;
 
@@ -80,7 +83,7 @@ impl Store {
     }
 
     pub(crate) async fn connect(&self, device: &Device, at: u64) -> Flake {
-        self.engine.queues().connect(device.clone(), TTL, at).await.unwrap()
+        self.engine.queues().connect(device.clone(), TTL, MOST, at).await.unwrap().unwrap()
     }
 
     pub(crate) async fn disconnect(&self, device: &Device, at: u64) {
@@ -420,7 +423,7 @@ pub(crate) async fn a_ttl_of_0_means_for_ever(open: Open) {
     let store = roomy(open);
     let (ann, bob) = (device("ann", ""), device("bob", ""));
     let ttl = Ttl::seconds(0);
-    store.engine.queues().connect(ann.clone(), ttl, NOON).await.unwrap();
+    store.engine.queues().connect(ann.clone(), ttl, MOST, NOON).await.unwrap();
     store.disconnect(&ann, NOON).await;
     store.post(Post { ttl, ..post(&["ann", "bob"], "e", 1) }).await;
     let much_later = NOON + 10_000 * DAY;
@@ -480,6 +483,60 @@ pub(crate) async fn a_device_that_stays_away_is_forgotten_and_others_are_not(ope
     // It comes back as one that was never there.
     assert_eq!(store.found(&phone, TIME_IS_UP).await, ["e 2"]);
     assert_eq!(store.waiting(&desk, TIME_IS_UP).await, ["e 2"]);
+}
+
+pub(crate) async fn no_more_devices_of_a_person_are_connected_than_may_be(open: Open) {
+    let store = roomy(open);
+    let connect = async |person: &str, name: &str, at: u64| {
+        let queues = store.engine.queues();
+        queues.connect(device(person, name), TTL, 2, at).await.unwrap().is_some()
+    };
+    store.post(post(&["ann"], "e", 1)).await;
+    for name in ["phone", "", "phone"] {
+        assert!(connect("ann", name, NOON).await, "{name}");
+    }
+    assert!(!connect("ann", "desk", NOON).await);
+    assert!(connect("bob", "desk", NOON).await);
+    // Who was refused has no queue, and others have lost nothing.
+    store.post(post(&["ann"], "e", 2)).await;
+    assert!(store.waiting(&device("ann", "desk"), NOON).await.is_empty());
+    assert_eq!(store.waiting(&device("ann", "phone"), NOON).await, ["e 1", "e 2"]);
+    store.disconnect(&device("ann", "phone"), NOON).await;
+    assert!(!connect("ann", "desk", NOON).await, "another socket of it is there");
+}
+
+pub(crate) async fn a_new_device_takes_the_place_of_the_one_that_has_been_away_the_longest(
+    open: Open,
+) {
+    let store = roomy(open);
+    let [first, second, third, new] = ["1", "2", "3", "4"].map(|name| device("ann", name));
+    let connect = async |device: &Device, ttl: Ttl, most: usize| {
+        let connected = store.engine.queues().connect(device.clone(), ttl, most, NOON + SECOND);
+        connected.await.unwrap().is_some()
+    };
+    for device in [&first, &second, &third] {
+        assert!(connect(device, Ttl::seconds(0), 3).await);
+    }
+    let news = store.post(post(&["ann"], "e", 1)).await;
+    for (device, at) in [(&second, NOON + 1), (&third, NOON + 2)] {
+        store.disconnect(device, at).await;
+    }
+    store.read(&first, news).await;
+    store.post(post(&["ann"], "e", 2)).await;
+    assert!(connect(&new, TTL, 3).await);
+    assert_eq!(store.waiting(&new, NOON + SECOND).await, ["e 2"]);
+    assert_eq!(store.waiting(&third, NOON + SECOND).await, ["e 1", "e 2"]);
+    assert!(store.waiting(&second, NOON + SECOND).await.is_empty());
+    // It comes back as one that was never there. Fewer may be known now than there are.
+    assert!(!connect(&second, TTL, 1).await);
+    store.disconnect(&first, NOON + 3).await;
+    assert!(!connect(&second, TTL, 1).await);
+    store.disconnect(&new, NOON + 3).await;
+    assert!(connect(&second, TTL, 1).await);
+    assert_eq!(store.waiting(&second, NOON + SECOND).await, ["e 2"]);
+    for device in [&first, &third, &new] {
+        assert!(store.waiting(device, NOON + SECOND).await.is_empty());
+    }
 }
 
 pub(crate) async fn when_a_process_begins_everybody_is_away(open: Open) {

@@ -22,6 +22,9 @@ const CAP: u64 = 5;
 const SITES: [&str; 2] = ["shop", "other"];
 const PERSONS: [&str; 2] = ["ann", "bob"];
 const DEVICES: [&str; 3] = ["", "*", "phone"];
+
+/// Of these, how many one person may have.
+const MOST: usize = 2;
 const EVENTS: [&str; 2] = ["e", "f"];
 
 proptest! {
@@ -147,10 +150,11 @@ impl World {
                 }
             }
             Step::Connect(device) => {
-                self.model.connect(device);
+                let has_room = self.model.connect(device);
                 for store in [&self.memory, &self.sqlite] {
-                    let queues = store.engine.queues();
-                    queues.connect(device.clone(), self.model.ttl, self.model.now).await.unwrap();
+                    let (queues, Model { ttl, now, .. }) = (store.engine.queues(), &self.model);
+                    let connected = queues.connect(device.clone(), *ttl, MOST, *now).await.unwrap();
+                    prop_assert_eq!(connected.is_some(), has_room);
                 }
             }
             Step::Disconnect(device) => {
@@ -234,7 +238,8 @@ const UNTIDY: [&str; 5] = [
 impl Store {
     /// Ends the process and begins another with the same file.
     fn restart(&mut self, folder: &TempDir) {
-        // The old writer still has its file open for a moment, as a process that is being killed does.
+        // One process at a time has a file open.
+        *self = store::memory(Window::default(), 1);
         *self = store::sqlite_in(folder.path(), Window::default(), 1);
     }
 
@@ -254,6 +259,8 @@ struct Model {
     ttl: Ttl,
     /// Of everything that ever waited, in the order it came.
     count: u64,
+    /// Of every coming of a device.
+    met: u64,
     persons: BTreeMap<(Arc<str>, Arc<str>), Person>,
     /// By site and key: the fingerprint and when.
     keys: BTreeMap<(&'static str, &'static str), (u64, u64)>,
@@ -276,7 +283,9 @@ struct Person {
 }
 
 struct Presence {
+    number: u64,
     sockets: u32,
+    left: u64,
     end: u64,
     queue: Vec<Entry>,
 }
@@ -284,7 +293,7 @@ struct Presence {
 impl Default for Model {
     fn default() -> Self {
         let (persons, keys) = Default::default();
-        Self { now: NOON, ttl: Ttl::seconds(0), count: 0, persons, keys }
+        Self { now: NOON, ttl: Ttl::seconds(0), count: 0, met: 0, persons, keys }
     }
 }
 
@@ -306,29 +315,42 @@ impl Model {
         (unread, devices.get_mut(&device.name), is_alone)
     }
 
-    fn connect(&mut self, device: &Device) {
+    /// Whether there is room for it.
+    fn connect(&mut self, device: &Device) -> bool {
+        self.met += 1;
+        let number = self.met;
         let person = self.person(&device.site, &device.person);
+        if person.devices.len() == MOST && !person.devices.contains_key(&device.name) {
+            let away = person.devices.iter().filter(|(_, presence)| presence.sockets == 0);
+            let oldest = away.min_by_key(|(_, presence)| (presence.left, presence.number));
+            let Some((oldest, _)) = oldest else { return false };
+            let oldest = oldest.clone();
+            person.devices.remove(&oldest);
+        }
         let queue = person.unread.clone();
-        let new = Presence { sockets: 0, end: u64::MAX, queue };
+        let new = Presence { number, sockets: 0, left: 0, end: u64::MAX, queue };
         let presence = person.devices.entry(device.name.clone()).or_insert(new);
         presence.sockets += 1;
         presence.end = u64::MAX;
+        true
     }
 
     fn disconnect(&mut self, device: &Device) {
-        let end = self.ttl.end(self.now);
+        let (now, end) = (self.now, self.ttl.end(self.now));
         let (_, presence, _) = self.device(device);
         if let Some(presence) = presence.filter(|presence| presence.sockets > 0) {
             presence.sockets -= 1;
-            presence.end = if presence.sockets == 0 { end } else { u64::MAX };
+            if presence.sockets == 0 {
+                (presence.left, presence.end) = (now, end);
+            }
         }
     }
 
     fn restart(&mut self) {
-        let end = self.ttl.end(self.now);
+        let (now, end) = (self.now, self.ttl.end(self.now));
         let presences = self.persons.values_mut().flat_map(|person| person.devices.values_mut());
         for presence in presences.filter(|presence| presence.sockets > 0) {
-            (presence.sockets, presence.end) = (0, end);
+            (presence.sockets, presence.left, presence.end) = (0, now, end);
         }
     }
 

@@ -11,7 +11,8 @@ use crate::store::{HOUR, NOON, Open, Store, roomy};
 fn edit(set: Value) -> Edit {
     let set = set.as_object().unwrap().clone().into_iter();
     let set = set.map(|(key, value)| (key, Some(value).filter(|value| !value.is_null())));
-    Edit { id: "a".into(), clears: false, set: set.collect(), at: NOON, until: NOON + HOUR }
+    let set = set.collect();
+    Edit { id: "a".into(), set, at: NOON, until: NOON + HOUR, ..Edit::default() }
 }
 
 impl Store {
@@ -57,6 +58,24 @@ pub(crate) async fn a_session_is_kept_from_each_edit_on_until_its_time_is_up(ope
     let after = Edit { at: NOON + 2 * HOUR, until: NOON + 3 * HOUR, ..edit(json!({ "new": 1 })) };
     store.edit(after).await;
     assert_eq!(store.session("a", NOON + 2 * HOUR).await, json!({ "new": 1 }));
+}
+
+pub(crate) async fn a_session_that_gets_another_id_is_found_by_that_alone(open: Open) {
+    let store = roomy(open);
+    store.edit(edit(json!({ "name": "Ann", "cart": 1 }))).await;
+    store.edit(Edit { becomes: Some("b".into()), ..edit(json!({ "cart": 2 })) }).await;
+    assert_eq!(store.session("a", NOON).await, Value::Null);
+    assert_eq!(store.session("b", NOON).await, json!({ "name": "Ann", "cart": 2 }));
+    assert_eq!(store.session("b", NOON + HOUR).await, Value::Null);
+    // One that is not there, or holds nothing, is as good as any.
+    store.edit(Edit { becomes: Some("c".into()), ..edit(json!({ "new": 1 })) }).await;
+    assert_eq!(store.session("c", NOON).await, json!({ "new": 1 }));
+    let emptied =
+        Edit { id: "c".into(), becomes: Some("d".into()), ..edit(json!({ "new": null })) };
+    store.edit(emptied).await;
+    for id in ["a", "c", "d"] {
+        assert_eq!(store.session(id, NOON).await, Value::Null);
+    }
 }
 
 pub(crate) async fn a_session_may_be_kept_for_ever(open: Open) {

@@ -2,6 +2,7 @@
 
 mod following;
 mod schedules;
+mod signing_in;
 
 use axum::Json;
 use axum::routing::post;

@@ -59,6 +59,7 @@ fn check_tells_what_the_documented_files_put_in_force_without_keys() {
         "  apiKey: (set)",
         "  userRoomPrefix: \"user_\"",
         "  mostWaiting: 1000",
+        "  mostDevices: 100",
     ] {
         assert!(told.lines().any(|told| told == line), "{line} in {told}");
     }
@@ -107,19 +108,33 @@ struct Process {
 }
 
 impl Process {
-    fn start(command: &mut Command) -> Self {
-        let command = command.args(["--port", "0", "--engine", "memory"]);
+    fn spawn(command: &mut Command, engine: &str) -> Self {
+        let command = command.args(["--port", "0", "--engine", engine]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        let mut listens = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut listens).unwrap();
-        assert!(listens.starts_with("listening on"));
         Self { child, log }
     }
 
-    fn hang_up(&self) {
+    fn start(command: &mut Command, engine: &str) -> Self {
+        let mut process = Self::spawn(command, engine);
+        assert!(process.told().starts_with("listening on"));
+        process
+    }
+
+    /// The first line on its standard output; empty if it has ended without one.
+    fn told(&mut self) -> String {
+        let mut line = String::new();
+        BufReader::new(self.child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        line
+    }
+
+    fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    fn ends_well(&mut self) -> bool {
+        self.child.wait().unwrap().success()
     }
 
     /// The next line with this in it.
@@ -146,17 +161,43 @@ impl Drop for Process {
 #[test]
 fn a_hangup_has_the_sites_read_again_and_a_bad_file_changes_nothing() {
     let Documented { home: _home, config, sites } = documented();
-    let mut process = Process::start(&mut backwire("serve", &config, &sites));
+    let mut process = Process::start(&mut backwire("serve", &config, &sites), "memory");
     let yaml = std::fs::read_to_string(&sites).unwrap();
     std::fs::write(&sites, format!("{yaml}{}", yaml.replace("newsite:", "other:"))).unwrap();
-    process.hang_up();
+    process.signal("-HUP");
     assert!(process.logged("sites are read again").contains("sites=2"));
     std::fs::write(&sites, "newsite: [").unwrap();
-    process.hang_up();
+    process.signal("-HUP");
     assert!(process.logged("the sites stay as they are").contains("sites.yml:1:"));
     std::fs::write(&sites, yaml).unwrap();
-    process.hang_up();
+    process.signal("-HUP");
     assert!(process.logged("sites are read again").contains("sites=1"));
+}
+
+#[test]
+fn a_server_waits_for_one_that_still_has_its_file_and_stops_waiting_when_it_is_told() {
+    const WAITS: &str = "is open in another process: waiting for it to stop";
+    let Documented { home, config, sites } = documented();
+    let file = home.path().join("backwire.db");
+    let engine = format!("sqlite:{}", file.display());
+    let serve = || backwire("serve", &config, &sites);
+    let mut old = Process::start(&mut serve(), &engine);
+
+    let mut told_to_stop = Process::spawn(&mut serve(), &engine);
+    assert!(told_to_stop.logged(WAITS).contains("backwire.db"));
+    told_to_stop.signal("-TERM");
+    assert_eq!((told_to_stop.told(), told_to_stop.ends_well()), (String::new(), true));
+
+    let mut new = Process::spawn(&mut serve(), &engine);
+    new.logged(WAITS);
+    let checked = backwire("check", &config, &sites).args(["--engine", &engine]).output().unwrap();
+    assert!(checked.status.success(), "to check needs no file");
+    let reads = rusqlite::Connection::open(&file).unwrap();
+    let count = |sql| reads.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM records"), 0);
+    old.signal("-TERM");
+    assert!(new.told().starts_with("listening on"));
+    assert!(old.ends_well());
 }
 
 #[test]

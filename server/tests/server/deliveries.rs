@@ -2,6 +2,7 @@
 
 mod acks;
 mod batches;
+mod devices;
 mod house;
 mod old_clients;
 mod runtime;

@@ -233,6 +233,45 @@ async fn only_pages_of_the_same_host_and_named_ones_may_write() {
     server.shutdown().await;
 }
 
+/// The status, and what is said of it.
+async fn asked_as(server: &Server, host: &str) -> (u16, Value) {
+    let url = format!("http://{}/todo", server.addr());
+    let answer = Client::new().get(url).header("host", host).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_name_that_was_led_to_this_machine_is_refused() {
+    let server = server().await;
+    let evil = format!("evil.example:{}", server.addr().port());
+    let refusal = json!({
+        "code": "E_HOST",
+        "message": format!("{evil} is no host of this server; --allowed-host or allowed_hosts names those that are"),
+        "field": "host",
+    });
+    assert_eq!(asked_as(&server, &evil).await, (421, refusal));
+    // A proxy on this machine says what its visitors have asked for.
+    for host in ["push.example", &server.addr().to_string()] {
+        assert_eq!(asked_as(&server, host).await.0, 200, "{host}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn where_hosts_are_named_no_other_may_be_asked_for() {
+    let server = start(builder().allowed_host("push.example".parse().unwrap())).await;
+    let at_our_port = format!("push.example:{}", server.addr().port());
+    for host in ["push.example", &at_our_port, "localhost"] {
+        assert_eq!(asked_as(&server, host).await.0, 200, "{host}");
+    }
+    for path in ["/health", "/socket.io/socket.io.js", "/socket.io/?EIO=4&transport=polling"] {
+        let url = format!("http://{}{path}", server.addr());
+        let refused = Client::new().get(url).header("host", "evil.example").send().await.unwrap();
+        assert_eq!(refused.status(), 421, "{path}");
+    }
+    server.shutdown().await;
+}
+
 async fn preflight(server: &Server, origin: &str, method: &str) -> Response {
     let ask = Client::new()
         .request(Method::OPTIONS, format!("http://{}/todo/1", server.addr()))

@@ -23,6 +23,10 @@ pub(crate) enum Call<'a> {
     Since,
     LoadSession,
     EditSession,
+    /// To let a device with this name be there.
+    Connect(&'a str),
+    /// To note that it is gone.
+    Disconnect,
     /// To store a message for people.
     Post,
     /// To take what was acked off a queue.
@@ -128,12 +132,19 @@ impl<I: Interceptor> Queues for Intercepted<I> {
         self.pass(Call::Post, self.memory.queues().post(post)).await
     }
 
-    async fn connect(&self, device: Device, ttl: Ttl, at: u64) -> Result<Flake, Error> {
-        self.memory.queues().connect(device, ttl, at).await
+    async fn connect(
+        &self,
+        device: Device,
+        ttl: Ttl,
+        most: usize,
+        at: u64,
+    ) -> Result<Option<Flake>, Error> {
+        let name = Arc::clone(&device.name);
+        self.pass(Call::Connect(&name), self.memory.queues().connect(device, ttl, most, at)).await
     }
 
     async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error> {
-        self.memory.queues().disconnect(device, at).await
+        self.pass(Call::Disconnect, self.memory.queues().disconnect(device, at)).await
     }
 
     async fn ack(&self, device: Device, acked: Acked, at: u64) -> Result<Outcome, Error> {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::routing::get;
-use backwire::Context;
 use backwire::change::Room;
+use backwire::{Context, Server};
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -85,15 +85,31 @@ async fn a_connection_that_is_gone_joins_nothing() {
     server.shutdown().await;
 }
 
-#[tokio::test]
-async fn a_handshake_for_a_page_of_another_origin_is_refused() {
-    let server = server().await;
-    let refused = Socket::open(&server, &[("origin", "https://evil.example")]).await;
+/// The answer to a handshake with this header.
+async fn refused(server: &Server, name: &'static str, value: &str) -> (u16, String) {
+    let refused = Socket::open(server, &[(name, value)]).await;
     let Err(tokio_tungstenite::tungstenite::Error::Http(refused)) = refused.map(drop) else {
         panic!("it is an http answer");
     };
-    assert_eq!(refused.status(), 403);
-    assert!(String::from_utf8_lossy(refused.body().as_ref().unwrap()).contains("E_ORIGIN"));
+    let body = String::from_utf8_lossy(refused.body().as_ref().unwrap()).into_owned();
+    (refused.status().as_u16(), body)
+}
+
+#[tokio::test]
+async fn a_handshake_for_another_host_is_refused_though_the_page_is_of_that_host() {
+    let server = server().await;
+    let evil = format!("evil.example:{}", server.addr().port());
+    let (status, told) = refused(&server, "host", &evil).await;
+    assert!(status == 421 && told.contains("E_HOST"), "{status} {told}");
+    assert!(Socket::open(&server, &[("host", "push.example")]).await.is_ok());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_handshake_for_a_page_of_another_origin_is_refused() {
+    let server = server().await;
+    let (status, told) = refused(&server, "origin", "https://evil.example").await;
+    assert!(status == 403 && told.contains("E_ORIGIN"), "{status} {told}");
     assert!(Socket::open(&server, &[("origin", "http://localhost:8000")]).await.is_ok());
     server.shutdown().await;
 }

@@ -51,10 +51,16 @@ impl Queues for MemoryQueues {
         Ok(self.state().post(&post)?)
     }
 
-    async fn connect(&self, device: Device, ttl: Ttl, at: u64) -> Result<Flake, Error> {
-        let mut state = self.state();
-        state.step(&device.site, &device.person, at, |person, _| person.connect(&device.name, ttl));
-        Ok(state.last)
+    async fn connect(
+        &self,
+        device: Device,
+        ttl: Ttl,
+        most: usize,
+        at: u64,
+    ) -> Result<Option<Flake>, Error> {
+        Ok(self.state().step(&device.site, &device.person, at, |person, last| {
+            person.connect(&device.name, ttl, most).then_some(*last)
+        }))
     }
 
     async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error> {
@@ -229,8 +235,12 @@ impl Item {
 
 /// A device that is known.
 struct Presence {
+    /// Of the devices of one person, the older has the lower.
+    number: u64,
     sockets: usize,
     ttl: Ttl,
+    /// When it has left, if it is away.
+    left: u64,
     /// When it is forgotten; never while it is connected.
     end: u64,
     queue: BTreeSet<Flake>,
@@ -238,26 +248,52 @@ struct Presence {
 
 impl Presence {
     fn leave(&mut self, at: u64) {
-        self.sockets = self.sockets.saturating_sub(1);
-        if self.sockets == 0 && self.end == u64::MAX {
-            self.end = self.ttl.end(at);
+        if self.sockets == 1 {
+            (self.left, self.end) = (at, self.ttl.end(at));
         }
+        self.sockets = self.sockets.saturating_sub(1);
     }
 }
 
 impl Person {
-    fn connect(&mut self, name: &Arc<str>, ttl: Ttl) {
+    /// Whether there is room for it.
+    fn connect(&mut self, name: &Arc<str>, ttl: Ttl, most: usize) -> bool {
+        let Some(leaving) = self.make_room(name, most) else { return false };
+        let number = self.devices.values().map(|presence| presence.number + 1).max();
         let presence = self.devices.entry(Arc::clone(name)).or_insert_with(|| {
             let unread = self.inbox.iter_mut().filter(|(_, item)| !item.is_begun);
             let queue = unread.map(|(id, item)| {
                 item.readers += 1;
                 *id
             });
-            Presence { sockets: 0, ttl, end: u64::MAX, queue: queue.collect() }
+            let number = number.unwrap_or_default();
+            Presence { number, sockets: 0, ttl, left: 0, end: u64::MAX, queue: queue.collect() }
         });
         self.ends.clear();
         presence.sockets += 1;
         (presence.ttl, presence.end) = (ttl, u64::MAX);
+        leaving.iter().for_each(|name| self.drop_device(name));
+        true
+    }
+
+    /// Who has to go for a device to come; none if those who could are too few.
+    fn make_room(&self, name: &Arc<str>, most: usize) -> Option<Vec<Arc<str>>> {
+        if self.devices.contains_key(name) {
+            return Some(Vec::new());
+        }
+        let too_many = (self.devices.len() + 1).saturating_sub(most);
+        let away = self.devices.iter().filter(|(_, presence)| presence.sockets == 0);
+        let mut away: Vec<_> = away.map(|(name, it)| (it.left, it.number, name)).collect();
+        away.sort_unstable();
+        let leaving: Vec<_> = away.into_iter().take(too_many).map(|(.., it)| it.clone()).collect();
+        (leaving.len() == too_many).then_some(leaving)
+    }
+
+    fn drop_device(&mut self, name: &Arc<str>) {
+        let presence = self.devices.remove(name);
+        for id in presence.iter().flat_map(|presence| &presence.queue) {
+            lose_reader(&mut self.inbox, id);
+        }
     }
 
     /// Adds something for all devices, or to wait for the first one until then.
@@ -346,11 +382,7 @@ impl Person {
     fn forget(&mut self, at: u64) {
         let gone = self.devices.iter().filter(|(_, presence)| presence.end <= at);
         let gone: Vec<_> = gone.map(|(name, _)| Arc::clone(name)).collect();
-        for presence in gone.iter().filter_map(|name| self.devices.remove(name)) {
-            for id in &presence.queue {
-                lose_reader(&mut self.inbox, id);
-            }
-        }
+        gone.iter().for_each(|name| self.drop_device(name));
         if self.devices.is_empty() && !gone.is_empty() {
             self.inbox.clear();
         }

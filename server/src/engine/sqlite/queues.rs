@@ -30,7 +30,7 @@ pub(super) use waiting::waiting;
 pub(super) enum Step {
     Begin(Node),
     Post(Post),
-    Connect(Device, Ttl),
+    Connect(Device, Ttl, usize),
     Disconnect(Device),
     Ack(Device, Acked),
 }
@@ -40,7 +40,7 @@ pub(super) enum Step {
 pub(super) enum Done {
     Begun,
     Posted(Posted),
-    Connected(Flake),
+    Connected(Option<Flake>),
     Disconnected,
     Acked(Outcome),
 }
@@ -59,13 +59,14 @@ pub(super) fn take(
             Done::Begun
         }
         Step::Post(post) => Done::Posted(self::post(connection, &post, last)?),
-        Step::Connect(device, ttl) => {
-            Person::met(connection, &device.site, &device.person, at)?.connect(
-                &device.name,
-                ttl,
-                *last,
-            )?;
-            Done::Connected(*last)
+        Step::Connect(device, ttl, most) => {
+            let person = Person::met(connection, &device.site, &device.person, at)?;
+            let has_room = person.connect(&device.name, ttl, most, *last)?;
+            if !has_room {
+                // It may have been met for nothing.
+                person.forget(at)?;
+            }
+            Done::Connected(has_room.then_some(*last))
         }
         Step::Disconnect(device) => {
             if let Some(person) = Person::known(connection, &device.site, &device.person, at)? {

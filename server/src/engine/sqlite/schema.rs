@@ -1,6 +1,5 @@
 //! The file: its tables, and how connections to it are made.
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -213,13 +212,8 @@ const QUEUES: &str = "
     );
 ";
 
-/// Opens the writer's connection, and makes folder, file and tables where they are missing.
+/// Opens the writer's connection, and makes file and tables where they are missing.
 pub(super) fn create(path: &Path) -> Result<Connection, Error> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        fs::create_dir_all(folder)
-            .map_err(|error| Error::Unavailable(format!("{}: {error}", folder.display())))?;
-    }
     let opened = connect(path, OpenFlags::SQLITE_OPEN_CREATE).and_then(|mut connection| {
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "cache_size", WRITER_CACHE)?;

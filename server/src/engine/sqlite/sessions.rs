@@ -24,12 +24,15 @@ fn held(row: &Row<'_>) -> Result<Held> {
 /// Edits a session, and forgets others whose time is up.
 pub(super) fn edit(connection: &Connection, edit: Edit) -> Result<()> {
     forget(connection, edit.at)?;
-    let (id, until) = (edit.id.clone(), edit.until);
-    let held = load(connection, &id, edit.at)?;
+    let (was, until) = (edit.id.clone(), edit.until);
+    let id = edit.becomes.as_ref().unwrap_or(&was).clone();
+    let held = load(connection, &was, edit.at)?;
     let held = held.map(|held| Arc::unwrap_or_clone(held.values));
     let values = edit.apply(held.unwrap_or_default());
+    if values.is_empty() || id != was {
+        connection.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([&was])?;
+    }
     if values.is_empty() {
-        connection.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([&id])?;
         return Ok(());
     }
     connection

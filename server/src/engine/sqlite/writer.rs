@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::group::{Group, Known};
+use super::lock::Lock;
 use super::queues::{self, Step};
 use crate::engine::{Committed, Edit, Error, Tail};
 use crate::write::Write;
@@ -53,6 +54,8 @@ type Outcome = Result<Done, Error>;
 /// The writer.
 pub(super) struct Writer {
     pub(super) connection: Connection,
+    /// Kept until the last commit.
+    pub(super) _lock: Lock,
     pub(super) known: Known,
 }
 

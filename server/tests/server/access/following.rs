@@ -102,7 +102,6 @@ async fn who_signs_out_hears_no_more_and_finds_out() {
     let (mut runtime, mut stock) = (ann.runtime(&server).await, ann.socket(&server).await);
     let room = room_of(&runtime.get("/note").await);
     stock.get("/note").await;
-    let cookie = ann.cookie.clone();
     assert_eq!(status(&mut ann, Method::DELETE, "/door").await, 200);
     assert_eq!(runtime.event().await, json!(["push", room, 0, 0, []]));
     let gone = json!(["note", { "verb": "destroyed", "id": milk }]);
@@ -114,9 +113,10 @@ async fn who_signs_out_hears_no_more_and_finds_out() {
     note(&mut elsewhere, "Eggs").await;
     all_is_said(&server).await;
     assert!(runtime.heard().await.is_empty() && stock.heard().await.is_empty());
-    // And back in, on the same connection.
-    ann.cookie = cookie;
+    // And back in, by a new connection.
     enter(&mut ann, "ann", &[]).await;
+    assert_eq!(runtime.get("/note").await["statusCode"], 401);
+    let mut runtime = ann.runtime(&server).await;
     assert_eq!(texts(&runtime.get("/note").await["body"]), ["Milk", "Eggs"]);
     server.shutdown().await;
 }
@@ -228,5 +228,44 @@ async fn what_appears_while_a_role_is_lost_is_not_followed_either() {
     assert_eq!(write(&mut bob, Method::PUT, &format!("/note/{beer}"), body).await.0, 200);
     all_is_said(&server).await;
     assert_eq!(hers.heard().await, [""; 0]);
+    server.shutdown().await;
+}
+
+/// Holds up the first answer about a session after it is armed.
+#[derive(Default)]
+struct Late(Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>);
+
+#[async_trait]
+impl Interceptor for Late {
+    async fn after(&self, call: Call<'_>) {
+        let armed = self.0.lock().unwrap().take_if(|_| matches!(call, Call::LoadSession));
+        if let Some((reached, opened)) = armed {
+            reached.send(()).unwrap();
+            opened.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_signs_out_while_a_socket_asks_is_not_taken_for_who_they_were() {
+    let late = Arc::new(Late::default());
+    let server = door(builder().engine(intercepted_by(&late))).resource("note", notes()).unwrap();
+    let server = start(server).await;
+    let mut ann = signed_in(&server, "ann", &[]).await;
+    note(&mut ann, "Milk").await;
+    let mut runtime = ann.runtime(&server).await;
+    let (reach, reached) = oneshot::channel();
+    let (open, opened) = oneshot::channel();
+    *late.0.lock().unwrap() = Some((reach, opened));
+    let asking = tokio::spawn(async move {
+        let told = runtime.get("/note").await["statusCode"].clone();
+        (runtime, told)
+    });
+    reached.await.unwrap();
+    assert_eq!(status(&mut ann, Method::DELETE, "/door").await, 200);
+    open.send(()).unwrap();
+    let (mut runtime, told) = asking.await.unwrap();
+    assert_eq!(told, 401);
+    assert_eq!(runtime.get("/note").await["statusCode"], 401);
     server.shutdown().await;
 }

@@ -41,6 +41,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// A person with a page of each kind, who has read everything in every way there is.
 struct Person {
     browser: Browser,
+    /// Those, too, that are nobody's since their person has left and come back.
     sockets: Vec<Socket>,
 }
 
@@ -88,6 +89,8 @@ async fn nobody_learns_of_anothers_records(steps: Vec<Step>) {
             Step::Return(name) => {
                 let person = people.get_mut(name).unwrap();
                 enter(&mut person.browser, name, &[]).await;
+                person.sockets.push(person.browser.runtime(&server).await);
+                person.sockets.push(person.browser.socket(&server).await);
                 let any = notes.get(number % notes.len().max(1)).map_or("", |(id, _)| id);
                 for socket in &mut person.sockets {
                     Person::read(socket, any).await;

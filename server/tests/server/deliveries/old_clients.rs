@@ -7,6 +7,9 @@ use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::house::House;
 use crate::client::Socket;
@@ -34,7 +37,11 @@ impl Polling {
     }
 
     async fn post(&self, payload: impl Into<reqwest::Body>) -> u16 {
-        let post = self.http.post(&self.url).header("content-type", "text/plain;charset=UTF-8");
+        self.post_as("text/plain;charset=UTF-8", payload).await
+    }
+
+    async fn post_as(&self, kind: &str, payload: impl Into<reqwest::Body>) -> u16 {
+        let post = self.http.post(&self.url).header("content-type", kind);
         post.body(payload).send().await.unwrap().status().as_u16()
     }
 
@@ -100,6 +107,51 @@ async fn an_old_client_may_say_it_by_polling_among_other_things() {
     ann.hears("40/shop").await;
     house.send(json!(["staff"]), "news", 1).await;
     ann.hears("[\"news\",1]").await;
+    house.server.shutdown().await;
+}
+
+/// As packets are put by clients that post bytes: each a text behind its length in single digits.
+fn in_bytes(packets: &[&str]) -> Vec<u8> {
+    let put = |packet: &&str| {
+        let digits = packet.chars().count().to_string();
+        let digits = digits.bytes().map(|digit| digit - b'0').collect();
+        [vec![0], digits, vec![0xff], packet.as_bytes().to_vec()].concat()
+    };
+    packets.iter().flat_map(put).collect()
+}
+
+#[tokio::test]
+async fn what_an_old_client_says_in_bytes_is_not_looked_for_in_the_name() {
+    let house = House::open().await;
+    let ann = Polling::open(&house).await;
+    let packets = in_bytes(&["40/shop?token=user_1,", "40/blog,"]);
+    assert_eq!(ann.post_as("application/octet-stream", packets).await, 200);
+    // It is told of each that nobody is let in, and the connection goes on.
+    let told = ann.hears("44/blog").await;
+    assert!(told.contains("Invalid namespace") && told.contains("Authentication error"), "{told}");
+    assert!(!told.contains("40/shop"), "{told}");
+    assert_eq!(ann.post("21:40/shop?token=user_1,").await, 200);
+    ann.hears("40/shop").await;
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_an_old_client_says_in_several_frames_is_not_looked_for_in_the_name() {
+    let house = House::open().await;
+    let mut ann = Socket::old(&house.server).await;
+    let parts = ["40/shop", "?token=", "user_1,"];
+    for (number, part) in parts.into_iter().enumerate() {
+        let data = if number == 0 { Data::Text } else { Data::Continue };
+        let frame = Frame::message(part, OpCode::Data(data), number + 1 == parts.len());
+        ann.send_raw(Message::Frame(frame)).await;
+    }
+    let told = ann.next_frame().await;
+    assert!(told.starts_with("44/shop") && told.contains("Invalid namespace"), "{told}");
+    // Nobody was let in, and the connection goes on.
+    house.send(json!("user_1"), "news", 1).await;
+    ann.send("40/shop?token=user_1,").await;
+    assert!(ann.next_frame().await.starts_with("40/shop"));
+    assert!(ann.next_frame().await.contains(r#"[["news",1]]"#), "it waited");
     house.server.shutdown().await;
 }
 

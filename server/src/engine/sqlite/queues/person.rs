@@ -96,8 +96,8 @@ impl<'c> Person<'c> {
             .optional()
     }
 
-    /// A socket of a device is there.
-    pub(super) fn connect(&self, name: &str, ttl: Ttl, last: Flake) -> Result<()> {
+    /// A socket of a device is there. Says whether there is room for it.
+    pub(super) fn connect(&self, name: &str, ttl: Ttl, most: usize, last: Flake) -> Result<bool> {
         let known = self
             .connection
             .prepare_cached(
@@ -106,9 +106,41 @@ impl<'c> Person<'c> {
             )?
             .execute((self.id, name, milliseconds(ttl)))?;
         if known == 0 {
+            let Some(leaving) = self.make_room(most)? else { return Ok(false) };
             self.meet(name, ttl, last)?;
+            self.drop_devices(&leaving)?;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Who has to go for a device to come; none if those who could are too few.
+    fn make_room(&self, most: usize) -> Result<Option<Vec<i64>>> {
+        let known = self
+            .connection
+            .prepare_cached("SELECT count(*) AS known FROM devices WHERE person = ?1")?
+            .query_row([self.id], |row| row::unsigned(row, "known"))?;
+        let too_many = (known + 1).saturating_sub(most as u64);
+        if too_many == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        let leaving = self
+            .connection
+            .prepare_cached(
+                "SELECT id FROM devices WHERE person = ?1 AND until IS NOT NULL
+                 ORDER BY until - ttl, id LIMIT ?2",
+            )?
+            .query_map((self.id, too_many.cast_signed()), |row| row.get("id"))?
+            .collect::<Result<Vec<_>>>()?;
+        Ok((leaving.len() as u64 == too_many).then_some(leaving))
+    }
+
+    /// The last of them is not among these.
+    fn drop_devices(&self, devices: &[i64]) -> Result<()> {
+        let mut drop = self.connection.prepare_cached("DELETE FROM devices WHERE id = ?1")?;
+        for device in devices {
+            drop.execute([device])?;
+        }
+        if devices.is_empty() { Ok(()) } else { self.drop_unawaited() }
     }
 
     /// A device is there for the first time. What others are done with is not for it.

@@ -1,0 +1,78 @@
+//! The devices of somebody who is connected, from before their CONNECT is answered until they are gone.
+//!
+//! Invariant: a device has its queues before it is told that it is connected. So what is sent after that
+//! waits for it, and another device of the same person that is quicker to ack it does not take it away.
+
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+
+use super::courier::Courier;
+use super::guest::Guest;
+use crate::clock::now;
+use crate::engine::{self, Device};
+
+/// Devices that have been said to be there. They are away when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Present {
+    courier: Courier,
+    devices: Vec<Device>,
+    /// Also whoever is let go while nothing runs any more may be dropped.
+    runtime: Handle,
+}
+
+/// Why somebody who may come in does not.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unseated {
+    /// One of their persons has as many devices as there may be, and all of them are connected.
+    #[error("deviceId: this person is connected by {most} devices, and mostDevices allows no more")]
+    TooMany {
+        /// How many there may be.
+        most: usize,
+    },
+    /// They are to come again.
+    #[error("store: it can not be asked now")]
+    Store(#[from] engine::Error),
+}
+
+impl Courier {
+    /// Has the devices of a guest be there.
+    pub(crate) async fn seat(&self, guest: &Guest) -> Result<Present, Unseated> {
+        let (ttl, most, at) = (self.ttl(&guest.site), guest.site.most_devices, now());
+        let queues = self.engine().queues();
+        // Together, because who is many persons would wait for each of them.
+        let coming = guest.devices().map(async |device| {
+            let connected = queues.connect(device.clone(), ttl, most, at).await;
+            (device, connected)
+        });
+        let mut present =
+            Present { courier: self.clone(), devices: Vec::new(), runtime: Handle::current() };
+        let mut refused = None;
+        for (device, connected) in join_all(coming).await {
+            match connected {
+                Ok(Some(_)) => present.devices.push(device),
+                Ok(None) => refused = Some(Unseated::TooMany { most }),
+                Err(error) => refused = Some(error.into()),
+            }
+        }
+        refused.map_or(Ok(present), Err)
+    }
+}
+
+impl Present {
+    pub(super) fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        let (courier, devices) = (self.courier.clone(), std::mem::take(&mut self.devices));
+        self.runtime.spawn(async move {
+            for device in devices {
+                if let Err(error) = courier.engine().queues().disconnect(device, now()).await {
+                    tracing::error!(%error, "can not note that a device is gone");
+                }
+            }
+        });
+    }
+}
