@@ -75,8 +75,8 @@ mod tests {
         assert!("redis://localhost".parse::<Store>().is_err());
     }
 
-    #[test]
-    fn a_files_directory_is_made() {
+    #[tokio::test]
+    async fn a_files_directory_is_made() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("deep/down/backwire.db");
         let (tail, _changes) = tokio::sync::mpsc::channel(1);

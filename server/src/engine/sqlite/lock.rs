@@ -90,8 +90,8 @@ mod tests {
         Sqlite::open(store, Window::default(), tail).unwrap()
     }
 
-    #[test]
-    fn a_store_that_is_open_is_not_opened_by_another_and_both_files_are_named() {
+    #[tokio::test]
+    async fn a_store_that_is_open_is_not_opened_by_another_and_both_files_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("backwire.db");
         let _open = open(&store);
@@ -103,8 +103,8 @@ mod tests {
         assert!(refused.contains("backwire.db.lock"), "{refused}");
     }
 
-    #[test]
-    fn a_store_that_is_being_closed_is_waited_for() {
+    #[tokio::test]
+    async fn a_store_that_is_being_closed_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("backwire.db");
         let mut is_open = Some(open(&store));
@@ -120,8 +120,8 @@ mod tests {
     }
 
     #[cfg(unix)]
-    #[test]
-    fn a_link_to_a_store_is_no_way_around_the_lock() {
+    #[tokio::test]
+    async fn a_link_to_a_store_is_no_way_around_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let (store, link) = (folder.path().join("backwire.db"), folder.path().join("link.db"));
         let _open = open(&store);
