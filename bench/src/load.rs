@@ -147,7 +147,7 @@ impl Load {
                 writer.answer().await?;
             }
             if number < self.creates {
-                writer.ask("post", &write("/todo", "create", number)).await?;
+                writer.ask("post", &write("/todo", &format!("create-{number}"), number)).await?;
             }
         }
         Ok(())
@@ -164,7 +164,7 @@ impl Load {
         let mut writers = Vec::new();
         for name in 0..AT_ONCE {
             let socket = main_namespace(&peer.address).await?;
-            writers.push(Writer { name, socket, ids: Vec::new() });
+            writers.push(Writer { session: session(name), socket, asked: 0, ids: Vec::new() });
         }
         let writers = each(writers, Deed::Create, prepared).await?;
         peer.is_idle().await?;
@@ -193,21 +193,23 @@ async fn each(writers: Vec<Writer>, deed: Deed, times: usize) -> Result<Vec<Writ
 }
 
 struct Writer {
-    name: usize,
+    session: String,
     socket: Socket,
+    asked: usize,
     /// Of the records it has created.
     ids: Vec<u64>,
 }
 
 impl Writer {
     async fn does(&mut self, deed: Deed, number: usize) -> Result<()> {
-        let key = format!("{deed:?}-{}", self.name);
+        self.asked += 1;
+        let key = format!("{}-{}", self.session, self.asked);
         let last = self.ids.last().copied();
         let own = || last.map(|id| format!("/todo/{id}")).context("it has created one");
         let (verb, request) = match deed {
             Deed::Create => ("post", write("/todo", &key, number)),
             Deed::Update => ("put", write(&own()?, &key, number)),
-            Deed::Destroy => ("delete", keyed(&own()?, &key, number)),
+            Deed::Destroy => ("delete", keyed(&own()?, &key)),
         };
         self.socket.ask(verb, &request).await?;
         let answer = self.socket.answer().await?;
@@ -244,11 +246,17 @@ fn criteria(number: usize, filters: usize) -> String {
 
 /// What follows the verb of a write that says what a record is to be.
 fn write(url: &str, key: &str, number: usize) -> String {
-    let keyed = keyed(url, key, number);
+    let keyed = keyed(url, key);
     format!("{keyed},\"data\":{{\"title\":\"{TITLE}\",\"done\":false,\"number\":{number}}}")
 }
 
-/// What follows the verb of a write, with a key as our runtime would send it.
-fn keyed(url: &str, key: &str, number: usize) -> String {
-    format!("\"url\":\"{url}\",\"headers\":{{\"idempotency-key\":\"{key}-{number}\"}}")
+/// What follows the verb of a write.
+fn keyed(url: &str, key: &str) -> String {
+    format!("\"url\":\"{url}\",\"headers\":{{\"idempotency-key\":\"{key}\"}}")
+}
+
+/// What the keys of a page begin with: as long as our runtime draws it, and of no page near that of another.
+fn session(name: usize) -> String {
+    const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+    format!("{:032x}", (name as u128 + 1).wrapping_mul(SPREAD))
 }
