@@ -102,6 +102,14 @@ async fn a_put_creates_what_is_not_there_only_where_that_is_declared() {
     assert_eq!(ask(&server, Method::PATCH, "/todo/b", json!({ "n": 1 })).await.0, 404);
     assert_eq!(ask(&server, Method::PUT, "/cart/a", json!({ "n": 1 })).await.0, 404);
     server.shutdown().await;
+
+    let server = with("todo", Model { upsert: true, ids: Ids::Uuid, ..Model::default() }).await;
+    let (status, refused) = ask(&server, Method::PUT, "/todo/7", json!({})).await;
+    assert_eq!((status, &refused["code"]), (400, &json!("E_BAD_ID")));
+    let id = "0192f3a0-0000-7000-8000-000000000001";
+    let (status, todo) = ask(&server, Method::PUT, &format!("/todo/{id}"), json!({})).await;
+    assert_eq!((status, &todo["id"]), (201, &json!(id)));
+    server.shutdown().await;
 }
 
 #[tokio::test]
