@@ -159,6 +159,14 @@ async fn shortcuts_that_write_are_there_when_they_are_switched_on() {
     assert_eq!(get("/todo/find?done=no").await.1, json!([]));
     assert_eq!(get("/todo/destroy/1").await.0, 200);
     assert_eq!(ask(&server, Method::DELETE, "/todo/find", Value::Null).await.0, 405);
+
+    let (status, todo) = ask(&server, Method::POST, "/todo/create", json!({ "n": 1 })).await;
+    assert_eq!((status, &todo["id"]), (201, &json!(2)));
+    let put = ask(&server, Method::PUT, "/todo/update/2", json!({ "n": 2 })).await;
+    assert_eq!((put.0, &put.1["n"]), (200, &json!(2)));
+    let find = json!({ "where": { "n": { ">": 1 } } });
+    assert_eq!(ask(&server, Method::POST, "/todo/find", find).await.1[0]["id"], 2);
+    assert_eq!(ask(&server, Method::DELETE, "/todo/destroy/2", Value::Null).await.0, 200);
     server.shutdown().await;
 
     let server = start(builder()).await;
@@ -210,7 +218,7 @@ async fn a_head_is_a_get_without_its_body_and_options_tells_the_verbs() {
     for (path, verbs) in [
         ("/todo/1", "GET,HEAD,PUT,PATCH,DELETE,OPTIONS"),
         ("/todo", "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS"),
-        ("/todo/find", "GET,HEAD,OPTIONS"),
+        ("/todo/find", "GET,HEAD,POST,OPTIONS"),
     ] {
         let url = format!("http://{}{path}", server.addr());
         let options = Client::new().request(Method::OPTIONS, url).send().await.unwrap();
