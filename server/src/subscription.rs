@@ -12,7 +12,7 @@ use crate::access::{Act, Reach};
 use crate::caller;
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::context::Context;
-use crate::criteria::{Criteria, Filter, Language, Scope};
+use crate::criteria::{Criteria, Filter, Language, Projection, Scope};
 use crate::dialect::Dialect;
 use crate::engine::{Engine, Since, Snapshot};
 use crate::error::{Error, Result};
@@ -215,6 +215,28 @@ pub(crate) async fn find_one(
 ) -> Result<(Snapshot<Option<Arc<Attributes>>>, Option<Room>)> {
     let read = async { Ok(cx.engine().find_one(resource, id).await?) };
     join_and_read_one(cx, resource, id, read).await
+}
+
+/// One record, or the part of it that the criteria show, which pick no other. Our runtime follows such a part
+/// as it does that of a list; everyone else follows the record.
+pub(crate) async fn find_in_part(
+    cx: &Context,
+    resource: &Resource,
+    id: &Id,
+    criteria: Criteria,
+) -> Result<(Snapshot<Option<Arc<Attributes>>>, Option<Room>)> {
+    let runtime = cx.client().filter(|client| client.dialect() == Dialect::Runtime);
+    let Some(client) = runtime.filter(|_| criteria.projection != Projection::Whole) else {
+        let (Snapshot { value, position }, room) = find_one(cx, resource, id).await?;
+        let value = value.map(|record| criteria.projection.of(record));
+        return Ok((Snapshot { value, position }, room));
+    };
+    let (Snapshot { mut value, position }, room) = find(cx, resource, criteria).await?;
+    let value = value.pop();
+    if value.is_none() {
+        room.iter().for_each(|room| client.leave(room));
+    }
+    Ok((Snapshot { value, position }, room))
 }
 
 /// One record that is kept elsewhere; subscribes to it if there is such a record.

@@ -106,9 +106,9 @@ impl Associated {
             (_, Some(member)) => self.has(member).await?.then(|| member.clone()),
             (_, None) => return self.find_all(&model, &populate, parameters).await,
         };
-        Criteria::of_one(parameters)?;
         let one = one.ok_or_else(|| self.not_in())?;
-        read(&self.cx, self.target().clone(), one, &populate).await
+        let criteria = Criteria::read_of_one(&model, &one, parameters)?;
+        read(&self.cx, (self.target().clone(), one), criteria, &populate).await
     }
 
     fn not_in(&self) -> Error {

@@ -32,6 +32,14 @@ impl Criteria {
         Ok(criteria)
     }
 
+    /// Reads what came beside the id of a record of this model.
+    pub(crate) fn read_of_one(model: &Model, id: &Id, parameters: Parameters) -> Result<Self, Bad> {
+        let projection = Self::of_one(&model.key, parameters)?;
+        let criteria = Self { projection, ..Self::holding(model, &model.key, [id]) };
+        criteria.all_known(model)?;
+        Ok(criteria)
+    }
+
     /// Whether there may be everything that is asked about.
     fn all_known(&self, model: &Model) -> Result<(), Bad> {
         let names = self.names().into_iter().chain(self.projection.names());

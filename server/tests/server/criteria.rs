@@ -4,7 +4,7 @@ use backwire::Server;
 use backwire::model::{Attribute, Kind, Model, Timestamps, Unknown};
 use serde_json::{Value, json};
 
-use crate::client::{Socket, builder, events, server, start};
+use crate::client::{Socket, builder, events, position, server, start};
 
 /// A server with three records, and whoever wrote them.
 async fn shop() -> (Server, Socket) {
@@ -37,6 +37,27 @@ async fn a_query_selects_sorts_and_shortens() {
     assert_eq!(over_http(&server, &[("limit", "0")]).await, json!([]));
     let whole = over_http(&server, &[("populate", "false"), ("_", "17")]).await;
     assert_eq!(titles(&whole), ["Milk", "Eggs", "Bread"]);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn of_one_record_it_may_be_said_how_much_is_wanted() {
+    let (server, mut writer) = shop().await;
+    let milk = json!({ "title": "Milk", "id": 1 });
+    let mut ours = Socket::runtime(&server).await;
+    let read = ours.get("/item/1?select=title").await;
+    assert_eq!(read["body"], milk);
+    let mut stock = Socket::stock(&server).await;
+    assert_eq!(stock.get("/item/1?omit=price,createdAt,updatedAt").await["body"], milk);
+    assert_eq!(ours.get("/item/9?select=title").await["statusCode"], 404);
+    let refused = ours.get("/item/1?limit=1").await;
+    assert_eq!((&refused["statusCode"], &refused["body"]["field"]), (&json!(400), &json!("limit")));
+
+    writer.put("/item/2", json!({ "price": 5 })).await;
+    writer.put("/item/1", json!({ "price": 5 })).await;
+    assert_eq!(stock.event().await[1]["id"], 1);
+    let (room, (epoch, offset)) = (&read["headers"]["backwire-room"], position(&read));
+    assert_eq!(ours.event().await, json!(["push", room, epoch, offset + 2, []]));
     server.shutdown().await;
 }
 
