@@ -12,6 +12,7 @@ use crate::change::{Id, Resource, Room};
 use crate::criteria::Scope;
 use crate::dialect::Dialect;
 use crate::lock::lock;
+use crate::model::Membership;
 use crate::sites::Name;
 
 /// The room's name among Socket.IO's rooms.
@@ -129,6 +130,17 @@ impl Presence {
     /// The same of parts that are one record.
     pub(crate) fn of_one(&self, dialect: Dialect, resource: &Resource, id: &Id) -> Vec<String> {
         self.starting(dialect, resource, &format!("?{}", Scope::start_of_one(id)))
+    }
+
+    /// The same of those in a collection.
+    pub(crate) fn of_members(
+        &self,
+        dialect: Dialect,
+        resource: &Resource,
+        of: &Membership,
+    ) -> Vec<String> {
+        let of = (of.resource.as_str(), &of.id, of.attribute.as_str());
+        self.starting(dialect, resource, &format!("?{}", Scope::start_of_members(of)))
     }
 
     fn starting(&self, dialect: Dialect, resource: &Resource, start: &str) -> Vec<String> {

@@ -41,6 +41,7 @@ use crate::change::{Id, Resource, Room};
 use crate::dialect::Dialect;
 use crate::http::limit::TOLERANCE;
 use crate::http::listener::Plug;
+use crate::model::Membership;
 use crate::rooms::{self, Presence};
 
 pub use connection::Client;
@@ -111,6 +112,16 @@ impl Sockets {
     /// Rooms of one record, for those who may see it only as it is now, that anybody is in.
     pub(crate) fn of_one(&self, dialect: Dialect, resource: &Resource, id: &Id) -> Vec<String> {
         self.presence.of_one(dialect, resource, id)
+    }
+
+    /// Rooms of those who are in a collection, that anybody is in.
+    pub(crate) fn of_members(
+        &self,
+        dialect: Dialect,
+        resource: &Resource,
+        of: &Membership,
+    ) -> Vec<String> {
+        self.presence.of_members(dialect, resource, of)
     }
 
     /// Whether anything that is said of a resource would be heard in a dialect. Never wrongly `false`.

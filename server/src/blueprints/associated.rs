@@ -12,7 +12,7 @@ use super::{Input, Reply, Target, read, write};
 use crate::access::Act;
 use crate::change::{Attributes, Change, Id, Resource};
 use crate::context::Context;
-use crate::criteria::{Criteria, Language, Parameters};
+use crate::criteria::{Collection, Criteria, Language, Parameters};
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::model::{Link, Model, Populate};
@@ -123,7 +123,7 @@ impl Associated {
     }
 
     /// Those that hold this record's id are what a filter picks, and our runtime follows it. No attribute of a
-    /// record says in which pairs it is: then there is no room.
+    /// record says in which pairs it is: then the filter is good for as long as there are no others.
     async fn find_all(
         &self,
         model: &Model,
@@ -138,10 +138,15 @@ impl Associated {
                 let criteria = criteria.and_holding(via, [&self.id]);
                 subscription::find_holding(&self.cx, self.target(), criteria).await?
             }
-            _ => {
-                let criteria = criteria.and_holding(&model.key, &self.members().await?);
-                (subscription::find_along(&self.cx, self.target(), &criteria).await?, None)
+            Link::Paired { join, .. } => {
+                let id = self.id.clone();
+                let of = (self.resource.to_string(), id, self.within.attribute.clone());
+                // Before the pairs are read, so that none is missed.
+                let at = subscription::head(self.cx.engine(), &join.resource()).await?.offset;
+                let (ids, of) = (self.members().await?, Collection { of, at });
+                subscription::find_members(&self.cx, self.target(), criteria, &ids, of).await?
             }
+            Link::Holds { .. } => return Err(self.not_in()),
         };
         all.value = filling.fill(all.value).await?;
         Ok(Reply::records(joined, all))

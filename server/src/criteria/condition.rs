@@ -36,8 +36,10 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
-/// What an attribute is compared with. Numbers are what they are in JavaScript.
+/// What an attribute is compared with. Numbers are what they are in JavaScript. It is written as it is: names of
+/// rooms may have hundreds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Operand {
     /// null
     Null,
@@ -48,7 +50,21 @@ pub enum Operand {
     /// A string.
     Text(String),
     /// Written where a number, true, false and a string look alike: any of them.
+    #[serde(with = "listed")]
     Loose(String),
+}
+
+/// A string that is no [`Operand::Text`]: alone in a list.
+mod listed {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(text: &String, to: S) -> Result<S::Ok, S::Error> {
+        [text].serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+        <[String; 1]>::deserialize(from).map(|[text]| text)
+    }
 }
 
 impl From<&Id> for Operand {

@@ -38,7 +38,7 @@ pub use language::{Case, Language};
 pub use parameters::Parameters;
 pub use pattern::Pattern;
 pub use projection::Projection;
-pub use scope::Scope;
+pub use scope::{Collection, Scope};
 pub(crate) use sort::Rank;
 pub use sort::{Direction, Sort};
 pub use window::Window;
