@@ -92,6 +92,20 @@ impl Condition {
             }
         }
     }
+
+    /// The same, of what it compares with as it is among the values of an attribute; what can not be among
+    /// them stays.
+    pub(super) fn brought(self, bring: &impl Fn(Value) -> Option<Value>) -> Self {
+        let each = |operands: Vec<Operand>| {
+            operands.into_iter().map(|operand| operand.brought(bring)).collect()
+        };
+        match self {
+            Self::OneOf(operands) => Self::OneOf(each(operands)),
+            Self::NoneOf(operands) => Self::NoneOf(each(operands)),
+            Self::Is(comparison, operand) => Self::Is(comparison, operand.brought(bring)),
+            Self::Like(pattern) => Self::Like(pattern),
+        }
+    }
 }
 
 impl Comparison {
@@ -145,6 +159,21 @@ impl Operand {
         }
     }
 
+    /// What may be several already is left as it is.
+    fn brought(self, bring: &impl Fn(Value) -> Option<Value>) -> Self {
+        let value = match &self {
+            Self::Number(number) => whole(*number).map_or_else(|| (*number).into(), Value::from),
+            Self::Text(text) => Value::from(text.as_str()),
+            Self::Null | Self::Bool(_) | Self::Loose(_) => return self,
+        };
+        match bring(value) {
+            Some(Value::Number(number)) => number.as_f64().map_or(self, Self::Number),
+            Some(Value::String(text)) => Self::Text(text),
+            Some(Value::Bool(value)) => Self::Bool(value),
+            _ => self,
+        }
+    }
+
     /// The number that is meant, if it may be one.
     pub fn number(&self) -> Option<f64> {
         match self {
@@ -170,6 +199,14 @@ impl Operand {
             _ => None,
         }
     }
+}
+
+/// The integer that a number is.
+fn whole(number: f64) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "what is lost is looked at")]
+    let integer = number as i64;
+    #[expect(clippy::cast_precision_loss, reason = "the same")]
+    (integer as f64 == number).then_some(integer)
 }
 
 /// The number that a text is.

@@ -132,6 +132,18 @@ impl Attribute {
         Ok(value)
     }
 
+    /// What criteria compare with it: as it would be stored, whatever else is asked of values.
+    pub(super) fn bring(&self, value: Value) -> Option<Value> {
+        let value = match &self.model {
+            None => value,
+            Some(_) => Id::from_json(&value)?.to_json(),
+        };
+        match self.kind {
+            None => Some(value),
+            Some(kind) => kind.bring(value),
+        }
+    }
+
     fn measure(&self, name: &str, value: &Value) -> Result<(), Violation> {
         let (size, unit) = match value {
             Value::String(text) => (text.chars().count() as f64, " characters long"),

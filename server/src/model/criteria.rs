@@ -26,6 +26,8 @@ impl Criteria {
             let said = Parameters::read(Vec::new(), said)?;
             criteria.filter = Self::of_request(&model.key, said, language)?.filter;
         }
+        let attribute = |name: &str| model.attributes.get(name);
+        criteria.filter = criteria.filter.brought(&|name, value| attribute(name)?.bring(value));
         let Window { limit, .. } = criteria.window;
         criteria.window.limit = limit.or(model.find.limit);
         criteria.most = model.most.records;

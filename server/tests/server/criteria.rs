@@ -78,6 +78,38 @@ async fn a_refusal_says_where_the_problem_is() {
 }
 
 #[tokio::test]
+async fn what_is_compared_with_a_declared_attribute_is_brought_to_its_type() {
+    let of = |kind| Attribute { kind: Some(kind), ..Attribute::default() };
+    let model = Model::default()
+        .attribute("age", of(Kind::Integer))
+        .attribute("zip", of(Kind::String))
+        .attribute("done", of(Kind::Boolean))
+        .attribute("owner", Attribute::model("person"));
+    let builder = builder().resource("person", model).unwrap();
+    let server = start(builder).await;
+    let mut socket = Socket::stock(&server).await;
+    let ann = json!({ "age": "20", "zip": 1234, "done": "true", "owner": "1" });
+    socket.post("/person", ann).await;
+    for same in [
+        json!({ "age": "20" }),
+        json!({ "age": ["19", "20"] }),
+        json!({ "age": { ">": "19", "<": "21" } }),
+        json!({ "not": { "age": { "!=": "20" } } }),
+        json!({ "zip": 1234 }),
+        json!({ "done": "true" }),
+        json!({ "or": [{ "owner": "1" }] }),
+    ] {
+        let asked = json!(["get", { "url": "/person", "data": { "where": same } }]);
+        assert_eq!(socket.ask(asked).await["body"].as_array().unwrap().len(), 1, "{same}");
+    }
+    for other in [json!({ "age": "twenty" }), json!({ "zip": 1234.5 }), json!({ "age": null })] {
+        let asked = json!(["get", { "url": "/person", "data": { "where": other } }]);
+        assert_eq!(socket.ask(asked).await["body"], json!([]), "{other}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_attribute_that_can_not_be_is_refused_with_the_nearest_that_can() {
     let price = Attribute { kind: Some(Kind::Number), ..Attribute::default() };
     let strict = Model { unknown: Unknown::Refuse, ..Model::default() }.attribute("price", price);
