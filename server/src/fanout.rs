@@ -22,7 +22,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::change::{Change, Position, Resource, Room, Verb};
-use crate::criteria::Scope;
+use crate::criteria::{Collection, Scope};
 use crate::dialect::{Dialect, runtime};
 use crate::model::{Membership, Models};
 use crate::socket::{Audience, Sockets};
@@ -161,9 +161,11 @@ impl Fanout {
     async fn say_turnover(&mut self, change: &Change, memberships: &[Membership]) {
         for membership in memberships {
             let Some(target) = self.models.associations().target_of(membership) else { continue };
-            for name in self.sockets.of_members(Dialect::Runtime, target, membership) {
+            let of = membership.collection();
+            for name in self.sockets.of_members(Dialect::Runtime, target, &of) {
                 let Some(Part { room, scope, .. }) = Part::of(&name) else { continue };
-                if scope.collection().is_some_and(|of| of.at < change.position.offset) {
+                let at = scope.collection().map(Collection::position);
+                if at.is_some_and(|at| at.offset < change.position.offset) {
                     self.send(&room, &[], &runtime::lost(&room), runtime::NOWHERE).await;
                 }
             }

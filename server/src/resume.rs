@@ -15,7 +15,7 @@ use crate::dialect::runtime;
 use crate::engine::Since;
 use crate::shared::Shared;
 use crate::socket::Client;
-use crate::subscription;
+use crate::subscription::members;
 
 /// Answers `[[room, epoch, offset], …]`.
 pub(crate) async fn resume(
@@ -41,7 +41,7 @@ async fn missed(shared: &Shared, client: &Client, name: &str, position: Position
     let since = shared.engine.since(&room, position).await;
     let scope = room.scope();
     if let Some(of) = scope.as_ref().and_then(Scope::collection)
-        && !is_still(shared, of, position.epoch).await
+        && !is_still(shared, of).await
     {
         return runtime::resync(name);
     }
@@ -68,7 +68,6 @@ async fn missed(shared: &Shared, client: &Client, name: &str, position: Position
 }
 
 /// Whether a collection has the members it had.
-async fn is_still(shared: &Shared, of: &Collection, epoch: u64) -> bool {
-    let turned_over = subscription::has_turned_over(shared, of, epoch).await;
-    turned_over.is_ok_and(|turned_over| !turned_over)
+async fn is_still(shared: &Shared, of: &Collection) -> bool {
+    members::have_changed(shared, of).await.is_ok_and(|changed| !changed)
 }

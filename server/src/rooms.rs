@@ -12,7 +12,6 @@ use crate::change::{Id, Resource, Room};
 use crate::criteria::Scope;
 use crate::dialect::Dialect;
 use crate::lock::lock;
-use crate::model::Membership;
 use crate::sites::Name;
 
 /// The room's name among Socket.IO's rooms.
@@ -137,9 +136,8 @@ impl Presence {
         &self,
         dialect: Dialect,
         resource: &Resource,
-        of: &Membership,
+        of: &(String, Id, String),
     ) -> Vec<String> {
-        let of = (of.resource.as_str(), &of.id, of.attribute.as_str());
         self.starting(dialect, resource, &format!("?{}", Scope::start_of_members(of)))
     }
 

@@ -41,7 +41,6 @@ use crate::change::{Id, Resource, Room};
 use crate::dialect::Dialect;
 use crate::http::limit::TOLERANCE;
 use crate::http::listener::Plug;
-use crate::model::Membership;
 use crate::rooms::{self, Presence};
 
 pub use connection::Client;
@@ -119,7 +118,7 @@ impl Sockets {
         &self,
         dialect: Dialect,
         resource: &Resource,
-        of: &Membership,
+        of: &(String, Id, String),
     ) -> Vec<String> {
         self.presence.of_members(dialect, resource, of)
     }

@@ -4,19 +4,22 @@
 //! read. Whatever is committed after the read is pushed to a room the connection is already in, so there
 //! is no gap between the two; what is committed between joining and reading is heard of twice,
 //! which is harmless: pushes have positions.
+//!
+//! `members` does the same of a many-to-many.
 
-use std::collections::{BTreeSet, HashSet};
+pub(crate) mod members;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::access::{Act, Reach};
 use crate::caller;
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::context::Context;
-use crate::criteria::{Collection, Criteria, Filter, Language, Projection, Scope};
-use crate::dialect::{Dialect, runtime};
+use crate::criteria::{Criteria, Filter, Language, Projection, Scope};
+use crate::dialect::Dialect;
 use crate::engine::{Engine, Since, Snapshot};
 use crate::error::{Error, Result};
-use crate::shared::Shared;
 use crate::socket::Client;
 
 /// The room that a read with these criteria joins, if it joins one.
@@ -113,56 +116,6 @@ pub(crate) async fn find_holding(
         return find(cx, resource, criteria).await;
     }
     Ok((find_along(cx, resource, &criteria).await?, None))
-}
-
-/// Of the records in pairs with another, which have these ids, those that the criteria pick. Our runtime follows
-/// them until there are other pairs; for everyone else they come along.
-pub(crate) async fn find_members(
-    cx: &Context,
-    resource: &Resource,
-    criteria: Criteria,
-    ids: &BTreeSet<Id>,
-    of: Collection,
-) -> Result<(Snapshot<Vec<Arc<Attributes>>>, Option<Room>)> {
-    let key = criteria.key.clone();
-    let picked = criteria.clone().and_holding(&key, ids);
-    let room_of =
-        |scope| Room::scoped(resource.clone(), &Scope::Members(of.clone(), Box::new(scope)));
-    // Where they are too many to be named, any that is changed may be one of them.
-    let room = || room_of(Scope::of(&picked)).or_else(|| room_of(Scope::part_of(&criteria)));
-    let client = cx.client().filter(|client| client.dialect() == Dialect::Runtime);
-    let followed = client.and_then(|client| Some((client, room()?)));
-    let Some((client, room)) = followed.filter(|(client, room)| client.may_join(room)) else {
-        return Ok((find_along(cx, resource, &picked).await?, None));
-    };
-    if !caller::may_join(cx.shared(), client, &room).await {
-        return Ok((find_along(cx, resource, &picked).await?, None));
-    }
-    client.join([room.clone()]);
-    let snapshot = find_along(cx, resource, &picked).await?;
-    // What was paired before the room was joined was told to nobody there.
-    if has_turned_over(cx.shared(), &of, snapshot.position.epoch).await? {
-        client.tell(runtime::EVENT, &runtime::lost(&room));
-    }
-    if !caller::may_join(cx.shared(), client, &room).await {
-        caller::ask_again(cx.shared(), client).await;
-        return Err(Error::Forbidden);
-    }
-    Ok((snapshot, Some(room)))
-}
-
-/// Whether records have entered or left a collection since its pairs were read.
-pub(crate) async fn has_turned_over(shared: &Shared, of: &Collection, epoch: u64) -> Result<bool> {
-    let associations = shared.models.associations();
-    let Some(join) = associations.join_of(of) else { return Ok(true) };
-    let since = Position { epoch, offset: of.at };
-    Ok(match shared.engine.since(&Room::class(join), since).await? {
-        Since::Changes { changes, .. } => {
-            let all = changes.iter().flat_map(|change| associations.memberships(change));
-            all.into_iter().any(|it| it.is_in(of))
-        }
-        Since::OutOfReach => true,
-    })
 }
 
 /// One record that is to be associated with another, or is to have others associated with it. A stock client

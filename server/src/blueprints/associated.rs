@@ -142,9 +142,10 @@ impl Associated {
                 let id = self.id.clone();
                 let of = (self.resource.to_string(), id, self.within.attribute.clone());
                 // Before the pairs are read, so that none is missed.
-                let at = subscription::head(self.cx.engine(), &join.resource()).await?.offset;
-                let (ids, of) = (self.members().await?, Collection { of, at });
-                subscription::find_members(&self.cx, self.target(), criteria, &ids, of).await?
+                let at = subscription::head(self.cx.engine(), &join.resource()).await?;
+                let of = Collection { of, at: (at.epoch, at.offset) };
+                let ids = self.members().await?;
+                subscription::members::find(&self.cx, self.target(), criteria, &ids, of).await?
             }
             Link::Holds { .. } => return Err(self.not_in()),
         };

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Criteria, Filter, Projection, Sort, Window};
-use crate::change::Id;
+use crate::change::{Id, Position};
 
 /// What is followed, as it stands in the name of a room.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,8 +26,16 @@ pub enum Scope {
 pub struct Collection {
     /// The record, by resource and id, and its attribute.
     pub of: (String, Id, String),
-    /// Where the log of the pairs stood before they were read.
-    pub at: u64,
+    /// Where the log of the pairs stood before they were read: epoch and offset.
+    pub at: (u64, u64),
+}
+
+impl Collection {
+    /// Where the log of the pairs stood.
+    pub(crate) fn position(&self) -> Position {
+        let (epoch, offset) = self.at;
+        Position { epoch, offset }
+    }
 }
 
 impl Scope {
@@ -96,8 +104,8 @@ impl Scope {
     }
 
     /// How the scopes of members of one collection begin, and no others.
-    pub(crate) fn start_of_members(of: (&str, &Id, &str)) -> String {
-        format!(r#"[{{"of":{},"#, text(&of))
+    pub(crate) fn start_of_members(of: &(String, Id, String)) -> String {
+        format!(r#"[{{"of":{},"#, text(of))
     }
 
     /// Reads what [`encode`](Self::encode) has written.
@@ -159,9 +167,9 @@ mod tests {
     #[test]
     fn the_scopes_of_members_begin_with_their_collection() {
         let of = ("user".to_owned(), Id::parse("a/b").unwrap(), "teams".to_owned());
-        let start = Scope::start_of_members((&of.0, &of.1, &of.2));
+        let start = Scope::start_of_members(&of);
         for (query, is_part) in [(&[("name", "Blue")][..], false), (&[("limit", "3")], true)] {
-            let collection = Collection { of: of.clone(), at: 7 };
+            let collection = Collection { of: of.clone(), at: (5, 7) };
             let members = Scope::Members(collection.clone(), Box::new(scope(query)));
             assert!(members.encode().starts_with(&start), "{}", members.encode());
             assert_eq!(Scope::decode(&members.encode()), Some(members.clone()));

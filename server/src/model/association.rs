@@ -165,12 +165,9 @@ impl Associations {
 }
 
 impl Membership {
-    /// Whether it is this collection whose members it changes.
-    pub(crate) fn is_in(
-        &self,
-        Collection { of: (resource, id, attribute), .. }: &Collection,
-    ) -> bool {
-        self.resource.as_str() == resource && self.id == *id && self.attribute == *attribute
+    /// Whose members it changes: as [`Collection::of`].
+    pub(crate) fn collection(&self) -> (String, Id, String) {
+        (self.resource.to_string(), self.id.clone(), self.attribute.clone())
     }
 }
 

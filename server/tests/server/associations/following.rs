@@ -76,6 +76,22 @@ async fn a_path_of_many_to_many_is_followed_until_other_records_are_in_it() {
 }
 
 #[tokio::test]
+async fn who_reads_the_same_members_follows_the_same_room_whatever_others_join_meanwhile() {
+    let server = joined().await;
+    let (mut one, mut other) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    let read = one.get("/user/1/teams").await;
+    put(&server, "/user/2/teams/2", Value::Null).await;
+    assert_eq!(room_of(&other.get("/user/1/teams").await), room_of(&read));
+    // They are the same again, but have not been all the time.
+    body(&server, "DELETE", "/user/1/teams/1", Value::Null).await;
+    put(&server, "/user/1/teams/1", Value::Null).await;
+    let again = other.get("/user/1/teams").await;
+    assert_ne!(room_of(&again), room_of(&read));
+    assert_eq!(room_of(&one.get("/user/1/teams").await), room_of(&again));
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_part_of_it_and_its_other_side_are_followed_as_well() {
     let server = joined().await;
     let (mut part, mut other) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
@@ -191,7 +207,7 @@ async fn who_is_in_pairs_with_what_not_everyone_may_see_is_followed_by_nobody() 
         assert_eq!((&teams["statusCode"], &teams["body"]), (&json!(200), &json!([])));
         assert_eq!(teams["headers"].get("backwire-room"), None);
         // Nor does anybody get there who can think of the name.
-        let of = json!([{ "of": ["user", users[0]["id"], "teams"], "at": 0 }, { "All": [] }]);
+        let of = json!([{ "of": ["user", users[0]["id"], "teams"], "at": [1, 0] }, { "All": [] }]);
         let asked = json!(["resume", [[format!("team?{of}"), position(&teams).0, 0]]]);
         assert_eq!(runtime.ask(asked).await[0][1], Value::Null);
         server.shutdown().await;
