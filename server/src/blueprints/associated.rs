@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Json;
 
-use super::{Input, Reply, Target, read, write};
+use super::{Input, Reply, Target, one_id, read, write};
 use crate::access::Act;
 use crate::change::{Attributes, Change, Id, Resource};
 use crate::context::Context;
@@ -38,9 +38,14 @@ pub(super) async fn answer(cx: Context, of: Target, input: Input, deed: Deed) ->
             return it.find(&record, parameters).await;
         }
         (Deed::Create, _) => return it.create(input.attributes()?).await,
-        (Deed::Destroy, Some(member)) => it.remove(member).await?,
+        (Deed::Destroy, Some(member)) => {
+            it.refuse_another(member, &input.attributes_if_any()?)?;
+            it.remove(member).await?;
+        }
         (_, Some(member)) => {
-            it.refuse_values(&input.attributes_if_any()?)?;
+            let sent = input.attributes_if_any()?;
+            it.refuse_another(member, &sent)?;
+            it.refuse_values(&sent)?;
             it.add(member).await?;
         }
         (_, None) => it.replace(it.named(query, input)?).await?,
@@ -216,6 +221,11 @@ impl Associated {
         // The key of the request stands for the record.
         self.commit_each(vec![self.adding(&change.id)?]).await?;
         Reply::written(&self.cx, &change).await
+    }
+
+    /// Whoever names one record in the path and another in the body has made a mistake.
+    fn refuse_another(&self, member: &Id, sent: &Attributes) -> Result<()> {
+        one_id(Some(member.clone()), sent, &self.model()?.key).map(drop)
     }
 
     /// Whoever sends a record along wants it saved, which is not done here.

@@ -157,6 +157,18 @@ async fn paths_past_handlers_of_ones_own_are_not_there() {
 }
 
 #[tokio::test]
+async fn another_id_in_the_body_than_in_the_path_is_refused() {
+    let server = filled(owned()).await;
+    for verb in ["PUT", "DELETE"] {
+        let (status, refused) = ask(&server, verb, "/user/1/pets/1", json!({ "id": 2 })).await;
+        assert_eq!((status, &refused["code"]), (400, &json!("E_BAD_ID")), "{verb}");
+        let (status, ann) = ask(&server, verb, "/user/1/pets/2", json!({ "id": "2" })).await;
+        assert_eq!((status, &ann["pets"][0]["id"]), (200, &json!(1)), "{verb}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn shortcuts_add_remove_and_replace_where_they_are_switched_on() {
     let paths = Paths { shortcuts: Shortcuts::Write, ..Paths::default() };
     let server = filled(owned().paths(paths)).await;
