@@ -208,6 +208,12 @@ mod tests {
                 "pet.find.where: age: the modifier below is not understood",
             ),
             ("resources: {a: {attributes: {b: {colection: c}}}}", "config.yml:1:"),
+            (
+                "resources: {a: {attributes: {b: {type: strng}}}}",
+                "config.yml:1:40: strng is no value",
+            ),
+            ("resources: {a: {attributes: {b: strng}}}", "config.yml:1:30: strng is no value"),
+            ("resources: {a: {attributes: {b: 7}}}", "config.yml:1:3"),
             ("resources: {a: {attributes: {b: {regex: '['}}}}", "config.yml:1:"),
         ] {
             let told = read(yaml).unwrap_err();

@@ -47,6 +47,7 @@ pub struct Model {
     /// Where ids come from.
     pub ids: Ids,
     /// What is known of attributes, by name; there may be others.
+    #[serde(deserialize_with = "attribute::by_name")]
     pub attributes: BTreeMap<String, Attribute>,
     /// What becomes of the others.
     pub unknown: Unknown,

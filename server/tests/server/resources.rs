@@ -113,6 +113,18 @@ async fn a_put_creates_what_is_not_there_only_where_that_is_declared() {
 }
 
 #[tokio::test]
+async fn of_an_attribute_only_the_type_may_be_said() {
+    let model = json!({ "attributes": { "title": "string", "rank": "integer", "note": null } });
+    let server = with("todo", serde_json::from_value(model).unwrap()).await;
+    let sent = json!({ "title": 7, "rank": "7", "note": 7 });
+    let todo = ask(&server, Method::POST, "/todo", sent).await.1;
+    assert_eq!([&todo["title"], &todo["rank"], &todo["note"]], [&json!("7"), &json!(7), &json!(7)]);
+    let (status, refused) = ask(&server, Method::POST, "/todo", json!({ "rank": "first" })).await;
+    assert_eq!((status, &refused["field"]), (400, &json!("rank")));
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_list_creates_each_and_a_repeat_of_it_nothing() {
     let short = Attribute { kind: Some(Kind::String), max: Some(4.into()), ..Attribute::default() };
     let model = Model { timestamps: Timestamps::Off, ..Model::default().attribute("title", short) };
