@@ -125,6 +125,32 @@ async fn of_an_attribute_only_the_type_may_be_said() {
 }
 
 #[tokio::test]
+async fn a_form_is_a_record() {
+    let rank = Attribute { kind: Some(Kind::Integer), ..Attribute::default() };
+    let server = with("todo", Model::default().attribute("rank", rank)).await;
+    let send = async |method: Method, path: &str, body: &'static str| {
+        let url = format!("http://{}{path}", server.addr());
+        let form = "application/x-www-form-urlencoded; charset=UTF-8";
+        let request = Client::new().request(method, url).header("content-type", form).body(body);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let (status, todo) =
+        send(Method::POST, "/todo", "title=Oat+milk&rank=7&tags[]=a&tags[]=b").await;
+    assert_eq!((status, &todo["title"], &todo["rank"]), (201, &json!("Oat milk"), &json!(7)));
+    assert_eq!(todo["tags"], json!(["a", "b"]));
+    assert_eq!(send(Method::PUT, "/todo/1", "title=Eggs").await.1["title"], "Eggs");
+    // What curl calls a form may be JSON.
+    assert_eq!(send(Method::PATCH, "/todo/1", r#"{"title":3}"#).await.1["title"], 3);
+    let (status, refused) = send(Method::POST, "/todo", "a[=1").await;
+    assert_eq!(
+        (status, &refused["code"], &refused["field"]),
+        (400, &json!("E_BAD_FORM"), &json!("body"))
+    );
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_list_creates_each_and_a_repeat_of_it_nothing() {
     let short = Attribute { kind: Some(Kind::String), max: Some(4.into()), ..Attribute::default() };
     let model = Model { timestamps: Timestamps::Off, ..Model::default().attribute("title", short) };
