@@ -1,5 +1,6 @@
 //! What our runtime follows of a many-to-many.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -10,7 +11,8 @@ use tokio::sync::oneshot;
 
 use super::pairs::{joined, joined_in, named, teams_of};
 use super::{body, heard, timeless};
-use crate::client::{Socket, position, start};
+use crate::access::all_is_said;
+use crate::client::{Socket, events, position, start};
 use crate::intercepted::{Call, Interceptor, intercepted_by};
 
 fn room_of(ack: &Value) -> String {
@@ -220,4 +222,92 @@ async fn start_with_ids(user: Model, team: Model) -> Server {
         body(&server, "POST", resource, json!({ "name": "x", "by": 1 })).await;
     }
     server
+}
+
+/// What somebody who follows the teams of a user has on the screen, by the rules of the runtime.
+struct Screen {
+    socket: Socket,
+    room: String,
+    offset: u64,
+    teams: BTreeMap<i64, Value>,
+}
+
+impl Screen {
+    async fn read(mut socket: Socket) -> Self {
+        let read = socket.get("/user/1/teams").await;
+        let teams = read["body"].as_array().unwrap().iter();
+        let teams = teams.map(|team| (team["id"].as_i64().unwrap(), team.clone())).collect();
+        Self { socket, room: room_of(&read), offset: position(&read).1, teams }
+    }
+
+    /// Takes a push; where it can not, all is read again.
+    async fn take(mut self, push: Value) -> Self {
+        if push[1] != self.room.as_str() {
+            return self;
+        }
+        if push[2] == 0 || push[3].as_u64().unwrap() > self.offset {
+            return Self::read(self.socket).await;
+        }
+        for change in push[4].as_array().unwrap() {
+            let (offset, id) = (change[0].as_u64().unwrap(), change[2].as_i64().unwrap());
+            if offset <= self.offset {
+                continue;
+            }
+            self.offset = offset;
+            match change[1].as_u64().unwrap() {
+                1 => drop(self.teams.insert(id, change[3].clone())),
+                2 => {
+                    let team = self.teams.get_mut(&id).unwrap().as_object_mut().unwrap();
+                    team.extend(change[3].as_object().unwrap().clone());
+                }
+                _ => drop(self.teams.remove(&id)),
+            }
+        }
+        self
+    }
+
+    /// Takes all that has been said.
+    async fn catch_up(mut self) -> Self {
+        loop {
+            let pushes = events(&self.socket.heard().await);
+            if pushes.is_empty() {
+                return self;
+            }
+            for push in pushes {
+                self = self.take(push).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_follows_it_while_it_changes_has_what_a_new_reader_finds() {
+    let server = joined().await;
+    body(&server, "POST", "/team", (3..9).map(|id| json!({ "id": id })).collect()).await;
+    let changing = async {
+        // Each twice, in an order that is not that of the ids.
+        for step in 0..120_usize {
+            let (team, user) = (step * 7 % 8 + 1, step * 5 % 3 % 2 + 1);
+            let (verb, path) = match step % 4 {
+                0 | 1 => ("PUT", format!("/user/{user}/teams/{team}")),
+                2 => ("PATCH", format!("/team/{team}")),
+                _ => ("DELETE", format!("/team/{team}/members/{user}")),
+            };
+            let set = if verb == "PATCH" { json!({ "step": step }) } else { Value::Null };
+            body(&server, verb, &path, set).await;
+        }
+    };
+    let following = async {
+        let mut screen = Screen::read(Socket::runtime(&server).await).await;
+        for _ in 0..40 {
+            screen = screen.catch_up().await;
+        }
+        screen
+    };
+    let ((), screen) = tokio::join!(changing, following);
+    all_is_said(&server).await;
+    let screen = screen.catch_up().await;
+    let found = Screen::read(Socket::runtime(&server).await).await;
+    assert_eq!(screen.teams, found.teams);
+    server.shutdown().await;
 }
