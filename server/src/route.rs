@@ -226,6 +226,7 @@ impl Within {
             (_, Link::Holds { .. }, _) => None,
             (&Method::POST, _, None) => Some(Deed::Create),
             (&Method::PUT, ..) => Some(Deed::Put),
+            (&Method::PATCH, _, Some(_)) => Some(Deed::Update),
             (&Method::DELETE, _, Some(_)) => Some(Deed::Destroy),
             _ => None,
         }
@@ -235,7 +236,7 @@ impl Within {
         match (&self.association.link, &self.id) {
             (Link::Holds { .. }, _) => "GET,HEAD,OPTIONS",
             (_, None) => "GET,HEAD,POST,PUT,OPTIONS",
-            (_, Some(_)) => "GET,HEAD,PUT,DELETE,OPTIONS",
+            (_, Some(_)) => "GET,HEAD,PUT,PATCH,DELETE,OPTIONS",
         }
     }
 }

@@ -29,6 +29,9 @@ pub(super) async fn answer(cx: Context, of: Target, input: Input, deed: Deed) ->
     cx.alone().await;
     let it = Associated { cx, resource, id, within };
     let record = it.end(&it.resource, &it.id).await?;
+    if let (Deed::Update, Some(member)) = (deed, &it.within.id) {
+        return it.update(member, input.attributes()?).await;
+    }
     if deed != Deed::Find {
         it.refuse_strangers(&record).await?;
     }
@@ -221,6 +224,21 @@ impl Associated {
         // The key of the request stands for the record.
         self.commit_each(vec![self.adding(&change.id)?]).await?;
         Reply::written(&self.cx, &change).await
+    }
+
+    /// What is set of one that is in the collection is set as under its own path.
+    async fn update(&self, member: &Id, set: Attributes) -> Result<Reply> {
+        self.refuse_another(member, &set)?;
+        let (target, update) = (self.target().clone(), Action::Update(member.clone(), set));
+        let is_in = self.has(member).await;
+        if let Ok(true) = is_in {
+            return write(&self.cx, target, update).await;
+        }
+        // It may have left by the very update that this repeats.
+        match self.cx.recall(target, update).await? {
+            Some(done) => Reply::written(&self.cx, &done).await,
+            None => Err(is_in.err().unwrap_or_else(|| self.not_in())),
+        }
     }
 
     /// Whoever names one record in the path and another in the body has made a mistake.
