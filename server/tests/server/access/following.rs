@@ -60,6 +60,27 @@ async fn nobody_gets_into_a_room_by_knowing_its_name() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_record_is_read_and_followed_by_its_owner_alone() {
+    let server = serve().await;
+    let mut ann = signed_in(&server, "ann", &[]).await;
+    let bob = signed_in(&server, "bob", &[]).await;
+    let path = format!("/note/{}", note(&mut ann, "Milk").await);
+    let part = format!("{path}?select=text");
+    let (mut hers, mut his) = (ann.runtime(&server).await, bob.runtime(&server).await);
+    let room = room_of(&hers.get(&part).await);
+    assert_eq!(his.get(&part).await["statusCode"], 404);
+    assert_eq!(his.ask(json!(["resume", [[room, 1, 0]]])).await, json!([[room, null]]));
+    write(&mut ann, Method::PUT, &path, json!({ "text": "Eggs" })).await;
+    assert_eq!(hers.event().await[1], json!(room));
+    write(&mut ann, Method::DELETE, &path, json!({})).await;
+    assert_eq!(hers.event().await[1], json!(room));
+    assert_eq!(hers.get(&part).await["statusCode"], 404);
+    all_is_said(&server).await;
+    assert!(his.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_record_that_changes_hands_leaves_one_list_and_enters_the_other() {
     let server = serve().await;
     let mut ann = signed_in(&server, "ann", &[]).await;
