@@ -69,7 +69,8 @@ async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
     if sends_models(&cx)
         && let Some(id) = named(&query, &data, &model.key)
     {
-        return read(&cx, resource, id, &model.find.populate).await;
+        let criteria = Criteria::holding(&model, &model.key, [&id]);
+        return read(&cx, (resource, id), criteria, &model.find.populate).await;
     }
     let mut parameters = Parameters::read(query, data)?;
     let populate = populate(&mut parameters, &model)?;
@@ -92,8 +93,8 @@ async fn find_one(cx: Context, of: Target, input: Input) -> Result<Reply> {
     };
     let mut parameters = Parameters::read(query, said)?;
     let populate = populate(&mut parameters, &model)?;
-    Criteria::of_one(parameters)?;
-    read(&cx, resource, id, &populate).await
+    let criteria = Criteria::read_of_one(&model, &id, parameters)?;
+    read(&cx, (resource, id), criteria, &populate).await
 }
 
 /// What is to be filled in: what the request says, or else what the model does.
@@ -113,9 +114,16 @@ fn sends_models(cx: &Context) -> bool {
     matches!(dialect, Some(Dialect::Sails09 | Dialect::Node))
 }
 
-async fn read(cx: &Context, resource: Resource, id: Id, populate: &Populate) -> Result<Reply> {
-    let (mut snapshot, joined) = subscription::find_one(cx, &resource, &id).await?;
+/// One record, which is what the criteria pick; they say how much of it.
+async fn read(
+    cx: &Context,
+    (resource, id): (Resource, Id),
+    mut criteria: Criteria,
+    populate: &Populate,
+) -> Result<Reply> {
     let filling = Filling::new(cx, &resource, populate);
+    filling.widen(&mut criteria);
+    let (mut snapshot, joined) = subscription::find_in_part(cx, &resource, &id, criteria).await?;
     snapshot.value = filling.fill(snapshot.value.into_iter().collect()).await?.pop();
     Reply::record((resource, id), joined, snapshot)
 }

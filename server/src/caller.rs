@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::access::{Act, Known, Reach, Who};
 use crate::change::{Change, Id, Resource, Room};
 use crate::clock::now;
+use crate::criteria::Collection;
 use crate::dialect::{Dialect, runtime};
 use crate::engine::{Edit, Held};
 use crate::error::{Error, Result};
@@ -75,11 +76,30 @@ pub(crate) fn reach(shared: &Shared, of: &Resource, who: &Who, act: Act) -> Resu
 /// Whether a connection of our runtime may be in a room.
 pub(crate) async fn may_join(shared: &Shared, client: &Client, room: &Room) -> bool {
     let Some(model) = shared.models.of(&room.resource) else { return false };
-    if model.access.is_open() {
+    let collection = room.scope().and_then(|scope| scope.collection().cloned());
+    if model.access.is_open() && collection.is_none() {
         return true;
     }
     let who = of_client(shared, client).await;
-    who.is_ok_and(|who| model.access.reach(&who, Act::Read).covers(room))
+    who.is_ok_and(|who| {
+        model.access.reach(&who, Act::Read).covers(room)
+            && collection.is_none_or(|of| may_know(shared, &who, &room.resource, &of))
+    })
+}
+
+/// Whether somebody may know who enters or leaves a collection of records of this resource: not where some may see
+/// only a part of them, or of those whose collections they are.
+fn may_know(shared: &Shared, who: &Who, members: &Resource, of: &Collection) -> bool {
+    let (resource, _, attribute) = &of.of;
+    let Some(resource) = Resource::parse(resource) else { return false };
+    let association = shared.models.associations().named(&resource, attribute);
+    let is_whole = |of: &Resource| {
+        !shared.models.hide_records_of(of)
+            && reach(shared, of, who, Act::Read).is_ok_and(|reach| reach == Reach::Whole)
+    };
+    association.is_some_and(|(_, it)| it.target == *members)
+        && is_whole(&resource)
+        && is_whole(members)
 }
 
 /// Asks the connections of a session again.
@@ -143,7 +163,11 @@ async fn may_follow(shared: &Shared, client: &Client, who: &Who, room: &Room) ->
             let record = record.and_then(|snapshot| snapshot.value);
             record.is_some_and(|record| reach.includes(&record))
         }
-        _ => reach.covers(room),
+        _ => {
+            let collection = room.scope().and_then(|scope| scope.collection().cloned());
+            reach.covers(room)
+                && collection.is_none_or(|of| may_know(shared, who, &room.resource, &of))
+        }
     }
 }
 

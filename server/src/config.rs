@@ -1,6 +1,6 @@
 //! The configuration file, `config/config.yml`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::change::Resource;
 use crate::model::{Model, Undeclarable, Undeclared};
 use crate::route::Shortcuts;
 use crate::settings::{
@@ -105,8 +106,14 @@ impl Config {
         if let Some(undeclared) = self.undeclared {
             settings.models.undeclared(undeclared);
         }
+        let mut declared = BTreeSet::new();
         for (name, model) in self.resources {
             settings.models.declare(&name, model)?;
+            if let Some(twice) =
+                Resource::parse(&name).filter(|name| !declared.insert(name.clone()))
+            {
+                return Err(Undeclarable::Twice(twice));
+            }
         }
         settings.models.associate()?;
         Ok(settings)
@@ -196,7 +203,22 @@ mod tests {
                 "resources: {pet: {attributes: {owner: {model: usr}}}, user: {}}",
                 "pet.owner: no resource usr is declared; did you mean user?",
             ),
+            ("resources: {pet: {}, Pet: {}}", "pet is declared twice"),
+            (
+                "resources: {pet: {attributes: {age: {type: integer, default: old}}}}",
+                "pet.age: its default is not what it allows: age is a whole number",
+            ),
+            (
+                "resources: {pet: {find: {where: {age: {below: 3}}}}}",
+                "pet.find.where: age: the modifier below is not understood",
+            ),
             ("resources: {a: {attributes: {b: {colection: c}}}}", "config.yml:1:"),
+            (
+                "resources: {a: {attributes: {b: {type: strng}}}}",
+                "config.yml:1:40: strng is no value",
+            ),
+            ("resources: {a: {attributes: {b: strng}}}", "config.yml:1:30: strng is no value"),
+            ("resources: {a: {attributes: {b: 7}}}", "config.yml:1:3"),
             ("resources: {a: {attributes: {b: {regex: '['}}}}", "config.yml:1:"),
         ] {
             let told = read(yaml).unwrap_err();

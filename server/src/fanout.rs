@@ -22,7 +22,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::change::{Change, Position, Resource, Room, Verb};
-use crate::criteria::Scope;
+use crate::criteria::{Collection, Scope};
 use crate::dialect::{Dialect, runtime};
 use crate::model::{Membership, Models};
 use crate::socket::{Audience, Sockets};
@@ -121,6 +121,7 @@ impl Fanout {
                 self.say_to_stock(*dialect, std::slice::from_ref(change)).await;
             }
             self.say_memberships(change, after);
+            self.say_turnover(change, &memberships).await;
         }
     }
 
@@ -142,9 +143,8 @@ impl Fanout {
         for membership in memberships {
             let class = Room::class(membership.resource.clone());
             // Who knows the one may not know the other.
-            let mut others = self.models.associations().of(&membership.resource);
-            let other = others.find(|(name, _)| **name == membership.attribute);
-            let is_hiding = other.is_none_or(|(_, it)| self.models.hide_records_of(&it.target));
+            let target = self.models.associations().target_of(membership);
+            let is_hiding = target.is_none_or(|target| self.models.hide_records_of(target));
             if is_hiding || !self.sockets.are_in(Dialect::Sails, &class) {
                 continue;
             }
@@ -153,6 +153,22 @@ impl Fanout {
             let to = Audience { rooms: &[&room], but_not: &[], origin };
             let (event, news) = Dialect::membership_news(membership);
             self.sockets.emit_to_each(Dialect::Sails, to, event, &news);
+        }
+    }
+
+    /// Tells those who follow the members of a collection that they are others now: they read it again, and follow
+    /// those. Who has read it since, did so.
+    async fn say_turnover(&mut self, change: &Change, memberships: &[Membership]) {
+        for membership in memberships {
+            let Some(target) = self.models.associations().target_of(membership) else { continue };
+            let of = membership.collection();
+            for name in self.sockets.of_members(Dialect::Runtime, target, &of) {
+                let Some(Part { room, scope, .. }) = Part::of(&name) else { continue };
+                let at = scope.collection().map(Collection::position);
+                if at.is_some_and(|at| at.offset < change.position.offset) {
+                    self.send(&room, &[], &runtime::lost(&room), runtime::NOWHERE).await;
+                }
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::change::Position;
+use crate::change::{Attributes, Position};
 use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
@@ -52,6 +52,9 @@ struct Payload<'a> {
     headers: Option<&'a RawValue>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
+    /// What clients of Sails may say beside the data, or instead of it.
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
     /// In the `message` event of Sails 0.9, which is about any verb.
     #[serde(borrow)]
     verb: Option<&'a RawValue>,
@@ -123,12 +126,27 @@ impl<'a> Payload<'a> {
     /// What is asked, but for headers.
     fn request(&self, method: Method, body_limit: usize) -> Result<Request<'a>> {
         let url = self.url.and_then(string).filter(|url| url.starts_with('/'));
-        let data = self.data.map_or("", RawValue::get);
+        let data = self.body();
         if data.len() > body_limit {
             return Err(Error::too_large(data.len(), body_limit));
         }
         let url = url.ok_or(Error::BadUrl)?;
-        Ok(Request { method, url, headers: Vec::new(), data: data.into() })
+        Ok(Request { method, url, headers: Vec::new(), data })
+    }
+
+    /// The params, and over them the data; what is no object is the body by itself.
+    fn body(&self) -> Cow<'a, str> {
+        let data = self.data.filter(|data| self.params.is_none() || data.get() != "null");
+        let attributes = |raw: &RawValue| serde_json::from_str::<Attributes>(raw.get()).ok();
+        let Some(mut all) = self.params.and_then(attributes) else {
+            return self.data.map_or("", RawValue::get).into();
+        };
+        match data.map(|data| attributes(data).ok_or(data)) {
+            None => {}
+            Some(Ok(data)) => all.extend(data),
+            Some(Err(data)) => return data.get().into(),
+        }
+        serde_json::to_string(&all).expect("a map with string keys is JSON").into()
     }
 }
 
@@ -245,6 +263,23 @@ mod tests {
         assert_eq!(request.url, "/todo");
         assert_eq!(request.headers, [("idempotency-key".to_owned(), "k".to_owned())]);
         assert_eq!(request.data, r#"{"b":1,"a":2}"#);
+    }
+
+    #[test]
+    fn params_are_part_of_the_body_and_data_goes_before_them() {
+        let body = |said: &str| {
+            let text = format!(r#"["post",{{"url":"/todo",{said}}}]"#);
+            let Incoming::Request(request) = read(&text, Dialect::Sails, 100).unwrap() else {
+                panic!("it is a request");
+            };
+            request.data.into_owned()
+        };
+        let both = body(r#""params":{"a":1,"b":1},"data":{"b":2}"#);
+        assert_eq!(both, r#"{"a":1,"b":2}"#);
+        assert_eq!(body(r#""params":{"a":1}"#), r#"{"a":1}"#);
+        assert_eq!(body(r#""params":{"a":1},"data":null"#), r#"{"a":1}"#);
+        assert_eq!(body(r#""params":{"a":1},"data":[1]"#), "[1]");
+        assert_eq!(body(r#""params":7,"data":{"b": 2}"#), r#"{"b": 2}"#);
     }
 
     #[test]

@@ -10,10 +10,12 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::caller;
 use crate::change::{Position, Room};
+use crate::criteria::{Collection, Scope};
 use crate::dialect::runtime;
 use crate::engine::Since;
 use crate::shared::Shared;
 use crate::socket::Client;
+use crate::subscription::members;
 
 /// Answers `[[room, epoch, offset], …]`.
 pub(crate) async fn resume(
@@ -37,13 +39,19 @@ async fn missed(shared: &Shared, client: &Client, name: &str, position: Position
     }
     client.join([room.clone()]);
     let since = shared.engine.since(&room, position).await;
+    let scope = room.scope();
+    if let Some(of) = scope.as_ref().and_then(Scope::collection)
+        && !is_still(shared, of).await
+    {
+        return runtime::resync(name);
+    }
     // Whoever was asked to leave meanwhile may have been so before they had joined.
     if !caller::may_join(shared, client, &room).await {
         client.leave(&room);
         return runtime::resync(name);
     }
     match since {
-        Ok(Since::Changes { changes, head }) => match room.scope() {
+        Ok(Since::Changes { changes, head }) => match scope {
             Some(scope) => {
                 let is_hiding = shared.models.hide_records_of(&room.resource);
                 let followed = runtime::Followed { scope: &scope, is_hiding };
@@ -57,4 +65,9 @@ async fn missed(shared: &Shared, client: &Client, name: &str, position: Position
             runtime::resync(name)
         }
     }
+}
+
+/// Whether a collection has the members it had.
+async fn is_still(shared: &Shared, of: &Collection) -> bool {
+    members::have_changed(shared, of).await.is_ok_and(|changed| !changed)
 }

@@ -131,6 +131,16 @@ impl Presence {
         self.starting(dialect, resource, &format!("?{}", Scope::start_of_one(id)))
     }
 
+    /// The same of those in a collection.
+    pub(crate) fn of_members(
+        &self,
+        dialect: Dialect,
+        resource: &Resource,
+        of: &(String, Id, String),
+    ) -> Vec<String> {
+        self.starting(dialect, resource, &format!("?{}", Scope::start_of_members(of)))
+    }
+
     fn starting(&self, dialect: Dialect, resource: &Resource, start: &str) -> Vec<String> {
         let start = name(dialect, &Room::class(resource.clone())) + start;
         let counts = self.counts();

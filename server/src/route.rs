@@ -188,9 +188,11 @@ impl Route {
             return within.deed(method);
         }
         match (self.deed, method) {
-            (Some(Deed::Find), &Method::GET | &Method::HEAD) => Some(Deed::Find),
-            (Some(Deed::Find), _) => None,
+            // All that a shortcut is about it says itself, so any verb will do that does not contradict it.
             (Some(deed), &Method::GET | &Method::POST) => Some(deed),
+            (Some(Deed::Find), &Method::HEAD) => Some(Deed::Find),
+            (Some(deed @ (Deed::Update | Deed::Put)), &Method::PUT | &Method::PATCH) => Some(deed),
+            (Some(Deed::Destroy), &Method::DELETE) => Some(Deed::Destroy),
             (Some(_), _) => None,
             (None, &Method::GET | &Method::HEAD) => Some(Deed::Find),
             (None, &Method::POST) if self.id.is_none() => Some(Deed::Create),
@@ -207,8 +209,10 @@ impl Route {
             return within.verbs();
         }
         match (self.deed, &self.id) {
-            (Some(Deed::Find), _) => "GET,HEAD,OPTIONS",
-            (Some(_), _) => "GET,POST,OPTIONS",
+            (Some(Deed::Find), _) => "GET,HEAD,POST,OPTIONS",
+            (Some(Deed::Create), _) => "GET,POST,OPTIONS",
+            (Some(Deed::Update | Deed::Put), _) => "GET,POST,PUT,PATCH,OPTIONS",
+            (Some(Deed::Destroy), _) => "GET,POST,DELETE,OPTIONS",
             (None, None) => "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS",
             (None, Some(_)) => "GET,HEAD,PUT,PATCH,DELETE,OPTIONS",
         }
@@ -222,6 +226,7 @@ impl Within {
             (_, Link::Holds { .. }, _) => None,
             (&Method::POST, _, None) => Some(Deed::Create),
             (&Method::PUT, ..) => Some(Deed::Put),
+            (&Method::PATCH, _, Some(_)) => Some(Deed::Update),
             (&Method::DELETE, _, Some(_)) => Some(Deed::Destroy),
             _ => None,
         }
@@ -231,7 +236,7 @@ impl Within {
         match (&self.association.link, &self.id) {
             (Link::Holds { .. }, _) => "GET,HEAD,OPTIONS",
             (_, None) => "GET,HEAD,POST,PUT,OPTIONS",
-            (_, Some(_)) => "GET,HEAD,PUT,DELETE,OPTIONS",
+            (_, Some(_)) => "GET,HEAD,PUT,PATCH,DELETE,OPTIONS",
         }
     }
 }
@@ -353,7 +358,11 @@ mod tests {
         assert_eq!(deed(Method::POST, "/todo/7"), None);
         assert_eq!(deed(Method::HEAD, "/todo/7"), Some(Deed::Find));
         assert_eq!(deed(Method::GET, "/todo/destroy/7"), Some(Deed::Destroy));
-        assert_eq!(deed(Method::DELETE, "/todo/destroy/7"), None);
+        assert_eq!(deed(Method::DELETE, "/todo/destroy/7"), Some(Deed::Destroy));
+        assert_eq!(deed(Method::PUT, "/todo/update/7"), Some(Deed::Update));
+        assert_eq!(deed(Method::POST, "/todo/find"), Some(Deed::Find));
+        assert_eq!(deed(Method::PUT, "/todo/destroy/7"), None);
+        assert_eq!(deed(Method::HEAD, "/todo/destroy/7"), None);
         assert_eq!(deed(Method::TRACE, "/todo"), None);
     }
 }

@@ -113,6 +113,16 @@ impl Sockets {
         self.presence.of_one(dialect, resource, id)
     }
 
+    /// Rooms of those who are in a collection, that anybody is in.
+    pub(crate) fn of_members(
+        &self,
+        dialect: Dialect,
+        resource: &Resource,
+        of: &(String, Id, String),
+    ) -> Vec<String> {
+        self.presence.of_members(dialect, resource, of)
+    }
+
     /// Whether anything that is said of a resource would be heard in a dialect. Never wrongly `false`.
     pub(crate) fn follow(&self, dialect: Dialect, resource: &Resource) -> bool {
         self.presence.has_any(dialect, resource)

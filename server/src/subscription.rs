@@ -4,6 +4,10 @@
 //! read. Whatever is committed after the read is pushed to a room the connection is already in, so there
 //! is no gap between the two; what is committed between joining and reading is heard of twice,
 //! which is harmless: pushes have positions.
+//!
+//! `members` does the same of a many-to-many.
+
+pub(crate) mod members;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,7 +16,7 @@ use crate::access::{Act, Reach};
 use crate::caller;
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::context::Context;
-use crate::criteria::{Criteria, Filter, Language, Scope};
+use crate::criteria::{Criteria, Filter, Language, Projection, Scope};
 use crate::dialect::Dialect;
 use crate::engine::{Engine, Since, Snapshot};
 use crate::error::{Error, Result};
@@ -150,7 +154,7 @@ where
 }
 
 /// Where the log of a resource stands: whatever is read says so.
-async fn head(engine: &dyn Engine, resource: &Resource) -> Result<Position> {
+pub(crate) async fn head(engine: &dyn Engine, resource: &Resource) -> Result<Position> {
     Ok(engine.find_one(resource, &Id::Integer(0)).await?.position)
 }
 
@@ -215,6 +219,28 @@ pub(crate) async fn find_one(
 ) -> Result<(Snapshot<Option<Arc<Attributes>>>, Option<Room>)> {
     let read = async { Ok(cx.engine().find_one(resource, id).await?) };
     join_and_read_one(cx, resource, id, read).await
+}
+
+/// One record, or the part of it that the criteria show, which pick no other. Our runtime follows such a part
+/// as it does that of a list; everyone else follows the record.
+pub(crate) async fn find_in_part(
+    cx: &Context,
+    resource: &Resource,
+    id: &Id,
+    criteria: Criteria,
+) -> Result<(Snapshot<Option<Arc<Attributes>>>, Option<Room>)> {
+    let runtime = cx.client().filter(|client| client.dialect() == Dialect::Runtime);
+    let Some(client) = runtime.filter(|_| criteria.projection != Projection::Whole) else {
+        let (Snapshot { value, position }, room) = find_one(cx, resource, id).await?;
+        let value = value.map(|record| criteria.projection.of(record));
+        return Ok((Snapshot { value, position }, room));
+    };
+    let (Snapshot { mut value, position }, room) = find(cx, resource, criteria).await?;
+    let value = value.pop();
+    if value.is_none() {
+        room.iter().for_each(|room| client.leave(room));
+    }
+    Ok((Snapshot { value, position }, room))
 }
 
 /// One record that is kept elsewhere; subscribes to it if there is such a record.

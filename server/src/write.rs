@@ -221,6 +221,9 @@ impl Write {
                 return Err(Refused::NotFound { resource, id });
             }
             (Action::Upsert(..), None) if !is_exact(&id) => return Err(Refused::BadId),
+            (Action::Upsert(..), None) if !model.takes(&id) => {
+                return Err(Refused::WrongId(model.ids));
+            }
             (Action::Create(given) | Action::Upsert(_, given), None) => {
                 let filled = model.fill(given);
                 let mut record =

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use axum::Json;
 
-use super::{Input, Reply, Target, read, write};
+use super::{Input, Reply, Target, one_id, read, write};
 use crate::access::Act;
 use crate::change::{Attributes, Change, Id, Resource};
 use crate::context::Context;
-use crate::criteria::{Criteria, Language, Parameters};
+use crate::criteria::{Collection, Criteria, Language, Parameters};
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::model::{Link, Model, Populate};
@@ -29,6 +29,9 @@ pub(super) async fn answer(cx: Context, of: Target, input: Input, deed: Deed) ->
     cx.alone().await;
     let it = Associated { cx, resource, id, within };
     let record = it.end(&it.resource, &it.id).await?;
+    if let (Deed::Update, Some(member)) = (deed, &it.within.id) {
+        return it.update(member, input.attributes()?).await;
+    }
     if deed != Deed::Find {
         it.refuse_strangers(&record).await?;
     }
@@ -38,9 +41,14 @@ pub(super) async fn answer(cx: Context, of: Target, input: Input, deed: Deed) ->
             return it.find(&record, parameters).await;
         }
         (Deed::Create, _) => return it.create(input.attributes()?).await,
-        (Deed::Destroy, Some(member)) => it.remove(member).await?,
+        (Deed::Destroy, Some(member)) => {
+            it.refuse_another(member, &input.attributes_if_any()?)?;
+            it.remove(member).await?;
+        }
         (_, Some(member)) => {
-            it.refuse_values(&input.attributes_if_any()?)?;
+            let sent = input.attributes_if_any()?;
+            it.refuse_another(member, &sent)?;
+            it.refuse_values(&sent)?;
             it.add(member).await?;
         }
         (_, None) => it.replace(it.named(query, input)?).await?,
@@ -106,9 +114,9 @@ impl Associated {
             (_, Some(member)) => self.has(member).await?.then(|| member.clone()),
             (_, None) => return self.find_all(&model, &populate, parameters).await,
         };
-        Criteria::of_one(parameters)?;
         let one = one.ok_or_else(|| self.not_in())?;
-        read(&self.cx, self.target().clone(), one, &populate).await
+        let criteria = Criteria::read_of_one(&model, &one, parameters)?;
+        read(&self.cx, (self.target().clone(), one), criteria, &populate).await
     }
 
     fn not_in(&self) -> Error {
@@ -123,7 +131,7 @@ impl Associated {
     }
 
     /// Those that hold this record's id are what a filter picks, and our runtime follows it. No attribute of a
-    /// record says in which pairs it is: then there is no room.
+    /// record says in which pairs it is: then the filter is good for as long as there are no others.
     async fn find_all(
         &self,
         model: &Model,
@@ -138,10 +146,16 @@ impl Associated {
                 let criteria = criteria.and_holding(via, [&self.id]);
                 subscription::find_holding(&self.cx, self.target(), criteria).await?
             }
-            _ => {
-                let criteria = criteria.and_holding(&model.key, &self.members().await?);
-                (subscription::find_along(&self.cx, self.target(), &criteria).await?, None)
+            Link::Paired { join, .. } => {
+                let id = self.id.clone();
+                let of = (self.resource.to_string(), id, self.within.attribute.clone());
+                // Before the pairs are read, so that none is missed.
+                let at = subscription::head(self.cx.engine(), &join.resource()).await?;
+                let of = Collection { of, at: (at.epoch, at.offset) };
+                let ids = self.members().await?;
+                subscription::members::find(&self.cx, self.target(), criteria, &ids, of).await?
             }
+            Link::Holds { .. } => return Err(self.not_in()),
         };
         all.value = filling.fill(all.value).await?;
         Ok(Reply::records(joined, all))
@@ -210,6 +224,26 @@ impl Associated {
         // The key of the request stands for the record.
         self.commit_each(vec![self.adding(&change.id)?]).await?;
         Reply::written(&self.cx, &change).await
+    }
+
+    /// What is set of one that is in the collection is set as under its own path.
+    async fn update(&self, member: &Id, set: Attributes) -> Result<Reply> {
+        self.refuse_another(member, &set)?;
+        let (target, update) = (self.target().clone(), Action::Update(member.clone(), set));
+        let is_in = self.has(member).await;
+        if let Ok(true) = is_in {
+            return write(&self.cx, target, update).await;
+        }
+        // It may have left by the very update that this repeats.
+        match self.cx.recall(target, update).await? {
+            Some(done) => Reply::written(&self.cx, &done).await,
+            None => Err(is_in.err().unwrap_or_else(|| self.not_in())),
+        }
+    }
+
+    /// Whoever names one record in the path and another in the body has made a mistake.
+    fn refuse_another(&self, member: &Id, sent: &Attributes) -> Result<()> {
+        one_id(Some(member.clone()), sent, &self.model()?.key).map(drop)
     }
 
     /// Whoever sends a record along wants it saved, which is not done here.

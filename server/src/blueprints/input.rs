@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use http::StatusCode;
+use http::{StatusCode, header};
 use serde_json::Value;
 
 use crate::change::{Attributes, Id};
 use crate::error::{Error, Result};
+use crate::http::brackets;
 
 /// As it came.
 #[derive(Debug)]
@@ -19,13 +20,27 @@ impl<S: Send + Sync> FromRequest<S> for Input {
 
     async fn from_request(request: Request, state: &S) -> Result<Self> {
         let limit = request.extensions().get::<BodyLimit>().map_or(usize::MAX, |limit| limit.0);
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let is_form = kind.is_some_and(|kind| kind.as_bytes().starts_with(FORM));
         let read = Bytes::from_request(request, state).await;
         let too_large = || Error::TooLarge { size: format!("more than {limit} bytes"), limit };
-        read.map(Self).map_err(|refused| match refused.status() {
+        let bytes = read.map_err(|refused| match refused.status() {
             StatusCode::PAYLOAD_TOO_LARGE => too_large(),
             _ => Error::BadBody("the body could not be read"),
-        })
+        })?;
+        // Not everybody who sends JSON says so: curl calls whatever it sends a form.
+        let is_json = matches!(bytes.first(), None | Some(b'{' | b'['));
+        if is_form && !is_json { of_form(&bytes) } else { Ok(Self(bytes)) }
     }
+}
+
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
+
+/// A form is a record, whose values are texts.
+fn of_form(form: &[u8]) -> Result<Input> {
+    let record = brackets::read(form).map_err(Error::BadForm)?;
+    let json = serde_json::to_vec(&record).expect("a map with string keys is JSON");
+    Ok(Input(json.into()))
 }
 
 /// How many records one request may create, or name.

@@ -13,6 +13,7 @@ use crate::cascade;
 use crate::change::{Attributes, Change, Resource};
 use crate::clock::now;
 use crate::criteria::Filter;
+use crate::engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::in_line::in_line;
@@ -29,6 +30,25 @@ impl Context {
         let writes = cascade::of(&self.shared, &change).await?;
         self.commit_consequences(writes).await.into_iter().try_for_each(cascade::settled)?;
         Ok(change)
+    }
+
+    /// What came of a write of the caller, if this is a repeat of it; otherwise nothing is done.
+    pub(crate) async fn recall(
+        &self,
+        resource: Resource,
+        action: Action,
+    ) -> Result<Option<Arc<Change>>> {
+        if self.key.is_none() {
+            return Ok(None);
+        }
+        let write = self.prepare(self.key.clone(), resource, action).await?;
+        // No record is left to it, so there is none that it could change.
+        let write = Write { within: Filter::Any(Vec::new()), ..write };
+        match self.engine().commit(write).await {
+            Ok(committed) => Ok(Some(committed.change)),
+            Err(engine::Error::Refused(Refused::NotFound { .. })) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A write in the caller's name, within what is left to them.

@@ -36,8 +36,10 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
-/// What an attribute is compared with. Numbers are what they are in JavaScript.
+/// What an attribute is compared with. Numbers are what they are in JavaScript. It is written as it is: names of
+/// rooms may have hundreds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Operand {
     /// null
     Null,
@@ -48,7 +50,21 @@ pub enum Operand {
     /// A string.
     Text(String),
     /// Written where a number, true, false and a string look alike: any of them.
+    #[serde(with = "listed")]
     Loose(String),
+}
+
+/// A string that is no [`Operand::Text`]: alone in a list.
+mod listed {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(text: &String, to: S) -> Result<S::Ok, S::Error> {
+        [text].serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+        <[String; 1]>::deserialize(from).map(|[text]| text)
+    }
 }
 
 impl From<&Id> for Operand {
@@ -74,6 +90,20 @@ impl Condition {
             Self::Like(pattern) => {
                 value.as_str().is_some_and(|text| pattern.matches(&case.fold(text)))
             }
+        }
+    }
+
+    /// The same, of what it compares with as it is among the values of an attribute; what can not be among
+    /// them stays.
+    pub(super) fn brought(self, bring: &impl Fn(Value) -> Option<Value>) -> Self {
+        let each = |operands: Vec<Operand>| {
+            operands.into_iter().map(|operand| operand.brought(bring)).collect()
+        };
+        match self {
+            Self::OneOf(operands) => Self::OneOf(each(operands)),
+            Self::NoneOf(operands) => Self::NoneOf(each(operands)),
+            Self::Is(comparison, operand) => Self::Is(comparison, operand.brought(bring)),
+            Self::Like(pattern) => Self::Like(pattern),
         }
     }
 }
@@ -129,6 +159,21 @@ impl Operand {
         }
     }
 
+    /// What may be several already is left as it is.
+    fn brought(self, bring: &impl Fn(Value) -> Option<Value>) -> Self {
+        let value = match &self {
+            Self::Number(number) => whole(*number).map_or_else(|| (*number).into(), Value::from),
+            Self::Text(text) => Value::from(text.as_str()),
+            Self::Null | Self::Bool(_) | Self::Loose(_) => return self,
+        };
+        match bring(value) {
+            Some(Value::Number(number)) => number.as_f64().map_or(self, Self::Number),
+            Some(Value::String(text)) => Self::Text(text),
+            Some(Value::Bool(value)) => Self::Bool(value),
+            _ => self,
+        }
+    }
+
     /// The number that is meant, if it may be one.
     pub fn number(&self) -> Option<f64> {
         match self {
@@ -154,6 +199,14 @@ impl Operand {
             _ => None,
         }
     }
+}
+
+/// The integer that a number is.
+fn whole(number: f64) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "what is lost is looked at")]
+    let integer = number as i64;
+    #[expect(clippy::cast_precision_loss, reason = "the same")]
+    (integer as f64 == number).then_some(integer)
 }
 
 /// The number that a text is.

@@ -89,6 +89,20 @@ impl Filter {
         }
     }
 
+    /// The same, of what attributes are compared with as it is among the values they have.
+    pub(crate) fn brought(self, bring: &impl Fn(&str, Value) -> Option<Value>) -> Self {
+        let each = |parts: Vec<Self>| parts.into_iter().map(|part| part.brought(bring)).collect();
+        match self {
+            Self::All(parts) => Self::All(each(parts)),
+            Self::Any(parts) => Self::Any(each(parts)),
+            Self::Not(part) => Self::Not(Box::new(part.brought(bring))),
+            Self::Attribute(name, condition) => {
+                let condition = condition.brought(&|value| bring(&name, value));
+                Self::Attribute(name, condition)
+            }
+        }
+    }
+
     /// The attributes it is about.
     pub(crate) fn names(&self) -> Vec<&str> {
         match self {

@@ -38,7 +38,7 @@ pub use language::{Case, Language};
 pub use parameters::Parameters;
 pub use pattern::Pattern;
 pub use projection::Projection;
-pub use scope::Scope;
+pub use scope::{Collection, Scope};
 pub(crate) use sort::Rank;
 pub use sort::{Direction, Sort};
 pub use window::Window;
@@ -149,10 +149,12 @@ impl Criteria {
         })
     }
 
-    /// Reads what came beside the id of a record: there is nothing left to say.
-    pub fn of_one(mut parameters: Parameters) -> Result<(), Bad> {
+    /// Reads what came beside the id of a record: there is nothing left to say but how much of it.
+    pub(crate) fn of_one(key: &str, mut parameters: Parameters) -> Result<Projection, Bad> {
         no_populate(parameters.take("populate"))?;
-        parameters.refuse("a record that is named is not chosen by criteria")
+        let (select, omit) = (parameters.take("select"), parameters.take("omit"));
+        parameters.refuse("a record that is named is not chosen by criteria")?;
+        Projection::read(select, omit, key)
     }
 
     /// Of those that are meant, the ones that have one of these ids in an attribute.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Criteria, Filter, Projection, Sort, Window};
-use crate::change::Id;
+use crate::change::{Id, Position};
 
 /// What is followed, as it stands in the name of a room.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,21 +12,47 @@ pub enum Scope {
     /// A part of the list, or of each record: what is in it can not be told of a record alone. Whenever a
     /// record changes that fulfils the filter, it is read again.
     Part(Filter, Window, Sort, Projection),
+    /// What is followed of those in a collection, as long as it has the same ones.
+    Members(Collection, Box<Scope>),
     /// One record, as long as it fulfils a filter.
     One(Id, Filter),
     /// All records that fulfil a filter.
     Whole(Filter),
 }
 
+/// The collection of a record whose members are in pairs with it, as it was at a time: no attribute of theirs
+/// tells when one of them leaves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Collection {
+    /// The record, by resource and id, and its attribute.
+    pub of: (String, Id, String),
+    /// Where the log of the pairs stood before they were read: epoch and offset.
+    pub at: (u64, u64),
+}
+
+impl Collection {
+    /// Where the log of the pairs stood.
+    pub(crate) fn position(&self) -> Position {
+        let (epoch, offset) = self.at;
+        Position { epoch, offset }
+    }
+}
+
 impl Scope {
     /// What a read by these criteria follows. The order of a whole list is its reader's affair.
     pub fn of(criteria: &Criteria) -> Self {
-        let Criteria { filter, within, window, sort, projection, .. } = criteria.clone();
-        let filter = within.and(filter);
-        match (window, &projection) {
-            (Window { skip: 0, limit: None }, Projection::Whole) => Self::Whole(filter),
-            _ => Self::Part(filter, window, sort, projection),
+        match (criteria.window, &criteria.projection) {
+            (Window { skip: 0, limit: None }, Projection::Whole) => {
+                Self::Whole(criteria.within.clone().and(criteria.filter.clone()))
+            }
+            _ => Self::part_of(criteria),
         }
+    }
+
+    /// What a read by these criteria follows if what it reads is a part for some other reason than they say.
+    pub(crate) fn part_of(criteria: &Criteria) -> Self {
+        let Criteria { filter, within, window, sort, projection, .. } = criteria.clone();
+        Self::Part(within.and(filter), window, sort, projection)
     }
 
     /// Is it the resource, whole?
@@ -38,6 +64,24 @@ impl Scope {
     pub fn filter(&self) -> &Filter {
         match self {
             Self::Part(filter, ..) | Self::One(_, filter) | Self::Whole(filter) => filter,
+            Self::Members(_, scope) => scope.filter(),
+        }
+    }
+
+    /// Whether what is in it can not be told of a record alone.
+    pub(crate) fn is_part(&self) -> bool {
+        match self {
+            Self::Part(..) => true,
+            Self::Members(_, scope) => scope.is_part(),
+            Self::One(..) | Self::Whole(_) => false,
+        }
+    }
+
+    /// The collection whose members matter, if it is those of one.
+    pub(crate) fn collection(&self) -> Option<&Collection> {
+        match self {
+            Self::Members(collection, _) => Some(collection),
+            Self::Part(..) | Self::One(..) | Self::Whole(_) => None,
         }
     }
 
@@ -45,27 +89,35 @@ impl Scope {
     pub fn id(&self) -> Option<&Id> {
         match self {
             Self::One(id, _) => Some(id),
-            Self::Part(..) | Self::Whole(_) => None,
+            Self::Part(..) | Self::Members(..) | Self::Whole(_) => None,
         }
     }
 
     /// As text, the same for the same scope, and without a slash.
     pub fn encode(&self) -> String {
-        let text = serde_json::to_string(self).expect("it is made of strings and finite numbers");
-        // One can only stand in a string.
-        text.replace('/', "\\u002f")
+        text(self)
     }
 
     /// How the scopes of one record begin, and no others.
     pub(crate) fn start_of_one(id: &Id) -> String {
-        let id = serde_json::to_string(id).expect("it is a number or a string");
-        format!("[{},", id.replace('/', "\\u002f"))
+        format!("[{},", text(id))
+    }
+
+    /// How the scopes of members of one collection begin, and no others.
+    pub(crate) fn start_of_members(of: &(String, Id, String)) -> String {
+        format!(r#"[{{"of":{},"#, text(of))
     }
 
     /// Reads what [`encode`](Self::encode) has written.
     pub fn decode(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
+}
+
+fn text(it: &impl Serialize) -> String {
+    let text = serde_json::to_string(it).expect("it is made of strings and finite numbers");
+    // One can only stand in a string.
+    text.replace('/', "\\u002f")
 }
 
 #[cfg(test)]
@@ -87,7 +139,8 @@ mod tests {
                 r#"{"or":[{"a":{"like":"%/x"}},{"b":[1,null,true]}],"not":{"c":{">":2}}}"#,
             )][..],
             &[("path", "a/b"), ("limit", "3"), ("skip", "1"), ("sort", "a DESC")],
-            &[("select", "a,b")],
+            &[("select", "a,b"), ("n", "4")],
+            &[("where", r#"{"n":[4,-1.5,"4",false,null]}"#)],
             &[],
         ] {
             let scope = scope(query);
@@ -109,6 +162,21 @@ mod tests {
             assert!(one.encode().starts_with(start), "{}", one.encode());
             assert_eq!(Scope::decode(&one.encode()), Some(one));
         }
+    }
+
+    #[test]
+    fn the_scopes_of_members_begin_with_their_collection() {
+        let of = ("user".to_owned(), Id::parse("a/b").unwrap(), "teams".to_owned());
+        let start = Scope::start_of_members(&of);
+        for (query, is_part) in [(&[("name", "Blue")][..], false), (&[("limit", "3")], true)] {
+            let collection = Collection { of: of.clone(), at: (5, 7) };
+            let members = Scope::Members(collection.clone(), Box::new(scope(query)));
+            assert!(members.encode().starts_with(&start), "{}", members.encode());
+            assert_eq!(Scope::decode(&members.encode()), Some(members.clone()));
+            assert_eq!((members.collection(), members.is_part()), (Some(&collection), is_part));
+            assert_eq!(members.filter(), scope(query).filter());
+        }
+        assert_eq!(scope(&[]).collection(), None);
     }
 
     #[test]

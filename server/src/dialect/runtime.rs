@@ -33,9 +33,11 @@ pub(crate) fn announcement(room: &Room, head: Position) -> Push {
 
 /// A frame that says that a room is no more what it was: who was in it asks, and reads it again.
 pub(crate) fn lost(room: &Room) -> Push {
-    // No log is called so.
-    announcement(room, Position { epoch: 0, offset: 0 })
+    announcement(room, NOWHERE)
 }
+
+/// In no log: none is called so.
+pub(crate) const NOWHERE: Position = Position { epoch: 0, offset: 0 };
 
 /// What was missed in a room: `[room, epoch, head, changes]`.
 pub(crate) fn missed(room: &str, head: Position, changes: &[Arc<Change>]) -> Box<RawValue> {
@@ -60,9 +62,9 @@ pub(crate) fn scoped_push(
 ) -> Option<(Push, Position)> {
     let entries = filtered(followed, changes);
     let last = Position { offset: entries.last()?.0, ..changes.first()?.position };
-    let push = match followed.scope {
-        Scope::Part(..) => announcement(room, last),
-        Scope::One(..) | Scope::Whole(_) => (room.to_string(), last.epoch, previous, raw(&entries)),
+    let push = match followed.scope.is_part() {
+        true => announcement(room, last),
+        false => (room.to_string(), last.epoch, previous, raw(&entries)),
     };
     Some((push, last))
 }
@@ -75,9 +77,9 @@ pub(crate) fn scoped_missed(
     changes: &[Arc<Change>],
 ) -> Box<RawValue> {
     let entries = filtered(followed, changes);
-    match followed.scope {
-        Scope::Part(..) if !entries.is_empty() => resync(room),
-        _ => raw(&(room, head.epoch, head.offset, entries)),
+    match followed.scope.is_part() && !entries.is_empty() {
+        true => resync(room),
+        false => raw(&(room, head.epoch, head.offset, entries)),
     }
 }
 

@@ -6,7 +6,6 @@
 
 mod backlog;
 mod bodies;
-mod brackets;
 mod draft;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use super::Model;
 use super::half::{Half, Unfit};
 use super::pair::{Join, Side};
 use crate::change::{Attributes, Change, Id, Resource};
+use crate::criteria::Collection;
 use crate::nearest::hint;
 
 /// What belongs to what, in all that is declared.
@@ -113,6 +114,21 @@ impl Associations {
         Some((name, association))
     }
 
+    /// Of which resource the members of a collection are.
+    pub(crate) fn target_of(&self, membership: &Membership) -> Option<&Resource> {
+        let association = self.of.get(&membership.resource)?.get(&membership.attribute)?;
+        Some(&association.target)
+    }
+
+    /// Where the pairs are that make a collection.
+    pub(crate) fn join_of(&self, collection: &Collection) -> Option<Resource> {
+        let (resource, _, attribute) = &collection.of;
+        match &self.of.get(&Resource::parse(resource)?)?.get(attribute)?.link {
+            Link::Paired { join, .. } => Some(join.resource()),
+            Link::Holds { .. } | Link::HeldBy(_) => None,
+        }
+    }
+
     /// Who becomes part of what by a change, and then who no longer is.
     pub(crate) fn memberships(&self, change: &Change) -> Vec<Membership> {
         if change.published {
@@ -145,6 +161,13 @@ impl Associations {
             Link::Paired { join, own } => Some((join.resource(), *own)),
             _ => None,
         })
+    }
+}
+
+impl Membership {
+    /// Whose members it changes: as [`Collection::of`].
+    pub(crate) fn collection(&self) -> (String, Id, String) {
+        (self.resource.to_string(), self.id.clone(), self.attribute.clone())
     }
 }
 

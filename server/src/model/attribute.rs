@@ -1,8 +1,11 @@
 //! One attribute, and what its values may be.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use regex::Regex;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Number, Value};
 
@@ -132,6 +135,18 @@ impl Attribute {
         Ok(value)
     }
 
+    /// What criteria compare with it: as it would be stored, whatever else is asked of values.
+    pub(super) fn bring(&self, value: Value) -> Option<Value> {
+        let value = match &self.model {
+            None => value,
+            Some(_) => Id::from_json(&value)?.to_json(),
+        };
+        match self.kind {
+            None => Some(value),
+            Some(kind) => kind.bring(value),
+        }
+    }
+
     fn measure(&self, name: &str, value: &Value) -> Result<(), Violation> {
         let (size, unit) = match value {
             Value::String(text) => (text.chars().count() as f64, " characters long"),
@@ -229,6 +244,46 @@ impl Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.attribute, self.rule)
+    }
+}
+
+/// Attributes as a file says them: all there is to say of one, or its type alone.
+pub(super) fn by_name<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Attribute>, D::Error> {
+    struct Said(Attribute);
+
+    impl<'de> Deserialize<'de> for Said {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_any(InEitherWay).map(Self)
+        }
+    }
+
+    let said = BTreeMap::<String, Said>::deserialize(deserializer)?;
+    Ok(said.into_iter().map(|(name, Said(attribute))| (name, attribute)).collect())
+}
+
+struct InEitherWay;
+
+impl<'de> Visitor<'de> for InEitherWay {
+    type Value = Attribute;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a type, or {type: …} and what else there is to say")
+    }
+
+    fn visit_str<E: de::Error>(self, kind: &str) -> Result<Attribute, E> {
+        let kind = Kind::deserialize(kind.into_deserializer())?;
+        Ok(Attribute { kind: Some(kind), ..Attribute::default() })
+    }
+
+    /// Nothing is said of it but that it is one.
+    fn visit_unit<E: de::Error>(self) -> Result<Attribute, E> {
+        Ok(Attribute::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Attribute, A::Error> {
+        Attribute::deserialize(MapAccessDeserializer::new(map))
     }
 }
 

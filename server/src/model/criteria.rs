@@ -26,9 +26,19 @@ impl Criteria {
             let said = Parameters::read(Vec::new(), said)?;
             criteria.filter = Self::of_request(&model.key, said, language)?.filter;
         }
+        let attribute = |name: &str| model.attributes.get(name);
+        criteria.filter = criteria.filter.brought(&|name, value| attribute(name)?.bring(value));
         let Window { limit, .. } = criteria.window;
         criteria.window.limit = limit.or(model.find.limit);
         criteria.most = model.most.records;
+        Ok(criteria)
+    }
+
+    /// Reads what came beside the id of a record of this model.
+    pub(crate) fn read_of_one(model: &Model, id: &Id, parameters: Parameters) -> Result<Self, Bad> {
+        let projection = Self::of_one(&model.key, parameters)?;
+        let criteria = Self { projection, ..Self::holding(model, &model.key, [id]) };
+        criteria.all_known(model)?;
         Ok(criteria)
     }
 

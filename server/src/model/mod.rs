@@ -47,6 +47,7 @@ pub struct Model {
     /// Where ids come from.
     pub ids: Ids,
     /// What is known of attributes, by name; there may be others.
+    #[serde(deserialize_with = "attribute::by_name")]
     pub attributes: BTreeMap<String, Attribute>,
     /// What becomes of the others.
     pub unknown: Unknown,
@@ -166,12 +167,16 @@ impl Model {
             None | Some(Value::Null) => return Ok(None),
             Some(value) => Id::from_json(value).ok_or(BadId::None)?,
         };
-        let is_right = match (self.ids, &id) {
+        if self.takes(&id) { Ok(Some(id)) } else { Err(BadId::OtherKind(self.ids)) }
+    }
+
+    /// Whether a new record may have this id, as far as its kind goes.
+    pub(crate) fn takes(&self, id: &Id) -> bool {
+        match (self.ids, id) {
             (Ids::Integer, Id::Text(_)) | (Ids::Uuid, Id::Integer(_)) => false,
             (Ids::Uuid, Id::Text(text)) => uuid::Uuid::try_parse(text).is_ok(),
             _ => true,
-        };
-        if is_right { Ok(Some(id)) } else { Err(BadId::OtherKind(self.ids)) }
+        }
     }
 
     /// A new record's attributes as they are stored: declared ones checked and filled in. All that is

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Associations, Ids, Model, Unfit};
+use super::{Associations, Ids, Model, Unfit, Violation};
 use crate::change::Resource;
+use crate::criteria::{Bad, Criteria, Language, Parameters};
 
 /// What is declared, and what becomes of the rest.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +49,16 @@ impl Models {
         }
         if let Some(name) = model.indexed().find(|name| !is_plain(name)) {
             return Err(Undeclarable::Index(name.to_owned()));
+        }
+        for (name, attribute) in &model.attributes {
+            let taken = attribute.default.clone().map(|default| attribute.take(name, default));
+            if let Some(Err(wrong)) = taken {
+                return Err(Undeclarable::Default(resource, wrong));
+            }
+        }
+        let unasked = Criteria::read_for(&model, Parameters::default(), Language::Current);
+        if let Err(bad) = unasked {
+            return Err(Undeclarable::Where(resource, bad));
         }
         if model.access.lacks_owner() {
             return Err(Undeclarable::Owner(resource));
@@ -128,7 +139,7 @@ impl Models {
 }
 
 /// Why a resource can not be declared so.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Undeclarable {
     /// It can not be the name of a resource.
     #[error(
@@ -138,6 +149,15 @@ pub enum Undeclarable {
     /// The plural is another's.
     #[error("the plural {0:?} is that of {1}")]
     Plural(String, Resource),
+    /// Two names that differ in nothing but case.
+    #[error("{0} is declared twice: names of resources are the same in upper and lower case")]
+    Twice(Resource),
+    /// A record that says nothing of an attribute could not be created.
+    #[error("{0}.{name}: its default is not what it allows: {1}", name = .1.attribute)]
+    Default(Resource, Violation),
+    /// A read that selects nothing would be refused.
+    #[error("{0}.find.where: {1}")]
+    Where(Resource, Bad),
     /// No index can be made of an attribute with such a name.
     #[error(
         "{0:?} can be neither unique nor indexed: its name has more than letters, digits and _"

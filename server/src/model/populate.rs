@@ -28,7 +28,7 @@ impl Default for Populate {
 }
 
 impl Populate {
-    /// Takes `pets,owner`, a list of names, true or false from what a request brought, if it says anything.
+    /// Takes `pets,owner`, in brackets or not, a list of names, true or false from what a request brought, if it says anything.
     pub(crate) fn take(parameters: &mut Parameters, model: &Model) -> Result<Option<Self>, Bad> {
         let names: Vec<String> = match parameters.take(AT) {
             None => return Ok(None),
@@ -36,7 +36,14 @@ impl Populate {
             Some(Value::Bool(false)) => return Ok(Some(Self::default())),
             Some(Value::String(text)) if text == "true" => return Ok(Some(Self::All)),
             Some(Value::String(text)) if text == "false" => return Ok(Some(Self::default())),
-            Some(Value::String(text)) => text.split(',').map(|it| it.trim().to_owned()).collect(),
+            Some(Value::String(text)) => {
+                let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+                let names = inside.unwrap_or(&text).split(',').map(str::trim);
+                names
+                    .filter(|name| inside.is_none() || !name.is_empty())
+                    .map(str::to_owned)
+                    .collect()
+            }
             Some(Value::Array(list)) => {
                 let names = list.iter().map(|name| name.as_str().map(str::to_owned));
                 names.collect::<Option<_>>().ok_or_else(odd)?
@@ -114,9 +121,10 @@ mod tests {
     #[test]
     fn associations_are_named_in_every_spelling() {
         assert_eq!(read(json!("pets, boss")), these(&["boss", "pets"]));
+        assert_eq!(read(json!("[pets, boss]")), these(&["boss", "pets"]));
         assert_eq!(read(json!(["pets"])), these(&["pets"]));
         assert_eq!(read(json!("true")), Ok(Some(Populate::All)));
-        for none in [json!(false), json!("false"), json!([])] {
+        for none in [json!(false), json!("false"), json!([]), json!("[]")] {
             assert_eq!(read(none), these(&[]));
         }
     }

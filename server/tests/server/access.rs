@@ -72,7 +72,7 @@ async fn write(browser: &mut Browser, method: Method, path: &str, body: Value) -
 }
 
 /// All that has been committed so far has been said to whoever is told of it.
-async fn all_is_said(server: &Server) {
+pub(crate) async fn all_is_said(server: &Server) {
     let mut socket = Socket::runtime(server).await;
     let room = room_of(&socket.get("/fence").await);
     socket.post("/fence", json!({})).await;

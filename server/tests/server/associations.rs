@@ -2,6 +2,7 @@
 
 mod changing;
 mod destroyed;
+mod following;
 mod hearing;
 mod pairs;
 mod reading;

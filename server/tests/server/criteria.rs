@@ -4,7 +4,7 @@ use backwire::Server;
 use backwire::model::{Attribute, Kind, Model, Timestamps, Unknown};
 use serde_json::{Value, json};
 
-use crate::client::{Socket, builder, events, server, start};
+use crate::client::{Socket, builder, events, position, server, start};
 
 /// A server with three records, and whoever wrote them.
 async fn shop() -> (Server, Socket) {
@@ -41,6 +41,27 @@ async fn a_query_selects_sorts_and_shortens() {
 }
 
 #[tokio::test]
+async fn of_one_record_it_may_be_said_how_much_is_wanted() {
+    let (server, mut writer) = shop().await;
+    let milk = json!({ "title": "Milk", "id": 1 });
+    let mut ours = Socket::runtime(&server).await;
+    let read = ours.get("/item/1?select=title").await;
+    assert_eq!(read["body"], milk);
+    let mut stock = Socket::stock(&server).await;
+    assert_eq!(stock.get("/item/1?omit=price,createdAt,updatedAt").await["body"], milk);
+    assert_eq!(ours.get("/item/9?select=title").await["statusCode"], 404);
+    let refused = ours.get("/item/1?limit=1").await;
+    assert_eq!((&refused["statusCode"], &refused["body"]["field"]), (&json!(400), &json!("limit")));
+
+    writer.put("/item/2", json!({ "price": 5 })).await;
+    writer.put("/item/1", json!({ "price": 5 })).await;
+    assert_eq!(stock.event().await[1]["id"], 1);
+    let (room, (epoch, offset)) = (&read["headers"]["backwire-room"], position(&read));
+    assert_eq!(ours.event().await, json!(["push", room, epoch, offset + 2, []]));
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_refusal_says_where_the_problem_is() {
     let (server, _writer) = shop().await;
     let refusal = over_http(&server, &[("where", r#"{"price":{"below":4}}"#)]).await;
@@ -53,6 +74,38 @@ async fn a_refusal_says_where_the_problem_is() {
     let many = (0..513).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
     let refusal = over_http(&server, &[("where", &format!(r#"{{"id":[{many}]}}"#))]).await;
     assert_eq!((&refusal["field"], &refusal["limit"]), (&json!("id"), &json!(512)));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_compared_with_a_declared_attribute_is_brought_to_its_type() {
+    let of = |kind| Attribute { kind: Some(kind), ..Attribute::default() };
+    let model = Model::default()
+        .attribute("age", of(Kind::Integer))
+        .attribute("zip", of(Kind::String))
+        .attribute("done", of(Kind::Boolean))
+        .attribute("owner", Attribute::model("person"));
+    let builder = builder().resource("person", model).unwrap();
+    let server = start(builder).await;
+    let mut socket = Socket::stock(&server).await;
+    let ann = json!({ "age": "20", "zip": 1234, "done": "true", "owner": "1" });
+    socket.post("/person", ann).await;
+    for same in [
+        json!({ "age": "20" }),
+        json!({ "age": ["19", "20"] }),
+        json!({ "age": { ">": "19", "<": "21" } }),
+        json!({ "not": { "age": { "!=": "20" } } }),
+        json!({ "zip": 1234 }),
+        json!({ "done": "true" }),
+        json!({ "or": [{ "owner": "1" }] }),
+    ] {
+        let asked = json!(["get", { "url": "/person", "data": { "where": same } }]);
+        assert_eq!(socket.ask(asked).await["body"].as_array().unwrap().len(), 1, "{same}");
+    }
+    for other in [json!({ "age": "twenty" }), json!({ "zip": 1234.5 }), json!({ "age": null })] {
+        let asked = json!(["get", { "url": "/person", "data": { "where": other } }]);
+        assert_eq!(socket.ask(asked).await["body"], json!([]), "{other}");
+    }
     server.shutdown().await;
 }
 

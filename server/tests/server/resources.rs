@@ -102,6 +102,52 @@ async fn a_put_creates_what_is_not_there_only_where_that_is_declared() {
     assert_eq!(ask(&server, Method::PATCH, "/todo/b", json!({ "n": 1 })).await.0, 404);
     assert_eq!(ask(&server, Method::PUT, "/cart/a", json!({ "n": 1 })).await.0, 404);
     server.shutdown().await;
+
+    let server = with("todo", Model { upsert: true, ids: Ids::Uuid, ..Model::default() }).await;
+    let (status, refused) = ask(&server, Method::PUT, "/todo/7", json!({})).await;
+    assert_eq!((status, &refused["code"]), (400, &json!("E_BAD_ID")));
+    let id = "0192f3a0-0000-7000-8000-000000000001";
+    let (status, todo) = ask(&server, Method::PUT, &format!("/todo/{id}"), json!({})).await;
+    assert_eq!((status, &todo["id"]), (201, &json!(id)));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn of_an_attribute_only_the_type_may_be_said() {
+    let model = json!({ "attributes": { "title": "string", "rank": "integer", "note": null } });
+    let server = with("todo", serde_json::from_value(model).unwrap()).await;
+    let sent = json!({ "title": 7, "rank": "7", "note": 7 });
+    let todo = ask(&server, Method::POST, "/todo", sent).await.1;
+    assert_eq!([&todo["title"], &todo["rank"], &todo["note"]], [&json!("7"), &json!(7), &json!(7)]);
+    let (status, refused) = ask(&server, Method::POST, "/todo", json!({ "rank": "first" })).await;
+    assert_eq!((status, &refused["field"]), (400, &json!("rank")));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_form_is_a_record() {
+    let rank = Attribute { kind: Some(Kind::Integer), ..Attribute::default() };
+    let server = with("todo", Model::default().attribute("rank", rank)).await;
+    let send = async |method: Method, path: &str, body: &'static str| {
+        let url = format!("http://{}{path}", server.addr());
+        let form = "application/x-www-form-urlencoded; charset=UTF-8";
+        let request = Client::new().request(method, url).header("content-type", form).body(body);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let (status, todo) =
+        send(Method::POST, "/todo", "title=Oat+milk&rank=7&tags[]=a&tags[]=b").await;
+    assert_eq!((status, &todo["title"], &todo["rank"]), (201, &json!("Oat milk"), &json!(7)));
+    assert_eq!(todo["tags"], json!(["a", "b"]));
+    assert_eq!(send(Method::PUT, "/todo/1", "title=Eggs").await.1["title"], "Eggs");
+    // What curl calls a form may be JSON.
+    assert_eq!(send(Method::PATCH, "/todo/1", r#"{"title":3}"#).await.1["title"], 3);
+    let (status, refused) = send(Method::POST, "/todo", "a[=1").await;
+    assert_eq!(
+        (status, &refused["code"], &refused["field"]),
+        (400, &json!("E_BAD_FORM"), &json!("body"))
+    );
+    server.shutdown().await;
 }
 
 #[tokio::test]
@@ -151,6 +197,14 @@ async fn shortcuts_that_write_are_there_when_they_are_switched_on() {
     assert_eq!(get("/todo/find?done=no").await.1, json!([]));
     assert_eq!(get("/todo/destroy/1").await.0, 200);
     assert_eq!(ask(&server, Method::DELETE, "/todo/find", Value::Null).await.0, 405);
+
+    let (status, todo) = ask(&server, Method::POST, "/todo/create", json!({ "n": 1 })).await;
+    assert_eq!((status, &todo["id"]), (201, &json!(2)));
+    let put = ask(&server, Method::PUT, "/todo/update/2", json!({ "n": 2 })).await;
+    assert_eq!((put.0, &put.1["n"]), (200, &json!(2)));
+    let find = json!({ "where": { "n": { ">": 1 } } });
+    assert_eq!(ask(&server, Method::POST, "/todo/find", find).await.1[0]["id"], 2);
+    assert_eq!(ask(&server, Method::DELETE, "/todo/destroy/2", Value::Null).await.0, 200);
     server.shutdown().await;
 
     let server = start(builder()).await;
@@ -202,7 +256,7 @@ async fn a_head_is_a_get_without_its_body_and_options_tells_the_verbs() {
     for (path, verbs) in [
         ("/todo/1", "GET,HEAD,PUT,PATCH,DELETE,OPTIONS"),
         ("/todo", "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS"),
-        ("/todo/find", "GET,HEAD,OPTIONS"),
+        ("/todo/find", "GET,HEAD,POST,OPTIONS"),
     ] {
         let url = format!("http://{}{path}", server.addr());
         let options = Client::new().request(Method::OPTIONS, url).send().await.unwrap();

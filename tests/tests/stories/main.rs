@@ -7,6 +7,7 @@ mod filtered;
 mod garbage;
 mod interop;
 mod live;
+mod members;
 mod offline;
 mod picture;
 mod refused;

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{
-    all_is_said, door, enter, note, notes, room_of, serve, signed_in, status, texts, write,
+    all_is_said, door, enter, model, note, notes, room_of, serve, signed_in, status, texts, write,
 };
 use crate::browser::Browser;
-use crate::client::{builder, start};
+use crate::client::{builder, position, start};
 use crate::intercepted::{Call, Interceptor, intercepted_by};
 
 #[tokio::test]
@@ -56,6 +56,27 @@ async fn nobody_gets_into_a_room_by_knowing_its_name() {
     note(&mut ann, "Bread").await;
     all_is_said(&server).await;
     assert!(his.heard().await.is_empty() && nobody.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_part_of_a_record_is_read_and_followed_by_its_owner_alone() {
+    let server = serve().await;
+    let mut ann = signed_in(&server, "ann", &[]).await;
+    let bob = signed_in(&server, "bob", &[]).await;
+    let path = format!("/note/{}", note(&mut ann, "Milk").await);
+    let part = format!("{path}?select=text");
+    let (mut hers, mut his) = (ann.runtime(&server).await, bob.runtime(&server).await);
+    let room = room_of(&hers.get(&part).await);
+    assert_eq!(his.get(&part).await["statusCode"], 404);
+    assert_eq!(his.ask(json!(["resume", [[room, 1, 0]]])).await, json!([[room, null]]));
+    write(&mut ann, Method::PUT, &path, json!({ "text": "Eggs" })).await;
+    assert_eq!(hers.event().await[1], json!(room));
+    write(&mut ann, Method::DELETE, &path, json!({})).await;
+    assert_eq!(hers.event().await[1], json!(room));
+    assert_eq!(hers.get(&part).await["statusCode"], 404);
+    all_is_said(&server).await;
+    assert!(his.heard().await.is_empty());
     server.shutdown().await;
 }
 
@@ -139,6 +160,37 @@ async fn who_loses_a_role_keeps_what_is_theirs() {
     write(&mut ann, Method::PUT, &format!("/note/{hers}"), json!({ "text": "Tea" })).await;
     let told = stock.event().await;
     assert_eq!((&told[1]["verb"], &told[1]["data"]["text"]), (&json!("updated"), &json!("Tea")));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_may_read_one_side_of_a_many_to_many_no_more_follows_the_other_no_more() {
+    let members = json!({ "read": { "role": "boss" }, "update": "everyone" });
+    let user =
+        model(json!({ "attributes": { "teams": { "collection": "team", "via": "members" } },
+                             "access": members }));
+    let team =
+        model(json!({ "attributes": { "members": { "collection": "user", "via": "teams" } } }));
+    let builder = door(builder()).resource("user", user).unwrap();
+    let server = start(builder.resource("team", team).unwrap()).await;
+    let mut ann = signed_in(&server, "ann", &["boss"]).await;
+    write(&mut ann, Method::POST, "/user", json!({ "name": "Bob" })).await;
+    write(&mut ann, Method::POST, "/user/1/teams", json!({ "name": "Blue" })).await;
+    let mut runtime = ann.runtime(&server).await;
+    let read = runtime.get("/user/1/teams").await;
+    assert_eq!(read["body"].as_array().unwrap().len(), 1);
+    let room = room_of(&read);
+    enter(&mut ann, "ann", &[]).await;
+    assert_eq!(runtime.event().await, json!(["push", room, 0, 0, []]));
+    let (epoch, offset) = position(&read);
+    let resumed = runtime.ask(json!(["resume", [[room, epoch, offset]]])).await;
+    assert_eq!(resumed, json!([[room, null]]));
+    assert_eq!(runtime.get("/user/1/teams").await["statusCode"], 403);
+    let mut boss = signed_in(&server, "eve", &["boss"]).await;
+    write(&mut boss, Method::PUT, "/team/1", json!({ "name": "Red" })).await;
+    write(&mut boss, Method::POST, "/user/1/teams", json!({ "name": "Green" })).await;
+    all_is_said(&server).await;
+    assert!(runtime.heard().await.is_empty());
     server.shutdown().await;
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::pairs::joined;
 use super::{ask, body, filled, owned, read, rex, timeless, tom};
-use crate::client::Socket;
+use crate::client::{Socket, refusal};
 
 #[tokio::test]
 async fn records_are_added_removed_and_replaced() {
@@ -87,7 +87,7 @@ async fn the_verbs_of_an_association_are_told() {
     let server = filled(owned()).await;
     for (path, verbs) in [
         ("/user/1/pets", "GET,HEAD,POST,PUT,OPTIONS"),
-        ("/user/1/pets/1", "GET,HEAD,PUT,DELETE,OPTIONS"),
+        ("/user/1/pets/1", "GET,HEAD,PUT,PATCH,DELETE,OPTIONS"),
         ("/pet/1/owner", "GET,HEAD,OPTIONS"),
     ] {
         let url = format!("http://{}{path}", server.addr());
@@ -152,6 +152,51 @@ async fn paths_past_handlers_of_ones_own_are_not_there() {
         filled(owned().instead("/pet", axum::routing::patch(async || "nobody does that"))).await;
     for path in ["/user/1/pets", "/pet/1/owner"] {
         assert_eq!(ask(&server, "GET", path, Value::Null).await.0, 404, "{path}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_is_in_a_collection_is_changed_under_its_path_as_under_its_own() {
+    let server = filled(owned()).await;
+    let mut runtime = Socket::runtime(&server).await;
+    let patch = |path: &str, key: &str, set: Value| json!(["patch", { "url": path, "headers": { "idempotency-key": key }, "data": set }]);
+    let king = runtime.ask(patch("/user/1/pets/1", "a", json!({ "name": "King" }))).await;
+    assert_eq!((&king["statusCode"], &king["body"]["name"]), (&json!(200), &json!("King")));
+    assert_eq!(king["headers"]["backwire-record"], "pet/1");
+    // By this it leaves, and so the same again finds it there no more.
+    let given = patch("/user/1/pets/1", "b", json!({ "owner": 2 }));
+    let gone = runtime.ask(given.clone()).await;
+    assert_eq!((&gone["statusCode"], &gone["body"]["owner"]), (&json!(200), &json!(2)));
+    assert_eq!(runtime.ask(given).await["body"], gone["body"]);
+    let late = runtime.ask(patch("/user/1/pets/1", "c", json!({ "name": "Rex" }))).await;
+    assert_eq!(refusal(&late), json!([404, "E_NOT_FOUND"]));
+    for (path, set, status) in [
+        ("/user/1/pets/1", json!({ "name": "Rex" }), 404),
+        ("/user/1/pets/9", json!({ "name": "Rex" }), 404),
+        ("/user/9/pets/2", json!({ "name": "Rex" }), 404),
+        ("/user/1/pets/2", json!({ "id": 1 }), 400),
+    ] {
+        assert_eq!(ask(&server, "PATCH", path, set).await.0, status, "{path}");
+    }
+    assert_eq!(read(&server, "/pet/1").await["name"], "King");
+    server.shutdown().await;
+
+    let server = joined().await;
+    let blue = body(&server, "PATCH", "/user/1/teams/1", json!({ "name": "Navy" })).await;
+    assert_eq!(blue["name"], "Navy");
+    assert_eq!(ask(&server, "PATCH", "/user/2/teams/1", json!({ "name": "Blue" })).await.0, 404);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn another_id_in_the_body_than_in_the_path_is_refused() {
+    let server = filled(owned()).await;
+    for verb in ["PUT", "DELETE"] {
+        let (status, refused) = ask(&server, verb, "/user/1/pets/1", json!({ "id": 2 })).await;
+        assert_eq!((status, &refused["code"]), (400, &json!("E_BAD_ID")), "{verb}");
+        let (status, ann) = ask(&server, verb, "/user/1/pets/2", json!({ "id": "2" })).await;
+        assert_eq!((status, &ann["pets"][0]["id"]), (200, &json!(1)), "{verb}");
     }
     server.shutdown().await;
 }

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::pairs::{joined, named};
 use super::{body, filled, heard, owned, timeless, tom};
 use crate::client::{Socket, refusal};
 
@@ -115,16 +114,6 @@ async fn a_path_of_one_to_many_is_followed_like_any_part_of_the_resource() {
     // A part of it is told to be read again, as any part is.
     let part = runtime.get("/user/2/pets?sort=name&limit=1").await;
     assert!(part["headers"]["backwire-room"].as_str().unwrap().starts_with("pet?"));
-    server.shutdown().await;
-}
-
-#[tokio::test]
-async fn a_path_of_many_to_many_is_not_followed() {
-    let server = joined().await;
-    let mut runtime = Socket::runtime(&server).await;
-    let path = runtime.get("/user/1/teams").await;
-    assert_eq!(timeless(path["body"].clone()), json!([named("Blue", 1), named("Red", 2)]));
-    assert_eq!(path["headers"].get("backwire-room"), None);
     server.shutdown().await;
 }
 

@@ -10,15 +10,25 @@ use crate::client::{Socket, builder, start};
 
 /// Teams with members: many to many.
 fn teams() -> Builder {
+    teams_of(Model::default(), Model::default())
+}
+
+/// The same, of models of which something else is declared already.
+pub(super) fn teams_of(user: Model, team: Model) -> Builder {
     let teams = Attribute { dominant: true, ..Attribute::collection("team", "members") };
-    let user = Model::default().attribute("teams", teams);
-    let team = Model::default().attribute("members", Attribute::collection("user", "teams"));
+    let user = user.attribute("teams", teams);
+    let team = team.attribute("members", Attribute::collection("user", "teams"));
     builder().resource("user", user).unwrap().resource("team", team).unwrap()
 }
 
 /// Ann and Bob, and teams Blue and Red; Ann is in both.
 pub(super) async fn joined() -> Server {
-    let server = start(teams()).await;
+    joined_in(teams()).await
+}
+
+/// The same, of teams with members that are built in another way.
+pub(super) async fn joined_in(builder: Builder) -> Server {
+    let server = start(builder).await;
     for name in ["Ann", "Bob"] {
         body(&server, "POST", "/user", json!({ "name": name })).await;
     }

@@ -14,7 +14,7 @@ const MOST_VALUES: usize = 1000;
 const DEEPEST: usize = 16;
 
 /// What a form says.
-pub(super) fn read(form: &[u8]) -> Result<Map<String, Value>, String> {
+pub(crate) fn read(form: &[u8]) -> Result<Map<String, Value>, String> {
     let mut said = Map::new();
     let pairs = form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
     for (index, pair) in pairs.enumerate() {

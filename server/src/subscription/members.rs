@@ -1,0 +1,109 @@
+//! Following the members of a many-to-many.
+//!
+//! Nothing of a record tells which pairs it is in. So who is in a collection is found first, and what is followed
+//! then is the filter of their ids, in a room whose name says whose collection it is and where the log of the pairs
+//! stood. What happens to the members is heard of there as in the room of any filter. When there are other pairs
+//! the room is lost: a resume of it finds them in that log, and to read again is to follow another room.
+//!
+//! No name is ever that of a room that was lost, so nobody comes back to one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::find_along;
+use crate::caller;
+use crate::change::{Attributes, Id, Resource, Room};
+use crate::context::Context;
+use crate::criteria::{Collection, Criteria, Scope};
+use crate::dialect::{Dialect, runtime};
+use crate::engine::{Since, Snapshot};
+use crate::error::{Error, Result};
+use crate::shared::Shared;
+use crate::socket::Client;
+
+/// How far back in the log of the pairs it is looked for changes, to follow what others follow already.
+const NEAR: u64 = 100;
+
+/// Of the members of a collection, which have these ids, those that the criteria pick. Our runtime follows them;
+/// for everyone else they come along.
+pub(crate) async fn find(
+    cx: &Context,
+    resource: &Resource,
+    criteria: Criteria,
+    ids: &BTreeSet<Id>,
+    of: Collection,
+) -> Result<(Snapshot<Vec<Arc<Attributes>>>, Option<Room>)> {
+    let key = criteria.key.clone();
+    let picked = criteria.clone().and_holding(&key, ids);
+    let Some((client, of, room)) = room(cx, resource, [&picked, &criteria], of).await? else {
+        return Ok((find_along(cx, resource, &picked).await?, None));
+    };
+    client.join([room.clone()]);
+    let snapshot = find_along(cx, resource, &picked).await?;
+    // What was paired before the room was joined was told to nobody there.
+    if have_changed(cx.shared(), &of).await? {
+        client.tell(runtime::EVENT, &runtime::lost(&room));
+    }
+    if !caller::may_join(cx.shared(), client, &room).await {
+        caller::ask_again(cx.shared(), client).await;
+        return Err(Error::Forbidden);
+    }
+    Ok((snapshot, Some(room)))
+}
+
+/// The room to join, if there is one for the caller.
+async fn room<'a>(
+    cx: &'a Context,
+    resource: &Resource,
+    [picked, criteria]: [&Criteria; 2],
+    of: Collection,
+) -> Result<Option<(&'a Client, Collection, Room)>> {
+    let Some(client) = cx.client().filter(|client| client.dialect() == Dialect::Runtime) else {
+        return Ok(None);
+    };
+    // Where they are too many to be named, any that is changed may be one of them.
+    for scope in [Scope::of(picked), Scope::part_of(criteria)] {
+        let of = as_others(cx.shared(), resource, &of, &scope).await?;
+        let members = Scope::Members(of.clone(), Box::new(scope));
+        let Some(room) = Room::scoped(resource.clone(), &members) else { continue };
+        let is_open = client.may_join(&room) && caller::may_join(cx.shared(), client, &room).await;
+        return Ok(is_open.then_some((client, of, room)));
+    }
+    Ok(None)
+}
+
+/// The collection as others have read it, if it has the same members still: then all are in one room, and each
+/// change is looked at once for all of them.
+async fn as_others(
+    shared: &Shared,
+    resource: &Resource,
+    of: &Collection,
+    scope: &Scope,
+) -> Result<Collection> {
+    let names = shared.sockets.of_members(Dialect::Runtime, resource, &of.of);
+    let others = names.iter().filter_map(|name| match Room::parse(name)?.scope()? {
+        Scope::Members(other, theirs) => (*theirs == *scope).then_some(other),
+        _ => None,
+    });
+    let is_near = |other: &Collection| {
+        let [mine, theirs] = [of, other].map(Collection::position);
+        mine.epoch == theirs.epoch && mine.offset.saturating_sub(theirs.offset) <= NEAR
+    };
+    match others.filter(is_near).min_by_key(|other| other.position().offset) {
+        Some(other) if !have_changed(shared, &other).await? => Ok(other),
+        _ => Ok(of.clone()),
+    }
+}
+
+/// Whether any have entered or left a collection since its pairs were read.
+pub(crate) async fn have_changed(shared: &Shared, of: &Collection) -> Result<bool> {
+    let associations = shared.models.associations();
+    let Some(join) = associations.join_of(of) else { return Ok(true) };
+    Ok(match shared.engine.since(&Room::class(join), of.position()).await? {
+        Since::Changes { changes, .. } => {
+            let all = changes.iter().flat_map(|change| associations.memberships(change));
+            all.into_iter().any(|it| it.collection() == of.of)
+        }
+        Since::OutOfReach => true,
+    })
+}
