@@ -24,6 +24,13 @@ use crate::value::Value;
 /// Enough of a frame to find where its JSON starts: type, namespace and ack id.
 const HEAD: u32 = 64;
 
+#[wasm_bindgen]
+extern "C" {
+    // All three in one call: each is a way out of wasm and back.
+    #[wasm_bindgen(js_namespace = ["String", "prototype", "concat"], js_name = call)]
+    fn join(head: &str, body: &JsValue, tail: &str) -> JsString;
+}
+
 /// A client of one server.
 #[wasm_bindgen]
 pub struct Client(Rc<Shell>);
@@ -212,26 +219,29 @@ impl Shell {
     }
 
     fn send(&self, frame: Frame<Value>) {
-        let mut text = JsString::from(frame.head);
-        if let Some(Value(body)) = frame.body {
-            text = text.concat(&body).concat(&JsValue::from_str(frame.tail));
-        }
+        let text = match frame.body {
+            Some(Value(body)) => join(&frame.head, &body, frame.tail),
+            None => frame.head.into(),
+        };
         if let Some(socket) = &*self.socket.borrow() {
             socket.send(&text);
         }
     }
 
+    /// A timer that fires early is left alone: it will be set to the rest when it fires. With each frame
+    /// heard the deadline is a little later.
     fn arm(self: &Rc<Self>) {
         let deadline = self.core.borrow().deadline();
-        if self.timer.borrow().as_ref().map(|(set_to, _)| *set_to) == deadline {
-            return;
+        let set_to = self.timer.borrow().as_ref().map(|(set_to, _)| *set_to);
+        // None is before all others.
+        if set_to.is_none() || deadline < set_to {
+            let timer = deadline.map(|deadline| {
+                let wait = self.clock.now().until(deadline).as_millis() as u32;
+                let shell = Rc::downgrade(self);
+                (deadline, Timeout::new(wait, move || wake(&shell)))
+            });
+            drop(self.timer.replace(timer));
         }
-        let timer = deadline.map(|deadline| {
-            let wait = self.clock.now().until(deadline).as_millis() as u32;
-            let shell = Rc::downgrade(self);
-            (deadline, Timeout::new(wait, move || wake(&shell)))
-        });
-        drop(self.timer.replace(timer));
     }
 }
 

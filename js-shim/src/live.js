@@ -48,7 +48,7 @@ export class Live {
       return null;
     }
     const [resource, id] = splitRoom(room);
-    this._rooms.enter(room, target, {url, options});
+    this._rooms.enter(room, target, {url, options: kept(options)});
     if (!this._records.has(resource)) this._records.set(resource, new Records());
     const records = this._records.get(resource);
     records.enter(epoch);
@@ -217,6 +217,11 @@ export class Live {
     this._unsubscribe(room);
     this._records.get(resource)?.keep(id => this._rooms.isWanted(resource, id));
   }
+}
+
+// What a read needs to be done again, of the options it was made with: no callbacks, no reset.
+function kept({success, error, complete, beforeSend, statusCode, context, xhr, reset, timeout, ...options}) {
+  return options;
 }
 
 function idOf(record, target) {
