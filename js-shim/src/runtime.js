@@ -33,7 +33,7 @@ export class Runtime {
     this._leaving = new Set();
     // Whether what is asked now is sent now.
     this._isOnline = false;
-    this._live = new Live(model => this._isWriting(model), room => this._leave(room));
+    this._live = new Live(model => this._isWriting(model), target => this._readOf(target), room => this._leave(room));
     this._session = session();
     this._tell = tell;
     this._kept = new Kept(storageOf(page), this._server.origin, identity, error =>
@@ -224,7 +224,7 @@ export class Runtime {
     exchange.birth?.end(statusCode, body).forEach(delayed => this._send(delayed));
     // What is not there is no refusal: the news that it is gone are on their way.
     if (statusCode >= 400 && statusCode !== 404) exchange.undo?.(exchange);
-    this._leaveRooms();
+    this._ended(exchange);
   }
 
   // A model was destroyed before its create was answered. If that never left, it never happened.
@@ -254,11 +254,21 @@ export class Runtime {
     this.client.abort(token);
     const waiting = [...exchange.merged ?? [], ...exchange.birth?.end() ?? []];
     waiting.forEach(other => this._send(other));
+    this._ended(exchange);
+  }
+
+  // `again`: the rooms for which its model is to be read after it.
+  _ended({model, again = []}) {
+    for (const room of again) attempt(() => this._live.refetch(room, model));
     this._leaveRooms();
   }
 
   _isWriting(model) {
     return this._of(model).some(({method}) => method !== 'get');
+  }
+
+  _readOf(target) {
+    return this._of(target).find(({method}) => method === 'get');
   }
 
   // What a model still waits for.
