@@ -188,8 +188,8 @@ impl<P: Payload> Client<P> {
 
     fn answered(&mut self, now: Instant, ack: u64, arguments: &P) -> Option<()> {
         let answer = arguments.item(0)?;
-        if self.resumes.contains(&ack) {
-            self.resumes.retain(|resume| *resume != ack);
+        if let Some(at) = self.resumes.iter().position(|resume| *resume == ack) {
+            self.resumes.swap_remove(at);
             let mut index = 0;
             while let Some(room) = answer.item(index) {
                 self.feed.resumed(&room, &self.outbox)?;
@@ -299,7 +299,7 @@ impl<P: Payload> Client<P> {
         }
     }
 
-    fn send_while(&mut self, next: impl Fn(&mut Outbox<P>, u64) -> Option<&Entry<P>>) {
+    fn send_while(&mut self, next: fn(&mut Outbox<P>, u64) -> Option<&Entry<P>>) {
         while let Some(entry) = next(&mut self.outbox, self.acks + 1) {
             let limit = self.link.body_limit();
             if entry.request.body.as_ref().is_some_and(|body| body.size() > limit) {

@@ -140,7 +140,7 @@ impl<P: Payload> Feed<P> {
     /// Something that others waited for has been answered or given up.
     pub(crate) fn settle_all(&mut self, outbox: &Outbox<P>) {
         if !outbox.is_reading() {
-            self.rooms.retain(|_, room| room.place.is_some());
+            self.forget_unread();
         }
         for name in self.rooms.names() {
             self.settle(&name, outbox);
@@ -153,7 +153,7 @@ impl<P: Payload> Feed<P> {
     /// The connection is gone. Whatever waited will be part of the answer to the resume.
     pub(crate) fn interrupted(&mut self) {
         self.lost.clear();
-        self.rooms.retain(|_, room| room.place.is_some());
+        self.forget_unread();
         for (_, room) in self.rooms.iter_mut() {
             room.waiting.clear();
         }
@@ -171,6 +171,11 @@ impl<P: Payload> Feed<P> {
             }
         }
         lost
+    }
+
+    /// Rooms that no answer has led to.
+    fn forget_unread(&mut self) {
+        self.rooms.retain(|_, room| room.place.is_some());
     }
 
     /// News for the app.

@@ -186,7 +186,7 @@ impl<P> Outbox<P> {
         self.send_first(ack, |_| true)
     }
 
-    fn send_first(&mut self, ack: u64, which: impl Fn(&Entry<P>) -> bool) -> Option<&Entry<P>> {
+    fn send_first(&mut self, ack: u64, which: fn(&Entry<P>) -> bool) -> Option<&Entry<P>> {
         let in_flight = self.entries.iter().filter(|entry| entry.ack.is_some()).count();
         if in_flight >= MOST_IN_FLIGHT {
             return None;
@@ -253,9 +253,9 @@ impl<P> Outbox<P> {
 
     /// Takes out an entry that never left; false if it did, or is not here.
     pub(crate) fn withdraw(&mut self, token: Token) -> bool {
-        let before = self.entries.len();
-        self.entries.retain(|entry| entry.token != token || entry.was_sent);
-        self.entries.len() < before
+        let is_here = |entry: &Entry<P>| entry.token == token && !entry.was_sent;
+        let at = self.entries.iter().position(is_here);
+        at.map(|at| self.entries.remove(at)).is_some()
     }
 
     /// Whether writes that were paused may be sent now.
