@@ -186,7 +186,9 @@ impl<P: Payload> Feed<P> {
     /// The app no longer listens.
     pub(crate) fn forget(&mut self, name: &str) {
         self.rooms.remove(name);
-        self.lost.retain(|lost| lost != name);
+        if let Some(at) = self.lost.iter().position(|lost| lost == name) {
+            self.lost.remove(at);
+        }
         self.forget_ahead(name, u64::MAX);
     }
 
@@ -293,14 +295,13 @@ impl<P: Payload> Feed<P> {
 
     /// Delivers what is held for a record, up to the next echo that has to wait.
     fn release(&mut self, name: &str, outbox: &Outbox<P>) {
-        let Some(record) = self.records.get_mut(name) else { return };
-        let is_awaited = |(_, change): &(String, Change<P>)| outbox.awaits(change.mark);
-        let free = record.held.iter().position(is_awaited).unwrap_or(record.held.len());
-        let released: Vec<_> = record.held.drain(..free).collect();
-        if record.is_plain() {
+        let next = |record: &mut Record<P>| record.next_held(outbox);
+        while let Some((room, change)) = self.records.get_mut(name).and_then(next) {
+            self.deliver(&room, change);
+        }
+        if self.records.get(name).is_some_and(Record::is_plain) {
             self.records.remove(name);
         }
-        released.into_iter().for_each(|(room, change)| self.deliver(&room, change));
     }
 
     /// A snapshot of a room holds everything up to its position, of every record in it.
@@ -341,8 +342,16 @@ impl<P> Record<P> {
         self.ahead == 0 && self.held.is_empty()
     }
 
+    /// Takes out what was held first, unless it is an echo that has to wait.
+    fn next_held(&mut self, outbox: &Outbox<P>) -> Option<(String, Change<P>)> {
+        let (_, change) = self.held.first()?;
+        (!outbox.awaits(change.mark)).then(|| self.held.remove(0))
+    }
+
     fn forget_held(&mut self, offset: u64) {
-        self.held.retain(|(_, change)| change.offset > offset);
+        while let Some(at) = self.held.iter().position(|(_, change)| change.offset <= offset) {
+            self.held.remove(at);
+        }
     }
 }
 

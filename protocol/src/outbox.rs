@@ -307,10 +307,13 @@ impl<P> Outbox<P> {
     /// Forgets what nobody waits for, but for writes that may have been committed and reads whose
     /// answer is on its way.
     fn drop_unwanted(&mut self) {
-        self.entries.retain(|entry| {
+        let is_over = |entry: &Entry<P>| {
             let may_matter = if entry.is_write() { entry.was_sent } else { entry.ack.is_some() };
-            entry.is_wanted || may_matter
-        });
+            !entry.is_wanted && !may_matter
+        };
+        while let Some(at) = self.entries.iter().position(is_over) {
+            self.entries.remove(at);
+        }
     }
 }
 
