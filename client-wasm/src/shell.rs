@@ -67,7 +67,7 @@ impl Client {
 
     /// Connects, and stays connected from now on.
     pub fn connect(&self) {
-        self.0.drive(Core::connect);
+        self.0.tell(Core::connect);
     }
 
     /// Whether it can go on: false for ever after a panic, whose trap left it in the middle of
@@ -79,17 +79,17 @@ impl Client {
 
     /// Gives the connection up until the next `connect`; requests wait.
     pub fn disconnect(&self) {
-        self.0.drive(Core::disconnect);
+        self.0.tell(Core::disconnect);
     }
 
     /// The browser believes that there is a network: try at once if we are waiting to.
     pub fn online(&self) {
-        self.0.drive(Core::hurry);
+        self.0.tell(Core::hurry);
     }
 
     /// The browser believes that there is no network: do not wait for the silence to tell.
     pub fn offline(&self) {
-        self.0.drive(Core::doubt);
+        self.0.tell(Core::doubt);
     }
 
     /// Asks for something: `method` is get, post, put, patch or delete, `url` path and query, `body`
@@ -154,6 +154,11 @@ impl Shell {
         answer
     }
 
+    /// Hands the core what it has no answer to.
+    fn tell(self: &Rc<Self>, input: fn(&mut Core<Value>, Instant)) {
+        self.drive(input);
+    }
+
     /// Carries out what the core asks for, unless that is being done further up the stack.
     #[inline(never)]
     fn follow(self: &Rc<Self>) {
@@ -178,8 +183,10 @@ impl Shell {
             Output::Send(frame) => return self.send(frame),
             Output::Finish(token, result) => self.finish(token, result),
             Output::Deliver(delivery) => {
-                let changes: Array =
-                    delivery.changes.into_iter().map(|Value(change)| change).collect();
+                let changes = Array::new();
+                for Value(change) in delivery.changes {
+                    changes.push(&change);
+                }
                 self.listener.deliver(&delivery.room, &changes)
             }
             Output::Refresh(room) => self.listener.refresh(&room),
@@ -249,17 +256,17 @@ fn wake(shell: &Weak<Shell>) {
     if let Some(shell) = shell.upgrade() {
         // It has fired: even the same deadline needs a new one.
         shell.timer.take();
-        shell.drive(Core::tick);
+        shell.tell(Core::tick);
     }
 }
 
 fn hear(shell: &Weak<Shell>, heard: Heard) {
     let Some(shell) = shell.upgrade() else { return };
     match heard {
-        Heard::Closed => shell.drive(Core::closed),
+        Heard::Closed => shell.tell(Core::closed),
         Heard::Frame(frame) => match frame.and_then(|frame| decode(&frame)) {
             Some(packet) => shell.drive(|core, now| core.received(now, packet)),
-            None => shell.drive(Core::malformed),
+            None => shell.tell(Core::malformed),
         },
     }
 }

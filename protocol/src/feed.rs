@@ -13,8 +13,6 @@
 //!
 //! Invariant: a change is delivered at most once, and never below a state the app has been given.
 
-use std::mem;
-
 use crate::json;
 use crate::names::{Names, Queue};
 use crate::outbox::Outbox;
@@ -162,15 +160,15 @@ impl<P: Payload> Feed<P> {
         }
     }
 
-    /// Rooms to resume, with the position to resume from.
-    pub(crate) fn take_lost(&mut self) -> Vec<(String, Position)> {
-        let mut lost = Vec::new();
-        for name in mem::take(&mut self.lost) {
+    /// A room to resume, with the position to resume from.
+    pub(crate) fn next_lost(&mut self) -> Option<(String, Position)> {
+        while !self.lost.is_empty() {
+            let name = self.lost.remove(0);
             if let Some(place) = self.rooms.get(&name).and_then(|room| room.place) {
-                lost.push((name, place));
+                return Some((name, place));
             }
         }
-        lost
+        None
     }
 
     /// Rooms that no answer has led to.

@@ -8,7 +8,7 @@
 use core::time::Duration;
 
 use crate::mark;
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 
 /// Requests without an answer that may be on their way at once. The server answers more than a
 /// few hundred with a refusal; what waits here instead keeps its order.
@@ -272,7 +272,7 @@ impl<P> Outbox<P> {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.entries.iter().filter_map(|entry| entry.deadline).chain(self.paused).min()
+        self.entries.iter().fold(self.paused, |first, entry| earlier(first, entry.deadline))
     }
 
     /// Writes that have not been answered.
