@@ -305,17 +305,18 @@ impl<P: Payload> Feed<P> {
     /// A snapshot of a room holds everything up to its position, of every record in it.
     /// Of another log, it says nothing about offsets known from the one before: all that is over.
     fn snapshot_covers(&mut self, name: &str, position: Position, is_same_log: bool) {
-        let is_inside = |record: &str| record == name || resource_of(record) == name;
-        for (_, room) in self.rooms.iter_mut().filter(|(record, _)| is_inside(record)) {
+        for (record, room) in self.rooms.iter_mut() {
             let is_behind =
                 |place: Position| place.epoch != position.epoch || place.offset < position.offset;
-            if room.place.is_some_and(is_behind) {
+            if room.place.is_some_and(is_behind) && is_inside(record, name) {
                 room.place = Some(position);
             }
         }
         let covered = if is_same_log { position.offset } else { u64::MAX };
-        for (_, record) in self.records.iter_mut().filter(|(name, _)| is_inside(name)) {
-            record.forget_held(covered);
+        for (record, known) in self.records.iter_mut() {
+            if is_inside(record, name) {
+                known.forget_held(covered);
+            }
         }
         self.forget_ahead(name, covered);
     }
@@ -323,7 +324,7 @@ impl<P: Payload> Feed<P> {
     /// Up to this offset a room tells of its records itself.
     fn forget_ahead(&mut self, name: &str, offset: u64) {
         for (record, known) in self.records.iter_mut() {
-            if known.ahead <= offset && (record == name || resource_of(record) == name) {
+            if known.ahead <= offset && is_inside(record, name) {
                 known.ahead = 0;
             }
         }
@@ -372,6 +373,11 @@ struct Gap;
 /// `todo` of `todo/7`, and of `todo`.
 fn resource_of(room: &str) -> &str {
     json::find(room, b'/').and_then(|slash| room.get(..slash)).unwrap_or(room)
+}
+
+/// Whether a room is another, or of a record that is told of in it.
+fn is_inside(record: &str, room: &str) -> bool {
+    record == room || resource_of(record) == room
 }
 
 /// The instance room of the record that a change in this room is of.
