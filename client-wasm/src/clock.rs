@@ -1,7 +1,8 @@
 //! Time that goes on while the laptop sleeps and never runs backwards.
 //!
-//! `performance.now` is steady but stands still during sleep in some browsers; `Date.now` goes on
-//! but may be set back. Each step takes the larger of the two.
+//! `performance.now` stands still during sleep in some browsers, and is slow to ask. `Date.now` goes
+//! on but may be set back: then no time has passed since it was last asked, and a deadline comes as much
+//! later, which is no more than the time between two of the server's pings.
 
 use std::cell::Cell;
 
@@ -10,10 +11,6 @@ use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
 extern "C" {
-    // Not `web_sys::window().performance()`: a worker has no window, and this is smaller.
-    #[wasm_bindgen(js_namespace = performance, js_name = now)]
-    fn steady() -> f64;
-
     #[wasm_bindgen(js_namespace = Date, js_name = now)]
     fn wall() -> f64;
 }
@@ -22,21 +19,19 @@ extern "C" {
 #[derive(Debug)]
 pub(crate) struct Clock {
     elapsed: Cell<f64>,
-    seen: Cell<(f64, f64)>,
+    seen: Cell<f64>,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { elapsed: Cell::new(0.0), seen: Cell::new((steady(), wall())) }
+        Self { elapsed: Cell::new(0.0), seen: Cell::new(wall()) }
     }
 
     // Called for every input: once in the module is enough.
     #[inline(never)]
     pub(crate) fn now(&self) -> Instant {
-        let (steady_before, wall_before) = self.seen.get();
-        let (steady, wall) = (steady(), wall());
-        self.seen.set((steady, wall));
-        let step = (steady - steady_before).max(wall - wall_before).max(0.0);
+        let now = wall();
+        let step = (now - self.seen.replace(now)).max(0.0);
         self.elapsed.set(self.elapsed.get() + step);
         Instant::from_millis(self.elapsed.get() as u64)
     }

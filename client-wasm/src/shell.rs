@@ -24,6 +24,13 @@ use crate::value::Value;
 /// Enough of a frame to find where its JSON starts: type, namespace and ack id.
 const HEAD: u32 = 64;
 
+#[wasm_bindgen]
+extern "C" {
+    // All three in one call: each is a way out of wasm and back.
+    #[wasm_bindgen(js_namespace = ["String", "prototype", "concat"], js_name = call)]
+    fn join(head: &str, body: &JsValue, tail: &str) -> JsString;
+}
+
 /// A client of one server.
 #[wasm_bindgen]
 pub struct Client(Rc<Shell>);
@@ -60,7 +67,7 @@ impl Client {
 
     /// Connects, and stays connected from now on.
     pub fn connect(&self) {
-        self.0.drive(Core::connect);
+        self.0.tell(Core::connect);
     }
 
     /// Whether it can go on: false for ever after a panic, whose trap left it in the middle of
@@ -72,17 +79,17 @@ impl Client {
 
     /// Gives the connection up until the next `connect`; requests wait.
     pub fn disconnect(&self) {
-        self.0.drive(Core::disconnect);
+        self.0.tell(Core::disconnect);
     }
 
     /// The browser believes that there is a network: try at once if we are waiting to.
     pub fn online(&self) {
-        self.0.drive(Core::hurry);
+        self.0.tell(Core::hurry);
     }
 
     /// The browser believes that there is no network: do not wait for the silence to tell.
     pub fn offline(&self) {
-        self.0.drive(Core::doubt);
+        self.0.tell(Core::doubt);
     }
 
     /// Asks for something: `method` is get, post, put, patch or delete, `url` path and query, `body`
@@ -147,6 +154,11 @@ impl Shell {
         answer
     }
 
+    /// Hands the core what it has no answer to.
+    fn tell(self: &Rc<Self>, input: fn(&mut Core<Value>, Instant)) {
+        self.drive(input);
+    }
+
     /// Carries out what the core asks for, unless that is being done further up the stack.
     #[inline(never)]
     fn follow(self: &Rc<Self>) {
@@ -171,8 +183,10 @@ impl Shell {
             Output::Send(frame) => return self.send(frame),
             Output::Finish(token, result) => self.finish(token, result),
             Output::Deliver(delivery) => {
-                let changes: Array =
-                    delivery.changes.into_iter().map(|Value(change)| change).collect();
+                let changes = Array::new();
+                for Value(change) in delivery.changes {
+                    changes.push(&change);
+                }
                 self.listener.deliver(&delivery.room, &changes)
             }
             Output::Refresh(room) => self.listener.refresh(&room),
@@ -212,26 +226,29 @@ impl Shell {
     }
 
     fn send(&self, frame: Frame<Value>) {
-        let mut text = JsString::from(frame.head);
-        if let Some(Value(body)) = frame.body {
-            text = text.concat(&body).concat(&JsValue::from_str(frame.tail));
-        }
+        let text = match frame.body {
+            Some(Value(body)) => join(&frame.head, &body, frame.tail),
+            None => frame.head.into(),
+        };
         if let Some(socket) = &*self.socket.borrow() {
             socket.send(&text);
         }
     }
 
+    /// A timer that fires early is left alone: it will be set to the rest when it fires. With each frame
+    /// heard the deadline is a little later.
     fn arm(self: &Rc<Self>) {
         let deadline = self.core.borrow().deadline();
-        if self.timer.borrow().as_ref().map(|(set_to, _)| *set_to) == deadline {
-            return;
+        let set_to = self.timer.borrow().as_ref().map(|(set_to, _)| *set_to);
+        // None is before all others.
+        if set_to.is_none() || deadline < set_to {
+            let timer = deadline.map(|deadline| {
+                let wait = self.clock.now().until(deadline).as_millis() as u32;
+                let shell = Rc::downgrade(self);
+                (deadline, Timeout::new(wait, move || wake(&shell)))
+            });
+            drop(self.timer.replace(timer));
         }
-        let timer = deadline.map(|deadline| {
-            let wait = self.clock.now().until(deadline).as_millis() as u32;
-            let shell = Rc::downgrade(self);
-            (deadline, Timeout::new(wait, move || wake(&shell)))
-        });
-        drop(self.timer.replace(timer));
     }
 }
 
@@ -239,17 +256,17 @@ fn wake(shell: &Weak<Shell>) {
     if let Some(shell) = shell.upgrade() {
         // It has fired: even the same deadline needs a new one.
         shell.timer.take();
-        shell.drive(Core::tick);
+        shell.tell(Core::tick);
     }
 }
 
 fn hear(shell: &Weak<Shell>, heard: Heard) {
     let Some(shell) = shell.upgrade() else { return };
     match heard {
-        Heard::Closed => shell.drive(Core::closed),
+        Heard::Closed => shell.tell(Core::closed),
         Heard::Frame(frame) => match frame.and_then(|frame| decode(&frame)) {
             Some(packet) => shell.drive(|core, now| core.received(now, packet)),
-            None => shell.drive(Core::malformed),
+            None => shell.tell(Core::malformed),
         },
     }
 }

@@ -71,5 +71,5 @@ function followUp(method, url, model, body) {
   const xhr = new Xhr({});
   xhr.begin();
   if (body) showReply(model, xhr);
-  return {method, url, body, timeout: 0, model, options: {}, xhr};
+  return {method, url, body, timeout: 0, model, xhr};
 }

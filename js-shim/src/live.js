@@ -16,9 +16,11 @@ import {isSuccess} from './xhr.js';
 const RETRY_AFTER = 3000;
 
 export class Live {
-  // `isWriting(model)`: is a save of it on its way? `unsubscribe(room)`: nobody listens any more.
-  constructor(isWriting, unsubscribe) {
+  // `isWriting(model)`: is a save of it on its way? `readOf(target)`: the read of it that is on its way, if
+  // one is. `unsubscribe(room)`: nobody listens any more.
+  constructor(isWriting, readOf, unsubscribe) {
     this._isWriting = isWriting;
+    this._readOf = readOf;
     this._unsubscribe = unsubscribe;
     this._records = new Map();
     // Of models that show what is not sent yet, the record.
@@ -48,7 +50,7 @@ export class Live {
       return null;
     }
     const [resource, id] = splitRoom(room);
-    this._rooms.enter(room, target, {url, options});
+    this._rooms.enter(room, target, {url, options: kept(options)});
     if (!this._records.has(resource)) this._records.set(resource, new Records());
     const records = this._records.get(resource);
     records.enter(epoch);
@@ -124,7 +126,7 @@ export class Live {
     new News(about, this._rooms, records, this._isWriting).apply();
     for (const room of about.room ? [about.room] : this._rooms.of(about.resource)) {
       for (const target of this._rooms.targets(room)) {
-        if (target !== about.except && this._mayMove(room, target, about)) attempt(() => this._refetch(room, target));
+        if (target !== about.except && this._mayMove(room, target, about)) attempt(() => this.refetch(room, target));
       }
     }
   }
@@ -155,13 +157,15 @@ export class Live {
   // would make views draw everything twice.
   refresh(room) {
     if (!this._rooms.has(room)) this._unsubscribe(room);
-    for (const target of this._rooms.targets(room)) attempt(() => this._refetch(room, target));
+    for (const target of this._rooms.targets(room)) attempt(() => this.refetch(room, target));
   }
 
   // `remove: false` spares what is not saved yet. What is gone is seen here, or, from a reading of the
   // whole resource, by `learn`, which knows it to be destroyed. Here, too, a list without a comparator gets
-  // the order that it was read in.
-  _refetch(room, target) {
+  // the order that it was read in. However much comes while it is being read, it is read once more.
+  refetch(room, target) {
+    const read = this._readOf(target);
+    if (read) return (read.again ??= new Set()).add(room);
     const readings = this._rooms.readings(room, target);
     const seen = new Set();
     let waiting = readings.length;
@@ -217,6 +221,11 @@ export class Live {
     this._unsubscribe(room);
     this._records.get(resource)?.keep(id => this._rooms.isWanted(resource, id));
   }
+}
+
+// What a read needs to be done again, of the options it was made with: no callbacks, no reset.
+function kept({success, error, complete, beforeSend, statusCode, context, xhr, reset, timeout, ...options}) {
+  return options;
 }
 
 function idOf(record, target) {

@@ -102,9 +102,10 @@ export class Rooms {
 
   // The resource a model is of, if it follows a room by itself or in a collection.
   resourceOf(model) {
-    for (const room of this.all()) {
-      for (const target of this.targets(room)) {
-        if (target === model || isCollection(target) && target.get(model) === model) return splitRoom(room)[0];
+    for (const [room, targets] of this._rooms) {
+      for (const reference of targets.keys()) {
+        const target = reference.deref();
+        if (target && (target === model || isCollection(target) && target.get(model) === model)) return splitRoom(room)[0];
       }
     }
   }

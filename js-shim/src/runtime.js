@@ -25,13 +25,15 @@ export class Runtime {
   constructor(Backbone, makeClient, {url, identity = '', site, token, bind, handlers}, page, tell) {
     this._Backbone = Backbone;
     this._page = page;
-    this._server = serverAt(url, baseOf(page));
+    // Asked for only when it is needed, and may have changed by then.
+    this._base = {toString: () => page.document?.baseURI || page.location?.href || url};
+    this._server = serverAt(url, this._base);
     // Requests the app still waits for, by token.
     this._exchanges = new Map();
     this._leaving = new Set();
     // Whether what is asked now is sent now.
     this._isOnline = false;
-    this._live = new Live(model => this._isWriting(model), room => this._leave(room));
+    this._live = new Live(model => this._isWriting(model), target => this._readOf(target), room => this._leave(room));
     this._session = session();
     this._tell = tell;
     this._kept = new Kept(storageOf(page), this._server.origin, identity, error =>
@@ -93,7 +95,7 @@ export class Runtime {
     const request = requestOf(settings, {
       headers: xhr.requestHeaders, path: this._pathOf(settings) ?? path, made, $: this._Backbone.$
     });
-    const exchange = {...request, model, options: kept(options), xhr, timeout: settings.timeout || 0};
+    const exchange = {...request, model, options, xhr, timeout: settings.timeout || 0};
     this._ask(exchange);
     return xhr;
   }
@@ -101,8 +103,8 @@ export class Runtime {
   // Of what waits nobody looks at the form any more when it is refused.
   _ask(exchange) {
     const {method, model, url} = exchange;
-    const undo = this._isOnline || !model ? null : this._live.undo(model);
-    this._send({...asPatch(exchange, this._baseOf(model)), undo});
+    if (!this._isOnline && model) exchange.undo = this._live.undo(model);
+    this._send(asPatch(exchange, this._baseOf(model)));
     if (method === 'get') Promise.resolve().then(() => this._showKept(model, url));
   }
 
@@ -110,7 +112,7 @@ export class Runtime {
   _baseOf(model) {
     const record = this._live.recordOf(model);
     const base = record && {...record};
-    for (const {body} of base ? this._of(model) : []) for (const name in attributesOf(body)) delete base[name];
+    if (base) for (const {body} of this._of(model)) for (const name in attributesOf(body)) delete base[name];
     return base;
   }
 
@@ -133,7 +135,8 @@ export class Runtime {
     const {method, url, body, timeout, xhr} = exchange;
     try {
       const token = this.client.request(method, url, body, timeout);
-      this._begun(token, {...exchange, key: `${this._session}-${token}`});
+      exchange.key = `${this._session}-${token}`;
+      this._begun(token, exchange);
     } catch (error) {
       if (!isTrap(error)) return Promise.resolve().then(() => xhr.finish(0, error));
       this._fall(error);
@@ -197,7 +200,7 @@ export class Runtime {
       const xhr = new Xhr({});
       xhr.begin();
       const token = this.client.request(method, url, body, 0, key);
-      this._begun(token, {...write, isRestored: true, model: null, options: {}, xhr});
+      this._begun(token, {...write, isRestored: true, model: null, xhr});
     }
   }
 
@@ -221,7 +224,7 @@ export class Runtime {
     exchange.birth?.end(statusCode, body).forEach(delayed => this._send(delayed));
     // What is not there is no refusal: the news that it is gone are on their way.
     if (statusCode >= 400 && statusCode !== 404) exchange.undo?.(exchange);
-    this._leaveRooms();
+    this._ended(exchange);
   }
 
   // A model was destroyed before its create was answered. If that never left, it never happened.
@@ -251,6 +254,12 @@ export class Runtime {
     this.client.abort(token);
     const waiting = [...exchange.merged ?? [], ...exchange.birth?.end() ?? []];
     waiting.forEach(other => this._send(other));
+    this._ended(exchange);
+  }
+
+  // `again`: the rooms for which its model is to be read after it.
+  _ended({model, again = []}) {
+    for (const room of again) attempt(() => this._live.refetch(room, model));
     this._leaveRooms();
   }
 
@@ -258,13 +267,19 @@ export class Runtime {
     return this._of(model).some(({method}) => method !== 'get');
   }
 
+  _readOf(target) {
+    return this._of(target).find(({method}) => method === 'get');
+  }
+
   // What a model still waits for.
   _of(model) {
-    return [...this._exchanges.values()].filter(exchange => model && exchange.model === model);
+    const all = [];
+    if (model) for (const exchange of this._exchanges.values()) if (exchange.model === model) all.push(exchange);
+    return all;
   }
 
   _pathOf({url}) {
-    return pathOf(url, baseOf(this._page), this._server.origin);
+    return pathOf(url, this._base, this._server.origin);
   }
 
   // Failing
@@ -281,7 +296,7 @@ export class Runtime {
       (...asked) => this._page.fetch(...asked), (...reply) => attempt(() => this._finish(...reply)));
     this.client = http;
     this._deliveries.end();
-    const isAtHome = this._server.origin === new URL(baseOf(this._page)).origin;
+    const isAtHome = this._server.origin === new URL(this._base).origin;
     if (isAtHome && this._Backbone.$?.ajax) this._unwrapSync();
     for (const [token, {key, method, url, body}] of this._exchanges) http.resend(token, key, method, url, body);
     this._status('offline', 0);
@@ -322,15 +337,6 @@ export class Runtime {
     this._page[how]?.('pagehide', this._offline);
     this._page[how]?.('error', this._trapped);
   }
-}
-
-// What a read needs to be done again, of the options it was made with: no callbacks, no reset.
-function kept({success, error, complete, beforeSend, statusCode, context, xhr, reset, timeout, ...options}) {
-  return options;
-}
-
-function baseOf(page) {
-  return page.document?.baseURI || page.location?.href;
 }
 
 // A panic in wasm arrives here as a trap.

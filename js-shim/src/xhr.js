@@ -156,7 +156,7 @@ export class Xhr {
 
   // `state` is the one the callbacks wait for, `null` is either.
   _add(state, callbacks) {
-    for (const callback of listOf(callbacks.flat(Infinity))) this._callbacks.push({state, callback});
+    for (const callback of listOf(callbacks)) this._callbacks.push({state, callback});
     if (this._state !== 'pending' && !this._isFiring) this._fire();
     return this;
   }
@@ -178,5 +178,5 @@ export function isSuccess(status) {
 }
 
 function listOf(callbacks) {
-  return [].concat(callbacks).filter(callback => typeof callback === 'function');
+  return [callbacks].flat(Infinity).filter(callback => typeof callback === 'function');
 }

@@ -188,6 +188,41 @@ test('a list that the server sorts is read again when a record may have moved', 
   assert.equal(client.asked.length, 5);
 });
 
+test('however much moves while a list is being read, it is read once more', () => {
+  const {client, sorted, records} = startWithSorted();
+  const bread = {id: 3, title: 'Bread', done: false};
+  client.push('todo', created(6, bread), updated(7, 1, {title: 'Yolk'}));
+  const first = client.last;
+  client.push('todo', updated(8, 1, {title: 'Apple'}));
+  client.push('todo', updated(9, 2, {title: 'Whey'}));
+  assert.equal(client.asked.length, 2);
+  client.read('todo', 7, [bread, records[1], {...records[0], title: 'Yolk'}], first);
+  assert.equal(client.asked.length, 3);
+  client.read('todo', 9, [{...records[0], title: 'Apple'}, bread, {...records[1], title: 'Whey'}]);
+  assert.deepEqual(titles(sorted), ['Apple', 'Bread', 'Whey']);
+  assert.equal(client.asked.length, 3);
+});
+
+test('what moves while the page itself reads a list is read after that, also if the page gives up', () => {
+  const {client, sorted, records} = startWithSorted();
+  const xhr = sorted.fetch({data: {sort: 'title'}});
+  client.push('todo', created(6, {id: 3, title: 'Bread'}));
+  assert.equal(client.asked.length, 2);
+  xhr.abort();
+  assert.equal(client.asked.length, 3);
+  client.read('todo', 6, [{id: 3, title: 'Bread'}, ...records]);
+  assert.deepEqual(titles(sorted), ['Bread', 'Eggs', 'Milk']);
+});
+
+test('a list that was stopped while it is being read is not read again', () => {
+  const {Backwire, client, sorted, records} = startWithSorted();
+  client.push('todo', created(6, {id: 3, title: 'Bread'}));
+  client.push('todo', updated(7, 3, {title: 'Toast'}));
+  Backwire.stop(sorted);
+  client.read('todo', 7, [...records, {id: 3, title: 'Toast'}]);
+  assert.equal(client.asked.length, 2);
+});
+
 test('a list that the server sorts is not read again for what moves nothing', () => {
   const {client, sorted} = startWithSorted();
   client.push('todo', updated(6, 1, {done: true}), destroyed(7, 2));

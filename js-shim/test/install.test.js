@@ -128,6 +128,14 @@ test('after uninstall what another script has wrapped passes calls on', () => {
   assert.deepEqual(ajaxed, ['GET /todo/2']);
 });
 
+test('where there is no page all paths are those of the server', () => {
+  const {Todos, client} = start({page: {}, url: 'http://server.test'});
+  const todos = new Todos();
+  todos.url = 'lists/../todo';
+  todos.fetch();
+  assert.equal(client.requests[0].url, '/todo');
+});
+
 test('installing again starts anew', () => {
   const {Backbone, Backwire, Todo, clients, originalSync} = start();
   Backwire.install(Backbone, {url: 'http://app.test', connect: false});

@@ -18,7 +18,7 @@ use crate::output::{Connection, Frame, Output, Status};
 use crate::packet::{Kind, Packet};
 use crate::payload::Payload;
 use crate::push::{Position, Push};
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 
 /// The version of docs/protocol.md spoken here.
 pub const VERSION: u64 = 1;
@@ -164,7 +164,7 @@ impl<P: Payload> Client<P> {
 
     /// When [`tick`](Self::tick) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.link.deadline(), self.outbox.deadline()].into_iter().flatten().min()
+        earlier(self.link.deadline(), self.outbox.deadline())
     }
 
     /// What to do next.
@@ -188,8 +188,8 @@ impl<P: Payload> Client<P> {
 
     fn answered(&mut self, now: Instant, ack: u64, arguments: &P) -> Option<()> {
         let answer = arguments.item(0)?;
-        if self.resumes.contains(&ack) {
-            self.resumes.retain(|resume| *resume != ack);
+        if let Some(at) = self.resumes.iter().position(|resume| *resume == ack) {
+            self.resumes.swap_remove(at);
             let mut index = 0;
             while let Some(room) = answer.item(index) {
                 self.feed.resumed(&room, &self.outbox)?;
@@ -272,23 +272,22 @@ impl<P: Payload> Client<P> {
         if !self.link.is_up() {
             return;
         }
-        let lost = self.feed.take_lost();
-        if lost.is_empty() {
-            return;
-        }
-        let ack = self.next_ack();
-        self.resumes.push(ack);
-        let mut data = String::from("[\"resume\",[");
-        for (index, (room, position)) in lost.iter().enumerate() {
-            data.push_str(if index == 0 { "[" } else { ",[" });
-            json::push_string(&mut data, room);
+        let mut data = String::new();
+        while let Some((room, position)) = self.feed.next_lost() {
+            data.push_str(if data.is_empty() { "[\"resume\",[[" } else { ",[" });
+            json::push_string(&mut data, &room);
             for number in [position.epoch, position.offset] {
                 data.push(',');
                 json::push_number(&mut data, number);
             }
             data.push(']');
         }
+        if data.is_empty() {
+            return;
+        }
         data.push_str("]]");
+        let ack = self.next_ack();
+        self.resumes.push(ack);
         self.emit(Some(ack), &data, None, "");
     }
 
@@ -299,7 +298,7 @@ impl<P: Payload> Client<P> {
         }
     }
 
-    fn send_while(&mut self, next: impl Fn(&mut Outbox<P>, u64) -> Option<&Entry<P>>) {
+    fn send_while(&mut self, next: fn(&mut Outbox<P>, u64) -> Option<&Entry<P>>) {
         while let Some(entry) = next(&mut self.outbox, self.acks + 1) {
             let limit = self.link.body_limit();
             if entry.request.body.as_ref().is_some_and(|body| body.size() > limit) {

@@ -13,8 +13,6 @@
 //!
 //! Invariant: a change is delivered at most once, and never below a state the app has been given.
 
-use std::mem;
-
 use crate::json;
 use crate::names::{Names, Queue};
 use crate::outbox::Outbox;
@@ -140,7 +138,7 @@ impl<P: Payload> Feed<P> {
     /// Something that others waited for has been answered or given up.
     pub(crate) fn settle_all(&mut self, outbox: &Outbox<P>) {
         if !outbox.is_reading() {
-            self.rooms.retain(|_, room| room.place.is_some());
+            self.forget_unread();
         }
         for name in self.rooms.names() {
             self.settle(&name, outbox);
@@ -153,7 +151,7 @@ impl<P: Payload> Feed<P> {
     /// The connection is gone. Whatever waited will be part of the answer to the resume.
     pub(crate) fn interrupted(&mut self) {
         self.lost.clear();
-        self.rooms.retain(|_, room| room.place.is_some());
+        self.forget_unread();
         for (_, room) in self.rooms.iter_mut() {
             room.waiting.clear();
         }
@@ -162,15 +160,20 @@ impl<P: Payload> Feed<P> {
         }
     }
 
-    /// Rooms to resume, with the position to resume from.
-    pub(crate) fn take_lost(&mut self) -> Vec<(String, Position)> {
-        let mut lost = Vec::new();
-        for name in mem::take(&mut self.lost) {
+    /// A room to resume, with the position to resume from.
+    pub(crate) fn next_lost(&mut self) -> Option<(String, Position)> {
+        while !self.lost.is_empty() {
+            let name = self.lost.remove(0);
             if let Some(place) = self.rooms.get(&name).and_then(|room| room.place) {
-                lost.push((name, place));
+                return Some((name, place));
             }
         }
-        lost
+        None
+    }
+
+    /// Rooms that no answer has led to.
+    fn forget_unread(&mut self) {
+        self.rooms.retain(|_, room| room.place.is_some());
     }
 
     /// News for the app.
@@ -181,7 +184,9 @@ impl<P: Payload> Feed<P> {
     /// The app no longer listens.
     pub(crate) fn forget(&mut self, name: &str) {
         self.rooms.remove(name);
-        self.lost.retain(|lost| lost != name);
+        if let Some(at) = self.lost.iter().position(|lost| lost == name) {
+            self.lost.remove(at);
+        }
         self.forget_ahead(name, u64::MAX);
     }
 
@@ -288,30 +293,30 @@ impl<P: Payload> Feed<P> {
 
     /// Delivers what is held for a record, up to the next echo that has to wait.
     fn release(&mut self, name: &str, outbox: &Outbox<P>) {
-        let Some(record) = self.records.get_mut(name) else { return };
-        let is_awaited = |(_, change): &(String, Change<P>)| outbox.awaits(change.mark);
-        let free = record.held.iter().position(is_awaited).unwrap_or(record.held.len());
-        let released: Vec<_> = record.held.drain(..free).collect();
-        if record.is_plain() {
+        let next = |record: &mut Record<P>| record.next_held(outbox);
+        while let Some((room, change)) = self.records.get_mut(name).and_then(next) {
+            self.deliver(&room, change);
+        }
+        if self.records.get(name).is_some_and(Record::is_plain) {
             self.records.remove(name);
         }
-        released.into_iter().for_each(|(room, change)| self.deliver(&room, change));
     }
 
     /// A snapshot of a room holds everything up to its position, of every record in it.
     /// Of another log, it says nothing about offsets known from the one before: all that is over.
     fn snapshot_covers(&mut self, name: &str, position: Position, is_same_log: bool) {
-        let is_inside = |record: &str| record == name || resource_of(record) == name;
-        for (_, room) in self.rooms.iter_mut().filter(|(record, _)| is_inside(record)) {
+        for (record, room) in self.rooms.iter_mut() {
             let is_behind =
                 |place: Position| place.epoch != position.epoch || place.offset < position.offset;
-            if room.place.is_some_and(is_behind) {
+            if room.place.is_some_and(is_behind) && is_inside(record, name) {
                 room.place = Some(position);
             }
         }
         let covered = if is_same_log { position.offset } else { u64::MAX };
-        for (_, record) in self.records.iter_mut().filter(|(name, _)| is_inside(name)) {
-            record.forget_held(covered);
+        for (record, known) in self.records.iter_mut() {
+            if is_inside(record, name) {
+                known.forget_held(covered);
+            }
         }
         self.forget_ahead(name, covered);
     }
@@ -319,7 +324,7 @@ impl<P: Payload> Feed<P> {
     /// Up to this offset a room tells of its records itself.
     fn forget_ahead(&mut self, name: &str, offset: u64) {
         for (record, known) in self.records.iter_mut() {
-            if known.ahead <= offset && (record == name || resource_of(record) == name) {
+            if known.ahead <= offset && is_inside(record, name) {
                 known.ahead = 0;
             }
         }
@@ -336,8 +341,16 @@ impl<P> Record<P> {
         self.ahead == 0 && self.held.is_empty()
     }
 
+    /// Takes out what was held first, unless it is an echo that has to wait.
+    fn next_held(&mut self, outbox: &Outbox<P>) -> Option<(String, Change<P>)> {
+        let (_, change) = self.held.first()?;
+        (!outbox.awaits(change.mark)).then(|| self.held.remove(0))
+    }
+
     fn forget_held(&mut self, offset: u64) {
-        self.held.retain(|(_, change)| change.offset > offset);
+        while let Some(at) = self.held.iter().position(|(_, change)| change.offset <= offset) {
+            self.held.remove(at);
+        }
     }
 }
 
@@ -360,6 +373,11 @@ struct Gap;
 /// `todo` of `todo/7`, and of `todo`.
 fn resource_of(room: &str) -> &str {
     json::find(room, b'/').and_then(|slash| room.get(..slash)).unwrap_or(room)
+}
+
+/// Whether a room is another, or of a record that is told of in it.
+fn is_inside(record: &str, room: &str) -> bool {
+    record == room || resource_of(record) == room
 }
 
 /// The instance room of the record that a change in this room is of.

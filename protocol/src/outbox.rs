@@ -8,7 +8,7 @@
 use core::time::Duration;
 
 use crate::mark;
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 
 /// Requests without an answer that may be on their way at once. The server answers more than a
 /// few hundred with a refusal; what waits here instead keeps its order.
@@ -186,7 +186,7 @@ impl<P> Outbox<P> {
         self.send_first(ack, |_| true)
     }
 
-    fn send_first(&mut self, ack: u64, which: impl Fn(&Entry<P>) -> bool) -> Option<&Entry<P>> {
+    fn send_first(&mut self, ack: u64, which: fn(&Entry<P>) -> bool) -> Option<&Entry<P>> {
         let in_flight = self.entries.iter().filter(|entry| entry.ack.is_some()).count();
         if in_flight >= MOST_IN_FLIGHT {
             return None;
@@ -253,9 +253,9 @@ impl<P> Outbox<P> {
 
     /// Takes out an entry that never left; false if it did, or is not here.
     pub(crate) fn withdraw(&mut self, token: Token) -> bool {
-        let before = self.entries.len();
-        self.entries.retain(|entry| entry.token != token || entry.was_sent);
-        self.entries.len() < before
+        let is_here = |entry: &Entry<P>| entry.token == token && !entry.was_sent;
+        let at = self.entries.iter().position(is_here);
+        at.map(|at| self.entries.remove(at)).is_some()
     }
 
     /// Whether writes that were paused may be sent now.
@@ -272,7 +272,7 @@ impl<P> Outbox<P> {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.entries.iter().filter_map(|entry| entry.deadline).chain(self.paused).min()
+        self.entries.iter().fold(self.paused, |first, entry| earlier(first, entry.deadline))
     }
 
     /// Writes that have not been answered.
@@ -307,10 +307,13 @@ impl<P> Outbox<P> {
     /// Forgets what nobody waits for, but for writes that may have been committed and reads whose
     /// answer is on its way.
     fn drop_unwanted(&mut self) {
-        self.entries.retain(|entry| {
+        let is_over = |entry: &Entry<P>| {
             let may_matter = if entry.is_write() { entry.was_sent } else { entry.ack.is_some() };
-            entry.is_wanted || may_matter
-        });
+            !entry.is_wanted && !may_matter
+        };
+        while let Some(at) = self.entries.iter().position(is_over) {
+            self.entries.remove(at);
+        }
     }
 }
 

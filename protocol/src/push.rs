@@ -54,8 +54,11 @@ pub struct Delivery<P> {
 impl<P: Payload> Push<P> {
     /// What the app gets of it as it is.
     pub(crate) fn into_delivery(self) -> Delivery<P> {
-        let changes = self.changes.into_iter().map(|change| change.whole).collect();
-        Delivery { room: self.room, changes }
+        let mut delivery = Delivery { room: self.room, changes: Vec::new() };
+        for change in self.changes {
+            delivery.changes.push(change.whole);
+        }
+        delivery
     }
 
     /// Reads `["push", room, epoch, prev, changes]`.

@@ -27,3 +27,11 @@ impl Add<Duration> for Instant {
         Self(self.0.saturating_add(milliseconds))
     }
 }
+
+/// The earlier of two deadlines, either of which there may not be.
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
+    }
+}

@@ -30,7 +30,8 @@ const SCRIPT: [&str; 5] = [
 const PRIVATE: &str = "^_[a-z]|^__destroy|^__wbg_ptr$";
 /// Names our files know each other by. Nobody else does: they are no property of what a page, Backbone,
 /// jQuery or the browser hands us, and are written neither to the wire nor to a storage.
-const OWN: [&str; 41] = [
+const OWN: [&str; 43] = [
+    "again",
     "assume",
     "begin",
     "birth",
@@ -59,6 +60,7 @@ const OWN: [&str; 41] = [
     "path",
     "readings",
     "recordOf",
+    "refetch",
     "refreshAll",
     "requestHeaders",
     "resend",

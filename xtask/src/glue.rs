@@ -13,7 +13,7 @@ use regex::Regex;
 /// From where, up to where, and what stands there instead.
 type Passage = (&'static str, &'static str, &'static str);
 
-const NEEDLESS: [Passage; 13] = [
+const NEEDLESS: [Passage; 15] = [
     // None of our closures is called while it runs.
     ("function makeMutClosure(", "function passStringToWasm0", ""),
     // The runtime frees its one client, and the client its closures.
@@ -23,14 +23,37 @@ const NEEDLESS: [Passage; 13] = [
     ("if (!('encodeInto' in cachedTextEncoder)) {", "let WASM_VECTOR_LEN", ""),
     // A decoder of Safari's wears out after 2 GB, and none has to be warmed up.
     ("cachedTextDecoder.decode();\nconst MAX_SAFARI_DECODE_BYTES", "function decodeText", ""),
-    ("    numBytesDecoded += bytes.length;", "    return cachedTextDecoder.decode(bytes)", ""),
+    (
+        "    numBytesDecoded += bytes.length;",
+        "    return cachedTextDecoder.decode(bytes)",
+        // Nearly all is short and ASCII, and made from it sooner than a decoder has been asked.
+        "    if (bytes.length < 999) {
+        const text = String.fromCharCode.apply(null, bytes);
+        if (/^[ -~]*$/.test(text)) return text;
+    }
+",
+    ),
     // The module always exports its `realloc`.
     ("    if (realloc === undefined) {", "    let len = arg.length;", ""),
-    // A detached buffer is another buffer.
+    // What is not ASCII is rare enough to begin again with it.
     (
-        "cachedDataViewMemory0.buffer.detached === true",
-        "cachedDataViewMemory0.buffer !== wasm.memory.buffer",
-        "(",
+        "        if (offset !== 0) {",
+        "        ptr = realloc(ptr, len, offset, 1)",
+        "        ptr = realloc(ptr, len, len *= 3, 1);
+        const view = getUint8ArrayMemory0().subarray(ptr, ptr + len);
+        offset = cachedTextEncoder.encodeInto(arg, view).written;
+",
+    ),
+    // A detached buffer is another buffer, and of no length.
+    (
+        "    if (cachedDataViewMemory0 === null",
+        "        cachedDataViewMemory0 = new DataView",
+        "    if (cachedDataViewMemory0?.buffer !== wasm.memory.buffer) {\n",
+    ),
+    (
+        "    if (cachedUint8ArrayMemory0 === null",
+        "        cachedUint8ArrayMemory0 = new Uint8Array",
+        "    if (!cachedUint8ArrayMemory0?.byteLength) {\n",
     ),
     // We hand over bytes, and no options.
     (
@@ -50,14 +73,25 @@ const NEEDLESS: [Passage; 13] = [
 ];
 
 /// What is said more shortly, wherever it stands.
-const LONGER: [(&str, &str); 10] = [
+const LONGER: [(&str, &str); 14] = [
     (r"__proto__: null,", ""),
-    // Addresses of what there are kilobytes of are positive.
-    (r"\(?\b(arg0|ptr) >>> 0\)?", "$1"),
+    // Addresses of what there are kilobytes of are positive, and so are all our numbers.
+    (r"ptr = ptr >>> 0;", ""),
+    (r" >>> 0\b", ""),
     (r"f\.apply\(this, args\)", "f(...args)"),
     (
         r"const val = arg0;\s+const ret = typeof\(val\) === 'object' && val !== null;",
         "const ret = typeof(arg0) === 'object' && arg0 !== null;",
+    ),
+    (
+        r"const obj = arg1;\s+const ret = typeof\(obj\) === '(\w+)' \? obj : undefined;",
+        "const ret = typeof(arg1) === '$1' ? arg1 : undefined;",
+    ),
+    // All text goes to the same memory.
+    (r", wasm\.__wbindgen_malloc, wasm\.__wbindgen_realloc\)", ")"),
+    (
+        r"\(arg, malloc, realloc\)",
+        "(arg, malloc = wasm.__wbindgen_malloc, realloc = wasm.__wbindgen_realloc)",
     ),
     (r"= makeMutClosure\(", "= makeClosure("),
     (r"(ClientFinalization|CLOSURE_DTORS)\.(un)?register\(.*\);", ""),

@@ -1,0 +1,78 @@
+// Facts about the door to the core, with the core itself behind it: what passes it must stay as it was.
+
+import assert from 'node:assert/strict';
+import {afterEach, beforeEach, test} from 'node:test';
+
+import {makeClient} from '../src/wasm.js';
+
+let sockets;
+let clients;
+
+// A socket that the test answers for.
+class FakeSocket {
+  constructor() {
+    this.sent = [];
+    sockets.push(this);
+  }
+
+  send(frame) {
+    this.sent.push(frame);
+  }
+
+  close() {}
+
+  say(...frames) {
+    for (const data of frames) this.onmessage({data});
+  }
+}
+
+beforeEach(() => {
+  sockets = [];
+  clients = [];
+  globalThis.WebSocket = FakeSocket;
+});
+
+afterEach(() => {
+  for (const client of clients) client.free();
+  delete globalThis.WebSocket;
+});
+
+// A client that is online, its socket, and what it has told.
+function online() {
+  const told = [];
+  const tell = name => (...args) => told.push([name, ...args]);
+  const listener = {finish: tell('finish'), deliver: tell('deliver'), refresh: tell('refresh'), status() {}};
+  const client = makeClient('ws://server.test/socket.io/', 'session', 1, listener);
+  clients.push(client);
+  client.connect();
+  sockets[0].say('0{"sid":"a","pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}', '40{"sid":"b"}');
+  sockets[0].sent.length = 0;
+  return {client, socket: sockets[0], told};
+}
+
+const TEXTS = ['', 'milk', 'Käse', '牛乳', '\u{1f95b}', 'milk and 牛乳', 'a\u{7f}b', 'm'.repeat(998), 'm'.repeat(5000), 'ä'.repeat(5000)];
+
+test('text of any alphabet and length gets through to the server as it was', () => {
+  const {client, socket} = online();
+  for (const text of TEXTS) {
+    client.request('put', `/todo/${text}`, JSON.stringify({title: text}), 0);
+    const [verb, {url, data}] = JSON.parse(socket.sent.pop().replace(/^\d+/, ''));
+    assert.deepEqual([verb, url, data], ['put', `/todo/${text}`, {title: text}]);
+  }
+});
+
+test('text of any alphabet and length comes from the server as it was', () => {
+  const {client, socket, told} = online();
+  for (const text of TEXTS.filter(Boolean)) {
+    const token = client.request('get', '/todo', undefined, 0);
+    const [, ack] = /^42(\d+)/.exec(socket.sent.pop());
+    const headers = {'backwire-position': '1:5', 'backwire-room': text};
+    socket.say(`43${ack}${JSON.stringify([{statusCode: 200, body: [text], headers}])}`);
+    assert.deepEqual(told.pop(), ['finish', token, 200, [text], headers]);
+    const change = [6, 1, text, {title: text}, 0];
+    socket.say(`42${JSON.stringify(['push', text, 1, 5, [change]])}`);
+    assert.deepEqual(told.pop(), ['deliver', text, [change]]);
+    client.unsubscribe(text);
+    assert.deepEqual(JSON.parse(socket.sent.pop().slice(2)), ['unsubscribe', text]);
+  }
+});
