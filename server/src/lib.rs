@@ -39,6 +39,7 @@ mod populate;
 mod resume;
 mod subscription;
 
+mod brackets;
 mod clock;
 pub mod context;
 mod duration;

@@ -7,9 +7,9 @@ use axum::extract::{FromRequest, Request};
 use http::{StatusCode, header};
 use serde_json::Value;
 
+use crate::brackets;
 use crate::change::{Attributes, Id};
 use crate::error::{Error, Result};
-use crate::http::brackets;
 
 /// As it came.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::bad::{Bad, Problem};
+use crate::brackets;
 use crate::change::Attributes;
 
 /// Parameters by name, each said in one place only.
@@ -22,9 +23,12 @@ impl Parameters {
     /// `_`, says nothing.
     pub fn read(query: Vec<(String, String)>, data: Attributes) -> Result<Self, Bad> {
         let mut parameters = Self::default();
-        for (name, value) in query {
-            parameters.add_text(name, value)?;
+        let (nested, plain): (Vec<_>, Vec<_>) =
+            query.into_iter().partition(|(name, _)| is_nested(name));
+        for (name, value) in plain {
+            parameters.add_text(name, value);
         }
+        parameters.add_nested(nested)?;
         for (name, value) in data {
             if parameters.0.iter().any(|other| other.is_text && other.name == name) {
                 let problem = Problem::Misplaced("this is in the url and in the data");
@@ -37,12 +41,8 @@ impl Parameters {
     }
 
     /// A name that comes again makes a list, and so does jQuery's `name[]`.
-    fn add_text(&mut self, name: String, value: String) -> Result<(), Bad> {
+    fn add_text(&mut self, name: String, value: String) {
         let plain = name.strip_suffix("[]").unwrap_or(&name);
-        if plain.contains('[') {
-            let problem = Problem::Misplaced("what is nested goes into where, as JSON");
-            return Err(Bad::new(&name, problem));
-        }
         match self.0.iter_mut().find(|other| other.name == plain).map(|other| &mut other.value) {
             Some(Value::Array(list)) => list.push(value.into()),
             Some(first) => *first = Value::Array(vec![first.take(), value.into()]),
@@ -50,6 +50,20 @@ impl Parameters {
                 let name = plain.to_owned();
                 self.0.push(Parameter { name, value: value.into(), is_text: true });
             }
+        }
+    }
+
+    /// Objects, as jQuery writes them: `where[age][>]=18`.
+    fn add_nested(&mut self, pairs: Vec<(String, String)>) -> Result<(), Bad> {
+        let Some((first, _)) = pairs.first() else { return Ok(()) };
+        let first = first.clone();
+        let nested = brackets::nested(pairs.into_iter().map(Ok));
+        let odd = Problem::Misplaced("what has brackets is said in more than one way");
+        for (name, value) in nested.map_err(|_| Bad::new(&first, odd.clone()))? {
+            if self.0.iter().any(|other| other.name == name) {
+                return Err(Bad::new(&name, odd));
+            }
+            self.0.push(Parameter { name, value, is_text: true });
         }
         Ok(())
     }
@@ -64,8 +78,12 @@ impl Parameters {
 
     /// Takes one out.
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        self.take_said(name).map(|parameter| parameter.value)
+    }
+
+    pub(super) fn take_said(&mut self, name: &str) -> Option<Parameter> {
         let place = self.0.iter().position(|parameter| parameter.name == name)?;
-        Some(self.0.swap_remove(place).value)
+        Some(self.0.swap_remove(place))
     }
 
     /// Takes out the one that is there, under its name or its old one.
@@ -88,6 +106,10 @@ impl Parameters {
     pub(super) fn into_rest(self) -> Vec<Parameter> {
         self.0
     }
+}
+
+fn is_nested(name: &str) -> bool {
+    name.strip_suffix("[]").unwrap_or(name).contains('[')
 }
 
 /// What was said as JSON text.

@@ -17,24 +17,29 @@ pub(super) struct Reader<'k> {
     language: Language,
     /// How many attributes, modifiers and values there may still be.
     left: usize,
+    /// What is read was said in a query, in texts.
+    is_text: bool,
 }
 
 const SCALAR: Problem = Problem::Expected("a string, a number, true, false or null");
 
 impl<'k> Reader<'k> {
     pub(super) fn new(key: &'k str, language: Language) -> Self {
-        Self { key, language, left: SIZE }
+        Self { key, language, left: SIZE, is_text: false }
     }
 
     /// `where`, or else what is said of attributes beside it.
     pub(super) fn filter(mut self, mut parameters: Parameters) -> Result<Filter, Bad> {
-        let Some(wanted) = parameters.take("where") else {
+        let Some(wanted) = parameters.take_said("where") else {
             let said = parameters.into_rest().into_iter().map(|said| self.beside(said));
             return said.collect::<Result<_, _>>().map(Filter::All);
         };
         let wanted = match wanted {
-            Value::String(text) => parameters::json("where", &text)?,
-            wanted => wanted,
+            Parameter { value: Value::String(text), .. } => parameters::json("where", &text)?,
+            Parameter { value, is_text, .. } => {
+                self.is_text = is_text;
+                value
+            }
         };
         match wanted {
             Value::Object(object) => self.all(object, 0),
@@ -46,15 +51,14 @@ impl<'k> Reader<'k> {
     fn beside(&mut self, said: Parameter) -> Result<Filter, Bad> {
         let Parameter { name, value, is_text } = said;
         if !is_text {
+            self.is_text = false;
             return self.entry(name, value, 0);
         }
         if matches!(&*name, "and" | "or" | "not") {
             return Err(Bad::new(&name, Problem::Misplaced("this goes into where, as JSON")));
         }
-        self.count(&name)?;
-        let operands = self.operands(&name, value)?;
-        let loose = operands.into_iter().map(Operand::loosened).collect();
-        Ok(Filter::Attribute(name, Condition::OneOf(loose)))
+        self.is_text = true;
+        self.entry(name, value, 0)
     }
 
     fn all(&mut self, object: Attributes, depth: usize) -> Result<Filter, Bad> {
@@ -170,8 +174,8 @@ impl<'k> Reader<'k> {
             Value::Array(_) | Value::Object(_) => return Err(Bad::new(name, SCALAR)),
         };
         Ok(match self.language {
-            Language::Current => operand,
-            Language::Sails09 => operand.loosened(),
+            Language::Current if !self.is_text => operand,
+            Language::Current | Language::Sails09 => operand.loosened(),
         })
     }
 

@@ -176,6 +176,19 @@ fn sails_0_9_is_spoken_as_it_was() {
 }
 
 #[test]
+fn objects_in_a_query_are_what_jquery_makes_of_them() {
+    let selected = |query| ids(from_query(query));
+    // As in any query, 4 and "4" can not be told apart.
+    assert_eq!(selected(&[("where[age]", "4")]), json!([2, 3]));
+    assert_eq!(selected(&[("age[>]", "3"), ("age[<]", "30")]), json!([2, 3, "x"]));
+    assert_eq!(selected(&[("name[in][]", "Ann"), ("name[in][]", "bob")]), json!([1, 2]));
+    assert_eq!(selected(&[("where[done]", "true")]), json!([1, "x"]));
+    let either = [("where[or][0][name]", "Ann"), ("where[or][1][age]", "4")];
+    assert_eq!(selected(&either), json!([1, 2, 3]));
+    assert_eq!(selected(&[("where[name][contains]", "e"), ("where[not][id]", "4")]), json!([3]));
+}
+
+#[test]
 fn what_is_not_understood_is_refused_by_name() {
     let table = [
         (json!({"where": "{oops"}), "where: this is not JSON: "),
@@ -207,8 +220,16 @@ fn what_is_not_understood_is_refused_by_name() {
         let refusal = refused(data.clone());
         assert!(refusal.starts_with(message), "{data}: {refusal}");
     }
-    let nested = from_query(&[("where[age]", "4")]).unwrap_err().to_string();
-    assert_eq!(nested, "where[age]: what is nested goes into where, as JSON");
+    for (query, message) in [
+        (&[("where[age", "4")][..], "where[age: what has brackets is said in more than one way"),
+        (&[("where[age]", "4"), ("where", "{}")], "where: what has brackets is said in more"),
+        (&[("where[age]", "4"), ("where[age][>]", "4")], "where[age]: what has brackets is said"),
+        (&[("where[age][below]", "4")], "age: the modifier below is not understood"),
+        (&[("sort[age]", "up")], "sort: this has to be ASC, DESC, 1 or -1"),
+    ] {
+        let refusal = from_query(query).unwrap_err().to_string();
+        assert!(refusal.starts_with(message), "{refusal}");
+    }
     assert!(from_query(&[("or", "[]")]).unwrap_err().to_string().starts_with("or: "));
     let twice = Parameters::read(pairs(&[("age", "4")]), attributes(json!({"age": 4})));
     assert_eq!(twice.unwrap_err().to_string(), "age: this is in the url and in the data");

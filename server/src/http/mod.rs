@@ -1,7 +1,6 @@
 //! The HTTP edge: connections, who may use them, who is known again, and what is served beside resources.
 
 pub(crate) mod assets;
-pub(crate) mod brackets;
 mod caller;
 pub(crate) mod cookies;
 pub(crate) mod handshake;

@@ -4,8 +4,8 @@ use http::{HeaderMap, header};
 use serde_json::value::RawValue;
 
 use super::draft::Draft;
+use crate::brackets;
 use crate::error::{Error, Result};
-use crate::http::brackets;
 
 /// Messages in one request.
 pub(super) const MOST_MESSAGES: usize = 1000;

@@ -1,4 +1,4 @@
-//! Forms with brackets, as jQuery writes them: `rooms[]=a&rooms[]=b&args[]=user&args[1][id]=1`.
+//! Forms and queries with brackets, as jQuery writes them: `rooms[]=a&rooms[]=b&args[]=user&args[1][id]=1`.
 //!
 //! There is one way of writing lists here that serde_qs, which is otherwise what one would take, does not
 //! read: jQuery gives a scalar in a list empty brackets and an object its index, in the same list. All
@@ -15,17 +15,26 @@ const DEEPEST: usize = 16;
 
 /// What a form says.
 pub(crate) fn read(form: &[u8]) -> Result<Map<String, Value>, String> {
-    let mut said = Map::new();
     let pairs = form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
-    for (index, pair) in pairs.enumerate() {
-        if index == MOST_VALUES {
-            return Err(format!("the form has more than {MOST_VALUES} values"));
-        }
+    nested(pairs.map(|pair| {
         let (key, value) = match pair.iter().position(|byte| *byte == b'=') {
             Some(at) => (&pair[..at], &pair[at + 1..]),
             None => (pair, &[][..]),
         };
-        let (key, value) = (text(key)?, text(value)?);
+        Ok((text(key)?, text(value)?))
+    }))
+}
+
+/// What names with brackets and their values say.
+pub(crate) fn nested(
+    pairs: impl Iterator<Item = Result<(String, String), String>>,
+) -> Result<Map<String, Value>, String> {
+    let mut said = Map::new();
+    for (index, pair) in pairs.enumerate() {
+        if index == MOST_VALUES {
+            return Err(format!("the form has more than {MOST_VALUES} values"));
+        }
+        let (key, value) = pair?;
         put(&mut said, &path(&key)?, value).map_err(|()| {
             format!("{key:?} of the form is told as one value and as several, or by two names")
         })?;
