@@ -27,13 +27,13 @@ pub(crate) mod turn;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use socketioxide::operators::BroadcastOperators;
-use socketioxide::socket::Sid;
+use socketioxide::socket::{Sid, Socket};
 use socketioxide::{ParserConfig, SocketIo};
 use tokio::time::timeout;
 
@@ -62,7 +62,15 @@ pub(crate) struct Sockets {
     limits: Limits,
     /// Held while some are led from one room into another.
     leading: Arc<tokio::sync::Mutex<()>>,
+    entrance: Entrance,
 }
+
+/// Whether connections are let in.
+///
+/// Invariant: one that is let in is found by whoever closes the entrance. Its namespace has it before it
+/// comes here.
+#[derive(Clone, Default)]
+struct Entrance(Arc<AtomicBool>);
 
 /// What went wrong without anybody being told.
 #[derive(Debug, Default)]
@@ -100,7 +108,8 @@ impl Sockets {
             .with_parser(ParserConfig::common().max_incoming_binaries(0))
             .build_layer();
         let (presence, counters, leading) = <(Arc<_>, Arc<_>, Arc<_>)>::default();
-        (Self { io, presence, counters, limits, leading }, AllAges::new(layer, largest))
+        let entrance = Entrance::default();
+        (Self { io, presence, counters, limits, leading, entrance }, AllAges::new(layer, largest))
     }
 
     /// Rooms of a part of a resource that anybody is in.
@@ -267,6 +276,7 @@ impl Sockets {
 
     /// Ends all connections: those that can not be told within half of the patience, without a word.
     pub(crate) async fn close(&self, patience: Duration) {
+        self.entrance.close();
         let sockets: Vec<_> =
             self.io.nsps().into_iter().flat_map(BroadcastOperators::sockets).collect();
         let mut closing = std::pin::pin!(self.io.close());
@@ -283,6 +293,23 @@ impl Sockets {
         for socket in sockets {
             let _ = socket.disconnect();
         }
+    }
+}
+
+impl Entrance {
+    fn close(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends a connection that has come too late. It would keep its namespace, and be kept by it, for ever.
+    fn lets_in(&self, socket: &Arc<Socket>) -> bool {
+        let is_open = !self.0.load(Ordering::SeqCst);
+        if !is_open {
+            connection::plug(socket).inspect(|plug| plug.pull());
+            // That it can not be told is no matter.
+            let _ = socket.clone().disconnect();
+        }
+        is_open
     }
 }
 

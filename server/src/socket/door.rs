@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::connection::{Arrival, Client, Connection, Event, Met};
 use super::site::{self, Line};
 use super::turn::{Turn, Turns};
-use super::{Counters, Limits, Sockets};
+use super::{Counters, Entrance, Limits, Sockets};
 use crate::access::Known;
 use crate::answers::Answers;
 use crate::delivery::courier::Courier;
@@ -50,12 +50,13 @@ struct House {
     limits: Limits,
     presence: Arc<Presence>,
     counters: Arc<Counters>,
+    entrance: Entrance,
 }
 
 impl Doors {
     pub(super) fn new(answers: Answers, courier: Courier, sockets: &Sockets) -> Self {
-        let (presence, counters) = (sockets.presence.clone(), sockets.counters.clone());
-        Self(Arc::new(House { answers, courier, limits: sockets.limits, presence, counters }))
+        let Sockets { presence, counters, limits, entrance, .. } = sockets.clone();
+        Self(Arc::new(House { answers, courier, limits, presence, counters, entrance }))
     }
 
     /// Runs before the CONNECT is answered, so the first event finds its door.
@@ -85,7 +86,9 @@ impl Doors {
 impl ConnectHandler<LocalAdapter, Self> for Doors {
     /// Its CONNECT has been answered: it can be told something.
     fn call(&self, socket: Arc<Socket>, _: Option<Value>) {
-        site::Met::attend(&socket, &self.0.courier, || Client::of(&socket).map(Line::Runtime));
+        if self.0.entrance.lets_in(&socket) {
+            site::Met::attend(&socket, &self.0.courier, || Client::of(&socket).map(Line::Runtime));
+        }
     }
 
     fn call_middleware<'a>(

@@ -20,7 +20,7 @@ use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::{DisconnectReason, Socket};
 use tokio::sync::oneshot;
 
-use super::{Client, Sockets, connection};
+use super::{Client, Entrance, Sockets, connection};
 use crate::delivery::courier::Courier;
 use crate::delivery::guest::{Guest, Introduction, Saying, in_passing};
 use crate::delivery::present::{Present, Unseated};
@@ -33,6 +33,7 @@ use crate::sites::Name;
 struct SiteDoors {
     site: Name,
     courier: Courier,
+    entrance: Entrance,
 }
 
 /// A connection to a site.
@@ -91,7 +92,8 @@ impl Met {
 impl Sockets {
     /// Lets people in to a site.
     pub(crate) fn open_site(&self, site: Name, courier: Courier) {
-        self.io.ns(site.namespace(), SiteDoors { site, courier });
+        let entrance = self.entrance.clone();
+        self.io.ns(site.namespace(), SiteDoors { site, courier, entrance });
     }
 
     /// Sends everyone away from a site that is no more.
@@ -223,7 +225,9 @@ impl SiteDoors {
 impl ConnectHandler<LocalAdapter, Self> for SiteDoors {
     /// Its CONNECT has been answered: it can be told something.
     fn call(&self, socket: Arc<Socket>, _: Option<Value>) {
-        Met::attend(&socket.clone(), &self.courier, || Some(Line::Stock(socket)));
+        if self.entrance.lets_in(&socket) {
+            Met::attend(&socket.clone(), &self.courier, || Some(Line::Stock(socket)));
+        }
     }
 
     fn call_middleware<'a>(

@@ -1,61 +1,240 @@
-//! Whatever is written, in whatever order: SQLite does what memory does.
+//! Whatever is written, in whatever order and at once, and whatever fails meanwhile: SQLite does what memory
+//! does.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backwire::change::{Change, Id, Position, Resource, Room, Verb};
-use backwire::criteria::Criteria;
+use backwire::criteria::{Criteria, Filter};
 use backwire::engine::{Committed, Error, Since, Window};
 use backwire::model::{Attribute, Model};
 use backwire::write::{Action, Key, Publication, Write};
+use futures_util::future::join_all;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use rusqlite::Connection;
 use serde_json::{Map, Value, json};
+use tempfile::TempDir;
 
-use crate::store::{self, HOUR, NOON, Store};
+use crate::store::{self, DAY, HOUR, NOON, Store, attributes as record};
 
 const WINDOW: Window = Window { count: 6, age: Duration::from_millis(2 * HOUR) };
 
+/// Writes with a key after which all keys there are have been put in their table.
+const TOGETHER: usize = 1024;
+
+/// Room for all that is written at once.
+const TAIL: usize = 2 * TOGETHER;
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn sqlite_agrees_with_memory(steps in vec((0..4u64, write()), 1..30)) {
+    fn sqlite_agrees_with_memory(steps in vec((pause(), step()), 1..30)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let mut stores = [store::memory(WINDOW, 64), store::sqlite(WINDOW, 64)];
-            let mut now = NOON;
-            for (pause, write) in steps {
-                now += [0, 1, HOUR, 100 * HOUR][pause as usize];
-                let write = Write { at: now, ..write };
-                let [model, sqlite] = &mut stores;
-                prop_assert_eq!(
-                    outcome(model, write.clone()).await,
-                    outcome(sqlite, write).await
-                );
-                prop_assert_eq!(everything(model).await, everything(sqlite).await);
+            let mut world = World::new();
+            for (pause, step) in steps {
+                world.now = world.now.saturating_add_signed(pause);
+                world.take(step).await?;
+                let floors = world.floors().await;
+                let expected = everything(&world.memory, floors).await;
+                prop_assert_eq!(everything(&world.sqlite, floors).await, expected);
             }
             Ok(())
         })?;
     }
 }
 
-/// What a write came to, and what the tail heard of it.
-async fn outcome(store: &mut Store, write: Write) -> (Result<(Change, bool), String>, Vec<Change>) {
-    let outcome = match store.engine.commit(write).await {
-        Ok(Committed { change, repeated }) => Ok((anywhere(&change), repeated)),
-        Err(Error::Refused(refused)) => Err(refused.to_string()),
-        Err(Error::Unavailable(reason)) => panic!("{reason}"),
-    };
-    (outcome, store.heard().iter().map(anywhere).collect())
+#[derive(Debug, Clone)]
+enum Step {
+    /// These come at once.
+    Write(Vec<Write>),
+    /// So many with a key that all are put in their table.
+    Settle,
+    Restart,
+    /// Somebody else tidies the file up: rows move.
+    Vacuum,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        48 => vec(write(), 1..6).prop_map(Step::Write),
+        1 => Just(Step::Settle),
+        5 => Just(Step::Restart),
+        1 => Just(Step::Vacuum),
+    ]
+}
+
+/// Clocks are set back, too.
+fn pause() -> impl Strategy<Value = i64> {
+    let hour = HOUR.cast_signed();
+    prop_oneof![
+        8 => select(vec![0, 0, 1, hour, -hour]),
+        2 => select(vec![100 * hour, 169 * hour, -100 * hour]),
+    ]
+}
+
+struct World {
+    memory: Store,
+    sqlite: Store,
+    folder: TempDir,
+    now: u64,
+    /// The latest it has ever been.
+    latest: u64,
+    /// When a key was used last.
+    used: HashMap<(Arc<str>, Arc<str>), u64>,
+    /// Of all that were written together.
+    count: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = store::sqlite_in(folder.path(), WINDOW, TAIL);
+        let world = Self {
+            memory: store::memory(WINDOW, TAIL),
+            sqlite,
+            folder,
+            now: NOON,
+            latest: NOON,
+            used: HashMap::new(),
+            count: 0,
+        };
+        world.visitor().execute_batch(FAILURES).unwrap();
+        world
+    }
+
+    /// Another connection, as an administrator would have it.
+    fn visitor(&self) -> Connection {
+        Connection::open(self.folder.path().join("data/backwire.db")).unwrap()
+    }
+
+    async fn take(&mut self, step: Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Write(writes) => self.write(writes).await?,
+            Step::Settle => {
+                let writes = (0..TOGETHER).map(|_| self.keyed_write()).collect();
+                self.write(writes).await?;
+            }
+            Step::Restart => {
+                // One process at a time has a file open.
+                self.sqlite = store::memory(WINDOW, TAIL);
+                self.sqlite = store::sqlite_in(self.folder.path(), WINDOW, TAIL);
+            }
+            Step::Vacuum => self.visitor().execute_batch("VACUUM").unwrap(),
+        }
+        Ok(())
+    }
+
+    fn keyed_write(&mut self) -> Write {
+        self.count += 1;
+        let write = store::keyed(&self.count.to_string(), store::create(json!({})));
+        Write { action: Action::Upsert(ids()[0].clone(), record(json!({}))), ..write }
+    }
+
+    /// Those that could not be stored did not happen. All others came to the same.
+    async fn write(&mut self, writes: Vec<Write>) -> Result<(), TestCaseError> {
+        self.latest = self.latest.max(self.now);
+        let writes: Vec<_> = writes.into_iter().map(|write| self.at_present(write)).collect();
+        let outcomes = join_all(writes.iter().map(|write| outcome(&self.sqlite, write))).await;
+        let mut expected = Vec::new();
+        for (write, outcome) in writes.iter().zip(&outcomes) {
+            expected.push(match outcome {
+                Outcome::NotStored => Outcome::NotStored,
+                _ => self::outcome(&self.memory, write).await,
+            });
+        }
+        for (write, outcome) in writes.iter().zip(&expected) {
+            if let (Some(key), Outcome::Done(_, false)) = (&write.key, outcome) {
+                self.used.insert((key.identity.clone(), key.key.clone()), self.now);
+            }
+        }
+        let floors = self.floors().await;
+        let done = |outcomes: Vec<Outcome>| -> Vec<_> {
+            outcomes.into_iter().map(|outcome| outcome.above(floors)).collect()
+        };
+        prop_assert_eq!(done(outcomes), done(expected));
+        let [heard, expected] = [&mut self.sqlite, &mut self.memory].map(|store| {
+            let heard = store.heard();
+            heard.iter().map(|change| above(floors, &anywhere(change))).collect::<Vec<_>>()
+        });
+        prop_assert_eq!(heard, expected);
+        Ok(())
+    }
+
+    /// A key that is old by a clock that has been set back may be remembered and may be forgotten: it is not
+    /// used then.
+    fn at_present(&self, write: Write) -> Write {
+        let is_certain = |key: &Key| match self.used.get(&(key.identity.clone(), key.key.clone())) {
+            Some(at) => *at + 7 * DAY >= self.latest || *at + 7 * DAY < self.now,
+            None => true,
+        };
+        Write { at: self.now, key: write.key.clone().filter(is_certain), ..write }
+    }
+
+    /// Up to where the log of each resource is forgotten.
+    async fn floors(&self) -> [u64; 2] {
+        let mut floors = [0; 2];
+        for (resource, floor) in resources().into_iter().zip(&mut floors) {
+            let room = Room::class(resource);
+            let head = head(&self.memory, &room.resource).await;
+            *floor = head.offset;
+            while let Some(offset) = floor.checked_sub(1)
+                && missed(&self.memory, &room, Position { offset, ..head }).await.is_some()
+            {
+                *floor = offset;
+            }
+        }
+        floors
+    }
+}
+
+/// Writes that set these fail: one alone, with all of its group, and when that is committed.
+const FAILURES: &str = "
+    CREATE TABLE parent (id INTEGER PRIMARY KEY);
+    CREATE TABLE child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+    CREATE TRIGGER one_fails AFTER INSERT ON log WHEN new.after ->> 'b' = 'one'
+    BEGIN SELECT raise(ABORT, 'too big'); END;
+    CREATE TRIGGER all_fail AFTER INSERT ON log WHEN new.after ->> 'b' = 'all'
+    BEGIN SELECT raise(ROLLBACK, 'disk full'); END;
+    CREATE TRIGGER the_commit_fails AFTER INSERT ON log WHEN new.after ->> 'b' = 'commit'
+    BEGIN INSERT INTO child VALUES (1); END;
+";
+
+/// What a write came to.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    /// And whether it had been before.
+    Done(Change, bool),
+    Refused(String),
+    NotStored,
+}
+
+impl Outcome {
+    fn above(self, floors: [u64; 2]) -> Self {
+        match self {
+            Self::Done(change, repeated) => Self::Done(above(floors, &change), repeated),
+            other => other,
+        }
+    }
+}
+
+async fn outcome(store: &Store, write: &Write) -> Outcome {
+    match store.engine.commit(write.clone()).await {
+        Ok(Committed { change, repeated }) => Outcome::Done(anywhere(&change), repeated),
+        Err(Error::Refused(refused)) => Outcome::Refused(refused.to_string()),
+        Err(Error::Unavailable(_)) => Outcome::NotStored,
+    }
 }
 
 /// All that can be read of a store.
-async fn everything(store: &Store) -> Vec<String> {
+async fn everything(store: &Store, floors: [u64; 2]) -> Vec<String> {
     let mut seen = Vec::new();
-    for resource in resources() {
+    for (resource, floor) in resources().into_iter().zip(floors) {
         let records = store.engine.find(&resource, &Criteria::default()).await.unwrap();
         let head = records.position;
         seen.push(format!("{resource} at {}: {:?}", head.offset, records.value));
@@ -65,22 +244,37 @@ async fn everything(store: &Store) -> Vec<String> {
                 let record = store.engine.find_one(&resource, id).await.unwrap();
                 seen.push(format!("{room} at {}: {:?}", record.position.offset, record.value));
             }
-            for offset in 0..=head.offset + 1 {
-                let since = store.engine.since(&room, Position { offset, ..head }).await.unwrap();
-                seen.push(format!("{room} since {offset}: {:?}", missed(since)));
+            for offset in [floor.saturating_sub(1), floor, floor + 2, head.offset + 1] {
+                let missed = missed(store, &room, Position { offset, ..head }).await;
+                let missed = missed.map(|(changes, head)| {
+                    let changes = changes.iter().map(|change| above(floors, change));
+                    (changes.collect::<Vec<_>>(), head)
+                });
+                seen.push(format!("{room} since {offset}: {missed:?}"));
             }
         }
     }
     seen
 }
 
-fn missed(since: Since) -> Option<(Vec<Change>, u64)> {
-    match since {
+async fn head(store: &Store, resource: &Resource) -> Position {
+    store.engine.find(resource, &Criteria::default()).await.unwrap().position
+}
+
+async fn missed(store: &Store, room: &Room, position: Position) -> Option<(Vec<Change>, u64)> {
+    match store.engine.since(room, position).await.unwrap() {
         Since::Changes { changes, head } => {
             Some((changes.iter().map(anywhere).collect(), head.offset))
         }
         Since::OutOfReach => None,
     }
+}
+
+/// A change as those see it who can still ask. Which of what the log has forgotten came before it may
+/// differ: SQLite forgets after a group, and memory after each write.
+fn above(floors: [u64; 2], change: &Change) -> Change {
+    let index = resources().iter().position(|resource| *resource == change.resource).unwrap();
+    Change { previous: change.previous.max(floors[index]), ..change.clone() }
 }
 
 /// A change without what differs from store to store.
@@ -91,17 +285,18 @@ fn anywhere(change: &Arc<Change>) -> Change {
 
 fn write() -> impl Strategy<Value = Write> {
     let origin = option::of(Just("socket".into()));
-    (select(resources().to_vec()), model(), action(), option::of(key()), origin).prop_map(
-        |(resource, model, action, key, origin)| Write {
-            within: Default::default(),
-            resource,
-            model: Arc::new(model),
-            action,
-            key,
-            origin,
-            at: 0,
-        },
-    )
+    let within = option::weighted(0.1, Just(json!({"a": 0})));
+    let fields =
+        (select(resources().to_vec()), model(), action(), within, option::of(key()), origin);
+    fields.prop_map(|(resource, model, action, within, key, origin)| Write {
+        within: within.map(|within| Filter::read(within).unwrap()).unwrap_or_default(),
+        resource,
+        model: Arc::new(model),
+        action,
+        key,
+        origin,
+        at: 0,
+    })
 }
 
 /// Sometimes no two records may have the same.
@@ -123,7 +318,9 @@ fn action() -> impl Strategy<Value = Action> {
     let verb = select(vec![Verb::Create, Verb::Update, Verb::Destroy]);
     let publish = (verb, select(ids().to_vec()), attributes())
         .prop_map(|(verb, id, data)| Action::Publish(Publication { verb, id, data }));
-    prop_oneof![3 => create, 2 => update, 2 => destroy, 2 => publish]
+    let upsert =
+        (select(ids().to_vec()), attributes()).prop_map(|(id, set)| Action::Upsert(id, set));
+    prop_oneof![3 => create, 2 => update, 1 => upsert, 2 => destroy, 2 => publish]
 }
 
 fn attributes() -> impl Strategy<Value = Map<String, Value>> {
@@ -137,8 +334,13 @@ fn attributes() -> impl Strategy<Value = Map<String, Value>> {
         1 => any::<String>().prop_map(Value::from),
         1 => Just(json!({"deep": [null, true, {}]})),
     ];
-    vec((select(vec!["a", "a", "b", "createdAt", "updatedAt", "\u{0}"]), value), 0..4)
-        .prop_map(|pairs| pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    let failure = option::weighted(0.05, select(vec!["one", "all", "commit"]));
+    (vec((select(vec!["a", "a", "b", "createdAt", "updatedAt", "\u{0}"]), value), 0..4), failure)
+        .prop_map(|(pairs, failure)| {
+            let failure = failure.map(|failure| ("b", json!(failure)));
+            let pairs = pairs.into_iter().chain(failure);
+            pairs.map(|(name, value)| (name.to_owned(), value)).collect()
+        })
 }
 
 fn key() -> impl Strategy<Value = Key> {

@@ -220,6 +220,17 @@ pub(crate) async fn a_key_is_forgotten_after_seven_days(open: Open) {
     assert!(store.commit(at(NOON + 8 * DAY, later)).await.repeated);
 }
 
+pub(crate) async fn a_key_is_known_at_once_when_it_is_used_again_after_seven_days(open: Open) {
+    let store = roomy(open);
+    store.done(keyed("k", milk())).await;
+    let again = || store.commit(at(NOON + 8 * DAY, keyed("k", milk())));
+    // While this is committed those behind it come together.
+    let first = store.commit(milk());
+    let (_, second, third, fourth) = tokio::join!(biased; first, again(), again(), again());
+    assert_eq!([second, third, fourth].map(|it| it.repeated), [false, true, true]);
+    assert_eq!(store.head().await.offset, 3);
+}
+
 // The tail
 
 pub(crate) async fn the_tail_gets_each_change_once_and_in_order(open: Open) {

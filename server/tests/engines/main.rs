@@ -64,6 +64,7 @@ every_engine! {
     a_key_belongs_to_its_identity
     a_key_is_not_remembered_by_a_refused_write
     a_key_is_forgotten_after_seven_days
+    a_key_is_known_at_once_when_it_is_used_again_after_seven_days
     the_tail_gets_each_change_once_and_in_order
     a_tail_that_nobody_reads_any_more_stops_no_writer
     a_writer_that_gives_up_leaves_log_and_tail_alike

@@ -82,7 +82,8 @@ impl Place {
     }
 }
 
-/// What came of the request that had this key, if it is remembered.
+/// What came of the request that had this key, if it is remembered. Those that came later are in the second
+/// of what the table does not have.
 pub(super) fn recall(
     connection: &Connection,
     recent: [&Recent; 2],
@@ -90,7 +91,8 @@ pub(super) fn recall(
     now: u64,
     epoch: u64,
 ) -> Result<Option<Entry<Arc<Change>>>> {
-    let known = recent.into_iter().find_map(|recent| recent.place(key).cloned());
+    // Of one key, the later counts: the earlier had its time.
+    let known = recent.into_iter().rev().find_map(|recent| recent.place(key).cloned());
     let Some(place) = known.map_or_else(|| settled(connection, key), |place| Ok(Some(place)))?
     else {
         return Ok(None);
