@@ -362,8 +362,12 @@ impl<P> Room<P> {
     /// Takes out the first push that waits, unless something before it is missing.
     fn next_waiting(&mut self) -> Option<Result<Push<P>, Gap>> {
         let (place, push) = (self.place?, self.waiting.first()?);
-        let is_gap = place.epoch != push.epoch || push.prev > place.offset;
-        Some(if is_gap { Err(Gap) } else { Ok(self.waiting.remove(0)) })
+        if place.epoch == push.epoch && push.prev > place.offset {
+            return Some(Err(Gap));
+        }
+        // Of another log it says only that this is not ours, and that once.
+        let push = self.waiting.remove(0);
+        Some(if place.epoch == push.epoch { Ok(push) } else { Err(Gap) })
     }
 }
 

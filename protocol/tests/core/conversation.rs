@@ -68,6 +68,25 @@ fn a_long_outbox_leaves_in_order_and_never_all_at_once() {
 }
 
 #[test]
+fn a_room_that_was_closed_and_is_open_again_is_resumed_once() {
+    let mut pair = Pair::connected();
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    pair.hear(r#"42["push","todo",0,0,[]]"#);
+    pair.server.write(1, None, &json!({"title": "Eggs"}));
+    // Up, its answer, the push, and both down.
+    for _ in 0..2 {
+        pair.step_up();
+        pair.step_reply();
+        pair.step_push(100);
+        pair.step_down();
+        pair.step_down();
+    }
+    assert!(!pair.step_up(), "it asks again");
+    assert_eq!(pair.app.shown[&1]["title"], "Eggs");
+}
+
+#[test]
 fn a_push_that_arrives_before_the_answer_of_the_fetch_it_follows_is_kept() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);
