@@ -52,7 +52,8 @@ pub(crate) async fn answer(
     };
     input.within(of.model.most.body)?;
     let reply = match deed {
-        _ if of.route.within.is_some() => associated::answer(cx, of, input, deed).await,
+        // Boxed, as every request would carry the room for it.
+        _ if of.route.within.is_some() => Box::pin(associated::answer(cx, of, input, deed)).await,
         Deed::Find if of.route.id.is_some() => find_one(cx, of, input).await,
         Deed::Find => find(cx, of, input).await,
         Deed::Create => create(cx, of, input).await,

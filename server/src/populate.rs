@@ -37,16 +37,18 @@ impl<'a> Filling<'a> {
         self.wanted().for_each(|(name, _)| criteria.projection.show(name));
     }
 
-    /// Fills in.
+    /// Fills in. The ways are boxed: most reads take none of them, and should not carry the room for all.
     pub(crate) async fn fill(&self, mut records: Records) -> Result<Records> {
         let key = &self.cx.model(self.resource)?.key;
         for (name, association) in self.wanted() {
             let model = self.cx.model(&association.target)?;
             let found = Found { cx: self.cx, target: &association.target, model: &model };
             match &association.link {
-                Link::Holds { .. } => found.one_each(&mut records, name).await?,
-                Link::HeldBy(via) => found.held_by(&mut records, key, name, via).await?,
-                Link::Paired { .. } => found.paired(&mut records, key, name, association).await?,
+                Link::Holds { .. } => Box::pin(found.one_each(&mut records, name)).await?,
+                Link::HeldBy(via) => Box::pin(found.held_by(&mut records, key, name, via)).await?,
+                Link::Paired { .. } => {
+                    Box::pin(found.paired(&mut records, key, name, association)).await?
+                }
             }
         }
         Ok(records)

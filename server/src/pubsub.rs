@@ -47,12 +47,14 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::access::Reach;
 use crate::change::{Attributes, Change, Id, Resource, Room, ToId, Verb};
 use crate::clock::now;
 use crate::criteria::Filter;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::socket::{Audience, Client};
+use crate::subscription;
 use crate::write::{Action, Publication, Refused, Write};
 
 use publisher::encoded;
@@ -87,9 +89,9 @@ impl Pubsub {
         socket: impl Into<Option<&'a Client>>,
         ids: impl IntoIterator<Item: ToId>,
     ) -> Result<()> {
-        let rooms = self.rooms(ids)?;
+        let ids = to_ids(ids)?;
         if let Some(socket) = socket.into() {
-            socket.join(rooms);
+            socket.join(ids.into_iter().flat_map(|id| self.rooms_of(socket, id)));
         }
         Ok(())
     }
@@ -108,9 +110,10 @@ impl Pubsub {
         socket: impl Into<Option<&'a Client>>,
         ids: impl IntoIterator<Item: ToId>,
     ) -> Result<()> {
-        let rooms = self.rooms(ids)?;
+        let ids = to_ids(ids)?;
         if let Some(socket) = socket.into() {
-            rooms.iter().for_each(|room| socket.leave(room));
+            let rooms = ids.into_iter().flat_map(|id| self.rooms_of(socket, id));
+            rooms.for_each(|room| socket.leave(&room));
         }
         Ok(())
     }
@@ -179,7 +182,8 @@ impl Pubsub {
         omit: Option<&Client>,
     ) -> Result<()> {
         let message = encoded(message)?;
-        self.rooms(ids)?.iter().for_each(|room| self.emit(room, &message, omit));
+        let rooms = to_ids(ids)?.into_iter().map(|id| Room::instance(self.resource.clone(), id));
+        rooms.for_each(|room| self.emit(&room, &message, omit));
         Ok(())
     }
 
@@ -205,8 +209,10 @@ impl Pubsub {
         self.publisher.sockets.members(&self.class_room())
     }
 
-    fn rooms(&self, ids: impl IntoIterator<Item: ToId>) -> Result<Vec<Room>> {
-        ids.into_iter().map(|id| self.room(id)).collect()
+    /// Where a socket hears of a record, whoever's it is.
+    fn rooms_of(&self, socket: &Client, id: Id) -> Vec<Room> {
+        let rooms = subscription::rooms_of_one(socket, &self.resource, &id, &Reach::Whole);
+        rooms.unwrap_or_else(|| vec![Room::instance(self.resource.clone(), id)])
     }
 
     async fn say(
@@ -231,6 +237,10 @@ impl Pubsub {
             self.publisher.sockets.emit_to_each(dialect, to, &dialect.message(room), message);
         }
     }
+}
+
+fn to_ids(ids: impl IntoIterator<Item: ToId>) -> Result<Vec<Id>> {
+    ids.into_iter().map(|id| id.to_id().ok_or_else(|| Refused::BadId.into())).collect()
 }
 
 fn origin_of(omit: Option<&Client>) -> Option<&str> {

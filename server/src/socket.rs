@@ -24,6 +24,7 @@ mod limits;
 pub(crate) mod site;
 pub(crate) mod turn;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use socketioxide::extract::SocketRef;
 use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::{Sid, Socket};
 use socketioxide::{ParserConfig, SocketIo};
@@ -176,6 +178,29 @@ impl Sockets {
         argument: &RawValue,
     ) {
         if let Some(audience) = self.gather(dialect, to) {
+            self.tell_each(audience.sockets(), event, argument);
+        }
+    }
+
+    /// The same, but not to those who are in one of some rooms and in none of the others.
+    pub(crate) fn emit_to_each_who_knows(
+        &self,
+        dialect: Dialect,
+        to: Audience<'_>,
+        [strangers, others]: [&[&Room]; 2],
+        event: &str,
+        argument: &RawValue,
+    ) {
+        if strangers.is_empty() {
+            return self.emit_to_each(dialect, to, event, argument);
+        }
+        let strangers = Audience { rooms: strangers, but_not: others, origin: None };
+        if let [Some(audience), Some(strangers)] =
+            [to, strangers].map(|it| self.gather(dialect, it))
+        {
+            let strangers: HashSet<_> = strangers.sockets().iter().map(|it| it.id).collect();
+            let mut audience = audience.sockets();
+            audience.retain(|it| !strangers.contains(&it.id));
             self.tell_each(audience, event, argument);
         }
     }
@@ -183,12 +208,12 @@ impl Sockets {
     /// Says something to all who listen to a room of any name, but to one of them.
     pub(crate) fn broadcast(&self, room: &str, origin: Option<&str>, argument: &RawValue) {
         if let Some(audience) = self.within(vec![rooms::named(room)], origin) {
-            self.tell_each(audience, MESSAGE, argument);
+            self.tell_each(audience.sockets(), MESSAGE, argument);
         }
     }
 
-    fn tell_each(&self, audience: BroadcastOperators, event: &str, argument: &RawValue) {
-        for socket in audience.sockets() {
+    fn tell_each(&self, audience: Vec<SocketRef>, event: &str, argument: &RawValue) {
+        for socket in audience {
             if socket.emit(event, argument).is_err() {
                 self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
                 match connection::plug(&socket) {

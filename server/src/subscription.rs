@@ -288,7 +288,12 @@ async fn join_and_read_one(
 /// Where a record is followed by itself. Who may see it only as it is now is in a room that it can leave. A
 /// stock client is in the room of the record in any case, and goes on being so when a list that it follows
 /// has the record no more, if it is in that other room as well.
-fn rooms_of_one(client: &Client, resource: &Resource, id: &Id, reach: &Reach) -> Option<Vec<Room>> {
+pub(crate) fn rooms_of_one(
+    client: &Client,
+    resource: &Resource,
+    id: &Id,
+    reach: &Reach,
+) -> Option<Vec<Room>> {
     let instance = Room::instance(resource.clone(), id.clone());
     let is_stock = client.dialect().is_stock();
     if *reach == Reach::Whole && !is_stock {

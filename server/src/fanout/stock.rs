@@ -18,6 +18,8 @@ struct Parts<'a> {
     entered: Vec<&'a Room>,
     kept: Vec<&'a Room>,
     left: Vec<&'a Room>,
+    /// Those the record was none of before, where it matters.
+    foreign: Vec<&'a Room>,
 }
 
 /// One change for the clients of one dialect.
@@ -38,10 +40,11 @@ impl Fanout {
         if parts.is_empty() && !self.sockets.are_in(dialect, class) {
             return;
         }
+        let is_hiding = self.models.hide_records_of(of);
         for change in run {
             let ones = self.sockets.of_one(dialect, of, &change.id);
             let ones: Vec<_> = ones.iter().filter_map(|name| Part::of(name)).collect();
-            let parts = Parts::of(parts.values().chain(&ones), change);
+            let parts = Parts::of(parts.values().chain(&ones), change, is_hiding);
             let instance = &Room::instance(of.clone(), change.id.clone());
             let sockets = &self.sockets;
             let telling = Telling { sockets, dialect, change, class, instance };
@@ -58,17 +61,25 @@ impl Fanout {
 impl<'a> Parts<'a> {
     /// Of a record of which something is only said it is not known where it was; where it is said to be
     /// destroyed, all who know it are in its room.
-    fn of(all: impl Iterator<Item = &'a Part>, change: &Change) -> Self {
+    fn of(all: impl Iterator<Item = &'a Part>, change: &Change, is_hiding: bool) -> Self {
         let mut parts = Self::default();
+        let is_apart = is_hiding && !change.published;
         for part in all {
             let picks = |record: &Option<Arc<Attributes>>| {
                 let filter = part.scope.filter();
                 record.as_deref().is_some_and(|record| filter.matches(record, Case::Sensitive))
             };
+            if is_apart && !picks(&change.before) {
+                parts.foreign.push(&part.room);
+            }
             match (change.verb, picks(&change.before), picks(&change.after)) {
+                // Who follows one record listens to no new ones.
+                (Verb::Create, _, true) if part.scope.id().is_some() => {}
                 (Verb::Create, _, true) => parts.entered.push(&part.room),
                 (Verb::Update, false, true) if !change.published => parts.entered.push(&part.room),
-                (Verb::Update, true, true) => parts.kept.push(&part.room),
+                (Verb::Update, true, true) | (Verb::Destroy, true, _) => {
+                    parts.kept.push(&part.room)
+                }
                 (Verb::Update, true, false) => parts.left.push(&part.room),
                 _ => {}
             }
@@ -87,19 +98,26 @@ impl Telling<'_> {
             }
             Verb::Update => {
                 self.leave(parts).await;
-                self.say(self.change, &[self.instance], &[]);
+                self.say_to_those_who_know_it(parts);
                 self.enter(parts).await;
             }
             Verb::Destroy => {
-                self.say(self.change, &[self.instance], &[]);
+                self.say_to_those_who_know_it(parts);
                 // Stock clients never leave by themselves, so the rooms of dead records would add up.
                 self.sockets.empty(self.dialect, self.instance).await;
             }
         }
     }
 
+    /// Whoever is in the room of the record, but for those who have read it since it became theirs: what it was
+    /// before is not for them.
+    fn say_to_those_who_know_it(&self, Parts { kept, left, foreign, .. }: &Parts<'_>) {
+        let knowing = [&[self.class][..], kept, left].concat();
+        self.say_but(self.change, [&[self.instance], &[]], [foreign, &knowing]);
+    }
+
     /// Those who follow it in some other way go on with it.
-    async fn leave(&self, Parts { entered, kept, left }: &Parts<'_>) {
+    async fn leave(&self, Parts { entered, kept, left, .. }: &Parts<'_>) {
         if left.is_empty() {
             return;
         }
@@ -119,14 +137,18 @@ impl Telling<'_> {
         self.introduce(entered, &others).await;
     }
 
-    /// A stock client has no positions, so one that missed this would never find out.
     fn say(&self, news: &Change, rooms: &[&Room], but_not: &[&Room]) {
+        self.say_but(news, [rooms, but_not], [&[], &[]]);
+    }
+
+    /// A stock client has no positions, so one that missed this would never find out.
+    fn say_but(&self, news: &Change, [rooms, but_not]: [&[&Room]; 2], strangers: [&[&Room]; 2]) {
         // Sails 0.9 tells its author of a change, too, but not whom a publisher wants to pass over.
         let hears_itself = self.dialect == Dialect::Sails09 && !self.change.published;
         let origin = self.change.origin.as_deref().filter(|_| !hears_itself);
         if let Some((event, news)) = self.dialect.news(news) {
             let to = Audience { rooms, but_not, origin };
-            self.sockets.emit_to_each(self.dialect, to, &event, &news);
+            self.sockets.emit_to_each_who_knows(self.dialect, to, strangers, &event, &news);
         }
     }
 

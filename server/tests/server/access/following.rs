@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backwire::engine::Error;
+use backwire::engine::{Engine, Error, Memory, Tail, Window};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
     all_is_said, door, enter, model, note, notes, room_of, serve, signed_in, status, texts, write,
@@ -226,6 +226,64 @@ async fn what_is_published_of_a_hidden_record_is_for_who_may_read_it() {
     assert_eq!(stock_hers.event().await[1]["verb"], "created");
     all_is_said(&server).await;
     assert!(his.heard().await.is_empty() && stock_his.heard().await.is_empty());
+    server.shutdown().await;
+}
+
+/// Keeps everything in memory, and lets the server say of it what is let through.
+fn hesitant(
+    through: &Arc<Semaphore>,
+) -> impl FnOnce(Tail) -> Result<Arc<dyn Engine>, Error> + use<> {
+    let through = Arc::clone(through);
+    |tail| {
+        let (held, mut changes) = mpsc::channel(1024);
+        tokio::spawn(async move {
+            while let Some(change) = changes.recv().await {
+                through.acquire().await.unwrap().forget();
+                tail.send(change).await.unwrap();
+            }
+        });
+        Ok(Arc::new(Memory::new(Window::default(), held)))
+    }
+}
+
+#[tokio::test]
+async fn who_is_given_a_record_is_not_told_what_it_was_before_that() {
+    let through = Arc::new(Semaphore::new(0));
+    let server = door(builder().engine(hesitant(&through))).resource("note", notes()).unwrap();
+    let server = start(server).await;
+    let mut bob = signed_in(&server, "bob", &[]).await;
+    let mut editor = signed_in(&server, "eve", &["editor"]).await;
+    let cyd = signed_in(&server, "cyd", &[]).await;
+    let (milk, eggs) = (note(&mut bob, "Secret").await, note(&mut bob, "Secret").await);
+    let [milk, eggs] = [milk, eggs].map(|id| format!("/note/{id}"));
+    through.add_permits(2);
+    let mut all_of_it = editor.socket(&server).await;
+    let mut one_of_it = editor.socket(&server).await;
+    all_of_it.get("/note").await;
+    one_of_it.get(&milk).await;
+    // Of nothing that happens from here on has anybody been told, when she reads what is hers by then.
+    for path in [&milk, &eggs] {
+        write(&mut bob, Method::PUT, path, json!({ "text": "Secret still" })).await;
+        write(&mut editor, Method::PUT, path, json!({ "userId": "cyd", "text": "Hers" })).await;
+    }
+    let (mut list, mut one) = (cyd.socket(&server).await, cyd.socket(&server).await);
+    assert_eq!(texts(&list.get("/note").await["body"]), ["Hers", "Hers"]);
+    assert_eq!(one.get(&milk).await["body"]["text"], "Hers");
+    through.add_permits(1024);
+    write(&mut editor, Method::PUT, &milk, json!({ "text": "Hers now" })).await;
+    assert_eq!(status(&mut editor, Method::DELETE, &milk).await, 200);
+    all_is_said(&server).await;
+    for hers in [&mut list, &mut one] {
+        let heard = hers.heard().await;
+        assert!(heard.iter().all(|frame| !frame.contains("Secret")), "{heard:?}");
+        assert!(heard.iter().any(|frame| frame.contains("Hers now")), "{heard:?}");
+        assert!(heard.iter().any(|frame| frame.contains("destroyed")), "{heard:?}");
+    }
+    // Who may read everything hears of everything.
+    for theirs in [&mut all_of_it, &mut one_of_it] {
+        let heard = theirs.heard().await.join("\n");
+        assert!(heard.contains("Secret still") && heard.contains("destroyed"), "{heard}");
+    }
     server.shutdown().await;
 }
 
