@@ -266,9 +266,10 @@ fn rooms_of_one(client: &Client, resource: &Resource, id: &Id, reach: &Reach) ->
     let instance = Room::instance(resource.clone(), id.clone());
     let is_stock = client.dialect().is_stock();
     if *reach == Reach::Whole && !is_stock {
-        return Some(vec![instance]);
+        return client.may_join(&instance).then(|| vec![instance]);
     }
-    let scoped = Room::scoped(resource.clone(), &Scope::One(id.clone(), reach.filter()))?;
+    let scoped = Room::scoped(resource.clone(), &Scope::One(id.clone(), reach.filter()));
+    let scoped = scoped.filter(|room| client.may_join(room))?;
     Some(if is_stock { vec![scoped, instance] } else { vec![scoped] })
 }
 
