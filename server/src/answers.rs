@@ -14,6 +14,7 @@ use tower::ServiceExt;
 use crate::change::Room;
 use crate::dialect::Arguments;
 use crate::error::{Error, Result};
+use crate::http::limit::TOLERANCE;
 use crate::incoming::{self, Incoming, Request};
 use crate::resume::resume;
 use crate::shared::Shared;
@@ -46,7 +47,8 @@ impl Answers {
         match incoming {
             Incoming::Request(request) => self.route(client, request, turn).await,
             Incoming::Resume(rooms) => {
-                Ok(Arguments::One(resume(&self.shared, client, rooms).await))
+                let enough = self.body_limit * TOLERANCE;
+                Ok(Arguments::One(resume(&self.shared, client, rooms, enough).await))
             }
             Incoming::Delivered(upto) => {
                 client.delivered(upto);

@@ -17,6 +17,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{Method, header};
+use percent_encoding::percent_decode_str;
 
 use crate::change::{Attributes, Id, Resource};
 use crate::context::Context;
@@ -213,6 +214,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
 /// parameters are attributes.
 fn query_of(parts: &Parts, route: &Route) -> Result<Vec<(String, String)>> {
     let Query(query) = Query::try_from_uri(&parts.uri).map_err(|_| Error::BadUrl)?;
+    // Where it is no text, it would be read as one that somebody else may have meant.
+    let is_text = |query| percent_decode_str(query).decode_utf8().is_ok();
+    if !parts.uri.query().is_none_or(is_text) {
+        return Err(Error::BadUrl);
+    }
     if route.deed.is_some() || matches!(parts.method, Method::GET | Method::HEAD) {
         return Ok(query);
     }

@@ -17,6 +17,7 @@ use crate::change::{Attributes, Position};
 use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
+use crate::http::key;
 
 /// One event, understood.
 #[derive(Debug)]
@@ -118,7 +119,7 @@ fn request(method: Method, argument: Option<&RawValue>, body_limit: usize) -> Re
         serde_json::from_str::<&RawValue>(&text).map_err(not_json)?;
     }
     let payload: Payload<'_> = serde_json::from_str(argument.get()).map_err(|_| Error::BadUrl)?;
-    let headers = payload.headers.map_or_else(Vec::new, headers);
+    let headers = payload.headers.map_or_else(|| Ok(Vec::new()), headers)?;
     Ok(Request { headers, ..payload.request(method, body_limit)? })
 }
 
@@ -163,12 +164,19 @@ fn method(name: &str) -> Option<Method> {
     })
 }
 
-/// Headers that are strings; Sails clients may send what they like.
-fn headers(raw: &RawValue) -> Vec<(String, String)> {
+/// Headers that are strings; Sails clients may send what they like. But a write whose key were passed over
+/// would not be known again.
+fn headers(raw: &RawValue) -> Result<Vec<(String, String)>> {
     let headers: BTreeMap<String, &RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
-    let text = |value| string(value).map(Cow::into_owned);
-    let headers = headers.into_iter();
-    headers.filter_map(|(name, value)| Some((name.to_ascii_lowercase(), text(value)?))).collect()
+    let read = |(name, value): (String, &RawValue)| {
+        let name = name.to_ascii_lowercase();
+        match string(value) {
+            Some(value) => Some(Ok((name, value.into_owned()))),
+            None if name == key::NAME => Some(Err(Error::BadKey)),
+            None => None,
+        }
+    };
+    headers.into_iter().filter_map(read).collect()
 }
 
 fn rooms(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, Position)>> {
@@ -229,10 +237,10 @@ impl Request<'_> {
         *request.uri_mut() = url;
         let headers = request.headers_mut();
         for (name, value) in &self.headers {
-            let name = http::HeaderName::from_str(name);
-            let value = http::HeaderValue::from_str(value);
-            if let (Ok(name), Ok(value)) = (name, value) {
-                headers.insert(name, value);
+            match (http::HeaderName::from_str(name), http::HeaderValue::from_str(value)) {
+                (Ok(name), Ok(value)) => drop(headers.insert(name, value)),
+                (Ok(name), Err(_)) if name == key::NAME => return Err(Error::BadKey),
+                _ => {}
             }
         }
         headers.remove(http::header::CONTENT_LENGTH);

@@ -2,7 +2,8 @@
 //!
 //! Each room is joined first and read second, like any read that subscribes. If the log can not tell
 //! any more, or the engine can not right now, or the room tells of more than the caller may know by now, the
-//! answer for that room is *resync*: read it again.
+//! answer for that room is *resync*: read it again. So it is when there is enough in the answer: what one short
+//! event asks for has an end.
 
 use std::borrow::Cow;
 
@@ -17,20 +18,30 @@ use crate::shared::Shared;
 use crate::socket::Client;
 use crate::subscription::members;
 
-/// Answers `[[room, epoch, offset], …]`.
+/// Answers `[[room, epoch, offset], …]`. When there are `enough` bytes, no more is told.
 pub(crate) async fn resume(
     shared: &Shared,
     client: &Client,
     rooms: Vec<(Cow<'_, str>, Position)>,
+    enough: usize,
 ) -> Box<RawValue> {
-    let mut answers = Vec::with_capacity(rooms.len());
+    let (mut answers, mut told) = (Vec::new(), 0);
     for (room, position) in rooms {
-        answers.push(missed(shared, client, &room, position).await);
+        let from = Some(position).filter(|_| told < enough);
+        let answer = missed(shared, client, &room, from).await;
+        told += answer.get().len();
+        answers.push(answer);
     }
     to_raw_value(&answers).expect("a list of JSON is JSON")
 }
 
-async fn missed(shared: &Shared, client: &Client, name: &str, position: Position) -> Box<RawValue> {
+/// Joins a room, and tells what happened there from a position on.
+async fn missed(
+    shared: &Shared,
+    client: &Client,
+    name: &str,
+    from: Option<Position>,
+) -> Box<RawValue> {
     let Some(room) = Room::parse(name).filter(|room| client.may_join(room)) else {
         return runtime::resync(name);
     };
@@ -38,16 +49,19 @@ async fn missed(shared: &Shared, client: &Client, name: &str, position: Position
         return runtime::resync(name);
     }
     client.join([room.clone()]);
-    let since = shared.engine.since(&room, position).await;
+    let since = match from {
+        Some(position) => shared.engine.since(&room, position).await,
+        None => Ok(Since::OutOfReach),
+    };
+    // Whoever was asked to leave meanwhile may have been so before they had joined.
+    if !caller::may_join(shared, client, &room).await {
+        client.leave(&room);
+        return runtime::resync(name);
+    }
     let scope = room.scope();
     if let Some(of) = scope.as_ref().and_then(Scope::collection)
         && !is_still(shared, of).await
     {
-        return runtime::resync(name);
-    }
-    // Whoever was asked to leave meanwhile may have been so before they had joined.
-    if !caller::may_join(shared, client, &room).await {
-        client.leave(&room);
         return runtime::resync(name);
     }
     match since {

@@ -297,9 +297,10 @@ pub(crate) fn rooms_of_one(
     let instance = Room::instance(resource.clone(), id.clone());
     let is_stock = client.dialect().is_stock();
     if *reach == Reach::Whole && !is_stock {
-        return Some(vec![instance]);
+        return client.may_join(&instance).then(|| vec![instance]);
     }
-    let scoped = Room::scoped(resource.clone(), &Scope::One(id.clone(), reach.filter()))?;
+    let scoped = Room::scoped(resource.clone(), &Scope::One(id.clone(), reach.filter()));
+    let scoped = scoped.filter(|room| client.may_join(room))?;
     Some(if is_stock { vec![scoped, instance] } else { vec![scoped] })
 }
 

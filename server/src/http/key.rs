@@ -6,9 +6,12 @@ use http::HeaderMap;
 
 use crate::error::{Error, Result};
 
+/// What it is called.
+pub(crate) const NAME: &str = "idempotency-key";
+
 /// A request's `Idempotency-Key`.
 pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
-    let Some(key) = headers.get("idempotency-key") else {
+    let Some(key) = headers.get(NAME) else {
         return Ok(None);
     };
     let is_key = matches!(key.len(), 1..=255) && key.as_bytes().iter().all(u8::is_ascii_graphic);
@@ -24,7 +27,7 @@ mod tests {
 
     fn key(text: &str) -> Result<Option<Arc<str>>> {
         let value = http::HeaderValue::from_str(text).unwrap();
-        of(&HeaderMap::from_iter([("idempotency-key".parse().unwrap(), value)]))
+        of(&HeaderMap::from_iter([(NAME.parse().unwrap(), value)]))
     }
 
     #[test]

@@ -8,6 +8,9 @@
 //! gone without a word; ours also holds behind a proxy that takes in whatever it is given, up to the
 //! moment when it takes no more. A line whose plug has been pulled fails every read and write at
 //! once, so nothing stays stuck on it.
+//!
+//! A peer that is gone without a word while nothing is written to it, between two requests or in the middle of one,
+//! is found out by the kernel, too (`SO_KEEPALIVE`).
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
@@ -18,13 +21,16 @@ use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Sleep, sleep};
 
 /// How long what we sent may stay unacknowledged.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a peer may be silent before the kernel asks whether it is there.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Whether the system tells of a line that has become readable, and not of one that is: one that gave less
 /// than it was asked for has no more then, as tokio has it for its own streams.
@@ -61,8 +67,10 @@ impl Lines {
 impl Line {
     fn new(stream: TcpStream, patience: Duration) -> Self {
         let socket = SockRef::from(&stream);
+        let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 4);
         let options = [
             socket.set_tcp_nodelay(true),
+            socket.set_tcp_keepalive(&keepalive),
             #[cfg(target_os = "linux")]
             socket.set_tcp_user_timeout(Some(USER_TIMEOUT)),
         ];
@@ -237,6 +245,15 @@ mod tests {
     async fn an_accepted_connection_gives_up_on_a_peer_that_does_not_read() {
         let (line, _client) = pair().await;
         assert_eq!(SockRef::from(&*line.stream).tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_peer_that_is_gone_without_a_word_is_found_out_also_if_nothing_is_written_to_it() {
+        let (line, _client) = pair().await;
+        let socket = SockRef::from(&*line.stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), SILENCE);
     }
 
     #[tokio::test]

@@ -30,6 +30,9 @@ const MOST_BODIES: usize = 16;
 /// Refusals that may wait to be sent. Nobody has so many requests in flight who waits for any of them.
 const MOST_REFUSED: usize = 32_768;
 
+/// Rooms one connection may be in. Each is kept by name, whether there is such a record or not.
+const MOST_ROOMS: usize = 10_000;
+
 /// Rooms of scopes one connection may be in.
 const MOST_SCOPES: usize = 100;
 
@@ -250,20 +253,20 @@ impl Client {
         self.socket.leave(rooms::named(room));
     }
 
-    /// Whether there is room for it: each change is looked at for each scope that anybody follows, so one
-    /// connection may follow 100 at once. It has to leave one to get another.
+    /// Whether there is room for it, or it is in it. It has to leave one to get another.
+    ///
+    /// Each change is looked at for each scope that anybody follows, so of those one connection may follow few.
+    /// Of a scope of one record is asked only when that changes.
     pub(crate) fn may_join(&self, room: &Room) -> bool {
         let counted = lock(&self.connection.counted);
-        let (Some(counted), Some(_)) = (counted.as_ref(), &room.scope) else {
+        let Some(counted) = counted.as_ref() else {
             return true;
         };
-        // Of one record is asked only when it changes.
-        if room.id.is_some() {
-            return true;
-        }
         let is_scope = |name: &&String| name.contains("?{") || name.contains("?[{");
+        let is_followed = room.scope.is_some() && room.id.is_none();
         counted.contains(&rooms::counted_as(self.dialect(), room))
-            || counted.iter().filter(is_scope).count() < MOST_SCOPES
+            || counted.len() < MOST_ROOMS
+                && (!is_followed || counted.iter().filter(is_scope).count() < MOST_SCOPES)
     }
 
     /// Joins rooms of records. `true` if that made it hear of something new; a connection that is

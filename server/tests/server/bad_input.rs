@@ -112,6 +112,8 @@ async fn an_absurd_url_is_refused() {
         ("/\u{0}", 400, "E_BAD_URL"),
         ("/to do", 400, "E_BAD_URL"),
         ("/todo/%ff", 400, "E_BAD_URL"),
+        ("/todo?title=%ff", 400, "E_BAD_URL"),
+        ("/todo?%c0%80=1", 400, "E_BAD_URL"),
         ("/todo/%00", 404, "E_NOT_FOUND"),
         ("//", 404, "E_NOT_FOUND"),
         ("/../../etc/passwd", 404, "E_NOT_FOUND"),

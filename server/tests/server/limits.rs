@@ -11,6 +11,10 @@ use tokio::sync::Notify;
 
 use crate::client::{Socket, builder, refusal, server, start};
 
+fn keyed(key: Value) -> Value {
+    json!(["post", { "url": "/todo", "headers": { "Idempotency-Key": key }, "data": {} }])
+}
+
 #[tokio::test]
 async fn every_refusal_over_a_socket_is_the_ack() {
     let server = server().await;
@@ -40,6 +44,9 @@ async fn every_refusal_over_a_socket_is_the_ack() {
             400,
             "E_BAD_KEY",
         ),
+        (keyed(json!(7)), 400, "E_BAD_KEY"),
+        (keyed(json!("\u{e9}")), 400, "E_BAD_KEY"),
+        (keyed(json!("a\nb")), 400, "E_BAD_KEY"),
         (json!(["resume", "todo"]), 400, "E_BAD_BODY"),
         (json!(["unsubscribe", 7]), 400, "E_BAD_BODY"),
     ];

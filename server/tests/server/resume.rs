@@ -60,3 +60,41 @@ async fn another_log_and_no_room_at_all_are_told_to_read_again() {
     assert_eq!(b.event().await[1], "todo");
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn what_one_resume_tells_has_an_end() {
+    let server = start(builder().body_limit(1000)).await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    let (epoch, _) = position(&a.get("/todo").await);
+    for _ in 0..3 {
+        a.post("/todo", json!({ "title": "x".repeat(800) })).await;
+    }
+    let mut rooms = vec![json!(["todo", epoch, 0]); 100];
+    rooms.push(json!(["cart", epoch, 0]));
+    let missed = b.ask(json!(["resume", rooms])).await;
+    // The second is begun when there is less than four bodies.
+    let told = |index: usize| missed[index].as_array().unwrap().len() == 4;
+    assert_eq!([0, 1, 2, 99, 100].map(told), [true, true, false, false, false]);
+    assert_eq!(missed[100], json!(["cart", null]));
+    // It has been joined all the same.
+    a.post("/cart", json!({})).await;
+    assert_eq!(b.event().await[1], "cart");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn one_connection_is_in_no_more_than_ten_thousand_rooms() {
+    let server = server().await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    let rooms = Vec::from_iter((1..=10_001).map(|id| json!([format!("todo/{id}"), 0, 0])));
+    assert_eq!(b.ask(json!(["resume", rooms])).await[10_000], json!(["todo/10001", null]));
+    for id in [10_001, 10_000] {
+        a.post("/todo", json!({ "id": id })).await;
+    }
+    assert_eq!(b.event().await[1], "todo/10000");
+    let followed = |ack: serde_json::Value| ack["headers"]["backwire-room"].clone();
+    assert_eq!(followed(b.get("/todo/10001").await), json!(null));
+    b.ask(json!(["unsubscribe", "todo/1"])).await;
+    assert_eq!(followed(b.get("/todo/10001").await), "todo/10001");
+    server.shutdown().await;
+}

@@ -8,7 +8,6 @@
 //! It is not the store's own file: SQLite has locks there, and all of them would be lost when a process
 //! closes any one of its descriptors of it. Who only reads the store, or copies it, needs no lock of ours.
 
-use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::iter;
 use std::path::{Path, PathBuf};
@@ -23,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How soon it is looked again whether it has gone.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Links that are followed; where there are more, they lead nowhere.
+const LINKS: usize = 40;
 
 /// The store is ours as long as this is there.
 #[derive(Debug)]
@@ -69,10 +71,11 @@ fn in_use(store: &Path, place: &Path) -> Error {
     ))
 }
 
-/// The same whichever link leads to the store.
+/// The same whichever link leads to the store, also before there is one.
 fn place(store: &Path) -> PathBuf {
-    let store = fs::canonicalize(store).unwrap_or_else(|_| store.to_owned());
-    let mut place = OsString::from(store);
+    let led_to = |link: &PathBuf| Some(link.parent()?.join(fs::read_link(link).ok()?));
+    let links = iter::successors(Some(store.to_owned()), led_to);
+    let mut place = links.take(LINKS).last().unwrap_or_default().into_os_string();
     place.push(".lock");
     place.into()
 }
@@ -124,9 +127,15 @@ mod tests {
     async fn a_link_to_a_store_is_no_way_around_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let (store, link) = (folder.path().join("backwire.db"), folder.path().join("link.db"));
-        let _open = open(&store);
-        std::os::unix::fs::symlink(&store, &link).unwrap();
-        assert!(Lock::within(&link, iter::empty()).is_err());
+        let other = folder.path().join("folder");
+        // Before there is a store.
+        std::os::unix::fs::symlink("folder/link.db", &link).unwrap();
+        fs::create_dir(&other).unwrap();
+        std::os::unix::fs::symlink("../backwire.db", other.join("link.db")).unwrap();
+        let _open = open(&link);
+        for way in [link, other.join("link.db"), store, other.join("../backwire.db")] {
+            assert!(Lock::within(&way, iter::empty()).is_err(), "{}", way.display());
+        }
     }
 
     #[test]
