@@ -42,6 +42,16 @@ pub(crate) enum Arguments {
     Two([Box<RawValue>; 2]),
 }
 
+impl Arguments {
+    /// How much it is, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::One(argument) => argument.get().len(),
+            Self::Two(both) => both.iter().map(|argument| argument.get().len()).sum(),
+        }
+    }
+}
+
 /// The version of `docs/protocol.md` spoken here.
 pub const VERSION: u64 = 1;
 

@@ -15,6 +15,7 @@
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -47,15 +48,19 @@ pub(crate) struct Lines {
 #[derive(Debug)]
 pub(crate) struct Line {
     stream: Arc<TcpStream>,
+    written: Arc<AtomicU64>,
     /// How long a write may get nowhere.
     patience: Duration,
     /// Ends when the write that is stuck now has got nowhere for that long.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
-/// What it takes to end a connection from elsewhere. It does not keep it open.
+/// What it takes to end a connection from elsewhere, and to know how far it is. It does not keep it open.
 #[derive(Debug, Clone)]
-pub(crate) struct Plug(Weak<TcpStream>);
+pub(crate) struct Plug {
+    stream: Weak<TcpStream>,
+    written: Arc<AtomicU64>,
+}
 
 impl Lines {
     /// Lines whose writes may get nowhere for as long as `patience`.
@@ -78,21 +83,26 @@ impl Line {
         for error in options.into_iter().filter_map(Result::err) {
             tracing::debug!(%error, "can not set up a connection");
         }
-        Self { stream: Arc::new(stream), patience, stuck: None }
+        Self { stream: Arc::new(stream), written: Arc::default(), patience, stuck: None }
     }
 
     fn plug(&self) -> Plug {
-        Plug(Arc::downgrade(&self.stream))
+        Plug { stream: Arc::downgrade(&self.stream), written: Arc::clone(&self.written) }
     }
 }
 
 impl Plug {
     /// Ends the connection now, whatever is still queued for it.
     pub(crate) fn pull(&self) {
-        if let Some(stream) = self.0.upgrade() {
+        if let Some(stream) = self.stream.upgrade() {
             // An error means that it had ended already.
             let _ = SockRef::from(&*stream).shutdown(Shutdown::Both);
         }
+    }
+
+    /// Bytes that the kernel has been given to send so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 }
 
@@ -162,6 +172,8 @@ impl Line {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 outcome => {
                     self.stuck = None;
+                    let count = outcome.as_ref().map_or(0, |count| *count as u64);
+                    self.written.fetch_add(count, Ordering::Relaxed);
                     return Poll::Ready(outcome);
                 }
             }

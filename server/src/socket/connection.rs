@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use axum::extract::ConnectInfo;
@@ -24,7 +25,8 @@ use crate::incoming;
 use crate::lock::lock;
 use crate::rooms::{self, Presence};
 
-/// Requests in flight are limited by number, and by bytes to as much as this many of the largest.
+/// Requests in flight are limited by number, and by bytes to as much as this many of the largest. So are
+/// answers that are not taken.
 const MOST_BODIES: usize = 16;
 
 /// Refusals that may wait to be sent. Nobody has so many requests in flight who waits for any of them.
@@ -53,6 +55,8 @@ pub(super) struct Connection {
     /// Dropped when it is gone: who attends to it hears of it by this.
     attended: Mutex<Option<oneshot::Sender<()>>>,
     inbox: Mutex<Inbox>,
+    /// When so many bytes have been written to the line, all its answers have been.
+    answered_at: AtomicU64,
     /// What its memberships are counted under; `None` once it is gone.
     ///
     /// Invariant: held while rooms are joined or left, and while `gone` takes it. So a join comes
@@ -107,6 +111,7 @@ impl Connection {
             undone: Mutex::default(),
             attended: Mutex::default(),
             inbox: Mutex::default(),
+            answered_at: AtomicU64::default(),
             counted: Mutex::new(Some(HashSet::new())),
         }
     }
@@ -357,6 +362,34 @@ impl Client {
         if self.socket.emit(event, arguments).is_err() {
             self.disconnect();
         }
+    }
+
+    /// Whether it has taken what it was answered, but for some. What it has not waits in memory. Of one that
+    /// polls, nobody knows.
+    pub(super) fn takes_answers(&self, limits: Limits) -> bool {
+        let most = (limits.body * MOST_BODIES) as u64;
+        let answered_at = self.connection.answered_at.load(Ordering::Relaxed);
+        plug(&self.socket).is_none_or(|plug| answered_at <= plug.written() + most)
+            || !self.is_connected()
+    }
+
+    /// Answers an event with what has this size, or `false`: that has to wait until the client has taken what
+    /// it was sent before.
+    pub(super) fn answer_with(
+        &self,
+        ack: Option<i64>,
+        answer: &impl Serialize,
+        size: usize,
+    ) -> bool {
+        // Before it is there to be written.
+        let written = plug(&self.socket).map_or(0, Plug::written);
+        let is_sent = self.answer(ack, answer);
+        if is_sent {
+            let answered_at = &self.connection.answered_at;
+            let begun = answered_at.load(Ordering::Relaxed).max(written);
+            answered_at.store(begun + size as u64, Ordering::Relaxed);
+        }
+        is_sent
     }
 
     /// Answers an event; `false` if that has to wait until the client has taken what it was sent before.

@@ -134,6 +134,7 @@ impl House {
         while client.connection.has_more() {
             while turns.are_open()
                 && unsent.is_empty()
+                && client.takes_answers(self.limits)
                 && let Some(event) = client.connection.behind(turns.len())
             {
                 answers.push_back(Box::pin(self.find_answer(client, event, turns.begin())));
@@ -152,6 +153,9 @@ impl House {
             let refusal = || Err(Error::TooMany { limit: self.limits.in_flight });
             let refused = client.connection.refused();
             self.catch_up(client, refused.into_iter().map(|ack| (ack, refusal()))).await;
+            if !client.takes_answers(self.limits) {
+                sleep(ROOM_AGAIN).await;
+            }
         }
     }
 
@@ -189,7 +193,7 @@ impl House {
             return true;
         }
         match answer {
-            Ok(answer) => client.answer(*ack, answer),
+            Ok(answer) => client.answer_with(*ack, answer, answer.size()),
             Err(error) => client.answer(*ack, &client.dialect().refusal(error)),
         }
     }

@@ -1,5 +1,7 @@
 //! Clients that do not read what is sent to them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::routing::get;
@@ -133,6 +135,33 @@ async fn a_client_that_does_not_read_its_answers_is_disconnected() {
         }
     }
     socket.is_ended().await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_a_client_asks_for_and_does_not_read_does_not_fill_the_memory() {
+    const MANY: usize = 60;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let big = get(async move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        "x".repeat(1 << 20)
+    });
+    let server = start(builder().body_limit(1000).route("/big", big)).await;
+    let mut socket = Socket::small(&server, RUNTIME).await;
+    for number in 0..MANY {
+        socket.send(format!(r#"42{number}["get",{{"url":"/big"}}]"#)).await;
+    }
+    let mut other = Socket::runtime(&server).await;
+    for _ in 0..300 {
+        other.get("/todo").await;
+    }
+    // The kernel takes some of them.
+    let asked = asked.load(Ordering::SeqCst);
+    assert!(asked < MANY / 2, "{asked} are done");
+    for number in 0..MANY as u64 {
+        assert_eq!(socket.ack(number).await["statusCode"], 200);
+    }
     server.shutdown().await;
 }
 
