@@ -277,6 +277,8 @@ impl Client {
     /// Joins rooms of records. `true` if that made it hear of something new; a connection that is
     /// gone joins nothing.
     pub fn join(&self, rooms: impl IntoIterator<Item = Room>) -> bool {
+        // Whoever says which may ask this client something.
+        let rooms: Vec<_> = rooms.into_iter().collect();
         let mut counted = lock(&self.connection.counted);
         let Some(counted) = counted.as_mut() else {
             return false;
