@@ -17,7 +17,8 @@ const PAGE: &str = r#"
       const list = url => new (Backbone.Collection.extend({url}))();
       const users = list('/user'), all = list('/team'), teams = list('/user/1/teams'), events = [];
       let done = 0;
-      teams.on('add remove', (team, _, {add}) => events.push((add ? '+' : '-') + team.get('name')));
+      teams.on('add', team => events.push('+' + team.get('name')));
+      teams.on('remove', team => events.push('-' + team.get('name')));
       const names = list => list.pluck('name').sort().join();
       const named = name => teams.findWhere({name});
       const ask = (method, url) => fetch(url, {method});
