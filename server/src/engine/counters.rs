@@ -46,8 +46,11 @@ impl Counters {
         position.epoch == epoch && (self.floor..=self.head).contains(&position.offset)
     }
 
-    /// Where the floor has to be at least for the log to keep to its count.
+    /// Where the floor has to be at least for the log to keep to its count, or to have a sixteenth more at
+    /// most: many changes that are forgotten at a time cost less than as many by themselves.
     pub(super) fn floor_by_count(&self, window: &Window) -> u64 {
-        self.floor.max(self.head.saturating_sub(window.count))
+        let floor = self.head.saturating_sub(window.count).max(self.floor);
+        let is_worth_it = floor - self.floor > window.count / 16;
+        if is_worth_it { floor } else { self.floor }
     }
 }

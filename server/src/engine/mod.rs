@@ -121,7 +121,7 @@ pub enum Since {
 /// How much of a resource's log is kept. What is older than either bound may go.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
-    /// Changes kept per resource.
+    /// Changes kept per resource, and a sixteenth more at most.
     pub count: u64,
     /// How long a change is kept.
     pub age: Duration,

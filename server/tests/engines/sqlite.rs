@@ -384,6 +384,18 @@ async fn old_changes_and_old_keys_leave_the_file() {
 }
 
 #[tokio::test]
+async fn a_long_log_forgets_many_changes_at_a_time_and_never_too_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite_in(folder.path(), Window { count: 64, ..Window::default() }, 4096);
+    let sql = "SELECT count(*) FROM log";
+    for written in 1..200_u32 {
+        store.done(milk()).await;
+        let kept: u32 = visitor(folder.path()).query_row(sql, [], |row| row.get(0)).unwrap();
+        assert!((written.min(64)..=68).contains(&kept), "{kept} of {written}");
+    }
+}
+
+#[tokio::test]
 async fn keys_are_known_after_a_restart_whether_their_changes_are_in_the_log_or_not() {
     let folder = tempfile::tempdir().unwrap();
     let reopen = || sqlite_in(folder.path(), Window { count: 3, ..Window::default() }, 4096);
