@@ -3,6 +3,10 @@
 use crate::change::{Change, Id, Position, Verb};
 use crate::engine::Window;
 
+/// The part of its count that a log may have too much: many changes that are forgotten at a time cost less than
+/// as many by themselves.
+const FORGOTTEN_TOGETHER: u64 = 16;
+
 /// How far a resource's log reaches and which id comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counters {
@@ -46,11 +50,10 @@ impl Counters {
         position.epoch == epoch && (self.floor..=self.head).contains(&position.offset)
     }
 
-    /// Where the floor has to be at least for the log to keep to its count, or to have a sixteenth more at
-    /// most: many changes that are forgotten at a time cost less than as many by themselves.
+    /// Where the floor has to be at least for the log to keep to its count.
     pub(super) fn floor_by_count(&self, window: &Window) -> u64 {
         let floor = self.head.saturating_sub(window.count).max(self.floor);
-        let is_worth_it = floor - self.floor > window.count / 16;
+        let is_worth_it = floor - self.floor > window.count / FORGOTTEN_TOGETHER;
         if is_worth_it { floor } else { self.floor }
     }
 }
