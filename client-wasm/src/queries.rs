@@ -1,0 +1,173 @@
+//! The page's side of `backwire_protocol::live`.
+//!
+//! A list of ids or names crosses as one string, joined by U+0000: one call of the browser instead
+//! of one for each.
+
+use backwire_protocol::live::{Answer, Change, Description, Id, Output, Queries as Core};
+use js_sys::Array;
+use wasm_bindgen::prelude::*;
+
+const SEPARATOR: char = '\0';
+
+#[wasm_bindgen(typescript_custom_section)]
+const TYPES: &str = r#"
+/**
+ * What `poll` returns. Lists are joined by "\u0000". A target removes, then adds, then reorders.
+ */
+export type QueryOutput =
+  | ["ask", number]
+  | ["show", target: number, added: string, removed: string, order: string | undefined]
+  | ["leave", room: string];
+"#;
+
+#[wasm_bindgen]
+extern "C" {
+    /// An array; undefined if there is nothing to do.
+    #[wasm_bindgen(typescript_type = "QueryOutput | undefined")]
+    pub type QueryOutput;
+}
+
+/// The live queries of a page. Each method only records; then `poll` until it returns undefined.
+#[wasm_bindgen]
+#[derive(Default)]
+pub struct Queries(Core);
+
+#[wasm_bindgen]
+impl Queries {
+    /// No queries yet.
+    #[wasm_bindgen(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A fetch by the page for this target was sent.
+    #[wasm_bindgen(js_name = beginRead)]
+    pub fn begin_read(&mut self, target: u32) {
+        self.0.begin_read(target);
+    }
+
+    /// It was answered, has failed or was aborted. To be called after `read`, if that is called.
+    #[wasm_bindgen(js_name = endRead)]
+    pub fn end_read(&mut self, target: u32) {
+        self.0.end_read(target);
+    }
+
+    /// A fetch by the page was answered, and Backbone has applied the answer: with `replaces` the
+    /// target shows exactly these records, otherwise (`remove: false`) these, too.
+    #[allow(clippy::too_many_arguments)]
+    pub fn read(
+        &mut self,
+        query: u32,
+        target: u32,
+        replaces: bool,
+        #[wasm_bindgen(js_name = hasOwnOrder)] has_own_order: bool,
+        room: String,
+        description: Option<String>,
+        ids: &str,
+    ) {
+        let answer = answer(room, description, ids);
+        self.0.read(query, target, replaces, has_own_order, answer);
+    }
+
+    /// What `poll` wanted to be asked was answered.
+    pub fn answered(&mut self, query: u32, room: String, description: Option<String>, ids: &str) {
+        self.0.answered(query, answer(room, description, ids));
+    }
+
+    /// What `poll` wanted to be asked has failed. `gone` (401, 403, 404): the query ends; otherwise
+    /// it waits for `retry`.
+    pub fn failed(&mut self, query: u32, gone: bool) {
+        self.0.failed(query, gone);
+    }
+
+    /// Asks again what has failed.
+    pub fn retry(&mut self) {
+        self.0.retry();
+    }
+
+    /// A record has changed, by a push in this room or by an answered write of the page: verb 1
+    /// created, 2 updated (`names`: the attributes that have changed), 3 destroyed, 4 left.
+    pub fn changed(&mut self, room: &str, verb: u32, id: &str, names: &str) {
+        if let Some(change) = Change::from_verb(verb) {
+            let names: Vec<_> = items(names).collect();
+            self.0.changed(room, change, &id.into(), &names);
+        }
+    }
+
+    /// A push without changes, or one in the room of a part.
+    pub fn announced(&mut self, room: &str) {
+        self.0.announced(room);
+    }
+
+    /// The client has lost the place of a room.
+    pub fn refresh(&mut self, room: &str) {
+        self.0.refresh(room);
+    }
+
+    /// The client has lost the place of all rooms.
+    #[wasm_bindgen(js_name = refreshAll)]
+    pub fn refresh_all(&mut self) {
+        self.0.refresh_all();
+    }
+
+    /// The target has a comparator from now on, or no longer.
+    pub fn reorder(&mut self, target: u32, #[wasm_bindgen(js_name = hasOwnOrder)] own: bool) {
+        self.0.reorder(target, own);
+    }
+
+    /// The target is no longer live. It keeps what it shows.
+    pub fn stop(&mut self, target: u32) {
+        self.0.stop(target);
+    }
+
+    /// Whether a query follows this room.
+    #[wasm_bindgen(js_name = isFollowed)]
+    pub fn is_followed(&self, room: &str) -> bool {
+        self.0.is_followed(room)
+    }
+
+    /// What to do next.
+    pub fn poll(&mut self) -> QueryOutput {
+        self.0.poll().map_or(JsValue::UNDEFINED, to_array).unchecked_into()
+    }
+}
+
+fn answer(room: String, description: Option<String>, ids: &str) -> Answer {
+    let description = Description::parse(description.as_deref());
+    Answer { room, description, ids: items(ids).map(Id::from).collect() }
+}
+
+/// The items of a joined list; the empty string is the empty list.
+fn items(joined: &str) -> impl Iterator<Item = &str> {
+    joined.split(SEPARATOR).filter(|item| !item.is_empty())
+}
+
+fn join(ids: &[Id]) -> JsValue {
+    let mut joined = String::new();
+    for id in ids {
+        if !joined.is_empty() {
+            joined.push(SEPARATOR);
+        }
+        joined.push_str(id.as_str());
+    }
+    joined.into()
+}
+
+fn to_array(output: Output) -> JsValue {
+    match output {
+        Output::Ask(query) => array(&["ask".into(), query.into()]),
+        Output::Show { target, added, removed, order } => {
+            let order = order.map_or(JsValue::UNDEFINED, |order| join(&order));
+            array(&["show".into(), target.into(), join(&added), join(&removed), order])
+        }
+        Output::Leave(room) => array(&["leave".into(), room.into()]),
+    }
+}
+
+fn array(items: &[JsValue]) -> JsValue {
+    let array = Array::new();
+    for item in items {
+        array.push(item);
+    }
+    array.into()
+}
