@@ -132,28 +132,34 @@ impl Queries {
         let is_current = target.is_current(&answer);
         let left = target.read(query, replaces, has_own_order, &answer);
         self.abandon_all(left);
-        self.share(query, &answer, is_current);
+        self.share(Some(query), &answer, is_current);
     }
 
-    /// An [`Output::Ask`] was answered. The answer to a query that has ended only updates the other
-    /// queries of its room. Answers to reads of a target that was stopped belong here, too.
+    /// An [`Output::Ask`] was answered. If the query has ended, or the page has read it anew, the
+    /// answer only updates the queries of its room. So does the answer to a read whose target was
+    /// stopped: it belongs here, too, under any id that no query has.
     pub fn answered(&mut self, query: u32, mut answer: Answer) {
         ids::deduplicate(&mut answer.ids);
-        let known = self.queries().find(|known| known.id == query);
-        let is_current = known.is_some_and(|known| !known.has_changed_in_flight);
-        let target = self.targets.iter_mut().find(|target| target.has(query));
-        let left = target.and_then(|target| target.answered(query, &answer, is_current));
-        self.abandon(left.unwrap_or_else(|| answer.room.clone()));
-        self.share(query, &answer, is_current);
+        let asked = self.queries_mut().find(|other| other.id == query && other.is_asked());
+        let Some(asked) = asked else {
+            self.abandon(answer.room.clone());
+            return self.share(None, &answer, false);
+        };
+        let is_current = !asked.has_changed_in_flight;
+        let left = asked.accept(&answer, is_current);
+        self.abandon(left);
+        self.share(Some(query), &answer, is_current);
     }
 
     /// An [`Output::Ask`] has failed. `is_gone`: the server refuses the records (401, 403, 404), and
     /// the query ends; what only it has shown is removed. Otherwise it waits for
     /// [`retry`](Self::retry).
     pub fn failed(&mut self, query: u32, is_gone: bool) {
-        let target = self.targets.iter_mut().find(|target| target.has(query));
-        let left = target.map(|target| target.failed(query, is_gone));
-        self.abandon_all(left.unwrap_or_default());
+        let mut left = Vec::new();
+        for target in &mut self.targets {
+            target.failed(query, is_gone, &mut left);
+        }
+        self.abandon_all(left);
     }
 
     /// Sends the queries again that have failed.
@@ -221,6 +227,10 @@ impl Queries {
         self.targets.iter().flat_map(|target| &target.queries)
     }
 
+    fn queries_mut(&mut self) -> impl Iterator<Item = &mut Query> {
+        self.targets.iter_mut().flat_map(|target| &mut target.queries)
+    }
+
     fn target(&mut self, id: u32) -> &mut Target {
         let at = self.targets.iter().position(|target| target.id == id).unwrap_or_else(|| {
             self.targets.push(Target::new(id));
@@ -229,10 +239,10 @@ impl Queries {
         &mut self.targets[at]
     }
 
-    /// Updates the other queries in the room of an answer.
-    fn share(&mut self, query: u32, answer: &Answer, is_current: bool) {
+    /// Updates the queries in the room of an answer, but for the one that has taken it.
+    fn share(&mut self, taken_by: Option<u32>, answer: &Answer, is_current: bool) {
         for target in &mut self.targets {
-            target.learn(query, answer, is_current);
+            target.learn(taken_by, answer, is_current);
         }
     }
 
@@ -264,7 +274,7 @@ impl Queries {
         };
         let due = |target: &Target| target.due().find(|query| !is_redundant(query)).map(|q| q.id);
         let id = self.targets.iter().find_map(due)?;
-        self.targets.iter_mut().flat_map(|target| &mut target.queries).find(|q| q.id == id)?.ask();
+        self.queries_mut().find(|query| query.id == id)?.ask();
         Some(Output::Ask(id))
     }
 

@@ -1,6 +1,5 @@
 //! The reply header `backwire-query`: how the server has understood a read.
 
-use super::Change;
 use crate::json;
 
 /// What the records of an answer are.
@@ -56,9 +55,9 @@ impl Description {
         self.is_list() && !self.sort.is_empty()
     }
 
-    /// Whether a change in its room means another result, if it is no part.
-    pub(super) fn is_affected(&self, change: Change, names: &[&str]) -> bool {
-        change != Change::Updated || self.sort.iter().any(|name| names.contains(&name.as_str()))
+    /// Whether an update of these attributes may mean another order.
+    pub(super) fn is_sorted_by(&self, names: &[&str]) -> bool {
+        self.sort.iter().any(|name| names.contains(&name.as_str()))
     }
 }
 

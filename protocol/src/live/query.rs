@@ -131,18 +131,16 @@ impl Query {
         self.ids.extend(added);
     }
 
-    /// A change in its room.
+    /// A change in its room. An updated record is one that is in the list: perhaps nobody has
+    /// reported that it was created, as a write of the page came first.
     pub(super) fn changed(&mut self, change: Change, id: &Id, names: &[&str]) {
         if self.is_part() {
             return self.invalidate();
         }
-        if self.description.is_affected(change, names) {
-            self.has_changed_in_flight = true;
-            match change {
-                Change::Created => self.gain(id),
-                Change::Updated => self.is_unsorted = true,
-                Change::Destroyed | Change::Left => self.lose(id),
-            }
+        match change {
+            Change::Created => self.gain(id, true),
+            Change::Updated => self.gain(id, self.description.is_sorted_by(names)),
+            Change::Destroyed | Change::Left => self.lose(id),
         }
     }
 
@@ -152,14 +150,20 @@ impl Query {
         self.is_stale = true;
     }
 
-    fn gain(&mut self, id: &Id) {
-        self.is_unsorted |= self.description.is_sorted_list();
-        if self.description.is_list() && !self.ids.contains(id) {
+    /// A list has this record, perhaps in another place than before.
+    fn gain(&mut self, id: &Id, is_moved: bool) {
+        let is_new = self.description.is_list() && !self.ids.contains(id);
+        if is_new {
             self.ids.push(id.clone());
+        }
+        if is_new || is_moved {
+            self.has_changed_in_flight = true;
+            self.is_unsorted |= self.description.is_sorted_list();
         }
     }
 
     fn lose(&mut self, id: &Id) {
+        self.has_changed_in_flight = true;
         ids::remove(&mut self.ids, id);
     }
 

@@ -25,8 +25,16 @@ pub(super) struct Target {
 #[derive(Debug)]
 struct RoomChange {
     room: String,
-    /// It has the same members.
-    is_update: bool,
+    /// The record, if it was updated and nothing else.
+    updated: Option<Id>,
+}
+
+impl RoomChange {
+    /// Whether an answer may be older than this, by what can be seen of it.
+    fn is_missing_in(&self, answer: &Answer) -> bool {
+        let is_seen = |id| !answer.description.is_sorted_list() && answer.ids.contains(id);
+        self.room == answer.room && !self.updated.as_ref().is_some_and(is_seen)
+    }
 }
 
 impl Target {
@@ -41,10 +49,6 @@ impl Target {
             has_own_order: false,
             is_dirty: false,
         }
-    }
-
-    pub(super) fn has(&self, query: u32) -> bool {
-        self.queries.iter().any(|other| other.id == query)
     }
 
     pub(super) const fn is_reading(&self) -> bool {
@@ -75,10 +79,7 @@ impl Target {
 
     /// Whether nothing has happened since the page sent a request that its answer may not have.
     pub(super) fn is_current(&self, answer: &Answer) -> bool {
-        let is_missing = |change: &RoomChange| {
-            change.room == answer.room && (!change.is_update || answer.description.is_sorted_list())
-        };
-        !self.changed_in_flight.iter().any(is_missing)
+        !self.changed_in_flight.iter().any(|change| change.is_missing_in(answer))
     }
 
     /// Takes what the page has read, and returns the rooms that its queries no longer follow.
@@ -107,49 +108,33 @@ impl Target {
         left
     }
 
-    /// Takes the answer to a query that was sent again, and returns the room that the query followed
-    /// before. A late answer, after the page has read the query anew, counts as one of its room or
-    /// not at all.
-    pub(super) fn answered(
-        &mut self,
-        query: u32,
-        answer: &Answer,
-        is_current: bool,
-    ) -> Option<String> {
-        let query = self.queries.iter_mut().find(|other| other.id == query)?;
-        if !query.is_asked() && query.room != answer.room {
-            return None;
-        }
-        self.is_dirty = true;
-        Some(query.accept(answer, is_current))
-    }
-
-    /// Returns the room of a query that has ended.
-    pub(super) fn failed(&mut self, query: u32, is_gone: bool) -> Vec<String> {
-        if is_gone {
-            return self.end_queries(|other| other.id == query && other.is_asked());
-        }
-        let is_failed = |other: &&mut Query| other.id == query && other.is_asked();
-        self.queries.iter_mut().filter(is_failed).for_each(Query::fail);
-        Vec::new()
+    /// A query that was sent again has failed. If it ends, `left` gets its room.
+    pub(super) fn failed(&mut self, query: u32, is_gone: bool, left: &mut Vec<String>) {
+        left.extend(self.end_queries(|other| {
+            let has_failed = other.id == query && other.is_asked();
+            if has_failed {
+                other.fail();
+            }
+            has_failed && is_gone
+        }));
     }
 
     pub(super) fn retry(&mut self) {
         self.queries.iter_mut().for_each(Query::retry);
     }
 
-    /// Takes the answer to another query in a room.
-    pub(super) fn learn(&mut self, query: u32, answer: &Answer, is_current: bool) {
-        for other in &mut self.queries {
-            if other.id != query && other.room == answer.room {
-                other.learn(answer, is_current);
-                self.is_dirty = true;
+    /// Takes an answer as one of its room, but for the query that has taken it as its own.
+    pub(super) fn learn(&mut self, taken_by: Option<u32>, answer: &Answer, is_current: bool) {
+        for query in self.queries.iter_mut().filter(|query| query.room == answer.room) {
+            self.is_dirty = true;
+            if taken_by != Some(query.id) {
+                query.learn(answer, is_current);
             }
         }
     }
 
     pub(super) fn changed(&mut self, room: &str, change: Change, id: &Id, names: &[&str]) {
-        self.note(room, change == Change::Updated);
+        self.note(room, (change == Change::Updated).then_some(id));
         for query in self.queries.iter_mut().filter(|query| query.room == room) {
             query.changed(change, id, names);
             self.is_dirty = true;
@@ -159,7 +144,7 @@ impl Target {
     /// Something has happened in a room, or in all.
     pub(super) fn invalidate(&mut self, room: Option<&str>) {
         if let Some(room) = room {
-            self.note(room, false);
+            self.note(room, None);
         }
         for query in &mut self.queries {
             if room.is_none_or(|room| room == query.room) {
@@ -168,10 +153,10 @@ impl Target {
         }
     }
 
-    fn note(&mut self, room: &str, is_update: bool) {
-        let is_noted = |noted: &RoomChange| noted.room == room && noted.is_update == is_update;
-        if self.is_reading() && !self.changed_in_flight.iter().any(is_noted) {
-            self.changed_in_flight.push(RoomChange { room: room.into(), is_update });
+    fn note(&mut self, room: &str, updated: Option<&Id>) {
+        if self.is_reading() {
+            self.changed_in_flight
+                .push(RoomChange { room: room.into(), updated: updated.cloned() });
         }
     }
 
