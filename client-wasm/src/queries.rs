@@ -53,7 +53,8 @@ impl Queries {
     }
 
     /// A fetch by the page was answered, and Backbone has applied the answer: with `replaces` the
-    /// target shows exactly these records, otherwise (`remove: false`) these, too.
+    /// target shows exactly these records, otherwise (`remove: false`) these, too. `names`: the
+    /// attributes in which some of them differ from what the page has known.
     #[allow(clippy::too_many_arguments)]
     pub fn read(
         &mut self,
@@ -64,14 +65,22 @@ impl Queries {
         room: String,
         description: Option<String>,
         ids: &str,
+        names: Option<String>,
     ) {
-        let answer = answer(room, description, ids);
+        let answer = answer(room, description, ids, names);
         self.0.read(query, target, replaces, has_own_order, answer);
     }
 
     /// What `poll` wanted to be asked was answered.
-    pub fn answered(&mut self, query: u32, room: String, description: Option<String>, ids: &str) {
-        self.0.answered(query, answer(room, description, ids));
+    pub fn answered(
+        &mut self,
+        query: u32,
+        room: String,
+        description: Option<String>,
+        ids: &str,
+        names: Option<String>,
+    ) {
+        self.0.answered(query, answer(room, description, ids, names));
     }
 
     /// What `poll` wanted to be asked has failed. `gone` (401, 403, 404): the query ends; otherwise
@@ -132,9 +141,10 @@ impl Queries {
     }
 }
 
-fn answer(room: String, description: Option<String>, ids: &str) -> Answer {
+fn answer(room: String, description: Option<String>, ids: &str, names: Option<String>) -> Answer {
     let description = Description::parse(description.as_deref());
-    Answer { room, description, ids: items(ids).map(Id::from).collect() }
+    let changed = items(&names.unwrap_or_default()).map(Into::into).collect();
+    Answer { room, description, ids: items(ids).map(Id::from).collect(), changed }
 }
 
 /// The items of a joined list; the empty string is the empty list.

@@ -66,6 +66,9 @@ pub struct Answer {
     pub description: Description,
     /// The ids of the records, in the order of the answer.
     pub ids: Vec<Id>,
+    /// The attributes in which some of the records differ from what the page has known. An answer
+    /// hides the pushes that it covers, so nothing else reports them.
+    pub changed: Vec<String>,
 }
 
 /// What the caller must do.
@@ -239,7 +242,8 @@ impl Queries {
         &mut self.targets[at]
     }
 
-    /// Updates the queries in the room of an answer, but for the one that has taken it.
+    /// Updates the queries in the room of an answer, but for the one that has taken it, and the order
+    /// of others.
     fn share(&mut self, taken_by: Option<u32>, answer: &Answer, is_current: bool) {
         for target in &mut self.targets {
             target.learn(taken_by, answer, is_current);

@@ -1,7 +1,7 @@
 //! One live query: the result it had, and whether that is up to date.
 
 use super::ids::{self, Id};
-use super::{Answer, Change, Description, Kind};
+use super::{Answer, Change, Description, Kind, resource_of};
 
 /// A query and its last known result.
 #[derive(Debug)]
@@ -51,6 +51,10 @@ impl Query {
     /// Whether the caller was asked to send it, and has not done so with success.
     pub(super) fn is_pending(&self) -> bool {
         self.request != Request::None
+    }
+
+    pub(super) fn is_of(&self, resource: &str) -> bool {
+        resource_of(&self.room) == resource
     }
 
     pub(super) fn is_part(&self) -> bool {
@@ -142,6 +146,14 @@ impl Query {
             Change::Updated => self.gain(id, self.description.is_sorted_by(names)),
             Change::Destroyed | Change::Left => self.lose(id),
         }
+    }
+
+    /// These attributes of some of its records have changed, as another room reports. Its own may
+    /// never do so, if an answer covers the change. If the query waits for its own answer, what that
+    /// does not have is reported after it.
+    pub(super) fn reordered(&mut self, names: &[&str]) {
+        let is_sorted_list = self.description.is_list() && self.description.is_sorted_by(names);
+        self.is_unsorted |= is_sorted_list && !self.is_asked();
     }
 
     /// A change that may be anything.

@@ -125,19 +125,34 @@ impl Target {
 
     /// Takes an answer as one of its room, but for the query that has taken it as its own.
     pub(super) fn learn(&mut self, taken_by: Option<u32>, answer: &Answer, is_current: bool) {
-        for query in self.queries.iter_mut().filter(|query| query.room == answer.room) {
-            self.is_dirty = true;
-            if taken_by != Some(query.id) {
+        let names: Vec<_> = answer.changed.iter().map(String::as_str).collect();
+        for query in &mut self.queries {
+            let is_in_room = query.room == answer.room;
+            self.is_dirty |= is_in_room;
+            if taken_by == Some(query.id) {
+                continue;
+            }
+            if is_in_room {
                 query.learn(answer, is_current);
+            }
+            if query.is_of(resource_of(&answer.room)) {
+                query.reordered(&names);
             }
         }
     }
 
     pub(super) fn changed(&mut self, room: &str, change: Change, id: &Id, names: &[&str]) {
-        self.note(room, (change == Change::Updated).then_some(id));
-        for query in self.queries.iter_mut().filter(|query| query.room == room) {
-            query.changed(change, id, names);
-            self.is_dirty = true;
+        let updated = (change == Change::Updated).then_some(id);
+        self.note(room, updated);
+        for query in &mut self.queries {
+            if query.room == room {
+                query.changed(change, id, names);
+                self.is_dirty = true;
+            } else if query.is_of(resource_of(room))
+                && updated.is_some_and(|id| query.ids.contains(id))
+            {
+                query.reordered(names);
+            }
         }
     }
 
@@ -162,11 +177,10 @@ impl Target {
 
     /// A record no longer exists. `left` gets the rooms of the queries that end with it.
     pub(super) fn destroyed(&mut self, resource: &str, id: &Id, left: &mut Vec<String>) {
-        let is_of_resource = |query: &Query| resource_of(&query.room) == resource;
-        if !self.queries.iter().any(is_of_resource) {
+        if !self.queries.iter().any(|query| query.is_of(resource)) {
             return;
         }
-        left.extend(self.end_queries(|query| is_of_resource(query) && query.destroyed(id)));
+        left.extend(self.end_queries(|query| query.is_of(resource) && query.destroyed(id)));
         if ids::remove(&mut self.shown, id) {
             self.destroyed.push(id.clone());
             self.is_dirty = true;

@@ -1,7 +1,7 @@
 //! In which order a target shows its records.
 
 use crate::support::{Page, answer, ids, order, show};
-use backwire_protocol::live::{Description, Kind, Output};
+use backwire_protocol::live::{Answer, Description, Kind, Output};
 
 #[test]
 fn created_record_is_placed_by_the_server_if_the_query_is_sorted() {
@@ -33,6 +33,30 @@ fn only_an_update_of_what_the_query_is_sorted_by_asks_again() {
     assert_eq!(page.outputs(), [Output::Ask(1)]);
     page.answered(1, "todo", "whole;sort=a,first%20name", "2 3");
     assert_eq!(page.outputs(), [], "the order is the same");
+}
+
+#[test]
+fn update_in_another_room_asks_sorted_lists_that_have_the_record() {
+    let mut page = Page::default();
+    page.fetch(1, 1, "todo", "whole;sort=n", "1 2");
+    page.fetch(2, 2, "todo?a", "filter;sort=n", "1");
+    page.fetch(3, 3, "todo?b", "filter;sort=n", "2");
+    page.updated("todo?a", "1", &["n"]);
+    assert_eq!(page.outputs(), [Output::Ask(1), Output::Ask(2)]);
+    page.updated("todo", "1", &["n"]);
+    page.answered(2, "todo?a", "filter;sort=n", "1");
+    assert_eq!(page.outputs(), [], "the answer to the other has it, or its push follows");
+}
+
+#[test]
+fn answer_with_changed_attributes_asks_the_other_lists_sorted_by_them() {
+    let mut page = Page::default();
+    page.fetch(1, 1, "todo", "whole;sort=n", "1 2");
+    page.fetch(2, 2, "todo", "whole;sort=m", "1 2");
+    page.fetch(3, 3, "todo?a", "filter;sort=m", "1");
+    let changed = vec!["m".into()];
+    page.0.read(4, 4, true, false, Answer { changed, ..answer("todo", "whole;sort=m", "2 1") });
+    assert_eq!(page.outputs(), [Output::Ask(2), Output::Ask(3)]);
 }
 
 #[test]

@@ -58,7 +58,7 @@ pub struct Target {
 enum Purpose {
     Read { target: u32, query: u32, criteria: Criteria, replaces: bool, stops: usize },
     Ask { query: u32 },
-    Write { verb: u64, names: Vec<String> },
+    Write { verb: u64, set: Record },
 }
 
 /// The page, its server, and the line between them.
@@ -72,8 +72,8 @@ pub struct Page {
     criteria: BTreeMap<u32, Criteria>,
     /// Where the app is in a room.
     places: BTreeMap<String, usize>,
-    /// The last change of each record that it knows of.
-    known: BTreeMap<String, usize>,
+    /// Each record, with the last change that it knows of.
+    known: BTreeMap<String, (usize, Record)>,
     next_query: u32,
     up: VecDeque<String>,
     now: u64,
@@ -163,8 +163,7 @@ impl Page {
             timeout: None,
         };
         let token = self.client.request(self.instant(), request);
-        let names = set.keys().cloned().collect();
-        self.requests.insert(token, Purpose::Write { verb, names });
+        self.requests.insert(token, Purpose::Write { verb, set: set.clone() });
         self.carry_out();
     }
 
@@ -261,20 +260,32 @@ impl Page {
         for Json(change) in changes {
             let kind = Change::from_verb(change[1].as_u64().expect("a verb") as u32);
             let id = change[2].to_string();
+            let offset = change[0].as_u64().expect("an offset") as usize;
             let set = change[3].as_object().cloned().unwrap_or_default();
             let names: Vec<_> = set.keys().map(String::as_str).collect();
             self.queries.changed(room, kind.expect("a verb"), &Id::from(id.as_str()), &names);
-            let offset = change[0].as_u64().expect("an offset") as usize;
             self.places.insert(room.into(), offset);
-            let known = self.known.entry(id).or_default();
-            *known = offset.max(*known);
+            self.know(&id, offset, &set);
         }
+    }
+
+    /// Remembers a record, unless something later is known of it, and returns what differs.
+    fn know(&mut self, id: &str, offset: usize, set: &Record) -> Option<Vec<String>> {
+        let (known_at, known) = self.known.entry(id.into()).or_default();
+        if *known_at > offset {
+            return None;
+        }
+        *known_at = offset;
+        let differs = |(name, value): &(&String, &Value)| known.get(*name) != Some(value);
+        let changed = set.iter().filter(differs).map(|(name, _)| name.clone()).collect();
+        known.extend(set.clone());
+        Some(changed)
     }
 
     fn finish(&mut self, token: Token, reply: &Reply<Json>) {
         let answer = reply.headers.as_ref().and_then(|Json(headers)| read_answer(headers, reply));
         match self.requests.remove(&token).expect("each is answered once") {
-            Purpose::Write { verb, names } => return self.wrote(verb, &names, reply),
+            Purpose::Write { verb, set } => return self.wrote(verb, &set, reply),
             Purpose::Read { target, stops, .. } if self.targets[&target].stops != stops => {
                 self.learn(answer, |page, answer, _| page.queries.answered(u32::MAX, answer));
             }
@@ -295,39 +306,50 @@ impl Page {
     /// single record has shown, and not in the rooms of single records what was read as a whole.
     fn learn(
         &mut self,
-        answer: Option<(Answer, usize)>,
+        answer: Option<(Answer, usize, Vec<Record>)>,
         tell: impl FnOnce(&mut Self, Answer, usize),
     ) {
-        let Some((answer, position)) = answer else { return };
+        let Some((mut answer, position, records)) = answer else { return };
         let (room, ids) = (answer.room.clone(), answer.ids.clone());
+        let is_single = room.starts_with("todo/");
+        let mut is_later = false;
+        for (id, record) in ids.iter().zip(&records) {
+            let changed = self.know(id.as_str(), position, record);
+            is_later |= changed.is_none();
+            answer.changed.extend(changed.unwrap_or_default());
+        }
         self.places.insert(room.clone(), position);
         tell(self, answer, position);
-        if room.starts_with("todo/") {
-            self.know(ids[0].as_str(), position, Change::Updated, &[]);
+        if is_single && !is_later {
+            self.queries.changed("todo", Change::Updated, &ids[0], &[]);
         }
+        if room == "todo" {
+            self.end_singles(&ids, position);
+        }
+    }
+
+    fn end_singles(&mut self, ids: &[Id], position: usize) {
         let singles =
             self.places.keys().filter_map(|room| Some(room.strip_prefix("todo/")?.to_owned()));
-        for id in singles.filter(|_| room == "todo").collect::<Vec<_>>() {
+        for id in singles.collect::<Vec<_>>() {
             if !ids.contains(&Id::from(id.as_str())) {
                 self.places.remove(&format!("todo/{id}"));
-                self.know(&id, position, Change::Destroyed, &[]);
+                self.report(&id, position, Change::Destroyed, &Record::new());
             }
         }
     }
 
-    fn wrote(&mut self, verb: u64, names: &[String], reply: &Reply<Json>) {
+    fn wrote(&mut self, verb: u64, set: &Record, reply: &Reply<Json>) {
         let (Some(Json(id)), Some(Json(headers))) = (&reply.body, &reply.headers) else { return };
-        let names: Vec<_> = names.iter().map(String::as_str).collect();
         let change = Change::from_verb(verb as u32).expect("a verb");
-        self.know(&id.to_string(), position_of(headers).expect("a position"), change, &names);
+        self.report(&id.to_string(), position_of(headers).expect("a position"), change, set);
     }
 
     /// News of the class room that is no push, unless something later is known of the record.
-    fn know(&mut self, id: &str, position: usize, change: Change, names: &[&str]) {
-        let known = self.known.entry(id.into()).or_default();
-        if *known <= position {
-            *known = position;
-            self.queries.changed("todo", change, &Id::from(id), names);
+    fn report(&mut self, id: &str, position: usize, change: Change, set: &Record) {
+        if self.know(id, position, set).is_some() {
+            let names: Vec<_> = set.keys().map(String::as_str).collect();
+            self.queries.changed("todo", change, &Id::from(id), &names);
         }
     }
 
@@ -443,10 +465,15 @@ fn position_of(headers: &Value) -> Option<usize> {
     headers["backwire-position"].as_str()?.strip_prefix("7:")?.parse().ok()
 }
 
-fn read_answer(headers: &Value, reply: &Reply<Json>) -> Option<(Answer, usize)> {
+fn read_answer(headers: &Value, reply: &Reply<Json>) -> Option<(Answer, usize, Vec<Record>)> {
     let Some(Json(body)) = &reply.body else { return None };
-    let ids = body.as_array()?.iter().filter_map(|id| id.as_str().map(Id::from)).collect();
-    let description = Description::parse(headers["backwire-query"].as_str());
-    let room = headers["backwire-room"].as_str()?.into();
-    Some((Answer { room, description, ids }, position_of(headers)?))
+    let records = body.as_array()?;
+    let answer = Answer {
+        room: headers["backwire-room"].as_str()?.into(),
+        description: Description::parse(headers["backwire-query"].as_str()),
+        ids: records.iter().filter_map(|record| record[0].as_str().map(Id::from)).collect(),
+        changed: Vec::new(),
+    };
+    let records = records.iter().filter_map(|record| record[1].as_object().cloned()).collect();
+    Some((answer, position_of(headers)?, records))
 }

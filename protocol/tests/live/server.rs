@@ -285,7 +285,9 @@ impl Server {
             self.refused.insert(room);
             return json!({"statusCode": 404});
         }
-        json!({"statusCode": 200, "body": ids, "headers": {
+        let record = |id: &String| json!([id, self.states[snapshot][&id.parse().expect("an id")]]);
+        let records: Vec<_> = ids.iter().map(record).collect();
+        json!({"statusCode": 200, "body": records, "headers": {
             "backwire-position": format!("7:{snapshot}"),
             "backwire-room": room,
             "backwire-query": criteria.description(),

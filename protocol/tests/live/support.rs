@@ -9,7 +9,7 @@ pub fn ids(text: &str) -> Vec<Id> {
 
 pub fn answer(room: &str, description: &str, records: &str) -> Answer {
     let description = Description::parse(Some(description));
-    Answer { room: room.into(), description, ids: ids(records) }
+    Answer { room: room.into(), description, ids: ids(records), changed: Vec::new() }
 }
 
 /// `Show` without an order.
