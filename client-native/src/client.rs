@@ -9,9 +9,10 @@ use std::time::Duration;
 use backwire_protocol::Delivery;
 use backwire_protocol::{Failure, Request, Status, Token, Verb};
 use futures_util::Stream;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio::time::error::Elapsed;
 
 use crate::json::Json;
 use crate::shell::{Shared, Shell};
@@ -30,7 +31,11 @@ pub enum Event {
     Refresh(String),
     /// How we stand with the server has changed.
     Status(Status),
-    /// The server refused the connection, in these words. The client goes on trying.
+    /// A write that had waited was answered 401. It is sent again after
+    /// [`Client::authenticate`], or on the next connection.
+    Unauthorized,
+    /// The server refuses the connection for good, with this message. The client does not try again
+    /// until [`Client::reconnect`].
     Refused(String),
 }
 
@@ -72,53 +77,50 @@ impl Client {
     ///
     /// A read subscribes to what it reads. A write that may have been lost is sent again, and
     /// committed once. Requests leave in the order of the calls, whoever awaits them in which
-    /// order; the call is what counts, not the first poll.
+    /// order; the call is what counts, not the first poll. All go over the link, and wait while
+    /// there is none: this client does not fall back to HTTP.
     ///
-    /// Dropping the future means that the answer is of no interest. It does not call the request
-    /// back, and what a write changed arrives as news.
+    /// Dropping the future means that the answer is of no interest. It withdraws a write that has
+    /// not been sent; what one that has been sent changes arrives as news.
     pub fn request(
         &self,
         verb: Verb,
         url: &str,
         body: Option<Value>,
     ) -> impl Future<Output = Reply> + Send + use<> {
-        let asked = self.ask(verb, url, body, None);
-        async move {
-            match asked.await {
-                Ok(reply) => reply,
-                // The time to wait has no limit.
-                Err(Failure::Timeout) => std::future::pending().await,
-                Err(Failure::TooLarge(limit)) => {
-                    let message = format!("the body is over the limit of {limit} bytes");
-                    refusal(413, "E_TOO_LARGE", message)
-                }
-                Err(Failure::Outdated) => {
-                    refusal(408, "E_OUTDATED", "sent a week ago and never answered".into())
-                }
-            }
-        }
+        self.send(Request { body: body.map(Json::from), ..Request::new(verb, url) })
+    }
+
+    /// The same with request headers: an object of names in lower case and strings. With an
+    /// `idempotency-key` among them, the write has that key.
+    pub fn request_with(
+        &self,
+        headers: Map<String, Value>,
+        verb: Verb,
+        url: &str,
+        body: Option<Value>,
+    ) -> impl Future<Output = Reply> + Send + use<> {
+        let mut headers = headers;
+        let key = headers.remove("idempotency-key");
+        let key = key.and_then(|key| key.as_str().map(Into::into));
+        let headers = Some(Value::Object(headers).to_string());
+        let body = body.map(Json::from);
+        self.send(Request { headers, body, key, ..Request::new(verb, url) })
     }
 
     /// Asks for something and waits for the answer until `timeout` is over. What was sent by then
-    /// may still be carried out.
+    /// may still be committed.
     pub fn request_within(
         &self,
         timeout: Duration,
         verb: Verb,
         url: &str,
         body: Option<Value>,
-    ) -> impl Future<Output = Result<Reply, Failure>> + Send + use<> {
-        self.ask(verb, url, body, Some(timeout))
+    ) -> impl Future<Output = Result<Reply, Elapsed>> + Send + use<> {
+        tokio::time::timeout(timeout, self.request(verb, url, body))
     }
 
-    fn ask(
-        &self,
-        verb: Verb,
-        url: &str,
-        body: Option<Value>,
-        timeout: Option<Duration>,
-    ) -> impl Future<Output = Result<Reply, Failure>> + Send + use<> {
-        let request = Request { verb, url: url.into(), body: body.map(Json::from), timeout };
+    fn send(&self, request: Request<Json>) -> impl Future<Output = Reply> + Send + use<> {
         let (token, answer) = self.0.shared.ask(request);
         // Holds the client, and with it the task that will answer.
         let asked = Asked { client: self.clone(), token };
@@ -126,11 +128,19 @@ impl Client {
             let answer = answer.await;
             drop(asked);
             match answer {
-                Ok(answer) => answer,
+                Ok(Ok(reply)) => reply,
+                Ok(Err(failure)) => reply_of(failure),
                 // The runtime is going down, and this future with it.
                 Err(_) => std::future::pending().await,
             }
         }
+    }
+
+    /// Replaces what is sent when the client connects, from the next connection on: an object with
+    /// members such as `site` and `token`. Writes that were answered 401 are sent again.
+    pub fn authenticate(&self, auth: &Map<String, Value>) {
+        let auth = Value::Object(auth.clone()).to_string();
+        self.0.shared.drive(|core, now| core.authenticate(now, &auth));
     }
 
     /// The app no longer listens to a room: `todo` or `todo/7`.
@@ -190,6 +200,21 @@ impl Stream for Events {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         self.0.poll_recv(cx)
+    }
+}
+
+/// What the server would have answered, or what it can no longer answer.
+fn reply_of(failure: Failure) -> Reply {
+    match failure {
+        Failure::TooLarge(limit) => {
+            refusal(413, "E_TOO_LARGE", format!("the body is over the limit of {limit} bytes"))
+        }
+        Failure::Outdated => {
+            refusal(408, "E_OUTDATED", "sent a week ago and never answered".into())
+        }
+        Failure::Unreachable => {
+            refusal(503, "E_UNAVAILABLE", "the server cannot be reached".into())
+        }
     }
 }
 

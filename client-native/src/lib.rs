@@ -38,6 +38,6 @@ mod socket;
 
 pub use backwire_protocol::Connection;
 pub use backwire_protocol::Delivery;
-pub use backwire_protocol::{Failure, Status, Verb};
+pub use backwire_protocol::{Status, Verb};
 pub use client::{Client, Event, Events, Reply};
 pub use json::Json;

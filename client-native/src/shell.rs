@@ -29,13 +29,15 @@ pub(crate) struct Shared {
 
 struct State {
     core: Core<Json>,
+    /// Tokens given so far.
+    tokens: u32,
     /// Who waits for which answer.
     asked: HashMap<Token, oneshot::Sender<Answer>>,
 }
 
 impl Shared {
     pub(crate) fn new(session: String, seed: u64) -> Self {
-        let state = State { core: Core::new(session, seed), asked: HashMap::new() };
+        let state = State { core: Core::new("", session, seed), tokens: 0, asked: HashMap::new() };
         Self { state: Mutex::new(state), given: Notify::new(), zero: time::Instant::now() }
     }
 
@@ -50,8 +52,10 @@ impl Shared {
     pub(crate) fn ask(&self, request: Request<Json>) -> (Token, oneshot::Receiver<Answer>) {
         let (asked, answer) = oneshot::channel();
         let mut state = self.lock();
-        let token = state.core.request(self.now(), request);
+        state.tokens += 1;
+        let token = Token(state.tokens);
         state.asked.insert(token, asked);
+        state.core.request(self.now(), token, request);
         self.given.notify_one();
         (token, answer)
     }
@@ -110,16 +114,19 @@ impl Shell {
             Output::Open => self.socket = Some(Socket::open(&self.url)),
             Output::Close => self.socket = None,
             Output::Send(frame) => self.send(frame),
-            Output::Finish(token, answer) => {
+            Output::Finish { token, result, .. } => {
                 if let Some(asked) = self.shared.lock().asked.remove(&token) {
-                    // Who has just stopped to wait is told nothing.
-                    let _ = asked.send(answer);
+                    // The receiver is gone if nobody waits any more.
+                    let _ = asked.send(result);
                 }
             }
+            // There is no HTTP here: requests wait for the link.
+            Output::Http(_) => {}
             Output::Deliver(news) => self.tell(Event::News(news)),
             Output::Refresh(room) => self.tell(Event::Refresh(room)),
             Output::Status(status) => self.tell(Event::Status(status)),
-            Output::Refused(reason) => self.tell(Event::Refused(reason)),
+            Output::Unauthorized => self.tell(Event::Unauthorized),
+            Output::Refused(message) => self.tell(Event::Refused(message)),
         }
     }
 

@@ -9,8 +9,14 @@ use wasm_bindgen::prelude::*;
 const TYPES: &str = r#"
 /** Whoever made the client. Each method may call the client again. */
 export interface Listener {
-  /** A request is answered; with status 0 it failed here and `body` says why: "timeout". */
-  finish(token: number, statusCode: number, body: any, headers: Record<string, string> | undefined): void;
+  /**
+   * A request is finished. With status 0 there is no answer and `body` says why: "unreachable" (neither the link nor
+   * HTTP), or "outdated" (a write that was sent a week ago). With status 413 and a number as the body it was not sent:
+   * the server takes so many bytes. `waited`: a write that could not be sent when it was made.
+   */
+  finish(
+    token: number, statusCode: number, body: any, headers: Record<string, string> | undefined, waited: boolean
+  ): void;
   /**
    * News of a room, in order, once: [offset, verb (1 created, 2 updated, 3 destroyed, 4 left), id, data, mark]. Of the
    * room "", what was sent to the person: [0, 0, id, [event, ...args], 0].
@@ -18,8 +24,14 @@ export interface Listener {
   deliver(room: string, changes: [number, 1 | 2 | 3 | 4, number | string, any, number][]): void;
   /** The room has lost its place: read it again. */
   refresh(room: string): void;
-  /** How we stand: writes that can not be sent at the moment are counted. */
+  /** The state of the connection, and how many writes are not answered and cannot be sent now. */
   status(state: "online" | "connecting" | "offline", unsent: number): void;
+  /** There is no link: send this request over HTTP, and call `answeredOverHttp` in any case. */
+  http(token: number): void;
+  /** A write that had waited was answered 401. It is sent again after `authenticate`. */
+  unauthorized(): void;
+  /** The server refuses the connection, as in "E_TOKEN: …". `connect` tries again. */
+  refused(message: string): void;
 }
 "#;
 
@@ -36,6 +48,7 @@ extern "C" {
         status: u16,
         body: &JsValue,
         headers: &JsValue,
+        waited: bool,
     ) -> Result<(), JsValue>;
 
     #[wasm_bindgen(method, structural, catch)]
@@ -50,4 +63,13 @@ extern "C" {
 
     #[wasm_bindgen(method, structural, catch)]
     pub(crate) fn status(this: &Listener, state: &str, unsent: u32) -> Result<(), JsValue>;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(crate) fn http(this: &Listener, token: u32) -> Result<(), JsValue>;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(crate) fn unauthorized(this: &Listener) -> Result<(), JsValue>;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(crate) fn refused(this: &Listener, message: &str) -> Result<(), JsValue>;
 }

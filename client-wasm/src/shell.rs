@@ -7,11 +7,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::Duration;
 
 use backwire_protocol::output::{Connection, Frame};
 use backwire_protocol::packet::Packet;
-use backwire_protocol::{Client as Core, Failure, Instant, Output, Request, Token, Verb};
+use backwire_protocol::{
+    Client as Core, Failure, Instant, Output, Reply, Request, RequestKind, Token, Verb,
+};
 use gloo_timers::callback::Timeout;
 use js_sys::{Array, JsString};
 use wasm_bindgen::prelude::*;
@@ -50,22 +51,30 @@ struct Shell {
 #[wasm_bindgen]
 impl Client {
     /// A client of the server at `url` (`ws://host/socket.io/?EIO=4&transport=websocket`) that does
-    /// nothing yet. `session` starts every idempotency key and must be unique in the world, `seed`
-    /// decides the jitter between attempts to connect.
+    /// nothing yet. `auth` is the JSON text of an object, as `JSON.stringify` writes it, whose members
+    /// are sent with each CONNECT. `session` starts every idempotency key and must be unique in the
+    /// world, `seed` decides the jitter between attempts to connect.
     #[wasm_bindgen(constructor)]
-    pub fn new(url: &str, session: &str, seed: f64, listener: Listener) -> Self {
+    pub fn new(
+        url: &str,
+        auth: Option<String>,
+        session: &str,
+        seed: f64,
+        listener: Listener,
+    ) -> Self {
+        let auth = auth.unwrap_or_default();
         Self(Rc::new(Shell {
             url: url.into(),
             listener,
             clock: Clock::new(),
-            core: RefCell::new(Core::new(session.into(), seed as u64)),
+            core: RefCell::new(Core::new(&auth, session.into(), seed as u64)),
             socket: RefCell::new(None),
             timer: RefCell::new(None),
             is_busy: Cell::new(false),
         }))
     }
 
-    /// Connects, and stays connected from now on.
+    /// Connects, and stays connected from now on. Tries again if the server has refused.
     pub fn connect(&self) {
         self.0.tell(Core::connect);
     }
@@ -92,29 +101,60 @@ impl Client {
         self.0.tell(Core::doubt);
     }
 
-    /// Asks for something: `method` is get, post, put, patch or delete, `url` path and query, `body`
-    /// JSON text, `timeout` milliseconds or 0. With a `key` it is asked again under that key: an
-    /// earlier page made it and did not live to see it answered. Answers with the token by which the
-    /// listener is told, never within this call; or with 0, to a method that is none of these.
+    /// Replaces the auth from the next connection on, and sends writes again that were answered 401.
+    pub fn authenticate(&self, auth: Option<String>) {
+        let auth = auth.unwrap_or_default();
+        self.0.drive(|core, now| core.authenticate(now, &auth));
+    }
+
+    /// The page has found out that the server refuses the connection: there are no more attempts
+    /// until the next `connect`.
+    pub fn refuse(&self, message: String) {
+        self.0.drive(|core, now| core.refuse(now, message));
+    }
+
+    /// Asks for something. `token` is a number that no other request of this client has ever had; the
+    /// listener may be called with it within this call. `method` is get, post, put, patch or delete,
+    /// `url` path and query, `headers` the JSON text of an object of lower-case names and strings
+    /// without `idempotency-key`, `body` JSON text, `key` the idempotency key if it is not to be
+    /// `<session>-<token>`. `kind` is 0 for a new request, 1 for one that an earlier page made and may
+    /// have sent, 2 for a write that the page sends itself (see `answeredOverHttp`). False, and nothing
+    /// is done, if the method is none of these.
+    #[expect(clippy::too_many_arguments, reason = "an object would have to be read field by field")]
     pub fn request(
         &self,
+        token: u32,
         method: &str,
         url: &str,
+        headers: Option<String>,
         body: Option<JsString>,
-        timeout: u32,
         key: Option<String>,
-    ) -> u32 {
+        kind: u32,
+    ) -> bool {
         let Some(verb) = Verb::from_event(method) else {
-            return 0;
+            return false;
+        };
+        let kind = match kind {
+            0 => RequestKind::New,
+            1 => RequestKind::Restored,
+            _ => RequestKind::Elsewhere,
         };
         let body = body.map(|body| Value(body.into()));
-        let timeout = (timeout > 0).then(|| Duration::from_millis(timeout.into()));
-        let request = Request { verb, url: url.into(), body, timeout };
-        let Token(token) = self.0.drive(|core, now| match key {
-            None => core.request(now, request),
-            Some(key) => core.restore(now, key, request),
+        let request = Request { verb, url: url.into(), headers, body, key, kind };
+        self.0.drive(|core, now| core.request(now, Token(token), request));
+        true
+    }
+
+    /// A request was answered over HTTP: one that `Listener.http` asked for, or one of kind 2. Status 0
+    /// means that the server could not be reached. `body` is parsed JSON, `headers` an object of
+    /// lower-case names and strings.
+    #[wasm_bindgen(js_name = answeredOverHttp)]
+    pub fn answered_over_http(&self, token: u32, status: u16, body: JsValue, headers: JsValue) {
+        let [body, headers] =
+            [body, headers].map(|value| (!value.is_undefined()).then_some(Value(value)));
+        self.0.drive(|core, now| {
+            core.answered_over_http(now, Token(token), status, body, headers);
         });
-        token
     }
 
     /// The page no longer waits for an answer and is told nothing more of it.
@@ -181,7 +221,8 @@ impl Shell {
             Output::Open => return self.open(),
             Output::Close => return drop(self.socket.take()),
             Output::Send(frame) => return self.send(frame),
-            Output::Finish(token, result) => self.finish(token, result),
+            Output::Finish { token, result, waited } => self.finish(token, result, waited),
+            Output::Http(Token(token)) => self.listener.http(token),
             Output::Deliver(delivery) => {
                 let changes = Array::new();
                 for Value(change) in delivery.changes {
@@ -193,7 +234,8 @@ impl Shell {
             Output::Status(status) => {
                 self.listener.status(name_of(status.state), status.unsent as u32)
             }
-            Output::Refused(message) => Err(JsValue::from_str(&message)),
+            Output::Unauthorized => self.listener.unauthorized(),
+            Output::Refused(message) => self.listener.refused(&message),
         };
         if let Err(error) = told {
             web_sys::console::error_2(&JsValue::from_str("Backwire:"), &error);
@@ -202,17 +244,18 @@ impl Shell {
 
     fn finish(
         &self,
-        token: Token,
-        result: Result<backwire_protocol::Reply<Value>, Failure>,
+        Token(token): Token,
+        result: Result<Reply<Value>, Failure>,
+        waited: bool,
     ) -> Result<(), JsValue> {
         let value = |value: Option<Value>| value.map_or(JsValue::UNDEFINED, |Value(value)| value);
         let (status, body, headers) = match result {
             Ok(reply) => (reply.status, value(reply.body), reply.headers),
-            Err(Failure::Timeout) => (0, JsValue::from_str("timeout"), None),
+            Err(Failure::Unreachable) => (0, JsValue::from_str("unreachable"), None),
             Err(Failure::Outdated) => (0, JsValue::from_str("outdated"), None),
             Err(Failure::TooLarge(limit)) => (413, JsValue::from_f64(limit as f64), None),
         };
-        self.listener.finish(token.0, status, &body, &value(headers))
+        self.listener.finish(token, status, &body, &value(headers), waited)
     }
 
     fn open(self: &Rc<Self>) {

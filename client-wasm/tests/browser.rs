@@ -1,6 +1,8 @@
 //! The client in a real browser against a real server, which `cargo xtask test` starts.
 #![cfg(target_family = "wasm")]
 
+use std::cell::Cell;
+
 use backwire_client_wasm::shell::Client;
 use js_sys::{Array, Promise};
 use serde::de::DeserializeOwned;
@@ -13,7 +15,7 @@ wasm_bindgen_test_configure!(run_in_browser);
 #[wasm_bindgen(inline_js = r#"
 export class Recorder {
   constructor() {
-    this.calls = {finish: [], deliver: [], refresh: [], status: []};
+    this.calls = {finish: [], deliver: [], refresh: [], status: [], http: [], refused: []};
     this.waiting = {};
     this.onFinish = null;
   }
@@ -27,6 +29,8 @@ export class Recorder {
   deliver(...args) { this.tell('deliver', args); }
   refresh(...args) { this.tell('refresh', args); }
   status(...args) { this.tell('status', args); }
+  http(...args) { this.tell('http', args); }
+  refused(...args) { this.tell('refused', args); }
   next(name) {
     if (this.calls[name].length) return Promise.resolve(this.calls[name].shift());
     return new Promise(resolve => { this.waiting[name] = resolve; });
@@ -56,7 +60,10 @@ impl Recorder {
     }
 }
 
-type Finish = (u32, u16, Option<Todo>, Option<serde::de::IgnoredAny>);
+/// Token, status, body, headers, and whether it had waited.
+type Finish = (u32, u16, Option<Todo>, Headers, bool);
+
+type Headers = Option<serde::de::IgnoredAny>;
 
 #[derive(Debug, PartialEq, serde::Deserialize)]
 struct Todo {
@@ -76,7 +83,7 @@ fn client_of(server: &str) -> (Client, Recorder) {
     let url = format!("{server}/socket.io/?EIO=4&transport=websocket");
     let recorder = Recorder::new();
     let listener = JsValue::from(&recorder).unchecked_into();
-    (Client::new(&url, &unique(), 1.0, listener), recorder)
+    (Client::new(&url, None, &unique(), 1.0, listener), recorder)
 }
 
 fn connected() -> (Client, Recorder) {
@@ -90,8 +97,14 @@ fn resource() -> String {
     format!("/t{}", unique())
 }
 
+thread_local!(static TOKENS: Cell<u32> = const { Cell::new(0) });
+
+/// Asks, with a token that no other request has.
 fn ask(client: &Client, method: &str, url: &str, body: Option<&str>) -> u32 {
-    client.request(method, url, body.map(Into::into), 0, None)
+    let token = TOKENS.get() + 1;
+    TOKENS.set(token);
+    assert!(client.request(token, method, url, None, body.map(Into::into), None, 0));
+    token
 }
 
 #[wasm_bindgen_test]
@@ -99,8 +112,8 @@ async fn a_request_made_before_there_is_a_connection_is_answered() {
     let (client, recorder) = client_of(server());
     let token = ask(&client, "post", &resource(), Some(r#"{"title":"Milk"}"#));
     client.connect();
-    let (answered, status, todo, _): Finish = recorder.call("finish").await;
-    assert_eq!((answered, status), (token, 201));
+    let (answered, status, todo, _, waited): Finish = recorder.call("finish").await;
+    assert_eq!((answered, status, waited), (token, 201, true));
     assert_eq!(todo, Some(Todo { id: 1, title: "Milk".into() }));
 }
 
@@ -108,10 +121,10 @@ async fn a_request_made_before_there_is_a_connection_is_answered() {
 async fn what_is_asked_again_under_its_key_is_done_once() {
     let (todos, key) = (resource(), unique());
     let (client, recorder) = connected();
-    for _ in 0..2 {
+    for (token, kind) in [(1, 0), (2, 1)] {
         let body = Some(r#"{"title":"Milk"}"#.into());
-        client.request("post", &todos, body, 0, Some(key.clone()));
-        let (_, status, todo, _): Finish = recorder.call("finish").await;
+        client.request(token, "post", &todos, None, body, Some(key.clone()), kind);
+        let (_, status, todo, ..): Finish = recorder.call("finish").await;
         assert_eq!((status, todo.expect("a record").id), (201, 1));
     }
 }
@@ -180,12 +193,31 @@ async fn requests_wait_while_there_is_no_connection() {
 }
 
 #[wasm_bindgen_test]
-async fn a_request_ends_when_its_time_is_over() {
-    let (client, recorder) = client_of(server());
-    let token = client.request("get", &resource(), None, 20, None);
-    let (answered, status, reason, _): (u32, u16, String, Option<serde::de::IgnoredAny>) =
+async fn a_request_goes_over_http_where_the_server_refuses_the_connection() {
+    let (client, recorder) = connected();
+    client.refuse("E_ORIGIN: not from here".into());
+    assert_eq!(recorder.call::<(String,)>("refused").await.0, "E_ORIGIN: not from here");
+    let token = ask(&client, "post", &resource(), Some(r#"{"title":"Milk"}"#));
+    assert_eq!(recorder.call::<(u32,)>("http").await.0, token);
+    let body = js_sys::JSON::parse(r#"{"id":1,"title":"Milk"}"#).expect("JSON");
+    client.answered_over_http(token, 201, body, JsValue::UNDEFINED);
+    let (answered, status, todo, headers, _): Finish = recorder.call("finish").await;
+    assert_eq!((answered, status, headers.is_none()), (token, 201, true));
+    assert_eq!(todo, Some(Todo { id: 1, title: "Milk".into() }));
+    let read = ask(&client, "get", &resource(), None);
+    client.answered_over_http(read, 0, JsValue::UNDEFINED, JsValue::UNDEFINED);
+    let (answered, status, reason, ..): (u32, u16, String, Headers, bool) =
         recorder.call("finish").await;
-    assert_eq!((answered, status, &*reason), (token, 0, "timeout"));
+    assert_eq!((answered, status, &*reason), (read, 0, "unreachable"));
+}
+
+#[wasm_bindgen_test]
+async fn a_request_has_the_headers_of_the_page_beside_the_key() {
+    let (client, recorder) = connected();
+    let headers = Some(r#"{"content-type":"application/json","x-page":"\"a\""}"#.into());
+    let body = Some(r#"{"title":"Milk"}"#.into());
+    client.request(1, "post", &resource(), headers, body, None, 0);
+    assert_eq!(recorder.call::<Finish>("finish").await.1, 201);
 }
 
 #[wasm_bindgen_test]
@@ -202,7 +234,7 @@ async fn a_callback_may_call_the_client_again() {
     ask(&client, "post", &todos, Some(r#"{"title":"Milk"}"#));
     let _: Finish = recorder.call("finish").await;
     recorder.set_on_finish(&JsValue::UNDEFINED);
-    let (_, status, todo, _): Finish = recorder.call("finish").await;
+    let (_, status, todo, ..): Finish = recorder.call("finish").await;
     assert_eq!((status, &*todo.expect("a record").title), (200, "Oat milk"));
 }
 
@@ -215,7 +247,7 @@ async fn a_callback_that_throws_does_not_end_the_client() {
     for _ in 0..3 {
         ask(&client, "get", &resource(), None);
     }
-    let (_, status, ..): (u32, u16, Vec<Todo>, serde::de::IgnoredAny) =
+    let (_, status, ..): (u32, u16, Vec<Todo>, serde::de::IgnoredAny, bool) =
         recorder.call("finish").await;
     assert_eq!(status, 200);
 }
@@ -232,5 +264,5 @@ async fn a_server_that_is_not_there_is_tried_again() {
 #[wasm_bindgen_test]
 fn a_method_that_is_none_is_an_error() {
     let (client, _recorder) = client_of(server());
-    assert_eq!(client.request("frobnicate", "/todo", None, 0, None), 0);
+    assert!(!client.request(1, "frobnicate", "/todo", None, None, None, 0));
 }

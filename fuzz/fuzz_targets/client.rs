@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use backwire_client_native::Json;
 use backwire_protocol::packet::Packet;
-use backwire_protocol::{Client, Instant, Request, Verb};
+use backwire_protocol::{Client, Instant, Request, Token, Verb};
 use libfuzzer_sys::fuzz_target;
 
 const HELLO: [&str; 2] = [r#"0{"pingInterval":25000,"pingTimeout":20000}"#, r#"40{"sid":"x"}"#];
 
 fuzz_target!(|conversation: &str| {
-    let mut client = Client::<Json>::new("s".into(), 1);
+    let mut client = Client::<Json>::new("", "s".into(), 1);
     let mut now = Instant::from_millis(0);
     client.connect(now);
-    for url in ["/todo", "/todo/1"] {
-        for verb in [Verb::Get, Verb::Put] {
-            client.request(now, Request { verb, url: url.into(), body: None, timeout: None });
-        }
+    let asked = ["/todo", "/todo/1"].map(|url| [Verb::Get, Verb::Put].map(|verb| (verb, url)));
+    for (token, (verb, url)) in (1..).zip(asked.concat()) {
+        client.request(now, Token(token), Request::new(verb, url));
     }
     HELLO.iter().for_each(|frame| hear(&mut client, now, frame));
     for frame in conversation.lines() {

@@ -8,17 +8,25 @@
 //! committed already go out again, then one `resume` for all rooms, then the rest of the outbox in
 //! order. The first come first because the ledger answers them with what was true when they were
 //! committed: whatever is read later must also arrive later.
+//!
+//! While the link is missing for too long, the same requests go over HTTP (see `transport`). A
+//! request may be on its way over both when the link comes up: of a write, which has a key, the first
+//! answer counts; of a read, the answer over the link, because it subscribes.
 
 use crate::feed::Feed;
-use crate::json;
+mod answers;
+
+use crate::frame;
 use crate::link::{Link, Step};
 use crate::names::Queue;
-use crate::outbox::{Entry, Failure, Outbox, Reply, Request, Token};
+use crate::outbox::{Entry, Outbox};
 use crate::output::{Connection, Frame, Output, Status};
 use crate::packet::{Kind, Packet};
 use crate::payload::Payload;
-use crate::push::{Position, Push};
+use crate::push::Push;
+use crate::request::{Failure, Request, Token};
 use crate::time::{Instant, earlier};
+use crate::transport::Transport;
 
 /// The version of docs/protocol.md spoken here.
 pub const VERSION: u64 = 1;
@@ -29,6 +37,7 @@ pub const VERSION: u64 = 1;
 #[derive(Debug)]
 pub struct Client<P> {
     link: Link,
+    transport: Transport,
     outbox: Outbox<P>,
     feed: Feed<P>,
     /// Ack ids of this connection that answer a resume; the others answer a request in the outbox.
@@ -38,15 +47,17 @@ pub struct Client<P> {
     outputs: Queue<Output<P>>,
 }
 
+/// Which entry to send next, now sent under this ack id.
+type NextToSend<P> = fn(&mut Outbox<P>, Instant, u64) -> Option<&Entry<P>>;
+
 impl<P: Payload> Client<P> {
-    /// A client that does nothing until [`connect`](Self::connect). `session` starts every
-    /// idempotency key and must be unique in the world; `seed` decides the jitter.
-    pub fn new(session: String, seed: u64) -> Self {
-        let mut auth = String::from("{\"backwire\":");
-        json::push_number(&mut auth, VERSION);
-        auth.push('}');
+    /// A client that does nothing until [`connect`](Self::connect). `auth` is a JSON object of
+    /// members that are sent when the client connects, or empty. `session` starts every idempotency
+    /// key and must be unique in the world; `seed` decides the jitter.
+    pub fn new(auth: &str, session: String, seed: u64) -> Self {
         Self {
-            link: Link::new(auth, seed),
+            link: Link::new(frame::auth(VERSION, auth), seed),
+            transport: Transport::Disconnected,
             outbox: Outbox::new(session),
             feed: Feed::new(),
             resumes: Vec::new(),
@@ -56,9 +67,10 @@ impl<P: Payload> Client<P> {
         }
     }
 
-    /// Starts connecting, and stays connected from now on.
+    /// Starts connecting, and stays connected from now on. Tries again if the server has refused.
     pub fn connect(&mut self, now: Instant) {
         self.link.connect(now);
+        self.transport.connect(now);
         self.follow_link(now);
     }
 
@@ -72,6 +84,21 @@ impl<P: Payload> Client<P> {
     /// Gives the connection up; requests wait.
     pub fn disconnect(&mut self, now: Instant) {
         self.link.disconnect();
+        self.follow_link(now);
+        self.transport = Transport::Disconnected;
+    }
+
+    /// Uses other auth from the next connection on, and sends writes again that were answered 401.
+    pub fn authenticate(&mut self, now: Instant, auth: &str) {
+        self.link.authenticate(frame::auth(VERSION, auth));
+        self.outbox.authorized();
+        self.flush(now);
+        self.tell_status();
+    }
+
+    /// The app has found out that the server refuses the connection for good.
+    pub fn refuse(&mut self, now: Instant, message: String) {
+        self.link.refuse(message);
         self.follow_link(now);
     }
 
@@ -87,21 +114,13 @@ impl<P: Payload> Client<P> {
         self.follow_link(now);
     }
 
-    /// Asks for something. It is sent when the link is up and everything before it has been sent.
-    pub fn request(&mut self, now: Instant, request: Request<P>) -> Token {
-        let token = self.outbox.push(now, request);
-        self.flush();
+    /// Asks for something. It is sent when the server can be reached and everything before it has
+    /// been sent. It may be finished within this call. No other request that is not finished may
+    /// have this token.
+    pub fn request(&mut self, now: Instant, token: Token, request: Request<P>) {
+        self.outbox.push(now, token, request, self.transport.is_offline());
+        self.flush(now);
         self.tell_status();
-        token
-    }
-
-    /// Puts back a write that an earlier client of the same app did not live to see answered, with
-    /// the key it had: if it was committed after all, it is not done again.
-    pub fn restore(&mut self, now: Instant, key: String, request: Request<P>) -> Token {
-        let token = self.outbox.restore(now, key, request);
-        self.flush();
-        self.tell_status();
-        token
     }
 
     /// The app no longer waits for an answer. What has left the client can not be called back.
@@ -153,18 +172,16 @@ impl<P: Payload> Client<P> {
     pub fn tick(&mut self, now: Instant) {
         self.link.tick(now);
         self.follow_link(now);
-        while let Some(token) = self.outbox.expire(now) {
-            self.outputs.push(Output::Finish(token, Err(Failure::Timeout)));
-            self.settle();
-        }
-        if self.outbox.goes_on(now) {
-            self.flush();
-        }
+        self.transport.tick(now);
+        self.outbox.tick(now);
+        self.flush(now);
+        self.tell_status();
     }
 
     /// When [`tick`](Self::tick) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        earlier(self.link.deadline(), self.outbox.deadline())
+        let requests = earlier(self.outbox.deadline(), self.transport.deadline());
+        earlier(self.link.deadline(), requests)
     }
 
     /// What to do next.
@@ -184,48 +201,6 @@ impl<P: Payload> Client<P> {
             }
         }
         Some(())
-    }
-
-    fn answered(&mut self, now: Instant, ack: u64, arguments: &P) -> Option<()> {
-        let answer = arguments.item(0)?;
-        if let Some(at) = self.resumes.iter().position(|resume| *resume == ack) {
-            self.resumes.swap_remove(at);
-            let mut index = 0;
-            while let Some(room) = answer.item(index) {
-                self.feed.resumed(&room, &self.outbox)?;
-                index += 1;
-            }
-        } else {
-            let status = answer.field("statusCode").and_then(|status| status.number());
-            let status = status.and_then(|status| u16::try_from(status).ok()).unwrap_or(200);
-            if let Some(entry) = self.outbox.answered(now, ack, status) {
-                self.finish(&entry, status, &answer);
-            }
-            self.flush();
-        }
-        self.settle();
-        Some(())
-    }
-
-    /// Places the answer in the log first, so that what follows it is delivered after it.
-    fn finish(&mut self, entry: &Entry<P>, status: u16, answer: &P) {
-        let headers = answer.field("headers");
-        let header = |name| headers.as_ref().and_then(|headers| headers.field(name)?.text());
-        let position = header("backwire-position").and_then(|text| Position::parse(&text));
-        if entry.is_wanted {
-            let reply = Reply { status, body: answer.field("body"), headers: headers.clone() };
-            self.outputs.push(Output::Finish(entry.token, Ok(reply)));
-            if let (Some(record), Some(position)) = (header("backwire-record"), position) {
-                self.feed.was_written(&record, position);
-            }
-        }
-        if let (Some(room), Some(position)) = (header("backwire-room"), position) {
-            if entry.is_wanted || self.feed.knows(&room) {
-                self.feed.was_read(&room, position, &self.outbox);
-            } else {
-                self.leave(&room);
-            }
-        }
     }
 
     /// Carries on what waited for something that has been answered or given up.
@@ -248,16 +223,14 @@ impl<P: Payload> Client<P> {
                 Step::Open => self.outputs.push(Output::Open),
                 Step::Close => self.outputs.push(Output::Close),
                 Step::Send(frame) => self.send(frame, None, ""),
-                Step::Refused(message) => self.outputs.push(Output::Refused(message)),
-                Step::Up => {
-                    while let Some(entry) = self.outbox.outdated(now) {
-                        self.fail(&entry, Failure::Outdated);
-                    }
-                    self.send_while(Outbox::resend_next);
-                    self.resume();
-                    self.flush();
+                Step::Refused(message) => {
+                    self.transport.refused();
+                    self.outputs.push(Output::Refused(message));
+                    self.flush(now);
                 }
+                Step::Up => self.link_up(now),
                 Step::Down => {
+                    self.transport.link_down(now);
                     self.resumes.clear();
                     self.outbox.unsend();
                     self.feed.interrupted();
@@ -267,45 +240,55 @@ impl<P: Payload> Client<P> {
         self.tell_status();
     }
 
+    fn link_up(&mut self, now: Instant) {
+        self.transport = Transport::Link;
+        self.outbox.end_pause();
+        self.fail_outdated(now);
+        self.send_while(now, Outbox::resend_next);
+        self.resume();
+        self.flush(now);
+    }
+
+    fn fail_outdated(&mut self, now: Instant) {
+        while let Some(entry) = self.outbox.outdated(now) {
+            self.fail(&entry, Failure::Outdated);
+        }
+    }
+
     /// Asks for what was missed in all rooms that lost their place.
     fn resume(&mut self) {
         if !self.link.is_up() {
             return;
         }
-        let mut data = String::new();
-        while let Some((room, position)) = self.feed.next_lost() {
-            data.push_str(if data.is_empty() { "[\"resume\",[[" } else { ",[" });
-            json::push_string(&mut data, &room);
-            for number in [position.epoch, position.offset] {
-                data.push(',');
-                json::push_number(&mut data, number);
-            }
-            data.push(']');
-        }
+        let data = frame::resume(|| self.feed.next_lost());
         if data.is_empty() {
             return;
         }
-        data.push_str("]]");
         let ack = self.next_ack();
         self.resumes.push(ack);
         self.emit(Some(ack), &data, None, "");
     }
 
-    /// Sends what has not been sent on this connection.
-    fn flush(&mut self) {
+    /// Sends what has not been sent on this connection, or over HTTP if there is none.
+    fn flush(&mut self, now: Instant) {
         if self.link.is_up() {
-            self.send_while(Outbox::send_next);
+            self.send_while(now, Outbox::send_next);
+        } else if self.transport.is_http() {
+            self.fail_outdated(now);
+            while let Some(token) = self.outbox.send_next_over_http(now) {
+                self.outputs.push(Output::Http(token));
+            }
         }
     }
 
-    fn send_while(&mut self, next: fn(&mut Outbox<P>, u64) -> Option<&Entry<P>>) {
-        while let Some(entry) = next(&mut self.outbox, self.acks + 1) {
+    fn send_while(&mut self, now: Instant, next: NextToSend<P>) {
+        while let Some(entry) = next(&mut self.outbox, now, self.acks + 1) {
             let limit = self.link.body_limit();
             if entry.request.body.as_ref().is_some_and(|body| body.size() > limit) {
-                self.refuse(self.acks + 1, limit);
+                self.fail_too_large(self.acks + 1, limit);
                 continue;
             }
-            let (data, tail) = request_data(entry);
+            let (data, tail) = frame::request(entry);
             let body = entry.request.body.clone();
             let ack = self.next_ack();
             self.emit(Some(ack), &data, body, tail);
@@ -313,15 +296,9 @@ impl<P: Payload> Client<P> {
     }
 
     /// What the server would not even read is not sent. The id of its ack is used by the next.
-    fn refuse(&mut self, ack: u64, limit: u64) {
+    fn fail_too_large(&mut self, ack: u64, limit: u64) {
         if let Some(entry) = self.outbox.take(ack) {
             self.fail(&entry, Failure::TooLarge(limit));
-        }
-    }
-
-    fn fail(&mut self, entry: &Entry<P>, failure: Failure) {
-        if entry.is_wanted {
-            self.outputs.push(Output::Finish(entry.token, Err(failure)));
         }
     }
 
@@ -332,11 +309,7 @@ impl<P: Payload> Client<P> {
     /// Nobody waits for an answer, so what can not be said now need not be said.
     fn say(&mut self, event: &str, about: &str) {
         if self.link.is_up() {
-            let mut data = String::from("[");
-            json::push_string(&mut data, event);
-            data.push(',');
-            json::push_string(&mut data, about);
-            data.push(']');
+            let data = frame::event(event, about);
             self.emit(None, &data, None, "");
         }
     }
@@ -365,30 +338,11 @@ impl<P: Payload> Client<P> {
 
     /// How we stand.
     pub fn status(&self) -> Status {
-        if self.link.is_up() {
-            return Status { state: Connection::Online, unsent: 0 };
-        }
-        let state =
-            if self.link.is_hopeful() { Connection::Connecting } else { Connection::Offline };
-        Status { state, unsent: self.outbox.writes() }
+        let state = match () {
+            () if self.link.is_up() => Connection::Online,
+            () if self.link.is_hopeful() => Connection::Connecting,
+            () => Connection::Offline,
+        };
+        Status { state, unsent: self.outbox.unsent(self.link.is_up()) }
     }
-}
-
-/// `["put",{"url":…,"headers":{…},"data":` and what follows the body.
-fn request_data<P>(entry: &Entry<P>) -> (String, &'static str) {
-    let mut data = String::from("[\"");
-    data.push_str(entry.request.verb.event());
-    data.push_str("\",{\"url\":");
-    json::push_string(&mut data, &entry.request.url);
-    if let Some(key) = &entry.key {
-        data.push_str(",\"headers\":{\"idempotency-key\":");
-        json::push_string(&mut data, key);
-        data.push('}');
-    }
-    if entry.request.body.is_none() {
-        data.push_str("}]");
-        return (data, "");
-    }
-    data.push_str(",\"data\":");
-    (data, "}]")
 }

@@ -332,7 +332,7 @@ impl<P: Payload> Feed<P> {
     }
 }
 
-impl<P> Record<P> {
+impl<P: Payload> Record<P> {
     fn plain() -> Self {
         Self { ahead: 0, held: Vec::new() }
     }

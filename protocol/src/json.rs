@@ -33,6 +33,22 @@ pub(crate) fn push_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
+/// The members of an object that is JSON text; none if it is no object.
+pub(crate) fn members(object: &str) -> &str {
+    object.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default()
+}
+
+/// Appends the members of an object to those that `out` ends with.
+pub(crate) fn push_members(out: &mut String, object: &str) {
+    let members = members(object);
+    if !members.is_empty() {
+        if !out.ends_with('{') {
+            out.push(',');
+        }
+        out.push_str(members);
+    }
+}
+
 /// Appends an integer; `format!` would bring half of `core::fmt` into the wasm module.
 pub(crate) fn push_number(out: &mut String, number: u64) {
     if number >= 10 {

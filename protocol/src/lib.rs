@@ -6,8 +6,10 @@
 //! - [`link`]: one connection at a time, from the first attempt to the next after it broke;
 //! - [`payload`]: the little the core has to know of what it carries;
 //! - [`client`]: everything the app has asked for and is still owed, resting on
-//!   [`outbox`] (requests in order) and `feed` (rooms and their positions), which reads what [`push`]
-//!   brings;
+//!   `outbox` (each [`request`] in order), `retry` (which answers do not end a write), `transport`
+//!   (over the link or over HTTP) and `feed` (rooms and their positions), which reads what
+//!   [`push`] brings;
+//! - `frame`: the events it sends;
 //! - [`output`]: what all of it wants done;
 //! - [`live`]: which records each collection of the page shows, beside all that.
 //!
@@ -17,22 +19,26 @@
 
 pub mod client;
 mod feed;
+mod frame;
 mod json;
 pub mod link;
 pub mod live;
 mod mark;
 mod names;
-pub mod outbox;
+mod outbox;
 pub mod output;
 pub mod packet;
 pub mod payload;
 pub mod push;
+pub mod request;
+mod retry;
 mod time;
+mod transport;
 
 pub use client::Client;
 pub use mark::mark;
-pub use outbox::{Failure, Reply, Request, Token, Verb};
 pub use output::{Connection, Output, Status};
 pub use payload::Payload;
 pub use push::Delivery;
+pub use request::{Failure, Reply, Request, RequestKind, Token, Verb};
 pub use time::Instant;

@@ -6,6 +6,9 @@
 //! next attempt waits a random time in [0, min(3 s, 0.5 s × 2ⁿ)], where n counts the failures since
 //! the link was last up: full jitter, so that a thousand clients of a restarted server do not all
 //! come at once.
+//!
+//! A server that refuses the connection for a reason that does not pass (a message that starts with
+//! `E_`: another version, an unknown site, an invalid token, a forbidden origin) is not asked again.
 
 use core::time::Duration;
 
@@ -32,7 +35,8 @@ pub enum Step {
     Up,
     /// The link, which was up, is no more.
     Down,
-    /// The server refuses us and says why. The link goes on trying: servers are upgraded.
+    /// The server refuses the connection for good, with this message. There are no more attempts
+    /// until the next [`connect`](Link::connect).
     Refused(String),
 }
 
@@ -47,8 +51,6 @@ pub struct Link {
     failures: u32,
     /// Bytes of a request's body that the server takes.
     body_limit: u64,
-    /// The server has refused us since the link was last up.
-    was_refused: bool,
     random: Random,
     steps: Queue<Step>,
 }
@@ -57,6 +59,8 @@ pub struct Link {
 enum State {
     /// Not wanted.
     Idle,
+    /// Wanted, but refused for good.
+    Refused,
     /// Until the next attempt.
     Waiting { until: Instant },
     /// Opened, or being so; not joined yet.
@@ -70,12 +74,17 @@ impl Link {
     pub fn new(auth: String, seed: u64) -> Self {
         let (random, steps) = (Random(seed), Queue::new());
         let (state, body_limit) = (State::Idle, u64::MAX);
-        Self { state, auth, failures: 0, body_limit, was_refused: false, random, steps }
+        Self { state, auth, failures: 0, body_limit, random, steps }
+    }
+
+    /// The auth of the next attempt to join: a JSON object.
+    pub fn authenticate(&mut self, auth: String) {
+        self.auth = auth;
     }
 
     /// Starts an attempt now, unless one is under way or the link is up.
     pub fn connect(&mut self, now: Instant) {
-        if matches!(self.state, State::Idle | State::Waiting { .. }) {
+        if matches!(self.state, State::Idle | State::Refused | State::Waiting { .. }) {
             self.steps.push(Step::Open);
             self.state = State::Opening { until: now + CONNECT_TIMEOUT, silence: None };
         }
@@ -92,6 +101,15 @@ impl Link {
     pub fn disconnect(&mut self) {
         self.leave(State::Idle);
         self.failures = 0;
+    }
+
+    /// The server refuses the connection for good. Does nothing if the link is not wanted, or is
+    /// refused already.
+    pub fn refuse(&mut self, message: String) {
+        if !matches!(self.state, State::Idle | State::Refused) {
+            self.leave(State::Refused);
+            self.steps.push(Step::Refused(message));
+        }
     }
 
     /// The connection is doubted: drop it and try again.
@@ -115,9 +133,12 @@ impl Link {
             Kind::Ping => self.send(&Packet::new(Kind::Pong, None, None)),
             Kind::Connect => self.joined(now),
             Kind::ConnectError => {
-                let reason = packet.data.as_ref().and_then(|data| data.field("message")?.text());
-                self.refused(reason.unwrap_or_default());
-                self.reconnect(now);
+                let message = packet.data.as_ref().and_then(|data| data.field("message")?.text());
+                match message {
+                    Some(message) if message.starts_with("E_") => self.refuse(message),
+                    // A server that is about to close refuses as well, and so does a full one.
+                    _ => self.reconnect(now),
+                }
             }
             Kind::Close | Kind::Disconnect => self.reconnect(now),
             Kind::Pong | Kind::Upgrade | Kind::Noop | Kind::Event | Kind::Ack => {}
@@ -135,14 +156,14 @@ impl Link {
         match self.state {
             State::Waiting { .. } => self.connect(now),
             State::Opening { .. } | State::Up { .. } => self.reconnect(now),
-            State::Idle => {}
+            State::Idle | State::Refused => {}
         }
     }
 
     /// When [`tick`](Self::tick) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Idle => None,
+            State::Idle | State::Refused => None,
             State::Waiting { until } | State::Opening { until, .. } => Some(until),
             State::Up { heard, silence } => Some(heard + silence),
         }
@@ -160,7 +181,7 @@ impl Link {
 
     /// Whether the link is wanted and nothing has failed since it was last up.
     pub fn is_hopeful(&self) -> bool {
-        !matches!(self.state, State::Idle) && self.failures <= 1
+        !matches!(self.state, State::Idle | State::Refused) && self.failures <= 1
     }
 
     /// Bytes of a request's body that the server takes.
@@ -184,21 +205,12 @@ impl Link {
         self.steps.push(Step::Send(hello));
     }
 
-    /// A server that is about to close refuses as well; only who is refused again is told.
-    fn refused(&mut self, reason: String) {
-        if self.was_refused {
-            self.steps.push(Step::Refused(reason));
-        }
-        self.was_refused = true;
-    }
-
     fn joined(&mut self, now: Instant) {
         let State::Opening { silence: Some(silence), .. } = self.state else {
             return self.reconnect(now);
         };
         self.state = State::Up { heard: now, silence };
         self.failures = 0;
-        self.was_refused = false;
         self.steps.push(Step::Up);
     }
 
@@ -215,7 +227,7 @@ impl Link {
                 self.steps.push(Step::Down);
             }
             State::Opening { .. } => self.steps.push(Step::Close),
-            State::Idle | State::Waiting { .. } => {}
+            State::Idle | State::Refused | State::Waiting { .. } => {}
         }
     }
 

@@ -2,99 +2,29 @@
 //!
 //! An entry stays until the server has answered it. When the link breaks, entries that were sent
 //! are unsent again and go out once more, in order, with the same idempotency key: the server's
-//! ledger makes that harmless. A timeout or an abort ends what the app waits for, not the entry: a
-//! write that has left may have been committed, and its answer is needed to place its echo.
+//! ledger makes that harmless. The same holds for HTTP, where writes go one by one. An abort ends
+//! what the app waits for, not the entry: a write that has left may have been committed, and its
+//! answer is needed to place its echo.
 
 use core::time::Duration;
 
+use crate::json;
 use crate::mark;
-use crate::time::{Instant, earlier};
+use crate::payload::Payload;
+use crate::request::{Reply, Request, RequestKind, Token, Verb};
+use crate::retry::{Pause, Verdict, verdict};
+use crate::time::Instant;
+use crate::transport::HTTP_RETRY;
 
 /// Requests without an answer that may be on their way at once. The server answers more than a
 /// few hundred with a refusal; what waits here instead keeps its order.
-const MOST_IN_FLIGHT: usize = 64;
+const MAX_IN_FLIGHT: usize = 64;
+
+/// Reads that may be on their way over HTTP at once.
+const MAX_HTTP_READS: usize = 16;
 
 /// After this the server's ledger may have forgotten a write, and would do it again.
 const LEDGER_MEMORY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// How long writes wait after the first answer that said "not now", and at most.
-const FIRST_PAUSE: u64 = 500;
-const LONGEST_PAUSE: u64 = 30_000;
-
-/// What is done to a url.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
-    /// Read, and subscribe to what was read.
-    Get,
-    /// Create.
-    Post,
-    /// Update.
-    Put,
-    /// Update the attributes given.
-    Patch,
-    /// Destroy.
-    Delete,
-}
-
-impl Verb {
-    /// The event it travels as.
-    pub const fn event(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::Post => "post",
-            Self::Put => "put",
-            Self::Patch => "patch",
-            Self::Delete => "delete",
-        }
-    }
-
-    /// The verb that travels as this event.
-    pub fn from_event(event: &str) -> Option<Self> {
-        [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete]
-            .into_iter()
-            .find(|verb| verb.event() == event)
-    }
-}
-
-/// One thing asked for.
-#[derive(Debug, Clone)]
-pub struct Request<P> {
-    /// What to do.
-    pub verb: Verb,
-    /// Path and query, from `/`.
-    pub url: String,
-    /// The body in whatever form the shell sends it.
-    pub body: Option<P>,
-    /// How long the app waits, however often the request is resent.
-    pub timeout: Option<Duration>,
-}
-
-/// The server's answer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Reply<P> {
-    /// As in HTTP.
-    pub status: u16,
-    /// Absent where the answer has none.
-    pub body: Option<P>,
-    /// An object, names in lower case.
-    pub headers: Option<P>,
-}
-
-/// Why there was no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// The time the app was willing to wait is over.
-    Timeout,
-    /// The body is larger than the server takes, which is this many bytes; it was not sent.
-    TooLarge(u64),
-    /// It was sent a week ago or more and never answered. It may have been done, and can not be sent
-    /// again: the server no longer knows its key.
-    Outdated,
-}
-
-/// Names a request from when it is made until it is finished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub u32);
 
 /// A request and how far it has come.
 #[derive(Debug)]
@@ -102,38 +32,32 @@ pub(crate) struct Entry<P> {
     pub(crate) token: Token,
     /// Kept whole so that it can be sent again after a reconnect.
     pub(crate) request: Request<P>,
-    /// Of a write; the same at every resend.
-    pub(crate) key: Option<String>,
     /// By which the write's echo is known; 0 for a read.
     pub(crate) mark: u64,
-    made: Instant,
-    /// Not moved by a resend: the app waits this long, however often we try.
-    deadline: Option<Instant>,
     /// The app still waits. What it no longer waits for is not finished, only answered.
     pub(crate) is_wanted: bool,
     /// The ack id it was sent under on this connection.
     ack: Option<u64>,
-    /// It has left on this or an earlier connection, and may have been committed.
-    was_sent: bool,
+    /// The shell performs it over HTTP.
+    is_over_http: bool,
+    /// When it was sent for the first time. From then on it may have been committed.
+    sent: Option<Instant>,
+    /// A write that could not be sent when it was made: nobody waits for it as for an online one.
+    pub(crate) has_waited: bool,
 }
 
 impl<P> Entry<P> {
-    fn new(now: Instant, token: Token, key: Option<String>, request: Request<P>) -> Self {
-        Self {
-            token,
-            mark: key.as_deref().map_or(0, mark),
-            key,
-            made: now,
-            deadline: request.timeout.map(|timeout| now + timeout),
-            request,
-            is_wanted: true,
-            ack: None,
-            was_sent: false,
-        }
-    }
-
     pub(crate) fn is_write(&self) -> bool {
         self.mark != 0
+    }
+
+    /// Whether the app sends it, and not this client.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.request.kind == RequestKind::Elsewhere
+    }
+
+    fn is_our_write(&self) -> bool {
+        self.is_write() && !self.is_elsewhere()
     }
 }
 
@@ -141,90 +65,187 @@ impl<P> Entry<P> {
 #[derive(Debug)]
 pub(crate) struct Outbox<P> {
     entries: Vec<Entry<P>>,
-    /// What all keys of this client start with; unique in the world.
+    /// What all keys generated here start with; unique in the world.
     session: String,
-    made: u32,
-    /// Writes are not sent before this; reads are.
-    paused: Option<Instant>,
-    /// Writes in a row that were answered with "not now".
-    pauses: u32,
+    pause: Pause,
 }
 
-impl<P> Outbox<P> {
+/// What an answer has led to.
+#[derive(Debug)]
+pub(crate) enum Answered<P> {
+    /// The entry, which is no longer in the outbox.
+    Finished(Entry<P>),
+    /// It stays and is sent again.
+    Kept,
+    /// It stays, and the app has to be asked for auth.
+    Unauthorized,
+}
+
+impl<P: Payload> Outbox<P> {
     pub(crate) fn new(session: String) -> Self {
-        Self { entries: Vec::new(), session, made: 0, paused: None, pauses: 0 }
+        Self { entries: Vec::new(), session, pause: Pause::new() }
     }
 
-    pub(crate) fn push(&mut self, now: Instant, request: Request<P>) -> Token {
-        self.made += 1;
-        let token = Token(self.made);
-        let key = (request.verb != Verb::Get).then(|| {
-            let mut key = self.session.clone();
-            key.push('-');
-            crate::json::push_number(&mut key, u64::from(self.made));
-            key
+    /// Adds a request, which is made while the app is offline or is not.
+    pub(crate) fn push(
+        &mut self,
+        now: Instant,
+        token: Token,
+        mut request: Request<P>,
+        is_offline: bool,
+    ) {
+        let is_write = request.verb != Verb::Get;
+        let key = request.key.take().filter(|_| is_write);
+        request.key = key.or_else(|| is_write.then(|| self.generate_key(token)));
+        let is_new = request.kind == RequestKind::New;
+        self.entries.push(Entry {
+            token,
+            mark: request.key.as_deref().map_or(0, mark),
+            is_wanted: true,
+            ack: None,
+            is_over_http: false,
+            sent: (!is_new).then_some(now),
+            has_waited: match request.kind {
+                RequestKind::New => is_write && is_offline,
+                RequestKind::Restored => is_write,
+                RequestKind::Elsewhere => false,
+            },
+            request,
         });
-        self.entries.push(Entry::new(now, token, key, request));
-        token
     }
 
-    /// Puts back a write of an earlier life of the app, which may have been sent.
-    pub(crate) fn restore(&mut self, now: Instant, key: String, request: Request<P>) -> Token {
-        self.made += 1;
-        let token = Token(self.made);
-        self.entries.push(Entry { was_sent: true, ..Entry::new(now, token, Some(key), request) });
-        token
+    fn generate_key(&self, token: Token) -> String {
+        let mut key = self.session.clone();
+        key.push('-');
+        json::push_number(&mut key, u64::from(token.0));
+        key
     }
 
     /// The next write that may have been committed already, now sent again under `ack`.
-    pub(crate) fn resend_next(&mut self, ack: u64) -> Option<&Entry<P>> {
-        self.send_first(ack, |entry| entry.is_write() && entry.was_sent)
+    pub(crate) fn resend_next(&mut self, now: Instant, ack: u64) -> Option<&Entry<P>> {
+        self.send_first(now, ack, |entry| entry.is_write() && entry.sent.is_some())
     }
 
     /// The next entry to send, now sent under `ack`.
-    pub(crate) fn send_next(&mut self, ack: u64) -> Option<&Entry<P>> {
-        self.send_first(ack, |_| true)
+    pub(crate) fn send_next(&mut self, now: Instant, ack: u64) -> Option<&Entry<P>> {
+        self.send_first(now, ack, |_| true)
     }
 
-    fn send_first(&mut self, ack: u64, which: fn(&Entry<P>) -> bool) -> Option<&Entry<P>> {
+    fn send_first(
+        &mut self,
+        now: Instant,
+        ack: u64,
+        which: fn(&Entry<P>) -> bool,
+    ) -> Option<&Entry<P>> {
         let in_flight = self.entries.iter().filter(|entry| entry.ack.is_some()).count();
-        if in_flight >= MOST_IN_FLIGHT {
+        if in_flight >= MAX_IN_FLIGHT {
             return None;
         }
-        let is_paused = self.paused.is_some();
+        let is_paused = self.pause.is_on();
         let is_next = |entry: &&mut Entry<P>| {
-            entry.ack.is_none() && which(entry) && !(is_paused && entry.is_write())
+            entry.ack.is_none()
+                && !entry.is_elsewhere()
+                && which(entry)
+                && !(is_paused && entry.is_write())
         };
         let entry = self.entries.iter_mut().find(is_next)?;
         entry.ack = Some(ack);
-        entry.was_sent = true;
+        entry.sent.get_or_insert(now);
         Some(entry)
     }
 
-    /// The connection is gone: whatever is here must be sent again. On a new one the server may have
-    /// recovered, or know who we are.
+    /// The next entry to send over HTTP, now sent: the first write when the one before it is
+    /// answered, and reads beside it.
+    pub(crate) fn send_next_over_http(&mut self, now: Instant) -> Option<Token> {
+        let is_read = |entry: &&Entry<P>| entry.is_over_http && !entry.is_write();
+        let may_read = self.entries.iter().filter(is_read).count() < MAX_HTTP_READS;
+        let mut may_write = !self.pause.is_on();
+        let is_next = |entry: &&mut Entry<P>| {
+            let may_send = if entry.is_our_write() {
+                core::mem::take(&mut may_write)
+            } else {
+                may_read && !entry.is_elsewhere()
+            };
+            may_send && !entry.is_over_http
+        };
+        let entry = self.entries.iter_mut().find(is_next)?;
+        entry.is_over_http = true;
+        entry.sent.get_or_insert(now);
+        Some(entry.token)
+    }
+
+    /// The connection is gone: whatever is here must be sent again.
     pub(crate) fn unsend(&mut self) {
-        self.paused = None;
         self.entries.iter_mut().for_each(|entry| entry.ack = None);
         self.drop_unwanted();
     }
 
-    /// The answer to what was sent under `ack`, with this status. Takes the entry out, unless it is a
-    /// write and the server says that it can not do it now: that is sent again, and until then no
-    /// other write is.
-    pub(crate) fn answered(&mut self, now: Instant, ack: u64, status: u16) -> Option<Entry<P>> {
+    /// There is a new connection: the server may have recovered, or know who we are.
+    pub(crate) fn end_pause(&mut self) {
+        self.pause.end();
+    }
+
+    /// The app has given other auth.
+    pub(crate) fn authorized(&mut self) {
+        self.pause.authorized();
+    }
+
+    /// Where the entry is that was sent under `ack`, now that it is answered.
+    pub(crate) fn find_acked(&mut self, ack: u64) -> Option<usize> {
         let at = self.entries.iter().position(|entry| entry.ack == Some(ack))?;
-        let entry = &mut self.entries[at];
-        if entry.is_write() && is_temporary(status) {
-            entry.ack = None;
-            let most = (FIRST_PAUSE << self.pauses.min(8)).min(LONGEST_PAUSE);
-            self.pauses += 1;
-            // Keys are as good as random, and different in each client.
-            self.paused = Some(now + Duration::from_millis(most / 2 + entry.mark % (most / 2)));
-            return None;
+        self.entries[at].ack = None;
+        Some(at)
+    }
+
+    /// Where the entry is that was sent over HTTP, now that it is answered.
+    pub(crate) fn find_over_http(&mut self, token: Token) -> Option<usize> {
+        let at = self.entries.iter().position(|entry| entry.token == token)?;
+        self.entries[at].is_over_http = false;
+        Some(at)
+    }
+
+    /// Takes in the answer to an entry. A write that the server cannot do now is sent again, and
+    /// until then no other write is.
+    pub(crate) fn answered(&mut self, now: Instant, at: usize, reply: &Reply<P>) -> Answered<P> {
+        let entry = &self.entries[at];
+        // A refusal over HTTP says nothing of the same write that is on its way over the link.
+        if entry.ack.is_some() && reply.status >= 400 {
+            return Answered::Kept;
         }
-        self.pauses = 0;
-        self.take(ack)
+        // An aborted write is not worth another try.
+        if entry.is_our_write() && entry.is_wanted {
+            let retry_after = reply.header("retry-after");
+            match verdict(reply.status, entry.has_waited, retry_after.as_deref()) {
+                Verdict::Final => self.pause.answered(),
+                // Keys are as good as random, and different in each client.
+                Verdict::Later(after) => {
+                    self.pause.back_off(now, after, entry.mark);
+                    return Answered::Kept;
+                }
+                Verdict::Unauthorized if self.pause.wait_for_auth() => {
+                    return Answered::Unauthorized;
+                }
+                Verdict::Unauthorized => return Answered::Kept,
+            }
+        }
+        Answered::Finished(self.entries.remove(at))
+    }
+
+    /// HTTP did not reach the server. A read has failed, and is returned. Writes wait, also those
+    /// behind the one that was tried.
+    pub(crate) fn unreachable(&mut self, now: Instant, at: usize) -> Option<Entry<P>> {
+        if !self.entries[at].is_our_write() {
+            return Some(self.entries.remove(at));
+        }
+        for entry in &mut self.entries {
+            entry.has_waited |= entry.is_our_write();
+        }
+        self.pause.wait(now + HTTP_RETRY);
+        None
+    }
+
+    pub(crate) fn entry(&self, at: usize) -> &Entry<P> {
+        &self.entries[at]
     }
 
     /// Takes out the entry that was sent under `ack`.
@@ -236,7 +257,7 @@ impl<P> Outbox<P> {
     /// Takes out a write that must not be sent again because it may have been committed too long ago.
     pub(crate) fn outdated(&mut self, now: Instant) -> Option<Entry<P>> {
         let is_outdated = |entry: &Entry<P>| {
-            entry.is_write() && entry.was_sent && entry.made + LEDGER_MEMORY <= now
+            entry.is_write() && entry.sent.is_some_and(|sent| sent + LEDGER_MEMORY <= now)
         };
         let at = self.entries.iter().position(is_outdated)?;
         Some(self.entries.remove(at))
@@ -246,38 +267,32 @@ impl<P> Outbox<P> {
     pub(crate) fn abandon(&mut self, token: Token) {
         for entry in self.entries.iter_mut().filter(|entry| entry.token == token) {
             entry.is_wanted = false;
-            entry.deadline = None;
         }
         self.drop_unwanted();
     }
 
     /// Takes out an entry that never left; false if it did, or is not here.
     pub(crate) fn withdraw(&mut self, token: Token) -> bool {
-        let is_here = |entry: &Entry<P>| entry.token == token && !entry.was_sent;
+        let is_here = |entry: &Entry<P>| entry.token == token && entry.sent.is_none();
         let at = self.entries.iter().position(is_here);
         at.map(|at| self.entries.remove(at)).is_some()
     }
 
-    /// Whether writes that were paused may be sent now.
-    pub(crate) fn goes_on(&mut self, now: Instant) -> bool {
-        self.paused.take_if(|until| *until <= now).is_some()
-    }
-
-    /// One whose time is over; the app no longer waits for it.
-    pub(crate) fn expire(&mut self, now: Instant) -> Option<Token> {
-        let is_due = |entry: &&Entry<P>| entry.deadline.is_some_and(|deadline| deadline <= now);
-        let token = self.entries.iter().find(is_due)?.token;
-        self.abandon(token);
-        Some(token)
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.pause.tick(now);
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.entries.iter().fold(self.paused, |first, entry| earlier(first, entry.deadline))
+        self.pause.deadline()
     }
 
-    /// Writes that have not been answered.
-    pub(crate) fn writes(&self) -> usize {
-        self.entries.iter().filter(|entry| entry.is_write()).count()
+    /// Writes that have not been answered and cannot be sent now, with a link or without.
+    pub(crate) fn unsent(&self, is_up: bool) -> usize {
+        let is_sendable = is_up && !self.pause.is_on();
+        let is_unsent = |entry: &&Entry<P>| {
+            entry.is_our_write() && !is_sendable && !(is_up && entry.ack.is_some())
+        };
+        self.entries.iter().filter(is_unsent).count()
     }
 
     /// Whether the app waits for the answer to the write with this mark.
@@ -308,17 +323,14 @@ impl<P> Outbox<P> {
     /// answer is on its way.
     fn drop_unwanted(&mut self) {
         let is_over = |entry: &Entry<P>| {
-            let may_matter = if entry.is_write() { entry.was_sent } else { entry.ack.is_some() };
+            let may_matter = match entry.is_our_write() {
+                true => entry.sent.is_some(),
+                false => entry.ack.is_some(),
+            };
             !entry.is_wanted && !may_matter
         };
         while let Some(at) = self.entries.iter().position(is_over) {
             self.entries.remove(at);
         }
     }
-}
-
-/// Whether the same write may well be done later: who asks is not known yet, the server is busy or
-/// in trouble. Every other refusal ends it.
-fn is_temporary(status: u16) -> bool {
-    matches!(status, 401 | 408 | 425 | 429 | 500..)
 }

@@ -1,7 +1,7 @@
 //! What the core wants done in the world.
 
-use crate::outbox::{Failure, Reply, Token};
 use crate::push::Delivery;
+use crate::request::{Failure, Reply, Token};
 
 /// What the shell is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,14 +13,28 @@ pub enum Output<P> {
     /// Send one text frame: these parts joined.
     Send(Frame<P>),
     /// Answer the app. Once for each token, unless the app aborted it.
-    Finish(Token, Result<Reply<P>, Failure>),
+    Finish {
+        /// Which request it is.
+        token: Token,
+        /// The answer, or why there is none.
+        result: Result<Reply<P>, Failure>,
+        /// It is a write that could not be sent when the app made it.
+        waited: bool,
+    },
+    /// Send the request over HTTP and report the answer with
+    /// [`answered_over_http`](crate::Client::answered_over_http). A shell without HTTP does nothing:
+    /// the request waits for the link. The app may have aborted it meanwhile.
+    Http(Token),
     /// Tell the app news.
     Deliver(Delivery<P>),
     /// This room lost its place: read it again.
     Refresh(String),
     /// Show how we stand.
     Status(Status),
-    /// The server refused the connection, in these words.
+    /// A write that had waited was answered 401. It is sent again after
+    /// [`authenticate`](crate::Client::authenticate), or on the next connection.
+    Unauthorized,
+    /// The server refuses the connection for good, with this message.
     Refused(String),
 }
 
@@ -40,7 +54,7 @@ pub struct Frame<P> {
 pub struct Status {
     /// Whether what is asked now is sent now.
     pub state: Connection,
-    /// Writes the server has not answered and can not at the moment; 0 while online.
+    /// Writes that the server has not answered and that cannot be sent now.
     pub unsent: usize,
 }
 
@@ -51,6 +65,6 @@ pub enum Connection {
     Online,
     /// It is about to be: the first attempt, or the first after it broke.
     Connecting,
-    /// Attempts fail, or none is made.
+    /// Attempts fail, or none is made, as when the server refuses the connection.
     Offline,
 }

@@ -49,8 +49,7 @@ impl Screen {
         while self.told.len() < count {
             match events.next().await.expect("the client goes on") {
                 Event::News(news) => news.changes.iter().for_each(|change| self.show(change)),
-                // A server that is going down may refuse; it is asked again.
-                Event::Status(_) | Event::Refused(_) => {}
+                Event::Status(_) => {}
                 // The log reaches back to the first change, so nothing is ever out of reach.
                 event => panic!("{event:?}"),
             }

@@ -1,8 +1,7 @@
 //! What a client and a server say to each other, told as stories.
 
-use crate::support::Pair;
-use backwire_protocol::Connection;
-use backwire_protocol::{Failure, Request, Verb};
+use crate::support::{Json, Pair};
+use backwire_protocol::{Connection, Failure, Request, RequestKind, Verb};
 use serde_json::{Value, json};
 
 #[test]
@@ -144,20 +143,17 @@ fn what_others_do_to_a_record_whose_answer_is_on_its_way_follows_the_answer() {
 }
 
 #[test]
-fn the_answer_of_a_timed_out_write_lets_its_echo_through() {
+fn the_echo_of_an_aborted_write_is_news() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);
     pair.run();
-    let saved = pair.ask_within(Verb::Post, "/todo", json!({"title": "Milk"}), Some(100));
+    let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     pair.step_up();
     while pair.step_push(1) || pair.step_down() {}
-    pair.now += 100;
-    pair.client.tick(pair.instant());
-    pair.carry_out();
-    assert_eq!(pair.result(saved), Some(&Err(Failure::Timeout)));
+    pair.client.abort(saved);
     pair.run();
+    assert_eq!((pair.result(saved), pair.app.news), (None, 1));
     assert_eq!(pair.app.shown, pair.server.records);
-    assert_eq!(pair.app.results.iter().filter(|(token, _)| *token == saved).count(), 1);
 }
 
 #[test]
@@ -271,9 +267,9 @@ fn a_write_of_an_earlier_life_is_done_once() {
             former.step_up();
         }
         let mut pair = Pair::new(2);
-        let body = Some(crate::support::Json(json!({"title": "Milk"})));
-        let request = Request { verb: Verb::Post, url: "/todo".into(), body, timeout: None };
-        let restored = pair.client.restore(pair.instant(), "s-1".into(), request);
+        let body = Some(Json(json!({"title": "Milk"})));
+        let (key, kind) = (Some("s-1".into()), RequestKind::Restored);
+        let restored = pair.send(Request { body, key, kind, ..Request::new(Verb::Post, "/todo") });
         assert_eq!(pair.client.status().unsent, 1);
         pair.server = former.server;
         pair.client.connect(pair.instant());
@@ -323,7 +319,7 @@ fn a_hint_of_a_network_ends_a_wait_and_not_a_disconnect_on_purpose() {
     pair.run();
     assert_eq!(pair.client.status().state, Connection::Online);
     pair.client.disconnect(pair.instant());
-    pair.ask_within(Verb::Get, "/todo", Value::Null, Some(1_000));
+    pair.ask(Verb::Get, "/todo", Value::Null);
     pair.client.hurry(pair.instant());
     pair.run();
     assert_eq!(pair.client.status().state, Connection::Offline);
@@ -340,57 +336,6 @@ fn a_frame_that_can_not_be_understood_ends_the_connection_and_nothing_else() {
         pair.server.write(1, None, &json!({}));
         pair.mend();
         assert_eq!(pair.app.shown, pair.server.records, "{frame}");
-    }
-}
-
-#[test]
-fn a_write_is_sent_again_until_the_server_is_able_to_do_it() {
-    let mut pair = Pair::connected();
-    pair.server.refusals.extend([503, 429, 401, 500, 408]);
-    let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
-    pair.run();
-    assert_eq!((pair.status_of(saved), pair.server.refusals.len()), (None, 4));
-    pair.wait(60_000);
-    assert_eq!(pair.status_of(saved), Some(200));
-    assert_eq!(pair.server.committed, ["post /todo"]);
-}
-
-#[test]
-fn writes_wait_behind_one_that_can_not_be_done_yet_and_reads_do_not() {
-    let mut pair = Pair::connected();
-    pair.server.refusals.push_back(503);
-    pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
-    pair.run();
-    let later = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
-    let read = pair.ask(Verb::Get, "/todo", Value::Null);
-    pair.run();
-    assert_eq!((pair.status_of(later), pair.status_of(read)), (None, Some(200)));
-    pair.wait(1_000);
-    let titles: Vec<_> = pair.app.shown.values().map(|record| &record["title"]).collect();
-    assert_eq!(titles, ["Milk", "Eggs"]);
-}
-
-#[test]
-fn a_new_connection_ends_the_wait() {
-    let mut pair = Pair::connected();
-    pair.server.refusals.extend([401; 12]);
-    pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
-    pair.wait(60_000);
-    pair.server.refusals.clear();
-    pair.break_line();
-    pair.mend();
-    assert_eq!(pair.server.committed, ["post /todo"]);
-}
-
-#[test]
-fn a_refusal_of_what_was_asked_ends_it() {
-    for status in [400, 403, 404, 409, 410, 413, 422] {
-        let mut pair = Pair::connected();
-        pair.server.refusals.push_back(status);
-        let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
-        pair.wait(60_000);
-        assert_eq!(pair.status_of(saved), Some(status));
-        assert!(pair.server.committed.is_empty());
     }
 }
 

@@ -135,18 +135,66 @@ fn being_up_again_makes_the_next_delay_short_again() {
     assert!(link.deadline().unwrap() <= at(99_500));
 }
 
+fn refusal(message: &str) -> Packet<Json> {
+    packet(Kind::ConnectError, json!({"message": message}))
+}
+
 #[test]
-fn a_refusal_is_tried_again_and_told_if_it_stays() {
+fn a_refusal_that_may_pass_is_tried_again_in_silence() {
     let mut link = Link::new(AUTH.into(), 1);
-    let no = packet(Kind::ConnectError, json!({"message": "no"}));
-    for told in [vec![Step::Close], vec![Step::Refused("no".into()), Step::Close]] {
-        link.connect(at(0));
-        link.received(at(0), &hello());
+    for now in [0, 5_000, 10_000] {
+        link.tick(at(now));
+        link.connect(at(now));
+        link.received(at(now), &hello());
         steps(&mut link);
-        link.received(at(0), &no);
-        assert_eq!(steps(&mut link), told);
+        link.received(at(now), &refusal("Server is closing"));
+        assert_eq!(steps(&mut link), [Step::Close]);
         assert!(link.deadline().is_some());
     }
+}
+
+#[test]
+fn a_refusal_for_good_is_reported_once_and_not_tried_again_before_connect() {
+    let mut link = Link::new(AUTH.into(), 1);
+    for now in [0, 5_000] {
+        link.connect(at(now));
+        assert_eq!(steps(&mut link), [Step::Open]);
+        link.received(at(now), &hello());
+        steps(&mut link);
+        link.received(at(now), &refusal("E_TOKEN: expired"));
+        let refused = Step::Refused("E_TOKEN: expired".into());
+        assert_eq!(steps(&mut link), [Step::Close, refused]);
+        link.refuse("E_ORIGIN: not from here".into());
+        link.hurry(at(now));
+        link.closed(at(now));
+        link.reconnect(at(now));
+        link.tick(at(now + 3_600_000));
+        assert_eq!((steps(&mut link), link.deadline()), (vec![], None));
+        assert!(!link.is_hopeful());
+    }
+}
+
+#[test]
+fn a_link_that_is_up_can_be_refused_and_one_that_is_not_wanted_can_not() {
+    let mut link = up(1);
+    link.refuse("E_ORIGIN: not from here".into());
+    let refused = Step::Refused("E_ORIGIN: not from here".into());
+    assert_eq!(steps(&mut link), [Step::Close, Step::Down, refused]);
+    link.disconnect();
+    link.refuse("E_ORIGIN: not from here".into());
+    assert_eq!(steps(&mut link), []);
+}
+
+#[test]
+fn other_auth_is_sent_from_the_next_connection_on() {
+    let mut link = up(1);
+    link.authenticate(r#"{"backwire":1,"token":"b"}"#.into());
+    assert_eq!(steps(&mut link), []);
+    link.reconnect(at(1));
+    link.connect(at(1));
+    steps(&mut link);
+    link.received(at(1), &hello());
+    assert_eq!(steps(&mut link), [Step::Send(r#"40{"backwire":1,"token":"b"}"#.into())]);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Facts about the core: it needs no browser and no server.
 
 mod conversation;
+mod http;
 mod links;
 mod packets;
+mod retries;
 mod schedules;
 mod support;

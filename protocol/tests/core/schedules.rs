@@ -79,7 +79,7 @@ fn perform(pair: &mut Pair, act: &Act, count: u64, asked: &mut Vec<Token>) -> bo
             pair.break_line();
             pair.server.lose_the_log();
         }
-        Act::Busy => pair.server.refusals.push_back(503),
+        Act::Busy => pair.server.refusals.push_back(429.into()),
         Act::Wait(milliseconds) => pair.wait(u64::from(*milliseconds)),
     }
     matches!(act, Act::Create | Act::Update(_) | Act::Destroy(_))

@@ -1,13 +1,16 @@
 //! A server and an app for the client machine, in one process, on a clock that is a number.
 //!
 //! The server keeps the promises of docs/protocol.md in the smallest way that does (a vector is the
-//! log) and leaves it to the test when a reply or a push leaves it. The app does with what it is
-//! told what Backbone would do, and refuses to show a record older than it has shown it.
+//! log) and leaves it to the test when a reply or a push leaves it. Requests reach it over the link
+//! and over HTTP. The app does with what it is told what Backbone would do, and refuses to show a
+//! record older than it has shown it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use backwire_protocol::packet::{Kind, Packet};
-use backwire_protocol::{Client, Failure, Instant, Output, Payload, Reply, Request, Token, Verb};
+use backwire_protocol::{
+    Client, Failure, Instant, Output, Payload, Reply, Request, RequestKind, Token, Verb,
+};
 use serde_json::{Map, Value, json};
 
 /// JSON as the core wants to see it.
@@ -53,6 +56,19 @@ struct Entry {
     previous: u64,
 }
 
+/// What the server answers to a write instead of carrying it out.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal {
+    pub status: u16,
+    pub retry_after: Option<u32>,
+}
+
+impl From<u16> for Refusal {
+    fn from(status: u16) -> Self {
+        Self { status, retry_after: None }
+    }
+}
+
 /// What the other end of the line knows.
 #[derive(Debug)]
 pub struct Server {
@@ -70,8 +86,16 @@ pub struct Server {
     replies: VecDeque<String>,
     /// Requests as they were carried out; repeats are not.
     pub committed: Vec<String>,
-    /// The statuses of the next answers to writes the ledger does not know, instead of carrying them out.
-    pub refusals: VecDeque<u16>,
+    /// The header `x-request` of the requests that were carried out.
+    pub committed_by: Vec<String>,
+    /// The next answers to writes the ledger does not know, instead of carrying them out.
+    pub refusals: VecDeque<Refusal>,
+    /// Connections are refused with this message.
+    pub refuses: Option<String>,
+    /// What the client said when it connected last.
+    pub auth: Value,
+    /// The headers of the last request.
+    pub headers: Value,
     /// It has refused something: what was on its way behind that was done before it.
     has_refused: bool,
     /// Where writes stand that were answered by the ledger after that.
@@ -91,7 +115,11 @@ impl Server {
             pushed: 0,
             replies: VecDeque::new(),
             committed: Vec::new(),
+            committed_by: Vec::new(),
             refusals: VecDeque::new(),
+            refuses: None,
+            auth: Value::Null,
+            headers: Value::Null,
             has_refused: false,
             repeated: BTreeSet::new(),
         }
@@ -161,7 +189,13 @@ impl Server {
         let packet = packet.try_map(|at| serde_json::from_str::<Value>(&frame[at..]));
         let packet = packet.expect("the client sends JSON");
         match (packet.kind, packet.data) {
-            (Kind::Connect, _) => self.replies.push_back("40{\"sid\":\"x\"}".into()),
+            (Kind::Connect, auth) => {
+                self.auth = auth.expect("the client says its version");
+                self.replies.push_back(match &self.refuses {
+                    Some(message) => format!("44{}", json!({ "message": message })),
+                    None => "40{\"sid\":\"x\"}".into(),
+                });
+            }
             (Kind::Event, Some(data)) => self.event(packet.ack, &data),
             (Kind::Pong, None) => {}
             unexpected => panic!("unexpected {unexpected:?}"),
@@ -178,7 +212,7 @@ impl Server {
                 self.rooms.remove(data[1].as_str().expect("a room"));
                 return;
             }
-            verb => self.request(verb, &data[1]),
+            verb => self.request(verb, &data[1], true),
         };
         let ack = ack.expect("whatever wants an answer has an ack");
         self.replies.push_back(format!("43{ack}[{answer}]"));
@@ -198,11 +232,13 @@ impl Server {
         json!([room, self.epoch, self.head(), changes])
     }
 
-    fn request(&mut self, verb: &str, request: &Value) -> Value {
+    /// Over the link a read joins a room, over HTTP it does not.
+    fn request(&mut self, verb: &str, request: &Value, is_joining: bool) -> Value {
+        self.headers = request["headers"].clone();
         let url = request["url"].as_str().expect("a url");
         let id: Option<u64> = url.strip_prefix("/todo/").map(|id| id.parse().expect("an id"));
         if verb == "get" {
-            return self.read(url, id);
+            return self.read(url, id, is_joining);
         }
         let key = request["headers"]["idempotency-key"].as_str().expect("a key").to_owned();
         if let Some(stored) = self.ledger.get(&key) {
@@ -212,9 +248,10 @@ impl Server {
             }
             return stored.clone();
         }
-        if let Some(status) = self.refusals.pop_front() {
+        if let Some(Refusal { status, retry_after }) = self.refusals.pop_front() {
             self.has_refused = true;
-            return json!({"statusCode": status, "body": {"code": "E_REFUSED"}});
+            let headers = retry_after.map(|seconds| json!({"retry-after": seconds.to_string()}));
+            return json!({"statusCode": status, "body": {"code": "E_REFUSED"}, "headers": headers});
         }
         let number = match verb {
             "post" => 1,
@@ -227,6 +264,7 @@ impl Server {
             return json!({"statusCode": 404, "body": {"code": "E_NOT_FOUND"}});
         };
         self.committed.push(format!("{verb} {url}"));
+        self.committed_by.extend(request["headers"]["x-request"].as_str().map(Into::into));
         let body = self.records.get(&id).cloned().or(before);
         let answer = json!({"statusCode": 200, "body": body, "headers": {
             "backwire-position": self.position(),
@@ -236,7 +274,7 @@ impl Server {
         answer
     }
 
-    fn read(&mut self, url: &str, id: Option<u64>) -> Value {
+    fn read(&mut self, url: &str, id: Option<u64>, is_joining: bool) -> Value {
         let room = url.trim_start_matches('/').to_owned();
         let body = match id {
             None => json!(self.records.values().collect::<Vec<_>>()),
@@ -245,10 +283,12 @@ impl Server {
                 None => return json!({"statusCode": 404, "body": {"code": "E_NOT_FOUND"}}),
             },
         };
-        self.rooms.insert(room.clone());
-        json!({"statusCode": 200, "body": body, "headers": {
-            "backwire-position": self.position(), "backwire-room": room,
-        }})
+        let mut headers = json!({"backwire-position": self.position()});
+        if is_joining {
+            self.rooms.insert(room.clone());
+            headers["backwire-room"] = json!(room);
+        }
+        json!({"statusCode": 200, "body": body, "headers": headers})
     }
 
     fn position(&self) -> String {
@@ -295,8 +335,14 @@ pub struct App {
     pub shown: BTreeMap<u64, Record>,
     /// Newest state shown of each record, also of those that are gone.
     newest: BTreeMap<u64, u64>,
+    /// Newest state of each record that a read over HTTP has shown. The rooms know nothing of it.
+    newest_by_http: BTreeMap<u64, u64>,
     epoch: u64,
+    /// The collection has been read over the link.
+    pub is_live: bool,
     pub results: Vec<(Token, Result<Reply<Json>, Failure>)>,
+    /// Those of the results that had waited.
+    pub waited: BTreeSet<Token>,
     pub refreshes: usize,
     pub news: usize,
 }
@@ -316,17 +362,37 @@ impl App {
             let (epoch, offset) = numbers(&position);
             if epoch != self.epoch {
                 self.newest.clear();
+                self.newest_by_http.clear();
                 self.epoch = epoch;
             }
             // A refusal that never arrived, as the line broke, is nothing the client could know of. So a
             // repeat may be told after what was done later, and a page goes by the position.
             let id = destroyed.or_else(|| body.get("id")?.as_u64());
-            let newest = id.and_then(|id| self.newest.get(&id)).copied().unwrap_or(0);
-            if !(repeated.contains(&position) && offset < newest) {
+            let of = |newest: &BTreeMap<u64, u64>| id.and_then(|id| newest.get(&id)).copied();
+            let newest = of(&self.newest).unwrap_or(0);
+            let is_late = repeated.contains(&position)
+                || of(&self.newest_by_http).is_some_and(|newest| offset < newest);
+            let is_write = headers.field("backwire-record").is_some();
+            if !is_write && headers.field("backwire-room").is_none() {
+                self.merge(body);
+            } else if !(is_late && offset < newest) {
                 self.apply(body, destroyed.map(|id| (id, offset)));
             }
         }
         self.results.push((token, result));
+    }
+
+    /// A read over HTTP shows what is newer than what is shown.
+    fn merge(&mut self, body: &Value) {
+        let records = body.as_array().cloned().unwrap_or_else(|| vec![body.clone()]);
+        for record in records.iter().map(|record| record.as_object().expect("a record")) {
+            let (id, v) =
+                (record["id"].as_u64().expect("an id"), record["v"].as_u64().expect("a v"));
+            if v > self.newest.get(&id).copied().unwrap_or(0) {
+                self.newest_by_http.insert(id, v);
+                self.show(record.clone());
+            }
+        }
     }
 
     fn apply(&mut self, body: &Value, destroyed: Option<(u64, u64)>) {
@@ -335,6 +401,7 @@ impl App {
             self.shown.remove(&id);
         } else if let Some(records) = body.as_array() {
             self.shown.clear();
+            self.is_live = true;
             let records = records.iter().map(|record| record.as_object().expect("a record"));
             records.cloned().for_each(|record| self.show(record));
         } else {
@@ -358,9 +425,12 @@ impl App {
 
     fn deliver(&mut self, changes: &[Json]) {
         for Json(change) in changes {
-            self.news += 1;
             let (offset, verb) = (change[0].as_u64().expect("offset"), change[1].as_u64());
             let id = change[2].as_u64().expect("an id");
+            if self.newest_by_http.get(&id).is_some_and(|newest| offset <= *newest) {
+                continue;
+            }
+            self.news += 1;
             let newest = self.newest.get(&id).copied().unwrap_or(0);
             assert!(offset > newest, "change {offset} of record {id} came after {newest}");
             self.newest.insert(id, offset);
@@ -392,7 +462,22 @@ pub struct Pair {
     /// No attempt succeeds.
     pub is_cut: bool,
     pub statuses: Vec<backwire_protocol::Status>,
+    tokens: u32,
     destroys: BTreeMap<Token, u64>,
+    /// What was asked, as it is sent over HTTP: verb, and what would be the argument of the event.
+    asked: BTreeMap<Token, (Verb, Value)>,
+    /// Requests over HTTP on their way to the server.
+    http: VecDeque<Token>,
+    /// Their answers on their way back; `None` if it was not reached.
+    http_answers: VecDeque<(Token, Option<Value>)>,
+    /// No request over HTTP reaches the server.
+    pub is_http_cut: bool,
+    /// The most requests of any kind, and of writes, that were on their way over HTTP at once.
+    pub most_over_http: (usize, usize),
+    /// How often the app was told that it is not authorized.
+    pub unauthorized: usize,
+    /// Messages with which connections were refused for good.
+    pub refused: Vec<String>,
     /// The most frames that were on their way to the server, or answered and not heard yet.
     pub most_unanswered: usize,
 }
@@ -400,14 +485,22 @@ pub struct Pair {
 impl Pair {
     pub fn new(seed: u64) -> Self {
         Self {
-            client: Client::new("s".into(), seed),
+            client: Client::new("", "s".into(), seed),
             server: Server::new(7),
             app: App::default(),
             now: 0,
             line: None,
             is_cut: false,
             statuses: Vec::new(),
+            tokens: 0,
             destroys: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            http: VecDeque::new(),
+            http_answers: VecDeque::new(),
+            is_http_cut: false,
+            most_over_http: (0, 0),
+            unauthorized: 0,
+            refused: Vec::new(),
             most_unanswered: 0,
         }
     }
@@ -424,21 +517,39 @@ impl Pair {
     }
 
     pub fn ask(&mut self, verb: Verb, url: &str, body: Value) -> Token {
-        self.ask_within(verb, url, body, None)
+        let body = (!body.is_null()).then_some(Json(body));
+        self.send(Request { body, ..Request::new(verb, url) })
     }
 
-    pub fn ask_within(&mut self, verb: Verb, url: &str, body: Value, ms: Option<u64>) -> Token {
-        let request = Request {
-            verb,
-            url: url.into(),
-            body: (!body.is_null()).then_some(Json(body)),
-            timeout: ms.map(std::time::Duration::from_millis),
-        };
-        let token = self.client.request(self.instant(), request);
-        if verb == Verb::Delete {
-            let id = url.trim_start_matches("/todo/").parse().expect("an id");
+    /// Makes a write that the app sends by itself.
+    pub fn ask_elsewhere(&mut self, verb: Verb, url: &str, body: Value) -> Token {
+        let body = (!body.is_null()).then_some(Json(body));
+        let kind = RequestKind::Elsewhere;
+        let token = self.send(Request { body, kind, ..Request::new(verb, url) });
+        self.http.push_back(token);
+        token
+    }
+
+    /// Makes a request with the headers that it has, and one that identifies it.
+    pub fn send(&mut self, mut request: Request<Json>) -> Token {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        if request.verb == Verb::Delete {
+            let id = request.url.trim_start_matches("/todo/").parse().expect("an id");
             self.destroys.insert(token, id);
         }
+        let headers = request.headers.take().unwrap_or_else(|| "{}".into());
+        let mut headers: Value = serde_json::from_str(&headers).expect("JSON");
+        headers["x-request"] = json!(self.tokens.to_string());
+        request.headers = Some(headers.to_string());
+        if request.verb != Verb::Get {
+            let key = request.key.clone().unwrap_or_else(|| format!("s-{}", self.tokens));
+            headers["idempotency-key"] = json!(key);
+        }
+        let body = request.body.clone().map(|Json(body)| body);
+        let sent = json!({"url": request.url, "headers": headers, "data": body});
+        self.asked.insert(token, (request.verb, sent));
+        self.client.request(self.instant(), token, request);
         self.carry_out();
         token
     }
@@ -451,8 +562,14 @@ impl Pair {
         self.result(token)?.as_ref().ok().map(|reply| reply.status)
     }
 
-    /// The line breaks and stays broken.
+    /// The client is offline: the line breaks and stays broken, and HTTP does not work either.
     pub fn cut(&mut self) {
+        self.is_http_cut = true;
+        self.cut_link();
+    }
+
+    /// The line breaks and stays broken.
+    pub fn cut_link(&mut self) {
         self.is_cut = true;
         self.break_line();
     }
@@ -466,8 +583,14 @@ impl Pair {
         }
     }
 
-    /// The line works again, and enough time passes for the client to find out.
+    /// All works again, and enough time passes for the client to find out.
     pub fn mend(&mut self) {
+        self.is_http_cut = false;
+        self.mend_link();
+    }
+
+    /// The line works again, and enough time passes for the client to find out.
+    pub fn mend_link(&mut self) {
         self.is_cut = false;
         self.wait(4_000);
     }
@@ -491,7 +614,45 @@ impl Pair {
     /// Everything that is on its way arrives: replies first, then pushes.
     pub fn run(&mut self) {
         self.carry_out();
-        while self.step_up() || self.step_reply() || self.step_push(100) || self.step_down() {}
+        while self.step_up()
+            || self.step_reply()
+            || self.step_push(100)
+            || self.step_down()
+            || self.step_http()
+            || self.step_http_answer()
+        {}
+    }
+
+    /// A request over HTTP reaches the server, or finds that it cannot.
+    pub fn step_http(&mut self) -> bool {
+        let Some(token) = self.http.pop_front() else {
+            return false;
+        };
+        let (verb, request) = &self.asked[&token];
+        let is_reached = !self.is_http_cut;
+        let answer = is_reached.then(|| self.server.request(verb.event(), request, false));
+        self.http_answers.push_back((token, answer));
+        true
+    }
+
+    /// An answer over HTTP reaches the client.
+    pub fn step_http_answer(&mut self) -> bool {
+        let Some((token, answer)) = self.http_answers.pop_front() else {
+            return false;
+        };
+        let answer = answer.unwrap_or_else(|| json!({"statusCode": 0}));
+        let status = answer["statusCode"].as_u64().and_then(|status| status.try_into().ok());
+        let field = |name| Some(answer[name].clone()).filter(|value| !value.is_null()).map(Json);
+        let (body, headers) = (field("body"), field("headers"));
+        let status = status.expect("a status");
+        self.client.answered_over_http(self.instant(), token, status, body, headers);
+        self.carry_out();
+        true
+    }
+
+    /// Answers over HTTP that are on their way are lost.
+    pub fn lose_http_answers(&mut self) {
+        self.http_answers.iter_mut().for_each(|(_, answer)| *answer = None);
     }
 
     /// A frame of the client reaches the server.
@@ -556,19 +717,32 @@ impl Pair {
                     up.push_back(text);
                     self.most_unanswered = self.most_unanswered.max(up.len());
                 }
-                Output::Finish(token, result) => {
+                Output::Finish { token, result, waited } => {
                     let destroyed = self.destroys.remove(&token);
+                    self.app.waited.extend(waited.then_some(token));
                     self.app.finish(token, destroyed, result, &self.server.repeated);
                 }
+                Output::Http(token) => self.send_over_http(token),
                 Output::Deliver(delivery) => self.app.deliver(&delivery.changes),
                 Output::Refresh(room) => {
                     self.app.refreshes += 1;
                     self.ask(Verb::Get, &format!("/{room}"), Value::Null);
                 }
                 Output::Status(status) => self.statuses.push(status),
-                Output::Refused(message) => panic!("refused: {message}"),
+                Output::Unauthorized => self.unauthorized += 1,
+                Output::Refused(message) => self.refused.push(message),
             }
         }
+    }
+
+    fn send_over_http(&mut self, token: Token) {
+        self.http.push_back(token);
+        let answers = self.http_answers.iter().map(|(token, _)| token);
+        let on_their_way: Vec<_> = self.http.iter().chain(answers).collect();
+        let writes = on_their_way.iter().filter(|token| self.asked[token].0 != Verb::Get).count();
+        let (most, most_writes) = &mut self.most_over_http;
+        *most = (*most).max(on_their_way.len());
+        *most_writes = (*most_writes).max(writes);
     }
 
     fn open(&mut self) {

@@ -1,0 +1,105 @@
+//! Answers to requests, over the link and over HTTP.
+
+use super::Client;
+use crate::outbox::{Answered, Entry};
+use crate::output::Output;
+use crate::payload::Payload;
+use crate::push::Position;
+use crate::request::{Failure, Reply, Token};
+use crate::time::Instant;
+
+impl<P: Payload> Client<P> {
+    /// A request was performed over HTTP: the answer to [`Output::Http`], or to a request of kind
+    /// [`Elsewhere`](crate::RequestKind::Elsewhere). Status 0 means that the server could not be
+    /// reached.
+    pub fn answered_over_http(
+        &mut self,
+        now: Instant,
+        token: Token,
+        status: u16,
+        body: Option<P>,
+        headers: Option<P>,
+    ) {
+        if let Some(at) = self.outbox.find_over_http(token) {
+            let is_elsewhere = self.outbox.entry(at).is_elsewhere();
+            if !is_elsewhere {
+                self.transport.tried_http(status != 0);
+            }
+            if status != 0 {
+                self.take_over_http(now, at, Reply { status, body, headers });
+            } else if is_elsewhere || self.transport.is_http() {
+                let failed = self.outbox.unreachable(now, at);
+                failed.into_iter().for_each(|entry| self.fail(&entry, Failure::Unreachable));
+            }
+        }
+        self.flush(now);
+        self.settle();
+    }
+
+    /// A read that is also sent over the link is answered there, because that subscribes.
+    fn take_over_http(&mut self, now: Instant, at: usize, reply: Reply<P>) {
+        if self.outbox.entry(at).is_write() || !self.link.is_up() {
+            self.take(now, at, &reply);
+        }
+    }
+
+    pub(super) fn answered(&mut self, now: Instant, ack: u64, arguments: &P) -> Option<()> {
+        let answer = arguments.item(0)?;
+        if let Some(at) = self.resumes.iter().position(|resume| *resume == ack) {
+            self.resumes.swap_remove(at);
+            let mut index = 0;
+            while let Some(room) = answer.item(index) {
+                self.feed.resumed(&room, &self.outbox)?;
+                index += 1;
+            }
+        } else {
+            if let Some(at) = self.outbox.find_acked(ack) {
+                self.take(now, at, &Reply::read(&answer));
+            }
+            self.flush(now);
+        }
+        self.settle();
+        Some(())
+    }
+
+    /// Takes in the answer to a request, over the link or over HTTP.
+    fn take(&mut self, now: Instant, at: usize, reply: &Reply<P>) {
+        match self.outbox.answered(now, at, reply) {
+            Answered::Finished(entry) => self.finish(&entry, reply),
+            Answered::Unauthorized => self.outputs.push(Output::Unauthorized),
+            Answered::Kept => {}
+        }
+    }
+
+    /// Places the answer in the log first, so that what follows it is delivered after it.
+    fn finish(&mut self, entry: &Entry<P>, reply: &Reply<P>) {
+        let position = reply.header("backwire-position");
+        let position = position.and_then(|text| Position::parse(&text));
+        self.tell(entry, Ok(reply.clone()));
+        let Some(position) = position else {
+            return;
+        };
+        if let Some(record) = reply.header("backwire-record").filter(|_| entry.is_wanted) {
+            self.feed.was_written(&record, position);
+        }
+        // Whoever reads over HTTP has joined no room.
+        if let Some(room) = reply.header("backwire-room").filter(|_| self.link.is_up()) {
+            if entry.is_wanted || self.feed.knows(&room) {
+                self.feed.was_read(&room, position, &self.outbox);
+            } else {
+                self.leave(&room);
+            }
+        }
+    }
+
+    pub(super) fn fail(&mut self, entry: &Entry<P>, failure: Failure) {
+        self.tell(entry, Err(failure));
+    }
+
+    fn tell(&mut self, entry: &Entry<P>, result: Result<Reply<P>, Failure>) {
+        if entry.is_wanted {
+            let (token, waited) = (entry.token, entry.has_waited);
+            self.outputs.push(Output::Finish { token, result, waited });
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The events that the client sends, as text.
+
+use crate::json;
+use crate::outbox::Entry;
+use crate::push::Position;
+
+/// The auth of a CONNECT: the version, and the members of an object that the app adds.
+pub(crate) fn auth(version: u64, members: &str) -> String {
+    let mut auth = String::from("{\"backwire\":");
+    json::push_number(&mut auth, version);
+    json::push_members(&mut auth, members);
+    auth.push('}');
+    auth
+}
+
+/// `["put",{"url":…,"headers":{…},"data":` and what follows the body.
+pub(crate) fn request<P>(entry: &Entry<P>) -> (String, &'static str) {
+    let mut data = String::from("[\"");
+    data.push_str(entry.request.verb.event());
+    data.push_str("\",{\"url\":");
+    json::push_string(&mut data, &entry.request.url);
+    push_headers(&mut data, entry);
+    if entry.request.body.is_none() {
+        data.push_str("}]");
+        return (data, "");
+    }
+    data.push_str(",\"data\":");
+    (data, "}]")
+}
+
+fn push_headers<P>(data: &mut String, entry: &Entry<P>) {
+    let headers = entry.request.headers.as_deref().unwrap_or_default();
+    if entry.request.key.is_none() && json::members(headers).is_empty() {
+        return;
+    }
+    data.push_str(",\"headers\":{");
+    if let Some(key) = &entry.request.key {
+        data.push_str("\"idempotency-key\":");
+        json::push_string(data, key);
+    }
+    json::push_members(data, headers);
+    data.push('}');
+}
+
+/// An event with one text as its argument.
+pub(crate) fn event(name: &str, argument: &str) -> String {
+    let mut data = String::from("[");
+    json::push_string(&mut data, name);
+    data.push(',');
+    json::push_string(&mut data, argument);
+    data.push(']');
+    data
+}
+
+/// `["resume",[[room,epoch,offset],…]]`; empty if there is no room.
+pub(crate) fn resume(mut next: impl FnMut() -> Option<(String, Position)>) -> String {
+    let mut data = String::new();
+    while let Some((room, position)) = next() {
+        data.push_str(if data.is_empty() { "[\"resume\",[[" } else { ",[" });
+        json::push_string(&mut data, &room);
+        for number in [position.epoch, position.offset] {
+            data.push(',');
+            json::push_number(&mut data, number);
+        }
+        data.push(']');
+    }
+    if !data.is_empty() {
+        data.push_str("]]");
+    }
+    data
+}

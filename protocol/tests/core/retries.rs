@@ -1,0 +1,218 @@
+//! Which answers end a request, and which writes are sent again.
+
+use crate::support::{Pair, Refusal};
+use backwire_protocol::{Connection, Token, Verb};
+use serde_json::{Value, json};
+
+/// A pair that is connected, and a write that was made while it was offline.
+fn with_a_write_that_waited() -> (Pair, Token) {
+    let mut pair = Pair::connected();
+    pair.cut();
+    pair.wait(4_000);
+    let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.run();
+    (pair, saved)
+}
+
+fn refuse(pair: &mut Pair, statuses: impl IntoIterator<Item = u16>) {
+    pair.server.refusals.extend(statuses.into_iter().map(Refusal::from));
+}
+
+#[test]
+fn any_status_but_429_finishes_a_write_that_was_sent_at_once() {
+    for status in [400, 401, 403, 404, 408, 409, 410, 413, 422, 425, 500, 502, 503, 504] {
+        let mut pair = Pair::connected();
+        refuse(&mut pair, [status]);
+        let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+        pair.run();
+        assert_eq!(pair.status_of(saved), Some(status));
+        assert!(pair.app.waited.is_empty());
+        pair.wait(60_000);
+        assert!(pair.server.committed.is_empty());
+        assert_eq!(pair.unauthorized, 0);
+    }
+}
+
+#[test]
+fn a_write_is_sent_again_after_429_and_after_503_with_retry_after() {
+    let mut pair = Pair::connected();
+    let busy = Refusal { status: 503, retry_after: Some(2) };
+    pair.server.refusals.extend([429.into(), busy, 429.into()]);
+    let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.wait(1_000);
+    assert_eq!((pair.status_of(saved), pair.server.refusals.len()), (None, 1), "it waits 2 s");
+    pair.wait(6_000);
+    assert_eq!(pair.status_of(saved), Some(200));
+    assert_eq!(pair.server.committed, ["post /todo"]);
+}
+
+#[test]
+fn a_read_is_finished_by_any_status() {
+    let mut pair = Pair::connected();
+    let read = pair.ask(Verb::Get, "/todo/9", Value::Null);
+    pair.wait(60_000);
+    assert_eq!(pair.status_of(read), Some(404));
+}
+
+#[test]
+fn a_write_that_had_waited_is_sent_again_until_the_server_is_able_to_do_it() {
+    let (mut pair, saved) = with_a_write_that_waited();
+    refuse(&mut pair, [503, 429, 500, 408, 425]);
+    pair.mend_link();
+    assert_eq!(pair.status_of(saved), None);
+    pair.wait(60_000);
+    assert_eq!(pair.status_of(saved), Some(200));
+    assert!(pair.app.waited.contains(&saved));
+    assert_eq!(pair.server.committed, ["post /todo"]);
+}
+
+#[test]
+fn a_write_that_had_waited_and_is_refused_is_finished_as_one_that_had_waited() {
+    for status in [400, 403, 404, 409, 410, 413, 422] {
+        let (mut pair, saved) = with_a_write_that_waited();
+        refuse(&mut pair, [status]);
+        pair.mend_link();
+        assert_eq!(pair.status_of(saved), Some(status));
+        assert!(pair.app.waited.contains(&saved));
+    }
+}
+
+#[test]
+fn a_write_waits_if_it_is_made_before_connect_or_after_disconnect() {
+    let mut pair = Pair::new(1);
+    let before = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.client.connect(pair.instant());
+    let connecting = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
+    pair.run();
+    pair.client.disconnect(pair.instant());
+    let after = pair.ask(Verb::Post, "/todo", json!({"title": "Oats"}));
+    pair.client.connect(pair.instant());
+    pair.run();
+    assert_eq!(pair.server.committed.len(), 3);
+    assert!(pair.app.waited.contains(&before) && pair.app.waited.contains(&after));
+    assert!(!pair.app.waited.contains(&connecting));
+}
+
+#[test]
+fn a_write_that_a_short_reconnect_interrupts_has_not_waited() {
+    let mut pair = Pair::connected();
+    let sent = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.cut();
+    let made = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
+    pair.wait(2_900);
+    refuse(&mut pair, [500, 401]);
+    pair.mend();
+    assert_eq!((pair.status_of(sent), pair.status_of(made)), (Some(500), Some(401)));
+    assert!(pair.app.waited.is_empty());
+}
+
+#[test]
+fn a_write_that_an_outage_interrupts_has_waited_and_so_have_those_behind_it() {
+    let mut pair = Pair::connected();
+    let sent = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.cut();
+    let made = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
+    pair.wait(3_100);
+    pair.mend_link();
+    assert!(pair.app.waited.contains(&sent) && pair.app.waited.contains(&made));
+}
+
+#[test]
+fn a_write_that_had_waited_and_is_answered_401_waits_for_auth() {
+    let (mut pair, saved) = with_a_write_that_waited();
+    let behind = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
+    refuse(&mut pair, [401, 401]);
+    pair.mend_link();
+    pair.wait(40_000);
+    assert_eq!(pair.unauthorized, 1, "it is told once, however many writes are refused");
+    let read = pair.ask(Verb::Get, "/todo", Value::Null);
+    let later = pair.ask(Verb::Post, "/todo", json!({"title": "Oats"}));
+    pair.run();
+    assert_eq!(pair.status_of(read), Some(200), "reads go on");
+    let status = pair.client.status();
+    assert_eq!((status.state, status.unsent), (Connection::Online, 3));
+    pair.client.authenticate(pair.instant(), r#"{"token":"b"}"#);
+    pair.run();
+    assert!([saved, behind, later].iter().all(|token| pair.status_of(*token) == Some(200)));
+    assert_eq!(pair.client.status().unsent, 0);
+}
+
+#[test]
+fn a_write_that_waits_for_auth_is_sent_again_on_the_next_connection() {
+    let (mut pair, saved) = with_a_write_that_waited();
+    refuse(&mut pair, [401, 401]);
+    pair.mend_link();
+    pair.break_line();
+    pair.wait(4_000);
+    assert_eq!((pair.status_of(saved), pair.unauthorized), (None, 2));
+    pair.break_line();
+    pair.wait(4_000);
+    assert_eq!((pair.status_of(saved), pair.unauthorized), (Some(200), 2));
+}
+
+#[test]
+fn a_write_that_waits_for_auth_is_not_sent_over_http_either() {
+    let (mut pair, saved) = with_a_write_that_waited();
+    refuse(&mut pair, [401]);
+    pair.mend_link();
+    pair.cut_link();
+    pair.is_http_cut = false;
+    pair.wait(60_000);
+    assert_eq!(pair.status_of(saved), None);
+    pair.client.authenticate(pair.instant(), r#"{"token":"b"}"#);
+    pair.run();
+    assert_eq!(pair.status_of(saved), Some(200));
+}
+
+#[test]
+fn writes_wait_behind_one_that_can_not_be_done_yet_and_reads_do_not() {
+    let mut pair = Pair::connected();
+    refuse(&mut pair, [429]);
+    pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.run();
+    let later = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
+    let read = pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    assert_eq!((pair.status_of(later), pair.status_of(read)), (None, Some(200)));
+    assert_eq!(pair.client.status().unsent, 2);
+    assert_eq!(pair.statuses.last().map(|status| status.unsent), Some(2));
+    pair.wait(1_000);
+    let titles: Vec<_> = pair.app.shown.values().map(|record| &record["title"]).collect();
+    assert_eq!(titles, ["Milk", "Eggs"]);
+    assert_eq!(pair.statuses.last().map(|status| status.unsent), Some(0));
+}
+
+#[test]
+fn reads_that_are_answered_do_not_make_the_next_pause_short() {
+    let mut pair = Pair::connected();
+    refuse(&mut pair, [429; 40]);
+    pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    for _ in 0..60 {
+        pair.ask(Verb::Get, "/todo", Value::Null);
+        pair.wait(1_000);
+    }
+    assert!(pair.server.refusals.len() > 30, "{} are left", pair.server.refusals.len());
+}
+
+#[test]
+fn a_new_connection_ends_the_wait() {
+    let mut pair = Pair::connected();
+    refuse(&mut pair, [429; 12]);
+    pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.wait(60_000);
+    pair.server.refusals.clear();
+    pair.break_line();
+    pair.mend_link();
+    assert_eq!(pair.server.committed, ["post /todo"]);
+}
+
+#[test]
+fn an_aborted_write_that_is_told_not_now_is_not_sent_again() {
+    let mut pair = Pair::connected();
+    refuse(&mut pair, [429]);
+    let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.client.abort(saved);
+    pair.wait(60_000);
+    assert_eq!(pair.result(saved), None);
+    assert!(pair.server.committed.is_empty());
+}
