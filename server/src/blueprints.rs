@@ -79,9 +79,9 @@ async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let filling = Filling::new(&cx, &resource, &populate);
     let mut criteria = Criteria::read_for(&model, parameters, language_of(&cx))?;
     filling.widen(&mut criteria);
-    let (mut snapshot, joined) = subscription::find(&cx, &resource, criteria).await?;
-    snapshot.value = filling.fill(snapshot.value).await?;
-    Ok(Reply::records(joined, snapshot))
+    let mut read = subscription::find(&cx, &resource, criteria).await?;
+    read.snapshot.value = filling.fill(read.snapshot.value).await?;
+    Ok(Reply::records(&cx, read))
 }
 
 /// `GET /todo/7`
@@ -125,9 +125,10 @@ async fn read(
 ) -> Result<Reply> {
     let filling = Filling::new(cx, &resource, populate);
     filling.widen(&mut criteria);
-    let (mut snapshot, joined) = subscription::find_in_part(cx, &resource, &id, criteria).await?;
-    snapshot.value = filling.fill(snapshot.value.into_iter().collect()).await?.pop();
-    Reply::record((resource, id), joined, snapshot)
+    let mut read = subscription::find_in_part(cx, &resource, &id, criteria).await?;
+    let record = read.snapshot.value.take();
+    read.snapshot.value = filling.fill(record.into_iter().collect()).await?.pop();
+    Reply::record(cx, (resource, id), read)
 }
 
 /// `POST /todo`, with a record or a list of them

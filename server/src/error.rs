@@ -226,6 +226,15 @@ impl Error {
         (status, to_raw_value(&refusal).expect("it is made of strings and a number"))
     }
 
+    /// In how many seconds the same request may succeed, where the server knows that this helps: a store
+    /// that works has stored what waits by then.
+    pub(crate) fn retry_after(&self) -> Option<&'static str> {
+        let (status, ..) = self.kind();
+        let is_temporary =
+            [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
+        is_temporary.then_some("1")
+    }
+
     fn limit(&self) -> Option<Number> {
         match self {
             Self::TooLarge { limit, .. }
@@ -254,9 +263,8 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, body) = self.refusal();
         let mut response = (status, Json(body)).into_response();
-        if let Self::TooManyMessages { .. } = self {
-            // In seconds; a store that works has stored what waits by then.
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         response
     }
