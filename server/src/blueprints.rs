@@ -203,11 +203,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         let shared = Shared::of(parts);
-        let route = shared.routing.read(parts.uri.path())?;
-        let model = shared.models.of(&route.resource);
-        let model = model.ok_or_else(|| Error::NoRoute(parts.uri.path().to_owned()))?;
+        let route = shared.routing.read(parts.uri.path());
+        let route = route.map_err(|error| elsewhere(parts, error))?;
+        let model = shared.model(&route.resource)?;
         let query = query_of(parts, &route)?;
         Ok(Self { route, model, query })
+    }
+}
+
+/// Our runtime asks over HTTP for what no resource answers: it may be a page, or a route of another server
+/// behind the same address.
+fn elsewhere(parts: &Parts, error: Error) -> Error {
+    let client = parts.extensions.get::<Client>();
+    let is_runtime = client.is_some_and(|client| client.dialect() == Dialect::Runtime);
+    match error {
+        Error::NoRoute(path) if is_runtime => Error::HttpOnly(path),
+        error => error,
     }
 }
 

@@ -28,6 +28,9 @@ pub enum Error {
     /// Nothing answers this url.
     #[error("nothing answers {0}")]
     NoRoute(String),
+    /// A request over a socket for something that only HTTP serves, or that nothing does.
+    #[error("nothing answers {0} over a socket; send the request over HTTP")]
+    HttpOnly(String),
     /// What arrived is not JSON.
     #[error("this is not JSON: {0}")]
     BadJson(String),
@@ -156,7 +159,7 @@ impl Error {
     /// Status, code, and the part of the request it is about.
     fn kind(&self) -> (StatusCode, &'static str, Option<&str>) {
         match self {
-            Self::NoRoute(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
+            Self::NoRoute(_) | Self::HttpOnly(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::BadJson(_) => (StatusCode::BAD_REQUEST, "E_BAD_JSON", None),
             Self::BadBody(_) => (StatusCode::BAD_REQUEST, "E_BAD_BODY", Some("body")),
             Self::BadForm(_) => (StatusCode::BAD_REQUEST, "E_BAD_FORM", Some("body")),
@@ -263,6 +266,10 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, body) = self.refusal();
         let mut response = (status, Json(body)).into_response();
+        if let Self::HttpOnly(_) = self {
+            let http = HeaderValue::from_static("http");
+            response.headers_mut().insert("backwire-transport", http);
+        }
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         }
