@@ -79,9 +79,9 @@ async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let filling = Filling::new(&cx, &resource, &populate);
     let mut criteria = Criteria::read_for(&model, parameters, language_of(&cx))?;
     filling.widen(&mut criteria);
-    let (mut snapshot, joined) = subscription::find(&cx, &resource, criteria).await?;
-    snapshot.value = filling.fill(snapshot.value).await?;
-    Ok(Reply::records(joined, snapshot))
+    let mut read = subscription::find(&cx, &resource, criteria).await?;
+    read.snapshot.value = filling.fill(read.snapshot.value).await?;
+    Ok(Reply::records(&cx, read))
 }
 
 /// `GET /todo/7`
@@ -125,9 +125,10 @@ async fn read(
 ) -> Result<Reply> {
     let filling = Filling::new(cx, &resource, populate);
     filling.widen(&mut criteria);
-    let (mut snapshot, joined) = subscription::find_in_part(cx, &resource, &id, criteria).await?;
-    snapshot.value = filling.fill(snapshot.value.into_iter().collect()).await?.pop();
-    Reply::record((resource, id), joined, snapshot)
+    let mut read = subscription::find_in_part(cx, &resource, &id, criteria).await?;
+    let record = read.snapshot.value.take();
+    read.snapshot.value = filling.fill(record.into_iter().collect()).await?.pop();
+    Reply::record(cx, (resource, id), read)
 }
 
 /// `POST /todo`, with a record or a list of them
@@ -202,11 +203,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         let shared = Shared::of(parts);
-        let route = shared.routing.read(parts.uri.path())?;
-        let model = shared.models.of(&route.resource);
-        let model = model.ok_or_else(|| Error::NoRoute(parts.uri.path().to_owned()))?;
+        let route = shared.routing.read(parts.uri.path());
+        let route = route.map_err(|error| elsewhere(parts, error))?;
+        let model = shared.model(&route.resource)?;
         let query = query_of(parts, &route)?;
         Ok(Self { route, model, query })
+    }
+}
+
+/// Our runtime asks over HTTP for what no resource answers: it may be a page, or a route of another server
+/// behind the same address.
+fn elsewhere(parts: &Parts, error: Error) -> Error {
+    let client = parts.extensions.get::<Client>();
+    let is_runtime = client.is_some_and(|client| client.dialect() == Dialect::Runtime);
+    match error {
+        Error::NoRoute(path) if is_runtime => Error::HttpOnly(path),
+        error => error,
     }
 }
 

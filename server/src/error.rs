@@ -28,6 +28,9 @@ pub enum Error {
     /// Nothing answers this url.
     #[error("nothing answers {0}")]
     NoRoute(String),
+    /// A request over a socket for something that only HTTP serves, or that nothing does.
+    #[error("nothing answers {0} over a socket; send the request over HTTP")]
+    HttpOnly(String),
     /// What arrived is not JSON.
     #[error("this is not JSON: {0}")]
     BadJson(String),
@@ -156,7 +159,7 @@ impl Error {
     /// Status, code, and the part of the request it is about.
     fn kind(&self) -> (StatusCode, &'static str, Option<&str>) {
         match self {
-            Self::NoRoute(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
+            Self::NoRoute(_) | Self::HttpOnly(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::BadJson(_) => (StatusCode::BAD_REQUEST, "E_BAD_JSON", None),
             Self::BadBody(_) => (StatusCode::BAD_REQUEST, "E_BAD_BODY", Some("body")),
             Self::BadForm(_) => (StatusCode::BAD_REQUEST, "E_BAD_FORM", Some("body")),
@@ -226,6 +229,15 @@ impl Error {
         (status, to_raw_value(&refusal).expect("it is made of strings and a number"))
     }
 
+    /// In how many seconds the same request may succeed, where the server knows that this helps: a store
+    /// that works has stored what waits by then.
+    pub(crate) fn retry_after(&self) -> Option<&'static str> {
+        let (status, ..) = self.kind();
+        let is_temporary =
+            [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
+        is_temporary.then_some("1")
+    }
+
     fn limit(&self) -> Option<Number> {
         match self {
             Self::TooLarge { limit, .. }
@@ -254,9 +266,12 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, body) = self.refusal();
         let mut response = (status, Json(body)).into_response();
-        if let Self::TooManyMessages { .. } = self {
-            // In seconds; a store that works has stored what waits by then.
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Self::HttpOnly(_) = self {
+            let http = HeaderValue::from_static("http");
+            response.headers_mut().insert("backwire-transport", http);
+        }
+        if let Some(seconds) = self.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         response
     }

@@ -32,9 +32,12 @@ impl<'a> Filling<'a> {
         all.filter(|(name, _)| self.populate.has(name))
     }
 
-    /// What is filled in is shown, whatever else is.
+    /// What is filled in is shown, whatever else is, and makes the answer a part.
     pub(crate) fn widen(&self, criteria: &mut Criteria) {
-        self.wanted().for_each(|(name, _)| criteria.projection.show(name));
+        for (name, _) in self.wanted() {
+            criteria.projection.show(name);
+            criteria.populate.insert(name.clone());
+        }
     }
 
     /// Fills in. The ways are boxed: most reads take none of them, and should not carry the room for all.

@@ -2,12 +2,13 @@
 //!
 //! Routes of the user come first, resources last; over HTTP, files stand between them.
 
+mod files;
 mod spelling;
 
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, map_request_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_request_with_state, map_response};
 use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
 use axum::{Extension, Router};
@@ -21,9 +22,19 @@ use crate::session;
 use crate::shared::Shared;
 use crate::socket::turn;
 
+pub(crate) use files::Files;
+
 /// Every resource: what is not another route is a path of one, or of nothing.
 pub(crate) fn resources() -> Router {
     Router::new().fallback(blueprints::answer)
+}
+
+/// The same for sockets, beside the files that are served over HTTP.
+pub(crate) fn resources_beside(files: Option<Files>) -> Router {
+    match files {
+        Some(files) => resources().layer(from_fn_with_state(files, files::refuse)),
+        None => resources(),
+    }
 }
 
 /// What every route has around it, over HTTP and sockets alike.

@@ -16,11 +16,37 @@ use crate::access::{Act, Reach};
 use crate::caller;
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::context::Context;
-use crate::criteria::{Criteria, Filter, Language, Projection, Scope};
+use crate::criteria::{Criteria, Filter, Language, Projection, QuerySummary, Scope};
 use crate::dialect::Dialect;
 use crate::engine::{Engine, Since, Snapshot};
 use crate::error::{Error, Result};
 use crate::socket::Client;
+
+/// What a read found, the room it has joined, and how the request was understood.
+pub(crate) struct Read<T> {
+    pub(crate) snapshot: Snapshot<T>,
+    pub(crate) room: Option<Room>,
+    pub(crate) query: QuerySummary,
+}
+
+impl<T> Read<T> {
+    fn map<U>(self, with: impl FnOnce(T) -> U) -> Read<U> {
+        let Self { snapshot: Snapshot { value, position }, room, query } = self;
+        Read { snapshot: Snapshot { value: with(value), position }, room, query }
+    }
+}
+
+/// How a read of records in the server's own store was understood.
+fn summary(cx: &Context, of: &Resource, criteria: &Criteria, scope: &Scope) -> QuerySummary {
+    stored(cx, of, QuerySummary::of(criteria, scope))
+}
+
+fn stored(cx: &Context, of: &Resource, summary: QuerySummary) -> QuerySummary {
+    match cx.shared().models.is_declared(of) {
+        true => summary,
+        false => summary.of_undeclared(),
+    }
+}
 
 /// The room that a read with these criteria joins, if it joins one.
 fn room(client: &Client, resource: &Resource, criteria: &Criteria) -> Option<Room> {
@@ -43,11 +69,33 @@ pub(crate) async fn find(
     cx: &Context,
     resource: &Resource,
     criteria: Criteria,
-) -> Result<(Snapshot<Vec<Arc<Attributes>>>, Option<Room>)> {
+) -> Result<Read<Vec<Arc<Attributes>>>> {
     let reach = cx.reach(resource, Act::Read).await?;
-    let criteria = Criteria { within: reach.filter(), ..criteria };
-    let read = || async { Ok(cx.engine().find(resource, &criteria).await?) };
-    join_read_and_hold(cx, resource, &reach, &criteria, read).await
+    let mut criteria = Criteria { within: reach.filter(), ..criteria };
+    let was_in = is_in_room_of(cx, resource, &criteria);
+    loop {
+        let read = || async { Ok(cx.engine().find(resource, &criteria).await?) };
+        let (snapshot, room) = join_read_and_hold(cx, resource, &reach, &criteria, read).await?;
+        // Pushes do not tell what the server's own limit has cut off: such an answer is a part.
+        let Some(cut) = criteria.cut_at(snapshot.value.len()).filter(|_| !is_stock(cx)) else {
+            let query = summary(cx, resource, &criteria, &Scope::of(&criteria));
+            return Ok(Read { snapshot, room, query });
+        };
+        if let (false, Some(client), Some(room)) = (was_in, cx.client(), room) {
+            client.leave(&room);
+        }
+        criteria = cut;
+    }
+}
+
+/// Whether the caller is in the room of these criteria before the read.
+fn is_in_room_of(cx: &Context, resource: &Resource, criteria: &Criteria) -> bool {
+    let room_of = |client| Some((client, room(client, resource, criteria)?));
+    cx.client().and_then(room_of).is_some_and(|(client, room)| client.is_in(&room))
+}
+
+fn is_stock(cx: &Context) -> bool {
+    cx.client().is_some_and(|client| client.dialect().is_stock())
 }
 
 /// What is read for somebody with this reach, and the room that was joined.
@@ -110,12 +158,12 @@ pub(crate) async fn find_holding(
     cx: &Context,
     resource: &Resource,
     criteria: Criteria,
-) -> Result<(Snapshot<Vec<Arc<Attributes>>>, Option<Room>)> {
-    let is_runtime = cx.client().is_some_and(|client| client.dialect() == Dialect::Runtime);
-    if is_runtime && cx.reach(resource, Act::Read).await.is_ok() {
+) -> Result<Read<Vec<Arc<Attributes>>>> {
+    if !is_stock(cx) && cx.reach(resource, Act::Read).await.is_ok() {
         return find(cx, resource, criteria).await;
     }
-    Ok((find_along(cx, resource, &criteria).await?, None))
+    let query = summary(cx, resource, &criteria, &Scope::of(&criteria));
+    Ok(Read { snapshot: find_along(cx, resource, &criteria).await?, room: None, query })
 }
 
 /// One record that is to be associated with another, or is to have others associated with it. A stock client
@@ -126,7 +174,7 @@ pub(crate) async fn find_end(
     id: &Id,
 ) -> Result<Option<Arc<Attributes>>> {
     if cx.client().is_some_and(|client| client.dialect().is_stock()) {
-        return Ok(find_one(cx, resource, id).await?.0.value);
+        return Ok(find_one(cx, resource, id).await?.snapshot.value);
     }
     let reach = cx.reach(resource, Act::Read).await?;
     let record = cx.engine().find_one(resource, id).await?.value;
@@ -139,18 +187,21 @@ pub(crate) async fn find_elsewhere<R>(
     cx: &Context,
     resource: &Resource,
     records: impl Fn() -> R + Sync,
-) -> Result<(Snapshot<Vec<Arc<Attributes>>>, Option<Room>)>
+) -> Result<Read<Vec<Arc<Attributes>>>>
 where
     R: Future<Output = Result<Vec<Attributes>>> + Send,
 {
     let reach = cx.reach(resource, Act::Read).await?;
-    let criteria = Criteria { within: reach.filter(), ..Criteria::default() };
+    let key = cx.model(resource)?.key.as_str().into();
+    let criteria = Criteria { key, within: reach.filter(), ..Criteria::default() };
     let read = || async {
         let position = head(cx.engine(), resource).await?;
         let records = records().await?.into_iter().filter(|record| criteria.matches(record));
         Ok(Snapshot { value: records.map(Arc::new).collect(), position })
     };
-    join_read_and_hold(cx, resource, &reach, &criteria, read).await
+    let (snapshot, room) = join_read_and_hold(cx, resource, &reach, &criteria, read).await?;
+    let query = QuerySummary::of(&criteria, &Scope::of(&criteria));
+    Ok(Read { snapshot, room, query })
 }
 
 /// Where the log of a resource stands: whatever is read says so.
@@ -216,9 +267,11 @@ pub(crate) async fn find_one(
     cx: &Context,
     resource: &Resource,
     id: &Id,
-) -> Result<(Snapshot<Option<Arc<Attributes>>>, Option<Room>)> {
+) -> Result<Read<Option<Arc<Attributes>>>> {
     let read = async { Ok(cx.engine().find_one(resource, id).await?) };
-    join_and_read_one(cx, resource, id, read).await
+    let (snapshot, room) = join_and_read_one(cx, resource, id, read).await?;
+    let query = stored(cx, resource, QuerySummary::of_one(&cx.model(resource)?.key));
+    Ok(Read { snapshot, room, query })
 }
 
 /// One record, or the part of it that the criteria show, which pick no other. Our runtime follows such a part
@@ -228,19 +281,17 @@ pub(crate) async fn find_in_part(
     resource: &Resource,
     id: &Id,
     criteria: Criteria,
-) -> Result<(Snapshot<Option<Arc<Attributes>>>, Option<Room>)> {
-    let runtime = cx.client().filter(|client| client.dialect() == Dialect::Runtime);
-    let Some(client) = runtime.filter(|_| criteria.projection != Projection::Whole) else {
-        let (Snapshot { value, position }, room) = find_one(cx, resource, id).await?;
-        let value = value.map(|record| criteria.projection.of(record));
-        return Ok((Snapshot { value, position }, room));
-    };
-    let (Snapshot { mut value, position }, room) = find(cx, resource, criteria).await?;
-    let value = value.pop();
-    if value.is_none() {
-        room.iter().for_each(|room| client.leave(room));
+) -> Result<Read<Option<Arc<Attributes>>>> {
+    let is_whole = criteria.projection == Projection::Whole && criteria.populate.is_empty();
+    if is_whole || is_stock(cx) {
+        let read = find_one(cx, resource, id).await?;
+        return Ok(read.map(|record| record.map(|record| criteria.projection.of(record))));
     }
-    Ok((Snapshot { value, position }, room))
+    let read = find(cx, resource, criteria).await?.map(|mut records| records.pop());
+    if let (None, Some(client), Some(room)) = (&read.snapshot.value, cx.client(), &read.room) {
+        client.leave(room);
+    }
+    Ok(read)
 }
 
 /// One record that is kept elsewhere; subscribes to it if there is such a record.
@@ -249,12 +300,14 @@ pub(crate) async fn find_one_elsewhere(
     resource: &Resource,
     id: &Id,
     record: impl Future<Output = Result<Option<Attributes>>> + Send,
-) -> Result<(Snapshot<Option<Arc<Attributes>>>, Option<Room>)> {
+) -> Result<Read<Option<Arc<Attributes>>>> {
     let read = async {
         let position = head(cx.engine(), resource).await?;
         Ok(Snapshot { value: record.await?.map(Arc::new), position })
     };
-    join_and_read_one(cx, resource, id, read).await
+    let (snapshot, room) = join_and_read_one(cx, resource, id, read).await?;
+    let query = QuerySummary::of_one(&cx.model(resource)?.key);
+    Ok(Read { snapshot, room, query })
 }
 
 async fn join_and_read_one(

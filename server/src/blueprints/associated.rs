@@ -141,7 +141,7 @@ impl Associated {
         let filling = Filling::new(&self.cx, self.target(), populate);
         let mut criteria = Criteria::read_for(model, parameters, Language::Current)?;
         filling.widen(&mut criteria);
-        let (mut all, joined) = match self.link() {
+        let mut read = match self.link() {
             Link::HeldBy(via) => {
                 let criteria = criteria.and_holding(via, [&self.id]);
                 subscription::find_holding(&self.cx, self.target(), criteria).await?
@@ -157,8 +157,8 @@ impl Associated {
             }
             Link::Holds { .. } => return Err(self.not_in()),
         };
-        all.value = filling.fill(all.value).await?;
-        Ok(Reply::records(joined, all))
+        read.snapshot.value = filling.fill(read.snapshot.value).await?;
+        Ok(Reply::records(&self.cx, read))
     }
 
     async fn has(&self, member: &Id) -> Result<bool> {

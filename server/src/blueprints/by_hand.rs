@@ -36,8 +36,8 @@ impl Context {
         R: Future<Output = Result<Vec<Attributes>>> + Send,
     {
         let resource = named(resource)?;
-        let (snapshot, joined) = subscription::find_elsewhere(self, &resource, records).await?;
-        Ok(Reply::records(joined, snapshot))
+        let read = subscription::find_elsewhere(self, &resource, records).await?;
+        Ok(Reply::records(self, read))
     }
 
     /// Answers as `GET /todo/7` does, with a record that is kept elsewhere; see [`find`](Self::find).
@@ -48,9 +48,8 @@ impl Context {
         record: impl Future<Output = Result<Option<Attributes>>> + Send,
     ) -> Result<Reply> {
         let (resource, id) = (named(resource)?, id.to_id().ok_or(Refused::BadId)?);
-        let (snapshot, joined) =
-            subscription::find_one_elsewhere(self, &resource, &id, record).await?;
-        Reply::record((resource, id), joined, snapshot)
+        let read = subscription::find_one_elsewhere(self, &resource, &id, record).await?;
+        Reply::record(self, (resource, id), read)
     }
 
     /// Creates a record in the caller's name, and answers as `POST /todo` does.

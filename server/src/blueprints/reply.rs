@@ -9,9 +9,10 @@ use http::{HeaderValue, StatusCode, header};
 
 use crate::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use crate::context::Context;
+use crate::criteria::QuerySummary;
 use crate::engine::Snapshot;
 use crate::error::Result;
-use crate::subscription;
+use crate::subscription::{self, Read};
 use crate::write::Refused;
 
 /// The answer of a ready-made route: a record or several, and where they stand in the log.
@@ -19,21 +20,23 @@ use crate::write::Refused;
 pub struct Reply(Response);
 
 impl Reply {
-    /// The answer to a read of a resource, and the room it subscribed to.
-    pub(crate) fn records(joined: Option<Room>, snapshot: Snapshot<Vec<Arc<Attributes>>>) -> Self {
-        Self::ok(Json(snapshot.value)).at(snapshot.position).joined(joined)
+    /// The answer to a read of a resource.
+    pub(crate) fn records(cx: &Context, read: Read<Vec<Arc<Attributes>>>) -> Self {
+        let Read { snapshot, room, query } = read;
+        Self::ok(Json(snapshot.value)).at(snapshot.position).joined(room).understood(cx, &query)
     }
 
     /// The answer to a read of a record.
     pub(crate) fn record(
+        cx: &Context,
         (resource, id): (Resource, Id),
-        joined: Option<Room>,
-        snapshot: Snapshot<Option<Arc<Attributes>>>,
+        read: Read<Option<Arc<Attributes>>>,
     ) -> Result<Self> {
-        let Some(record) = snapshot.value else {
+        let Read { snapshot: Snapshot { value, position }, room, query } = read;
+        let Some(record) = value else {
             return Err(Refused::NotFound { resource, id }.into());
         };
-        Ok(Self::ok(Json(record)).at(snapshot.position).joined(joined))
+        Ok(Self::ok(Json(record)).at(position).joined(room).understood(cx, &query))
     }
 
     /// The answer to a write.
@@ -84,6 +87,14 @@ impl Reply {
         match room {
             Some(room) => self.with("backwire-room", &room.to_string()),
             None => self,
+        }
+    }
+
+    /// How a read was understood. Stock clients have no use for it.
+    fn understood(self, cx: &Context, query: &QuerySummary) -> Self {
+        match cx.client() {
+            Some(client) if client.dialect().is_stock() => self,
+            _ => self.with("backwire-query", &query.to_string()),
         }
     }
 

@@ -7,6 +7,7 @@
 //!   attributes, within limits;
 //! - `filter`, `condition`, `pattern`: which records; `sort`: in which order; `window`: how many;
 //!   `projection`: how much of each;
+//! - `scope`: what a read follows; `summary`: how the request was understood;
 //! - `bad`: what was wrong with it.
 //!
 //! Invariant: criteria that are not understood are refused. They never select everything.
@@ -21,6 +22,7 @@ mod projection;
 mod reader;
 mod scope;
 mod sort;
+mod summary;
 mod window;
 
 use std::collections::BTreeSet;
@@ -41,6 +43,7 @@ pub use projection::Projection;
 pub use scope::{Collection, Scope};
 pub(crate) use sort::Rank;
 pub use sort::{Direction, Sort};
+pub(crate) use summary::QuerySummary;
 pub use window::Window;
 
 use reader::Reader;
@@ -89,6 +92,8 @@ pub struct Criteria {
     pub projection: Projection,
     /// How many are given at once whatever is asked for.
     pub most: Option<usize>,
+    /// Associations that are filled in. They pick no record, but they are part of the answer.
+    pub populate: BTreeSet<String>,
 }
 
 impl Default for Criteria {
@@ -103,6 +108,7 @@ impl Default for Criteria {
             window: Window::default(),
             projection: Projection::default(),
             most: None,
+            populate: BTreeSet::new(),
         }
     }
 }
@@ -145,6 +151,7 @@ impl Criteria {
             within: Filter::default(),
             key: key.into(),
             most: None,
+            populate: BTreeSet::new(),
             case: language.case(),
         })
     }
@@ -178,6 +185,15 @@ impl Criteria {
     /// Is this record one of those that are meant? Whether it falls into the window is another question.
     pub fn matches(&self, record: &impl Look) -> bool {
         self.within.matches(record, Case::Sensitive) && self.filter.matches(record, self.case)
+    }
+
+    /// The same criteria with the server's own limit as theirs, if an answer of `count` records may
+    /// have been cut by that.
+    pub(crate) fn cut_at(&self, count: usize) -> Option<Self> {
+        let most = self.most.filter(|most| count >= *most)?;
+        let is_cut = self.window.limit.is_none_or(|limit| limit > most);
+        let window = Window { limit: Some(most), ..self.window };
+        is_cut.then(|| Self { window, ..self.clone() })
     }
 
     fn window(&self) -> Window {

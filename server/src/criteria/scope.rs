@@ -1,5 +1,7 @@
 //! What somebody who has read by criteria goes on following.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Criteria, Filter, Projection, Sort, Window};
@@ -10,8 +12,9 @@ use crate::change::{Id, Position};
 #[serde(untagged)]
 pub enum Scope {
     /// A part of the list, or of each record: what is in it can not be told of a record alone. Whenever a
-    /// record changes that fulfils the filter, it is read again.
-    Part(Filter, Window, Sort, Projection),
+    /// record changes that fulfils the filter, it is read again. The names are those of the associations
+    /// that are filled in: two parts of the same name have the same content, in the same order.
+    Part(Filter, Window, Sort, Projection, BTreeSet<String>),
     /// What is followed of those in a collection, as long as it has the same ones.
     Members(Collection, Box<Scope>),
     /// One record, as long as it fulfils a filter.
@@ -42,7 +45,9 @@ impl Scope {
     /// What a read by these criteria follows. The order of a whole list is its reader's affair.
     pub fn of(criteria: &Criteria) -> Self {
         match (criteria.window, &criteria.projection) {
-            (Window { skip: 0, limit: None }, Projection::Whole) => {
+            (Window { skip: 0, limit: None }, Projection::Whole)
+                if criteria.populate.is_empty() =>
+            {
                 Self::Whole(criteria.within.clone().and(criteria.filter.clone()))
             }
             _ => Self::part_of(criteria),
@@ -51,8 +56,8 @@ impl Scope {
 
     /// What a read by these criteria follows if what it reads is a part for some other reason than they say.
     pub(crate) fn part_of(criteria: &Criteria) -> Self {
-        let Criteria { filter, within, window, sort, projection, .. } = criteria.clone();
-        Self::Part(within.and(filter), window, sort, projection)
+        let Criteria { filter, within, window, sort, projection, populate, .. } = criteria.clone();
+        Self::Part(within.and(filter), window, sort, projection, populate)
     }
 
     /// Is it the resource, whole?
@@ -184,5 +189,17 @@ mod tests {
         assert_eq!(scope(&[("sort", "a")]), scope(&[]));
         assert!(scope(&[("sort", "a")]).is_everything());
         assert_ne!(scope(&[("sort", "a"), ("limit", "3")]), scope(&[("limit", "3")]));
+    }
+
+    #[test]
+    fn a_list_with_its_associations_is_a_part_of_its_own() {
+        let with = |names: &[&str]| {
+            let populate = names.iter().map(|name| (*name).to_owned()).collect();
+            Scope::of(&Criteria { populate, ..Criteria::default() })
+        };
+        assert!(with(&[]).is_everything());
+        assert!(with(&["pets"]).is_part());
+        assert_ne!(with(&["pets"]), with(&["owner"]));
+        assert_eq!(Scope::decode(&with(&["a/b"]).encode()), Some(with(&["a/b"])));
     }
 }

@@ -133,7 +133,10 @@ impl Dialect {
         }
         let (status, body) = error.refusal();
         let body = Some(Cow::Owned(body));
-        let ack = Ack { body, status: status.as_u16(), headers: BTreeMap::new() };
+        let kind = ("content-type", "application/json");
+        let retry = error.retry_after().map(|seconds| ("retry-after", seconds));
+        let headers = BTreeMap::from_iter([kind].into_iter().chain(retry));
+        let ack = Ack { body, status: status.as_u16(), headers };
         Arguments::One(to_raw_value(&ack).expect("it is made of JSON and a number"))
     }
 
@@ -174,10 +177,9 @@ impl Dialect {
 
 /// Headers that speak of the transport, or that a page must not see.
 fn belongs_to_http(name: &http::HeaderName) -> bool {
-    const OF_HTTP: [http::HeaderName; 7] = [
+    const OF_HTTP: [http::HeaderName; 6] = [
         header::CONNECTION,
         header::CONTENT_LENGTH,
-        header::CONTENT_TYPE,
         header::DATE,
         header::SET_COOKIE,
         header::TRANSFER_ENCODING,
@@ -229,11 +231,11 @@ mod tests {
     fn a_create_is_201_for_the_runtime_and_200_for_sails() {
         assert_eq!(
             ack(Dialect::Runtime, 201, &[JSON, ("backwire-position", "5:1")], r#"{"id":1}"#),
-            r#"{"body":{"id":1},"statusCode":201,"headers":{"backwire-position":"5:1"}}"#
+            r#"{"body":{"id":1},"statusCode":201,"headers":{"backwire-position":"5:1","content-type":"application/json"}}"#
         );
         assert_eq!(
             ack(Dialect::Sails, 201, &[JSON], r#"{"id":1}"#),
-            r#"{"body":{"id":1},"statusCode":200,"headers":{}}"#
+            r#"{"body":{"id":1},"statusCode":200,"headers":{"content-type":"application/json"}}"#
         );
     }
 
@@ -241,7 +243,7 @@ mod tests {
     fn text_is_a_string_and_nothing_is_absent() {
         assert_eq!(
             ack(Dialect::Sails, 200, &[("content-type", "text/plain")], "hi \"you\""),
-            r#"{"body":"hi \"you\"","statusCode":200,"headers":{}}"#
+            r#"{"body":"hi \"you\"","statusCode":200,"headers":{"content-type":"text/plain"}}"#
         );
         assert_eq!(ack(Dialect::Sails, 204, &[], ""), r#"{"statusCode":204,"headers":{}}"#);
     }

@@ -21,7 +21,8 @@ use crate::http::assets::STOCK_CLIENT;
 use crate::http::host::without_port;
 
 /// What pages may see of the headers of our answers.
-const EXPOSED: [&str; 3] = ["backwire-position", "backwire-room", "backwire-record"];
+const EXPOSED: [&str; 4] =
+    ["backwire-position", "backwire-query", "backwire-record", "backwire-room"];
 
 /// The rule.
 #[derive(Debug, Clone, Default)]

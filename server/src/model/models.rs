@@ -98,6 +98,11 @@ impl Models {
         self.undeclared = undeclared;
     }
 
+    /// Whether a resource is declared; the pairs of a many-to-many are, by the associations.
+    pub(crate) fn is_declared(&self, resource: &Resource) -> bool {
+        self.declared.contains_key(resource) || self.joins.contains_key(resource)
+    }
+
     /// What the records of a resource are like; `None` if it is not there.
     pub fn of(&self, resource: &Resource) -> Option<Arc<Model>> {
         let known = self.declared.get(resource).or_else(|| self.joins.get(resource));

@@ -15,7 +15,7 @@ use crate::http::host::{self, Hosts};
 use crate::http::origin::Origins;
 use crate::http::{assets, handshake, health, limit, origin, publish, send};
 use crate::route::Routing;
-use crate::router::{self, Routes};
+use crate::router::{self, Files, Routes};
 use crate::settings::Settings;
 use crate::shared::{Keeper, Shared};
 use crate::socket::{Limits, Sockets};
@@ -57,19 +57,21 @@ pub(super) fn assemble(
         sessions,
     });
     let dressed = |routes| router::dressed(routes, Arc::clone(&shared), settings.body_limit);
-    let plain =
-        dressed(routes.spelled(routes.router().fallback_service(router::resources()), &routing));
+    let with_fallback =
+        |fallback| dressed(routes.spelled(routes.router().fallback_service(fallback), &routing));
+    let files = settings.pages.clone().map(Files::new);
+    let over_sockets = with_fallback(router::resources_beside(files));
     let with_pages = settings.pages.as_ref().map(|directory| {
         let files = ServeDir::new(directory).call_fallback_on_method_not_allowed(true);
         let routed = routes.router().fallback_service(files.fallback(router::resources()));
         dressed(routes.spelled(routed, &routing))
     });
-    let answers = Answers::new(plain.clone(), Arc::clone(&shared), settings.body_limit);
+    let answers = Answers::new(over_sockets.clone(), Arc::clone(&shared), settings.body_limit);
     sockets.open(answers, courier.clone());
     let services = publish::router(settings.api_key.clone())
         .merge(send::router(settings.sites.clone(), slot.post()));
     let over_http = dressed(services)
-        .fallback_service(with_pages.unwrap_or(plain))
+        .fallback_service(with_pages.unwrap_or(over_sockets))
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check));
     let hosts = Hosts::new(&settings.allowed_hosts, addr);
     let origins = Origins::new(&settings.origins);

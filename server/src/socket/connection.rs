@@ -274,6 +274,13 @@ impl Client {
                 && (!is_followed || counted.iter().filter(is_scope).count() < MOST_SCOPES)
     }
 
+    /// Whether it is in a room of records.
+    pub(crate) fn is_in(&self, room: &Room) -> bool {
+        let counted = lock(&self.connection.counted);
+        let name = rooms::counted_as(self.dialect(), room);
+        counted.as_ref().is_some_and(|counted| counted.contains(&name))
+    }
+
     /// Joins rooms of records. `true` if that made it hear of something new; a connection that is
     /// gone joins nothing.
     pub fn join(&self, rooms: impl IntoIterator<Item = Room>) -> bool {

@@ -10,13 +10,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::find_along;
+use super::{Read, find_along, summary};
 use crate::caller;
 use crate::change::{Attributes, Id, Resource, Room};
 use crate::context::Context;
 use crate::criteria::{Collection, Criteria, Scope};
 use crate::dialect::{Dialect, runtime};
-use crate::engine::{Since, Snapshot};
+use crate::engine::Since;
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 use crate::socket::Client;
@@ -32,11 +32,14 @@ pub(crate) async fn find(
     criteria: Criteria,
     ids: &BTreeSet<Id>,
     of: Collection,
-) -> Result<(Snapshot<Vec<Arc<Attributes>>>, Option<Room>)> {
+) -> Result<Read<Vec<Arc<Attributes>>>> {
     let key = criteria.key.clone();
     let picked = criteria.clone().and_holding(&key, ids);
-    let Some((client, of, room)) = room(cx, resource, [&picked, &criteria], of).await? else {
-        return Ok((find_along(cx, resource, &picked).await?, None));
+    let scope = scope(resource, [&picked, &criteria], &of);
+    let query = summary(cx, resource, &criteria, scope.as_ref().unwrap_or(&Scope::of(&picked)));
+    let Some((client, of, room)) = room(cx, resource, scope, of).await? else {
+        let snapshot = find_along(cx, resource, &picked).await?;
+        return Ok(Read { snapshot, room: None, query });
     };
     client.join([room.clone()]);
     let snapshot = find_along(cx, resource, &picked).await?;
@@ -48,28 +51,37 @@ pub(crate) async fn find(
         caller::ask_again(cx.shared(), client).await;
         return Err(Error::Forbidden);
     }
-    Ok((snapshot, Some(room)))
+    Ok(Read { snapshot, room: Some(room), query })
+}
+
+/// What of the members is followed: a filter by their ids, or where they are too many to be named, a part,
+/// as any that is changed may be one of them.
+fn scope(resource: &Resource, criteria: [&Criteria; 2], of: &Collection) -> Option<Scope> {
+    let [picked, criteria] = criteria;
+    let scopes = [Scope::of(picked), Scope::part_of(criteria)];
+    scopes.into_iter().find(|scope| members_room(resource, of, scope).is_some())
+}
+
+fn members_room(resource: &Resource, of: &Collection, scope: &Scope) -> Option<Room> {
+    let members = Scope::Members(of.clone(), Box::new(scope.clone()));
+    Room::scoped(resource.clone(), &members)
 }
 
 /// The room to join, if there is one for the caller.
 async fn room<'a>(
     cx: &'a Context,
     resource: &Resource,
-    [picked, criteria]: [&Criteria; 2],
+    scope: Option<Scope>,
     of: Collection,
 ) -> Result<Option<(&'a Client, Collection, Room)>> {
     let Some(client) = cx.client().filter(|client| client.dialect() == Dialect::Runtime) else {
         return Ok(None);
     };
-    // Where they are too many to be named, any that is changed may be one of them.
-    for scope in [Scope::of(picked), Scope::part_of(criteria)] {
-        let of = as_others(cx.shared(), resource, &of, &scope).await?;
-        let members = Scope::Members(of.clone(), Box::new(scope));
-        let Some(room) = Room::scoped(resource.clone(), &members) else { continue };
-        let is_open = client.may_join(&room) && caller::may_join(cx.shared(), client, &room).await;
-        return Ok(is_open.then_some((client, of, room)));
-    }
-    Ok(None)
+    let Some(scope) = scope else { return Ok(None) };
+    let of = as_others(cx.shared(), resource, &of, &scope).await?;
+    let Some(room) = members_room(resource, &of, &scope) else { return Ok(None) };
+    let is_open = client.may_join(&room) && caller::may_join(cx.shared(), client, &room).await;
+    Ok(is_open.then_some((client, of, room)))
 }
 
 /// The collection as others have read it, if it has the same members still: then all are in one room, and each

@@ -325,7 +325,10 @@ async fn answers_say_which_pages_may_read_them_and_which_of_their_headers() {
     let [origin, credentials, exposed] = read("https://app.example").await;
     assert_eq!(origin.as_deref(), Some("https://app.example"));
     assert_eq!(credentials.as_deref(), Some("true"));
-    assert_eq!(exposed.as_deref(), Some("backwire-position,backwire-room,backwire-record"));
+    assert_eq!(
+        exposed.as_deref(),
+        Some("backwire-position,backwire-query,backwire-record,backwire-room")
+    );
     let [origin, credentials, _] = read("https://evil.example").await;
     assert_eq!((origin, credentials), (None, None));
     server.shutdown().await;

@@ -27,6 +27,7 @@ mod order;
 mod pages;
 mod publish;
 mod pubsub;
+mod query_header;
 mod readers;
 mod resources;
 mod resume;

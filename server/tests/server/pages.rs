@@ -22,9 +22,87 @@ async fn a_file_wins_over_a_resource_of_the_same_name() {
     let url = format!("http://{}/todo", server.addr());
     let created = reqwest::Client::new().post(url).body("{}").send().await.unwrap();
     assert_eq!(created.status(), 201);
-    // Over a socket there are no files.
-    let mut socket = Socket::runtime(&server).await;
+    // A stock client has no other way to reach the resource.
+    let mut socket = Socket::stock(&server).await;
     assert_eq!(socket.get("/todo").await["body"][0]["id"], 1);
+    server.shutdown().await;
+}
+
+/// Whether a reply over a socket tells the client to ask over HTTP.
+fn is_sent_to_http(ack: &serde_json::Value) -> bool {
+    let is = ack["headers"].get("backwire-transport").is_some_and(|it| it == "http");
+    assert_eq!(is, ack["statusCode"] == 404 && ack["body"]["code"] == "E_NOT_FOUND", "{ack}");
+    is
+}
+
+#[tokio::test]
+async fn the_runtime_asks_over_http_for_what_files_answer_there() {
+    let home = tempfile::tempdir().unwrap();
+    for directory in ["", "full", "empty"] {
+        std::fs::create_dir_all(home.path().join(directory)).unwrap();
+    }
+    for file in ["index.html", "todo", "full/index.html", "pets.json"] {
+        std::fs::write(home.path().join(file), "a file").unwrap();
+    }
+    let hello = get(async || "hello");
+    let server = start(builder().pages(home.path()).route("/pets.json", hello)).await;
+    let mut socket = Socket::runtime(&server).await;
+    for (url, expected) in [
+        ("/", true),
+        ("/index.html", true),
+        ("/todo", true),
+        ("/t%6Fdo?x=1", true),
+        ("/full", true),
+        ("/full/", true),
+        ("/empty", true),
+        // There is no index in it, so the resource answers, over HTTP, too.
+        ("/empty/", false),
+        ("/TODO", false),
+        ("/cart", false),
+        // Own routes stand before files.
+        ("/pets.json", false),
+    ] {
+        for verb in ["get", "head"] {
+            let ack = socket.ask(json!([verb, { "url": url }])).await;
+            let is_sent = ack["headers"].get("backwire-transport").is_some();
+            assert_eq!(is_sent, expected, "{verb} {url}: {ack}");
+        }
+        let response = reqwest::get(format!("http://{}{url}", server.addr())).await.unwrap();
+        let is_file = response.text().await.unwrap() == "a file";
+        // A directory is redirected, to an index or to the resource.
+        assert!(is_file == expected || url == "/empty", "{url}");
+    }
+    assert_eq!(socket.post("/todo", json!({ "title": "Milk" })).await["statusCode"], 201);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_runtime_asks_over_http_where_there_is_neither_route_nor_resource() {
+    let missing = get(async || reqwest::StatusCode::NOT_FOUND);
+    let mut settings = backwire::Settings::default();
+    settings.models.undeclared(backwire::model::Undeclared::Refuse);
+    settings.models.declare("todo", backwire::model::Model::default()).unwrap();
+    settings.paths.prefix = "/api".to_owned();
+    (settings.port, settings.store) = (0, backwire::settings::Store::Memory);
+    let server = start(builder().settings(settings).route("/api/missing", missing)).await;
+    let (mut socket, mut stock) = (Socket::runtime(&server).await, Socket::stock(&server).await);
+    for url in ["/todo", "/api/cart", "/api/7up", "/health", "/backwire.js", "/api/todo/1/2", "/"] {
+        for verb in ["get", "head", "post", "put", "patch", "delete", "options"] {
+            let request = json!([verb, { "url": url, "data": { "title": "Milk" } }]);
+            let ack = socket.ask(request.clone()).await;
+            assert_eq!(ack["headers"]["backwire-transport"], "http", "{verb} {url}: {ack}");
+            assert_eq!(ack["statusCode"], 404);
+            assert!(stock.ask(request).await["headers"].get("backwire-transport").is_none());
+        }
+        assert!(is_sent_to_http(&socket.get(url).await), "{url}");
+    }
+    // A record that is not there, and a route that says 404, are answers.
+    for url in ["/api/todo/9", "/api/missing"] {
+        let ack = socket.get(url).await;
+        assert_eq!(ack["statusCode"], 404);
+        assert!(ack["headers"].get("backwire-transport").is_none(), "{url}: {ack}");
+    }
+    assert_eq!(socket.get("/api/todo").await["body"], json!([]));
     server.shutdown().await;
 }
 

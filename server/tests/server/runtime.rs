@@ -17,7 +17,12 @@ async fn requests_over_a_socket_have_the_answers_of_http() {
     assert_eq!(record["title"], "Milk");
 
     let read = socket.get("/todo").await;
-    let headers = json!({ "backwire-position": format!("{epoch}:1"), "backwire-room": "todo" });
+    let headers = json!({
+        "backwire-position": format!("{epoch}:1"),
+        "backwire-query": "whole;undeclared",
+        "backwire-room": "todo",
+        "content-type": "application/json",
+    });
     assert_eq!(read, json!({ "body": [record], "statusCode": 200, "headers": headers }));
     let one = socket.get("/Todo/1").await;
     assert_eq!(one["headers"]["backwire-room"], "todo/1");
@@ -41,7 +46,8 @@ async fn an_ack_is_spelled_as_in_the_protocol() {
     let frame = socket.next_frame().await;
     assert!(frame.starts_with(r#"431[{"body":{"title":"Milk","createdAt":"#), "{frame}");
     assert!(frame.contains(r#","id":1},"statusCode":201,"headers":{"backwire-position":""#));
-    assert!(frame.ends_with(r#":1","backwire-record":"todo/1"}}]"#), "{frame}");
+    let rest = r#":1","backwire-record":"todo/1","content-type":"application/json"}}]"#;
+    assert!(frame.ends_with(rest), "{frame}");
     server.shutdown().await;
 }
 
