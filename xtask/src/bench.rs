@@ -6,11 +6,16 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::command::{cargo, program, run};
+use crate::requirements::{BROWSER, GZIP, REDIS, Requirement};
 use crate::size::{BUDGET, Size};
 use crate::workspace::{Profile, Workspace};
-use crate::{browser, build, demo};
+use crate::{build, demo};
 
 const BENCH: &str = "backwire-bench";
+
+/// What the command needs on the machine.
+pub(crate) const REQUIREMENTS: &[&[Requirement]] =
+    &[build::RUNTIME, build::SERVER, BROWSER, &[REDIS, GZIP]];
 
 /// Measure the server beside a bare socketioxide program, npm's socket.io and lists in Redis;
 /// docs/benchmarks.md says how to read it.
@@ -48,7 +53,6 @@ impl Bench {
 /// drives it is built as the tests are.
 fn time_sync(workspace: &Workspace) -> Result<()> {
     demo::assemble(workspace)?;
-    browser::install(workspace)?;
     run(cargo(
         workspace,
         ["run", "--quiet", "--package", "backwire-tests", "--example", "sync_cost"],

@@ -6,8 +6,17 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::command::{cargo, run};
+use crate::requirements::{CC, GZIP, MAKE, Requirement, WASM_TARGET};
 use crate::workspace::{Profile, Workspace};
-use crate::{bundle, client, demo, npm, size};
+use crate::{bundle, client, demo, size};
+
+/// What the command needs on the machine.
+pub(crate) const REQUIREMENTS: &[&[Requirement]] = &[RUNTIME, SERVER, &[GZIP]];
+/// What [`runtime`] needs.
+pub(crate) const RUNTIME: &[Requirement] =
+    &[WASM_TARGET, Requirement::Node, Requirement::NpmPackages];
+/// What [`server`] needs.
+pub(crate) const SERVER: &[Requirement] = &[CC, MAKE];
 
 /// Build the runtime for pages (js-shim/dist), the server that serves it, and the demo's pages.
 ///
@@ -35,7 +44,6 @@ impl Build {
 
 /// What a page downloads.
 pub(crate) fn runtime(workspace: &Workspace) -> Result<()> {
-    npm::install(workspace)?;
     client::build(workspace)?;
     bundle::build(workspace)
 }

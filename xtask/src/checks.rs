@@ -1,7 +1,7 @@
 //! The checks that a change must pass, the cheapest first.
 //!
 //! Each is a step of `cargo xtask test` and can be run alone: what it needs from an earlier one it asks
-//! for itself, which costs nothing when it is there. A step tells how many tests passed; one that is
+//! for itself, which costs nothing when it is there. What it needs on the machine it lists. A step tells how many tests passed; one that is
 //! not a set of tests counts as one.
 //!
 //! What is compiled is shared: all of cargo's steps use one target folder, and the server that the
@@ -13,15 +13,16 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::command::{answers, cargo, program, run, run_counted, run_tests};
+use crate::requirements::{BROWSER, CLIPPY, GZIP, KILL, RUSTFMT, Requirement, WASM_TARGET};
 use crate::server::Server;
 use crate::size::{BUDGET, Size};
 use crate::stamp::files_under;
-use crate::workspace::{Profile, Workspace};
-use crate::{browser, build, demo, npm};
+use crate::workspace::{Profile, WASM_TRIPLE, Workspace};
+use crate::{build, demo, fresh_rust, npm};
 
 /// The client only makes sense as wasm, so what is native leaves it out.
 const NATIVE: [&str; 3] = ["--workspace", "--exclude", "backwire-client-wasm"];
-const WASM: [&str; 4] = ["--package", "backwire-client-wasm", "--target", "wasm32-unknown-unknown"];
+const WASM: [&str; 4] = ["--package", "backwire-client-wasm", "--target", WASM_TRIPLE];
 const END_TO_END: &str = "backwire-tests";
 /// Where the client's tests read, when they are compiled, which server to meet.
 const TEST_SERVER: &str = "BACKWIRE_TEST_SERVER";
@@ -32,25 +33,74 @@ pub(crate) struct Step {
     pub(crate) name: &'static str,
     /// What it makes sure of.
     pub(crate) about: &'static str,
+    /// What it needs on the machine.
+    pub(crate) requirements: &'static [&'static [Requirement]],
     /// Does it, and tells how many tests passed.
     pub(crate) run: fn(&Workspace) -> Result<usize>,
 }
 
 /// All of them, in order.
-pub(crate) const STEPS: [Step; 9] = [
-    Step { name: "format", about: "rustfmt has nothing to change", run: format },
-    Step { name: "lint", about: "clippy and rustdoc have nothing to say", run: lint },
-    Step { name: "native", about: "Rust tests and the examples in the docs", run: native },
-    Step { name: "bundle", about: "backwire.js is made and at most 30 KB gzipped", run: bundle },
-    Step { name: "js", about: "JS tests with real Backbone", run: js },
-    Step { name: "types", about: "a TypeScript program can use index.d.ts", run: types },
+pub(crate) const STEPS: [Step; 10] = [
+    Step {
+        name: "format",
+        about: "rustfmt has nothing to change",
+        requirements: &[&[RUSTFMT]],
+        run: format,
+    },
+    Step {
+        name: "setup",
+        about: "missing parts of Rust are installed",
+        requirements: demo::REQUIREMENTS,
+        run: fresh_rust::check,
+    },
+    Step {
+        name: "lint",
+        about: "clippy and rustdoc have nothing to say",
+        requirements: &[build::SERVER, &[CLIPPY, WASM_TARGET]],
+        run: lint,
+    },
+    Step {
+        name: "native",
+        about: "Rust tests and the examples in the docs",
+        requirements: &[build::SERVER, &[GZIP, KILL]],
+        run: native,
+    },
+    Step {
+        name: "bundle",
+        about: "backwire.js is made and at most 32 KB gzipped",
+        requirements: &[build::RUNTIME, &[GZIP]],
+        run: bundle,
+    },
+    Step {
+        name: "js",
+        about: "JS tests with real Backbone",
+        requirements: &[build::RUNTIME],
+        run: js,
+    },
+    Step {
+        name: "types",
+        about: "a TypeScript program can use index.d.ts",
+        requirements: &[&[Requirement::Node, Requirement::NpmPackages]],
+        run: types,
+    },
     Step {
         name: "server",
         about: "the release server is made, with backwire.js in it",
+        requirements: &[build::RUNTIME, build::SERVER],
         run: server,
     },
-    Step { name: "wasm", about: "client tests in Chromium against a real server", run: wasm },
-    Step { name: "e2e", about: "the demo in two browsers, and stock clients", run: end_to_end },
+    Step {
+        name: "wasm",
+        about: "client tests in Chromium against a real server",
+        requirements: &[build::RUNTIME, build::SERVER, BROWSER],
+        run: wasm,
+    },
+    Step {
+        name: "e2e",
+        about: "the demo in two browsers, and stock clients",
+        requirements: &[build::RUNTIME, build::SERVER, BROWSER],
+        run: end_to_end,
+    },
 ];
 
 fn format(workspace: &Workspace) -> Result<usize> {
@@ -98,7 +148,6 @@ fn js(workspace: &Workspace) -> Result<usize> {
 }
 
 fn types(workspace: &Workspace) -> Result<usize> {
-    npm::install(workspace)?;
     run(&mut npm::tool(workspace, "tsc", ["--noEmit", "--project", "js-shim/test"]))?;
     Ok(1)
 }
@@ -111,7 +160,6 @@ fn server(workspace: &Workspace) -> Result<usize> {
 
 fn wasm(workspace: &Workspace) -> Result<usize> {
     server(workspace)?;
-    browser::install(workspace)?;
     run(&mut cargo(workspace, ["build", "--package", "wasm-test-runner"]))?;
     let server = serve(workspace)?;
     let passed = run_tests(
@@ -144,7 +192,6 @@ fn serve(workspace: &Workspace) -> Result<Server> {
 fn end_to_end(workspace: &Workspace) -> Result<usize> {
     server(workspace)?;
     demo::assemble(workspace)?;
-    browser::install(workspace)?;
     run_tests(
         tests(workspace)
             .args(["--package", END_TO_END])

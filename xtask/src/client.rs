@@ -13,7 +13,7 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::command::{cargo, run};
 use crate::stamp::Inputs;
-use crate::workspace::Workspace;
+use crate::workspace::{WASM_TRIPLE, Workspace};
 use crate::{glue, literal, names, npm, panics};
 
 /// The name of both modules, and of what is around them.
@@ -77,7 +77,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
 
 fn compile(workspace: &Workspace) -> Result<()> {
     run(cargo(workspace, ["build", "--package", "backwire-client-wasm", "--profile", "wasm"])
-        .args(["--target", "wasm32-unknown-unknown"]))
+        .args(["--target", WASM_TRIPLE]))
 }
 
 /// Writes the JS, its types, and the wasm that fits them.

@@ -5,8 +5,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
+use crate::build;
 use crate::command::{cargo, run};
+use crate::requirements::Requirement;
 use crate::workspace::Workspace;
+
+/// What the command needs on the machine.
+pub(crate) const REQUIREMENTS: &[&[Requirement]] = &[build::SERVER];
 
 /// Kill servers while messages are sent, told and acked: none may be lost, and none that is done with
 /// may come again.

@@ -2,16 +2,23 @@
 
 use std::env;
 use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::command::{answers, cargo, program, run};
+use crate::build;
+use crate::command::{cargo, program, run};
+use crate::requirements::{CXX, Requirement};
 use crate::workspace::Workspace;
 
 /// What is fuzzed with; of its own lock file, so that it is the same everywhere.
 const CARGO_FUZZ: &str = "0.13.2";
+
+/// What the command needs on the machine.
+pub(crate) const REQUIREMENTS: &[&[Requirement]] =
+    &[build::SERVER, &[Requirement::NightlyRust, CXX]];
 
 /// Fuzz every parser of what comes from a network, each for a while.
 ///
@@ -31,9 +38,6 @@ pub(crate) struct Fuzz {
 impl Fuzz {
     /// Runs the command.
     pub(crate) fn run(self, workspace: &Workspace) -> Result<ExitCode> {
-        if !answers(program(workspace, "rustup").args(["run", "nightly", "rustc", "--version"])) {
-            bail!("fuzzing needs a nightly compiler: `rustup toolchain install nightly`");
-        }
         install(workspace)?;
         for target in self.targets(workspace)? {
             fs::create_dir_all(workspace.root().join("fuzz/corpus").join(&target))?;
@@ -87,6 +91,7 @@ fn install(workspace: &Workspace) -> Result<()> {
         .arg(tools))
 }
 
-fn tools(workspace: &Workspace) -> std::path::PathBuf {
-    workspace.target().join("tools")
+/// A folder of its version, so that another one is not taken for it.
+fn tools(workspace: &Workspace) -> PathBuf {
+    workspace.target().join("tools").join(format!("cargo-fuzz-{CARGO_FUZZ}"))
 }

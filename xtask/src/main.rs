@@ -1,13 +1,13 @@
 //! The project's own commands: `cargo xtask build`, `demo`, `test`, `bench`, `fuzz`, `crash`.
 //!
-//! In reading order: each command is a file of its name. [`client`] and [`bundle`] make what a page
-//! downloads, with [`panics`], [`names`] and [`literal`] to make it small and [`stamp`] to know when
-//! there is nothing to do; [`checks`] are the steps of the test command, [`count`] and [`size`] what
-//! they measure. [`server`] and [`browser`] are the programs that the checks meet, [`npm`] and
+//! In reading order: each command is a file of its name, and [`requirements`] is what they need on the
+//! machine. [`client`] and [`bundle`] make what a page downloads, with [`panics`], [`names`] and
+//! [`literal`] to make it small and [`stamp`] to know when there is nothing to do; [`checks`] are the
+//! steps of the test command, [`count`] and [`size`] what they measure, and [`fresh_rust`] is the step
+//! that tests the requirements. [`server`] is the program that the checks meet, [`npm`] and
 //! [`command`] start all others, and [`workspace`] knows where everything is.
 
 mod bench;
-mod browser;
 mod build;
 mod bundle;
 mod checks;
@@ -16,12 +16,14 @@ mod command;
 mod count;
 mod crash;
 mod demo;
+mod fresh_rust;
 mod fuzz;
 mod glue;
 mod literal;
 mod names;
 mod npm;
 mod panics;
+mod requirements;
 mod server;
 mod size;
 mod stamp;
@@ -30,19 +32,25 @@ mod workspace;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use requirements::Requirement;
 use workspace::Workspace;
 
 /// Backwire's own commands: build it, show it, check it.
 ///
-/// They fetch what they need (npm packages, and for `test` a browser) from the package registries.
-/// Besides Rust, which rustup takes from rust-toolchain.toml, a C compiler and Node 20 must be there.
+/// Each command first checks what it needs on the machine. It installs missing parts of Rust (with
+/// rustup), npm packages, and, as root, Debian packages; for anything else it says what to run.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
+    /// Only check and install what the command needs
+    #[arg(long, global = true, display_order = 100)]
+    setup_only: bool,
+
     #[command(subcommand)]
-    command: Task,
+    task: Task,
 }
 
 #[derive(Subcommand)]
@@ -55,18 +63,70 @@ enum Task {
     Crash(crash::Crash),
 }
 
+impl Cli {
+    fn run(self, workspace: &Workspace) -> Result<ExitCode> {
+        requirements::ensure(workspace, &self.task.requirements())?;
+        if self.setup_only {
+            println!("everything that this command needs is installed");
+            return Ok(ExitCode::SUCCESS);
+        }
+        self.task.run(workspace)
+    }
+}
+
+impl Task {
+    fn requirements(&self) -> Vec<Requirement> {
+        match self {
+            Self::Build(_) => build::REQUIREMENTS.concat(),
+            Self::Demo(_) => demo::REQUIREMENTS.concat(),
+            Self::Test(test) => test.requirements(),
+            Self::Bench(_) => bench::REQUIREMENTS.concat(),
+            Self::Fuzz(_) => fuzz::REQUIREMENTS.concat(),
+            Self::Crash(_) => crash::REQUIREMENTS.concat(),
+        }
+    }
+
+    fn run(self, workspace: &Workspace) -> Result<ExitCode> {
+        match self {
+            Self::Build(build) => build.run(workspace),
+            Self::Demo(demo) => demo.run(workspace),
+            Self::Test(test) => test.run(workspace),
+            Self::Bench(bench) => bench.run(workspace),
+            Self::Fuzz(fuzz) => fuzz.run(workspace),
+            Self::Crash(crash) => crash.run(workspace),
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let workspace = Workspace::find();
-    let outcome = match Cli::parse().command {
-        Task::Build(build) => build.run(&workspace),
-        Task::Demo(demo) => demo.run(&workspace),
-        Task::Test(test) => test.run(&workspace),
-        Task::Bench(bench) => bench.run(&workspace),
-        Task::Fuzz(fuzz) => fuzz.run(&workspace),
-        Task::Crash(crash) => crash.run(&workspace),
-    };
-    outcome.unwrap_or_else(|error| {
+    Cli::parse().run(&Workspace::find()).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requirements::{RUSTFMT, WASM_TARGET};
+
+    fn requirements(arguments: &str) -> Vec<Requirement> {
+        let words = ["cargo xtask"].into_iter().chain(arguments.split(' '));
+        Cli::try_parse_from(words).unwrap().task.requirements()
+    }
+
+    #[test]
+    fn every_command_that_compiles_the_client_checks_for_the_wasm_target() {
+        let compile = ["bundle", "js", "lint", "server", "wasm", "e2e", "setup"];
+        let steps = compile.map(|step| format!("test --only {step}"));
+        let commands = ["build", "demo", "test", "bench"].map(str::to_owned);
+        for command in commands.into_iter().chain(steps) {
+            assert!(requirements(&command).contains(&WASM_TARGET), "{command}");
+        }
+    }
+
+    #[test]
+    fn a_step_that_runs_alone_checks_only_for_what_it_needs() {
+        assert_eq!(requirements("test --only format"), [RUSTFMT]);
+    }
 }

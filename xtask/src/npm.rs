@@ -1,23 +1,32 @@
 //! The packages from npm, as `package-lock.json` lists them.
 
+use std::env::consts::{ARCH, OS};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
 
 use crate::command::{program, run};
-use crate::stamp::Inputs;
+use crate::stamp::{Inputs, Stamp};
 use crate::workspace::Workspace;
 
-/// Installs the packages, unless the very same are installed.
+/// All packages are development dependencies, and the programs in some of them are optional packages,
+/// one for each platform. A user's settings (`NODE_ENV=production`) must not leave them out.
+const INSTALL: [&str; 3] = ["ci", "--include=dev", "--include=optional"];
+
+/// The programs that we run from packages.
+const TOOLS: [&str; 3] = ["esbuild", "tsc", "wasm-opt"];
+
+/// Why the packages cannot be used, or nothing if they can.
+pub(crate) fn problem(workspace: &Workspace) -> Option<String> {
+    let tools = TOOLS.map(|name| path(workspace, name));
+    let is_current = stamp(workspace).is_ok_and(|stamp| stamp.is_fresh(&tools));
+    (!is_current).then(|| "the npm packages of package-lock.json are not installed".to_owned())
+}
+
+/// Installs the packages.
 pub(crate) fn install(workspace: &Workspace) -> Result<()> {
-    let root = workspace.root();
-    let inputs = Inputs::new("npm ci")
-        .file(&root.join("package.json"))?
-        .file(&root.join("package-lock.json"))?
-        .file(&root.join(".npmrc"))?;
-    inputs
-        .stamp(workspace.node_modules().join(".stamp"))
-        .unless_fresh(&[], || run(program(workspace, "npm").arg("ci")))
+    stamp(workspace)?.renew(|| run(program(workspace, "npm").args(INSTALL)))
 }
 
 /// A tool that one of the packages brings.
@@ -26,7 +35,20 @@ pub(crate) fn tool<const N: usize>(
     name: &str,
     arguments: [&str; N],
 ) -> Command {
-    let mut tool = program(workspace, workspace.node_modules().join(".bin").join(name));
+    let mut tool = program(workspace, path(workspace, name));
     tool.args(arguments);
     tool
+}
+
+fn path(workspace: &Workspace, tool: &str) -> PathBuf {
+    workspace.node_modules().join(".bin").join(tool)
+}
+
+fn stamp(workspace: &Workspace) -> Result<Stamp> {
+    // A folder that was installed on another platform, as in a container, has that one's programs.
+    let recipe = format!("npm {} on {OS} {ARCH}", INSTALL.join(" "));
+    let inputs = ["package.json", "package-lock.json", ".npmrc"]
+        .iter()
+        .try_fold(Inputs::new(&recipe), |inputs, name| inputs.file(&workspace.root().join(name)))?;
+    Ok(inputs.stamp(workspace.node_modules().join(".stamp")))
 }

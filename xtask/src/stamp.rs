@@ -62,9 +62,11 @@ impl Stamp {
         outputs: &[PathBuf],
         step: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        if self.is_fresh(outputs) {
-            return Ok(());
-        }
+        if self.is_fresh(outputs) { Ok(()) } else { self.renew(step) }
+    }
+
+    /// Runs the step in any case.
+    pub(crate) fn renew(&self, step: impl FnOnce() -> Result<()>) -> Result<()> {
         // A step that is interrupted leaves no stamp, so the next run does not trust its outputs.
         if self.path.exists() {
             fs::remove_file(&self.path)?;
@@ -74,7 +76,8 @@ impl Stamp {
             .with_context(|| format!("{} could not be written", self.path.display()))
     }
 
-    fn is_fresh(&self, outputs: &[PathBuf]) -> bool {
+    /// Whether the outputs are there and were made from the same inputs.
+    pub(crate) fn is_fresh(&self, outputs: &[PathBuf]) -> bool {
         outputs.iter().all(|output| output.exists())
             && fs::read_to_string(&self.path).is_ok_and(|inputs| inputs == self.inputs)
     }

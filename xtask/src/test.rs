@@ -11,6 +11,7 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::checks::{STEPS, Step};
+use crate::requirements::Requirement;
 use crate::workspace::Workspace;
 
 /// Run every check, the cheapest first, and stop at the first that fails.
@@ -32,10 +33,15 @@ struct Done {
 struct Summary<'a>(&'a [Done]);
 
 impl Test {
+    /// What it needs on the machine.
+    pub(crate) fn requirements(&self) -> Vec<Requirement> {
+        self.steps().flat_map(|step| step.requirements.concat()).collect()
+    }
+
     /// Runs the command.
     pub(crate) fn run(self, workspace: &Workspace) -> Result<ExitCode> {
         let mut done = Vec::new();
-        for step in STEPS.iter().filter(|step| self.chooses(step)) {
+        for step in self.steps() {
             let made = make(step, workspace);
             let failed = made.outcome.is_err();
             done.push(made);
@@ -48,8 +54,8 @@ impl Test {
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
-    fn chooses(&self, step: &Step) -> bool {
-        self.only.as_deref().is_none_or(|only| only == step.name)
+    fn steps(&self) -> impl Iterator<Item = &'static Step> {
+        STEPS.iter().filter(|step| self.only.as_deref().is_none_or(|only| only == step.name))
     }
 }
 
@@ -113,7 +119,7 @@ mod tests {
     #[test]
     fn one_check_can_be_chosen() {
         let only = Test { only: Some("js".to_owned()) };
-        let chosen: Vec<_> = STEPS.iter().filter(|step| only.chooses(step)).collect();
+        let chosen: Vec<_> = only.steps().collect();
         assert_eq!(chosen.len(), 1);
         assert_eq!(chosen[0].name, "js");
     }

@@ -6,6 +6,9 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+/// The platform that the client is compiled for.
+pub(crate) const WASM_TRIPLE: &str = "wasm32-unknown-unknown";
+
 /// The repository and the folder cargo builds into.
 pub(crate) struct Workspace {
     root: PathBuf,
@@ -48,7 +51,7 @@ impl Workspace {
 
     /// What cargo makes of the client, before anything is done to it.
     pub(crate) fn raw_wasm(&self) -> PathBuf {
-        self.target.join("wasm32-unknown-unknown/wasm/backwire_client_wasm.wasm")
+        self.target.join(WASM_TRIPLE).join("wasm/backwire_client_wasm.wasm")
     }
 
     /// Where our own half-done things go.
