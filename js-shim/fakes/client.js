@@ -7,8 +7,8 @@
 const EPOCH = 7;
 
 export class FakeClient {
-  constructor(url, session, seed, listener) {
-    Object.assign(this, {url, session, seed, listener});
+  constructor(url, auth, session, seed, listener) {
+    Object.assign(this, {url, auth: auth && JSON.parse(auth), session, seed, listener});
     // Everything asked, oldest first, and what has been done to the client besides.
     this.requests = [];
     this.calls = [];
@@ -24,13 +24,13 @@ export class FakeClient {
 
   isWell() { return true; }
 
-  request(method, url, body, timeout, key) {
-    const token = this.requests.length + 1;
-    this.requests.push({token, method, url, body: body === undefined ? undefined : JSON.parse(body), timeout, key});
-    return token;
+  request(token, method, url, headers, body, key, kind) {
+    const parsed = body === undefined ? undefined : JSON.parse(body);
+    this.requests.push({token, method, url, headers: JSON.parse(headers || '{}'), body: parsed, key, kind, waited: !this.isOnline || kind === 1});
+    return true;
   }
 
-  // Tells the page how we stand.
+  // Tells the page how the connection stands.
   tell(state, unsent = 0) {
     this.isOnline = state === 'online';
     this.listener.status(state, unsent);
@@ -38,19 +38,26 @@ export class FakeClient {
 
   connect() { this.calls.push('connect'); }
   disconnect() { this.calls.push('disconnect'); }
+  authenticate(auth) { this.calls.push(`authenticate ${auth}`); }
+  refuse(reason) { this.calls.push(`refuse ${reason}`); }
   abort(token) {
-    this.requests[token - 1].isWithdrawn = true;
+    this.requestOf(token).isWithdrawn = true;
     this.calls.push(`abort ${token}`);
   }
   withdraw(token) {
-    if (!this.isOnline) this.requests[token - 1].isWithdrawn = true;
+    if (!this.isOnline) this.requestOf(token).isWithdrawn = true;
     return !this.isOnline;
   }
+  answeredOverHttp(token, status, body, headers) { this.listener.finish(token, status, body, headers, false); }
   delivered(id) { this.calls.push(`delivered ${id}`); }
   unsubscribe(room) { this.calls.push(`unsubscribe ${room}`); }
   online() { this.calls.push('online'); }
   offline() { this.calls.push('offline'); }
   free() { this.calls.push('free'); }
+
+  requestOf(token) {
+    return this.requests.find(request => request.token === token);
+  }
 
   // What it has been asked so far, as `GET /todo`.
   get asked() {
@@ -67,13 +74,13 @@ export class FakeClient {
   }
 
   // Answers a request, the last one if none is given.
-  answer(statusCode, body, headers = {}, {token} = this.last) {
-    this.listener.finish(token, statusCode, body, headers);
+  answer(statusCode, body, headers = {}, {token, waited = false} = this.last) {
+    this.listener.finish(token, statusCode, body, {'content-type': 'application/json', ...headers}, waited);
   }
 
   // Answers a read that has joined a room.
-  read(room, offset, body, request, epoch = EPOCH) {
-    this.answer(200, body, {'backwire-room': room, 'backwire-position': `${epoch}:${offset}`}, request);
+  read(room, offset, body, request = this.last, epoch = EPOCH, query = queryOf(room, request.url)) {
+    this.answer(200, body, {'backwire-room': room, 'backwire-position': `${epoch}:${offset}`, 'backwire-query': query}, request);
   }
 
   // Answers a write that was committed.
@@ -85,6 +92,17 @@ export class FakeClient {
   push(room, ...changes) {
     this.listener.deliver(room, changes);
   }
+}
+
+// What the server says of a query, as far as tests need it.
+export function queryOf(room, url) {
+  const parameters = new URLSearchParams(url.split('?')[1]);
+  if (/^[^?]*\//.test(room)) return 'one';
+  const part = ['limit', 'skip', 'select', 'omit', 'populate'].filter(name => parameters.has(name));
+  const sort = parameters.get('sort');
+  const kind = part.length ? 'part' : room.includes('?') ? 'filter' : 'whole';
+  const shape = part.filter(name => /select|omit|populate/.test(name)).map(name => `;${name}`);
+  return kind + (sort ? `;sort=${sort.split(',').map(it => it.split(' ')[0]).join(',')}` : '') + shape.join('');
 }
 
 // Changes, as they are on the wire.

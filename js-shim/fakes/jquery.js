@@ -6,26 +6,17 @@
 
 import {createRequire} from 'node:module';
 
+import {fakeXhr} from './page.js';
+
 const {jQueryFactory} = createRequire(import.meta.url)('jquery/factory');
 
 export function realJquery(address = 'http://app.test/notes/index.html') {
-  const requests = [];
-  class FakeXhr {
-    open(method, url) { Object.assign(this, {method, url, headers: {}}); }
-    setRequestHeader(name, value) { this.headers[name] = value; }
-    getAllResponseHeaders() { return 'content-type: application/json\r\n'; }
-    send(body) { requests.push(Object.assign(this, {body: body ? JSON.parse(body) : undefined})); }
-    abort() { this.onabort?.(); }
-    answer(status, body) {
-      Object.assign(this, {status, statusText: '', responseText: body === undefined ? '' : JSON.stringify(body)});
-      this.onload();
-    }
-  }
+  const {XMLHttpRequest, requests} = fakeXhr();
   const document = {...element(), nodeType: 9, documentElement: element(), readyState: 'complete',
     createElement: element, createDocumentFragment: element, createTextNode: element,
     implementation: {createHTMLDocument: () => ({body: {childNodes: [1, 2]}})}};
   const {protocol} = new URL(address);
-  const window = {document, location: {href: address, protocol}, XMLHttpRequest: FakeXhr, FormData, Blob,
+  const window = {document, location: {href: address, protocol}, XMLHttpRequest, FormData, Blob,
     setTimeout: (...args) => setTimeout(...args), clearTimeout: (...args) => clearTimeout(...args),
     addEventListener() {}, getComputedStyle: () => ({})};
   const $ = jQueryFactory(window);

@@ -1,9 +1,11 @@
 // A page with Backbone and Backwire on it
 // ---------------------------------------
 
+import {STATUS_CODES} from 'node:http';
 import {createRequire} from 'node:module';
 
 import {makeBackwire} from '../src/backwire.js';
+import {core} from '../src/wasm.js';
 import {FakeClient} from './client.js';
 
 const require = createRequire(import.meta.url);
@@ -19,7 +21,10 @@ export function freshBackbone($) {
 // The part of a window that we look at, with a `fire` for its events.
 export function fakePage(address = 'http://app.test/notes/index.html') {
   const target = new EventTarget();
+  const {XMLHttpRequest, requests} = fakeXhr();
   return {
+    XMLHttpRequest,
+    xhrs: requests,
     location: {href: address},
     document: {baseURI: address},
     localStorage: fakeStorage(),
@@ -44,25 +49,64 @@ export function fakeStorage(room = Infinity) {
   return storage;
 }
 
-// Backwire, installed. The page's own ajax only writes down what it is asked.
-export function start({$, url = 'http://app.test', page = fakePage(), makeClient, ...options} = {}) {
+// An XMLHttpRequest that a test answers; `requests` are those that were sent.
+export function fakeXhr() {
+  const requests = [];
+  class FakeXhr extends EventTarget {
+    open(method, url, isAsync = true) { Object.assign(this, {method, url, isAsync, headers: {}, status: 0, readyState: 1}); }
+    setRequestHeader(name, value) { this.headers[name] = value; }
+    overrideMimeType() {}
+    getAllResponseHeaders() {
+      return Object.entries(this.replyHeaders ?? {}).map(pair => pair.join(': ') + '\r\n').join('');
+    }
+    getResponseHeader(name) { return this.replyHeaders?.[name.toLowerCase()] ?? null; }
+    send(body) { requests.push(Object.assign(this, {body: jsonOf(body)})); }
+    abort() { this._end('abort'); }
+    answer(status, body, headers = {}) {
+      this.replyHeaders = {'content-type': 'application/json', ...headers};
+      Object.assign(this, {status, readyState: 4, statusText: STATUS_CODES[status], responseText: body === undefined ? '' : JSON.stringify(body)});
+      this._end('load');
+    }
+    _end(type) {
+      for (const name of [type, 'loadend']) {
+        this[`on${name}`]?.(new Event(name));
+        this.dispatchEvent(new Event(name));
+      }
+    }
+  }
+  return {XMLHttpRequest: FakeXhr, requests};
+}
+
+function jsonOf(body) {
+  try {
+    return body ? JSON.parse(body) : undefined;
+  } catch {
+    return body;
+  }
+}
+
+// Backwire, installed. `ajaxed` is what the page's own XMLHttpRequests were asked for.
+export function start({$, url = 'http://app.test', page = fakePage(), makeClient, ajax, ...options} = {}) {
   const Backbone = freshBackbone($);
-  const ajaxed = [];
-  const plainAjax = settings => {
-    ajaxed.push(`${settings.type} ${settings.url}`);
-    return 'plain xhr';
-  };
-  if (!$) Backbone.ajax = plainAjax;
+  if (ajax) Backbone.ajax = ajax;
   const originalSync = Backbone.sync;
+  const originalAjax = Backbone.ajax;
   const clients = [];
-  const Backwire = makeBackwire(makeClient || ((...args) => {
-    clients.push(new FakeClient(...args));
-    return clients.at(-1);
-  }), page);
+  const parts = {
+    ...core,
+    makeClient: makeClient || ((...args) => {
+      clients.push(new FakeClient(...args));
+      return clients.at(-1);
+    })
+  };
+  const Backwire = makeBackwire(parts, page);
   Backwire.install(Backbone, {url, ...options});
   const Todo = Backbone.Model.extend({urlRoot: '/todo'});
   const Todos = Backbone.Collection.extend({url: '/todo', model: Todo});
-  return {Backbone, Backwire, Todo, Todos, page, ajaxed, plainAjax, originalSync, client: clients[0], clients};
+  return {
+    Backbone, Backwire, Todo, Todos, page, originalAjax, originalSync, client: clients[0], clients, sent: page.xhrs,
+    get ajaxed() { return page.xhrs.map(({method, url: asked}) => `${method} ${asked}`); }
+  };
 }
 
 // Backwire with a collection that was read: `{id: 1, title: 'Milk'}`, `{id: 2, title: 'Eggs'}` at 5.

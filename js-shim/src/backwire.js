@@ -5,37 +5,39 @@
 
 import {Runtime} from './runtime.js';
 
-// `makeClient` makes the core; `page` is the window; `url` is the server that `install` takes if it is
-// not told another.
-export function makeBackwire(makeClient, page, url) {
+// `core` makes the parts in wasm (see `wasm.js`); `page` is the window; `url` is the server that `install` takes if it is
+// not given another.
+export function makeBackwire(core, page, url) {
   let runtime = null;
-  // Of what back ends send, by the names of events.
+  // For what back ends send, by the names of events; `null` for those to ignore.
   const handlers = {__proto__: null};
 
   const backwire = {
-    // How we stand: `state` is "online", "connecting" or "offline", `unsent` counts the writes that wait.
+    // The state of the connection: `state` is "online", "connecting" or "offline", `unsent` counts the writes that wait.
     status: {state: 'offline', unsent: 0},
 
     // Why Backwire could not start, or failed; the page then works as it did without it.
     error: null,
 
-    // Takes over `Backbone.sync` and, unless `connect` is false, connects.
+    // The page's own `sync`, for models and collections that stay on plain Ajax: `sync: Backwire.ajaxSync`.
+    ajaxSync(...args) {
+      return (runtime?.originalSync ?? page.Backbone?.sync).apply(this, args);
+    },
+
+    // Ours, for models and collections of an app whose `Backbone.sync` is somebody else's: `sync: Backwire.sync`.
+    sync(...args) {
+      return (runtime?.sync ?? page.Backbone?.sync).apply(this, args);
+    },
+
+    // Takes over `Backbone.sync` and, unless `connect` is false, connects. Of a module namespace, as `import *` makes
+    // it, its default export is meant.
     install(Backbone, options = {}) {
       backwire.uninstall();
-      Object.assign(backwire, Backbone.Events);
+      const library = Backbone?.default?.Model ? Backbone.default : Backbone;
+      Object.assign(backwire, library.Events);
       try {
         backwire.error = null;
-        let started = null;
-        const settings = {...options, url: options.url || url || '/', handlers};
-        started = new Runtime(Backbone, makeClient, settings, page, (event, about) => {
-          if (started !== runtime) return;
-          // What was kept is told of while it starts.
-          backwire.error = started?.error ?? null;
-          if (event === 'status') follow(about);
-          else backwire.trigger(event, about);
-        });
-        runtime = started;
-        if (options.connect !== false) runtime.client.connect();
+        start(library, options);
       } catch (error) {
         backwire.error = error;
         console.warn('Backwire could not start:', error);
@@ -43,13 +45,18 @@ export function makeBackwire(makeClient, page, url) {
       return backwire;
     },
 
-    // What back ends send to the person who uses the page: `Backwire.socket.on('event', handler)`, at any
-    // time. A handler stays, for this installation and those to come.
+    // What back ends send to the person who uses the page.
     socket: {
+      // `Backwire.socket.on('event', handler)`, at any time. A handler stays, for this installation and those to come.
       on(event, handler) {
         handlers[event] = handler;
-        runtime?._deliveries.start();
+        runtime?.handlersChanged();
         return this;
+      },
+
+      // Events of this name are dropped: this page has no use for them.
+      ignore(event) {
+        return this.on(event, null);
       }
     },
 
@@ -63,8 +70,9 @@ export function makeBackwire(makeClient, page, url) {
       return backwire;
     },
 
-    // Goes online; after a `disconnect`, comes back and catches up.
-    connect() {
+    // Goes online; after a `disconnect`, comes back and catches up. `token` replaces the one of `install`.
+    connect({token} = {}) {
+      if (token !== undefined) runtime?.authenticate(token);
       runtime?.client.connect();
       return backwire;
     },
@@ -81,6 +89,20 @@ export function makeBackwire(makeClient, page, url) {
       return backwire;
     }
   };
+
+  function start(library, options) {
+    let started = null;
+    const settings = {...options, url: options.url || url || '/', handlers};
+    started = new Runtime(library, core, settings, page, (event, about) => {
+      if (started !== runtime) return;
+      // What was kept is reported while it starts.
+      backwire.error = started?.error ?? null;
+      if (event === 'status') follow(about);
+      else backwire.trigger(event, about);
+    });
+    runtime = started;
+    if (options.connect !== false) runtime.client.connect();
+  }
 
   function follow(status) {
     const {state, unsent} = backwire.status;

@@ -4,6 +4,7 @@
 // Backbone saves the whole model. What a save means is what it changed, and that is what must not be
 // lost, or lose what others have changed meanwhile.
 
+import {SAVE} from './kinds.js';
 import {isPlain, isSame} from './records.js';
 
 // What a body says, which is JSON text or nothing.
@@ -18,13 +19,23 @@ export function editsOf(after, before) {
   return edits;
 }
 
-// An update is sent as what it changes of `base`, which is what the server said last: by the time it
-// arrives others may have changed the rest. How long it will be on its way nobody knows, on a line that
-// stands still least of all.
+// A save is sent as what it changes of `base`, which is what the server said last: by the time it arrives
+// others may have changed the rest. A save whose body the page has changed on its way is sent as it is.
 export function asPatch(exchange, base) {
-  const after = exchange.body && JSON.parse(exchange.body);
-  if (exchange.method !== 'put' || !isPlain(after) || !isPlain(base)) return exchange;
-  return {...exchange, method: 'patch', body: JSON.stringify(editsOf(after, base))};
+  const {kind, method, body, made} = exchange;
+  if (kind !== SAVE || method !== 'put' || body === undefined || body !== made) return;
+  const after = attributesOf(body);
+  if (!isPlain(after) || !isPlain(base)) return;
+  Object.assign(exchange, {method: 'patch', body: JSON.stringify(editsOf(after, base))});
+}
+
+// At a constant url the server finds the id in the body, also if it has not changed, and of a delete.
+export function nameRecord({kind, method, model, url, body}) {
+  const [, last = ''] = /([^/?]*)\/?(?:\?.*)?$/.exec(url);
+  if (kind !== SAVE || model.id == null || decodeURIComponent(last) === String(model.id)) return body;
+  const attributes = attributesOf(body);
+  if (!isPlain(attributes) || method === 'put' && model.idAttribute in attributes) return body;
+  return JSON.stringify({...attributes, [model.idAttribute]: model.id});
 }
 
 // The body of a reply with the edits of `later` exchanges on it (they may be reads, which edit

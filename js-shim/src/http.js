@@ -1,46 +1,56 @@
-// Requests without the core
-// -------------------------
+// Requests over HTTP
+// ------------------
 //
-// If the core has failed, what it was asked and has not answered is asked again over HTTP, each write
-// with the key the core gave it: one that was done already is answered from the server's ledger and
-// not done again. It has the core's face, so nobody who waits for an answer has to know.
+// For when there is no socket: each write carries its idempotency key, so that one which was done already is answered
+// from the server's ledger and not done again.
 
 // How long a request waits that could not reach the server.
 const RETRY_AFTER = 3000;
 
+// Sends a request to a server by the page's `fetch`. The result is what the core would hand over: `{status, body,
+// headers}`, with status 0 if the server could not be reached.
+export async function sendOverHttp(fetch, origin, {method, url, headers, body, key}) {
+  const named = {accept: 'application/json', ...headers};
+  if (body !== undefined) named['content-type'] = 'application/json';
+  if (method !== 'get') named['idempotency-key'] = key;
+  try {
+    const response = await fetch(origin + url, {method: method.toUpperCase(), headers: named, body, credentials: 'same-origin'});
+    const text = await response.text();
+    return {status: response.status, body: parsed(text), headers: Object.fromEntries(response.headers)};
+  } catch {
+    return {status: 0};
+  }
+}
+
+// Takes the place of a core that has failed. It has the core's face, so that nobody who waits for an answer has to know.
 export class HttpClient {
-  // `fetch` is the page's; `session` is what the core's keys started with, `finish` hears of answers.
-  constructor(origin, session, fetch, finish) {
-    Object.assign(this, {_origin: origin, _session: session, _fetch: fetch, _finish: finish});
-    this._made = 0;
+  // `send(request)` is `sendOverHttp` for one server; `finish` gets the answers.
+  constructor(send, session, finish) {
+    Object.assign(this, {_send: send, _session: session, _finish: finish});
     // Tokens nobody waits for any more.
     this._aborted = new Set();
     this._last = Promise.resolve();
   }
 
-  request(method, url, body, timeout, key) {
-    const token = this._made + 1;
-    return this.resend(token, key || `${this._session}-${token}`, method, url, body);
+  // One after the other, in the order of the calls. What the page sends itself is not sent here.
+  request(token, method, url, headers, body, key, kind) {
+    if (kind === 2) return true;
+    const request = {method, url, headers: JSON.parse(headers || '{}'), body, key: key || `${this._session}-${token}`};
+    this._last = this._last.then(() => this._ask(token, request));
+    return true;
   }
 
-  // Asks what the core was asked under `token`. One after the other, in the order of the calls.
-  resend(token, key, method, url, body) {
-    this._made = Math.max(this._made, token);
-    this._last = this._last.then(() => this._ask(token, key, method, url, body));
-    return token;
-  }
-
-  async _ask(token, key, method, url, body) {
-    const headers = {'content-type': 'application/json'};
-    if (method !== 'get') headers['idempotency-key'] = key;
-    const settings = {method: method.toUpperCase(), headers, body, credentials: 'same-origin'};
-    let response = null;
-    while (!response && !this._aborted.has(token)) {
-      response = await this._fetch(this._origin + url, settings).catch(() => later());
+  async _ask(token, request) {
+    let answer;
+    while (!answer?.status && !this._aborted.has(token)) {
+      if (answer) await later();
+      answer = await this._send(request);
     }
-    if (!response || this._aborted.delete(token)) return;
-    const text = await response.text();
-    this._finish(token, response.status, parsed(text), Object.fromEntries(response.headers));
+    if (!this._aborted.delete(token)) this._finish(token, answer.status, answer.body, answer.headers);
+  }
+
+  answeredOverHttp(token, status, body, headers) {
+    this._finish(token, status, body, headers);
   }
 
   abort(token) {
@@ -56,8 +66,10 @@ export class HttpClient {
     return true;
   }
 
+  authenticate() {}
   delivered() {}
   unsubscribe() {}
+  refuse() {}
   connect() {}
   disconnect() {}
   online() {}
@@ -67,7 +79,7 @@ export class HttpClient {
 
 const later = () => new Promise(resolve => { setTimeout(resolve, RETRY_AFTER); });
 
-function parsed(text) {
+export function parsed(text) {
   try {
     return text === '' ? undefined : JSON.parse(text);
   } catch {

@@ -4,6 +4,6 @@
 //     Backwire.install(Backbone, {url: 'http://localhost:1337'});
 
 import {makeBackwire} from './backwire.js';
-import {makeClient} from './wasm.js';
+import {core} from './wasm.js';
 
-export default makeBackwire(makeClient, globalThis);
+export default makeBackwire(core, globalThis);

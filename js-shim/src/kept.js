@@ -3,8 +3,8 @@
 //
 // What cannot be sent now is kept in `localStorage` until it is answered, each write an item of its own,
 // named after the server, the person and when it was made: so they come back in order, and only to who
-// made them. Another page of the same
-// origin finds them too. That both send them does no harm, because they keep their keys.
+// made them. Another page of the same origin finds them too. That both send them does no harm, because
+// they keep their keys.
 
 export class Kept {
   // `storage` is undefined where the browser forbids it; then, or when it is full, writes stay where they
@@ -18,7 +18,7 @@ export class Kept {
     this._made = 0;
   }
 
-  // What an earlier page has kept: `{key, method, url, body, record, next, at}` each.
+  // What an earlier page has kept: `{key, kind, method, url, headers, body, record, next, at}` each.
   restore() {
     const names = Object.keys(this._storage ?? {}).filter(name => name.startsWith(this._prefix)).sort();
     return names.flatMap(name => {
@@ -30,13 +30,15 @@ export class Kept {
   }
 
   // `record` is the whole record with what the write does to it, for the next page to show; `next` is
-  // what waits for a create (see `Birth`), and the only thing that changes.
-  keep({key, method, url, body, record, next}) {
+  // what waits for a create (see `PendingCreate`), and the only thing that changes. Credentials are not kept: what
+  // is sent later says who is asking in its own way.
+  keep({key, kind, method, url, headers: {authorization, ...headers} = {}, body, record, next}) {
     if (this._names.has(key) && next == null) return;
     const count = String(this._made++).padStart(6, '0');
     const name = this._names.get(key) ?? `${this._prefix}${Date.now()}-${count}`;
+    const rest = Object.keys(headers).length ? {headers} : {};
     try {
-      this._storage.setItem(name, JSON.stringify({key, method, url, body, record, next}));
+      this._storage.setItem(name, JSON.stringify({key, kind, method, url, ...rest, body, record, next}));
       this._names.set(key, name);
     } catch (error) {
       this._onFull?.(error);

@@ -39,15 +39,20 @@ export class Records {
     return this._known.get(String(id))?.offset;
   }
 
+  // Is there something newer than this offset?
+  isNewer(id, offset) {
+    return this.offsetOf(id) > offset;
+  }
+
   // Ids of the records that are not among these.
   others(ids) {
-    const named = new Set(ids.map(String));
+    const named = new Set(ids);
     return [...this._known.keys()].filter(id => !named.has(id) && this.get(id));
   }
 
-  // Forgets all but what is wanted.
-  keep(isWanted) {
-    for (const id of this._known.keys()) if (!isWanted(id)) this._known.delete(id);
+  // Forgets all but these.
+  keep(ids) {
+    for (const id of this._known.keys()) if (!ids.has(id)) this._known.delete(id);
   }
 }
 

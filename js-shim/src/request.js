@@ -1,60 +1,62 @@
-// From Ajax settings to a request
-// -------------------------------
+// From an XMLHttpRequest to a request on the socket
+// -------------------------------------------------
 //
-// What `Backbone.sync` hands to `Backbone.ajax` is written for jQuery. Here it becomes what travels:
-// a verb, a url and a body of JSON text, all of them fixed at the call.
-
-import {isPlain} from './records.js';
-import {withQuery} from './url.js';
+// What the page's ajax layer opens and sends becomes a verb, a url, headers and a body of JSON text, all of
+// them fixed at the call.
 
 const VERBS = ['get', 'post', 'put', 'patch', 'delete'];
+const OVERRIDE = 'x-http-method-override';
 
-// Can a socket do what is asked? Not a blocking request, and not an upload of a form or a file.
-export function isCarried(settings) {
-  return settings.async !== false && VERBS.includes(verbOf(settings, {})) && isData(settings.data);
+// The request that this transport is to send, or `null` if the socket cannot carry it: a blocking request, an
+// upload, a login, an answer that is no text. `path` is the path and query of its url; `made` is the
+// body as Backbone made it, which is JSON for certain.
+export function requestOf(transport, path, body, made) {
+  const {headers, method, isAsync, credentials, responseType} = transport;
+  const verb = (headers[OVERRIDE] || method).toLowerCase();
+  const isText = body === null || typeof body === 'string';
+  const canBeCarried = isAsync && isText && credentials[0] == null && /^(text|json)?$/.test(responseType);
+  if (!canBeCarried || !VERBS.includes(verb)) return null;
+  const json = verb === 'get' || !body ? undefined : body === made ? body : jsonOf(body, headers['content-type']);
+  return json === null ? null : {method: verb, url: path, headers: carriedHeaders(headers), body: json};
 }
 
-// `headers` are those set so far, in lower case: with `emulateHTTP` the real verb is among them.
-// `made` is the data as Backbone made it, which is JSON for certain.
-export function requestOf(settings, {headers, path, made, $}) {
-  const method = verbOf(settings, headers);
-  if (method !== 'get') return {method, url: path, body: bodyOf(settings, made)};
-  return {method, url: withQuery(path, asked(settings.data), $, settings.traditional), body: undefined};
+// Headers that say what every request on the socket means anyway do not travel.
+function carriedHeaders(headers) {
+  const carried = {};
+  for (const name in headers) {
+    const isImplied = name === 'content-type' || name === OVERRIDE || name === 'accept' && /^application\/json,.*\*\/\*/.test(headers[name]);
+    if (!isImplied) carried[name] = headers[name];
+  }
+  return carried;
 }
 
-// Criteria are JSON in a query; spelled as a form's fields their values would all be strings.
-function asked(data) {
-  return isPlain(data?.where) ? {...data, where: JSON.stringify(data.where)} : data;
+// The body as JSON text, `null` if it is something else. `emulateJSON` has put it into the form field `model`.
+// What claims to be JSON and is not travels as a string, for the server to refuse.
+function jsonOf(text, type = '') {
+  if (/\bx-www-form-urlencoded/.test(type)) return formAsJson(new URLSearchParams(text));
+  if (isJson(text)) return text;
+  return /\bjson/.test(type) ? JSON.stringify(text) : null;
 }
 
-function verbOf(settings, headers) {
-  const verb = headers['x-http-method-override'] || settings.method || settings.type || 'get';
-  return verb.toLowerCase();
-}
-
-function isData(data) {
-  return data == null || typeof data === 'string' ||
-    /^\[object (Object|Array)\]$/.test(Object.prototype.toString.call(data));
-}
-
-// The body as JSON text. `emulateJSON` has put it into the form field `model`.
-function bodyOf({data, contentType, emulateJSON}, made) {
-  if (data == null) return undefined;
-  if (typeof data === 'string') return data === made ? data : fromText(data, contentType);
-  if (!emulateJSON) return JSON.stringify(data);
-  if (typeof data.model === 'string') return fromText(data.model, 'json');
-  const {_method, ...fields} = data;
+// Names in brackets, and names that come again, are read by the server as it reads any form: over HTTP.
+function formAsJson(form) {
+  const fields = Object.fromEntries(form);
+  delete fields._method;
+  if (isJson(fields.model) && Object.keys(fields).length === 1) return fields.model;
+  const isFlat = [...form].length === new Set(form.keys()).size && !/[[\]]/.test([...form.keys()]);
+  if (!isFlat) return null;
   return Object.keys(fields).length ? JSON.stringify(fields) : undefined;
 }
 
-// Text of the page's own: JSON, or a form. What claims to be JSON and is not travels as a string, for
-// the server to refuse.
-function fromText(text, contentType) {
-  if (text === '') return undefined;
+function isJson(text) {
   try {
     JSON.parse(text);
-    return text;
+    return true;
   } catch {
-    return JSON.stringify(/json/.test(contentType) ? text : Object.fromEntries(new URLSearchParams(text)));
+    return false;
   }
+}
+
+export function isSuccess(status) {
+  return status >= 200 && status < 300 || status === 304;
 }

@@ -4,301 +4,287 @@
 // Stands between Backbone and the core: requests go down by token, replies and pushes come up.
 
 import {attempt} from './attempt.js';
-import {Birth, showReply} from './birth.js';
+import {watchAnswer} from './answers.js';
 import {Deliveries} from './deliveries.js';
-import {asPatch, attributesOf, withEdits} from './edits.js';
-import {HttpClient} from './http.js';
+import {Exchange} from './exchange.js';
+import {HttpClient, parsed, sendOverHttp} from './http.js';
 import {Kept, storageOf} from './kept.js';
+import {OPAQUE, kindOf} from './kinds.js';
 import {Live} from './live.js';
-import {isCarried, requestOf} from './request.js';
+import {Notices} from './notices.js';
+import {Outbox} from './outbox.js';
+import {isPlain} from './records.js';
+import {requestOf} from './request.js';
 import {wrapSync} from './sync.js';
-import {show} from './unsent.js';
-import {param, pathOf, serverAt} from './url.js';
-import {Xhr} from './xhr.js';
+import {isCollection} from './targets.js';
+import {Transport} from './transport.js';
+import {pathOf, plainPath, serverAt, withQuery} from './url.js';
 
-// After this the server's ledger may have forgotten a write, and would do it again.
-const LEDGER_MEMORY = 7 * 24 * 3600 * 1000;
+// How many paths are remembered that are asked for over HTTP.
+const MAX_HTTP_PATHS = 1000;
 
 export class Runtime {
-  // `page` is the window, `identity` says whose the writes are. Nothing of Backbone is touched if the
-  // client cannot be made.
-  constructor(Backbone, makeClient, {url, identity = '', site, token, bind, handlers}, page, tell) {
+  // `core` makes the core's parts: `makeClient` and `makeQueries`. `page` is the window, `identity` names the person whose
+  // the writes are. Nothing of Backbone is touched if the core cannot be made.
+  constructor(Backbone, core, {url, identity = '', site, token, bind, handlers, connect}, page, tell) {
     this._Backbone = Backbone;
     this._page = page;
+    this._identity = identity;
+    // As the core says; until then, as it will be.
+    this._state = connect === false ? 'offline' : 'connecting';
     // Asked for only when it is needed, and may have changed by then.
     this._base = {toString: () => page.document?.baseURI || page.location?.href || url};
     this._server = serverAt(url, this._base);
-    // Requests the app still waits for, by token.
-    this._exchanges = new Map();
-    this._leaving = new Set();
-    // Whether what is asked now is sent now.
-    this._isOnline = false;
-    this._live = new Live(model => this._isWriting(model), target => this._readOf(target), room => this._leave(room));
-    this._session = session();
     this._tell = tell;
-    this._kept = new Kept(storageOf(page), this._server.origin, identity, error =>
-      console.warn('Backwire can not keep writes:', error));
+    this._session = session();
+    this._leaving = new Set();
+    // Paths that the server answers over HTTP only.
+    this._httpPaths = new Set();
+    this._notices = new Notices(this._server.origin);
     this.error = null;
+    this._setUpLive(core.makeQueries());
+    this._setUpDeliveries(bind, handlers);
+    this._person = site ? {site, token, deviceId: this._device()} : null;
+    this.client = this._outbox.client = core.makeClient(this._server.socket, this._auth(), this._session, random(1)[0], this._listener());
+    this._listenToPage();
+    this._outbox.restore();
+    Object.assign(this, wrapSync(Backbone, {
+      begin: call => this._begin(call),
+      notice: (...about) => this._notices.info(...about),
+      adopt: (call, settings) => this._adopt(call, settings)
+    }));
+  }
+
+  _setUpLive(queries) {
+    const {_Backbone: Backbone, _page: page} = this;
+    const kept = new Kept(storageOf(page), this._server.origin, this._identity, error =>
+      console.warn('Backwire cannot keep writes:', error));
+    const plainParse = Backbone.Model?.prototype.parse;
+    this._live = new Live({
+      queries,
+      isWriting: model => this._outbox.isWriting(model),
+      hasOwnParse: model => model.parse !== plainParse,
+      isAdding: options => isAdding(options, Backbone.VERSION),
+      ask: query => this._outbox.request('get', query.url, query.headers, (...answer) => this._live.answered(query, ...answer)),
+      leave: room => this._leave(room),
+      onAnswer: (answer, url, target) => this._explain(answer, url, target)
+    });
+    this._outbox = new Outbox({
+      session: this._session, kept, live: this._live, tell: this._tell, isTrap,
+      resolve: url => this._pathOf(url),
+      divert: exchange => this._divert(exchange),
+      fail: error => this._fall(error)
+    });
+    this._outbox.onEnded = () => this._leaveRooms();
+  }
+
+  _setUpDeliveries(bind, handlers) {
     const own = {__proto__: null, resync: () => this._live.refreshAll()};
     for (const event in bind) own[event] = (...args) => this._live.hear(bind[event], args.slice(0, -1));
-    this._deliveries = new Deliveries(event => handlers[event] ?? own[event],
-      id => attempt(() => this.client.delivered(id)), tell);
+    this._deliveries = new Deliveries(event => (event in handlers ? handlers : own)[event],
+      id => attempt(() => this.client.delivered(id)), this._tell);
     if (Object.keys({...bind, ...handlers}).length) this._deliveries.start();
-    const guest = site ? '&' + param({site, token, deviceId: this._device()}) : '';
-    this.client = makeClient(this._server.socket + guest, this._session, random(1)[0], {
-      finish: (...reply) => this._finish(...reply),
+  }
+
+  // What the core calls.
+  _listener() {
+    return {
+      finish: (...reply) => this._outbox.finish(...reply),
       deliver: (room, changes) => (room ? this._live.deliver(room, changes) : this._deliveries.take(changes)),
       refresh: room => this._live.refresh(room),
-      status: (state, unsent) => this._status(state, unsent)
-    });
-    this._online = () => this.client.online();
-    this._offline = () => this.client.offline();
-    this._trapped = ({error}) => { if (isTrap(error) && !this.client.isWell()) this._fall(error); };
-    this._listen('addEventListener');
-    this._restore();
-    this._unwrapSync = wrapSync(Backbone, (...asked) => this._ajax(...asked));
+      status: (state, unsent) => this._status(state, unsent),
+      http: token => this._sendOverHttp(token),
+      unauthorized: () => this._tell('unauthorized'),
+      refused: reason => this._refused(reason)
+    };
   }
 
   // No longer live, also if a read of it is still on its way.
   stop(target) {
-    for (const exchange of this._exchanges.values()) exchange.isStopped ||= exchange.model === target;
+    for (const exchange of this._outbox.of(target)) exchange.isStopped = true;
     this._live.stop(target);
   }
 
-  // Leaves Backbone as it was. Whoever waits for a reply is told that none will come; what is kept stays
+  // Signs the page's person in, or as somebody else; writes that waited for it go on.
+  authenticate(token) {
+    if (this._person) this._person.token = token;
+    this.client.authenticate(this._auth());
+  }
+
+  startDeliveries() {
+    this._deliveries.start();
+  }
+
+  // A handler was added, or an event is to be ignored: what waits for that goes on.
+  handlersChanged() {
+    this._deliveries.start();
+    this._deliveries.handlersChanged();
+  }
+
+  // Leaves Backbone as it was. Everyone who waits for a reply is told that none will come; what is kept stays
   // so, for the next time this person is here.
   end() {
-    this._unwrapSync();
-    this._kept.forget = () => {};
-    this._listen('removeEventListener');
+    this.unwrapSync();
+    this._unlisten();
     this._live.end();
     this._deliveries.end();
-    // An abort may send what had waited for the aborted.
-    while (this._exchanges.size) for (const {xhr} of [...this._exchanges.values()]) xhr.abort();
+    this._outbox.abortAll();
     this.client.disconnect();
     // Later, because the client may be the one that called us.
     Promise.resolve().then(() => this.client.free());
   }
 
-  // Requests
-  // --------
+  // Calls
+  // -----
 
-  // Our `Backbone.ajax`. Url and body are taken here and now: a model that is being destroyed has lost
-  // its collection, and with it its url, a moment later.
-  _ajax(settings, model, options, pageAjax) {
-    const path = this._pathOf(settings);
-    if (path === null || !isCarried(settings)) return pageAjax.call(this._Backbone, settings);
-    const made = options.data == null ? settings.data : undefined;
-    const xhr = new Xhr(settings);
-    if (!xhr.begin()) return xhr;
-    // `beforeSend` may have changed the settings, as it may with jQuery.
-    const request = requestOf(settings, {
-      headers: xhr.requestHeaders, path: this._pathOf(settings) ?? path, made, $: this._Backbone.$
+  // A call of `sync` begins. Returns what makes its XMLHttpRequest.
+  _begin(call) {
+    const {method, model, options} = call;
+    call.kind = kindOf(method, model, options);
+    if (method === 'read' && isPlain(options.data?.where)) options.data = {...options.data, where: JSON.stringify(options.data.where)};
+    // While nothing can be answered soon, a page shows no sign of loading.
+    if (call.isRealtime && this._state === 'offline' && options.global === undefined) options.global = false;
+    if (call.isRealtime) this._watch(call);
+    return () => new Transport({
+      send: (transport, body) => call.isRealtime && this._send(call, transport, body),
+      makeReal: () => new this._page.XMLHttpRequest(),
+      prepare: (transport, real) => this._prepare(call, transport, real)
     });
-    const exchange = {...request, model, options, xhr, timeout: settings.timeout || 0};
-    this._ask(exchange);
-    return xhr;
   }
 
-  // Of what waits nobody looks at the form any more when it is refused.
-  _ask(exchange) {
-    const {method, model, url} = exchange;
-    if (!this._isOnline && model) exchange.undo = this._live.undo(model);
-    this._send(asPatch(exchange, this._baseOf(model)));
-    if (method === 'get') Promise.resolve().then(() => this._showKept(model, url));
+  // Own creates that a fetch does not know of yet stay in their collection.
+  _watch(call) {
+    const {method, model: target, options} = call;
+    if (!options.success || method === 'delete') return;
+    const isList = isCollection(target);
+    watchAnswer(target, options, {
+      keep: isList && method === 'read' ? list => this._withCreates(target, call, list) : null,
+      after: models => {
+        call.models = models;
+        this._live.wasSet(target, Array.isArray(models) ? models : undefined);
+      }
+    });
   }
 
-  // The record as the server has it, but for what is on its way there: that is saved again.
-  _baseOf(model) {
-    const record = this._live.recordOf(model);
-    const base = record && {...record};
-    if (base) for (const {body} of this._of(model)) for (const name in attributesOf(body)) delete base[name];
-    return base;
+  _withCreates(collection, call, list) {
+    call.parsed = list;
+    const creates = collection.models.filter(model => model.isNew() && this._outbox.isWriting(model));
+    return creates.length ? [list ?? [], creates].flat() : list;
   }
 
-  // What is read while the server can not be asked shows what waits.
-  _showKept(target, url) {
-    for (const write of this._exchanges.values()) {
-      const model = write.isRestored && !this._isOnline && show(write, target, url);
-      if (!model) continue;
-      this._live.assume(model, write.record);
-      if (write.method !== 'post' || write.model) continue;
-      this._bear(Object.assign(write, {model}));
-      showReply(model, write.xhr);
-    }
-  }
-
-  // A model whose create is on its way is not created again: what it asks for meanwhile waits.
-  _send(exchange) {
-    const create = exchange.method === 'post' && this._createOf(exchange.model);
-    if (create && !this._merge(create, exchange)) return this._delay(create, exchange);
-    const {method, url, body, timeout, xhr} = exchange;
-    try {
-      const token = this.client.request(method, url, body, timeout);
-      exchange.key = `${this._session}-${token}`;
-      this._begun(token, exchange);
-    } catch (error) {
-      if (!isTrap(error)) return Promise.resolve().then(() => xhr.finish(0, error));
-      this._fall(error);
-      this._send(exchange);
-    }
-  }
-
-  _begun(token, exchange) {
-    exchange.token = token;
-    this._exchanges.set(token, exchange);
-    exchange.xhr.whenAborted = () => this._aborted(token);
-    if (exchange.method === 'post' && (exchange.model || exchange.isRestored)) this._bear(exchange);
-    if (!this._isOnline) this._keep(exchange);
-  }
-
-  _delay(create, exchange) {
-    create.birth.delay(exchange);
-    if (!this._isOnline) this._keep(create);
-  }
-
-  _bear(create) {
-    create.birth = new Birth(create, () => this._miscarried(create.token));
-  }
-
-  // A create that has not left takes in what is saved after it: one create is all the server sees, and
-  // its reply answers both.
-  _merge(create, exchange) {
-    if (!this.client.withdraw(create.token)) return false;
-    this._over(create);
-    create.birth.end();
-    exchange.body = JSON.stringify({...attributesOf(create.body), ...attributesOf(exchange.body)});
-    exchange.merged = [...create.merged ?? [], create];
+  // Sends a request of the page by the socket, or returns false.
+  _send(call, transport, body) {
+    const path = this._pathOf(transport.url);
+    if (path === null || this._httpPaths.has(plainPath(path))) return false;
+    const request = requestOf(transport, path, body, call.made);
+    if (!request) return false;
+    const exchange = new Exchange({...request, call, transport, sent: body, kind: call.kind, made: call.made, model: call.model, options: call.options});
+    this._outbox.ask(exchange);
     return true;
   }
 
-  // What is known of an exchange while it lasts.
-  _over({token, key}) {
-    this._exchanges.delete(token);
-    this._kept.forget(key);
+  // The page's own XMLHttpRequest carries it. If it writes to something live, its echo is the page's own.
+  _prepare({model}, transport, real) {
+    const {headers, method, isAsync} = transport;
+    const path = this._pathOf(transport.url);
+    const isOwn = isAsync && path !== null && !/^(GET|HEAD|OPTIONS)$/.test(method) && this._live.follows(path);
+    if (!isOwn) return;
+    const exchange = new Exchange({kind: OPAQUE, method: method.toLowerCase(), url: path, headers: {...headers}, model});
+    this._outbox.expect(exchange);
+    if (!headers['idempotency-key']) real.setRequestHeader('Idempotency-Key', exchange.key);
+    real.addEventListener('loadend', () => {
+      if (!real.status) return exchange.whenAborted();
+      this.client.answeredOverHttp(exchange.token, real.status, parsed(real.responseText), headersOf(real));
+    });
   }
 
-  _keep(exchange) {
-    const {method, model, body, birth} = exchange;
-    if (method === 'get') return;
-    const record = body && model && {...this._live.recordOf(model)};
-    for (const {body} of [...this._of(model), {body: birth?.next}]) {
-      if (record) Object.assign(record, attributesOf(body));
-    }
-    this._kept.keep({...exchange, record: record || exchange.record, next: birth?.next});
+  // The server answers it over HTTP only.
+  _divert({transport, sent, url}) {
+    if (!transport?.isSent) return false;
+    if (this._httpPaths.size < MAX_HTTP_PATHS) this._httpPaths.add(plainPath(url));
+    transport.sendReal(sent);
+    return true;
   }
 
-  // What an earlier page did not live to see answered. Nobody waits for it here, but its reply is news.
-  _restore() {
-    for (const write of this._kept.restore()) {
-      const {key, method, url, body, at} = write;
-      if (Date.now() - at > LEDGER_MEMORY) {
-        this._kept.forget(key);
-        this._lost(write);
-        continue;
-      }
-      const xhr = new Xhr({});
-      xhr.begin();
-      const token = this.client.request(method, url, body, 0, key);
-      this._begun(token, {...write, isRestored: true, model: null, xhr});
-    }
+  // An ajax function of the page reads this over HTTP: it is read once more, to be live.
+  _adopt({method, model}, {url, data, traditional}) {
+    const path = method === 'read' ? this._pathOf(url) : null;
+    if (path !== null) this._live.adopt(model, withQuery(path, data, traditional));
   }
 
-  // It may have been done or not, and nobody can find out by sending it again.
-  _lost({method, url, body}) {
-    Promise.resolve().then(() => this._tell('lost', {method, url, body}));
-  }
-
-  _finish(token, statusCode, body, headers = {}) {
-    const exchange = this._exchanges.get(token);
+  // The link has been down for a while.
+  async _sendOverHttp(token) {
+    const exchange = this._outbox.get(token);
     if (!exchange) return;
-    this._over(exchange);
-    if (body === 'outdated' && !statusCode) this._lost(exchange);
-    // The core did not send it, and says how much the server takes.
-    if (body > 0 && statusCode === 413) body = {message: `over the limit of ${body} bytes`};
-    const news = attempt(() => this._live.learn(exchange, statusCode, body, headers));
-    const later = [...this._of(exchange.model), ...exchange.birth?.delayed ?? []];
-    const reply = withEdits(news?.latest || body, exchange, later);
-    for (const {xhr} of [...exchange.merged ?? [], exchange]) xhr.finish(statusCode, reply, headers);
-    this._live.tell(news);
-    exchange.birth?.end(statusCode, body).forEach(delayed => this._send(delayed));
-    // What is not there is no refusal: the news that it is gone are on their way.
-    if (statusCode >= 400 && statusCode !== 404) exchange.undo?.(exchange);
-    this._ended(exchange);
+    const {status, body, headers} = await this._fetch(exchange);
+    attempt(() => this.client.answeredOverHttp(token, status, body, headers ?? {}));
+    if (this._state === 'online') this._live.rejoin();
   }
 
-  // A model was destroyed before its create was answered. If that never left, it never happened.
-  _miscarried(token) {
-    const exchange = this._exchanges.get(token);
-    if (!exchange) return;
-    if (!this.client.withdraw(token)) return this._isOnline || this._keep(exchange);
-    this._over(exchange);
-    for (const {xhr} of [...exchange.merged ?? [], exchange]) xhr.abort();
+  _fetch(request) {
+    return sendOverHttp((...args) => this._page.fetch(...args), this._server.origin, request);
   }
 
-  _createOf(model) {
-    return this._of(model).find(({birth}) => birth);
+  _pathOf(url) {
+    return pathOf(url, this._base, this._server.origin);
+  }
+
+  // Messages
+  // --------
+
+  _explain(answer, url, target) {
+    if (answer.isUndeclared && Array.isArray(answer.body) && !answer.body.length) this._notices.emptyList(answer.resource, plainPath(url));
+    const {sync} = target.model?.prototype ?? {};
+    if (sync && sync !== this._Backbone.Model.prototype.sync && sync !== this.sync) this._notices.ownSync(`the model of ${plainPath(url)}`);
   }
 
   _status(state, unsent) {
-    this._isOnline = state === 'online';
-    if (!this._isOnline) for (const exchange of this._exchanges.values()) this._keep(exchange);
+    const wasOnline = this._state === 'online';
+    this._state = state;
+    this._outbox.setOnline(state === 'online');
+    if (state === 'online' && !wasOnline) this._live.rejoin();
+    if (state === 'online') this._hasAsked = true;
+    if (state === 'offline') this._findReason();
     this._tell('status', {state, unsent});
   }
 
-  // What it had taken in is none of the abort's business.
-  _aborted(token) {
-    const exchange = this._exchanges.get(token);
-    if (!exchange) return;
-    this._over(exchange);
-    this.client.abort(token);
-    const waiting = [...exchange.merged ?? [], ...exchange.birth?.end() ?? []];
-    waiting.forEach(other => this._send(other));
-    this._ended(exchange);
+  // A socket that cannot be opened does not say why; the same url, asked for by a request, does.
+  async _findReason() {
+    if (this._hasAsked || this.error || !this._page.fetch) return;
+    this._hasAsked = true;
+    const url = this._server.socket.replace(/^ws/, 'http');
+    const {status, body} = await sendOverHttp((...args) => this._page.fetch(...args), '', {method: 'get', url, headers: {}});
+    if (status === 403 && body?.code === 'E_ORIGIN') attempt(() => this.client.refuse(`E_ORIGIN: ${body.message}`));
   }
 
-  // `again`: the rooms for which its model is to be read after it.
-  _ended({model, again = []}) {
-    for (const room of again) attempt(() => this._live.refetch(room, model));
-    this._leaveRooms();
+  _refused(reason) {
+    console.error(`Backwire: the server refuses this page: ${reason.replace(/^E_\w+: /, '')}`);
+    this._tell('refused', {reason});
   }
 
-  _isWriting(model) {
-    return this._of(model).some(({method}) => method !== 'get');
-  }
-
-  _readOf(target) {
-    return this._of(target).find(({method}) => method === 'get');
-  }
-
-  // What a model still waits for.
-  _of(model) {
-    const all = [];
-    if (model) for (const exchange of this._exchanges.values()) if (exchange.model === model) all.push(exchange);
-    return all;
-  }
-
-  _pathOf({url}) {
-    return pathOf(url, this._base, this._server.origin);
+  _auth() {
+    return this._person ? JSON.stringify(this._person) : undefined;
   }
 
   // Failing
   // -------
 
-  // The core has failed, and nothing it says can be trusted any more. Whoever waits is answered over
+  // The core has failed, and nothing it says can be trusted any more. Everyone who waits is answered over
   // HTTP; from now on the page is as it was without us, or as near to that as it can be if its own
   // `sync` would not reach our server.
   _fall(error) {
     if (this.error) return;
     this.error = error;
     console.error('Backwire goes on over HTTP:', error);
-    const http = new HttpClient(this._server.origin, this._session,
-      (...asked) => this._page.fetch(...asked), (...reply) => attempt(() => this._finish(...reply)));
-    this.client = http;
+    const http = new HttpClient(request => this._fetch(request), this._session, (...reply) => attempt(() => this._outbox.finish(...reply)));
+    this.client = this._outbox.client = http;
     this._deliveries.end();
+    this._live.end();
     const isAtHome = this._server.origin === new URL(this._base).origin;
-    if (isAtHome && this._Backbone.$?.ajax) this._unwrapSync();
-    for (const [token, {key, method, url, body}] of this._exchanges) http.resend(token, key, method, url, body);
+    if (isAtHome && this._Backbone.$?.ajax) this.unwrapSync();
+    for (const {token, method, url, headers, body, key, isElsewhere} of this._outbox.all) {
+      http.request(token, method, url, JSON.stringify(headers), body, key, isElsewhere ? 2 : 0);
+    }
     this._status('offline', 0);
   }
 
@@ -313,11 +299,13 @@ export class Runtime {
   }
 
   _leaveRooms() {
-    const isReading = [...this._exchanges.values()].some(exchange => exchange.method === 'get');
-    if (isReading) return;
+    if (!this._leaving.size || this._outbox.isReading()) return;
     for (const room of this._leaving) if (!this._live.has(room)) this.client.unsubscribe(room);
     this._leaving.clear();
   }
+
+  // The page
+  // --------
 
   // What is sent to a person is told to each tab, also when it is loaded again.
   _device() {
@@ -328,15 +316,36 @@ export class Runtime {
     return id;
   }
 
-  _listen(how) {
-    this._page[how]?.('online', this._online);
-    this._page[how]?.('offline', this._offline);
-    // A page that is left may come back from the browser's cache; if it does not, what is on its way
-    // is kept for the next one.
-    this._page[how]?.('pageshow', this._online);
-    this._page[how]?.('pagehide', this._offline);
-    this._page[how]?.('error', this._trapped);
+  // A page that is left may come back from the browser's cache; if it does not, what is on its way is kept for the next one.
+  _listenToPage() {
+    const online = () => this.client.online();
+    const offline = () => this.client.offline();
+    const trapped = ({error}) => { if (isTrap(error) && !this.client.isWell()) this._fall(error); };
+    const blocked = ({effectiveDirective, blockedURI}) => {
+      if (effectiveDirective === 'connect-src' && blockedURI.startsWith(this._server.socket.split('/socket.io')[0])) this._notices.blockedByPolicy(effectiveDirective);
+    };
+    const listeners = [[this._page, {online, offline, pageshow: online, pagehide: offline, error: trapped}],
+      [this._page.document, {securitypolicyviolation: blocked}]];
+    const each = how => {
+      for (const [target, handlers] of listeners) for (const type in handlers) target?.[how]?.(type, handlers[type]);
+    };
+    each('addEventListener');
+    this._unlisten = () => each('removeEventListener');
   }
+}
+
+// Does a fetch with these options add to what a collection shows? By default it takes its place.
+function isAdding(options, version = '') {
+  if (options.reset) return false;
+  return options.remove === false || /^0\.([1-8]|9\.[0-2])/.test(version) && Boolean(options.add);
+}
+
+function headersOf(xhr) {
+  const lines = xhr.getAllResponseHeaders().trim().split(/\r?\n/);
+  return Object.fromEntries(lines.map(line => {
+    const [, name, value] = /^([^:]*):\s*(.*)$/.exec(line) ?? [null, '', ''];
+    return [name.toLowerCase(), value];
+  }));
 }
 
 // A panic in wasm arrives here as a trap.

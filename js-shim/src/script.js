@@ -1,18 +1,39 @@
 // The script tag
 // --------------
 //
-// `<script src="http://host:1337/backwire.js"></script>`, after Backbone. When the next script runs,
-// its `fetch` already goes by socket.
+// `<script src="http://host:1337/backwire.js"></script>`. After Backbone's own tag it is installed when the next script
+// runs, whose `fetch` already goes by socket. Where Backbone is defined later, as by require.js, it is installed then.
 
 import {makeBackwire} from './backwire.js';
 
 // `data-url` names another server than the one the script came from; `data-connect="false"` leaves the
-// connecting to the page; `data-identity` says who is using it; `data-site` and `data-token`, as whom
+// connecting to the page; `data-identity` names who is using it; `data-site` and `data-token`, as whom
 // they are known to a site of the push service.
-export function startFromTag(page, tag, makeClient) {
+export function startFromTag(page, tag, core) {
   const {url, connect, ...rest} = tag?.dataset ?? {};
-  const backwire = page.Backwire = makeBackwire(makeClient, page, url || tag?.src);
-  if (page.Backbone) return backwire.install(page.Backbone, {connect: connect !== 'false', ...rest});
-  console.error('Backwire found no Backbone: call Backwire.install(Backbone).');
+  const backwire = page.Backwire = makeBackwire(core, page, url || tag?.src);
+  const install = Backbone => backwire.install(Backbone, {connect: connect !== 'false', ...rest});
+  if (page.Backbone) return install(page.Backbone);
+  whenDefined(page, 'Backbone', install);
+  page.addEventListener?.('load', () => {
+    if (!page.Backbone) console.info('Backwire waits for Backbone: it is installed when `window.Backbone` is defined, or by Backwire.install(Backbone).');
+  });
   return backwire;
+}
+
+// Calls back once a global has been defined: at once if it is complete, else when the script that defines it has run.
+function whenDefined(page, name, callback) {
+  let value;
+  Object.defineProperty(page, name, {
+    configurable: true,
+    enumerable: true,
+    get: () => value,
+    set(defined) {
+      value = defined;
+      if (!defined) return;
+      Object.defineProperty(page, name, {value, configurable: true, enumerable: true, writable: true});
+      if (defined.sync) callback(defined);
+      else Promise.resolve().then(() => page[name] === value && callback(value));
+    }
+  });
 }

@@ -1,6 +1,6 @@
 // Entry of the script tag build.
 
 import {startFromTag} from './script.js';
-import {makeClient} from './wasm.js';
+import {core} from './wasm.js';
 
-startFromTag(window, document.currentScript, makeClient);
+startFromTag(window, document.currentScript, core);

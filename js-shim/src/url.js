@@ -1,5 +1,5 @@
-// Whose url is it?
-// ----------------
+// Urls
+// ----
 
 const ABSOLUTE = /^\s*([a-z][a-z\d+.-]*:|[/\\]{2})/i;
 
@@ -25,29 +25,41 @@ export function pathOf(url, page, origin) {
   }
 }
 
+// The path without its query, in the one spelling that resources have: `/todo` of `/TODO/?sort=n`.
+export function plainPath(url) {
+  return url.replace(/\?.*/, '').replace(/\/+$/, '').toLowerCase();
+}
+
+// The url of something below another: `/todo/7?x=1` of `/todo?x=1` and `7`.
+export function below(url, id) {
+  const [, path, query = ''] = /^([^?]*?)\/?(\?.*)?$/.exec(url);
+  return `${path}/${encodeURIComponent(id)}${query}`;
+}
+
 // Queries
 // -------
 
-// Adds `data` to a path, as jQuery does for a GET. Its own `$.param` is used where it is there.
-export function withQuery(path, data, $, traditional) {
+// Adds `data` to a path, as jQuery does for a GET.
+export function withQuery(path, data, traditional) {
   if (data == null) return path;
-  const query = typeof data === 'string' ? data : $ && $.param ? $.param(data, traditional) : param(data);
+  const query = typeof data === 'string' ? data : param(data, traditional);
   return query ? path + (path.includes('?') ? '&' : '?') + query : path;
 }
 
-// `{a: {b: 1}, c: [2]}` is `a[b]=1&c[]=2`, percent-encoded.
-export function param(data) {
+// `{a: {b: 1}, c: [2]}` is `a[b]=1&c[]=2`, percent-encoded; `traditional` lists are `c=2`.
+export function param(data, traditional) {
   const pairs = [];
-  for (const [name, value] of Object.entries(data)) addPairs(pairs, name, value);
+  for (const [name, value] of Object.entries(data)) addPairs(pairs, name, value, traditional);
   return pairs.join('&');
 }
 
-function addPairs(pairs, name, value) {
+function addPairs(pairs, name, value, traditional) {
   if (typeof value === 'function') value = value();
   if (Array.isArray(value)) {
     const list = name.replace(/\[\]$/, '');
-    value.forEach((item, index) => addPairs(pairs, `${list}[${isNested(item) ? index : ''}]`, item));
-  } else if (isNested(value)) {
+    const inner = (item, index) => traditional ? name : `${list}[${isNested(item) ? index : ''}]`;
+    value.forEach((item, index) => addPairs(pairs, inner(item, index), item, traditional));
+  } else if (isNested(value) && !traditional) {
     for (const key of Object.keys(value)) addPairs(pairs, `${name}[${key}]`, value[key]);
   } else {
     pairs.push(encodeURIComponent(name) + '=' + encodeURIComponent(value ?? ''));

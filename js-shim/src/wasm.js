@@ -4,14 +4,27 @@
 // The only door to it. Its bytes are part of the bundle, as a string that zips well, so that it starts
 // before the next script of the page runs.
 
-import {Client, initSync} from '../dist/wasm/backwire_client_wasm.js';
+import {Client, Queries, initSync} from '../dist/wasm/backwire_client_wasm.js';
 import bytes from '../dist/wasm/backwire_client_wasm_bytes.js';
 
 let isStarted = false;
 
 // Throws if wasm cannot run here: an old browser, or a content security policy.
-export function makeClient(url, session, seed, listener) {
+function start() {
   if (!isStarted) initSync(bytes);
   isStarted = true;
-  return new Client(url, session, seed, listener);
 }
+
+export const core = {
+  // The connection and all that was asked over it.
+  makeClient(...args) {
+    start();
+    return new Client(...args);
+  },
+
+  // What live collections and models show.
+  makeQueries() {
+    start();
+    return new Queries();
+  }
+};

@@ -110,10 +110,37 @@ test('an event that is bound to a resource adds, changes and removes its records
 
 test('the server is told the site, the token and which tab this is', () => {
   const {client} = start({site: 'shop', token: 'a b'});
-  const url = new URL(client.url);
-  assert.equal(url.searchParams.get('site'), 'shop');
-  assert.equal(url.searchParams.get('token'), 'a b');
-  assert.match(url.searchParams.get('deviceId'), /^[0-9a-f]{32}$/);
+  const {site, token, deviceId} = client.auth;
+  assert.deepEqual([site, token, client.url], ['shop', 'a b', 'ws://app.test/socket.io/?EIO=4&transport=websocket']);
+  assert.match(deviceId, /^[0-9a-f]{32}$/);
+});
+
+test('an event without a handler waits, warns, and goes on when the page has one or ignores it', async context => {
+  mock.timers.enable({apis: ['setTimeout']});
+  const warn = mock.method(console, 'warn', () => {});
+  context.after(() => { mock.timers.reset(); warn.mock.restore(); });
+  const {Backwire, client} = start();
+  const heard = [];
+  Backwire.socket.on('news', text => { heard.push(text); });
+  client.listener.deliver('', [sent('1', 'late', 'a'), sent('2', 'news', 'b'), sent('3', 'useless'), sent('4', 'news', 'c')]);
+  await settle();
+  assert.deepEqual([heard, client.calls], [[], ['connect']]);
+  mock.timers.tick(10000);
+  assert.match(warn.mock.calls[0].arguments[0], /"late".*Backwire\.socket\.ignore\("late"\)/);
+  Backwire.socket.on('late', text => { heard.push(text); });
+  await settle();
+  assert.deepEqual(heard, ['a', 'b']);
+  Backwire.socket.ignore('useless');
+  await settle();
+  assert.deepEqual(heard, ['a', 'b', 'c']);
+  assert.deepEqual(client.calls.slice(1), [1, 2, 3, 4].map(id => `delivered ${id}`));
+});
+
+test('connect may bring another token', () => {
+  const {Backwire, client} = start({site: 'shop', token: 'old'});
+  Backwire.connect({token: 'new'});
+  const [, authenticate] = client.calls;
+  assert.match(authenticate, /^authenticate .*"token":"new"/);
 });
 
 // Before and after
@@ -164,7 +191,7 @@ test('handlers are kept from before install, and for the next one', async () => 
   const {Backbone, Backwire, clients} = startFreed();
   const heard = [];
   Backwire.uninstall();
-  Backwire.socket.on('news', (text, {id}) => { heard.push([text, id]); });
+  Backwire.socket.on('news', (text, {id}) => { heard.push([text, id]); }).ignore('toString');
   for (const id of ['1', '2']) {
     Backwire.install(Backbone);
     clients.at(-1).listener.deliver('', [sent(id, 'news', 'a'), sent(id + 0, 'toString')]);

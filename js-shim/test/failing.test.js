@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import {mock, test} from 'node:test';
 
+import {realJquery} from '../fakes/jquery.js';
 import {fakePage, start} from '../fakes/page.js';
 
 // A page whose server answers over HTTP with what `reply` says; `asked` is what it was asked.
@@ -55,7 +56,7 @@ test('the page is told, and may go on with its own sync', async () => {
 });
 
 test('a page from elsewhere goes on asking our server', async () => {
-  const {Todo, client, page, asked} = startOverHttp({url: 'http://server.test', $: {ajax: () => 'page xhr'}});
+  const {Todo, client, page, asked} = startOverHttp({url: 'http://server.test', $: realJquery().$});
   client.panic();
   page.dispatch(trap());
   await new Todo({id: 7}).fetch();

@@ -5,16 +5,18 @@ import assert from 'node:assert/strict';
 import {mock, test} from 'node:test';
 
 import {FakeClient} from '../fakes/client.js';
+import {realJquery} from '../fakes/jquery.js';
 import {fakePage, freshBackbone, start, startWithTodos} from '../fakes/page.js';
 import {startFromTag} from '../src/script.js';
+import {core} from '../src/wasm.js';
 
 // A page whose script tag has just been reached.
 function tagged(page, tag) {
   const clients = [];
-  const backwire = startFromTag(page, tag, (...args) => {
+  const backwire = startFromTag(page, tag, {...core, makeClient: (...args) => {
     clients.push(new FakeClient(...args));
     return clients.at(-1);
-  });
+  }});
   return {backwire, clients};
 }
 
@@ -40,27 +42,68 @@ test('the tag can name another server and leave the connecting to the page', () 
   assert.deepEqual(client.calls, ['connect']);
 });
 
-test('without Backbone the tag says so, and Backbone may come later', context => {
-  const error = mock.method(console, 'error', () => {});
-  context.after(() => error.mock.restore());
-  const {backwire, clients} = tagged(fakePage(), {src: 'http://host:1337/backwire.js', dataset: {}});
-  assert.match(error.mock.calls[0].arguments[0], /no Backbone/);
+test('a tag before Backbone installs itself when Backbone is defined', async () => {
+  const page = fakePage();
+  const {backwire, clients} = tagged(page, {src: 'http://host:1337/backwire.js', dataset: {identity: 'ann'}});
   backwire.connect().disconnect().stop({}).uninstall();
-  backwire.install(freshBackbone());
+  assert.equal(page.Backbone, undefined);
+  const Backbone = freshBackbone();
+  page.Backbone = Backbone;
   assert.equal(clients[0].url, 'ws://host:1337/socket.io/?EIO=4&transport=websocket');
+  assert.equal(page.Backbone, Backbone);
+  assert.deepEqual(Object.getOwnPropertyDescriptor(page, 'Backbone'), {value: Backbone, configurable: true, enumerable: true, writable: true});
+});
+
+test('a Backbone that is defined before it is complete, as before 1.1, is waited for', async () => {
+  const page = fakePage();
+  const {clients} = tagged(page, {src: 'http://host:1337/backwire.js', dataset: {}});
+  page.Backbone = {};
+  Object.assign(page.Backbone, freshBackbone());
+  assert.equal(clients.length, 0);
+  await null;
+  assert.equal(clients.length, 1);
+});
+
+test('without Backbone the console says what the tag waits for', context => {
+  const info = mock.method(console, 'info', () => {});
+  context.after(() => info.mock.restore());
+  const page = fakePage();
+  const {backwire, clients} = tagged(page, {src: 'http://host:1337/backwire.js', dataset: {}});
+  page.fire('load');
+  assert.match(info.mock.calls[0].arguments[0], /waits for Backbone/);
+  backwire.install(freshBackbone());
+  assert.equal(clients.length, 1);
+});
+
+test('a module namespace is unwrapped, and one that is frozen gets its sync on its prototypes', () => {
+  const Backbone = freshBackbone();
+  const original = Backbone.sync;
+  const {Backwire, client} = start();
+  Backwire.install({default: Backbone}, {url: 'http://app.test'});
+  assert.notEqual(Backbone.sync, original);
+  Backwire.uninstall();
+  assert.equal(Backbone.sync, original);
+  const frozen = Object.freeze({...freshBackbone()});
+  const {sync} = frozen.Model.prototype;
+  Backwire.install(frozen, {url: 'http://app.test'});
+  assert.notEqual(frozen.Model.prototype.sync, sync);
+  Backwire.uninstall();
+  assert.equal(frozen.Model.prototype.sync, sync);
+  assert.ok(client);
 });
 
 test('if wasm cannot start the page works as it did without Backwire', context => {
   const warn = mock.method(console, 'warn', () => {});
   context.after(() => warn.mock.restore());
   const refusal = new Error('WebAssembly is blocked by the content security policy');
-  const {Backbone, Backwire, Todo, originalSync, ajaxed} = start({makeClient: () => { throw refusal; }});
+  const {$, requests} = realJquery();
+  const {Backbone, Backwire, Todo, originalSync} = start({$, makeClient: () => { throw refusal; }});
   assert.equal(Backwire.error, refusal);
   assert.equal(warn.mock.calls[0].arguments[1], refusal);
   assert.equal(Backbone.sync, originalSync);
   assert.deepEqual(Backwire.status, {state: 'offline', unsent: 0});
   new Todo({id: 1}).fetch();
-  assert.deepEqual(ajaxed, ['GET /todo/1']);
+  assert.deepEqual(requests.map(({url}) => url), ['/todo/1']);
   Backwire.connect().disconnect().stop(new Todo()).on('status', () => {}).uninstall();
 });
 
@@ -93,7 +136,8 @@ test('hints of the browser reach the core until uninstall', () => {
 });
 
 test('uninstall puts the original sync back and ends everything', async () => {
-  const {Backbone, Backwire, client, originalSync, todos, ajaxed} = startWithTodos();
+  const {$, requests} = realJquery();
+  const {Backbone, Backwire, client, originalSync, todos} = startWithTodos({$});
   client.listener.status('online', 0);
   let reason;
   todos.fetch({error: (_, xhr) => { reason = xhr.statusText; }});
@@ -101,18 +145,19 @@ test('uninstall puts the original sync back and ends everything', async () => {
   assert.equal(Backbone.sync, originalSync);
   assert.equal(reason, 'abort');
   assert.deepEqual(Backwire.status, {state: 'offline', unsent: 0});
-  assert.deepEqual(client.calls, ['connect', 'abort 2', 'disconnect']);
+  assert.deepEqual(client.calls, ['connect', `abort ${client.requests[1].token}`, 'disconnect']);
   client.push('todo', [6, 3, 1, null, 0]);
   client.listener.status('online', 0);
   assert.deepEqual([todos.length, Backwire.status.state], [2, 'offline']);
   todos.fetch();
-  assert.deepEqual(ajaxed, ['GET /todo']);
+  assert.deepEqual(requests.map(({url}) => url), ['/todo']);
   await Promise.resolve();
   assert.equal(client.calls.at(-1), 'free');
 });
 
 test('after uninstall what another script has wrapped passes calls on', () => {
-  const {Backbone, Backwire, Todo, client, ajaxed} = start();
+  const {$, requests} = realJquery();
+  const {Backbone, Backwire, Todo, client} = start({$});
   const ours = Backbone.sync;
   const wrapped = [];
   const wrapper = Backbone.sync = function(method) {
@@ -125,7 +170,7 @@ test('after uninstall what another script has wrapped passes calls on', () => {
   new Todo({id: 2}).fetch();
   assert.deepEqual(wrapped, ['read', 'read']);
   assert.deepEqual(client.asked, ['GET /todo/1']);
-  assert.deepEqual(ajaxed, ['GET /todo/2']);
+  assert.deepEqual(requests.map(({url}) => url), ['/todo/2']);
 });
 
 test('where there is no page all paths are those of the server', () => {

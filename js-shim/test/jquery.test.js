@@ -238,14 +238,17 @@ test('a timeout ends as it does with jQuery', async context => {
     follow(todo.fetch(watch(todo, {timeout: 500})));
     time();
   };
-  const expected = await overJquery(play(() => mock.timers.tick(500)));
-  const {Backbone, client} = start();
-  const all = stage(Backbone);
-  play(() => client.answer(0, 'timeout'))(all);
-  assert.deepEqual(all.seen, expected.seen);
-  assert.equal(client.last.timeout, 500);
-  client.answer(200, {id: 7, title: 'too late'});
-  assert.deepEqual(all.seen, expected.seen);
+  const time = () => mock.timers.tick(500);
+  const expected = await overJquery(play(time));
+  for (const $ of [undefined, realJquery().$]) {
+    const {Backbone, client} = start({$});
+    const all = stage(Backbone);
+    play(time)(all);
+    assert.deepEqual(all.seen, expected.seen);
+    assert.deepEqual(client.calls.at(-1), 'abort 1');
+    client.answer(200, {id: 7, title: 'too late'});
+    assert.deepEqual(all.seen, expected.seen);
+  }
 });
 
 test('$.when waits for what fetch returns', () => {

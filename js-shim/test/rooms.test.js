@@ -24,35 +24,37 @@ test('a refresh adds, changes and removes what differs, and never resets', () =>
   client.listener.refresh('todo');
   client.read('todo', 9, [milk, {...eggs, done: true}, {id: 4, title: 'Jam'}]);
   assert.deepEqual(events, [
-    ['request', undefined],
-    ['change:done', 2], ['change', 2], ['add', 4], ['update', undefined], ['sync', undefined],
-    ['remove', 3], ['update', undefined], ['destroy', 3]]);
+    ['change:done', 2], ['change', 2], ['remove', 3], ['update', undefined], ['destroy', 3],
+    ['update', undefined], ['add', 4], ['update', undefined]]);
   assert.equal(todos.get(1), kept);
   assert.deepEqual(client.asked, ['GET /todo', 'GET /todo']);
 });
 
-test('a refresh repeats the options of the fetch without its callbacks', () => {
+test('a refresh sends the request that was sent, and calls nothing of the page', () => {
   const {Todos, client} = start();
-  const todos = new Todos();
   let calls = 0;
-  todos.fetch({url: '/todo', tag: 'mine', success: () => calls++, complete: () => calls++, timeout: 5});
-  client.read('todo', 5, [milk]);
-  let options;
-  todos.on('sync', (collection, list, used) => { options = used; });
-  client.listener.refresh('todo');
-  client.read('todo', 6, [milk]);
+  const todos = new (Todos.extend({url() { return `/todo?list=${this.list}`; }}))();
+  todos.list = 'a';
+  todos.fetch({headers: {'X-Tenant': 'mine'}, silent: true, success: () => calls++, complete: () => calls++});
+  client.read('todo?["a"]', 5, [milk]);
+  todos.list = 'b';
+  todos.fetch = () => { calls += 10; };
+  const events = eventsOf(todos);
+  client.listener.refresh('todo?["a"]');
+  assert.deepEqual([client.last.url, client.last.headers], ['/todo?list=a', {'x-tenant': 'mine'}]);
+  client.read('todo?["a"]', 6, [milk, eggs]);
+  assert.deepEqual(events, ['add', 'update']);
   assert.equal(calls, 2);
-  assert.deepEqual([options.tag, options.realtime, client.last.timeout], ['mine', true, 0]);
 });
 
 test('a refresh of a query removes what no longer matches without calling it destroyed', () => {
   const {Todos, client} = start();
   const todos = new Todos();
   todos.fetch({data: {done: false}});
-  client.read('todo', 5, [milk, eggs]);
+  client.read('todo?[0]', 5, [milk, eggs]);
   const events = eventsOf(todos.get(1));
-  client.listener.refresh('todo');
-  client.read('todo', 6, [eggs]);
+  client.listener.refresh('todo?[0]');
+  client.read('todo?[0]', 6, [eggs]);
   assert.deepEqual(client.asked, ['GET /todo?done=false', 'GET /todo?done=false']);
   assert.deepEqual(events, ['remove']);
 });
@@ -72,17 +74,18 @@ test('a refresh of a collection read in pages reads them all, and removes what i
   const {Todos, client} = start();
   const todos = new Todos();
   todos.fetch({data: {skip: 0}});
-  client.read('todo', 5, [milk]);
+  client.read('todo?[0]', 5, [milk]);
   todos.fetch({data: {skip: 1}, remove: false});
-  client.read('todo', 5, [eggs, {id: 3}]);
+  client.read('todo?[1]', 5, [eggs, {id: 3}]);
   todos.add({title: 'not saved yet'});
   const removed = [];
   todos.on('remove', (model, collection, options) => removed.push([model.id, options.realtime]));
   const refresh = offset => {
-    client.listener.refresh('todo');
-    client.read('todo', offset, [milk], client.requests.at(-2));
+    client.listener.refresh('todo?[0]');
+    client.listener.refresh('todo?[1]');
+    client.read('todo?[0]', offset, [milk], client.requests.at(-2));
     assert.equal(todos.has(eggs), true);
-    client.read('todo', offset, [eggs]);
+    client.read('todo?[1]', offset, [eggs]);
   };
   refresh(6);
   refresh(7);
@@ -121,7 +124,7 @@ test('a refresh of a model sets what differs', () => {
   const events = eventsOf(todo);
   client.listener.refresh('todo/1');
   client.read('todo/1', 9, {...milk, done: true});
-  assert.deepEqual(events, ['request', 'change:done', 'change', 'sync']);
+  assert.deepEqual(events, ['change:done', 'change']);
 });
 
 test('a model that is gone when it is read again is destroyed, everywhere', () => {
@@ -132,7 +135,7 @@ test('a model that is gone when it is read again is destroyed, everywhere', () =
   const events = eventsOf(todo);
   client.listener.refresh('todo/1');
   client.answer(404, {code: 'E_NOT_FOUND', message: 'no todo 1'});
-  assert.deepEqual(events, ['request', 'destroy', 'error']);
+  assert.deepEqual(events, ['destroy']);
   assert.deepEqual(todos.pluck('id'), [2]);
   assert.ok(client.calls.includes('unsubscribe todo/1'));
 });
@@ -307,14 +310,14 @@ test('records of a room that was left are forgotten, but for those still followe
   Backwire.stop(todos);
   seen.length = 0;
   client.push('todo/1', updated(6, 1, {done: true}));
-  assert.deepEqual(seen, ['a', 'a']);
+  assert.deepEqual(seen, ['a']);
   const next = new (Todos.extend({model: Watched}))([{id: 1}, {id: 2}]);
-  next.fetch({data: {id: 1}});
-  client.read('todo', 6, []);
+  next.fetch({data: {id: 1}, remove: false});
+  client.read('todo?[1]', 6, []);
   next.add([{id: 2}]);
   seen.length = 0;
-  client.push('todo', updated(7, 2, {done: true}));
-  assert.deepEqual(seen, [undefined, undefined]);
+  client.push('todo?[1]', updated(7, 2, {done: true}));
+  assert.deepEqual(seen, [undefined]);
 });
 
 test('a refresh that is answered with less of the resource keeps no more than that', () => {

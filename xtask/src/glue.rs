@@ -94,7 +94,7 @@ const LONGER: [(&str, &str); 14] = [
         "(arg, malloc = wasm.__wbindgen_malloc, realloc = wasm.__wbindgen_realloc)",
     ),
     (r"= makeMutClosure\(", "= makeClosure("),
-    (r"(ClientFinalization|CLOSURE_DTORS)\.(un)?register\(.*\);", ""),
+    (r"(\w+Finalization|CLOSURE_DTORS)\.(un)?register\(.*\);", ""),
     // Text that can not be taken over is a page without memory, and nobody gives that back.
     (r"(?s)try \{(\s+ptr0 = .*?)\} catch \(e\) \{.*?throw e;\s+\}", "$1"),
     (

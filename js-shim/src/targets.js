@@ -1,0 +1,115 @@
+// Targets and their queries
+// -------------------------
+//
+// A target is a collection or a model that was read and is live. A query is one request that it shows the
+// answer of. The core knows both by numbers; here is what the numbers mean.
+//
+// Invariant: what the page holds or listens to stays live; what it has let go of may be collected, and is
+// then reported to `onGone(number)`. So a target is held weakly. Its listeners are held (Backbone's
+// `_events`), and lead back to it.
+
+export class Targets {
+  constructor(onGone) {
+    this._onGone = onGone;
+    this._made = 0;
+    this._numbers = new WeakMap();
+    // By number: `{reference, queries: by their text}`.
+    this._entries = new Map();
+    this._queries = new Map();
+    this._registry = new FinalizationRegistry(number => this._gone(number));
+  }
+
+  // The number of a target; a new one if it has none.
+  numberOf(target) {
+    let number = this._numbers.get(target);
+    if (!number) {
+      number = this._made += 1;
+      this._numbers.set(target, number);
+      this._registry.register(target, number);
+    }
+    return number;
+  }
+
+  // The target of a number, if it is live and still there.
+  get(number) {
+    const entry = this._entries.get(number);
+    const target = entry?.reference.deref();
+    // Without listeners there is something that they will be added to.
+    if (target) entry.listeners = target._events ||= {};
+    return target;
+  }
+
+  // Remembers what a target has asked for: the same request is the same query, with the same number.
+  enter(target, {url, headers}, answer) {
+    const number = this.numberOf(target);
+    if (!this._entries.has(number)) this._entries.set(number, {reference: new WeakRef(target), queries: new Map()});
+    const {queries} = this._entries.get(number);
+    const text = JSON.stringify([url, headers]);
+    if (!queries.has(text)) queries.set(text, {number: this._made += 1, target: number, url, headers});
+    const query = Object.assign(queries.get(text), {resource: answer.resource, isShaped: answer.isShaped});
+    this._queries.set(query.number, query);
+    this.get(number);
+    return query;
+  }
+
+  query(number) {
+    return this._queries.get(number);
+  }
+
+  // The other queries of the target have been replaced by this one.
+  keepOnly(query) {
+    const {queries} = this._entries.get(query.target);
+    for (const [text, other] of queries) if (other !== query) this._forget(queries, text, other);
+  }
+
+  drop(query) {
+    const queries = this._entries.get(query.target)?.queries ?? new Map();
+    for (const [text, other] of queries) if (other === query) this._forget(queries, text, other);
+  }
+
+  _forget(queries, text, query) {
+    queries.delete(text);
+    this._queries.delete(query.number);
+  }
+
+  leave(target) {
+    this._gone(this._numbers.get(target));
+  }
+
+  _gone(number) {
+    const entry = this._entries.get(number);
+    if (!entry) return;
+    for (const [text, query] of entry.queries) this._forget(entry.queries, text, query);
+    this._entries.delete(number);
+    this._onGone(number);
+  }
+
+  // The live targets with a query of this resource: whether they show whole records, by target.
+  of(resource) {
+    const found = new Map();
+    for (const query of this._queries.values()) {
+      const target = query.resource === resource && this.get(query.target);
+      if (target) found.set(target, (found.get(target) ?? true) && !query.isShaped);
+    }
+    return found;
+  }
+
+  // The resource of a live target.
+  resourceOf(target) {
+    const queries = this._entries.get(this._numbers.get(target))?.queries.values() ?? [];
+    for (const query of queries) return query.resource;
+  }
+
+  isLive(target) {
+    return this._entries.has(this._numbers.get(target));
+  }
+
+  clear() {
+    this._entries.clear();
+    this._queries.clear();
+  }
+}
+
+export function isCollection(target) {
+  return Array.isArray(target?.models);
+}
