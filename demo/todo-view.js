@@ -14,6 +14,8 @@ const TodoView = Backbone.View.extend({
     'click .title': 'press',
     'dblclick .title': 'edit',
     'click .pencil': 'edit',
+    'mousedown .cancel': 'stayInEditor',
+    'click .cancel': 'abandon',
     'click .destroy': 'discard',
     'click .retry': 'retry',
     'keydown': 'keydown',
@@ -51,7 +53,7 @@ const TodoView = Backbone.View.extend({
     const isRenamed = todo.hasChanged('title');
     if (isRenamed || todo.hasChanged('completed')) this.highlight();
     if (isRenamed && this.isEditing) {
-      this.meanwhile(`Somebody made it “${todo.name()}”. Escape takes that.`);
+      this.meanwhile(`Somebody changed it to “${todo.name()}”. Cancel your edit to keep that.`);
     }
   },
 
@@ -110,7 +112,16 @@ const TodoView = Backbone.View.extend({
     // The Enter and Escape of an input method choose a character; they are not for us.
     if (event.originalEvent.isComposing) return;
     if (event.key === 'Enter') this.leave(event, () => this.commit(true));
-    if (event.key === 'Escape') this.leave(event, () => this.cancel());
+    if (event.key === 'Escape') this.abandon(event);
+  },
+
+  // A press on the button would take the focus from the input, and leaving the input saves it.
+  stayInEditor(event) {
+    event.preventDefault();
+  },
+
+  abandon(event) {
+    this.leave(event, () => this.cancel());
   },
 
   // The focus stays on the todo; if that goes away, the list finds another place for it.
@@ -166,7 +177,7 @@ const TodoView = Backbone.View.extend({
 
   // Somebody else deleted the todo during the edit. The row stays until the edit ends.
   orphan() {
-    this.$('.toggle, .tools button').prop('disabled', true);
-    this.meanwhile('Somebody deleted it. Enter keeps your text as a new todo, Escape lets it go.');
+    this.$('.toggle, .pencil, .destroy').prop('disabled', true);
+    this.meanwhile('Somebody deleted it. Save your edit as a new todo, or cancel it.');
   }
 });

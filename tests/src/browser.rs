@@ -6,6 +6,7 @@
 use std::process::Command;
 use std::sync::Arc;
 
+use serde_json::json;
 use tempfile::TempDir;
 use thirtyfour::prelude::*;
 use thirtyfour::{ChromeCapabilities, LoggingPrefsLogLevel};
@@ -58,14 +59,29 @@ impl Browser {
 
     /// Opens a page in a browser of its own.
     pub async fn open(&self, url: &str) -> Page {
+        self.open_on(Device::Computer, url).await
+    }
+
+    /// Opens a page in a browser of its own, on a device.
+    pub async fn open_on(&self, device: Device, url: &str) -> Page {
         let profile = TempDir::new().expect("there is room for a profile");
-        let session = WebDriver::builder(&self.url, capabilities(&profile)).client(client());
+        let session =
+            WebDriver::builder(&self.url, capabilities(device, &profile)).client(client());
         let session = session.connect().await;
         let session = session.unwrap_or_else(|error| panic!("no browser was opened: {error}"));
         let page = Page::new(session, profile, self.driver.clone());
         page.go(url).await;
         page
     }
+}
+
+/// What a page is shown on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// A screen with mouse and keyboard.
+    Computer,
+    /// A narrow screen that is touched. Clicks arrive as taps.
+    Phone,
 }
 
 /// Starts a driver on a port that it chooses itself.
@@ -80,7 +96,7 @@ fn client() -> reqwest::Client {
     client.build().expect("it needs neither TLS nor a proxy")
 }
 
-fn capabilities(profile: &TempDir) -> Capabilities {
+fn capabilities(device: Device, profile: &TempDir) -> Capabilities {
     let profile = format!("--user-data-dir={}", profile.path().display());
     let capabilities = || -> WebDriverResult<Capabilities> {
         let mut chrome = ChromeCapabilities::new();
@@ -88,6 +104,10 @@ fn capabilities(profile: &TempDir) -> Capabilities {
             chrome.add_arg(flag)?;
         }
         chrome.add_arg(&profile)?;
+        if device == Device::Phone {
+            let screen = json!({"width": 360, "height": 740, "mobile": true, "touch": true});
+            chrome.add_experimental_option("mobileEmulation", json!({"deviceMetrics": screen}))?;
+        }
         chrome.set_browser_log_level(LoggingPrefsLogLevel::All)?;
         Ok(chrome.into())
     };

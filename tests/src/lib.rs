@@ -32,7 +32,7 @@ pub mod process;
 
 pub mod places;
 
-pub use browser::Browser;
+pub use browser::{Browser, Device};
 pub use page::Page;
 pub use proxy::Proxy;
 pub use server::{Server, Site};

@@ -1,6 +1,6 @@
 //! A server, a browser, and the windows of a story.
 
-use crate::browser::Browser;
+use crate::browser::{Browser, Device};
 use crate::proxy::Proxy;
 use crate::server::Server;
 use crate::todos::Window;
@@ -29,12 +29,21 @@ impl Stage {
 
     /// One more window, on a line of its own; returns when it is online.
     pub async fn window(&self) -> Window {
+        self.window_on(Device::Computer).await
+    }
+
+    /// One more window, on the screen of a phone.
+    pub async fn phone(&self) -> Window {
+        self.window_on(Device::Phone).await
+    }
+
+    async fn window_on(&self, device: Device) -> Window {
         let server = self.server.address();
         let line = match &self.pages {
             Some(pages) => Proxy::beside(pages.address(), server).await,
             None => Proxy::to(server).await,
         };
-        let page = self.browser.open(&line.origin()).await;
+        let page = self.browser.open_on(device, &line.origin()).await;
         Window::new(line, page).await
     }
 

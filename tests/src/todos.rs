@@ -69,13 +69,34 @@ impl Window {
 
     /// Gives a todo another title: a double click, and typing over what is there.
     pub async fn rename(&self, title: &str, new_title: &str) {
-        let session = self.page.session();
         let shown = self.page.element(&part_of(title, "title")).await;
-        let double_click = session.action_chain().double_click_element(&shown);
+        let double_click = self.page.session().action_chain().double_click_element(&shown);
         done("double-click", double_click.perform().await);
         self.page.until(&format!("!{}.hidden", part_of(title, "edit")), "the editor").await;
-        let typing = session.action_chain().send_keys(new_title + Key::Enter);
+        self.enter(new_title + Key::Enter).await;
+    }
+
+    /// Opens the editor of a todo with its pencil button.
+    pub async fn edit(&self, title: &str) {
+        self.click(&part_of(title, "pencil")).await;
+        self.page.until(&format!("!{}.hidden", part_of(title, "edit")), "the editor").await;
+    }
+
+    /// Types with the keyboard; an editor that was just opened has its whole text selected.
+    pub async fn enter(&self, text: impl Into<TypingData>) {
+        let typing = self.page.session().action_chain().send_keys(text);
         done("type", typing.perform().await);
+    }
+
+    /// Ends an edit with its Cancel button.
+    pub async fn cancel(&self, title: &str) {
+        self.click(&part_of(title, "cancel")).await;
+    }
+
+    /// The hint below the list, as far as it is visible.
+    pub async fn hint(&self) -> String {
+        let hint = self.page.value(&format!("{}.innerText", by_testid("hint"))).await;
+        hint.as_str().unwrap_or_default().to_owned()
     }
 
     /// Deletes all todos that are completed.

@@ -1,8 +1,8 @@
 //! The test that missing parts of Rust are installed.
 //!
 //! A developer's toolchain has these parts already, so there every command works, also one that
-//! forgets to check for them. This test installs the bare toolchain into an empty folder and has the
-//! commands check their requirements with it.
+//! forgets to check for them. This test installs the bare toolchain into an empty folder and has
+//! the commands check their requirements with it.
 
 use std::env;
 use std::fs;

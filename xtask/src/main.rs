@@ -1,11 +1,11 @@
 //! The project's own commands: `cargo xtask build`, `demo`, `test`, `bench`, `fuzz`, `crash`.
 //!
-//! In reading order: each command is a file of its name, and [`requirements`] is what they need on the
-//! machine. [`client`] and [`bundle`] make what a page downloads, with [`panics`], [`names`] and
-//! [`literal`] to make it small and [`stamp`] to know when there is nothing to do; [`checks`] are the
-//! steps of the test command, [`count`] and [`size`] what they measure, and [`fresh_rust`] is the step
-//! that tests the requirements. [`server`] is the program that the checks meet, [`npm`] and
-//! [`command`] start all others, and [`workspace`] knows where everything is.
+//! In reading order: each command is a file of its name, and [`requirements`] is what they need on
+//! the machine. [`client`] and [`bundle`] make what a page downloads, with [`panics`], [`names`]
+//! and [`literal`] to make it small and [`stamp`] to know when there is nothing to do; [`checks`]
+//! are the steps of the test command, [`count`] and [`size`] what they measure, and [`fresh_rust`]
+//! is the step that tests the requirements. [`server`] is the program that the checks meet, [`npm`]
+//! and [`command`] start all others, and [`workspace`] knows where everything is.
 
 mod bench;
 mod build;

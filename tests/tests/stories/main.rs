@@ -9,6 +9,7 @@ mod interop;
 mod live;
 mod members;
 mod offline;
+mod phone;
 mod picture;
 mod refused;
 mod restart;

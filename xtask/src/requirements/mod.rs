@@ -4,8 +4,8 @@
 //! installs what it may: parts of Rust with rustup, npm packages with npm, and Debian packages with
 //! apt if it runs as root. For anything else it fails and says in one line what to run.
 //!
-//! A command that starts to use another program or part of Rust must list it. Machines of developers
-//! usually have it already, so a missing entry is noticed only on somebody else's.
+//! A command that starts to use another program or part of Rust must list it. Machines of
+//! developers usually have it already, so a missing entry is noticed only on somebody else's.
 
 mod node;
 mod plan;

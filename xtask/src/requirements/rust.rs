@@ -1,9 +1,9 @@
 //! Parts of Rust that a toolchain may lack.
 //!
-//! rustup installs the parts that `rust-toolchain.toml` names together with the toolchain. It does not
-//! if the toolchain was installed before, or in another way, and `RUSTUP_AUTO_INSTALL` is 0; nor does
-//! it for another toolchain (`cargo +nightly`). So the compiler itself is asked, the one that cargo
-//! would start.
+//! rustup installs the parts that `rust-toolchain.toml` names together with the toolchain. It does
+//! not if the toolchain was installed before, or in another way, and `RUSTUP_AUTO_INSTALL` is 0;
+//! nor does it for another toolchain (`cargo +nightly`). So the compiler itself is asked, the one
+//! that cargo would start.
 
 use std::env;
 use std::fs;
