@@ -4,6 +4,7 @@
 import {STATUS_CODES} from 'node:http';
 import {createRequire} from 'node:module';
 
+import {attempt} from '../src/attempt.js';
 import {makeBackwire} from '../src/backwire.js';
 import {core} from '../src/wasm.js';
 import {FakeClient} from './client.js';
@@ -53,7 +54,8 @@ export function fakeStorage(room = Infinity) {
 export function fakeXhr() {
   const requests = [];
   class FakeXhr extends EventTarget {
-    open(method, url, isAsync = true) { Object.assign(this, {method, url, isAsync, headers: {}, status: 0, readyState: 1}); }
+    status = 0;
+    open(method, url, isAsync = true) { Object.assign(this, {method, url, isAsync, headers: {}}); }
     setRequestHeader(name, value) { this.headers[name] = value; }
     overrideMimeType() {}
     getAllResponseHeaders() {
@@ -68,10 +70,12 @@ export function fakeXhr() {
       this._end('load');
     }
     _end(type) {
-      for (const name of [type, 'loadend']) {
-        this[`on${name}`]?.(new Event(name));
-        this.dispatchEvent(new Event(name));
-      }
+      for (const name of [type, 'loadend']) this.dispatchEvent(new Event(name));
+    }
+    // As a browser does: a listener that throws is reported and stops no other.
+    dispatchEvent(event) {
+      attempt(() => this[`on${event.type}`]?.(event));
+      super.dispatchEvent(event);
     }
   }
   return {XMLHttpRequest: FakeXhr, requests};

@@ -52,8 +52,8 @@ class JqXhr {
     const transport = this._transport = this._settings.xhr();
     transport.open(method, hasBody ? url : withQuery(url.replace(/#.*/, ''), data, traditional), async);
     for (const name in this._headers) transport.setRequestHeader(name, this._headers[name]);
-    transport.onload = () => this._finish(transport);
-    transport.onerror = () => this._fail('error');
+    transport.addEventListener('load', () => this._finish(transport));
+    transport.addEventListener('error', () => this._fail('error'));
     transport.send(hasBody ? bodyOf(data) : null);
   }
 

@@ -28,7 +28,7 @@ export class Exchange {
   abort() {
     const {xhr} = this.options;
     if (typeof xhr?.abort === 'function') xhr.abort();
-    else if (this.transport) this.transport.abort();
+    else if (this.transport) this.transport.xhr.abort();
     else this.whenAborted();
   }
 

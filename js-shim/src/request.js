@@ -11,7 +11,7 @@ const OVERRIDE = 'x-http-method-override';
 // upload, a login, an answer that is no text. `path` is the path and query of its url; `made` is the
 // body as Backbone made it, which is JSON for certain.
 export function requestOf(transport, path, body, made) {
-  const {headers, method, isAsync, credentials, responseType} = transport;
+  const {headers, method, isAsync, credentials, xhr: {responseType = ''}} = transport;
   const verb = (headers[OVERRIDE] || method).toLowerCase();
   const isText = body === null || typeof body === 'string';
   const canBeCarried = isAsync && isText && credentials[0] == null && /^(text|json)?$/.test(responseType);

@@ -145,11 +145,10 @@ export class Runtime {
     // While nothing can be answered soon, a page shows no sign of loading.
     if (call.isRealtime && this._state === 'offline' && options.global === undefined) options.global = false;
     if (call.isRealtime) this._watch(call);
-    return () => new Transport({
+    return () => new Transport(new (this._page.XMLHttpRequest ?? EventTarget)(), {
       send: (transport, body) => call.isRealtime && this._send(call, transport, body),
-      makeReal: () => new this._page.XMLHttpRequest(),
-      prepare: (transport, real) => this._prepare(call, transport, real)
-    });
+      prepare: transport => this._prepare(call, transport)
+    }).xhr;
   }
 
   // Own creates that a fetch does not know of yet stay in their collection.
@@ -184,23 +183,22 @@ export class Runtime {
   }
 
   // The page's own XMLHttpRequest carries it. If it writes to something live, its echo is the page's own.
-  _prepare({model}, transport, real) {
-    const {headers, method, isAsync} = transport;
-    const path = this._pathOf(transport.url);
+  _prepare({model}, {xhr, url, headers, method, isAsync}) {
+    const path = this._pathOf(url);
     const isOwn = isAsync && path !== null && !/^(GET|HEAD|OPTIONS)$/.test(method) && this._live.follows(path);
     if (!isOwn) return;
     const exchange = new Exchange({kind: OPAQUE, method: method.toLowerCase(), url: path, headers: {...headers}, model});
     this._outbox.expect(exchange);
-    if (!headers['idempotency-key']) real.setRequestHeader('Idempotency-Key', exchange.key);
-    real.addEventListener('loadend', () => {
-      if (!real.status) return exchange.whenAborted();
-      this.client.answeredOverHttp(exchange.token, real.status, parsed(real.responseText), headersOf(real));
+    if (!headers['idempotency-key']) xhr.setRequestHeader('Idempotency-Key', exchange.key);
+    xhr.addEventListener('loadend', () => {
+      if (!xhr.status) return exchange.whenAborted();
+      this.client.answeredOverHttp(exchange.token, xhr.status, parsed(xhr.responseText), headersOf(xhr));
     });
   }
 
   // The server answers it over HTTP only.
   _divert({transport, sent, url}) {
-    if (!transport?.isSent) return false;
+    if (!transport?.isPending) return false;
     if (this._httpPaths.size < MAX_HTTP_PATHS) this._httpPaths.add(plainPath(url));
     transport.sendReal(sent);
     return true;

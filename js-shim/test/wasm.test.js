@@ -42,7 +42,7 @@ function online() {
   const told = [];
   const tell = name => (...args) => told.push([name, ...args]);
   const listener = {finish: tell('finish'), deliver: tell('deliver'), refresh: tell('refresh'), status() {}};
-  const client = core.makeClient('ws://server.test/socket.io/', 'session', 1, listener);
+  const client = core.makeClient('ws://server.test/socket.io/', undefined, 'session', 1, listener);
   clients.push(client);
   client.connect();
   sockets[0].say('0{"sid":"a","pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}', '40{"sid":"b"}');
@@ -54,21 +54,23 @@ const TEXTS = ['', 'milk', 'Käse', '牛乳', '\u{1f95b}', 'milk and 牛乳', 'a
 
 test('text of any alphabet and length gets through to the server as it was', () => {
   const {client, socket} = online();
-  for (const text of TEXTS) {
-    client.request('put', `/todo/${text}`, JSON.stringify({title: text}), 0);
-    const [verb, {url, data}] = JSON.parse(socket.sent.pop().replace(/^\d+/, ''));
-    assert.deepEqual([verb, url, data], ['put', `/todo/${text}`, {title: text}]);
-  }
+  TEXTS.forEach((text, index) => {
+    client.request(index + 1, 'put', `/todo/${text}`, JSON.stringify({'x-text': text}), JSON.stringify({title: text}), undefined, 0);
+    const [verb, {url, headers, data}] = JSON.parse(socket.sent.pop().replace(/^\d+/, ''));
+    assert.deepEqual([verb, url, headers['x-text'], data], ['put', `/todo/${text}`, text, {title: text}]);
+  });
 });
 
 test('text of any alphabet and length comes from the server as it was', () => {
   const {client, socket, told} = online();
+  let token = 0;
   for (const text of TEXTS.filter(Boolean)) {
-    const token = client.request('get', '/todo', undefined, 0);
+    token += 1;
+    client.request(token, 'get', '/todo', undefined, undefined, undefined, 0);
     const [, ack] = /^42(\d+)/.exec(socket.sent.pop());
     const headers = {'backwire-position': '1:5', 'backwire-room': text};
     socket.say(`43${ack}${JSON.stringify([{statusCode: 200, body: [text], headers}])}`);
-    assert.deepEqual(told.pop(), ['finish', token, 200, [text], headers]);
+    assert.deepEqual(told.pop(), ['finish', token, 200, [text], headers, false]);
     const change = [6, 1, text, {title: text}, 0];
     socket.say(`42${JSON.stringify(['push', text, 1, 5, [change]])}`);
     assert.deepEqual(told.pop(), ['deliver', text, [change]]);
