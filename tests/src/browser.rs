@@ -16,7 +16,7 @@ use crate::process::Process;
 
 /// What Chromium is told so that it runs without a screen, in a container too, and minds its own
 /// business.
-const FLAGS: [&str; 15] = [
+const FLAGS: [&str; 16] = [
     "--headless=new",
     "--window-size=640,780",
     "--no-sandbox",
@@ -29,6 +29,8 @@ const FLAGS: [&str; 15] = [
     "--disable-quic",
     "--no-first-run",
     "--hide-scrollbars",
+    // A page may be that of another site.
+    "--host-resolver-rules=MAP *.example 127.0.0.1",
     // What moves keeps a machine without a graphics card busy.
     "--force-prefers-reduced-motion",
     // A story may have garbage collected, with `gc()`.

@@ -12,6 +12,7 @@
 //!
 //! - [`stage`]: a server, a browser, and the windows of a story;
 //! - [`todos`]: the demo as a person sees and uses it;
+//! - [`scripted`]: stories that are written in JavaScript and run in the page;
 //! - [`page`]: any page, what is asked of it and waited for;
 //! - [`browser`]: Chromium and its driver;
 //! - [`proxy`]: the line between a browser and the server;
@@ -20,6 +21,7 @@
 //! - [`places`]: where the programs are.
 
 pub mod stage;
+pub mod scripted;
 pub mod todos;
 
 pub mod page;

@@ -63,6 +63,19 @@ impl Page {
         }
     }
 
+    /// What a promise brings.
+    pub async fn answer(&self, promise: &str) -> Value {
+        let script = format!("const end = arguments[arguments.length - 1]; ({promise}).then(end);");
+        let answer = self.session.execute_async(script, []).await;
+        done(promise, answer).json().clone()
+    }
+
+    /// What the console got since it was last asked for.
+    pub async fn console(&self) -> Vec<String> {
+        let entries = done("show its console", self.session.browser_log().await);
+        entries.into_iter().map(|entry| format!("{} {}", entry.level, entry.message)).collect()
+    }
+
     /// The requests over HTTP that scripts of this page have made to paths that start like this.
     pub async fn requests_to(&self, path: &str) -> usize {
         let count = format!(
@@ -98,13 +111,7 @@ impl Page {
     /// What a developer would look at first.
     async fn state(&self) -> String {
         let text = self.value("document.body.innerText").await;
-        let console = match self.session.browser_log().await {
-            Ok(entries) => entries
-                .into_iter()
-                .map(|entry| format!("{} {}", entry.level, entry.message))
-                .collect(),
-            Err(error) => vec![error.to_string()],
-        };
+        let console = self.console().await;
         let text = text.as_str().unwrap_or("nothing");
         format!("-- the page showed\n{text}\n-- its console said\n{}", console.join("\n"))
     }

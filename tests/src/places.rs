@@ -16,6 +16,11 @@ pub fn demo() -> PathBuf {
     found("BACKWIRE_DEMO", || target().join("demo"))
 }
 
+/// The npm packages, as pages load them.
+pub fn node_modules() -> PathBuf {
+    found("NODE_PATH", || root().join("node_modules"))
+}
+
 /// The repository's first folder.
 pub fn root() -> PathBuf {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));

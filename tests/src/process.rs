@@ -62,6 +62,11 @@ impl Process {
         Err(format!("`{}` {why}\n{}", process.name, process.output.text()))
     }
 
+    /// What it has printed so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.output.text().lines().map(str::to_owned).collect()
+    }
+
     /// Ends it as a power cut would: it gets no chance to put anything in order.
     pub fn kill(&mut self) {
         // One that has ended by itself cannot be killed, and need not be.

@@ -20,6 +20,7 @@ pub struct Server {
     process: Process,
     address: SocketAddr,
     pages: PathBuf,
+    arguments: Vec<String>,
     /// Where the database lives, for as long as we do.
     home: TempDir,
 }
@@ -48,10 +49,16 @@ impl Server {
 
     /// Serves pages with resources declared as a configuration file does.
     pub fn declared(pages: &Path, config: &str) -> Self {
+        Self::with_arguments(pages, config, &[])
+    }
+
+    /// The same, with more arguments on the command line.
+    pub fn with_arguments(pages: &Path, config: &str, arguments: &[String]) -> Self {
         let home = TempDir::new().expect("there is room for a database");
         fs::write(home.path().join(CONFIG), config).expect("the folder is ours");
-        let (process, port) = serve(0, home.path(), pages);
-        Self { process, address: (Ipv4Addr::LOCALHOST, port).into(), pages: pages.into(), home }
+        let (process, port) = serve(0, home.path(), pages, arguments);
+        let address = (Ipv4Addr::LOCALHOST, port).into();
+        Self { process, address, pages: pages.into(), arguments: arguments.to_vec(), home }
     }
 
     /// Where it listens.
@@ -71,7 +78,13 @@ impl Server {
 
     /// Starts it with the database it had, where it was.
     pub fn start_again(&mut self) {
-        (self.process, _) = serve(self.address.port(), self.home.path(), &self.pages);
+        let port = self.address.port();
+        (self.process, _) = serve(port, self.home.path(), &self.pages, &self.arguments);
+    }
+
+    /// The lines that it has printed.
+    pub fn log(&self) -> Vec<String> {
+        self.process.lines()
     }
 }
 
@@ -104,7 +117,7 @@ impl Default for Site {
 /// The configuration file, beside the database.
 const CONFIG: &str = "config.yml";
 
-fn serve(port: u16, home: &Path, pages: &Path) -> (Process, u16) {
+fn serve(port: u16, home: &Path, pages: &Path, arguments: &[String]) -> (Process, u16) {
     let database = home.join("backwire.db");
     let mut command = Command::new(places::server());
     command
@@ -115,7 +128,8 @@ fn serve(port: u16, home: &Path, pages: &Path) -> (Process, u16) {
         // Should we be killed before we can stop it.
         .args(["--open-for", "600"])
         .arg("--static")
-        .arg(pages);
+        .arg(pages)
+        .args(arguments);
     Process::start(&mut command, port_in)
 }
 

@@ -1,0 +1,182 @@
+// Stories in the page
+// -------------------
+//
+// `story(name, options, ...steps)` defines one. Each step runs after a load of the page and gets what the
+// step before it returned. `options`: `config` and `args` of the server, `libs` (paths in node_modules),
+// `tag` (attributes of Backwire's tag, a list for several steps, `null` for none), `script` (its `src`), `head`
+// and `tail` (HTML before and after the scripts), `host` (the page is one of another site), `ready: false` (the
+// story does not wait for the page to be online).
+/* exported story, http, until, same, settled, online, offline, line, server, callbacks, traced */
+
+const CURRENT = ['underscore/underscore-umd.js', 'jquery/dist/jquery.js', 'backbone/backbone.js'];
+const PATIENCE = 8000;
+
+const stories = {
+  all: [],
+
+  list() {
+    return this.all.map(({name, options, steps}) => {
+      const {libs = CURRENT, tag = '', script = 'src="/backwire.js"', ...rest} = options;
+      const tags = [tag].flat().map(it => it === null ? '' : `<script ${script} ${it}></script>`);
+      return {name, steps: steps.length, libs, tags, ...rest};
+    });
+  },
+
+  // Starts a step. What it asks for is taken with `next`.
+  start({name, step, memory, server}) {
+    this.server = server;
+    const {options, steps} = this.all.find(it => it.name === name);
+    this.turns = [];
+    const play = async () => {
+      if (options.ready !== false) await ready();
+      return steps[step](memory);
+    };
+    play().then(result => this.turn({result: result ?? null}), error => this.turn({error: String(error.stack || error)}));
+  },
+
+  // What the story asks for next, or how it ended. `reply` answers what it asked for last.
+  next(reply) {
+    this.answer?.(reply);
+    return new Promise(resolve => {
+      this.wake = resolve;
+      this.flush();
+    });
+  },
+
+  turn(turn) {
+    this.turns.push(turn);
+    this.flush();
+  },
+
+  flush() {
+    if (!this.wake || !this.turns.length) return;
+    const wake = this.wake;
+    this.wake = null;
+    wake(this.turns.shift());
+  },
+
+  ask(command) {
+    return new Promise(resolve => {
+      this.answer = resolve;
+      this.turn({command});
+    });
+  }
+};
+
+function story(name, options, ...steps) {
+  if (typeof options === 'function') return story(name, {}, options, ...steps);
+  stories.all.push({name, options, steps});
+}
+
+// A page whose tag says `data-connect="false"` stays offline.
+async function ready() {
+  if (window.Backwire && !document.querySelector('script[data-connect=false]')) await online();
+}
+
+// The world of the story
+// ----------------------
+
+// Somebody else's request, which does not use the page's line.
+async function http(method, path, body) {
+  const response = await fetch(stories.server + path, {
+    method, headers: {'content-type': 'application/json'}, body: body && JSON.stringify(body)
+  });
+  return response.json().catch(() => null);
+}
+
+const line = Object.fromEntries(['cut', 'mend', 'freeze', 'deafen'].map(name => [name, () => stories.ask(name)]));
+const server = Object.fromEntries(['kill', 'start', 'log'].map(name => [name, () => stories.ask(name)]));
+// The messages on the page's console since they were last asked for.
+const consoleLines = () => stories.ask('console');
+
+const online = () => until(() => Backwire.status.state === 'online', 'the page to be online');
+const offline = () => until(() => Backwire.status.state !== 'online', 'the page to be offline');
+
+// Waiting and comparing
+// ---------------------
+
+async function until(isTrue, what = String(isTrue)) {
+  const end = performance.now() + PATIENCE;
+  for (;;) {
+    const value = await isTrue();
+    if (value) return value;
+    if (performance.now() > end) throw new Error(`waited in vain for ${what}`);
+    await new Promise(resolve => { setTimeout(resolve, 5); });
+  }
+}
+
+function same(actual, expected, what = '') {
+  const [left, right] = [actual, expected].map(it => JSON.stringify(it) ?? 'undefined');
+  if (left !== right) throw new Error(`${what} is ${left} and not ${right}`);
+}
+
+// Waits until a value is as expected, and makes sure that it stays so when all news has arrived.
+async function becomes(value, expected, what = String(value)) {
+  const text = JSON.stringify(expected);
+  try {
+    await until(() => JSON.stringify(value()) === text);
+  } catch {
+    same(value(), expected, what);
+  }
+  await settled();
+  same(value(), expected, `${what} when all has arrived`);
+}
+
+// All that happened before has reached the page: changes of a record of its own, made after it, have.
+async function settled(rounds = 3) {
+  const Beat = Backbone.Model.extend({urlRoot: '/heartbeat'});
+  settled.beat ??= await http('POST', '/heartbeat', {count: 0});
+  const beat = new Beat({id: settled.beat.id});
+  for (let round = 0; round < rounds; round++) {
+    await new Promise((success, error) => beat.fetch({success, error: (...it) => error(new Error('no heartbeat'))}));
+    const count = beat.get('count') + 1;
+    await http('PATCH', `/heartbeat/${beat.id}`, {count});
+    await until(() => beat.get('count') >= count, 'the heartbeat');
+    await new Promise(resolve => { setTimeout(resolve); });
+  }
+  Backwire.stop?.(beat);
+}
+
+// Calls and what comes of them
+// ----------------------------
+
+// Options that note how often which callback is called; `ended` is a promise of the first.
+function callbacks(options = {}) {
+  const calls = [];
+  let end;
+  const ended = new Promise(resolve => { end = resolve; });
+  return {
+    ...options,
+    calls,
+    ended,
+    success(...args) {
+      calls.push('success');
+      end(['success', ...args]);
+    },
+    error(model, reply) {
+      calls.push(`error ${(reply?.status ?? model?.status)}`);
+      end(['error', model, reply]);
+    }
+  };
+}
+
+// Does something that takes callbacks, and waits for one of them.
+async function done(call) {
+  const options = callbacks();
+  call(options);
+  const timer = new Promise((_, reject) => { setTimeout(reject, PATIENCE, new Error('no callback: ' + call)); });
+  await Promise.race([options.ended, timer]);
+  return options.calls.join();
+}
+
+const fetched = (target, options) => done(it => target.fetch({...options, ...it}));
+const saved = (model, attrs, options) => done(it => model.save(attrs, {...options, ...it}));
+
+// The events of a target, in short.
+function traced(target, names = 'add remove update sort reset sync destroy error invalid') {
+  const events = [];
+  target.on('all', (name, first) => {
+    if (names.split(' ').includes(name)) events.push(name + (first?.get && !first.models ? ` ${first.get('n') ?? first.id}` : ''));
+  });
+  return events;
+}

@@ -1,0 +1,180 @@
+//! Stories that are written in JavaScript and run in the page.
+//!
+//! A file in `tests/pages` defines stories with `story(name, options, ...steps)` of `harness.js`. Each
+//! story has a server of its own; all stories of a file share one browser. Each step is one load of the
+//! page, so that a story with two steps has a reload between them. A step asks for what a page cannot
+//! do by itself, such as cutting the line, with a command that is answered here.
+//!
+//! `BACKWIRE_STORY=text` plays only those stories whose names contain the text.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::{env, fs};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::browser::Browser;
+use crate::page::Page;
+use crate::places;
+use crate::proxy::Proxy;
+use crate::server::{Server, Site};
+
+/// What a story needs, as its page says.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Story {
+    name: String,
+    /// How often the page is loaded.
+    steps: usize,
+    /// The server's configuration file.
+    #[serde(default)]
+    config: String,
+    /// More arguments of the server.
+    #[serde(default)]
+    args: Vec<String>,
+    /// Paths in `node_modules` of the scripts before Backwire's.
+    libs: Vec<String>,
+    /// HTML before the scripts.
+    #[serde(default)]
+    head: String,
+    /// The tag of Backwire, for each step.
+    tags: Vec<String>,
+    /// HTML after the tag.
+    #[serde(default)]
+    tail: String,
+    /// The host name under which the page comes from a server of its own.
+    #[serde(default)]
+    host: Option<String>,
+}
+
+/// Plays all stories of a file, and panics with the names of those that failed.
+pub async fn play(file: &str) {
+    let wanted = env::var("BACKWIRE_STORY").unwrap_or_default();
+    let site = site_with(file);
+    let browser = Browser::start();
+    let (page, stories) = open(&browser, &site, file).await;
+    let stories: Vec<_> = stories.into_iter().filter(|it| it.name.contains(&wanted)).collect();
+    let mut failures = Vec::new();
+    for story in &stories {
+        match play_one(&page, &site, file, story).await {
+            Ok(report) => println!("ok {}{report}", story.name),
+            Err(reason) => failures.push(format!("{}: {reason}", story.name)),
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} of {} stories failed:\n- {}",
+        failures.len(),
+        stories.len(),
+        failures.join("\n- ")
+    );
+}
+
+/// A folder with the file, the harness and the npm packages.
+fn site_with(file: &str) -> Site {
+    let site = Site::new();
+    let pages = places::root().join("tests/pages");
+    for name in ["harness.js", &format!("{file}.js")] {
+        let script = fs::read_to_string(pages.join(name)).expect("the script is in tests/pages");
+        site.write(name, &script);
+    }
+    symlink(places::node_modules(), site.path().join("npm")).expect("the folder is ours");
+    let scripts = tags(["underscore/underscore-umd.js", "backbone/backbone.js"]);
+    site.write("index.html", &html(file, "", &scripts, ""));
+    site
+}
+
+/// Opens the browser, and asks the file for its stories.
+async fn open(browser: &Browser, site: &Site, file: &str) -> (Page, Vec<Story>) {
+    let server = Server::with_pages(site.path());
+    let page = browser.open(&format!("{}/index.html", server.origin())).await;
+    let stories = page.value("stories.list()").await;
+    let stories = serde_json::from_value(stories);
+    (page, stories.unwrap_or_else(|error| panic!("{file}.js: {error}")))
+}
+
+/// Script tags of npm packages.
+fn tags<'a>(paths: impl IntoIterator<Item = &'a str>) -> String {
+    paths.into_iter().map(|path| format!("<script src=\"/npm/{path}\"></script>")).collect()
+}
+
+fn html(file: &str, head: &str, scripts: &str, tail: &str) -> String {
+    format!(
+        "<!doctype html><meta charset=\"utf-8\"><link rel=\"icon\" href=\"data:,\">{head}<body>\
+         <script src=\"/harness.js\"></script>{scripts}{tail}<script src=\"/{file}.js\"></script>"
+    )
+}
+
+/// Loads the page once for each step. `Ok` has what the story reported.
+async fn play_one(page: &Page, site: &Site, file: &str, story: &Story) -> Result<String, String> {
+    let mut scene = Scene::set(site.path(), story).await;
+    let mut memory = Value::Null;
+    for step in 0..story.steps {
+        let tag = &story.tags[step.min(story.tags.len() - 1)].replace("SERVER", &scene.server.origin());
+        let scripts = tags(story.libs.iter().map(String::as_str)) + tag;
+        let name = format!("{}-{step}.html", story.name);
+        let head = story.head.replace("SERVER", &scene.server.origin());
+        site.write(&name, &html(file, &head, &scripts, &story.tail));
+        page.go(&format!("{}/{name}", scene.origin())).await;
+        let start = json!({"name": story.name, "step": step, "memory": memory, "server": scene.server.origin()});
+        memory = play_step(page, &mut scene, &start).await?;
+    }
+    Ok(memory.as_str().map(|text| format!(" ({text})")).unwrap_or_default())
+}
+
+/// Runs one step, and does what it asks for meanwhile.
+async fn play_step(page: &Page, scene: &mut Scene, start: &Value) -> Result<Value, String> {
+    page.run(&format!("stories.start({start})")).await;
+    let mut reply = Value::Null;
+    loop {
+        let turn = page.answer(&format!("stories.next({reply})")).await;
+        match turn["command"].as_str() {
+            None if turn["error"].is_null() => return Ok(turn["result"].clone()),
+            None => return Err(turn["error"].as_str().unwrap_or("unknown").to_owned()),
+            Some("console") => reply = json!(page.console().await),
+            Some(command) => reply = scene.command(command),
+        }
+    }
+}
+
+/// The server of a story and the line to it.
+struct Scene {
+    server: Server,
+    line: Proxy,
+    /// Where the page comes from, if not from the server.
+    elsewhere: Option<(Server, String)>,
+}
+
+impl Scene {
+    async fn set(pages: &Path, story: &Story) -> Self {
+        let server = Server::with_arguments(pages, &story.config, &story.args);
+        let line = Proxy::to(server.address()).await;
+        let elsewhere = story.host.as_ref().map(|host| {
+            let args = ["--allowed-host".to_owned(), host.clone()];
+            (Server::with_arguments(pages, "", &args), host.clone())
+        });
+        Self { server, line, elsewhere }
+    }
+
+    fn origin(&self) -> String {
+        match &self.elsewhere {
+            Some((server, host)) => format!("http://{host}:{}", server.address().port()),
+            None => self.line.origin(),
+        }
+    }
+
+    fn command(&mut self, command: &str) -> Value {
+        match command {
+            "cut" => self.line.cut(),
+            "mend" => self.line.mend(),
+            "freeze" => self.line.freeze(),
+            "deafen" => self.line.deafen(),
+            "kill" => self.server.kill(),
+            "start" => self.server.start_again(),
+            "log" => return json!(self.server.log()),
+            other => panic!("no command is called {other}"),
+        }
+        Value::Null
+    }
+}
