@@ -36,7 +36,8 @@ const stories = {
 
   // What the story asks for next, or how it ended. `reply` answers what it asked for last.
   next(reply) {
-    this.answer?.(reply);
+    if (this.isAsked) this.answer(reply);
+    this.isAsked = false;
     return new Promise(resolve => {
       this.wake = resolve;
       this.flush();
@@ -52,7 +53,9 @@ const stories = {
     if (!this.wake || !this.turns.length) return;
     const wake = this.wake;
     this.wake = null;
-    wake(this.turns.shift());
+    const turn = this.turns.shift();
+    this.isAsked = Boolean(turn.command);
+    wake(turn);
   },
 
   ask(command) {

@@ -9,6 +9,7 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::{env, fs};
 
 use serde::Deserialize;
@@ -43,6 +44,9 @@ struct Story {
     /// HTML after the tag.
     #[serde(default)]
     tail: String,
+    /// The sites of the push service; `PAGES` is a server that has `rooms.json`.
+    #[serde(default)]
+    sites: Option<String>,
     /// The host name under which the page comes from a server of its own.
     #[serde(default)]
     host: Option<String>,
@@ -53,11 +57,12 @@ pub async fn play(file: &str) {
     let wanted = env::var("BACKWIRE_STORY").unwrap_or_default();
     let site = site_with(file);
     let browser = Browser::start();
-    let (page, stories) = open(&browser, &site, file).await;
+    let pages = Server::with_pages(site.path());
+    let (page, stories) = open(&browser, &pages, file).await;
     let stories: Vec<_> = stories.into_iter().filter(|it| it.name.contains(&wanted)).collect();
     let mut failures = Vec::new();
     for story in &stories {
-        match play_one(&page, &site, file, story).await {
+        match play_one(&page, &site, &pages, file, story).await {
             Ok(report) => println!("ok {}{report}", story.name),
             Err(reason) => failures.push(format!("{}: {reason}", story.name)),
         }
@@ -75,20 +80,30 @@ pub async fn play(file: &str) {
 fn site_with(file: &str) -> Site {
     let site = Site::new();
     let pages = places::root().join("tests/pages");
-    for name in ["harness.js", &format!("{file}.js")] {
+    for name in ["harness.js", "default.mjs", "named.mjs", &format!("{file}.js")] {
         let script = fs::read_to_string(pages.join(name)).expect("the script is in tests/pages");
         site.write(name, &script);
     }
+    bundle(&pages.join("bundle.entry.js"), &site.path().join("bundle.js"));
     symlink(places::node_modules(), site.path().join("npm")).expect("the folder is ours");
+    site.write("rooms.json", r#"["user_1"]"#);
     let scripts = tags(["underscore/underscore-umd.js", "backbone/backbone.js"]);
     site.write("index.html", &html(file, "", &scripts, ""));
     site
 }
 
+/// Makes a module of an application with its packages, but for those that the server has.
+fn bundle(entry: &Path, output: &Path) {
+    let mut esbuild = Command::new(places::node_modules().join(".bin/esbuild"));
+    esbuild.arg(entry).args(["--bundle", "--format=esm", "--external:/backwire.esm.js", "--log-level=warning"]);
+    esbuild.arg(format!("--outfile={}", output.display()));
+    let status = esbuild.env("NODE_PATH", places::node_modules()).status();
+    assert!(status.is_ok_and(|status| status.success()), "esbuild could not make {output:?}");
+}
+
 /// Opens the browser, and asks the file for its stories.
-async fn open(browser: &Browser, site: &Site, file: &str) -> (Page, Vec<Story>) {
-    let server = Server::with_pages(site.path());
-    let page = browser.open(&format!("{}/index.html", server.origin())).await;
+async fn open(browser: &Browser, pages: &Server, file: &str) -> (Page, Vec<Story>) {
+    let page = browser.open(&format!("{}/index.html", pages.origin())).await;
     let stories = page.value("stories.list()").await;
     let stories = serde_json::from_value(stories);
     (page, stories.unwrap_or_else(|error| panic!("{file}.js: {error}")))
@@ -107,17 +122,25 @@ fn html(file: &str, head: &str, scripts: &str, tail: &str) -> String {
 }
 
 /// Loads the page once for each step. `Ok` has what the story reported.
-async fn play_one(page: &Page, site: &Site, file: &str, story: &Story) -> Result<String, String> {
-    let mut scene = Scene::set(site.path(), story).await;
+async fn play_one(
+    page: &Page,
+    site: &Site,
+    pages: &Server,
+    file: &str,
+    story: &Story,
+) -> Result<String, String> {
+    let mut scene = Scene::set(site, pages, story).await;
     let mut memory = Value::Null;
     for step in 0..story.steps {
-        let tag = &story.tags[step.min(story.tags.len() - 1)].replace("SERVER", &scene.server.origin());
-        let scripts = tags(story.libs.iter().map(String::as_str)) + tag;
+        let tag = &story.tags[step.min(story.tags.len() - 1)];
+        let tag = tag.replace("SERVER", &scene.server.origin());
+        let libs = tags(story.libs.iter().map(String::as_str));
         let name = format!("{}-{step}.html", story.name);
         let head = story.head.replace("SERVER", &scene.server.origin());
-        site.write(&name, &html(file, &head, &scripts, &story.tail));
+        site.write(&name, &html(file, &head, &(libs + tag.as_str()), &story.tail));
         page.go(&format!("{}/{name}", scene.origin())).await;
-        let start = json!({"name": story.name, "step": step, "memory": memory, "server": scene.server.origin()});
+        let server = scene.server.origin();
+        let start = json!({"name": story.name, "step": step, "memory": memory, "server": server});
         memory = play_step(page, &mut scene, &start).await?;
     }
     Ok(memory.as_str().map(|text| format!(" ({text})")).unwrap_or_default())
@@ -147,12 +170,18 @@ struct Scene {
 }
 
 impl Scene {
-    async fn set(pages: &Path, story: &Story) -> Self {
-        let server = Server::with_arguments(pages, &story.config, &story.args);
+    async fn set(site: &Site, pages: &Server, story: &Story) -> Self {
+        let mut arguments = story.args.clone();
+        if let Some(sites) = &story.sites {
+            site.write("sites.yml", &sites.replace("PAGES", &pages.origin()));
+            let file = site.path().join("sites.yml");
+            arguments.extend(["--sites".to_owned(), file.display().to_string()]);
+        }
+        let server = Server::with_arguments(site.path(), &story.config, &arguments);
         let line = Proxy::to(server.address()).await;
         let elsewhere = story.host.as_ref().map(|host| {
             let args = ["--allowed-host".to_owned(), host.clone()];
-            (Server::with_arguments(pages, "", &args), host.clone())
+            (Server::with_arguments(site.path(), "", &args), host.clone())
         });
         Self { server, line, elsewhere }
     }

@@ -1,16 +1,20 @@
 //! The stories that only real browsers, a real server and bad lines can tell.
 
 mod access;
+mod ajax_layer;
 mod deliveries;
 mod everything;
 mod filtered;
 mod garbage;
 mod interop;
 mod live;
+mod live_queries;
 mod members;
 mod offline;
+mod page_setup;
 mod phone;
 mod picture;
 mod refused;
 mod restart;
 mod script_tag;
+mod writes;

@@ -1,0 +1,382 @@
+// The page's ajax layer stays in charge.
+
+const Note = Backbone.Model.extend({urlRoot: '/note'});
+const Notes = Backbone.Collection.extend({url: '/note', model: Note});
+const numbers = async path => (await http('GET', path)).map(it => it.n);
+const JQUERIES = {1.12: 'jquery-1.12/dist/jquery.js', 2: 'jquery-2/dist/jquery.js', 3: 'jquery-3/dist/jquery.js', 4: 'jquery/dist/jquery.js'};
+const withJquery = file => ['underscore/underscore-umd.js', file, 'backbone/backbone.js'];
+const WITHOUT_JQUERY = ['underscore/underscore-umd.js', 'backbone/backbone.js'];
+const STATIC_MODULE = 'underscore/package.json';
+
+// How many requests to a path went by HTTP.
+const overHttp = path => performance.getEntriesByType('resource')
+  .filter(entry => entry.initiatorType === 'xmlhttprequest' && new URL(entry.name).pathname.startsWith(path)).length;
+
+// The same key twice is one record: a header has arrived.
+async function sendsHeader(send) {
+  for (let time = 0; time < 2; time++) await send('key-of-the-page');
+  same(await numbers('/note'), [1], 'records made with one key');
+  same(overHttp('/note'), 0, 'requests over HTTP');
+}
+const KEY = 'Idempotency-Key';
+const create = options => done(it => new Notes().create({n: 1}, {...options, ...it}));
+
+// Headers
+// -------
+
+story('headers_of_the_options_arrive', () => sendsHeader(key => create({headers: {[KEY]: key}})));
+
+story('headers_set_in_beforeSend_arrive', () => sendsHeader(key => create({beforeSend: xhr => xhr.setRequestHeader(KEY, key)})));
+
+story('headers_of_ajaxSetup_arrive', () => sendsHeader(key => {
+  $.ajaxSetup({headers: {[KEY]: key}});
+  return create();
+}));
+
+story('headers_set_by_beforeSend_of_ajaxSetup_arrive', () => sendsHeader(key => {
+  $.ajaxSetup({beforeSend: xhr => xhr.setRequestHeader(KEY, key)});
+  return create();
+}));
+
+story('headers_set_by_a_prefilter_arrive', () => {
+  $.ajaxPrefilter((options, original, jqXhr) => jqXhr.setRequestHeader(KEY, 'key-of-the-page'));
+  return sendsHeader(() => create());
+});
+
+story('headers_set_at_ajaxSend_arrive', () => {
+  $(document).on('ajaxSend', (event, jqXhr) => jqXhr.setRequestHeader(KEY, 'key-of-the-page'));
+  return sendsHeader(() => create());
+});
+
+story('headers_arrive_on_a_page_without_jquery', {libs: WITHOUT_JQUERY}, () =>
+  sendsHeader(key => create({headers: {[KEY]: key}})));
+
+story('headers_of_the_answer_come_back', async () => {
+  await http('POST', '/note', {n: 1});
+  const notes = new Notes(), xhr = notes.fetch();
+  await new Promise((resolve, reject) => { xhr.then(resolve, reject); });
+  same(xhr.getResponseHeader('content-type').split(';')[0], 'application/json');
+  same(/^content-type: /mi.test(xhr.getAllResponseHeaders()), true, 'all headers');
+  same([xhr.status, xhr.statusText, xhr.readyState], [200, 'OK', 4]);
+  const created = new Note().save({n: 2});
+  await new Promise(resolve => { created.always(resolve); });
+  same([created.status, created.statusText], [201, 'Created']);
+});
+
+// Hooks
+// -----
+
+for (const version in JQUERIES) {
+  story(`global_ajax_events_are_those_of_jquery_${version.replace('.', '_')}`, {libs: withJquery(JQUERIES[version])}, async () => {
+    const events = [];
+    $(document).on('ajaxStart ajaxSend ajaxSuccess ajaxError ajaxComplete ajaxStop', ({type}) => events.push(type.slice(4)));
+    await saved(new Note(), {n: 1});
+    await until(() => events.includes('Stop'));
+    same(events.splice(0), ['Start', 'Send', 'Success', 'Complete', 'Stop']);
+    await fetched(new Note({id: 99}));
+    await until(() => events.includes('Stop'));
+    same(events, ['Start', 'Send', 'Error', 'Complete', 'Stop']);
+    same(overHttp('/note'), 0, 'requests over HTTP');
+  });
+}
+
+story('a_call_made_offline_does_not_start_a_spinner', async () => {
+  const events = [];
+  $(document).on('ajaxStart', () => events.push('start'));
+  const notes = new Notes();
+  await fetched(notes);
+  events.length = 0;
+  Backwire.disconnect();
+  await offline();
+  const result = done(it => notes.create({n: 1}, it));
+  same(events, []);
+  Backwire.connect();
+  same(await result, 'success');
+});
+
+story('beforeSend_may_refuse_a_request', async () => {
+  let calls = 0;
+  const refuse = {beforeSend: () => false, success: () => calls++, error: () => calls++};
+  new Note().save({n: 1}, refuse);
+  new Notes().fetch(refuse);
+  await settled();
+  same([await numbers('/note'), calls, Backwire.status.unsent], [[], calls, 0]);
+});
+
+story('a_prefilter_may_change_the_url', {args: ['--prefix', '/api']}, async () => {
+  $.ajaxPrefilter(options => { options.url = options.url.replace(/^\/(?!api)/, '/api/'); });
+  const notes = new Notes();
+  same(await done(it => notes.create({n: 1}, it)), 'success');
+  same(await fetched(notes), 'success');
+  await http('POST', '/api/note', {n: 2});
+  await until(() => notes.length === 2, 'the note of somebody else');
+  same(await saved(notes.at(1), {n: 3}), 'success');
+  same((await http('GET', '/api/note')).map(it => it.n), [1, 3]);
+});
+
+story('an_ajax_function_of_the_page_may_change_the_url', {args: ['--prefix', '/api']}, async () => {
+  const {ajax} = Backbone;
+  Backbone.ajax = settings => ajax.call(Backbone, {...settings, url: '/api' + settings.url});
+  const notes = new Notes();
+  same(await done(it => notes.create({n: 1}, it)), 'success');
+  same(await fetched(notes), 'success');
+  await http('POST', '/api/note', {n: 2});
+  await until(() => notes.length === 2, 'the note of somebody else');
+});
+
+story('a_prefilter_that_changes_the_body_of_a_save_has_it_sent_as_it_is', async () => {
+  await http('POST', '/note', {n: 1, title: 'a', kept: true});
+  const note = new Note({id: 1});
+  await fetched(note);
+  $.ajaxPrefilter(options => {
+    if (/PUT|PATCH/.test(options.type)) options.data = JSON.stringify({n: 7});
+  });
+  same(await saved(note, {title: 'b'}), 'success');
+  const {n, title} = await http('GET', '/note/1');
+  same([n, title], [7, 'a']);
+});
+
+story('an_ajax_function_of_the_page_is_called_for_every_request', async () => {
+  const {ajax} = Backbone, types = [];
+  Backbone.ajax = function(settings) {
+    types.push(settings.type);
+    return ajax.apply(this, arguments);
+  };
+  const note = new Note();
+  await saved(note, {n: 1});
+  await saved(note, {n: 2});
+  await fetched(note);
+  await done(it => note.destroy(it));
+  same(types, ['POST', 'PUT', 'GET', 'DELETE']);
+  same(overHttp('/note'), 0, 'requests over HTTP');
+});
+
+story('an_ajax_function_that_makes_its_own_requests_is_reported_and_replaced', async () => {
+  Backbone.ajax = settings => fetch(settings.url, {method: settings.type, body: settings.data, headers: {'content-type': 'application/json'}})
+    .then(answer => answer.json()).then(settings.success, settings.error);
+  const notes = new Notes();
+  same(await fetched(notes), 'success');
+  same(await done(it => notes.create({n: 1}, it)), 'success');
+  await http('POST', '/note', {n: 2});
+  await until(() => notes.length === 2, 'the note of somebody else');
+  same((await consoleLines()).filter(it => it.includes('Backbone.ajax of this page')).length, 1, 'console lines');
+});
+
+// Data types
+// ----------
+
+story('a_text_is_wanted_and_a_text_it_is', async () => {
+  await http('POST', '/note', {n: 1});
+  const text = await new Promise(resolve => {
+    Backbone.sync('read', new Note({id: 1}), {dataType: 'text', success: resolve});
+  });
+  same([typeof text, JSON.parse(text).n], ['string', 1]);
+  same(overHttp('/note'), 0, 'requests over HTTP');
+});
+
+story('converters_and_dataFilter_see_the_answer', async () => {
+  await http('POST', '/note', {n: 1});
+  const note = new Note({id: 1});
+  await fetched(note, {dataFilter: text => text.replace('"n":1', '"n":5')});
+  same(note.get('n'), 5);
+  await fetched(note, {converters: {'text json': text => ({...JSON.parse(text), converted: true})}});
+  same(note.get('converted'), true);
+});
+
+story('a_file_of_the_server_is_read_as_ever', async () => {
+  const file = new (Backbone.Model.extend({url: `/npm/${STATIC_MODULE}`}))();
+  same(await fetched(file), 'success');
+  same(file.get('name'), 'underscore');
+  same(await fetched(file), 'success');
+  const missing = new (Backbone.Model.extend({url: '/npm/none/of/this.json'}))();
+  same(await fetched(missing), 'error 404');
+});
+
+story('jsonp_is_left_alone', async () => {
+  const jsonp = url => new Promise(resolve => {
+    new Notes().fetch({url, dataType: 'jsonp', success: () => resolve('success'), error: (_, xhr, {textStatus}) => resolve(textStatus)});
+  });
+  const path = '/npm/requirejs/require.js';
+  same(await jsonp(stories.server + path), 'parsererror');
+  const asked = performance.getEntriesByType('resource').filter(it => it.initiatorType === 'script').map(it => it.name);
+  same(asked.some(name => name.startsWith(`${stories.server}${path}?callback=`)), true, 'a script');
+  same(await jsonp(path), 'parsererror');
+});
+
+story('a_blocking_request_has_its_answer_when_it_returns', async () => {
+  await http('POST', '/note', {n: 1});
+  const notes = new Notes();
+  notes.fetch({async: false});
+  same(notes.pluck('n'), [1]);
+  const note = new Note();
+  note.save({n: 2}, {async: false});
+  same(note.isNew(), false, 'new');
+});
+
+story('another_origin_is_asked_by_http', async () => {
+  await http('POST', '/note', {n: 1});
+  const notes = new Notes();
+  same(await fetched(notes, {url: stories.server + '/note'}), 'success');
+  same(notes.pluck('n'), [1]);
+  same(overHttp('/note'), 1, 'requests over HTTP');
+});
+
+// Promises, abort, timeout
+// ------------------------
+
+for (const version in JQUERIES) {
+  story(`promises_are_those_of_jquery_${version.replace('.', '_')}`, {libs: withJquery(JQUERIES[version])}, async () => {
+    const calls = [];
+    const settle = promise => new Promise(resolve => { promise.always(() => resolve()); });
+    const good = new Notes().fetch();
+    good.done((list, text, xhr) => calls.push(['done', list, text, xhr === good]));
+    await settle(good.then(list => list.length).done(length => calls.push(['then', length])));
+    const bad = new Note({id: 99}).fetch();
+    await settle(bad.then(() => calls.push('no')).fail(xhr => calls.push(['fail', xhr.status])));
+    same(calls, [['done', [], 'success', true], ['then', 0], ['fail', 404]]);
+    same(bad.state(), 'rejected');
+    same(bad.responseJSON.code, 'E_NOT_FOUND');
+  });
+}
+
+story('promises_of_a_page_without_jquery_have_done_and_fail', {libs: WITHOUT_JQUERY}, async () => {
+  const calls = [];
+  const good = new Notes().fetch();
+  good.done(list => calls.push(['done', list]));
+  await good;
+  const bad = new Note({id: 99}).fetch();
+  bad.fail(xhr => calls.push(['fail', xhr.status]));
+  await bad.catch(xhr => calls.push(['catch', xhr.status]));
+  same(calls, [['done', []], ['fail', 404], ['catch', 404]]);
+});
+
+story('abort_calls_error_once', async () => {
+  for (const call of [it => new Notes().fetch(it), it => new Note().save({n: 1}, it)]) {
+    await line.freeze();
+    const options = callbacks();
+    const xhr = call(options);
+    xhr.abort();
+    xhr.abort();
+    same([options.calls, xhr.statusText], [['error 0'], 'abort']);
+    await line.mend();
+  }
+  await settled();
+});
+
+story('an_aborted_save_that_was_made_offline_is_not_sent', async () => {
+  await settled();
+  Backwire.disconnect();
+  await offline();
+  const options = callbacks(), xhr = new Note().save({n: 1}, options);
+  xhr.abort();
+  same([options.calls, Backwire.status.unsent], [['error 0'], 0]);
+  Backwire.connect();
+  await online();
+  await settled();
+  same([await numbers('/note'), options.calls], [[], ['error 0']]);
+});
+
+story('a_timeout_calls_error_and_withdraws_an_unsent_write', async () => {
+  await settled();
+  Backwire.disconnect();
+  await offline();
+  const options = callbacks({timeout: 50});
+  const xhr = new Note().save({n: 1}, options);
+  await options.ended;
+  same([options.calls, xhr.statusText, Backwire.status.unsent], [['error 0'], 'timeout', 0]);
+  Backwire.connect();
+  await online();
+  await settled();
+  same(await numbers('/note'), []);
+});
+
+story('a_fetch_times_out_while_the_line_is_frozen', async () => {
+  await line.freeze();
+  const options = callbacks({timeout: 50}), xhr = new Notes().fetch(options);
+  await options.ended;
+  same([options.calls, xhr.statusText], [['error 0'], 'timeout']);
+  await line.mend();
+});
+
+// Old emulations
+// --------------
+
+story('emulateHTTP_and_emulateJSON_work', async () => {
+  Backbone.emulateHTTP = true;
+  const note = new Note();
+  same(await saved(note, {n: 1}), 'success');
+  same(await saved(note, {n: 2}), 'success');
+  Backbone.emulateJSON = true;
+  same(await saved(note, {n: 3}), 'success');
+  same(await saved(new Note(), {n: 9}), 'success');
+  same(await numbers('/note'), [3, 9]);
+  same(await done(it => note.destroy(it)), 'success');
+  same(await numbers('/note'), [9]);
+});
+
+story('an_error_handler_gets_what_jquery_hands_over', {config: 'production: {resources: {note: {attributes: {n: {type: number, required: true}}}}}\n'}, async () => {
+  const [model, xhr, {textStatus, errorThrown}] = await new Promise(resolve => {
+    new Note().save({n: 'x'}, {error: (...args) => resolve(args)});
+  });
+  same([model.get('n'), xhr.status, xhr.statusText, textStatus, errorThrown], ['x', 400, xhr.statusText, 'error', xhr.statusText]);
+  same(JSON.parse(xhr.responseText).code, xhr.responseJSON.code);
+});
+
+story('status_codes_call_their_handlers', async () => {
+  const calls = [];
+  const statusCode = {200: () => calls.push(200), 201: () => calls.push(201), 404: () => calls.push(404)};
+  await saved(new Note(), {n: 1}, {statusCode});
+  await fetched(new Notes(), {statusCode});
+  await fetched(new Note({id: 99}), {statusCode});
+  await until(() => calls.length === 3);
+  same(calls, [201, 200, 404]);
+});
+
+story('the_context_of_the_options_is_this_in_callbacks_of_jquery', async () => {
+  const context = {mine: true};
+  const complete = await new Promise(resolve => {
+    new Notes().fetch({context, complete() { resolve(this); }});
+  });
+  same(complete === context, true, 'this');
+});
+
+// Old Backbones
+// -------------
+
+const OLD = {
+  '0.9.2': ['underscore-1.4/underscore.js', JQUERIES['1.12'], 'backbone-0.9.2/backbone.js'],
+  '0.9.10': ['underscore-1.4/underscore.js', JQUERIES['1.12'], 'backbone-0.9.10/backbone.js'],
+  '1.0.0': ['underscore-1.4/underscore.js', JQUERIES['1.12'], 'backbone-1.0.0/backbone.js'],
+  '1.1.2': ['underscore-1.8/underscore.js', JQUERIES[2], 'backbone-1.1.2/backbone.js'],
+  '1.3.3': ['underscore-1.8/underscore.js', JQUERIES[3], 'backbone-1.3.3/backbone.js']
+};
+
+for (const version in OLD) {
+  story(`backbone_${version.replace(/\./g, '_')}_is_live_and_draws_nothing_twice`, {libs: OLD[version]}, async () => {
+    same(Backbone.VERSION, version);
+    const notes = new Notes(), events = [];
+    await fetched(notes);
+    notes.on('all', (name, model) => {
+      if (/^(add|remove|reset|destroy)$/.test(name)) events.push(`${name} ${model.get && !model.models ? model.get('n') : ''}`.trim());
+    });
+    same(await done(it => notes.create({n: 1}, it)), 'success');
+    await http('POST', '/note', {n: 2});
+    await becomes(() => notes.pluck('n'), [1, 2]);
+    same(await saved(notes.at(0), {n: 1.5}), 'success');
+    await http('PATCH', '/note/2', {n: 2.5});
+    await becomes(() => notes.pluck('n'), [1.5, 2.5]);
+    await line.cut();
+    await offline();
+    await http('POST', '/note', {n: 3});
+    await http('DELETE', '/note/2');
+    const own = done(it => notes.create({n: 4}, it));
+    await line.mend();
+    same(await own, 'success');
+    await becomes(() => notes.pluck('n').sort(), [1.5, 3, 4]);
+    await http('DELETE', '/note/1');
+    await becomes(() => notes.pluck('n').sort(), [3, 4]);
+    const count = name => events.filter(it => it === name).length;
+    same(['add 1', 'add 2', 'add 3', 'add 4', 'remove 2.5', 'remove 1.5', 'reset'].map(count), [1, 1, 1, 1, 1, 1, 0], events.join());
+    same(overHttp('/note'), 0, 'requests over HTTP');
+  });
+}

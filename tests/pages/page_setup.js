@@ -1,0 +1,200 @@
+// Pages are set up in many ways.
+
+const CORE = ['underscore/underscore-umd.js', 'jquery/dist/jquery.js'];
+const scriptTags = paths => paths.map(path => `<script src="/npm/${path}"></script>`).join('');
+const listAt = url => new (Backbone.Collection.extend({url}))();
+const numbers = list => list.pluck('n');
+
+// A collection of the page's own Backbone is live.
+async function isLive(library = Backbone) {
+  await until(() => window.Backwire?.status.state === 'online', 'the page to be online');
+  const notes = new (library.Collection.extend({url: '/note'}))();
+  same(await fetched(notes), 'success');
+  same(await done(it => notes.create({n: 1}, it)), 'success');
+  await http('POST', '/note', {n: 2});
+  await until(() => notes.length === 2, 'the note of somebody else');
+  same(numbers(notes), [1, 2]);
+  const requests = performance.getEntriesByType('resource').filter(it => it.initiatorType === 'xmlhttprequest');
+  same(requests.length, 0, 'requests over HTTP');
+}
+
+// Modules and loaders
+// -------------------
+
+const module = text => `<script type="module">${text}; window.isReady = true;</script>`;
+
+story('a_bundle_with_import_star_is_live', {tag: null, libs: [], ready: false, 
+  tail: '<script type="module" src="/bundle.js"></script>'}, async () => {
+  await until(() => window.bundled, 'the bundle');
+  await isLive(bundled.Backbone);
+});
+
+story('a_module_namespace_with_a_default_export_is_live', {
+  libs: [...CORE, 'backbone/backbone.js'], tag: null, ready: false,
+  tail: module(`import * as library from '/default.mjs'; import Backwire from '/backwire.esm.js';
+    window.Backwire = Backwire.install(library, {url: '/'}); window.library = library`)
+}, async () => {
+  await until(() => window.isReady, 'the module');
+  await isLive(window.library.default);
+});
+
+story('a_frozen_module_namespace_is_live', {
+  libs: [...CORE, 'backbone/backbone.js'], tag: null, ready: false,
+  tail: module(`import * as library from '/named.mjs'; import Backwire from '/backwire.esm.js';
+    window.Backwire = Backwire.install(library, {url: '/'}); window.library = library`)
+}, async () => {
+  await until(() => window.isReady, 'the module');
+  await isLive(window.library);
+  Backwire.uninstall();
+  same(await fetched(new (window.library.Collection.extend({url: '/note'}))()), 'success');
+  same(performance.getEntriesByType('resource').filter(it => it.initiatorType === 'xmlhttprequest').length, 1, 'requests over HTTP');
+});
+
+const REQUIRE = `<script src="/npm/requirejs/require.js"></script><script>
+  require.config({paths: {underscore: '/npm/underscore/underscore-umd', jquery: '/npm/jquery/dist/jquery', backbone: '/npm/backbone/backbone'}});
+  require(['backbone'], library => { window.library = library; });
+</script>`;
+
+story('a_tag_before_require_js_installs_itself', {libs: [], ready: false, tail: REQUIRE}, async () => {
+  await until(() => window.library, 'Backbone');
+  await isLive(window.library);
+});
+
+story('a_tag_after_require_js_installs_itself', {libs: ['requirejs/require.js'], ready: false,
+  tail: REQUIRE.slice(REQUIRE.indexOf('<script>'))}, async () => {
+  await until(() => window.library, 'Backbone');
+  await isLive(window.library);
+});
+
+story('a_tag_before_backbone_installs_itself', {libs: [], ready: false, tail: scriptTags([...CORE, 'backbone/backbone.js'])}, () => isLive());
+
+story('a_tag_before_an_old_backbone_installs_itself', {
+  libs: [], ready: false, tail: scriptTags(['underscore-1.4/underscore.js', 'jquery-1.12/dist/jquery.js', 'backbone-0.9.10/backbone.js'])
+}, () => isLive());
+
+story('a_tag_with_async_installs_itself', {tag: 'async', ready: false}, () => isLive());
+
+story('a_tag_with_defer_installs_itself', {tag: 'defer', ready: false}, () => isLive());
+
+story('a_page_without_backbone_is_told_that_backwire_waits', {libs: [], ready: false}, async () => {
+  await until(() => document.readyState === 'complete');
+  let lines = [];
+  await until(async () => (lines = [...lines, ...await consoleLines()]).some(it => it.includes('waits for Backbone')), 'the line');
+});
+
+// What the console says
+// ---------------------
+
+story('an_empty_list_is_explained_once_for_each_resource', async () => {
+  for (const url of ['/one', '/two', '/one', '/one?sort=n']) await fetched(listAt(url));
+  const lines = (await consoleLines()).filter(it => it.includes('is empty'));
+  same(lines.length, 2, lines.join('\n'));
+  for (const line of lines) for (const word of ['--prefix', 'realtime: false']) same(line.includes(word), true, line);
+});
+
+story('an_empty_list_of_a_declared_resource_is_no_surprise', {config: 'production: {resources: {note: {}}}\n'}, async () => {
+  await fetched(listAt('/note'));
+  same((await consoleLines()).filter(it => it.includes('is empty')), []);
+});
+
+story('a_refused_origin_is_reported_once_and_names_the_setting', {host: 'app.example', script: 'src="SERVER/backwire.js"', ready: false}, async () => {
+  const reasons = [];
+  Backwire.on('refused', it => reasons.push(it));
+  const lines = [];
+  const notes = new (Backbone.Collection.extend({url: stories.server + '/note'}))();
+  const result = fetched(notes);
+  await until(async () => lines.push(...await consoleLines()) && lines.some(it => it.includes('--origin')), 'the message');
+  same(await result, 'error 0');
+  same(await fetched(notes), 'error 0');
+  lines.push(...await consoleLines());
+  const own = lines.filter(it => it.includes('--origin'));
+  same([own.length, own[0].includes(`--origin ${location.origin}`)], [1, true], own.join('\n'));
+  same(Backwire.status.state, 'offline');
+  same(reasons.length, 1, JSON.stringify(reasons));
+  const logged = (await server.log()).filter(it => it.includes(location.origin));
+  same(logged.length, 1, logged.join('\n'));
+});
+
+story('a_policy_that_forbids_the_connection_is_reported', {
+  host: 'localhost', script: 'src="SERVER/backwire.js"', ready: false,
+  head: `<meta http-equiv="Content-Security-Policy" content="connect-src 'self'">`
+}, async () => {
+  const lines = [];
+  await until(async () => lines.push(...await consoleLines()) && lines.some(it => it.includes('Backwire') && it.includes('connect-src')), 'the message');
+  same(lines.filter(it => it.includes('Backwire: ') && it.includes('connect-src')).length, 1, 'messages');
+});
+
+story('a_page_of_another_port_of_localhost_is_served', {host: 'localhost', script: 'src="SERVER/backwire.js"'}, async () => {
+  const notes = listAt('/note');
+  same(await fetched(notes), 'success');
+  await http('POST', '/note', {n: 1});
+  await until(() => notes.length === 1);
+  same(await saved(notes.at(0), {n: 2}), 'success');
+});
+
+// The push service
+// ----------------
+
+const SITES = `shop: {authUrl: "PAGES/rooms.json", apiKey: "54321", userRoomPrefix: user_}
+closed: {authUrl: "PAGES/nothing", apiKey: "54321", userRoomPrefix: user_}
+`;
+const send = (event, ...args) => fetch(`${stories.server}/send?site=shop&apiKey=54321`, {
+  method: 'POST', headers: {'content-type': 'application/json'}, body: JSON.stringify({rooms: ['user_1'], event, args})
+});
+
+story('an_event_without_a_handler_waits_for_one', {sites: SITES, tag: 'data-site="shop" data-token="abc"'}, async () => {
+  const heard = [];
+  await send('early', 1);
+  await send('later', 2);
+  await send('early', 3);
+  await settled();
+  same(heard, []);
+  Backwire.socket.on('early', number => { heard.push(number); });
+  await until(() => heard.length === 1, 'the first');
+  Backwire.socket.on('later', number => { heard.push(number); });
+  await until(() => heard.length === 3, 'the others');
+  same(heard, [1, 2, 3]);
+});
+
+story('an_event_that_is_ignored_by_name_keeps_nothing_waiting', {sites: SITES, tag: 'data-site="shop" data-token="abc"'}, async () => {
+  const heard = [];
+  Backwire.socket.on('news', number => { heard.push(number); });
+  await send('noise', 1);
+  await send('news', 2);
+  await settled();
+  same(heard, []);
+  Backwire.socket.ignore('noise');
+  await until(() => heard.length === 1, 'the news');
+  await send('noise', 3);
+  await send('news', 4);
+  await until(() => heard.length === 2, 'the news');
+});
+
+story('an_event_that_waits_is_there_after_a_reload', {sites: SITES, tag: 'data-site="shop" data-token="abc"'}, async () => {
+  await send('early', 1);
+  await settled();
+}, async () => {
+  const heard = [];
+  Backwire.socket.on('early', number => { heard.push(number); });
+  await until(() => heard.length === 1);
+  await settled();
+  same(heard, [1]);
+});
+
+for (const [name, site] of [['an_unknown_site', 'data-site="none" data-token="abc"'], ['a_refused_token', 'data-site="closed" data-token="abc"']]) {
+  story(`${name}_is_refused_and_not_tried_for_ever`, {sites: SITES, tag: `${site} data-connect="false"`}, async () => {
+    const events = [];
+    Backwire.on('refused unauthorized', it => events.push(it));
+    Backwire.connect();
+    await until(() => events.length, 'the event');
+    const connections = () => performance.getEntriesByType('resource').filter(it => it.name.includes('socket.io')).length;
+    const before = connections();
+    await new Promise(resolve => { setTimeout(resolve, 1200); });
+    same([events.length, connections()], [1, before], 'events and connections');
+  });
+}
+
+story('a_token_is_not_in_the_url_of_the_socket', {sites: SITES, tag: 'data-site="shop" data-token="secret-token"'}, async () => {
+  same(performance.getEntries().filter(it => it.name.includes('secret-token')), []);
+  same((await server.log()).filter(it => it.includes('secret-token')), []);
+});
