@@ -6,29 +6,27 @@
 
 import {isCollection} from './targets.js';
 
-// Calls `keep(list)` with what `parse` made of an answer to a collection, to add to it, and `after(models, parsed)` when
-// the answer has been set, before any other callback of the page.
-export function watchAnswer(target, options, {keep, after}) {
+// Calls `keep(list)`, if there is one, with what `parse` made of an answer to a collection, to add to it; and
+// `after(models)` when the answer has been set, before any other callback of the page.
+export function watchAnswer(target, options, keep, after) {
   const {success} = options;
   options.success = function() {
-    let parsed;
     const restoreParse = keep && shadow(target, 'parse', original => function(...args) {
-      parsed = original.apply(this, args);
-      return keep(parsed);
+      return keep(original.apply(this, args));
     });
     const restoreSet = SETTERS.filter(name => isCollection(target) || name === 'set').map(name =>
       shadow(target, name, original => function(...args) {
         restoreSet.forEach(restore => restore());
         const result = original.apply(this, args);
-        restoreParse?.();
-        after(result, parsed);
+        restoreParse && restoreParse();
+        after(result);
         return result;
       }));
     try {
       for (const callback of [success].flat(Infinity)) callback?.apply(this, arguments);
     } finally {
       restoreSet.forEach(restore => restore());
-      restoreParse?.();
+      restoreParse && restoreParse();
     }
   };
 }

@@ -13,7 +13,7 @@ import {attributesOf} from './edits.js';
 import {Models} from './models.js';
 import {Records, copy, isPlain, isSame} from './records.js';
 import {isSuccess} from './request.js';
-import {Steps, destroy, showStep, watchForTwins} from './show.js';
+import {Steps, destroy, showStep} from './show.js';
 import {Targets, isCollection} from './targets.js';
 
 // The verbs of a change on the wire.
@@ -27,18 +27,16 @@ const RETRY_AFTER = 3000;
 const SEPARATOR = '\0';
 
 export class Live {
-  // `queries` is the core's part. `isWriting(model)`: is a save of it on its way? `isAdding(options)`: does a fetch
-  // with these add to what a collection shows, rather than take its place? `ask(query)` sends it again, `leave(room)`:
-  // nobody is in the room any more. `onAnswer(answer, url, target)` hears of what the page reads.
-  constructor({queries, isWriting, hasOwnParse, isAdding, ask, leave, onAnswer}) {
-    Object.assign(this, {_queries: queries, _isWriting: isWriting, _isAdding: isAdding, _ask: ask, _leave: leave, _onAnswer: onAnswer});
+  // `queries` is the core's part; `runtime` says what the page is doing and sends what is to be sent.
+  constructor(runtime, queries) {
+    Object.assign(this, {_runtime: runtime, _queries: queries});
     this._records = new Map();
     this._models = new Models();
     // Of models that show what is not sent yet, the record.
     this._assumed = new WeakMap();
     // Models whose record is gone, which the page knows.
     this._destroyed = new WeakSet();
-    this._changes = new ModelChanges(isWriting, hasOwnParse);
+    this._changes = new ModelChanges(runtime);
     this._targets = new Targets(number => this._tell(() => queries.stop(number)));
   }
 
@@ -68,17 +66,17 @@ export class Live {
   learnRead(exchange, body, headers) {
     const answer = exchange.answer = new Answer(body, headers);
     if (!answer.isLive || exchange.isStopped) return () => answer.room && this._leaveUnfollowed(answer.room);
-    const {model: target, options} = exchange;
+    const {model: target, options, transport: {call}} = exchange;
     const changes = this._learnRecords(answer);
     return () => {
       const query = this._targets.enter(target, exchange, answer);
-      const replaces = !isCollection(target) || !this._isAdding(options);
+      const replaces = !isCollection(target) || !this._runtime.isAdding(options);
       if (replaces) this._targets.keepOnly(query);
       this._destroyed.delete(target);
-      this._registerAll(answer, target, exchange);
-      this._onAnswer?.(answer, exchange.url, target);
+      this._registerAll(answer, target, call);
+      this._runtime.wasRead(answer, exchange.url, target);
       this._apply(answer.resource, changes, {except: target});
-      const ids = this._idsFor(answer, target, exchange.parsed);
+      const ids = this._idsFor(answer, target, call.parsed);
       this._tell(() => this._queries.read(query.number, query.target, replaces, Boolean(target.comparator), answer.room,
         answer.description, ids.join(SEPARATOR)), answer);
     };
@@ -164,7 +162,7 @@ export class Live {
     const holders = method === 'delete' ? [...this._targets.of(resource).keys()].filter(target => isCollection(target) && target.get(id)) : [];
     return ({body}) => {
       const record = this._records.get(resource)?.get(id);
-      if (kind === 'create') return this._isWriting(model) || this._destroy(model);
+      if (kind === 'create') return this._runtime.isWriting(model) || this._destroy(model);
       if (!record) return;
       if (method !== 'delete') return this._models.of(resource, id).forEach(it => this._changes.revert(it, attributesOf(body), record));
       for (const target of holders) {
@@ -287,7 +285,7 @@ export class Live {
 
   // The room has lost its place: what is read in it is asked for again.
   refresh(room) {
-    if (!this._queries.isFollowed(room)) return this._leave(room);
+    if (!this._queries.isFollowed(room)) return this._runtime.leave(room);
     this._tell(() => this._queries.refresh(room));
   }
 
@@ -381,11 +379,11 @@ export class Live {
       const resource = this._targets.resourceOf(target);
       const shower = this._shower(target, resource, answer?.resource === resource ? source : undefined);
       for (const step of steps.list) showStep(target, step, shower);
-      if (isCollection(target) && steps.list.some(({added}) => added.size)) watchForTwins(target, this._isWriting);
+      if (isCollection(target) && steps.list.some(({added}) => added.size)) this._runtime.wereAdded(target);
     }
     for (const [what, about] of others) {
       if (what === 'leave') this._left(about);
-      else if (this._targets.query(about)) this._ask(this._targets.query(about));
+      else if (this._targets.query(about)) this._runtime.ask(this._targets.query(about));
     }
   }
 
@@ -426,14 +424,14 @@ export class Live {
   }
 
   _leaveUnfollowed(room) {
-    if (!this.has(room)) this._leave(room);
+    if (!this.has(room)) this._runtime.leave(room);
   }
 
   // Nobody is left in a room: what nobody in another room of the resource shows is not needed any more.
   _left(room) {
     if (!room) return;
     const [resource] = splitRoom(room);
-    this._leave(room);
+    this._runtime.leave(room);
     const targets = [...this._targets.of(resource).keys()];
     if (targets.some(isCollection)) return;
     this._records.get(resource)?.keep(new Set(targets.map(model => String(model.id))));

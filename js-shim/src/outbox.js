@@ -22,12 +22,9 @@ const RESTORED = 1;
 const ELSEWHERE = 2;
 
 export class Outbox {
-  // `session` starts the idempotency keys, `resolve(url)` is the path of a url of ours. `tell(event, about)` is for the
-  // app, `divert(exchange)` sends a request over HTTP that the server does not answer on the socket, `fail(error)`
-  // deals with a core that has failed, `isTrap(error)`.
-  constructor({session, kept, live, resolve, tell, divert, fail, isTrap}) {
-    Object.assign(this, {_session: session, _kept: kept, _live: live, _resolve: resolve});
-    Object.assign(this, {_tell: tell, _divert: divert, _fail: fail, _isTrap: isTrap});
+  // `session` starts the idempotency keys.
+  constructor(runtime, live, kept, session) {
+    Object.assign(this, {_runtime: runtime, _live: live, _kept: kept, session});
     // Requests without an answer, by token.
     this._exchanges = new Map();
     this._made = 0;
@@ -66,16 +63,16 @@ export class Outbox {
   _begin(exchange, kind, key) {
     const {method, url, body, headers: {'idempotency-key': own, ...headers}} = exchange;
     const token = exchange.token = this._made += 1;
-    exchange.key = key ?? own ?? `${this._session}-${token}`;
+    exchange.key = key ?? own ?? `${this.session}-${token}`;
     exchange.whenAborted = () => this._aborted(exchange);
     this._exchanges.set(token, exchange);
     if (exchange.kind === CREATE) this._await(exchange);
     try {
       exchange.isBeginning = true;
       const text = Object.keys(headers).length ? JSON.stringify(headers) : undefined;
-      this.client.request(token, method, url, text, body, key ?? own, kind);
+      this._runtime.client.request(token, method, url, text, body, key ?? own, kind);
     } catch (error) {
-      if (this._isTrap(error)) this._fail(error);
+      if (this._runtime.isTrap(error)) this._runtime.fail(error);
       else Promise.resolve().then(() => this.finish(token, 0, String(error)));
     } finally {
       exchange.isBeginning = false;
@@ -84,13 +81,12 @@ export class Outbox {
   }
 
   // Asks the server for something that the page did not ask for; `onAnswer` gets it.
-  request(method, url, headers, onAnswer) {
-    this._begin(new Exchange({kind: OPAQUE, method, url, headers, onAnswer}), NEW);
+  request({url, headers}, onAnswer) {
+    this._begin(new Exchange({kind: OPAQUE, method: 'get', url, headers, onAnswer}), NEW);
   }
 
   // The page sends a write itself, by a request of its own. Until `answeredElsewhere` its echo waits for the answer.
   expect(exchange) {
-    exchange.isElsewhere = true;
     this._begin(exchange, ELSEWHERE);
   }
 
@@ -100,14 +96,14 @@ export class Outbox {
   }
 
   _await(create) {
-    create.pending = new PendingCreate(create, {resolve: this._resolve, onDestroy: () => this._withdrawn(create)});
+    create.pending = new PendingCreate(create, this._runtime, () => this._withdrawn(create));
   }
 
   // A create that has not left takes in what is saved after it: one create is all the server sees, and
   // its reply answers both.
   _merge(create, exchange) {
     const isSameForm = create.isMade && exchange.isMade && create.url === exchange.url;
-    if (!isSameForm || !this.client.withdraw(create.token)) return false;
+    if (!isSameForm || !this._runtime.client.withdraw(create.token)) return false;
     this._over(create);
     create.pending.end();
     exchange.body = JSON.stringify({...attributesOf(create.body), ...attributesOf(exchange.body)});
@@ -178,16 +174,16 @@ export class Outbox {
     // The page's ajax layer expects no answer before `send` has returned.
     if (exchange.isBeginning) return void Promise.resolve().then(() => this.finish(token, status, body, headers, waited));
     this._over(exchange);
-    if (headers['backwire-transport'] === 'http' && this._divert(exchange)) return this._ended(exchange);
+    if (headers['backwire-transport'] === 'http' && this._runtime.divert(exchange)) return this._runtime.wasAnswered();
     if (exchange.onAnswer) return this._answered(exchange, status, body, headers);
     if (exchange.isRead) this._read(exchange, status, body, headers);
     else this._wrote(exchange, {status, body: explained(status, body), headers, waited});
-    this._ended(exchange);
+    this._runtime.wasAnswered();
   }
 
   _answered(exchange, status, body, headers) {
     attempt(() => exchange.onAnswer(status, body, headers));
-    this._ended(exchange);
+    this._runtime.wasAnswered();
   }
 
   _read(exchange, status, body, headers) {
@@ -233,13 +229,13 @@ export class Outbox {
     if (status !== 404) attempt(() => exchange.undo?.(exchange));
     if (!isRestored) return;
     console.warn(`Backwire: a write that was kept while offline was refused with status ${status}: ${method.toUpperCase()} ${url}`);
-    this._tell('rejected', {write: {method, url, body}, status, model: model ?? null});
+    this._runtime.tell('rejected', {write: {method, url, body}, status, model: model ?? null});
     model?.trigger('error', model, {status}, {realtime: true});
   }
 
   // It may have been done or not, and nobody can find out by sending it again.
   _lost({method, url, body}) {
-    Promise.resolve().then(() => this._tell('lost', {method, url, body}));
+    Promise.resolve().then(() => this._runtime.tell('lost', {method, url, body}));
   }
 
   // Withdrawing
@@ -248,7 +244,7 @@ export class Outbox {
   // A model was destroyed before its create was answered. If that never left, it never happened.
   _withdrawn(create) {
     if (!this._exchanges.has(create.token)) return;
-    if (!this.client.withdraw(create.token)) return this.isOnline || this._keep(create);
+    if (!this._runtime.client.withdraw(create.token)) return this.isOnline || this._keep(create);
     this._over(create);
     for (const exchange of [...create.merged, create]) exchange.abort();
   }
@@ -257,10 +253,10 @@ export class Outbox {
   _aborted(exchange) {
     if (!this._exchanges.has(exchange.token)) return;
     this._over(exchange);
-    this.client.abort(exchange.token);
+    this._runtime.client.abort(exchange.token);
     for (const other of [...exchange.merged, ...exchange.pending?.end() ?? []]) this._send(other);
     if (exchange.isRead && exchange.model) this._live.endRead(exchange.model);
-    this._ended(exchange);
+    this._runtime.wasAnswered();
   }
 
   // Everyone who waits is told that no answer will come; what is kept stays so.
@@ -273,10 +269,6 @@ export class Outbox {
         this._exchanges.delete(exchange.token);
       }
     }
-  }
-
-  _ended() {
-    this.onEnded?.();
   }
 
   // Who waits for what

@@ -5,15 +5,14 @@
 // `patch`, headers, prefilters, what the call returns. Only where they would make an XMLHttpRequest
 // do they get ours (see `Transport`).
 
-import {ajax} from './ajax.js';
 import {isPlain} from './records.js';
 
 const isOurs = Symbol();
 
 // Puts our `sync` in place of the page's. Returns the page's, ours, and the function that takes ours out again.
-// `begin(call)` is told of each call, `{method, model, options, isRealtime}`, and returns what makes the
-// call's XMLHttpRequest. `notice(text, about)` tells the developer something once.
-export function wrapSync(Backbone, {begin, notice, adopt}) {
+// `runtime.begin(call)` gets each call, `{method, model, options, isRealtime}`, and returns what makes the call's
+// XMLHttpRequest; `runtime.ajax(settings)` is for pages that have no ajax function.
+export function wrapSync(Backbone, runtime) {
   const original = Backbone.sync;
   // Ajax functions of the page that make their requests in some other way.
   const strangers = new WeakSet();
@@ -22,7 +21,7 @@ export function wrapSync(Backbone, {begin, notice, adopt}) {
   function sync(method, model, options = {}) {
     if (!isInstalled || isFunction(options.xhr) && !options.xhr[isOurs]) return original.apply(this, arguments);
     const call = {method, model, options, isRealtime: isRealtime(model, options)};
-    const makeXhr = begin(call);
+    const makeXhr = runtime.begin(call);
     const factory = options.xhr = () => {
       call.isOpened = true;
       return makeXhr();
@@ -39,20 +38,18 @@ export function wrapSync(Backbone, {begin, notice, adopt}) {
   function send(settings, call, page) {
     call.made ??= madeBy(settings, call.options);
     if (!call.isRealtime) return page.call(Backbone, settings);
-    if (strangers.has(page)) return ajax(settings);
+    if (strangers.has(page)) return runtime.ajax(settings);
     let result;
     try {
       result = page.call(Backbone, settings);
     } catch (error) {
       // Backbone's own ajax function, on a page without jQuery.
       if (call.isOpened || Backbone.$?.ajax) throw error;
-      return ajax(settings);
+      return runtime.ajax(settings);
     }
     if (!call.isOpened && isStranger(page, result)) {
       strangers.add(page);
-      notice('Backbone.ajax of this page does not use `settings.xhr`. From its second call on Backwire replaces it for realtime models; ' +
-        'set `realtime: false` where it must stay.', page);
-      adopt(call, settings);
+      runtime.adopt(call, settings);
     }
     return result;
   }
