@@ -37,17 +37,7 @@ export class ModelChanges {
       if (!isSame(was[name], is[name]) && !isEdited) changes[name] = is[name];
     }
     model.set(changes, {realtime: true});
-    return Object.keys(changes).length && model.hasChanged() ? changes : null;
-  }
-
-  // Takes the refused edits of a model back, as far as it still shows them.
-  revert(model, edits, record) {
-    const is = model.parse(copy(record), {parse: true, realtime: true}) || {};
-    const changes = {};
-    for (const name of Object.keys(edits)) {
-      if (isSame(model.get(name), edits[name]) && !isSame(is[name], edits[name])) changes[name] = is[name];
-    }
-    model.set(changes, {realtime: true});
+    return model.hasChanged() ? changes : {};
   }
 }
 
@@ -59,7 +49,7 @@ export class Announcements {
 
   // Notes in which of these collections something has changed, and whether their order may have.
   note(model, changes, targets) {
-    for (const collection of targets) {
+    for (const collection of Object.keys(changes).length ? targets : []) {
       if (!isCollection(collection) || collection.get(model) !== model) continue;
       const {comparator} = collection;
       const changed = this._changed.get(collection) || {models: new Set(), isMoved: false};

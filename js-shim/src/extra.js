@@ -6,3 +6,5 @@ export {HttpClient, sendOverHttp} from './http.js';
 export {Notices} from './notices.js';
 export {watchForTwins} from './twins.js';
 export {withQuery} from './param.js';
+export {adopt, refreshed} from './refreshed.js';
+export {restore, showKept, waitedInVain} from './waited.js';

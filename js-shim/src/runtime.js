@@ -3,12 +3,13 @@
 //
 // Stands between Backbone and the core: requests go down by token, replies and pushes come up.
 
+import {splitRoom} from './answer.js';
 import {attempt} from './attempt.js';
 import {watchAnswer} from './answers.js';
 import {Exchange} from './exchange.js';
 import {Kept, storageOf} from './kept.js';
 import {OPAQUE, kindOf} from './kinds.js';
-import {Live} from './live.js';
+import {CREATED, DESTROYED, Live} from './live.js';
 import {Outbox} from './outbox.js';
 import {isPlain} from './records.js';
 import {headersOf, parsed, requestOf} from './request.js';
@@ -24,7 +25,7 @@ export class Runtime {
   // `core` makes the core's parts and loads the extras (see `wasm.js`); `page` is the window, `identity` names the person
   // whose the writes are, `tell(event, about)` is for the app. Nothing of Backbone is touched if the core cannot be made.
   constructor(Backbone, core, {url, identity = '', site, token, bind, handlers, connect}, page, tell) {
-    Object.assign(this, {_Backbone: Backbone, _page: page, _core: core, tell, _handlers: handlers, _bind: bind, error: null});
+    Object.assign(this, {_Backbone: Backbone, _page: page, extras: core.extras, tell, _handlers: handlers, _bind: bind, error: null});
     // Asked for only when it is needed, and may have changed by then.
     this._base = {toString: () => page.document?.baseURI || page.location?.href || url};
     this._server = serverAt(url, this._base);
@@ -40,7 +41,7 @@ export class Runtime {
     this.client = core.makeClient(this._server.socket, this._auth(), this._outbox.session, random(1)[0], this);
     if (Object.keys({...bind, ...handlers}).length) this.handlersChanged();
     this._listenToPage();
-    this._outbox.restore();
+    this._outbox.start(this.extras);
     Object.assign(this, wrapSync(Backbone, this));
   }
 
@@ -82,7 +83,7 @@ export class Runtime {
   }
 
   deliver(room, changes) {
-    if (room) this._live.deliver(room, changes);
+    if (room) this._live.news(splitRoom(room)[0], room, changes);
     else this._withDeliveries(deliveries => deliveries.take(changes));
   }
 
@@ -94,7 +95,7 @@ export class Runtime {
     const isBack = state === 'online' && this._state !== state;
     this._state = state;
     this._outbox.setOnline(state === 'online');
-    if (isBack) this._live.rejoin();
+    if (isBack) this._live.refresh('');
     if (state === 'offline') this._notice('findReason', this._page, this._server.socket, reason => this.client.refuse(reason));
     this.tell('status', {state, unsent});
   }
@@ -102,10 +103,10 @@ export class Runtime {
   // The link has been down for a while.
   http(token) {
     const exchange = this._outbox.get(token);
-    this._core.extras.use(async extras => {
+    this.extras.use(async extras => {
       const {status, body, headers} = await extras?.sendOverHttp(this._page, this._server.origin, exchange) ?? {status: 0};
       attempt(() => this.client.answeredOverHttp(token, status, body, headers ?? {}));
-      if (this._state === 'online') this._live.rejoin();
+      if (this._state === 'online') this._live.refresh('');
     });
   }
 
@@ -181,7 +182,7 @@ export class Runtime {
   // Ajax where the page has none. A page without jQuery has loaded the extras before; else they come in a moment.
   ajax(settings) {
     let result, resolve;
-    this._core.extras.use(extras => {
+    this.extras.use(extras => {
       result = extras?.ajax(settings);
       resolve?.(result);
     });
@@ -192,7 +193,7 @@ export class Runtime {
   adopt({method, model}, {url, data}) {
     this._notice('ownAjax');
     const path = method === 'read' ? this.pathOf(url) : null;
-    if (path !== null) this._core.extras.use(extras => extras && this._live.adopt(model, extras.withQuery(path, data)));
+    if (path !== null) this.extras.use(extras => extras?.adopt(this._live, model, extras.withQuery(path, data)));
   }
 
   pathOf(url) {
@@ -215,9 +216,13 @@ export class Runtime {
     return !reset && (remove === false || /^0\.([1-8]|9\.[0-2])/.test(this._Backbone.VERSION) && Boolean(add));
   }
 
-  // Sends a query again.
-  ask(query) {
-    this._outbox.request(query, (...answer) => this._live.answered(query, ...answer));
+  // Sends a query again; what to do with the answer is loaded before.
+  ask(query, number) {
+    this.extras.use(extras => {
+      const refreshed = (...answer) => extras?.refreshed(this._live, number, ...answer);
+      if (query && extras) this._outbox.request(query, refreshed);
+      else this._live.decide(() => this._live.queries.failed(number, !query));
+    });
   }
 
   // The page has read something: if that may not be what the developer expects, the console says so.
@@ -231,13 +236,13 @@ export class Runtime {
   // Records were added to a collection that the page may be adding itself.
   wereAdded(collection) {
     const isForeign = model => model.isNew() && !this._outbox.isWriting(model);
-    if (collection.models.some(isForeign)) this._core.extras.use(extras => extras?.watchForTwins(collection, model => this._outbox.isWriting(model)));
+    if (collection.models.some(isForeign)) this.extras.use(extras => extras?.watchForTwins(collection, model => this._outbox.isWriting(model)));
   }
 
   // A read on its way may be about to join this very room, and leaving it now would come after the
   // joining; so we wait for the reads.
   leave(room) {
-    this._leaving.add(room);
+    if (room) this._leaving.add(room);
     this.wasAnswered();
   }
 
@@ -249,7 +254,7 @@ export class Runtime {
   }
 
   _notice(name, ...about) {
-    this._core.extras.use(extras => {
+    this.extras.use(extras => {
       this._notices ??= extras && new extras.Notices(this._server.origin);
       if (!this._isEnded && !this.error) this._notices?.[name](...about);
     });
@@ -264,7 +269,7 @@ export class Runtime {
   }
 
   _withDeliveries(call) {
-    this._core.extras.use(extras => {
+    this.extras.use(extras => {
       this._deliveries ??= extras && new extras.Deliveries(event => this._handlerOf(event), id => attempt(() => this.client.delivered(id)), this.tell);
       if (this._isEnded) this._deliveries?.end();
       if (this._deliveries) call(this._deliveries);
@@ -273,9 +278,15 @@ export class Runtime {
 
   _handlerOf(event) {
     if (event in this._handlers) return this._handlers[event];
-    const resource = this._bind?.[event];
-    if (resource) return (...args) => this._live.hear(resource, args.slice(0, -1));
-    return event === 'resync' ? () => this._live.refreshAll() : undefined;
+    if (this._bind?.[event]) return (...args) => this._hear(this._bind[event], args.slice(0, -1));
+    return event === 'resync' ? () => this._live.decide(() => this._live.queries.refreshAll()) : undefined;
+  }
+
+  // What a back end has sent of a record, in one of the arguments; in another, that it is gone.
+  _hear(resource, args) {
+    const record = args.filter(isPlain).pop();
+    const verb = args.some(arg => /^(remove|delete|destroy)/.test(arg)) ? DESTROYED : CREATED;
+    this._live.news(resource, resource, [[undefined, verb, record?.id ?? args.at(-1), record]]);
   }
 
   // What is sent to a person is sent to each tab, also when it is loaded again.
@@ -306,7 +317,7 @@ export class Runtime {
     const {origin} = this._server;
     if (origin === new URL(this._base).origin && this._Backbone.$?.ajax) this.unwrapSync();
     this.client = {connect() {}, disconnect() {}, free() {}, request() {}, abort() {}, online() {}, offline() {}};
-    this._core.extras.use(extras => extras && this._goOn(new extras.HttpClient(this._page, origin, this._outbox)));
+    this.extras.use(extras => extras && this._goOn(new extras.HttpClient(this._page, origin, this._outbox)));
     this.status('offline', 0);
   }
 
