@@ -1,5 +1,6 @@
 //! What all requests share: the ground that callers, handlers and extractors stand on.
 
+mod ignored;
 mod keeper;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use crate::model::{Model, Models};
 use crate::route::Routing;
 use crate::socket::Sockets;
 
+pub(crate) use ignored::IgnoredParameters;
 pub(crate) use keeper::Keeper;
 
 /// What every request carries for a [`Context`](crate::Context) to be made of.
@@ -22,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) models: Arc<Models>,
     pub(crate) routing: Routing,
     pub(crate) sessions: Keeper,
+    pub(crate) ignored_parameters: IgnoredParameters,
 }
 
 impl Shared {

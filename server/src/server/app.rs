@@ -17,7 +17,7 @@ use crate::http::{assets, handshake, health, limit, origin, publish, send};
 use crate::route::Routing;
 use crate::router::{self, Files, Routes};
 use crate::settings::Settings;
-use crate::shared::{Keeper, Shared};
+use crate::shared::{IgnoredParameters, Keeper, Shared};
 use crate::socket::{Limits, Sockets};
 
 /// Cookies are signed with the secret that is set, or else with the engine's own, so that they are good
@@ -55,6 +55,7 @@ pub(super) fn assemble(
         models,
         routing: routing.clone(),
         sessions,
+        ignored_parameters: IgnoredParameters::default(),
     });
     let dressed = |routes| router::dressed(routes, Arc::clone(&shared), settings.body_limit);
     let with_fallback =

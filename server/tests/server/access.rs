@@ -150,8 +150,8 @@ async fn everyone_has_their_own_records_and_there_seem_to_be_no_others() {
         "?userId=ann",
         "?where={\"or\":[{\"userId\":\"ann\"},{\"text\":\"Milk\"}]}",
         "?where={\"not\":{\"userId\":\"bob\"}}",
-        "?text=Milk&limit=5&sort=text",
-        "?text=Milk&select=text",
+        "?where={\"text\":\"Milk\"}&limit=5&sort=text",
+        "?where={\"text\":\"Milk\"}&select=text",
     ] {
         let path = format!("/note{query}");
         assert_eq!(bob.get(&path).await, json!([]), "{query}");

@@ -11,6 +11,7 @@ mod associations;
 mod bad_input;
 #[cfg(unix)]
 mod command;
+mod constant_urls;
 #[cfg(unix)]
 mod crashes;
 mod criteria;
@@ -25,6 +26,7 @@ mod memberships;
 mod node;
 mod order;
 mod pages;
+mod parameters;
 mod publish;
 mod pubsub;
 mod query_header;
@@ -39,4 +41,6 @@ mod sites;
 mod sockets;
 mod subscribing;
 mod transcripts;
+mod unchanged;
+mod underscore_id;
 mod watched;
