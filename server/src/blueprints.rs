@@ -109,7 +109,13 @@ fn parameters(
 ) -> Result<Parameters> {
     let parameters = Parameters::read(query, data)?;
     for name in model.ignored(&parameters) {
-        cx.shared().ignored_parameters.log_once(resource, name);
+        if cx.shared().ignored_parameters.is_new((resource.clone(), name.to_owned())) {
+            tracing::info!(
+                %resource,
+                parameter = name,
+                "a read has a parameter that is ignored; `where` filters by an attribute of this name"
+            );
+        }
     }
     Ok(parameters)
 }

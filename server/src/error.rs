@@ -114,7 +114,9 @@ pub enum Error {
     #[error("{0:?} of the session: {1}")]
     Session(String, String),
     /// A page that may not use this server.
-    #[error("pages of {0} may not use this server")]
+    #[error(
+        "pages of {0} may not use this server: --origin {0}, or `origins` in its configuration, allows them"
+    )]
     Origin(String),
     /// A host that this server is not.
     #[error("{0} is no host of this server; --allowed-host or allowed_hosts names those that are")]

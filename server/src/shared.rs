@@ -1,6 +1,5 @@
 //! What all requests share: the ground that callers, handlers and extractors stand on.
 
-mod ignored;
 mod keeper;
 
 use std::sync::Arc;
@@ -10,11 +9,11 @@ use http::request::Parts;
 use crate::change::Resource;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::log_once::LogOnce;
 use crate::model::{Model, Models};
 use crate::route::Routing;
 use crate::socket::Sockets;
 
-pub(crate) use ignored::IgnoredParameters;
 pub(crate) use keeper::Keeper;
 
 /// What every request carries for a [`Context`](crate::Context) to be made of.
@@ -24,7 +23,8 @@ pub(crate) struct Shared {
     pub(crate) models: Arc<Models>,
     pub(crate) routing: Routing,
     pub(crate) sessions: Keeper,
-    pub(crate) ignored_parameters: IgnoredParameters,
+    /// Parameters of reads that were ignored, by resource.
+    pub(crate) ignored_parameters: LogOnce<(Resource, String)>,
 }
 
 impl Shared {

@@ -152,7 +152,7 @@ impl Engine for Sqlite {
     }
 
     async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
-        self.readers.read(|snapshot| reader::keys(snapshot)).await
+        self.readers.read(reader::keys).await
     }
 
     fn sessions(&self) -> &dyn Sessions {
