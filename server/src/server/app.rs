@@ -13,7 +13,7 @@ use crate::engine::{self, Engine};
 use crate::http::cookies::{self, Cookies};
 use crate::http::host::{self, Hosts};
 use crate::http::origin::Origins;
-use crate::http::{assets, handshake, health, limit, origin, publish, send};
+use crate::http::{assets, emulation, handshake, health, limit, origin, publish, send};
 use crate::log_once::LogOnce;
 use crate::route::Routing;
 use crate::router::{self, Files, Routes};
@@ -77,6 +77,7 @@ pub(super) fn assemble(
         .merge(send::router(settings.sites.clone(), slot.post()));
     let over_http = dressed(services)
         .fallback_service(with_pages.unwrap_or(over_sockets))
+        .layer(middleware::from_fn_with_state(settings.body_limit, emulation::layer))
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check));
     let hosts = Hosts::new(&settings.allowed_hosts, addr);
     let origins = Origins::new(&settings.origins);

@@ -16,6 +16,7 @@ mod constant_urls;
 mod crashes;
 mod criteria;
 mod deliveries;
+mod emulation;
 mod examples;
 mod filtered;
 #[cfg(target_os = "linux")]
