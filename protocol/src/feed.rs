@@ -148,12 +148,15 @@ impl<P: Payload> Feed<P> {
         }
     }
 
-    /// The connection is gone. Whatever waited will be part of the answer to the resume.
+    /// The connection is gone. Whatever waited will be part of the answer to the resume. A room that
+    /// was to be read again is resumed, too: it is read again for certain only if that answer says so,
+    /// because the read on its way may fail, or be answered over HTTP.
     pub(crate) fn interrupted(&mut self) {
         self.lost.clear();
         self.forget_unread();
         for (_, room) in self.rooms.iter_mut() {
             room.waiting.clear();
+            room.state = State::Live;
         }
         for name in self.rooms.names() {
             self.lose(&name);
@@ -318,7 +321,9 @@ impl<P: Payload> Feed<P> {
                 known.forget_held(covered);
             }
         }
-        self.forget_ahead(name, covered);
+        // If a write was answered before a read that does not show it yet, the page has been set back
+        // by the read, and its echo is news.
+        self.forget_ahead(name, u64::MAX);
     }
 
     /// Up to this offset a room tells of its records itself.
