@@ -316,7 +316,7 @@ export class Runtime {
     this._deliveries?.end();
     const {origin} = this._server;
     if (origin === new URL(this._base).origin && this._Backbone.$?.ajax) this.unwrapSync();
-    this.client = {connect() {}, disconnect() {}, free() {}, request() {}, abort() {}, online() {}, offline() {}};
+    this.client = new Proxy({}, {get: () => () => {}});
     this.extras.use(extras => extras && this._goOn(new extras.HttpClient(this._page, origin, this._outbox)));
     this.status('offline', 0);
   }
