@@ -6,7 +6,8 @@ import {createRequire} from 'node:module';
 
 import {attempt} from '../src/attempt.js';
 import {makeBackwire} from '../src/backwire.js';
-import {core} from '../src/wasm.js';
+import * as extras from '../src/extra.js';
+import {makeCore} from '../src/wasm.js';
 import {FakeClient} from './client.js';
 
 const require = createRequire(import.meta.url);
@@ -97,7 +98,7 @@ export function start({$, url = 'http://app.test', page = fakePage(), makeClient
   const originalAjax = Backbone.ajax;
   const clients = [];
   const parts = {
-    ...core,
+    ...makeCore(use => use(extras)),
     makeClient: makeClient || ((...args) => {
       clients.push(new FakeClient(...args));
       return clients.at(-1);

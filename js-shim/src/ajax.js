@@ -7,8 +7,8 @@
 // and never `success` after `abort`.
 
 import {attempt} from './attempt.js';
+import {withQuery} from './param.js';
 import {isSuccess} from './request.js';
-import {withQuery} from './url.js';
 
 // `settings` are jQuery's; `settings.xhr` makes the XMLHttpRequest.
 export function ajax(settings) {

@@ -47,6 +47,7 @@ export class Answer {
   leaveOut(isGone) {
     if (Array.isArray(this.body)) this.body = this.body.filter(record => !isGone(this.idOf(record ?? {})));
     this._ids = Array.isArray(this.body) ? this.records.map(record => this.idOf(record)) : undefined;
+    this.hasIds = this._ids && !this._ids.includes(undefined);
   }
 
   // The ids of a list, in its order. A handler may have wrapped it: then they are those of what `parse` made of it.

@@ -6,50 +6,43 @@
 
 import {isCollection} from './targets.js';
 
-// Calls `keep(list)` with what `parse` made of an answer to a collection, to add to it, and `after(models, parsed)` when
-// the answer has been set, before any other callback of the page.
-export function watchAnswer(target, options, {keep, after}) {
+// Calls `keep(list)`, if there is one, with what `parse` made of an answer to a collection, to add to it; and
+// `after(models)` when the answer has been set, before any other callback of the page. Which method sets it depends on
+// Backbone's version.
+export function watchAnswer(target, options, keep, after) {
   const {success} = options;
   options.success = function() {
-    let parsed;
-    const restoreParse = keep && shadow(target, 'parse', original => function(...args) {
-      parsed = original.apply(this, args);
-      return keep(parsed);
-    });
-    const restoreSet = SETTERS.filter(name => isCollection(target) || name === 'set').map(name =>
-      shadow(target, name, original => function(...args) {
-        restoreSet.forEach(restore => restore());
-        const result = original.apply(this, args);
-        restoreParse?.();
-        after(result, parsed);
-        return result;
-      }));
+    const setters = isCollection(target) ? ['set', 'reset', 'add', 'update'] : ['set'];
+    const restores = setters.map(name => shadow(target, name, original => function(...args) {
+      restore();
+      const restoreParse = keep && shadow(target, 'parse', parse => (...list) => keep(parse.apply(target, list)));
+      const result = original.apply(this, args);
+      restoreParse && restoreParse();
+      after(result);
+      return result;
+    }));
+    const restore = () => restores.forEach(each => each());
     try {
       for (const callback of [success].flat(Infinity)) callback?.apply(this, arguments);
     } finally {
-      restoreSet.forEach(restore => restore());
-      restoreParse?.();
+      restore();
     }
   };
 }
 
-// By version, Backbone sets an answer with one of these.
-const SETTERS = ['set', 'reset', 'add', 'update'];
-
 // Puts another function in the place of a method until it is called, and returns what puts it back.
 export function shadow(object, name, make) {
   const original = object[name];
-  if (typeof original !== 'function') return () => {};
-  const own = Object.getOwnPropertyDescriptor(object, name);
+  if (!original) return () => {};
+  const isOwn = Object.hasOwn(object, name);
   const restore = () => {
     if (object[name] !== substitute) return;
-    if (own) Object.defineProperty(object, name, own);
+    if (isOwn) object[name] = original;
     else delete object[name];
   };
-  const substitute = function(...args) {
+  const substitute = object[name] = function(...args) {
     restore();
     return make(original).apply(this, args);
   };
-  Object.defineProperty(object, name, {value: substitute, configurable: true, writable: true, enumerable: false});
   return restore;
 }

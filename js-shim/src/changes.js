@@ -9,47 +9,35 @@ import {copy, isSame} from './records.js';
 import {isCollection} from './targets.js';
 
 export class ModelChanges {
-  // `isWriting(model)`: is a save of it on its way? `hasOwnParse(model)`: does the page parse it?
-  constructor(isWriting, hasOwnParse) {
-    this._isWriting = isWriting;
-    this._hasOwnParse = hasOwnParse;
+  constructor(runtime) {
+    this._runtime = runtime;
     // What `parse` made last of the record of a model; only of models with a parse of the page's.
     this._parsed = new WeakMap();
   }
 
   // Backbone has just set what the server said.
   wasSet(model) {
-    if (this._hasOwnParse(model)) this._parsed.set(model, {...model.attributes});
+    if (this._runtime.hasOwnParse(model)) this._parsed.set(model, {...model.attributes});
   }
 
   // The record was `before` (undefined if nobody knows) and is now `after`.
   update(model, before, after) {
     const is = model.parse(copy(after), {parse: true, realtime: true}) || {};
-    const was = this._hasOwnParse(model) ? this._parsed.get(model) : before;
-    if (this._hasOwnParse(model)) this._parsed.set(model, is);
+    const was = this._runtime.hasOwnParse(model) ? this._parsed.get(model) : before;
+    if (this._runtime.hasOwnParse(model)) this._parsed.set(model, is);
     return this._set(model, was ?? model.attributes, is);
   }
 
   // While a save is on its way the edits it carries stay: its reply will tell what became of them.
   _set(model, was, is) {
-    const isWriting = this._isWriting(model);
+    const isWriting = this._runtime.isWriting(model);
     const changes = {};
     for (const name of Object.keys(is)) {
       const isEdited = isWriting && !isSame(model.get(name), was[name]);
       if (!isSame(was[name], is[name]) && !isEdited) changes[name] = is[name];
     }
     model.set(changes, {realtime: true});
-    return Object.keys(changes).length && model.hasChanged() ? changes : null;
-  }
-
-  // Takes the refused edits of a model back, as far as it still shows them.
-  revert(model, edits, record) {
-    const is = model.parse(copy(record), {parse: true, realtime: true}) || {};
-    const changes = {};
-    for (const name of Object.keys(edits)) {
-      if (isSame(model.get(name), edits[name]) && !isSame(is[name], edits[name])) changes[name] = is[name];
-    }
-    model.set(changes, {realtime: true});
+    return model.hasChanged() ? changes : {};
   }
 }
 
@@ -61,7 +49,7 @@ export class Announcements {
 
   // Notes in which of these collections something has changed, and whether their order may have.
   note(model, changes, targets) {
-    for (const collection of targets) {
+    for (const collection of Object.keys(changes).length ? targets : []) {
       if (!isCollection(collection) || collection.get(model) !== model) continue;
       const {comparator} = collection;
       const changed = this._changed.get(collection) || {models: new Set(), isMoved: false};

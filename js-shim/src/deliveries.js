@@ -20,8 +20,7 @@ export class Deliveries {
     this._tell = tell;
     this._last = 0n;
     // Nothing is handed over before the app has said what it listens to.
-    this._tail = new Promise(resolve => { this.start = resolve; });
-    this.handlersChanged = () => {};
+    this._tail = new Promise(resolve => { this.handlersChanged = resolve; });
   }
 
   // `[, , id, [event, ...args]]` each. What is for a room of many has no id.

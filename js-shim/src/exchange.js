@@ -2,6 +2,7 @@
 // ------------------------
 
 import {isPlain} from './records.js';
+import {isSuccess} from './request.js';
 
 // From the call to the answer. What it carries: `kind` (see `kinds.js`), `method`, `url` (path and query), `headers` and
 // `body` (JSON text); `model`, and `options` as `sync` got them; `made`, the body as Backbone made it; and where the
@@ -35,7 +36,7 @@ export class Exchange {
   // Hands the answer over; status 0 with the reason as its body means that there is none.
   respond(status, body, headers) {
     if (this.transport) this.transport.respond(status, textOf(body, headers), headers);
-    else if (this.model && !this.isElsewhere && status && status < 300) show(this.model, body);
+    else if (this.model && !this.isElsewhere && isSuccess(status)) show(this.model, body);
     for (const exchange of this.merged) exchange.respond(status, body, headers);
   }
 }

@@ -4,19 +4,20 @@
 // For when there is no socket: each write carries its idempotency key, so that one which was done already is answered
 // from the server's ledger and not done again.
 
+import {parsed} from './request.js';
+
 // How long a request waits that could not reach the server.
 const RETRY_AFTER = 3000;
 
 // Sends a request to a server by the page's `fetch`. The result is what the core would hand over: `{status, body,
 // headers}`, with status 0 if the server could not be reached.
-export async function sendOverHttp(fetch, origin, {method, url, headers, body, key}) {
+export async function sendOverHttp(page, origin, {method, url, headers, body, key}) {
   const named = {accept: 'application/json', ...headers};
   if (body !== undefined) named['content-type'] = 'application/json';
   if (method !== 'get') named['idempotency-key'] = key;
   try {
-    const response = await fetch(origin + url, {method: method.toUpperCase(), headers: named, body, credentials: 'same-origin'});
-    const text = await response.text();
-    return {status: response.status, body: parsed(text), headers: Object.fromEntries(response.headers)};
+    const response = await page.fetch(origin + url, {method: method.toUpperCase(), headers: named, body, credentials: 'same-origin'});
+    return {status: response.status, body: parsed(await response.text()), headers: Object.fromEntries(response.headers)};
   } catch {
     return {status: 0};
   }
@@ -24,9 +25,8 @@ export async function sendOverHttp(fetch, origin, {method, url, headers, body, k
 
 // Takes the place of a core that has failed. It has the core's face, so that nobody who waits for an answer has to know.
 export class HttpClient {
-  // `send(request)` is `sendOverHttp` for one server; `finish` gets the answers.
-  constructor(send, session, finish) {
-    Object.assign(this, {_send: send, _session: session, _finish: finish});
+  constructor(page, origin, outbox) {
+    Object.assign(this, {_page: page, _origin: origin, _outbox: outbox});
     // Tokens nobody waits for any more.
     this._aborted = new Set();
     this._last = Promise.resolve();
@@ -34,23 +34,22 @@ export class HttpClient {
 
   // One after the other, in the order of the calls. What the page sends itself is not sent here.
   request(token, method, url, headers, body, key, kind) {
-    if (kind === 2) return true;
-    const request = {method, url, headers: JSON.parse(headers || '{}'), body, key: key || `${this._session}-${token}`};
+    if (kind === 2) return;
+    const request = {method, url, headers: JSON.parse(headers || '{}'), body, key: key || `${this._outbox.session}-${token}`};
     this._last = this._last.then(() => this._ask(token, request));
-    return true;
   }
 
   async _ask(token, request) {
     let answer;
     while (!answer?.status && !this._aborted.has(token)) {
-      if (answer) await later();
-      answer = await this._send(request);
+      if (answer) await new Promise(resolve => { setTimeout(resolve, RETRY_AFTER); });
+      answer = await sendOverHttp(this._page, this._origin, request);
     }
-    if (!this._aborted.delete(token)) this._finish(token, answer.status, answer.body, answer.headers);
+    if (!this._aborted.delete(token)) this.answeredOverHttp(token, answer.status, answer.body, answer.headers);
   }
 
-  answeredOverHttp(token, status, body, headers) {
-    this._finish(token, status, body, headers);
+  answeredOverHttp(...answer) {
+    this._outbox.finish(...answer);
   }
 
   abort(token) {
@@ -75,14 +74,4 @@ export class HttpClient {
   online() {}
   offline() {}
   free() {}
-}
-
-const later = () => new Promise(resolve => { setTimeout(resolve, RETRY_AFTER); });
-
-export function parsed(text) {
-  try {
-    return text === '' ? undefined : JSON.parse(text);
-  } catch {
-    return text;
-  }
 }

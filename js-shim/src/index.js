@@ -4,6 +4,7 @@
 //     Backwire.install(Backbone, {url: 'http://localhost:1337'});
 
 import {makeBackwire} from './backwire.js';
-import {core} from './wasm.js';
+import * as extras from './extra.js';
+import {makeCore} from './wasm.js';
 
-export default makeBackwire(core, globalThis);
+export default makeBackwire(makeCore(use => use(extras)), globalThis);

@@ -18,10 +18,17 @@ export class Kept {
     this._made = 0;
   }
 
+  isEmpty() {
+    return !this._itemNames().length;
+  }
+
+  _itemNames() {
+    return Object.keys(this._storage ?? {}).filter(name => name.startsWith(this._prefix)).sort();
+  }
+
   // What an earlier page has kept: `{key, kind, method, url, headers, body, record, next, at}` each.
   restore() {
-    const names = Object.keys(this._storage ?? {}).filter(name => name.startsWith(this._prefix)).sort();
-    return names.flatMap(name => {
+    return this._itemNames().flatMap(name => {
       const write = read(this._storage.getItem(name));
       if (!write) return [];
       this._names.set(write.key, name);

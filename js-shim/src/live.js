@@ -5,6 +5,8 @@
 // model saves, the others of the resource learn as well, because the core does not push what a reply has
 // told already. Two things are kept apart: what a *record* is like (`Records`), which every model of it
 // that the page holds shows; and which records a *query* picks, in which order, which the core decides.
+//
+// What is needed after a query was asked again is in `refreshed.js`.
 
 import {Answer, splitRoom} from './answer.js';
 import {attempt} from './attempt.js';
@@ -13,7 +15,7 @@ import {attributesOf} from './edits.js';
 import {Models} from './models.js';
 import {Records, copy, isPlain, isSame} from './records.js';
 import {isSuccess} from './request.js';
-import {Steps, destroy, showStep, watchForTwins} from './show.js';
+import {destroy, show} from './show.js';
 import {Targets, isCollection} from './targets.js';
 
 // The verbs of a change on the wire.
@@ -21,71 +23,59 @@ export const CREATED = 1;
 export const UPDATED = 2;
 export const DESTROYED = 3;
 
-// How long a query waits that could not be asked again.
-const RETRY_AFTER = 3000;
 // What takes a list apart that crosses into the core.
 const SEPARATOR = '\0';
 
 export class Live {
-  // `queries` is the core's part. `isWriting(model)`: is a save of it on its way? `isAdding(options)`: does a fetch
-  // with these add to what a collection shows, rather than take its place? `ask(query)` sends it again, `leave(room)`:
-  // nobody is in the room any more. `onAnswer(answer, url, target)` hears of what the page reads.
-  constructor({queries, isWriting, hasOwnParse, isAdding, ask, leave, onAnswer}) {
-    Object.assign(this, {_queries: queries, _isWriting: isWriting, _isAdding: isAdding, _ask: ask, _leave: leave, _onAnswer: onAnswer});
-    this._records = new Map();
-    this._models = new Models();
+  // `queries` is the core's part; `runtime` says what the page is doing and sends what is to be sent.
+  constructor(runtime, queries) {
+    Object.assign(this, {runtime, queries});
+    this.records = new Map();
+    this.models = new Models();
     // Of models that show what is not sent yet, the record.
-    this._assumed = new WeakMap();
+    this.assumed = new WeakMap();
     // Models whose record is gone, which the page knows.
-    this._destroyed = new WeakSet();
-    this._changes = new ModelChanges(isWriting, hasOwnParse);
-    this._targets = new Targets(number => this._tell(() => queries.stop(number)));
+    this._gone = new WeakSet();
+    this.changes = new ModelChanges(runtime);
+    this.targets = new Targets(number => this.decide(() => queries.stop(number)));
   }
 
   // What the page reads
   // -------------------
 
-  // A read of the page is on its way: the target's queries may be replaced by it.
-  beginRead(target) {
-    this._tell(() => this._queries.beginRead(this._targets.numberOf(target)));
-  }
-
-  // It has been answered, or never will be.
-  endRead(target) {
-    this._tell(() => this._queries.endRead(this._targets.numberOf(target)));
-  }
-
-  // The page has read this in some other way: it is asked for again, to be live.
-  adopt(target, url) {
-    const query = this._targets.enter(target, {url, headers: {}}, {resource: ''});
-    this._targets.keepOnly(query);
-    this._tell(() => this._queries.read(query.number, query.target, true, Boolean(target.comparator), '', undefined, ''));
-    this.rejoin();
+  // A read of the page is on its way (or no longer): the target's queries may be replaced by it.
+  isReading(target, isBeginning) {
+    const number = this.targets.numberOf(target);
+    this.decide(() => (isBeginning ? this.queries.beginRead(number) : this.queries.endRead(number)));
   }
 
   // Takes from the answer to a read, before the page gets hold of it, what others are to know, and returns a
   // function to be called once the page's own callbacks have run.
   learnRead(exchange, body, headers) {
     const answer = exchange.answer = new Answer(body, headers);
-    if (!answer.isLive || exchange.isStopped) return () => answer.room && this._leaveUnfollowed(answer.room);
-    const {model: target, options} = exchange;
-    const changes = this._learnRecords(answer);
-    return () => {
-      const query = this._targets.enter(target, exchange, answer);
-      const replaces = !isCollection(target) || !this._isAdding(options);
-      if (replaces) this._targets.keepOnly(query);
-      this._destroyed.delete(target);
-      this._registerAll(answer, target, exchange);
-      this._onAnswer?.(answer, exchange.url, target);
-      this._apply(answer.resource, changes, {except: target});
-      const ids = this._idsFor(answer, target, exchange.parsed);
-      this._tell(() => this._queries.read(query.number, query.target, replaces, Boolean(target.comparator), answer.room,
-        answer.description, ids.join(SEPARATOR)), answer);
-    };
+    if (!answer.isLive || exchange.isStopped) return () => answer.room && !this.has(answer.room) && this.runtime.leave(answer.room);
+    const changes = this.learnRecords(answer);
+    return () => this._wasRead(exchange, answer, changes);
+  }
+
+  _wasRead({model: target, options, url, headers, transport: {call}}, answer, changes) {
+    const query = this.targets.enter(target, url, headers, answer);
+    const replaces = !isCollection(target) || !this.runtime.isAdding(options);
+    if (replaces) this.targets.keepOnly(query);
+    this._gone.delete(target);
+    this._register(answer, target, call);
+    this.runtime.wasRead(answer, url, target);
+    this.apply(answer.resource, changes, target);
+    this.read(query, replaces, answer, this.idsFor(answer, target, call.parsed));
+  }
+
+  read({number, target}, replaces, {room, description}, ids) {
+    const hasOwnOrder = Boolean(this.targets.get(target).comparator);
+    this.decide(() => this.queries.read(number, target, replaces, hasOwnOrder, room, description, ids.join(SEPARATOR)));
   }
 
   // A model is its own list.
-  _idsFor(answer, target, parsed) {
+  idsFor(answer, target, parsed) {
     if (isCollection(target)) return answer.ids(parsed);
     const [record] = answer.records;
     return record && !Array.isArray(answer.body) ? [String(answer.idOf(record) ?? target.id)] : [];
@@ -93,25 +83,25 @@ export class Live {
 
   // What is newer than the answer is shown as it is by now, and what is gone by now is not shown. Of what is
   // told of other records by this answer, the changes.
-  _learnRecords(answer) {
-    if (answer.isShaped || !answer.resource) return answer.leaveOut(() => false) ?? [];
-    const records = this._recordsOf(answer.resource);
+  learnRecords(answer) {
+    const {resource, offset} = answer;
+    if (answer.isShaped || !resource) return answer.leaveOut(() => false) ?? [];
+    if (!this.records.has(resource)) this.records.set(resource, new Records());
+    const records = this.records.get(resource);
     records.enter(answer.epoch);
-    const ids = answer.records.map(record => answer.idOf(record));
     const changes = [];
-    answer.records.forEach((record, index) => {
-      const id = ids[index];
-      if (id == null) return;
-      const before = records.get(id);
-      if (records.isNewer(id, answer.offset)) return overwrite(record, before);
-      if (before && isSame(before, record)) return records.put(id, before, answer.offset);
-      changes.push([answer.offset, before ? UPDATED : CREATED, id, copy(record)]);
-    });
-    answer.leaveOut(id => records.isNewer(id, answer.offset) && !records.get(id));
-    if (answer.kind === 'whole' && Array.isArray(answer.body) && !ids.includes(undefined)) {
-      for (const other of records.others(ids.map(String))) {
-        if (records.isNewer(other, answer.offset)) answer.newer.push(other);
-        else changes.push([answer.offset, DESTROYED, other, null]);
+    for (const record of answer.records) {
+      const id = answer.idOf(record);
+      const before = id != null && records.get(id);
+      if (records.isNewer(id, offset)) before && overwrite(record, before);
+      else if (before && isSame(before, record)) records.put(id, before, offset);
+      else if (id != null) changes.push([offset, before ? UPDATED : CREATED, id, copy(record)]);
+    }
+    answer.leaveOut(id => records.isNewer(id, offset) && !records.get(id));
+    if (answer.kind === 'whole' && answer.hasIds) {
+      for (const other of records.others(answer.ids())) {
+        if (records.isNewer(other, offset)) answer.newer.push(other);
+        else changes.push([offset, DESTROYED, other]);
       }
     }
     return changes;
@@ -119,19 +109,19 @@ export class Live {
 
   // Backbone has set an answer: these are models of its records.
   wasSet(target, models) {
-    for (const model of [isCollection(target) ? models ?? target.models : target].flat()) {
-      if (model?.attributes) this._changes.wasSet(model);
+    for (const model of isCollection(target) ? Array.isArray(models) ? models : target.models : [target]) {
+      if (model?.attributes) this.changes.wasSet(model);
     }
   }
 
   // `parsed` is what the page's `parse` made of the body, `models` those that Backbone made of that.
-  _registerAll(answer, target, {parsed = answer.body, models}) {
-    if (answer.isShaped || !answer.resource) return;
-    const isAligned = Array.isArray(models) && Array.isArray(parsed) && parsed.length === answer.records.length;
+  _register(answer, target, {parsed = answer.body, models}) {
+    if (answer.isShaped) return;
+    const isAligned = Array.isArray(models) && parsed.length === answer.records.length;
     answer.records.forEach((record, index) => {
-      const id = answer.idOf(record);
-      const model = !isCollection(target) ? target : isAligned && models[index] || this._find(target, answer.resource, id, record);
-      if (model?.attributes) this._models.add(answer.resource, id ?? target.id, model);
+      const id = answer.idOf(record) ?? target.id;
+      const model = !isCollection(target) ? target : isAligned && models[index] || this.find(target, answer.resource, id, record);
+      if (model?.attributes) this.models.add(answer.resource, id, model);
     });
   }
 
@@ -141,145 +131,91 @@ export class Live {
   // As `learnRead`, for a write. A reply without the record says that it was saved as sent.
   learnWrite({model, method, body: sent}, status, body, headers) {
     const [resource, id] = splitRoom(headers['backwire-record'] ?? '');
-    const [, offset] = /:(\d+)$/.exec(headers['backwire-position']) ?? [];
+    const {offset} = new Answer(body, headers);
     if (!isSuccess(status) || !id || !offset) return {tell() {}};
-    const records = this._records.get(resource);
+    const records = this.records.get(resource);
     const verb = {post: CREATED, delete: DESTROYED}[method] || UPDATED;
     const record = verb === DESTROYED ? null : isPlain(body) ? copy(body) : attributesOf(sent);
     // What was done long ago is answered with what was true then.
-    const latest = records?.isNewer(id, Number(offset)) ? copy(records.get(id)) : undefined;
+    const latest = records?.isNewer(id, offset) ? copy(records.get(id)) : undefined;
     const tell = () => {
-      if (model && verb === DESTROYED) this._destroyed.add(model);
-      else if (model && !isCollection(model)) this._models.add(resource, id, model);
-      if (records) this._news(resource, resource, [[Number(offset), verb, id, record]], {except: model});
+      if (model && verb === DESTROYED) this._gone.add(model);
+      else if (model && !isCollection(model)) this.models.add(resource, id, model);
+      this.news(resource, resource, [[offset, verb, id, record]], model);
     };
     return {tell, latest};
   }
 
-  // Takes back what a refused write of this model shows. To be asked for when it is made: a destroyed
-  // model has lost its collection by then.
-  undo({model, method, kind}) {
-    const resource = this.resourceOf(model);
-    const {id} = model;
-    const holders = method === 'delete' ? [...this._targets.of(resource).keys()].filter(target => isCollection(target) && target.get(id)) : [];
-    return ({body}) => {
-      const record = this._records.get(resource)?.get(id);
-      if (kind === 'create') return this._isWriting(model) || this._destroy(model);
-      if (!record) return;
-      if (method !== 'delete') return this._models.of(resource, id).forEach(it => this._changes.revert(it, attributesOf(body), record));
-      for (const target of holders) {
-        const step = {added: new Set([String(id)]), removed: new Set()};
-        showStep(target, step, this._shower(target, resource));
-      }
-    };
-  }
-
   // The record behind a model, as the server told it last.
   recordOf(model) {
-    return this._records.get(this.resourceOf(model))?.get(model.id) ?? this._assumed.get(model);
+    return this.records.get(this.resourceOf(model))?.get(model.id) ?? this.assumed.get(model);
   }
 
   // The resource that a model is of, if that is live.
   resourceOf(model) {
-    return this._models.resourceOf(model) ?? this._targets.resourceOf(model) ?? this._targets.resourceOf(model?.collection ?? {});
+    return this.models.resourceOf(model) ?? this.targets.resourceOf(model) ?? this.targets.resourceOf(model?.collection);
   }
 
   // Is anything of a resource live that this path names?
   follows(path) {
     const segments = path.toLowerCase().split('/');
-    return [...this._records.keys()].some(resource => segments.includes(resource));
-  }
-
-  // The model shows this record, until the server tells.
-  assume(model, record) {
-    this._assumed.set(model, record);
+    return [...this.records.keys()].some(resource => segments.includes(resource));
   }
 
   // News
   // ----
 
-  // Pushes, in commit order and once each: the core has seen to that.
-  deliver(room, changes) {
-    this._news(splitRoom(room)[0], room, changes, {});
-  }
-
-  // What a back end has told of a record, in one of the arguments; in another, that it is gone.
-  hear(resource, args) {
-    const record = args.filter(isPlain).pop();
-    const verb = args.some(arg => /^(remove|delete|destroy)/.test(arg)) ? DESTROYED : CREATED;
-    this._news(resource, resource, [[undefined, verb, record?.id ?? args.at(-1), record ?? null]], {});
-  }
-
-  _news(resource, room, changes, about) {
-    if (!this._records.has(resource)) return;
-    this._apply(resource, changes, about);
-    this._tell(() => {
-      if (!changes.length) this._queries.announced(room);
-      for (const [, verb, id, data] of changes) {
-        this._queries.changed(room, verb, String(id), Object.keys(data ?? {}).join(SEPARATOR));
-      }
+  // Changes of one resource, in commit order and once each. `except` is the model or the collection whose own
+  // request has made them known: Backbone sets it itself.
+  news(resource, room, changes, except) {
+    if (!this.records.has(resource)) return;
+    this.apply(resource, changes, except);
+    this.decide(() => {
+      for (const [, verb, id, data] of changes) this.queries.changed(room, verb, String(id), Object.keys(data ?? {}).join(SEPARATOR));
     });
   }
 
   // Records first: what a query shows is shown as it is after all of these.
-  _apply(resource, changes, {except}) {
-    const records = this._records.get(resource);
+  apply(resource, changes, except) {
+    const records = this.records.get(resource);
     const announcements = new Announcements();
     for (const [offset, verb, id, data] of changes) {
-      if (records.isNewer(id, offset)) continue;
-      if (verb === DESTROYED) this._recordGone(resource, id, offset, except);
-      if (verb === CREATED || verb === UPDATED) this._changed(resource, id, data, {offset, verb, except, announcements});
+      if (verb > DESTROYED || records.isNewer(id, offset)) continue;
+      const before = records.get(id);
+      const isWhole = verb === CREATED || before;
+      const after = verb === DESTROYED ? undefined : verb === CREATED ? data : {...before, ...data};
+      const targets = this.targets.of(resource);
+      const models = this._modelsOf(resource, id, data ?? before, targets, except, !after);
+      if (isWhole || !after) records.put(id, after, offset);
+      if (!after) this.models.delete(resource, id);
+      for (const model of models) {
+        if (!after) this.destroy(model);
+        else attempt(() => announcements.note(model, this.changes.update(model, before, isWhole ? after : {...model.attributes, ...data}), targets.keys()));
+      }
     }
     announcements.tell();
   }
 
-  _changed(resource, id, data, {offset, verb, except, announcements}) {
-    const records = this._records.get(resource);
-    const before = records.get(id);
-    const isWhole = verb === CREATED || before !== undefined;
-    const after = verb === CREATED ? data : {...before, ...data};
-    if (isWhole) records.put(id, after, offset);
-    const targets = this._targets.of(resource);
-    for (const model of this._modelsOf(resource, id, data, targets, except)) {
-      const record = isWhole ? after : {...model.attributes, ...data};
-      const changes = attempt(() => this._changes.update(model, before, record));
-      if (changes) announcements.note(model, changes, targets.keys());
-    }
-  }
-
-  _recordGone(resource, id, offset, except) {
-    const records = this._records.get(resource);
-    const models = this._modelsOf(resource, id, records.get(id), this._targets.of(resource), except, true);
-    records.delete(id, offset);
-    this._models.delete(resource, id);
-    for (const model of models) this._destroy(model);
-  }
-
-  _destroy(model) {
-    if (this._destroyed.has(model)) return;
-    this._destroyed.add(model);
-    attempt(() => destroy(model));
-    this._targets.leave(model);
-  }
-
   // Each model of a record once, in whichever collections it is. The one that made the request is left out; so
   // are the models of a collection that did. Models that show a part of their record are read again instead.
-  _modelsOf(resource, id, record, targets, except, isWithParts = false) {
-    const models = new Set(this._models.of(resource, id));
-    for (const [target, isWhole] of targets) {
-      const model = (isWhole || isWithParts) && this._find(target, resource, id, record);
-      if (model) models.add(model);
-    }
-    if (except && isCollection(except)) for (const model of models) if (except.get(model) === model) models.delete(model);
-    models.delete(except);
+  _modelsOf(resource, id, record, targets, except, isWithParts) {
+    const models = new Set(this.models.of(resource, id));
+    for (const [target, isWhole] of targets) if (isWhole || isWithParts) models.add(this.find(target, resource, id, record));
+    for (const model of models) if (!model || model === except || isCollection(except) && except.get(model) === model) models.delete(model);
     return models;
   }
 
+  destroy(model) {
+    if (this._gone.has(model)) return;
+    this._gone.add(model);
+    attempt(() => destroy(model));
+    this.targets.leave(model);
+  }
+
   // The model of a target that shows a record. A collection with a `modelId` of its own finds it by the record.
-  _find(target, resource, id, record) {
+  find(target, resource, id, record) {
     if (!isCollection(target)) return String(target.id) === String(id) ? target : undefined;
-    const known = this._models.of(resource, id).find(model => target.get(model) === model);
-    return known ?? target.get(id) ?? (record && target.get(record)) ?? undefined;
+    return this.models.of(resource, id).find(model => target.get(model) === model) ?? target.get(id) ?? (record && target.get(record));
   }
 
   // Queries
@@ -287,205 +223,81 @@ export class Live {
 
   // The room has lost its place: what is read in it is asked for again.
   refresh(room) {
-    if (!this._queries.isFollowed(room)) return this._leave(room);
-    this._tell(() => this._queries.refresh(room));
+    if (!this.has(room)) return this.runtime.leave(room);
+    this.decide(() => this.queries.refresh(room));
   }
 
-  refreshAll() {
-    this._tell(() => this._queries.refreshAll());
-  }
-
-  // What was read where no room could be joined is asked for again.
-  rejoin() {
-    this._tell(() => this._queries.refresh(''));
-  }
-
-  // The answer to a query that was asked again.
-  answered({number}, status, body, headers) {
-    const query = this._targets.query(number);
-    const answer = new Answer(body, headers);
-    if (isSuccess(status) && answer.isLive) return this._answered(query, number, answer);
-    const isGone = [401, 403, 404].includes(status);
-    const isRefused = isGone || status >= 400 && status < 500 && ![408, 425, 429].includes(status);
-    if (isRefused && query) this._refused(query, isGone);
-    if (!isRefused) this._retryLater();
-    this._tell(() => this._queries.failed(number, isRefused));
-  }
-
-  // A record that may not be read any more is gone for the page.
-  _refused(query, isGone) {
-    const target = this._targets.get(query.target);
-    this._targets.drop(query);
-    if (!isGone || !target || isCollection(target)) return;
-    const {resource} = query;
-    this._news(resource, `${resource}/${target.id}`, [[undefined, DESTROYED, target.id, null]], {});
-  }
-
-  _answered(query, number, answer) {
-    const target = query && this._targets.get(query.target);
-    if (query) Object.assign(query, {resource: answer.resource, isShaped: answer.isShaped});
-    this._apply(answer.resource, this._learnRecords(answer), {});
-    const source = new Source(answer);
-    if (target && answer.isShaped) this._showParts(answer, source);
-    const ids = target ? isCollection(target) ? answer.ids(source.listFor(target)) : this._idsFor(answer, target) : [];
-    this._tell(() => this._queries.answered(number, answer.room, answer.description, ids.join(SEPARATOR)), answer, source);
-  }
-
-  // What shows parts of records shows them as they are in the answer.
-  _showParts(answer, source) {
-    for (const [target, isWhole] of this._targets.of(answer.resource)) {
-      if (isWhole) continue;
-      for (const [id, item] of source.itemsFor(target)) {
-        const model = this._find(target, answer.resource, id, item);
-        if (model) attempt(() => this._changes.update(model, undefined, item));
-      }
-    }
-  }
-
-  _retryLater() {
-    this._retry ??= setTimeout(() => {
-      this._retry = undefined;
-      this._tell(() => this._queries.retry());
-    }, RETRY_AFTER);
-  }
-
-  // Tells the core's part something and does what it asks for. A handler of the page may lead back here: then
-  // the loop that runs already goes on with it.
-  _tell(input, answer, source) {
+  // Tells the core's part something and carries out what it decides. A handler of the page may lead back here: then
+  // the loop that runs already goes on with it. `source` has the records of an answer.
+  decide(input, source) {
     attempt(input);
-    if (this._isFollowing || this._isEnded) return;
-    this._isFollowing = true;
-    for (let outputs; (outputs = this._outputs());) this._follow(outputs, answer, source ?? (answer && new Source(answer)));
-    this._isFollowing = false;
+    if (this._isDeciding || this._isEnded) return;
+    this._isDeciding = true;
+    for (let output; (output = this.queries.poll());) attempt(() => this._carryOut(output, source));
+    this._isDeciding = false;
   }
 
-  _outputs() {
-    const shows = new Map();
-    const others = [];
-    for (let output; (output = this._queries.poll());) {
-      const [what, number, ...show] = output;
-      if (what !== 'show') others.push([what, number]);
-      else {
-        const [added, removed, order] = show.map(listOf);
-        if (!shows.has(number)) shows.set(number, new Steps());
-        shows.get(number).add(added ?? [], removed ?? [], order);
-      }
-    }
-    return shows.size || others.length ? {shows, others} : null;
+  _carryOut([what, about, ...changes], source) {
+    if (what === 'leave') return this._left(about);
+    if (what === 'ask') return this.runtime.ask(this.targets.query(about), about);
+    const target = this.targets.get(about);
+    if (!target) return;
+    const [added, removed, order] = changes.map(text => text && text.split(SEPARATOR));
+    this.show(target, {added, removed, order}, source);
+    if (added && isCollection(target)) this.runtime.wereAdded(target);
   }
 
-  _follow({shows, others}, answer, source) {
-    for (const [number, steps] of shows) {
-      const target = this._targets.get(number);
-      if (!target) continue;
-      const resource = this._targets.resourceOf(target);
-      const shower = this._shower(target, resource, answer?.resource === resource ? source : undefined);
-      for (const step of steps.list) showStep(target, step, shower);
-      if (isCollection(target) && steps.list.some(({added}) => added.size)) watchForTwins(target, this._isWriting);
-    }
-    for (const [what, about] of others) {
-      if (what === 'leave') this._left(about);
-      else if (this._targets.query(about)) this._ask(this._targets.query(about));
-    }
-  }
-
-  _shower(target, resource, source) {
-    return {
-      find: (id, record) => this._find(target, resource, id, record ?? this._records.get(resource)?.get(id)),
-      itemOf: id => source?.itemFor(target, id) ?? copy(this._records.get(resource)?.get(id)),
-      onGone: model => this._destroy(model),
+  show(target, changes, source) {
+    const resource = this.targets.resourceOf(target);
+    const recordOf = id => this.records.get(resource)?.get(id);
+    show(target, changes, {
+      find: (id, record = recordOf(id)) => this.find(target, resource, id, record),
+      itemOf: id => source?.itemFor(target, id) ?? copy(recordOf(id)),
+      onGone: model => this.destroy(model),
       onAdded: (id, model) => {
-        if (!model) return;
-        this._models.add(resource, id, model);
-        this._changes.wasSet(model);
+        this.models.add(resource, id, model);
+        this.changes.wasSet(model);
       }
-    };
+    });
   }
 
   // Stopping
   // --------
 
   stop(target) {
-    const others = [...this._targets.of(this._targets.resourceOf(target)).keys()].filter(other => other !== target && isCollection(other));
-    this._targets.leave(target);
+    const others = [...this.targets.of(this.targets.resourceOf(target)).keys()].filter(other => other !== target && isCollection(other));
+    this.targets.leave(target);
     for (const model of target.models ?? [target]) {
-      if (!others.some(other => other.get(model) === model)) this._models.remove(model);
+      if (!others.some(other => other.get(model) === model)) this.models.remove(model);
     }
   }
 
   // Is anybody in the room?
   has(room) {
-    return this._queries.isFollowed(room);
+    return this.queries.isFollowed(room);
   }
 
   end() {
     this._isEnded = true;
-    clearTimeout(this._retry);
-    this._targets.clear();
-    this._records.clear();
-  }
-
-  _leaveUnfollowed(room) {
-    if (!this.has(room)) this._leave(room);
+    this.targets.clear();
+    this.records.clear();
   }
 
   // Nobody is left in a room: what nobody in another room of the resource shows is not needed any more.
   _left(room) {
-    if (!room) return;
     const [resource] = splitRoom(room);
-    this._leave(room);
-    const targets = [...this._targets.of(resource).keys()];
+    this.runtime.leave(room);
+    const targets = [...this.targets.of(resource).keys()];
     if (targets.some(isCollection)) return;
-    this._records.get(resource)?.keep(new Set(targets.map(model => String(model.id))));
+    this.records.get(resource)?.keep(new Set(targets.map(model => String(model.id))));
     if (targets.length) return;
-    this._records.delete(resource);
-    this._models.forget(resource);
+    this.records.delete(resource);
+    this.models.forget(resource);
   }
-
-  _recordsOf(resource) {
-    if (!this._records.has(resource)) this._records.set(resource, new Records());
-    return this._records.get(resource);
-  }
-}
-
-// The records of an answer as each target is to make models of them.
-class Source {
-  constructor(answer) {
-    this._answer = answer;
-    this._items = new Map();
-  }
-
-  // What the target's own `parse` makes of the answer.
-  listFor(target) {
-    return [...this.itemsFor(target).values()];
-  }
-
-  itemFor(target, id) {
-    return isCollection(target) ? this.itemsFor(target).get(id) : undefined;
-  }
-
-  itemsFor(target) {
-    if (!this._items.has(target)) this._items.set(target, this._make(target));
-    return this._items.get(target);
-  }
-
-  _make(target) {
-    const {body, records} = this._answer;
-    const parse = () => target.parse(copy(body), {parse: true, realtime: true});
-    const list = isCollection(target) ? [attempt(parse) ?? []].flat() : records;
-    const isAligned = Array.isArray(body) && list.length === records.length;
-    return new Map(list.map((item, index) =>
-      [String(isAligned ? this._answer.idOf(records[index]) : item?.[this._answer.key] ?? item?.id), item]));
-  }
-}
-
-function listOf(text) {
-  return text === undefined ? undefined : text === '' ? [] : text.split(SEPARATOR);
 }
 
 // Makes one record of JSON data the same as another, in its place.
 function overwrite(record, other) {
-  if (!other) return;
   for (const name of Object.keys(record)) delete record[name];
   Object.assign(record, copy(other));
 }

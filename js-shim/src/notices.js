@@ -3,45 +3,50 @@
 //
 // Each once, however often it happens.
 
+import {sendOverHttp} from './http.js';
+
 export class Notices {
   constructor(server) {
     this._server = server;
     this._told = new Set();
   }
 
-  // Something that works in another way than one may think.
-  info(text, about = text) {
-    if (this._isNew(about)) console.info(`Backwire: ${text}`);
-  }
-
-  // Something that does not work.
-  error(text, about = text) {
-    if (this._isNew(about)) console.error(`Backwire: ${text}`);
-  }
-
   // A list that nobody has declared is empty: perhaps it is meant to come from somewhere else.
   emptyList(resource, path) {
-    this.info(`the list at ${path} is empty. Backwire's own store answers it, and has no records of "${resource}". If another ` +
+    this._info(`the list at ${path} is empty. Backwire's own store answers it, and has no records of "${resource}". If another ` +
       `back end of yours answers ${path}: start Backwire with --prefix (such as --prefix /live), so that only urls below ` +
       'it are Backwire\'s, or set `realtime: false` on the collection to keep it on plain Ajax.', `empty ${resource}`);
   }
 
-  // A model or a collection that never asks us.
-  ownSync(name) {
-    this.info(`${name} has its own \`sync\`, which stays in charge: its requests do not go through Backwire.`, `sync ${name}`);
+  // A model that never asks us.
+  ownSync(path) {
+    this._info(`the model of ${path} has its own \`sync\`, which stays in charge: its requests do not go through Backwire.`);
   }
 
-  originRefused(origin, reason) {
-    this.error(reason || `${this._server} does not accept connections from pages of ${origin}: start it with --origin ${origin}.`, 'origin');
+  ownAjax() {
+    this._info('Backbone.ajax of this page does not use `settings.xhr`. From its second call on Backwire replaces it for realtime ' +
+      'models; set `realtime: false` where it must stay.');
   }
 
-  blockedByPolicy(directive) {
-    this.error(`the page's content security policy does not let it connect to ${this._server}: add it to ${directive}.`, 'policy');
+  blockedByPolicy() {
+    this._once(`the page's content security policy does not let it connect to ${this._server}: add ` +
+      `${this._server.replace(/^http/, 'ws')} to its connect-src.`, text => console.error(text));
   }
 
-  _isNew(about) {
-    const isNew = !this._told.has(about);
+  // A socket that cannot be opened does not say why; the same url, asked for by a request, does.
+  async findReason(page, socketUrl, refuse) {
+    if (!page.fetch || this._told.has('reason')) return;
+    this._told.add('reason');
+    const {status, body} = await sendOverHttp(page, '', {method: 'get', url: socketUrl.replace(/^ws/, 'http')});
+    if (status === 403 && body?.code === 'E_ORIGIN') refuse(`E_ORIGIN: ${body.message}`);
+  }
+
+  _info(text, about) {
+    this._once(text, told => console.info(told), about);
+  }
+
+  _once(text, log, about = text) {
+    if (!this._told.has(about)) log(`Backwire: ${text}`);
     this._told.add(about);
-    return isNew;
   }
 }

@@ -13,14 +13,14 @@ import {isSuccess} from './request.js';
 import {below} from './url.js';
 
 export class PendingCreate {
-  // `onDestroy` may take the create back; `resolve(url)` is the path of a url of the page.
-  constructor(create, {onDestroy, resolve}) {
+  // `onDestroy` may take the create back.
+  constructor(create, runtime, onDestroy) {
     const {model, next} = create;
     this._create = create;
-    this._resolve = resolve;
+    this._runtime = runtime;
     this._isDestroyed = next === '';
     this._collection = model?.collection;
-    this._ownPath = model && resolve(ownUrl(model) ?? '');
+    this._ownPath = model && runtime.pathOf(ownUrl(model) ?? '');
     // Saves that wait for the id.
     this.delayed = next ? [new Exchange({kind: CREATE, method: 'post', url: create.url, headers: create.headers, model, body: next})] : [];
     this._watch = destroyed => {
@@ -72,7 +72,7 @@ export class PendingCreate {
   // prefix: then that is done here as well.
   _urlOf(id) {
     const {model, url} = this._create;
-    const own = model && !model.isNew() ? this._resolve(ownUrl(model, model.collection ?? this._collection) ?? '') : null;
+    const own = model && !model.isNew() ? this._runtime.pathOf(ownUrl(model, model.collection ?? this._collection) ?? '') : null;
     const [path, ownPath] = [url, this._ownPath ?? url].map(it => it.replace(/\?.*/, ''));
     if (own && path.endsWith(ownPath)) return path.slice(0, path.length - ownPath.length) + own;
     return below(url, id);

@@ -49,12 +49,25 @@ function formAsJson(form) {
 }
 
 function isJson(text) {
+  return parsed(text, isJson) !== isJson;
+}
+
+// What a text says as JSON; if it is none, the text itself or something else.
+export function parsed(text, otherwise = text) {
   try {
-    JSON.parse(text);
-    return true;
+    return text === '' ? undefined : JSON.parse(text);
   } catch {
-    return false;
+    return otherwise;
   }
+}
+
+// The headers of an answer, by their names in lower case.
+export function headersOf(xhr) {
+  const lines = xhr.getAllResponseHeaders().trim().split(/\r?\n/);
+  return Object.fromEntries(lines.map(line => {
+    const [name, ...value] = line.split(': ');
+    return [name.toLowerCase(), value.join(': ')];
+  }));
 }
 
 export function isSuccess(status) {

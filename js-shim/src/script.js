@@ -13,12 +13,28 @@ export function startFromTag(page, tag, core) {
   const {url, connect, ...rest} = tag?.dataset ?? {};
   const backwire = page.Backwire = makeBackwire(core, page, url || tag?.src);
   const install = Backbone => backwire.install(Backbone, {connect: connect !== 'false', ...rest});
-  if (page.Backbone) return install(page.Backbone);
+  if (page.Backbone) {
+    // Without jQuery the page's first call needs them: they are there before the next script.
+    if (!page.Backbone.$?.ajax && page.document?.readyState === 'loading') writeExtras(page, tag);
+    return install(page.Backbone);
+  }
   whenDefined(page, 'Backbone', install);
   page.addEventListener?.('load', () => {
     if (!page.Backbone) console.info('Backwire waits for Backbone: it is installed when `window.Backbone` is defined, or by Backwire.install(Backbone).');
   });
   return backwire;
+}
+
+// Loads what few pages need, from where the script tag came from.
+export function loadExtras(page, src, callback) {
+  const done = () => callback(page.Backwire.extras ?? null);
+  if (page.Backwire.extras) return done();
+  const script = Object.assign(page.document.createElement('script'), {src: new URL('backwire.extra.js', src), onload: done, onerror: done});
+  page.document.head.append(script);
+}
+
+function writeExtras({document}, {src, async}) {
+  if (!async) document.write(`<script src="${new URL('backwire.extra.js', src)}"></${'script'}>`);
 }
 
 // Calls back once a global has been defined: at once if it is complete, else when the script that defines it has run.

@@ -1,8 +1,8 @@
-// What targets show
-// -----------------
+// What a target shows
+// -------------------
 //
-// Adds, removes and reorders the models of one target, as its queries say, in Backbone's words. The options
-// of the events have `realtime: true`.
+// Removes, adds and reorders the models of a target, as its queries say, in Backbone's words. The options of
+// the events have `realtime: true`.
 
 import {attempt} from './attempt.js';
 import {shadow} from './answers.js';
@@ -10,35 +10,18 @@ import {isCollection} from './targets.js';
 
 const REALTIME = {realtime: true};
 
-// Changes of one target, one after the other where it matters: `{added, removed, order}`, sets of ids and a list.
-export class Steps {
-  constructor() {
-    this.list = [];
-  }
-
-  // A record that came and went meanwhile is not shown at all.
-  add(added, removed, order) {
-    let last = this.list.at(-1);
-    if (!last || added.some(id => last.removed.has(id))) {
-      last = {added: new Set(), removed: new Set()};
-      this.list.push(last);
-    }
-    for (const id of removed) if (!last.added.delete(id)) last.removed.add(id);
-    for (const id of added) last.added.add(id);
-    last.order = order ?? last.order;
-  }
-}
-
-// `find(id)` is the model of the target that shows a record, `itemOf(id)` what Backbone is to make one of.
-export function showStep(target, {added, removed, order}, {find, itemOf, onAdded, onGone}) {
-  const models = ids => [...ids].map(id => find(id)).filter(Boolean);
+// `removed`, `added` and `order` are lists of ids. `find(id)` is the model of the target that shows a record, `itemOf(id)` what
+// Backbone is to make one of.
+export function show(target, {added, removed, order}, {find, itemOf, onAdded, onGone}) {
+  const models = ids => (ids || []).map(id => find(id)).filter(Boolean);
   const gone = models(removed);
   if (!isCollection(target)) return gone.forEach(onGone);
   if (gone.length) attempt(() => target.remove(gone, REALTIME));
-  const fresh = [...added].filter(id => !find(id)).map(id => [id, itemOf(id)]).filter(([, item]) => item);
-  if (fresh.length) {
-    attempt(() => addAll(target, fresh.map(([, item]) => item)));
-    for (const [id, item] of fresh) onAdded(id, find(id, item));
+  const fresh = (added || []).filter(id => !find(id)).map(id => [id, itemOf(id)]).filter(([, item]) => item);
+  if (fresh.length) attempt(() => addAll(target, fresh.map(([, item]) => item)));
+  for (const [id, item] of fresh) {
+    const model = find(id, item);
+    if (model) onAdded(id, model);
   }
   if (order && !target.comparator) attempt(() => reorder(target, models(order)));
 }
@@ -55,8 +38,7 @@ function addAll(collection, items) {
 
 // Models that no query orders come last, as they were.
 function reorder(collection, ordered) {
-  const chosen = new Set(ordered);
-  const models = [...chosen, ...collection.models.filter(model => !chosen.has(model))];
+  const models = [...new Set([...ordered, ...collection.models])];
   if (models.every((model, index) => model === collection.models[index])) return;
   collection.models.splice(0, models.length, ...models);
   collection.trigger('sort', collection, {realtime: true});
@@ -66,30 +48,4 @@ function reorder(collection, ordered) {
 export function destroy(model) {
   model.stopListening?.();
   model.trigger('destroy', model, model.collection, {realtime: true});
-}
-
-// The page has made a model by itself, without us, and its record has been pushed before the answer came: once the
-// model gets its id it takes the place of the one that was added for the push.
-export function watchForTwins(collection, isOurs) {
-  for (const model of collection.models) {
-    if (!model.isNew() || isOurs(model) || watched.has(model)) continue;
-    watched.add(model);
-    const event = `change:${model.idAttribute}`;
-    const context = {};
-    model.on(event, () => {
-      model.off(event, null, context);
-      watched.delete(model);
-      dropTwin(collection, model);
-    }, context);
-  }
-}
-
-const watched = new WeakSet();
-
-function dropTwin(collection, model) {
-  const twin = collection.models.find(other => other !== model && other.id === model.id);
-  if (!twin || !collection.models.includes(model)) return;
-  collection.remove(twin, REALTIME);
-  // By removing the twin the collection has forgotten whose id it is.
-  collection._byId[model.id] = model;
 }

@@ -1,6 +1,7 @@
 // Entry of the script tag build.
 
-import {startFromTag} from './script.js';
-import {core} from './wasm.js';
+import {loadExtras, startFromTag} from './script.js';
+import {makeCore} from './wasm.js';
 
-startFromTag(window, document.currentScript, core);
+const tag = document.currentScript;
+startFromTag(window, tag, makeCore(callback => loadExtras(window, tag.src, callback)));

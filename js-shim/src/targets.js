@@ -16,7 +16,7 @@ export class Targets {
     // By number: `{reference, queries: by their text}`.
     this._entries = new Map();
     this._queries = new Map();
-    this._registry = new FinalizationRegistry(number => this._gone(number));
+    this._registry = new FinalizationRegistry(number => this._leave(number));
   }
 
   // The number of a target; a new one if it has none.
@@ -40,16 +40,20 @@ export class Targets {
   }
 
   // Remembers what a target has asked for: the same request is the same query, with the same number.
-  enter(target, {url, headers}, answer) {
+  enter(target, url, headers, {resource, isShaped}) {
     const number = this.numberOf(target);
-    if (!this._entries.has(number)) this._entries.set(number, {reference: new WeakRef(target), queries: new Map()});
-    const {queries} = this._entries.get(number);
+    const {queries} = this._entry(number, target);
     const text = JSON.stringify([url, headers]);
-    if (!queries.has(text)) queries.set(text, {number: this._made += 1, target: number, url, headers});
-    const query = Object.assign(queries.get(text), {resource: answer.resource, isShaped: answer.isShaped});
+    if (!queries.has(text)) queries.set(text, {number: this._made += 1, target: number, text, url, headers});
+    const query = Object.assign(queries.get(text), {resource, isShaped});
     this._queries.set(query.number, query);
     this.get(number);
     return query;
+  }
+
+  _entry(number, target) {
+    if (!this._entries.has(number)) this._entries.set(number, {reference: new WeakRef(target), queries: new Map()});
+    return this._entries.get(number);
   }
 
   query(number) {
@@ -58,30 +62,27 @@ export class Targets {
 
   // The other queries of the target have been replaced by this one.
   keepOnly(query) {
-    const {queries} = this._entries.get(query.target);
-    for (const [text, other] of queries) if (other !== query) this._forget(queries, text, other);
+    for (const other of this._queriesOf(query.target)) if (other !== query) this.drop(other);
   }
 
-  drop(query) {
-    const queries = this._entries.get(query.target)?.queries ?? new Map();
-    for (const [text, other] of queries) if (other === query) this._forget(queries, text, other);
-  }
-
-  _forget(queries, text, query) {
-    queries.delete(text);
-    this._queries.delete(query.number);
+  drop({target, text, number}) {
+    this._entries.get(target)?.queries.delete(text);
+    this._queries.delete(number);
   }
 
   leave(target) {
-    this._gone(this._numbers.get(target));
+    this._leave(this._numbers.get(target));
   }
 
-  _gone(number) {
-    const entry = this._entries.get(number);
-    if (!entry) return;
-    for (const [text, query] of entry.queries) this._forget(entry.queries, text, query);
+  _leave(number) {
+    if (!this._entries.has(number)) return;
+    this._queriesOf(number).forEach(query => this.drop(query));
     this._entries.delete(number);
     this._onGone(number);
+  }
+
+  _queriesOf(number) {
+    return [...this._entries.get(number)?.queries.values() ?? []];
   }
 
   // The live targets with a query of this resource: whether they show whole records, by target.
@@ -96,12 +97,7 @@ export class Targets {
 
   // The resource of a live target.
   resourceOf(target) {
-    const queries = this._entries.get(this._numbers.get(target))?.queries.values() ?? [];
-    for (const query of queries) return query.resource;
-  }
-
-  isLive(target) {
-    return this._entries.has(this._numbers.get(target));
+    return this._queriesOf(this._numbers.get(target))[0]?.resource;
   }
 
   clear() {

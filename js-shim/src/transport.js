@@ -6,18 +6,19 @@
 // are the ajax layer's own. It is a real XMLHttpRequest that does not open anything before it is sent;
 // what the socket cannot do, it then does as ever.
 
-// `send(transport, body)` takes a request over and is true, or is false if the XMLHttpRequest is to send it;
-// then `prepare(transport)` may add to it. The request is in `method`, `url`, `isAsync`, `credentials` and
-// `headers`, by their names in lower case.
+import {parsed} from './request.js';
+
+// `runtime.send(transport, body)` takes a request over and is true, or is false if the XMLHttpRequest is to send it;
+// then `runtime.prepare(transport)` may add to it. The request is in `method`, `url`, `isAsync`, `credentials` and
+// `headers`, by their names in lower case; `call` is the call of `sync` that it belongs to.
 export class Transport {
-  constructor(xhr, {send, prepare}) {
-    Object.assign(this, {xhr, headers: {}, credentials: [], _prepare: prepare});
+  constructor(xhr, runtime, call) {
+    Object.assign(this, {xhr, call, headers: {}, credentials: [], _runtime: runtime});
     // Called once if the page aborts before the answer.
     this.whenAborted = () => {};
     this._methods = Object.keys(METHODS);
     for (const name of this._methods) xhr[name] = (...args) => METHODS[name].apply(this, args);
     this._show({readyState: 0});
-    this._send = body => send(this, body) || this.sendReal(body);
   }
 
   // The XMLHttpRequest sends the same request.
@@ -27,7 +28,7 @@ export class Transport {
     xhr.open(method, url, isAsync, ...credentials);
     for (const name in headers) xhr.setRequestHeader(name, headers[name]);
     if (this._mimeType) xhr.overrideMimeType(this._mimeType);
-    this._prepare(this);
+    this._runtime.prepare(this);
     xhr.send(body);
   }
 
@@ -35,7 +36,7 @@ export class Transport {
   respond(status, text, headers) {
     if (!this.isPending) return;
     this.replyHeaders = headers;
-    const response = this.xhr.responseType === 'json' ? parsed(text) : text;
+    const response = this.xhr.responseType === 'json' ? parsed(text, null) : text;
     if (status) this._show({status, statusText: STATUS_TEXTS[status] ?? '', responseText: text, response, responseURL: this.url});
     this.end(status ? 'load' : 'error');
   }
@@ -70,7 +71,7 @@ const METHODS = {
   // No event is fired before this returns, but for a blocking request.
   send(body = null) {
     this.isPending = true;
-    this._send(body);
+    if (!this._runtime.send(this, body)) this.sendReal(body);
   },
 
   abort() {
@@ -96,11 +97,3 @@ const STATUS_TEXTS = {
   413: 'Payload Too Large', 422: 'Unprocessable Entity', 429: 'Too Many Requests', 500: 'Internal Server Error',
   502: 'Bad Gateway', 503: 'Service Unavailable', 504: 'Gateway Timeout'
 };
-
-function parsed(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}

@@ -4,6 +4,7 @@
 // The only door to it. Its bytes are part of the bundle, as a string that zips well, so that it starts
 // before the next script of the page runs.
 
+import {Extras} from './extras.js';
 import {Client, Queries, initSync} from '../dist/wasm/backwire_client_wasm.js';
 import bytes from '../dist/wasm/backwire_client_wasm_bytes.js';
 
@@ -15,7 +16,10 @@ function start() {
   isStarted = true;
 }
 
-export const core = {
+// `extras` are loaded as `loadExtras(callback)` does it.
+export const makeCore = loadExtras => ({
+  extras: new Extras(loadExtras),
+
   // The connection and all that was asked over it.
   makeClient(...args) {
     start();
@@ -27,4 +31,4 @@ export const core = {
     start();
     return new Queries();
   }
-};
+});

@@ -8,12 +8,13 @@ import {FakeClient} from '../fakes/client.js';
 import {realJquery} from '../fakes/jquery.js';
 import {fakePage, freshBackbone, start, startWithTodos} from '../fakes/page.js';
 import {startFromTag} from '../src/script.js';
-import {core} from '../src/wasm.js';
+import * as extras from '../src/extra.js';
+import {makeCore} from '../src/wasm.js';
 
 // A page whose script tag has just been reached.
 function tagged(page, tag) {
   const clients = [];
-  const backwire = startFromTag(page, tag, {...core, makeClient: (...args) => {
+  const backwire = startFromTag(page, tag, {...makeCore(use => use(extras)), makeClient: (...args) => {
     clients.push(new FakeClient(...args));
     return clients.at(-1);
   }});

@@ -5,7 +5,8 @@ import assert from 'node:assert/strict';
 import {test} from 'node:test';
 
 import {realJquery} from '../fakes/jquery.js';
-import {param, pathOf, serverAt, withQuery} from '../src/url.js';
+import {param, withQuery} from '../src/param.js';
+import {pathOf, serverAt} from '../src/url.js';
 
 test('the socket is at the origin of whatever url names the server', () => {
   assert.deepEqual(serverAt('https://host:8443/static/backwire.js?v=1', 'http://page.test/'),

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import {afterEach, beforeEach, test} from 'node:test';
 
-import {core} from '../src/wasm.js';
+import {makeCore} from '../src/wasm.js';
 
 let sockets;
 let clients;
@@ -42,7 +42,7 @@ function online() {
   const told = [];
   const tell = name => (...args) => told.push([name, ...args]);
   const listener = {finish: tell('finish'), deliver: tell('deliver'), refresh: tell('refresh'), status() {}};
-  const client = core.makeClient('ws://server.test/socket.io/', undefined, 'session', 1, listener);
+  const client = makeCore().makeClient('ws://server.test/socket.io/', undefined, 'session', 1, listener);
   clients.push(client);
   client.connect();
   sockets[0].say('0{"sid":"a","pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}', '40{"sid":"b"}');

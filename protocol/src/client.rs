@@ -141,6 +141,7 @@ impl<P: Payload> Client<P> {
     pub fn unsubscribe(&mut self, room: &str) {
         self.feed.forget(room);
         self.leave(room);
+        self.resume();
     }
 
     /// The app is done with what it was sent as a person, up to and with this id.

@@ -11,9 +11,14 @@
 //!   with whatever follows on that record. What the answer covers is then dropped, because the app
 //!   gets it as the answer.
 //!
-//! Invariant: a change is delivered at most once, and never below a state the app has been given.
+//! A room's position moves by its own pushes and reads and by nothing else, but for the rooms of records:
+//! a change of the class room, or a read of all of it, moves them, too. A read whose url does not name
+//! the resource may be answered after pushes that it does not contain; then the room goes back and
+//! they are delivered again, because the page has been set back as well.
+//!
+//! Invariant: otherwise a change is delivered at most once, and never below a state the app has been
+//! given.
 
-use crate::json;
 use crate::names::{Names, Queue};
 use crate::outbox::Outbox;
 use crate::output::Output;
@@ -40,6 +45,8 @@ struct Room<P> {
     /// `None` while the read that will tell is on its way.
     place: Option<Position>,
     state: State,
+    /// Resumes that were asked for and are not answered. Only the last says what is missing.
+    resumes: u32,
     waiting: Vec<Push<P>>,
 }
 
@@ -83,9 +90,12 @@ impl<P: Payload> Feed<P> {
     pub(crate) fn was_read(&mut self, name: &str, position: Position, outbox: &Outbox<P>) {
         let room = self.rooms.get_or_insert(name, Room::unknown);
         let before = room.place.replace(position).unwrap_or(position);
-        room.state = State::Live;
+        // What a resume on its way was asked for may not be in this snapshot.
+        if room.state == State::Stale {
+            room.state = State::Live;
+        }
         let is_same_log = before.epoch == position.epoch;
-        if is_same_log && before.offset > position.offset {
+        if is_behind(position, before) {
             self.lose(name);
         }
         self.snapshot_covers(name, position, is_same_log);
@@ -94,11 +104,7 @@ impl<P: Payload> Feed<P> {
 
     /// A write of this client was answered: the app knows the record as of `position`.
     pub(crate) fn was_written(&mut self, record: &str, position: Position) {
-        let is_behind = |room: &Room<P>| {
-            room.place.is_some_and(|place| {
-                place.epoch == position.epoch && place.offset < position.offset
-            })
-        };
+        let is_behind = |room: &Room<P>| room.place.is_some_and(|place| is_behind(place, position));
         if self.rooms.get(resource_of(record)).is_some_and(is_behind) {
             let known = self.records.get_or_insert(record, Record::plain);
             // What is repeated is answered with what was true then.
@@ -115,10 +121,13 @@ impl<P: Payload> Feed<P> {
     /// An answer to a resume: `[room, epoch, head, changes]` or `[room, null]`.
     pub(crate) fn resumed(&mut self, answer: &P, outbox: &Outbox<P>) -> Option<()> {
         let name = answer.item(0)?.text()?;
-        let Some(room) = self.rooms.get_mut(&name).filter(|room| room.state == State::Resuming)
-        else {
+        let Some(room) = self.rooms.get_mut(&name).filter(|room| room.resumes > 0) else {
             return Some(());
         };
+        room.resumes -= 1;
+        if room.resumes > 0 || room.state != State::Resuming {
+            return Some(());
+        }
         let epoch = answer.item(1).and_then(|epoch| epoch.number());
         let place = room.place.filter(|place| Some(place.epoch) == epoch);
         let Some(place) = place else {
@@ -148,12 +157,16 @@ impl<P: Payload> Feed<P> {
         }
     }
 
-    /// The connection is gone. Whatever waited will be part of the answer to the resume.
+    /// The connection is gone. Whatever waited will be part of the answer to the resume. A room that
+    /// was to be read again is resumed, too: it is read again for certain only if that answer says so,
+    /// because the read on its way may fail, or be answered over HTTP.
     pub(crate) fn interrupted(&mut self) {
         self.lost.clear();
         self.forget_unread();
         for (_, room) in self.rooms.iter_mut() {
             room.waiting.clear();
+            room.state = State::Live;
+            room.resumes = 0;
         }
         for name in self.rooms.names() {
             self.lose(&name);
@@ -164,7 +177,10 @@ impl<P: Payload> Feed<P> {
     pub(crate) fn next_lost(&mut self) -> Option<(String, Position)> {
         while !self.lost.is_empty() {
             let name = self.lost.remove(0);
-            if let Some(place) = self.rooms.get(&name).and_then(|room| room.place) {
+            if let Some(room) = self.rooms.get_mut(&name)
+                && let Some(place) = room.place
+            {
+                room.resumes += 1;
                 return Some((name, place));
             }
         }
@@ -183,11 +199,28 @@ impl<P: Payload> Feed<P> {
 
     /// The app no longer listens.
     pub(crate) fn forget(&mut self, name: &str) {
+        let place = self.rooms.get(name).and_then(|room| room.place);
         self.rooms.remove(name);
         if let Some(at) = self.lost.iter().position(|lost| lost == name) {
             self.lost.remove(at);
         }
+        if !is_instance(name) {
+            self.forget_class(name);
+        } else if let Some(place) = place {
+            // The class room may not be there yet.
+            self.was_written(name, place);
+        }
+    }
+
+    /// What was told in a class room is from now on told in the rooms of records; and what was on its
+    /// way there is not.
+    fn forget_class(&mut self, name: &str) {
         self.forget_ahead(name, u64::MAX);
+        for record in self.rooms.names() {
+            if is_inside(&record, name) {
+                self.lose(&record);
+            }
+        }
     }
 
     /// Whether the app listens.
@@ -213,7 +246,7 @@ impl<P: Payload> Feed<P> {
     }
 
     fn lose(&mut self, name: &str) {
-        let Some(room) = self.rooms.get_mut(name) else {
+        let Some(room) = self.rooms.get_mut(name).filter(|room| room.place.is_some()) else {
             return;
         };
         if room.state != State::Stale {
@@ -302,13 +335,12 @@ impl<P: Payload> Feed<P> {
         }
     }
 
-    /// A snapshot of a room holds everything up to its position, of every record in it.
-    /// Of another log, it says nothing about offsets known from the one before: all that is over.
+    /// A snapshot of a room holds everything up to its position, of every record in it, and nothing
+    /// after it, also if the page has been told more in the meantime. Of another log, it says nothing
+    /// about offsets known from the one before: all that is over.
     fn snapshot_covers(&mut self, name: &str, position: Position, is_same_log: bool) {
         for (record, room) in self.rooms.iter_mut() {
-            let is_behind =
-                |place: Position| place.epoch != position.epoch || place.offset < position.offset;
-            if room.place.is_some_and(is_behind) && is_inside(record, name) {
+            if room.place.is_some() && is_inside(record, name) {
                 room.place = Some(position);
             }
         }
@@ -318,7 +350,9 @@ impl<P: Payload> Feed<P> {
                 known.forget_held(covered);
             }
         }
-        self.forget_ahead(name, covered);
+        // If a write was answered before a read that does not show it yet, the page has been set back
+        // by the read, and its echo is news.
+        self.forget_ahead(name, u64::MAX);
     }
 
     /// Up to this offset a room tells of its records itself.
@@ -356,7 +390,7 @@ impl<P: Payload> Record<P> {
 
 impl<P> Room<P> {
     fn unknown() -> Self {
-        Self { place: None, state: State::Live, waiting: Vec::new() }
+        Self { place: None, state: State::Live, resumes: 0, waiting: Vec::new() }
     }
 
     /// Takes out the first push that waits, unless something before it is missing.
@@ -374,24 +408,36 @@ impl<P> Room<P> {
 /// Something was missed.
 struct Gap;
 
-/// `todo` of `todo/7`, and of `todo`.
+/// Whether one place comes before another in the same log.
+fn is_behind(place: Position, other: Position) -> bool {
+    place.epoch == other.epoch && place.offset < other.offset
+}
+
+/// `todo` of `todo/7`, of `todo?…` and of `todo`.
 fn resource_of(room: &str) -> &str {
-    json::find(room, b'/').and_then(|slash| room.get(..slash)).unwrap_or(room)
+    let end = room.bytes().position(|byte| matches!(byte, b'/' | b'?'));
+    end.and_then(|end| room.get(..end)).unwrap_or(room)
 }
 
-/// Whether a room is another, or of a record that is told of in it.
+/// Whether this is the room of one record, `todo/7`.
+fn is_instance(room: &str) -> bool {
+    room.as_bytes().get(resource_of(room).len()) == Some(&b'/')
+}
+
+/// Whether a room is another, or a record is told of in it: `todo/7` in `todo`, and in `todo?…` what
+/// [`record_of`] calls a record of it. An id may have slashes in it, and so may a filter.
 fn is_inside(record: &str, room: &str) -> bool {
-    record == room || resource_of(record) == room
+    let rest = record.strip_prefix(room).map(str::as_bytes);
+    matches!(rest, Some([])) || matches!(rest, Some([b'/', ..])) && !is_instance(room)
 }
 
-/// The instance room of the record that a change in this room is of.
+/// The instance room of the record that a change in this room is of. What is told in the room of a
+/// filter is news of its own, and so is each record there.
 fn record_of<P: Payload>(room: &str, change: &Change<P>) -> Option<String> {
-    let resource = resource_of(room);
-    if resource != room {
-        return Some(room.into());
+    let mut record = String::from(room);
+    if !is_instance(room) {
+        record.push('/');
+        record.push_str(&change.id.id()?);
     }
-    let mut record = String::from(resource);
-    record.push('/');
-    record.push_str(&change.id.id()?);
     Some(record)
 }

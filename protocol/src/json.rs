@@ -2,11 +2,6 @@
 //! any), and what would otherwise bring the machinery of `str::find` and `str::parse` into the wasm
 //! module.
 
-/// Where an ASCII character first stands.
-pub(crate) fn find(text: &str, character: u8) -> Option<usize> {
-    text.bytes().position(|byte| byte == character)
-}
-
 /// A decimal number and what follows it; `None` if there is none, or it is too large.
 pub(crate) fn read_number(text: &[u8]) -> Option<(u64, &[u8])> {
     let mut number: Option<u64> = None;

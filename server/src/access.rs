@@ -97,13 +97,25 @@ impl Access {
     }
 
     fn granted(&self, who: &Who, act: Act) -> Reach {
+        let all = self.grants(act).iter().map(|grant| self.by(grant, who));
+        all.fold(Reach::Nothing, Reach::or)
+    }
+
+    fn grants(&self, act: Act) -> &[Grant] {
         let by_default = match &self.owner {
             Some(_) => &[Grant::Owner],
             None => &[Grant::Everyone],
         };
-        let grants = self.rule(act).map_or(&by_default[..], |Rule(any)| any);
-        let all = grants.iter().map(|grant| self.by(grant, who));
-        all.fold(Reach::Nothing, Reach::or)
+        self.rule(act).map_or(&by_default[..], |Rule(any)| any)
+    }
+
+    /// Whether there may be somebody whom an act is allowed. Of a policy that is not known.
+    pub(crate) fn is_for_anybody(&self, act: Act) -> bool {
+        let is_granted = |act| self.grants(act).iter().any(|grant| *grant != Grant::Nobody);
+        match act {
+            Act::Read | Act::Create => is_granted(act),
+            Act::Update | Act::Destroy => is_granted(act) && is_granted(Act::Read),
+        }
     }
 
     fn by(&self, grant: &Grant, who: &Who) -> Reach {
@@ -199,6 +211,17 @@ mod tests {
         let notes = access(json!({ "owner": "userId", "read": "owner", "update": "everyone" }));
         assert_eq!(notes.reach(&who(7, &[]), Act::Update), own(7));
         assert_eq!(notes.reach(&Who::default(), Act::Update), Reach::Nothing);
+    }
+
+    #[test]
+    fn an_act_without_a_grant_is_for_nobody() {
+        let notes = access(json!({ "read": "signedIn", "create": "nobody", "update": [] }));
+        let is_for_anybody =
+            |act| notes.is_for_anybody(act) && access(json!({})).is_for_anybody(act);
+        assert!(is_for_anybody(Act::Read) && is_for_anybody(Act::Destroy));
+        assert!(!is_for_anybody(Act::Create) && !is_for_anybody(Act::Update));
+        let unread = access(json!({ "read": "nobody", "destroy": "everyone" }));
+        assert!(!unread.is_for_anybody(Act::Destroy));
     }
 
     #[test]

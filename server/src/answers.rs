@@ -14,6 +14,7 @@ use tower::ServiceExt;
 use crate::change::Room;
 use crate::dialect::Arguments;
 use crate::error::{Error, Result};
+use crate::http::emulation;
 use crate::http::limit::TOLERANCE;
 use crate::incoming::{self, Incoming, Request};
 use crate::resume::resume;
@@ -66,6 +67,7 @@ impl Answers {
         client.lend_headers(request.headers_mut());
         request.extensions_mut().insert(client.clone());
         request.extensions_mut().insert(turn.clone());
+        let request = emulation::understood(request, self.body_limit).await?;
         let Ok(response) = self.router.clone().oneshot(request).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| Error::BadAnswer(error.to_string()))?;

@@ -74,7 +74,7 @@ async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
         let criteria = Criteria::holding(&model, &model.key, [&id]);
         return read(&cx, (resource, id), criteria, &model.find.populate).await;
     }
-    let mut parameters = Parameters::read(query, data)?;
+    let mut parameters = parameters(&cx, &resource, &model, query, data)?;
     let populate = populate(&mut parameters, &model)?;
     let filling = Filling::new(&cx, &resource, &populate);
     let mut criteria = Criteria::read_for(&model, parameters, language_of(&cx))?;
@@ -91,12 +91,33 @@ async fn find_one(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let (said, id) = match language_of(&cx) {
         // Its clients send the model they read along.
         Language::Sails09 => (Attributes::new(), one_id(id, &data, &model.key)?),
-        Language::Current => (data, id.ok_or(Error::NoId)?),
+        Language::Current => (data, id.ok_or_else(|| no_id(&model.key))?),
     };
-    let mut parameters = Parameters::read(query, said)?;
+    let mut parameters = parameters(&cx, &resource, &model, query, said)?;
     let populate = populate(&mut parameters, &model)?;
     let criteria = Criteria::read_of_one(&model, &id, parameters)?;
     read(&cx, (resource, id), criteria, &populate).await
+}
+
+/// What a read brought to say what it wants. What is going to be ignored of it is logged once.
+fn parameters(
+    cx: &Context,
+    resource: &Resource,
+    model: &Model,
+    query: Vec<(String, String)>,
+    data: Attributes,
+) -> Result<Parameters> {
+    let parameters = Parameters::read(query, data)?;
+    for name in model.ignored(&parameters) {
+        if cx.shared().ignored_parameters.is_new((resource.clone(), name.to_owned())) {
+            tracing::info!(
+                %resource,
+                parameter = name,
+                "a read has a parameter that is ignored; `where` filters by an attribute of this name"
+            );
+        }
+    }
+    Ok(parameters)
 }
 
 /// What is to be filled in: what the request says, or else what the model does.
@@ -175,11 +196,15 @@ fn one_id(in_url: Option<Id>, attributes: &Attributes, key: &str) -> Result<Id> 
     let in_body = attributes.get(key).filter(|id| !id.is_null());
     match (in_url, in_body) {
         (Some(url), None) => Ok(url),
-        (None, None) => Err(Error::NoId),
+        (None, None) => Err(no_id(key)),
         (None, Some(body)) => Id::from_json(body).ok_or_else(|| Refused::BadId.into()),
         (Some(url), Some(body)) if Id::from_json(body).as_ref() == Some(&url) => Ok(url),
         (Some(url), Some(body)) => Err(Error::BadId { url, body: body.to_string() }),
     }
+}
+
+fn no_id(key: &str) -> Error {
+    Error::NoId(key.to_owned())
 }
 
 /// What a request is about, read from its url.
@@ -206,7 +231,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
         let route = shared.routing.read(parts.uri.path());
         let route = route.map_err(|error| elsewhere(parts, error))?;
         let model = shared.model(&route.resource)?;
-        let query = query_of(parts, &route)?;
+        let query = query_of(parts, &route, &model)?;
         Ok(Self { route, model, query })
     }
 }
@@ -222,9 +247,9 @@ fn elsewhere(parts: &Parts, error: Error) -> Error {
     }
 }
 
-/// A write of all that fulfil something is not what its caller gets, so it is refused. A shortcut's
-/// parameters are attributes.
-fn query_of(parts: &Parts, route: &Route) -> Result<Vec<(String, String)>> {
+/// A write of all that fulfil something is not what its caller gets, so it is refused. Other parameters of a
+/// write mean nothing (`?_csrf=…`); those of a shortcut are attributes.
+fn query_of(parts: &Parts, route: &Route, model: &Model) -> Result<Vec<(String, String)>> {
     let Query(query) = Query::try_from_uri(&parts.uri).map_err(|_| Error::BadUrl)?;
     // Where it is no text, it would be read as one that somebody else may have meant.
     let is_text = |query| percent_decode_str(query).decode_utf8().is_ok();
@@ -234,7 +259,7 @@ fn query_of(parts: &Parts, route: &Route) -> Result<Vec<(String, String)>> {
     if route.deed.is_some() || matches!(parts.method, Method::GET | Method::HEAD) {
         return Ok(query);
     }
-    Parameters::read(query, Attributes::new())?.refuse("a write has no parameters")?;
+    model.refuse_criteria(&Parameters::read(query, Attributes::new())?)?;
     Ok(Vec::new())
 }
 
@@ -252,7 +277,7 @@ mod tests {
         assert_eq!(id(Some("7"), r#"{"id":"7"}"#).unwrap(), Id::Integer(7));
         assert_eq!(id(Some("7"), r#"{"id":null}"#).unwrap(), Id::Integer(7));
         assert_eq!(id(None, r#"{"id":"a"}"#).unwrap(), Id::Text("a".into()));
-        assert!(matches!(id(None, "{}"), Err(Error::NoId)));
+        assert!(matches!(id(None, "{}"), Err(Error::NoId(key)) if key == "id"));
         assert!(matches!(id(Some("1"), r#"{"id":2}"#), Err(Error::BadId { .. })));
         assert!(id(None, r#"{"id":[]}"#).is_err());
     }

@@ -66,8 +66,11 @@ pub(crate) async fn known(shared: &Shared, id: &Arc<str>) -> Result<Known> {
 
 /// What of a resource is left to a caller, who may or may not have signed in.
 pub(crate) fn reach(shared: &Shared, of: &Resource, who: &Who, act: Act) -> Result<Reach> {
-    match shared.model(of)?.access.reach(who, act) {
-        Reach::Nothing if who.is_signed_in() => Err(Error::Forbidden),
+    let access = &shared.model(of)?.access;
+    match access.reach(who, act) {
+        Reach::Nothing if who.is_signed_in() || !access.is_for_anybody(act) => {
+            Err(Error::Forbidden)
+        }
         Reach::Nothing => Err(Error::Unknown),
         reach => Ok(reach),
     }

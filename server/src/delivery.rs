@@ -17,4 +17,5 @@ pub mod flake;
 pub(crate) mod guest;
 pub mod message;
 pub(crate) mod present;
+pub(crate) mod rejection;
 pub mod rules;

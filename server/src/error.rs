@@ -53,8 +53,8 @@ pub enum Error {
     #[error("{0} is not understood here")]
     UnknownVerb(String),
     /// An update or a destroy that does not say of what.
-    #[error("no id in the url and none in the body")]
-    NoId,
+    #[error("this is about one record: its id has to be in the url, or as {0:?} in the body")]
+    NoId(String),
     /// A record is not associated with the one that is meant.
     #[error("{}", not_in(resource, id, attribute, member.as_ref()))]
     NotIn {
@@ -114,7 +114,9 @@ pub enum Error {
     #[error("{0:?} of the session: {1}")]
     Session(String, String),
     /// A page that may not use this server.
-    #[error("pages of {0} may not use this server")]
+    #[error(
+        "pages of {0} may not use this server: --origin {0}, or `origins` in its configuration, allows them"
+    )]
     Origin(String),
     /// A host that this server is not.
     #[error("{0} is no host of this server; --allowed-host or allowed_hosts names those that are")]
@@ -168,7 +170,7 @@ impl Error {
             Self::BadUrl => (StatusCode::BAD_REQUEST, "E_BAD_URL", Some("url")),
             Self::UnknownVerb(_) => (StatusCode::METHOD_NOT_ALLOWED, "E_UNKNOWN_VERB", None),
             Self::NotIn { .. } => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
-            Self::NoId => (StatusCode::BAD_REQUEST, "E_NO_ID", Some("id")),
+            Self::NoId(key) => (StatusCode::BAD_REQUEST, "E_NO_ID", Some(key)),
             Self::BadCriteria(bad) => (StatusCode::BAD_REQUEST, "E_BAD_CRITERIA", Some(&bad.at)),
             Self::BadId { .. } => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_LARGE", Some("body")),

@@ -17,7 +17,7 @@ use crate::change::{Attributes, Position};
 use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
-use crate::http::key;
+use crate::http::{emulation, key};
 
 /// One event, understood.
 #[derive(Debug)]
@@ -231,27 +231,56 @@ impl Request<'_> {
     /// As an HTTP request, ready for the router.
     pub(crate) fn into_http(self) -> Result<http::Request<axum::body::Body>> {
         let url = http::Uri::from_str(&escaped(&self.url)).map_err(|_| Error::BadUrl)?;
-        let has_data = !self.data.is_empty();
-        let mut request = http::Request::new(axum::body::Body::from(self.data.into_owned()));
+        let (kind, body) = self.body();
+        let mut request = http::Request::new(axum::body::Body::from(body));
         *request.method_mut() = self.method;
         *request.uri_mut() = url;
         let headers = request.headers_mut();
-        for (name, value) in &self.headers {
+        let carried =
+            self.headers.iter().filter(|(name, _)| !OF_TRANSPORT.contains(&name.as_str()));
+        for (name, value) in carried {
             match (http::HeaderName::from_str(name), http::HeaderValue::from_str(value)) {
                 (Ok(name), Ok(value)) => drop(headers.insert(name, value)),
                 (Ok(name), Err(_)) if name == key::NAME => return Err(Error::BadKey),
                 _ => {}
             }
         }
-        headers.remove(http::header::CONTENT_LENGTH);
         headers.remove(http::header::CONTENT_TYPE);
-        if has_data {
-            let json = http::HeaderValue::from_static("application/json");
-            headers.insert(http::header::CONTENT_TYPE, json);
+        if let Some(kind) = kind {
+            headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
         }
         Ok(request)
     }
+
+    /// The body and its type: JSON, or a form in a string that the headers say is one.
+    fn body(&self) -> (Option<&'static str>, String) {
+        let is_form = self.headers.iter().any(|(name, value)| {
+            name == "content-type" && value.as_bytes().starts_with(emulation::FORM)
+        });
+        let form = is_form.then(|| emulation::form_in(&self.data)).flatten();
+        match form {
+            Some(form) => (Some("application/x-www-form-urlencoded"), form),
+            None => ((!self.data.is_empty()).then_some("application/json"), self.data.to_string()),
+        }
+    }
 }
+
+/// Headers of a request that are about a connection or the encoding of a body. Here there is one connection for
+/// all requests, and every body is text.
+const OF_TRANSPORT: [&str; 12] = [
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 #[cfg(test)]
 mod tests {

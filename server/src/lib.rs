@@ -47,6 +47,7 @@ pub mod error;
 mod fingerprint;
 mod in_line;
 mod lock;
+mod log_once;
 mod nearest;
 pub mod pubsub;
 pub mod session;

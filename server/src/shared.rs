@@ -9,6 +9,7 @@ use http::request::Parts;
 use crate::change::Resource;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::log_once::LogOnce;
 use crate::model::{Model, Models};
 use crate::route::Routing;
 use crate::socket::Sockets;
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) models: Arc<Models>,
     pub(crate) routing: Routing,
     pub(crate) sessions: Keeper,
+    /// Parameters of reads that were ignored, by resource.
+    pub(crate) ignored_parameters: LogOnce<(Resource, String)>,
 }
 
 impl Shared {

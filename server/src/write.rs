@@ -89,6 +89,17 @@ pub struct Standing {
     pub taken: Option<String>,
 }
 
+/// What a write comes to.
+#[derive(Debug, Clone)]
+pub enum Decision {
+    /// This is to be stored, logged and pushed.
+    Changed(Change),
+    /// The record has all these values already, so nothing is stored, logged or pushed. This is the answer
+    /// to the writer: an update that sets nothing, at the head of the log. The record is as it says at
+    /// that position, and whatever comes later has a position above it.
+    Unchanged(Change),
+}
+
 /// Why a write can not be done.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refused {
@@ -202,7 +213,20 @@ impl Write {
     }
 
     /// Decides what this write does. Pure: engines store what comes out.
-    pub fn apply(self, standing: Standing) -> Result<Change, Refused> {
+    pub fn apply(self, standing: Standing) -> Result<Decision, Refused> {
+        let model = Arc::clone(&self.model);
+        let change = self.change(standing)?;
+        let before = change.before.as_deref().filter(|_| change.verb == Verb::Update);
+        match before {
+            Some(before) if !model.is_changed(before, &change.set) => {
+                Ok(Decision::Unchanged(unchanged(change)))
+            }
+            _ => Ok(Decision::Changed(change)),
+        }
+    }
+
+    /// The change, whether it changes anything or not.
+    fn change(self, standing: Standing) -> Result<Change, Refused> {
         let id = self.id()?.unwrap_or(Id::Integer(standing.next_id));
         let (resource, model) = (self.resource, &*self.model);
         let Standing { record, previous, position, taken, .. } = standing;
@@ -261,6 +285,18 @@ impl Write {
             set,
             id,
         })
+    }
+}
+
+/// What is answered instead of a change without effect.
+fn unchanged(change: Change) -> Change {
+    let Position { epoch, offset } = change.position;
+    Change {
+        // The head of the log: the change that was decided would have been the next.
+        position: Position { epoch, offset: offset.saturating_sub(1) },
+        after: change.before.clone(),
+        set: Attributes::new(),
+        ..change
     }
 }
 

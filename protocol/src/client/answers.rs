@@ -84,9 +84,9 @@ impl<P: Payload> Client<P> {
         }
         // Whoever reads over HTTP has joined no room.
         if let Some(room) = reply.header("backwire-room").filter(|_| self.link.is_up()) {
-            if entry.is_wanted || self.feed.knows(&room) {
+            if entry.is_wanted {
                 self.feed.was_read(&room, position, &self.outbox);
-            } else {
+            } else if !self.feed.knows(&room) {
                 self.leave(&room);
             }
         }

@@ -249,6 +249,19 @@ fn an_aborted_request_is_not_finished() {
 }
 
 #[test]
+fn the_answer_to_an_aborted_read_covers_no_push() {
+    let mut pair = Pair::connected();
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    let read = pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.server.write(1, None, &json!({}));
+    pair.client.abort(read);
+    pair.run();
+    assert_eq!(pair.app.news, 1);
+    assert_eq!(pair.app.shown, pair.server.records);
+}
+
+#[test]
 fn an_aborted_request_that_never_left_never_leaves() {
     let mut pair = Pair::connected();
     pair.cut();

@@ -159,6 +159,27 @@ fn a_read_on_its_way_over_http_when_the_link_comes_up_is_live() {
 }
 
 #[test]
+fn a_request_that_fails_over_http_when_the_link_is_up_is_answered_over_the_link() {
+    let mut pair = without_link();
+    let read = pair.ask(Verb::Get, "/todo", Value::Null);
+    let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.is_http_cut = true;
+    pair.step_http();
+    pair.step_http();
+    pair.is_cut = false;
+    pair.client.hurry(pair.instant());
+    pair.carry_out();
+    while pair.client.status().state != Connection::Online {
+        pair.step_up();
+        pair.step_reply();
+        pair.step_down();
+    }
+    pair.run();
+    assert_eq!((pair.status_of(read), pair.status_of(saved)), (Some(200), Some(200)));
+    assert!(pair.app.waited.is_empty());
+}
+
+#[test]
 fn a_refusal_over_http_does_not_end_a_write_that_is_on_its_way_over_the_link() {
     let mut pair = without_link();
     let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));

@@ -5,5 +5,6 @@ mod http;
 mod links;
 mod packets;
 mod retries;
+mod rooms;
 mod schedules;
 mod support;

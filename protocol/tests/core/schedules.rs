@@ -1,8 +1,11 @@
-//! Random schedules: whatever the network does, every request finishes once, every write commits
-//! once, no record is ever shown older than before, and the page ends equal to the server.
+//! Random schedules: whatever the network and the server do, every request is finished once, every
+//! write is committed once at most, no record is ever shown older than before, and the page ends
+//! equal to the server.
 
-use crate::support::Pair;
-use backwire_protocol::{Token, Verb};
+use std::collections::BTreeSet;
+
+use crate::support::{Json, Pair, Refusal};
+use backwire_protocol::{Failure, Request, RequestKind, Token, Verb};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -13,76 +16,293 @@ enum Act {
     Create,
     Update(u64),
     Destroy(u64),
+    /// A write that the page sends itself.
+    Upload,
+    /// A write that an earlier page made.
+    Restore,
+    /// The request that was made so many requests ago.
+    Abort(usize),
+    Withdraw(usize),
     OtherCreates,
     OtherUpdates(u64),
     OtherDestroys(u64),
     /// How many frames reach the server, replies leave it, pushes leave it, frames reach the client.
     Steps(u8, u8, u8, u8),
+    /// How many requests over HTTP reach the server, and answers the client.
+    HttpSteps(u8, u8),
     Break,
+    /// No attempt to connect succeeds from now on, or does again.
+    Cut(bool),
+    /// No request over HTTP reaches the server from now on, or does again.
+    CutHttp(bool),
+    /// The server has done what was asked over HTTP, and its answers are lost.
+    LoseAnswers,
+    /// Neither works, for so long that nothing that was read is waited for.
+    Outage,
+    Disconnect,
+    Connect,
+    /// The server refuses connections for good, or the page finds that out by itself.
+    RefuseConnections,
+    RefusedElsewhere,
+    Authenticate,
     Truncate,
     /// The server comes back with another log.
     Restart,
-    /// The next write is answered with "not now".
-    Busy,
+    /// What the next write is answered.
+    Refuse(u16, Option<u32>),
     Wait(u16),
 }
 
 fn act() -> impl Strategy<Value = Act> {
+    use Act::*;
+    let status = prop::sample::select(vec![400, 401, 403, 408, 422, 425, 429, 429, 500, 503]);
+    let http = prop_oneof![
+        4 => (0..4u8, 0..4u8).prop_map(|(up, down)| HttpSteps(up, down)),
+        2 => any::<bool>().prop_map(Cut),
+        2 => any::<bool>().prop_map(CutHttp),
+        1 => Just(LoseAnswers),
+        1 => Just(Outage),
+        1 => Just(Disconnect),
+        2 => Just(Connect),
+        1 => Just(RefuseConnections),
+        1 => Just(RefusedElsewhere),
+        1 => Just(Authenticate),
+        1 => (0..6usize).prop_map(Abort),
+        1 => (0..6usize).prop_map(Withdraw),
+        2 => Just(Upload),
+        1 => Just(Restore),
+        2 => (status, prop::option::of(0..40u32)).prop_map(|(status, after)| Refuse(status, after)),
+    ];
+    let others = prop_oneof![
+        2 => Just(OtherCreates),
+        4 => (1..6u64).prop_map(OtherUpdates),
+        1 => (1..6u64).prop_map(OtherDestroys),
+    ];
     prop_oneof![
-        2 => Just(Act::Read),
-        1 => (1..6u64).prop_map(Act::ReadOne),
-        3 => Just(Act::Create),
-        4 => (1..6u64).prop_map(Act::Update),
-        1 => (1..6u64).prop_map(Act::Destroy),
-        2 => Just(Act::OtherCreates),
-        4 => (1..6u64).prop_map(Act::OtherUpdates),
-        1 => (1..6u64).prop_map(Act::OtherDestroys),
-        12 => (0..4u8, 0..4u8, 0..4u8, 0..4u8).prop_map(|(a, b, c, d)| Act::Steps(a, b, c, d)),
-        1 => Just(Act::Break),
-        1 => Just(Act::Truncate),
-        1 => Just(Act::Restart),
-        1 => Just(Act::Busy),
-        1 => (0..5_000u16).prop_map(Act::Wait),
+        2 => Just(Read),
+        1 => (1..6u64).prop_map(ReadOne),
+        3 => Just(Create),
+        4 => (1..6u64).prop_map(Update),
+        1 => (1..6u64).prop_map(Destroy),
+        7 => others,
+        12 => (0..4u8, 0..4u8, 0..4u8, 0..4u8).prop_map(|(a, b, c, d)| Steps(a, b, c, d)),
+        8 => http,
+        1 => Just(Break),
+        1 => Just(Truncate),
+        1 => Just(Restart),
+        2 => (0..5_000u16).prop_map(Wait),
     ]
 }
 
-/// Does it, and says whether it was a write of the page.
-fn perform(pair: &mut Pair, act: &Act, count: u64, asked: &mut Vec<Token>) -> bool {
-    let data = json!({"title": count});
-    let url = |id: &u64| format!("/todo/{id}");
-    match act {
-        Act::Read => asked.push(pair.ask(Verb::Get, "/todo", Value::Null)),
-        Act::ReadOne(id) => asked.push(pair.ask(Verb::Get, &url(id), Value::Null)),
-        Act::Create => asked.push(pair.ask(Verb::Post, "/todo", data)),
-        // A page can not name a record it has never been told of.
-        Act::Update(id) | Act::Destroy(id) if !pair.app.shown.contains_key(id) => return false,
-        Act::Update(id) => asked.push(pair.ask(Verb::Put, &url(id), data)),
-        Act::Destroy(id) => asked.push(pair.ask(Verb::Delete, &url(id), Value::Null)),
-        Act::OtherCreates => pair.server.write(1, None, &data),
-        Act::OtherUpdates(id) => pair.server.write(2, Some(*id), &data),
-        Act::OtherDestroys(id) => pair.server.write(3, Some(*id), &data),
-        Act::Steps(up, replies, pushes, down) => {
-            times(*up, || pair.step_up());
-            // Whether the reply to a write or its push is first on the wire is up to the server.
-            if up > pushes {
-                times(*replies, || pair.step_reply());
-                pair.step_push(usize::from(*pushes));
-            } else {
-                pair.step_push(usize::from(*pushes));
-                times(*replies, || pair.step_reply());
-            }
-            times(*down, || pair.step_down());
-        }
-        Act::Break => pair.break_line(),
-        Act::Truncate => pair.server.truncate(),
-        Act::Restart => {
-            pair.break_line();
-            pair.server.lose_the_log();
-        }
-        Act::Busy => pair.server.refusals.push_back(429.into()),
-        Act::Wait(milliseconds) => pair.wait(u64::from(*milliseconds)),
+/// A page and its server, and what must become of its requests.
+struct Run {
+    pair: Pair,
+    reads: Vec<Token>,
+    writes: Vec<Token>,
+    /// Aborted or withdrawn before they were finished.
+    given_up: BTreeSet<Token>,
+    /// Withdrawn: they never were.
+    withdrawn: BTreeSet<Token>,
+    has_written: bool,
+    count: u64,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let mut run = Self {
+            pair: Pair::new(seed),
+            reads: Vec::new(),
+            writes: Vec::new(),
+            given_up: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
+            has_written: false,
+            count: 0,
+        };
+        run.pair.client.connect(run.pair.instant());
+        run.read("/todo");
+        run
     }
-    matches!(act, Act::Create | Act::Update(_) | Act::Destroy(_))
+
+    fn read(&mut self, url: &str) {
+        self.reads.push(self.pair.ask(Verb::Get, url, Value::Null));
+    }
+
+    fn write(&mut self, verb: Verb, url: &str, kind: RequestKind) {
+        self.has_written |= kind != RequestKind::Restored;
+        let data = (verb != Verb::Delete).then(|| json!({"title": self.count}));
+        let key = (kind == RequestKind::Restored).then(|| format!("former-{}", self.count));
+        let token = match kind {
+            RequestKind::Elsewhere => self.pair.ask_elsewhere(verb, url, data.unwrap_or_default()),
+            _ => {
+                let body = data.map(Json);
+                self.pair.send(Request { body, key, kind, ..Request::new(verb, url) })
+            }
+        };
+        self.writes.push(token);
+    }
+
+    /// The request that was made so many requests ago, if it is not finished.
+    fn unfinished(&self, ago: usize) -> Option<Token> {
+        let mut tokens = [self.reads.clone(), self.writes.clone()].concat();
+        tokens.sort_unstable();
+        let token = *tokens.get(tokens.len().checked_sub(ago + 1)?)?;
+        (self.pair.result(token).is_none() && !self.given_up.contains(&token)).then_some(token)
+    }
+
+    fn perform(&mut self, act: &Act) {
+        self.count += 1;
+        let url = |id: &u64| format!("/todo/{id}");
+        match act {
+            Act::Read => self.read("/todo"),
+            Act::ReadOne(id) => self.read(&url(id)),
+            Act::Create => self.write(Verb::Post, "/todo", RequestKind::New),
+            // A page can not name a record it has never been told of.
+            Act::Update(id) | Act::Destroy(id) if !self.pair.app.shown.contains_key(id) => {}
+            Act::Update(id) => self.write(Verb::Put, &url(id), RequestKind::New),
+            Act::Destroy(id) => self.write(Verb::Delete, &url(id), RequestKind::New),
+            Act::Upload => self.write(Verb::Post, "/todo", RequestKind::Elsewhere),
+            // A page puts back what is kept before it writes anything.
+            Act::Restore if self.has_written => {}
+            Act::Restore => self.write(Verb::Post, "/todo", RequestKind::Restored),
+            Act::Abort(ago) | Act::Withdraw(ago) => self.give_up(act, *ago),
+            _ => self.happen(act),
+        }
+        self.pair.carry_out();
+    }
+
+    fn give_up(&mut self, act: &Act, ago: usize) {
+        let Some(token) = self.unfinished(ago) else { return };
+        if let Act::Abort(_) = act {
+            self.pair.client.abort(token);
+            self.given_up.insert(token);
+        } else if self.pair.client.withdraw(token) {
+            self.given_up.insert(token);
+            self.withdrawn.insert(token);
+        }
+    }
+
+    /// What others do, the server and the network.
+    fn happen(&mut self, act: &Act) {
+        let (pair, data) = (&mut self.pair, json!({"title": self.count}));
+        match act {
+            Act::OtherCreates => pair.server.write(1, None, &data),
+            Act::OtherUpdates(id) => pair.server.write(2, Some(*id), &data),
+            Act::OtherDestroys(id) => pair.server.write(3, Some(*id), &data),
+            Act::Steps(up, replies, pushes, down) => {
+                times(*up, || pair.step_up());
+                // Whether the reply to a write or its push is first on the wire is up to the server.
+                if up > pushes {
+                    times(*replies, || pair.step_reply());
+                    pair.step_push(usize::from(*pushes));
+                } else {
+                    pair.step_push(usize::from(*pushes));
+                    times(*replies, || pair.step_reply());
+                }
+                times(*down, || pair.step_down());
+            }
+            Act::HttpSteps(up, down) => {
+                times(*up, || pair.step_http());
+                times(*down, || pair.step_http_answer());
+            }
+            Act::Break => pair.break_line(),
+            Act::Cut(true) => pair.cut_link(),
+            Act::Cut(false) => pair.is_cut = false,
+            Act::CutHttp(is_cut) => pair.is_http_cut = *is_cut,
+            Act::LoseAnswers => {
+                times(3, || pair.step_http());
+                pair.lose_http_answers();
+            }
+            Act::Outage => self.outage(),
+            Act::Disconnect => pair.client.disconnect(pair.instant()),
+            Act::Connect => {
+                pair.server.refuses = None;
+                pair.client.connect(pair.instant());
+            }
+            Act::RefuseConnections => {
+                pair.server.refuses = Some("E_TOKEN: it has expired".into());
+                pair.break_line();
+            }
+            Act::RefusedElsewhere => {
+                pair.client.refuse(pair.instant(), "E_ORIGIN: not from here".into());
+            }
+            Act::Authenticate => pair.client.authenticate(pair.instant(), r#"{"token":"b"}"#),
+            Act::Truncate => pair.server.truncate(),
+            Act::Restart => {
+                pair.break_line();
+                pair.lose_http_answers();
+                pair.server.lose_the_log();
+            }
+            Act::Refuse(status, retry_after) => {
+                let (status, retry_after) = (*status, *retry_after);
+                pair.server.refusals.push_back(Refusal { status, retry_after });
+            }
+            Act::Wait(milliseconds) => pair.wait(u64::from(*milliseconds)),
+            act => unreachable!("{act:?} is of the page"),
+        }
+    }
+
+    /// No read waits for ever while the server can not be reached, if the page wants a connection.
+    fn outage(&mut self) {
+        self.pair.cut();
+        self.pair.client.connect(self.pair.instant());
+        self.pair.wait(3_100);
+        for token in &self.reads {
+            let is_over = self.pair.result(*token).is_some() || self.given_up.contains(token);
+            assert!(is_over, "{token:?} still waits");
+        }
+    }
+
+    /// Everything works again, for as long as it takes.
+    fn end(&mut self) {
+        self.pair.server.refuses = None;
+        self.pair.mend();
+        for _ in 0..100 {
+            self.pair.client.connect(self.pair.instant());
+            self.pair.client.authenticate(self.pair.instant(), r#"{"token":"c"}"#);
+            self.pair.carry_out();
+            self.pair.wait(60_000);
+            let is_over =
+                |token: &Token| self.pair.result(*token).is_some() || self.given_up.contains(token);
+            if self.reads.iter().chain(&self.writes).all(is_over) {
+                break;
+            }
+        }
+        if !self.pair.app.is_live {
+            self.read("/todo");
+            self.pair.wait(1_000);
+        }
+    }
+
+    fn check(&self, is_refusing: bool) -> Result<(), TestCaseError> {
+        let Self { pair, .. } = self;
+        for token in self.reads.iter().chain(&self.writes) {
+            let times = pair.app.results.iter().filter(|(of, _)| of == token).count();
+            let expected = usize::from(!self.given_up.contains(token));
+            prop_assert_eq!(times, expected, "{:?} was finished {} times", token, times);
+        }
+        for token in &self.reads {
+            let is_unreachable = pair.result(*token) == Some(&Err(Failure::Unreachable));
+            prop_assert!(is_unreachable || !matches!(pair.result(*token), Some(Err(_))));
+            prop_assert!(!pair.app.waited.contains(token));
+        }
+        for token in &self.writes {
+            let by = token.0.to_string();
+            let times = pair.server.committed_by.iter().filter(|of| **of == by).count();
+            prop_assert!(times <= 1, "{:?} was committed {} times", token, times);
+            if pair.status_of(*token) == Some(200) {
+                prop_assert_eq!(times, 1, "{:?} was answered and is not committed", token);
+            }
+            prop_assert!(times == 0 || !self.withdrawn.contains(token));
+        }
+        if !is_refusing {
+            let committed: Vec<u32> =
+                pair.server.committed_by.iter().map(|by| by.parse().expect("a number")).collect();
+            prop_assert!(committed.is_sorted(), "out of order: {:?}", committed);
+        }
+        prop_assert_eq!(&pair.app.shown, &pair.server.records);
+        prop_assert_eq!(pair.client.status().unsent, 0);
+        Ok(())
+    }
 }
 
 fn times(count: u8, mut step: impl FnMut() -> bool) {
@@ -93,42 +313,37 @@ fn times(count: u8, mut step: impl FnMut() -> bool) {
 
 #[test]
 fn a_write_that_was_told_not_now_and_one_behind_it_are_repeated_without_harm() {
-    use Act::{Break, Busy, Create, Destroy, OtherCreates, Read, Steps, Update, Wait};
+    use Act::{Break, Create, Destroy, OtherCreates, Read, Refuse, Steps, Update, Wait};
     let mut acts = vec![Read, Read, Create, Wait(0), OtherCreates, OtherCreates];
     acts.extend([Read, Read, Read, Read, Read, Steps(1, 0, 0, 0), Steps(2, 0, 0, 0), Destroy(1)]);
-    acts.extend([Busy, Steps(3, 0, 0, 0), Update(1), Steps(1, 0, 0, 0), Break, Wait(0)]);
+    let busy = Refuse(429, None);
+    acts.extend([busy, Steps(3, 0, 0, 0), Update(1), Steps(1, 0, 0, 0), Break, Wait(0)]);
     ends_equal(0, &acts).unwrap();
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        // Another number for a long run: `PROPTEST_CASES=100000`.
+        cases: ProptestConfig::default().cases * 2,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn whatever_the_network_does_the_page_ends_equal_to_the_server(
         seed: u64,
-        acts in prop::collection::vec(act(), 1..60),
+        acts in prop::collection::vec(act(), 1..80),
     ) {
         ends_equal(seed, &acts)?;
     }
 }
 
 fn ends_equal(seed: u64, acts: &[Act]) -> Result<(), TestCaseError> {
-    let mut pair = Pair::new(seed);
-    pair.client.connect(pair.instant());
-    let mut asked = vec![pair.ask(Verb::Get, "/todo", Value::Null)];
-    let mut writes = Vec::new();
-    for (count, act) in acts.iter().enumerate() {
-        let is_write = perform(&mut pair, act, count as u64, &mut asked);
-        writes.extend(asked.last().copied().filter(|_| is_write));
-    }
-    // Every write may be told "not now" once for each `Busy`, and waits half a minute at most.
-    pair.wait(3_600_000);
-    for token in &asked {
-        let times = pair.app.results.iter().filter(|(of, _)| of == token).count();
-        prop_assert_eq!(times, 1, "{:?} was finished {} times", token, times);
-    }
-    prop_assert_eq!(&pair.app.shown, &pair.server.records);
-    let is_done = |token: &&Token| pair.status_of(**token) == Some(200);
-    prop_assert_eq!(writes.iter().filter(is_done).count(), pair.server.committed.len());
-    Ok(())
+    let mut run = Run::new(seed);
+    acts.iter().for_each(|act| run.perform(act));
+    run.end();
+    // A write that is refused and sent again comes after those that were on their way behind it, and
+    // what the page sends itself keeps no order.
+    let is_refusing = acts.iter().any(|act| matches!(act, Act::Refuse(..) | Act::Upload));
+    run.check(is_refusing)
 }

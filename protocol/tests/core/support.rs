@@ -337,9 +337,14 @@ pub struct App {
     newest: BTreeMap<u64, u64>,
     /// Newest state of each record that a read over HTTP has shown. The rooms know nothing of it.
     newest_by_http: BTreeMap<u64, u64>,
+    /// Newest state of each record that the answer to a write over HTTP has shown. It may come before
+    /// the answer to a read over the link that is older, which sets the page back.
+    written_by_http: BTreeMap<u64, u64>,
     epoch: u64,
     /// The collection has been read over the link.
     pub is_live: bool,
+    /// Where it stood when it was read last.
+    read_at: u64,
     pub results: Vec<(Token, Result<Reply<Json>, Failure>)>,
     /// Those of the results that had waited.
     pub waited: BTreeSet<Token>,
@@ -348,13 +353,15 @@ pub struct App {
 }
 
 impl App {
-    /// `destroyed` is the record a delete was about.
+    /// `destroyed` is the record a delete was about. `may_be_late` says whether the answer to a write
+    /// at this position may come after what was done later.
     fn finish(
         &mut self,
         token: Token,
         destroyed: Option<u64>,
         result: Result<Reply<Json>, Failure>,
-        repeated: &BTreeSet<String>,
+        is_over_http: bool,
+        may_be_late: impl Fn(&str) -> bool,
     ) {
         if let Ok(Reply { status: 200, body: Some(Json(body)), headers: Some(headers) }) = &result {
             let position = headers.field("backwire-position").and_then(|text| text.text());
@@ -363,23 +370,41 @@ impl App {
             if epoch != self.epoch {
                 self.newest.clear();
                 self.newest_by_http.clear();
+                self.written_by_http.clear();
+                self.read_at = 0;
                 self.epoch = epoch;
             }
             // A refusal that never arrived, as the line broke, is nothing the client could know of. So a
             // repeat may be told after what was done later, and a page goes by the position.
             let id = destroyed.or_else(|| body.get("id")?.as_u64());
             let of = |newest: &BTreeMap<u64, u64>| id.and_then(|id| newest.get(&id)).copied();
-            let newest = of(&self.newest).unwrap_or(0);
-            let is_late = repeated.contains(&position)
+            // What is not among all records is gone.
+            let newest = of(&self.newest).unwrap_or(self.read_at);
+            let is_late = may_be_late(&position)
                 || of(&self.newest_by_http).is_some_and(|newest| offset < newest);
-            let is_write = headers.field("backwire-record").is_some();
-            if !is_write && headers.field("backwire-room").is_none() {
+            let is_read = headers.field("backwire-record").is_none();
+            if is_read && is_over_http {
                 self.merge(body);
             } else if !(is_late && offset < newest) {
+                if is_read {
+                    self.set_back(id, offset);
+                    self.read_at = if id.is_none() { offset } else { self.read_at };
+                } else if let Some(id) = id.filter(|_| is_over_http) {
+                    self.written_by_http.insert(id, offset);
+                }
                 self.apply(body, destroyed.map(|id| (id, offset)));
             }
         }
         self.results.push((token, result));
+    }
+
+    /// A read of one record, or of all, does not show yet what was written over HTTP.
+    fn set_back(&mut self, id: Option<u64>, to: u64) {
+        for (written, offset) in &self.written_by_http {
+            if *offset > to && id.is_none_or(|id| id == *written) {
+                self.newest.insert(*written, 0);
+            }
+        }
     }
 
     /// A read over HTTP shows what is newer than what is shown.
@@ -466,10 +491,14 @@ pub struct Pair {
     destroys: BTreeMap<Token, u64>,
     /// What was asked, as it is sent over HTTP: verb, and what would be the argument of the event.
     asked: BTreeMap<Token, (Verb, Value)>,
+    /// Writes that the app sends itself.
+    elsewhere: BTreeSet<Token>,
     /// Requests over HTTP on their way to the server.
     http: VecDeque<Token>,
     /// Their answers on their way back; `None` if it was not reached.
     http_answers: VecDeque<(Token, Option<Value>)>,
+    /// What is finished now is answered over HTTP.
+    is_over_http: bool,
     /// No request over HTTP reaches the server.
     pub is_http_cut: bool,
     /// The most requests of any kind, and of writes, that were on their way over HTTP at once.
@@ -495,8 +524,10 @@ impl Pair {
             tokens: 0,
             destroys: BTreeMap::new(),
             asked: BTreeMap::new(),
+            elsewhere: BTreeSet::new(),
             http: VecDeque::new(),
             http_answers: VecDeque::new(),
+            is_over_http: false,
             is_http_cut: false,
             most_over_http: (0, 0),
             unauthorized: 0,
@@ -526,6 +557,7 @@ impl Pair {
         let body = (!body.is_null()).then_some(Json(body));
         let kind = RequestKind::Elsewhere;
         let token = self.send(Request { body, kind, ..Request::new(verb, url) });
+        self.elsewhere.insert(token);
         self.http.push_back(token);
         token
     }
@@ -646,7 +678,9 @@ impl Pair {
         let (body, headers) = (field("body"), field("headers"));
         let status = status.expect("a status");
         self.client.answered_over_http(self.instant(), token, status, body, headers);
+        self.is_over_http = true;
         self.carry_out();
+        self.is_over_http = false;
         true
     }
 
@@ -720,7 +754,10 @@ impl Pair {
                 Output::Finish { token, result, waited } => {
                     let destroyed = self.destroys.remove(&token);
                     self.app.waited.extend(waited.then_some(token));
-                    self.app.finish(token, destroyed, result, &self.server.repeated);
+                    let is_elsewhere = self.elsewhere.contains(&token);
+                    self.app.finish(token, destroyed, result, self.is_over_http, |position| {
+                        is_elsewhere || self.server.repeated.contains(position)
+                    });
                 }
                 Output::Http(token) => self.send_over_http(token),
                 Output::Deliver(delivery) => self.app.deliver(&delivery.changes),
@@ -739,7 +776,9 @@ impl Pair {
         self.http.push_back(token);
         let answers = self.http_answers.iter().map(|(token, _)| token);
         let on_their_way: Vec<_> = self.http.iter().chain(answers).collect();
-        let writes = on_their_way.iter().filter(|token| self.asked[token].0 != Verb::Get).count();
+        let is_write =
+            |token: &&&Token| self.asked[token].0 != Verb::Get && !self.elsewhere.contains(token);
+        let writes = on_their_way.iter().filter(is_write).count();
         let (most, most_writes) = &mut self.most_over_http;
         *most = (*most).max(on_their_way.len());
         *most_writes = (*most_writes).max(writes);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Json;
 
-use super::{Input, Reply, Target, one_id, read, write};
+use super::{Input, Reply, Target, one_id, parameters, read, write};
 use crate::access::Act;
 use crate::change::{Attributes, Change, Id, Resource};
 use crate::context::Context;
@@ -24,7 +24,7 @@ use crate::write::{Action, Refused};
 /// What is to be done with the associated records of one. With one of them: to add or to remove it.
 pub(super) async fn answer(cx: Context, of: Target, input: Input, deed: Deed) -> Result<Reply> {
     let Target { route: Route { resource, id, within, .. }, query, .. } = of;
-    let (id, within) = id.zip(within).ok_or(Error::NoId)?;
+    let (id, within) = id.zip(within).ok_or_else(|| Error::NoId("id".to_owned()))?;
     // What it comes to depends on what those before it have done.
     cx.alone().await;
     let it = Associated { cx, resource, id, within };
@@ -37,7 +37,8 @@ pub(super) async fn answer(cx: Context, of: Target, input: Input, deed: Deed) ->
     }
     match (deed, &it.within.id) {
         (Deed::Find, _) => {
-            let parameters = Parameters::read(query, input.attributes_if_any()?)?;
+            let (data, model) = (input.attributes_if_any()?, it.model()?);
+            let parameters = parameters(&it.cx, it.target(), &model, query, data)?;
             return it.find(&record, parameters).await;
         }
         (Deed::Create, _) => return it.create(input.attributes()?).await,

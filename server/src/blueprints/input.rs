@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::brackets;
 use crate::change::{Attributes, Id};
 use crate::error::{Error, Result};
+use crate::http::emulation;
 
 /// As it came.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ impl<S: Send + Sync> FromRequest<S> for Input {
     async fn from_request(request: Request, state: &S) -> Result<Self> {
         let limit = request.extensions().get::<BodyLimit>().map_or(usize::MAX, |limit| limit.0);
         let kind = request.headers().get(header::CONTENT_TYPE);
-        let is_form = kind.is_some_and(|kind| kind.as_bytes().starts_with(FORM));
+        let is_form = kind.is_some_and(|kind| kind.as_bytes().starts_with(emulation::FORM));
         let read = Bytes::from_request(request, state).await;
         let too_large = || Error::TooLarge { size: format!("more than {limit} bytes"), limit };
         let bytes = read.map_err(|refused| match refused.status() {
@@ -33,8 +34,6 @@ impl<S: Send + Sync> FromRequest<S> for Input {
         if is_form && !is_json { of_form(&bytes) } else { Ok(Self(bytes)) }
     }
 }
-
-const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// A form is a record, whose values are texts.
 fn of_form(form: &[u8]) -> Result<Input> {

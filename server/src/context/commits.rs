@@ -58,6 +58,11 @@ impl Context {
         resource: Resource,
         action: Action,
     ) -> Result<Write> {
+        if let Action::Create(record) = &action
+            && !self.shared.models.learn_key(&resource, record)
+        {
+            return Err(Refused::BadId.into());
+        }
         let model = self.model(&resource)?;
         let fingerprint = fingerprint_of(&resource, &action);
         let permit = self.permit(&resource, &model, action).await?;

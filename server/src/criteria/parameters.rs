@@ -76,6 +76,40 @@ impl Parameters {
         }
     }
 
+    /// The names there are.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|parameter| parameter.name.as_str())
+    }
+
+    /// What is said by one.
+    pub(crate) fn peek(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|parameter| parameter.name == name).map(|parameter| &parameter.value)
+    }
+
+    /// Adds one, whose value is no text.
+    pub(crate) fn add(&mut self, name: &str, value: impl Into<Value>) -> Result<(), Bad> {
+        self.refuse_second(name, name)?;
+        let (name, value) = (name.to_owned(), value.into());
+        self.0.push(Parameter { name, value, is_text: false });
+        Ok(())
+    }
+
+    /// Gives one the name that is understood.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) -> Result<(), Bad> {
+        let Some(parameter) = self.take_said(from) else { return Ok(()) };
+        self.refuse_second(from, to)?;
+        self.0.push(Parameter { name: to.to_owned(), ..parameter });
+        Ok(())
+    }
+
+    /// What is said under two names contradicts itself.
+    fn refuse_second(&self, at: &str, name: &str) -> Result<(), Bad> {
+        match self.peek(name) {
+            Some(_) => Err(Bad::new(at, Problem::Misplaced("this is said by two parameters"))),
+            None => Ok(()),
+        }
+    }
+
     /// Takes one out.
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         self.take_said(name).map(|parameter| parameter.value)

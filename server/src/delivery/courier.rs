@@ -19,6 +19,7 @@ use super::arrivals::{Arrival, Arrivals};
 use super::flake::Flake;
 use super::guest::{Guest, Introduction};
 use super::message::Message;
+use super::rejection::Rejection;
 use super::rules::Ttl;
 use crate::access::Who;
 use crate::clock::now;
@@ -31,8 +32,6 @@ use crate::socket::Sockets;
 
 /// Letters that may wait for the one task, and as many that are being stored.
 pub(crate) const LETTERS: usize = 512;
-
-const NO_SITE: &str = "Auth error: there is no such site";
 
 /// Takes letters, and looks after those who are connected.
 #[derive(Clone)]
@@ -117,8 +116,8 @@ impl Courier {
         &self,
         name: &str,
         said: Introduction,
-    ) -> std::result::Result<Guest, String> {
-        let name = name.parse().map_err(|_| NO_SITE.to_owned())?;
+    ) -> std::result::Result<Guest, Rejection> {
+        let name = name.parse().map_err(|_| Rejection::NoSite(name.to_owned()))?;
         self.admit(&name, said).await
     }
 
@@ -127,11 +126,15 @@ impl Courier {
         &self,
         name: &Name,
         said: Introduction,
-    ) -> std::result::Result<Guest, String> {
+    ) -> std::result::Result<Guest, Rejection> {
         let device = said.device()?;
-        let site = self.0.sites.get(name.as_str()).ok_or_else(|| NO_SITE.to_owned())?;
+        let no_site = || Rejection::NoSite(name.as_str().to_owned());
+        let site = self.0.sites.get(name.as_str()).ok_or_else(no_site)?;
         let asked = self.authority(name, &site).rooms(said.token.as_deref()).await;
-        let rooms = asked.map_err(|refusal| refusal.to_string())?;
+        let rooms = asked.map_err(|refusal| {
+            let (site, has_token) = (name.as_str().to_owned(), said.token.is_some());
+            Rejection::Auth { site, has_token, refusal }
+        })?;
         let is_runtime = said.is_runtime;
         Ok(Guest { name: name.clone(), site, rooms, device, is_runtime })
     }

@@ -6,6 +6,7 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::flake::Flake;
+use super::rejection::Rejection;
 use super::rules::Ttl;
 use crate::access::Who;
 use crate::change::Id;
@@ -14,7 +15,7 @@ use crate::engine::{Delivery, Device, Said};
 use crate::sites::{EventNames, Name, Site};
 
 /// Bytes in the name of a device.
-const LONGEST_DEVICE: usize = 256;
+pub(super) const LONGEST_DEVICE: usize = 256;
 
 /// What a client says when it connects.
 #[derive(Debug)]
@@ -39,11 +40,11 @@ pub(crate) struct Guest {
 
 impl Introduction {
     /// The device, if it can be called so.
-    pub(crate) fn device(&self) -> Result<Arc<str>, String> {
+    pub(crate) fn device(&self) -> Result<Arc<str>, Rejection> {
         let device = self.device.as_deref().unwrap_or_default();
         match device.len() {
             ..=LONGEST_DEVICE => Ok(device.into()),
-            _ => Err(format!("deviceId: it has at most {LONGEST_DEVICE} bytes")),
+            _ => Err(Rejection::Device),
         }
     }
 }

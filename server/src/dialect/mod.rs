@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::change::{Change, Room};
-use crate::criteria::Language;
+use crate::criteria::{Language, shown};
 use crate::error::{Error, Result};
 use crate::model::Membership;
 
@@ -72,9 +72,11 @@ impl Dialect {
         match auth.as_ref().and_then(|auth| auth.get("backwire")) {
             None => Ok(None),
             Some(version) if version.as_u64() == Some(VERSION) => Ok(Some(Self::Runtime)),
-            Some(version) => {
-                Err(format!("backwire protocol {version} is not spoken here, {VERSION} is"))
-            }
+            Some(version) => Err(format!(
+                "E_VERSION: this server speaks version {VERSION} of Backwire's protocol and the \
+                     page {}: load backwire.js from this server",
+                shown(&version.to_string())
+            )),
         }
     }
 
@@ -223,7 +225,9 @@ mod tests {
         assert_eq!(Dialect::of_auth(Some(r#"{"backwire":1}"#)), Ok(Some(Dialect::Runtime)));
         assert_eq!(
             Dialect::of_auth(Some(r#"{"backwire":2}"#)),
-            Err("backwire protocol 2 is not spoken here, 1 is".to_owned())
+            Err("E_VERSION: this server speaks version 1 of Backwire's protocol and the page 2: load \
+                 backwire.js from this server"
+                .to_owned())
         );
     }
 

@@ -22,8 +22,8 @@ use super::{
 };
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
-use crate::model;
-use crate::write::{Refused, Standing, Write};
+use crate::model::{self, Model};
+use crate::write::{Decision, Refused, Standing, Write};
 use values::Values;
 
 /// A store that lives as long as its process.
@@ -73,8 +73,8 @@ impl Engine for Memory {
         let place = tail.reserve().await.ok();
         let mut state = self.state();
         let committed = state.commit(write, self.epoch, &self.window)?;
-        if let (false, Some(place)) = (committed.repeated, place) {
-            place.send(Arc::clone(&committed.change));
+        if let Some((change, place)) = committed.news().zip(place) {
+            place.send(Arc::clone(change));
         }
         Ok(committed)
     }
@@ -112,6 +112,15 @@ impl Engine for Memory {
         }))
     }
 
+    async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
+        let state = self.state();
+        let named = state
+            .tables
+            .iter()
+            .filter_map(|(resource, table)| Some((resource.clone(), table.key.clone()?)));
+        Ok(named.collect())
+    }
+
     fn sessions(&self) -> &dyn Sessions {
         &self.sessions
     }
@@ -132,7 +141,7 @@ impl State {
         if let Some(key) = &write.key
             && let Some(entry) = self.ledger.recall(key, write.at)
         {
-            return Ok(Committed { change: entry.answer(key)?, repeated: true });
+            return entry.answer(key).map(Committed::repeated);
         }
         let id = write.id()?;
         if let Some(table) = self.tables.get_mut(&write.resource) {
@@ -141,15 +150,26 @@ impl State {
             table.learn(&claims);
         }
         let standing = self.table(&write.resource, |table| table.standing(id, &write, epoch));
-        let key = write.key.clone();
-        let change = Arc::new(write.apply(standing)?);
+        let (key, model) = (write.key.clone(), Arc::clone(&write.model));
+        let committed = match write.apply(standing)? {
+            Decision::Changed(change) => self.store(Arc::new(change), &model, window),
+            Decision::Unchanged(change) => Committed::unchanged(change),
+        };
+        let change = &committed.change;
+        if let Some(key) = key {
+            self.ledger.remember(key, change.at, Arc::new(ledger::outcome(change)));
+        }
+        Ok(committed)
+    }
+
+    fn store(&mut self, change: Arc<Change>, model: &Model, window: &Window) -> Committed {
         let table = self.tables.entry(change.resource.clone()).or_default();
+        if !change.published {
+            table.key.get_or_insert_with(|| model.key.clone());
+        }
         table.store(&change);
         table.truncate(window, change.at);
-        if let Some(key) = key {
-            self.ledger.remember(key, change.at, Arc::new(ledger::outcome(&change)));
-        }
-        Ok(Committed { change, repeated: false })
+        Committed::changed(change)
     }
 
     /// Looks at a resource. One that nobody has written to is empty and stays out of the store.
@@ -165,6 +185,8 @@ impl State {
 #[derive(Debug, Default)]
 struct Table {
     counters: Counters,
+    /// The name of the primary key of the first record.
+    key: Option<String>,
     rows: BTreeMap<Id, Row>,
     /// Of attributes that have been claimed.
     values: Values,

@@ -11,6 +11,7 @@ mod queues;
 mod sessions;
 mod sqlite;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Commits one write and answers with its change. A write whose key the ledger knows is not
     /// committed again: the stored outcome is given back and nothing reaches the tail.
     ///
+    /// Invariant: a write that [changes nothing](crate::write::Decision::Unchanged) leaves records, log
+    /// and tail alone; only its key is remembered. Done again after a later change of the record it would
+    /// undo that, so a repeat has to be known.
+    ///
     /// Invariant: what is only published has its place in the log, and in the chain of its record's
     /// changes, and leaves the records alone.
     ///
@@ -77,6 +82,10 @@ pub trait Engine: Send + Sync + 'static {
     /// What happened in a room after a position.
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error>;
 
+    /// The name of the primary key of each resource that a record was ever written to: the one that the
+    /// [model](Write::model) of its first write had.
+    async fn keys(&self) -> Result<HashMap<Resource, String>, Error>;
+
     /// What is kept of visitors. An engine without a place for it has a [`MemorySessions`].
     fn sessions(&self) -> &dyn Sessions;
 
@@ -102,6 +111,30 @@ pub struct Committed {
     pub change: Arc<Change>,
     /// Whether the ledger knew the write: nothing was committed and nothing reached the tail.
     pub repeated: bool,
+    /// Whether the record had these values already: nothing was logged and nothing reached the tail.
+    pub unchanged: bool,
+}
+
+impl Committed {
+    /// A change that was logged.
+    fn changed(change: Arc<Change>) -> Self {
+        Self { change, repeated: false, unchanged: false }
+    }
+
+    /// The answer to a write that changes nothing.
+    fn unchanged(change: Change) -> Self {
+        Self { change: Arc::new(change), repeated: false, unchanged: true }
+    }
+
+    /// What the ledger knew.
+    fn repeated(change: Arc<Change>) -> Self {
+        Self { change, repeated: true, unchanged: false }
+    }
+
+    /// The change that the tail is to have, if there is one.
+    fn news(&self) -> Option<&Arc<Change>> {
+        (!self.repeated && !self.unchanged).then_some(&self.change)
+    }
 }
 
 /// The answer to "what did I miss?".

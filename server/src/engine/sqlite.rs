@@ -23,8 +23,10 @@ mod row;
 mod schema;
 mod sessions;
 mod sketch;
+mod unchanged;
 mod writer;
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -81,7 +83,8 @@ impl Sqlite {
         let connection = schema::create(path)?;
         let epoch = schema::epoch(&connection)?;
         let recent = Recent::load(&connection)?;
-        let known = Known { epoch, window, records: Records::new(), recent };
+        let has_unchanged = unchanged::are_there(&connection)?;
+        let known = Known { epoch, window, records: Records::new(), recent, has_unchanged };
         let jobs = Writer { connection, _lock: lock, known }.spawn(tail)?;
         Ok(Self {
             path: path.into(),
@@ -146,6 +149,10 @@ impl Engine for Sqlite {
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
         let (epoch, room) = (self.epoch, room.clone());
         self.readers.read(move |snapshot| reader::since(snapshot, epoch, &room, position)).await
+    }
+
+    async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
+        self.readers.read(reader::keys).await
     }
 
     fn sessions(&self) -> &dyn Sessions {

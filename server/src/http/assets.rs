@@ -1,5 +1,5 @@
-//! The scripts that pages load: `/backwire.js`, its ES module twin, and the stock Socket.IO client
-//! where every page made for Sails looks for it.
+//! The scripts that pages load: `/backwire.js`, what few pages need of it, its ES module twin, and the
+//! stock Socket.IO client where every page made for Sails looks for it.
 //!
 //! `build.rs` embeds what the JavaScript side has built. A server built without it still works for
 //! every other client, and says what is missing to the one who asks for a script.
@@ -9,15 +9,25 @@ use std::sync::OnceLock;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::encoding::Encoding;
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
+
+/// The contents of a script, as they are and compressed when the server was built.
+#[derive(Debug, Clone, Copy)]
+struct Embedded {
+    identity: &'static [u8],
+    gzip: &'static [u8],
+    brotli: &'static [u8],
+}
 
 /// A script, if it was there when the server was built.
 #[derive(Debug)]
 struct Asset {
-    content: Option<&'static [u8]>,
-    etag: OnceLock<HeaderValue>,
+    content: Option<Embedded>,
+    hash: OnceLock<u64>,
 }
 
 /// Where the stock client is.
@@ -29,9 +39,11 @@ pub(crate) const GET_COOKIE: &str = "/__getcookie";
 /// Routes for our own scripts.
 pub(crate) fn router() -> Router {
     static SCRIPT: Asset = Asset::new(BACKWIRE_JS);
+    static EXTRA: Asset = Asset::new(BACKWIRE_EXTRA_JS);
     static MODULE: Asset = Asset::new(BACKWIRE_ESM_JS);
     Router::new()
         .route("/backwire.js", get(async |headers: HeaderMap| SCRIPT.answer(&headers)))
+        .route("/backwire.extra.js", get(async |headers: HeaderMap| EXTRA.answer(&headers)))
         .route("/backwire.esm.js", get(async |headers: HeaderMap| MODULE.answer(&headers)))
         .route(GET_COOKIE, get(get_cookie))
 }
@@ -49,9 +61,19 @@ pub(crate) fn stock_client() -> MethodRouter {
     get(async |headers: HeaderMap| CLIENT.answer(&headers))
 }
 
+impl Embedded {
+    fn encoded(&self, encoding: Encoding) -> &'static [u8] {
+        match encoding {
+            Encoding::Brotli => self.brotli,
+            Encoding::Gzip => self.gzip,
+            Encoding::Identity => self.identity,
+        }
+    }
+}
+
 impl Asset {
-    const fn new(content: Option<&'static [u8]>) -> Self {
-        Self { content, etag: OnceLock::new() }
+    const fn new(content: Option<Embedded>) -> Self {
+        Self { content, hash: OnceLock::new() }
     }
 
     fn answer(&self, headers: &HeaderMap) -> Response {
@@ -62,47 +84,124 @@ impl Asset {
             )
                 .into_response();
         };
-        let etag = self.etag.get_or_init(|| etag(content));
-        let about = [
-            (header::ETAG, etag.clone()),
-            // Kept by browsers, but never used without asking: client and server belong together.
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-            // The tag works on pages of any origin; what the script may then do is checked elsewhere.
-            (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
-        ];
-        if headers.get(header::IF_NONE_MATCH) == Some(etag) {
+        let encoding = Encoding::accepted(headers);
+        let etag = self.etag(content, encoding);
+        let is_known = names(headers, &etag);
+        let about = about(etag);
+        if is_known {
             return (StatusCode::NOT_MODIFIED, about).into_response();
         }
         let kind = [(header::CONTENT_TYPE, "text/javascript; charset=utf-8")];
-        (about, kind, content).into_response()
+        let encoded = encoding.name().map(|name| [(header::CONTENT_ENCODING, name)]);
+        let mut response = (about, kind, content.encoded(encoding)).into_response();
+        let encoded = encoded.into_iter().flatten();
+        encoded.for_each(|(name, value)| {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        });
+        response
+    }
+
+    /// One for each encoding: the bytes are others.
+    fn etag(&self, content: Embedded, encoding: Encoding) -> HeaderValue {
+        let hash = self.hash.get_or_init(|| crate::fingerprint::of(content.identity));
+        let suffix = encoding.name().map(|name| format!("-{name}")).unwrap_or_default();
+        let etag = format!("\"{hash:016x}{suffix}\"");
+        HeaderValue::from_str(&etag).expect("it is letters and digits in quotes")
     }
 }
 
-fn etag(content: &[u8]) -> HeaderValue {
-    let hash = crate::fingerprint::of(content);
-    HeaderValue::from_str(&format!("\"{hash:016x}\"")).expect("it is hexadecimal in quotes")
+/// What is said of a script, whether it is sent or not.
+fn about(etag: HeaderValue) -> [(HeaderName, HeaderValue); 4] {
+    [
+        (header::ETAG, etag),
+        // Kept by browsers, but never used without asking: client and server belong together.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::VARY, HeaderValue::from_static("accept-encoding")),
+        // The tag works on pages of any origin; what the script may then do is checked elsewhere.
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
+    ]
+}
+
+/// Whether `If-None-Match` has a tag among its own. A proxy may have made it a weak one.
+fn names(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    let lists = headers.get_all(header::IF_NONE_MATCH).into_iter();
+    let tags = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
+    let tags = tags.map(|tag| tag.trim().trim_start_matches("W/"));
+    tags.into_iter().any(|tag| tag == "*" || tag.as_bytes() == etag.as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
+    use http_body_util::BodyExt;
+
     use super::*;
 
-    static SCRIPT: Asset = Asset::new(Some(b"'use strict'"));
+    const SOURCE: &[u8] = b"'use strict'";
+
+    /// The same, by gzip and by brotli.
+    fn script() -> Asset {
+        let leaked = |bytes: Vec<u8>| -> &'static [u8] { Vec::leak(bytes) };
+        let mut gzip = Vec::new();
+        let mut encoder = flate2::read::GzEncoder::new(SOURCE, flate2::Compression::fast());
+        encoder.read_to_end(&mut gzip).unwrap();
+        let mut brotli = Vec::new();
+        brotli::BrotliCompress(&mut &*SOURCE, &mut brotli, &Default::default()).unwrap();
+        let (gzip, brotli) = (leaked(gzip), leaked(brotli));
+        Asset::new(Some(Embedded { identity: SOURCE, gzip, brotli }))
+    }
+
+    fn asked(name: HeaderName, value: impl AsRef<[u8]>) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_bytes(value.as_ref()).unwrap())])
+    }
 
     #[test]
     fn the_script_is_served_to_pages_of_any_origin() {
-        let answer = SCRIPT.answer(&HeaderMap::new());
+        let answer = script().answer(&HeaderMap::new());
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.headers()["content-type"], "text/javascript; charset=utf-8");
         assert_eq!(answer.headers()["cache-control"], "no-cache");
         assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+        assert_eq!(answer.headers()["vary"], "accept-encoding");
+        assert!(!answer.headers().contains_key("content-encoding"));
+    }
+
+    #[tokio::test]
+    async fn the_script_is_served_in_an_encoding_the_browser_understands() {
+        for (accepted, expected) in [("gzip, deflate, br, zstd", "br"), ("gzip", "gzip")] {
+            let answer = script().answer(&asked(header::ACCEPT_ENCODING, accepted));
+            assert_eq!(answer.headers()["content-encoding"], expected);
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let mut decoded = Vec::new();
+            match expected {
+                "br" => brotli::BrotliDecompress(&mut &*body, &mut decoded).unwrap(),
+                _ => drop(flate2::read::GzDecoder::new(&*body).read_to_end(&mut decoded).unwrap()),
+            }
+            assert_eq!(decoded, SOURCE);
+        }
     }
 
     #[test]
     fn a_browser_that_has_the_script_is_not_sent_it_again() {
-        let etag = SCRIPT.answer(&HeaderMap::new()).headers()["etag"].clone();
-        let answer = SCRIPT.answer(&HeaderMap::from_iter([(header::IF_NONE_MATCH, etag)]));
-        assert_eq!(answer.status(), 304);
+        let mut seen = std::collections::HashSet::new();
+        for accepted in ["br", "gzip", "identity"] {
+            let mut headers = asked(header::ACCEPT_ENCODING, accepted);
+            let etag = script().answer(&headers).headers()["etag"].clone();
+            assert!(!etag.as_bytes().starts_with(b"W/"));
+            let both = format!("\"other\", W/{}", etag.to_str().unwrap());
+            headers.insert(header::IF_NONE_MATCH, both.parse().unwrap());
+            let answer = script().answer(&headers);
+            assert_eq!((answer.status().as_u16(), &answer.headers()["etag"]), (304, &etag));
+            for name in ["vary", "cache-control"] {
+                assert!(answer.headers().contains_key(name), "{name}");
+            }
+            // That of one encoding is not that of another.
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("deflate"));
+            assert_eq!(script().answer(&headers).status() == 304, accepted == "identity");
+            seen.insert(etag);
+        }
+        assert_eq!(seen.len(), 3);
     }
 
     #[test]

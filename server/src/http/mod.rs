@@ -3,6 +3,8 @@
 pub(crate) mod assets;
 mod caller;
 pub(crate) mod cookies;
+pub(crate) mod emulation;
+mod encoding;
 pub(crate) mod handshake;
 pub(crate) mod health;
 pub(crate) mod host;

@@ -16,25 +16,33 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use tower::ServiceExt;
 use tower_http::cors::{AllowCredentials, AllowHeaders, AllowOrigin, CorsLayer};
 
+use crate::criteria::shown;
 use crate::error::Error;
 use crate::http::assets::STOCK_CLIENT;
 use crate::http::host::without_port;
+use crate::log_once::LogOnce;
 
 /// What pages may see of the headers of our answers.
 const EXPOSED: [&str; 4] =
     ["backwire-position", "backwire-query", "backwire-record", "backwire-room"];
 
 /// The rule.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Origins {
     /// Allowed beyond one's own host, as `scheme://host[:port]`.
     named: Arc<[String]>,
+    /// Those that were refused.
+    refused: Arc<LogOnce<String>>,
 }
+
+/// Log lines about origins that were refused: any client can send any.
+const MAX_REFUSED_ORIGINS: usize = 100;
 
 impl Origins {
     pub(crate) fn new(named: &[String]) -> Self {
         let normal = |origin: &String| origin.trim_end_matches('/').to_ascii_lowercase();
-        Self { named: named.iter().map(normal).collect() }
+        let refused = Arc::new(LogOnce::new(MAX_REFUSED_ORIGINS));
+        Self { named: named.iter().map(normal).collect(), refused }
     }
 
     /// Whether pages of this origin may use the host that was asked.
@@ -52,6 +60,23 @@ impl Origins {
         let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let asked = asked.map(|host| without_port(host).to_ascii_lowercase());
         ["localhost", "127.0.0.1", "[::1]"].contains(&page) || asked.as_deref() == Some(page)
+    }
+
+    /// What a page that may not use the server is answered. Of a handshake the page may read it, so that
+    /// our runtime can say why it does not connect; no other answer is shown to such a page.
+    fn refuse(&self, origin: HeaderValue, uri: &Uri) -> Response {
+        let name = shown(&String::from_utf8_lossy(origin.as_bytes()));
+        if self.refused.is_new(name.clone()) {
+            tracing::warn!(
+                origin = name,
+                "a page of this origin was refused; --origin or `origins` allows it"
+            );
+        }
+        let mut response = Error::Origin(name).into_response();
+        if is_handshake(uri) {
+            response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        }
+        response
     }
 
     /// What browsers need to hear to let allowed pages of other origins read answers, and bring cookies.
@@ -104,8 +129,7 @@ pub(crate) async fn check(
     let refused = origin.filter(|origin| !origins.allow(origin, request.headers()));
     match refused {
         Some(origin) if needs_permission(request.method(), request.uri()) => {
-            let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
-            Error::Origin(origin).into_response()
+            origins.refuse(origin.clone(), request.uri())
         }
         _ => next.run(request).await,
     }
@@ -113,8 +137,11 @@ pub(crate) async fn check(
 
 fn needs_permission(method: &Method, uri: &Uri) -> bool {
     let is_read = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
-    let is_handshake = uri.path().starts_with("/socket.io") && uri.path() != STOCK_CLIENT;
-    !is_read || is_handshake
+    !is_read || is_handshake(uri)
+}
+
+fn is_handshake(uri: &Uri) -> bool {
+    uri.path().starts_with("/socket.io") && uri.path() != STOCK_CLIENT
 }
 
 /// The host of `scheme://host[:port]`; an origin that hides itself (`null`) has none.

@@ -53,7 +53,7 @@ async fn publish(
         return Err(Error::BadApiKey);
     }
     let news: News = serde_json::from_slice(&body).map_err(not_understood)?;
-    let (resource, publication) = news.read()?;
+    let (resource, publication) = news.read(&cx)?;
     let change = cx.commit(resource, Action::Publish(publication)).await?;
     Ok(at(change.position))
 }
@@ -72,7 +72,7 @@ fn not_understood(error: serde_json::Error) -> Error {
 }
 
 impl News {
-    fn read(self) -> Result<(Resource, Publication)> {
+    fn read(self, cx: &Context) -> Result<(Resource, Publication)> {
         let model = self.model.as_ref().and_then(Value::as_str).and_then(Resource::parse);
         let model = model.ok_or(Error::BadField("model", "it has to be the name of a resource"))?;
         let verb = self.verb.as_ref().and_then(Value::as_str).and_then(verb);
@@ -82,7 +82,8 @@ impl News {
             None if verb == Verb::Destroy => Attributes::new(),
             _ => return Err(Error::BadField("data", "it has to be an object")),
         };
-        let id = id(self.id.as_ref(), &data)?;
+        let key = cx.model(&model).map_or_else(|_| "id".to_owned(), |model| model.key.clone());
+        let id = id(self.id.as_ref(), data.get(&key))?;
         Ok((model, Publication { verb, id, data }))
     }
 }
@@ -98,8 +99,8 @@ fn verb(text: &str) -> Option<Verb> {
 }
 
 /// It may be among the data, and must not be another there.
-fn id(said: Option<&Value>, data: &Attributes) -> Result<Id> {
-    let among_data = data.get("id").map(|id| id.to_id());
+fn id(said: Option<&Value>, among_data: Option<&Value>) -> Result<Id> {
+    let among_data = among_data.map(|id| id.to_id());
     let id = match (said, among_data) {
         (Some(said), None) => Id::from_json(said),
         (Some(said), Some(other)) => Id::from_json(said).filter(|id| Some(id) == other.as_ref()),

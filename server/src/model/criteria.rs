@@ -16,7 +16,10 @@ impl Criteria {
         parameters: Parameters,
         language: Language,
     ) -> Result<Self, Bad> {
+        let mut parameters = parameters;
+        let direction = model.settle(&mut parameters, language)?;
         let mut criteria = Self::of_request(&model.key, parameters, language)?;
+        direction.into_iter().for_each(|direction| criteria.ordered(direction));
         criteria.all_known(model)?;
         if criteria.filter == Filter::default()
             && let Some(filter) = &model.find.filter
@@ -35,7 +38,12 @@ impl Criteria {
     }
 
     /// Reads what came beside the id of a record of this model.
-    pub(crate) fn read_of_one(model: &Model, id: &Id, parameters: Parameters) -> Result<Self, Bad> {
+    pub(crate) fn read_of_one(
+        model: &Model,
+        id: &Id,
+        mut parameters: Parameters,
+    ) -> Result<Self, Bad> {
+        model.settle_one(&mut parameters);
         let projection = Self::of_one(&model.key, parameters)?;
         let criteria = Self { projection, ..Self::holding(model, &model.key, [id]) };
         criteria.all_known(model)?;

@@ -3,8 +3,9 @@
 //! All of it is pure. A [`Model`] is declared in Rust or in the configuration file; a resource that
 //! nobody declared has the default one, which takes whatever comes. In reading order: [`Model`];
 //! [`Attribute`], one of them and what its values may be; `format`, the forms of
-//! texts; [`Models`], those of a server; `association`, `half` and `pair`, which of their records belong together;
-//! [`Populate`], which of those a read brings along; `criteria`, what a declaration adds to what is asked.
+//! texts; [`Models`], those of a server; `undeclared`, the keys of resources that nobody declared; `association`, `half` and `pair`, which of their records belong together;
+//! [`Populate`], which of those a read brings along; `criteria`, what a declaration adds to what is asked,
+//! and `parameters`, what else may be said in a url.
 
 mod association;
 mod attribute;
@@ -13,7 +14,9 @@ mod format;
 mod half;
 mod models;
 mod pair;
+mod parameters;
 mod populate;
+mod undeclared;
 
 use std::collections::BTreeMap;
 
@@ -248,6 +251,13 @@ impl Model {
             attributes.insert(TIMES[1].to_owned(), now);
         }
         attributes.insert(self.key.clone(), id.to_json());
+    }
+
+    /// Whether a record becomes another by these. That the server notes the time does not make it one.
+    pub(crate) fn is_changed(&self, record: &Attributes, set: &Attributes) -> bool {
+        let is_time = |name: &str| self.timestamps != Timestamps::Off && TIMES.contains(&name);
+        let mut set = set.iter().filter(|(name, _)| !is_time(name));
+        set.any(|(name, value)| record.get(name) != Some(value))
     }
 
     fn time(&self, at: u64) -> Option<Value> {

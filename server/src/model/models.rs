@@ -1,12 +1,13 @@
 //! The models of a server.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 
+use super::undeclared::{ALTERNATIVE, UndeclaredKeys};
 use super::{Associations, Ids, Model, Unfit, Violation};
-use crate::change::Resource;
+use crate::change::{Attributes, Resource};
 use crate::criteria::{Bad, Criteria, Language, Parameters};
 
 /// What is declared, and what becomes of the rest.
@@ -18,6 +19,8 @@ pub struct Models {
     /// Of resources that are not declared.
     other: Arc<Model>,
     undeclared: Undeclared,
+    /// Of the resources that are not declared, those whose key is `_id`.
+    keys: Arc<UndeclaredKeys>,
     associations: Arc<Associations>,
     /// Of the resources that pairs of a many-to-many association are records of. No path leads to one.
     joins: HashMap<Resource, Arc<Model>>,
@@ -108,9 +111,23 @@ impl Models {
         let known = self.declared.get(resource).or_else(|| self.joins.get(resource));
         match (known, self.undeclared) {
             (Some(model), _) => Some(Arc::clone(model)),
+            (None, Undeclared::Allow) if self.keys.is_alternative(resource) => {
+                Some(by_alternative())
+            }
             (None, Undeclared::Allow) => Some(Arc::clone(&self.other)),
             (None, Undeclared::Refuse) => None,
         }
+    }
+
+    /// Takes over what the engine knows of keys. A server does it when it starts.
+    pub(crate) fn learn_keys(&mut self, keys: HashMap<Resource, String>) {
+        self.keys = Arc::new(UndeclaredKeys::new(keys));
+    }
+
+    /// Looks at a record that is about to be created: the first of a resource that is not declared says
+    /// what its key is called. `false` if the id is none.
+    pub(crate) fn learn_key(&self, resource: &Resource, record: &Attributes) -> bool {
+        self.is_declared(resource) || self.keys.learn(resource, record)
     }
 
     /// The resource that has this name in urls. One with a plural has no other.
@@ -180,6 +197,13 @@ pub enum Undeclarable {
     /// An association that comes to nothing.
     #[error("{0}.{1}: {2}")]
     Association(Resource, String, Unfit),
+}
+
+/// What the records are like of a resource that is not declared and whose key is `_id`.
+fn by_alternative() -> Arc<Model> {
+    static MODEL: LazyLock<Arc<Model>> =
+        LazyLock::new(|| Arc::new(Model { key: ALTERNATIVE.to_owned(), ..Model::default() }));
+    Arc::clone(&MODEL)
 }
 
 pub(super) fn is_plain(name: &str) -> bool {

@@ -13,12 +13,16 @@ use crate::engine::{self, Engine};
 use crate::http::cookies::{self, Cookies};
 use crate::http::host::{self, Hosts};
 use crate::http::origin::Origins;
-use crate::http::{assets, handshake, health, limit, origin, publish, send};
+use crate::http::{assets, emulation, handshake, health, limit, origin, publish, send};
+use crate::log_once::LogOnce;
 use crate::route::Routing;
 use crate::router::{self, Files, Routes};
 use crate::settings::Settings;
 use crate::shared::{Keeper, Shared};
 use crate::socket::{Limits, Sockets};
+
+/// Log lines about parameters that were ignored. Names of resources may be the callers' to choose.
+const MAX_IGNORED_PARAMETERS: usize = 1_000;
 
 /// Cookies are signed with the secret that is set, or else with the engine's own, so that they are good
 /// after a restart, too.
@@ -55,6 +59,7 @@ pub(super) fn assemble(
         models,
         routing: routing.clone(),
         sessions,
+        ignored_parameters: LogOnce::new(MAX_IGNORED_PARAMETERS),
     });
     let dressed = |routes| router::dressed(routes, Arc::clone(&shared), settings.body_limit);
     let with_fallback =
@@ -72,6 +77,7 @@ pub(super) fn assemble(
         .merge(send::router(settings.sites.clone(), slot.post()));
     let over_http = dressed(services)
         .fallback_service(with_pages.unwrap_or(over_sockets))
+        .layer(middleware::from_fn_with_state(settings.body_limit, emulation::layer))
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check));
     let hosts = Hosts::new(&settings.allowed_hosts, addr);
     let origins = Origins::new(&settings.origins);

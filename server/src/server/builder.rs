@@ -205,6 +205,7 @@ impl Builder {
         let open = open.unwrap_or_else(|| Box::new(move |tail| store.open(window, tail)));
         // It may have to wait for another process.
         let engine = spawn_blocking(|| open(tail)).await?.map_err(io::Error::other)?;
+        settings.models.learn_keys(engine.keys().await.map_err(io::Error::other)?);
         engine.declare(&settings.models).await.map_err(io::Error::other)?;
         let listener = TcpListener::bind((settings.host, settings.port)).await?;
         let addr = listener.local_addr()?;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use axum::extract::ConnectInfo;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use serde::Serialize;
 use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, Value};
@@ -434,7 +434,7 @@ impl Client {
     /// Gives a request what the handshake said of its client. Who it is, is not the request's to say.
     pub(crate) fn lend_headers(&self, headers: &mut HeaderMap) {
         let handshake = &self.socket.req_parts().headers;
-        for name in [header::HOST, header::ORIGIN, header::COOKIE, header::USER_AGENT] {
+        for name in OF_HANDSHAKE {
             headers.remove(&name);
             if let Some(value) = handshake.get(&name) {
                 headers.insert(name, value.clone());
@@ -442,6 +442,20 @@ impl Client {
         }
     }
 }
+
+/// What the browser and proxies said when the connection was opened, for all its requests: no proxy sees what a
+/// single one says of them.
+const OF_HANDSHAKE: [HeaderName; 9] = [
+    header::COOKIE,
+    header::FORWARDED,
+    header::HOST,
+    header::ORIGIN,
+    header::USER_AGENT,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+];
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

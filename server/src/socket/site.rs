@@ -1,5 +1,5 @@
 //! Connections to the sites of a push service: a namespace each. Our runtime has one connection for all, and
-//! says on its url which site it means.
+//! says in the auth of its CONNECT which site it means.
 //!
 //! Nobody sends anything to a site's namespace but acks, so there is no inbox. Who connects is let in by the
 //! site, in the connect middleware: before the CONNECT is answered.
@@ -217,7 +217,8 @@ impl SiteDoors {
         let introduction = introduction(&socket, auth);
         let (leaving, gone) = oneshot::channel();
         socket.on_disconnect(Exit(Arc::new(Mutex::new(Some(leaving)))));
-        let guest = self.courier.admit(&self.site, introduction).await?;
+        let admitted = self.courier.admit(&self.site, introduction).await;
+        let guest = admitted.map_err(|rejection| rejection.for_stock())?;
         Met::seat(&socket, &self.courier, guest, gone).await
     }
 }
@@ -251,12 +252,19 @@ fn introduction(socket: &Socket, auth: Option<&Value>) -> Introduction {
     Introduction { token: said("token"), device: said("deviceId"), is_runtime: false }
 }
 
-/// The site that our runtime names, and what it says of itself.
-pub(super) fn named(socket: &Socket) -> Option<(String, Introduction)> {
-    let said = |name| on_url(socket, name);
+/// The site that our runtime names in the auth of its CONNECT, and what it says of itself. Its url says
+/// nothing: urls end up in logs.
+pub(super) fn named(auth: Option<&str>) -> Option<(String, Introduction)> {
+    let auth: Json = serde_json::from_str(auth?).ok()?;
+    let said = |name: &str| auth.get(name)?.as_str().map(str::to_owned);
+    let site = match auth.get("site")? {
+        Json::Null => return None,
+        Json::String(site) => site.clone(),
+        other => other.to_string(),
+    };
     let introduction =
         Introduction { token: said("token"), device: said("deviceId"), is_runtime: true };
-    Some((said("site")?, introduction))
+    Some((site, introduction))
 }
 
 fn on_url(socket: &Socket, name: &str) -> Option<String> {

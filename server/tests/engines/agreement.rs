@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backwire::change::{Change, Id, Position, Resource, Room, Verb};
+use backwire::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire::criteria::{Criteria, Filter};
 use backwire::engine::{Committed, Error, Since, Window};
 use backwire::model::{Attribute, Model};
@@ -149,7 +149,7 @@ impl World {
             });
         }
         for (write, outcome) in writes.iter().zip(&expected) {
-            if let (Some(key), Outcome::Done(_, false)) = (&write.key, outcome) {
+            if let (Some(key), Outcome::Done(_, [false, _])) = (&write.key, outcome) {
                 self.used.insert((key.identity.clone(), key.key.clone()), self.now);
             }
         }
@@ -162,6 +162,9 @@ impl World {
             let heard = store.heard();
             heard.iter().map(|change| above(floors, &anywhere(change))).collect::<Vec<_>>()
         });
+        for change in &expected {
+            prop_assert!(is_different(change), "{:?}", change);
+        }
         prop_assert_eq!(heard, expected);
         Ok(())
     }
@@ -208,8 +211,8 @@ const FAILURES: &str = "
 /// What a write came to.
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    /// And whether it had been before.
-    Done(Change, bool),
+    /// Whether it had been before, and whether it changed nothing.
+    Done(Change, [bool; 2]),
     Refused(String),
     NotStored,
 }
@@ -217,7 +220,7 @@ enum Outcome {
 impl Outcome {
     fn above(self, floors: [u64; 2]) -> Self {
         match self {
-            Self::Done(change, repeated) => Self::Done(above(floors, &change), repeated),
+            Self::Done(change, how) => Self::Done(above(floors, &change), how),
             other => other,
         }
     }
@@ -225,7 +228,9 @@ impl Outcome {
 
 async fn outcome(store: &Store, write: &Write) -> Outcome {
     match store.engine.commit(write.clone()).await {
-        Ok(Committed { change, repeated }) => Outcome::Done(anywhere(&change), repeated),
+        Ok(Committed { change, repeated, unchanged }) => {
+            Outcome::Done(anywhere(&change), [repeated, unchanged])
+        }
         Err(Error::Refused(refused)) => Outcome::Refused(refused.to_string()),
         Err(Error::Unavailable(_)) => Outcome::NotStored,
     }
@@ -268,6 +273,18 @@ async fn missed(store: &Store, room: &Room, position: Position) -> Option<(Vec<C
         }
         Since::OutOfReach => None,
     }
+}
+
+/// Whether a change that was logged made a record another one; what is only published says so itself.
+fn is_different(change: &Change) -> bool {
+    let without_times = |record: &Option<Arc<Attributes>>| {
+        let mut record = record.as_deref().cloned().unwrap_or_default();
+        record.retain(|name, _| name != "updatedAt");
+        record
+    };
+    change.verb != Verb::Update
+        || change.published
+        || without_times(&change.before) != without_times(&change.after)
 }
 
 /// A change as those see it who can still ask. Which of what the log has forgotten came before it may

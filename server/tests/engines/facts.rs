@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::store::{
-    DAY, HOUR, NOON, Open, Store, at, create, destroy, forgetful, id, keyed, keyed_by, milk,
-    offsets, publish, roomy, todo, update,
+    DAY, HOUR, NOON, Open, Store, at, attributes, create, destroy, forgetful, id, keyed, keyed_by,
+    milk, offsets, publish, roomy, todo, update,
 };
 
 const LAST_EXACT: i64 = (1 << 53) - 1;
@@ -181,6 +181,65 @@ pub(crate) async fn a_repeat_gets_the_first_outcome_and_changes_nothing(open: Op
     assert_eq!(offsets(&store.heard()), [1, 2]);
 }
 
+pub(crate) async fn an_update_without_effect_is_neither_logged_nor_told(open: Open) {
+    let mut store = roomy(open);
+    let made = store.done(milk()).await;
+    store.done(create(json!({"title": "Eggs"}))).await;
+    for (id, set) in [("1", json!({"title": "Milk"})), ("1", json!({})), ("1", json!({"id": 1}))] {
+        let committed = store.commit(at(NOON + 5, update(id, set))).await;
+        assert!(committed.unchanged && !committed.repeated);
+        let Change { position, verb, after, .. } = &*committed.change;
+        // The record is as it is where the log stands, whatever else has happened before.
+        assert_eq!((position.offset, verb, after), (2, &Verb::Update, &made.after));
+    }
+    let upsert = Write { action: Action::Upsert(id("1"), attributes(json!({}))), ..milk() };
+    assert!(store.commit(upsert).await.unchanged);
+    assert_eq!(store.head().await.offset, 2);
+    assert_eq!(offsets(&store.heard()), [1, 2]);
+    let changed = store.commit(at(NOON + 5, update("1", json!({"title": null})))).await;
+    assert_eq!((changed.unchanged, changed.change.previous), (false, 1));
+}
+
+pub(crate) async fn a_repeat_of_an_update_without_effect_is_known_and_undoes_nothing(open: Open) {
+    let mut store = roomy(open);
+    store.done(create(json!({"done": true}))).await;
+    let write = || keyed("k", update("1", json!({"done": true})));
+    let first = store.commit(write()).await;
+    assert!(first.unchanged);
+    store.done(update("1", json!({"done": false}))).await;
+    let repeat = store.commit(write()).await;
+    assert!(repeat.repeated);
+    let [first, again] = [&first.change, &repeat.change].map(|change| {
+        (change.position, change.verb, change.id.clone(), change.after.clone(), change.mark)
+    });
+    assert_eq!(again, first);
+    assert_eq!(store.record("1").await.unwrap()["done"], false);
+    assert_eq!(offsets(&store.heard()), [1, 2]);
+    let other = keyed_by("", "k", 2, update("1", json!({"done": true})));
+    assert_eq!(store.refused(other).await, Refused::KeyReused);
+}
+
+pub(crate) async fn the_key_of_an_update_without_effect_is_forgotten_after_seven_days(open: Open) {
+    let store = roomy(open);
+    store.done(milk()).await;
+    let write = |now| at(now, keyed("k", update("1", json!({"title": "Milk"}))));
+    assert!(!store.commit(write(NOON)).await.repeated);
+    assert!(store.commit(write(NOON + 7 * DAY)).await.repeated);
+    assert!(!store.commit(write(NOON + 7 * DAY + 1)).await.repeated);
+    assert!(store.commit(write(NOON + 8 * DAY)).await.repeated);
+}
+
+pub(crate) async fn the_name_of_the_key_is_that_of_the_first_record(open: Open) {
+    let store = roomy(open);
+    store.done(publish(Verb::Create, "1", json!({}))).await;
+    assert!(store.engine.keys().await.unwrap().is_empty());
+    let model = Arc::new(Model { key: "_id".to_owned(), ..Model::default() });
+    store.done(Write { model, ..milk() }).await;
+    store.done(milk()).await;
+    let keys = store.engine.keys().await.unwrap();
+    assert_eq!(keys, [(todo(), "_id".to_owned())].into());
+}
+
 pub(crate) async fn a_repeated_destroy_shows_the_record_it_destroyed(open: Open) {
     let store = roomy(open);
     store.done(milk()).await;
@@ -281,7 +340,7 @@ pub(crate) async fn previous_is_the_offset_of_the_records_last_change(open: Open
     let store = roomy(open);
     assert_eq!(store.done(milk()).await.previous, 0);
     assert_eq!(store.done(milk()).await.previous, 0);
-    assert_eq!(store.done(update("1", json!({}))).await.previous, 1);
+    assert_eq!(store.done(update("1", json!({"n": 1}))).await.previous, 1);
     assert_eq!(store.done(destroy("2")).await.previous, 2);
     assert_eq!(store.done(destroy("1")).await.previous, 3);
 }
@@ -323,7 +382,7 @@ pub(crate) async fn since_gives_a_class_room_what_it_missed(open: Open) {
 pub(crate) async fn since_gives_an_instance_room_what_it_missed(open: Open) {
     let store = roomy(open);
     let text = create(json!({"id": "eggs"}));
-    for write in [milk(), milk(), update("1", json!({})), text, destroy("1")] {
+    for write in [milk(), milk(), update("1", json!({"n": 1})), text, destroy("1")] {
         store.done(write).await;
     }
     assert_eq!(offsets(&store.since("todo/1", 0).await.unwrap()), [1, 3, 5]);
@@ -373,7 +432,7 @@ pub(crate) async fn publications_are_links_in_the_chain_of_their_record(open: Op
     assert_eq!(store.done(publish(Verb::Update, "eggs", json!({}))).await.previous, 0);
     assert_eq!(store.done(create(json!({"id": "eggs"}))).await.previous, 1);
     assert_eq!(store.done(publish(Verb::Update, "eggs", json!({}))).await.previous, 2);
-    assert_eq!(store.done(update("eggs", json!({}))).await.previous, 3);
+    assert_eq!(store.done(update("eggs", json!({"n": 1}))).await.previous, 3);
     assert_eq!(store.done(destroy("eggs")).await.previous, 4);
     assert_eq!(store.done(publish(Verb::Destroy, "eggs", json!({}))).await.previous, 5);
     assert_eq!(offsets(&store.since("todo/eggs", 1).await.unwrap()), [2, 3, 4, 5, 6]);

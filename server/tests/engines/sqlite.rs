@@ -52,7 +52,9 @@ fn go_back_to_the_fifth_version(visitor: &Connection) {
 fn go_back_to_the_sixth_version(visitor: &Connection) {
     visitor
         .execute_batch(
-            "DROP TABLE ledger;
+            "DROP TABLE unchanged;
+             ALTER TABLE resources DROP COLUMN key_name;
+             DROP TABLE ledger;
              CREATE TABLE ledger (identity TEXT NOT NULL, key TEXT NOT NULL,
                 fingerprint INTEGER NOT NULL, resource TEXT NOT NULL, offset INTEGER NOT NULL,
                 verb INTEGER NOT NULL, id NOT NULL, shown TEXT, mark INTEGER NOT NULL,
@@ -460,6 +462,20 @@ async fn a_key_whose_group_was_not_committed_is_not_known() {
     }
     assert!(!store.commit(keyed("k", milk())).await.repeated);
     assert!(store.commit(keyed("k", milk())).await.repeated);
+}
+
+#[tokio::test]
+async fn keys_of_writes_without_effect_and_names_of_keys_are_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = || keyed("k", update("1", json!({"title": "Milk"})));
+    let store = open(folder.path());
+    store.done(milk()).await;
+    assert!(store.commit(write()).await.unchanged);
+    drop(store);
+    let store = open(folder.path());
+    store.done(update("1", json!({"title": "Eggs"}))).await;
+    assert!(store.commit(write()).await.repeated);
+    assert_eq!(store.engine.keys().await.unwrap()[&crate::store::todo()], "id");
 }
 
 #[tokio::test]

@@ -150,8 +150,8 @@ async fn everyone_has_their_own_records_and_there_seem_to_be_no_others() {
         "?userId=ann",
         "?where={\"or\":[{\"userId\":\"ann\"},{\"text\":\"Milk\"}]}",
         "?where={\"not\":{\"userId\":\"bob\"}}",
-        "?text=Milk&limit=5&sort=text",
-        "?text=Milk&select=text",
+        "?where={\"text\":\"Milk\"}&limit=5&sort=text",
+        "?where={\"text\":\"Milk\"}&select=text",
     ] {
         let path = format!("/note{query}");
         assert_eq!(bob.get(&path).await, json!([]), "{query}");
@@ -318,5 +318,36 @@ async fn associations_lead_nobody_to_what_they_may_not_read() {
     assert_eq!(texts(&ann.get(path).await["tags"]), ["of ann"]);
     all_is_said(&server).await;
     assert!(stock.heard().await.iter().all(|frame| !frame.contains(note) && !frame.contains(tag)));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_nobody_may_do_is_a_403_also_for_who_has_not_signed_in() {
+    let closed = json!({ "create": "nobody", "update": [], "destroy": { "role": "editor" } });
+    let unread = json!({ "read": ["nobody"] });
+    let mut builder = door(builder());
+    for (name, access) in [("log", closed), ("vault", unread)] {
+        builder = builder.resource(name, model(json!({ "access": access }))).unwrap();
+    }
+    let server = start(builder).await;
+    let (mut nobody, mut ann) = (Browser::new(&server), signed_in(&server, "ann", &[]).await);
+    let mut socket = Socket::runtime(&server).await;
+    for (method, path, stranger, known) in [
+        (Method::POST, "/log", 403, 403),
+        (Method::PATCH, "/log/1", 403, 403),
+        // Signing in could help.
+        (Method::DELETE, "/log/1", 401, 403),
+        (Method::GET, "/vault", 403, 403),
+        (Method::GET, "/vault/1", 403, 403),
+        (Method::DELETE, "/vault/1", 403, 403),
+    ] {
+        let verb = method.as_str().to_ascii_lowercase();
+        let ack = socket.ask(json!([verb, { "url": path, "data": {} }])).await;
+        assert_eq!(ack["statusCode"], stranger, "{method} {path}: {ack}");
+        for (browser, expected) in [(&mut nobody, stranger), (&mut ann, known)] {
+            let status = write(browser, method.clone(), path, json!({})).await.0;
+            assert_eq!(status, expected, "{method} {path}");
+        }
+    }
     server.shutdown().await;
 }

@@ -42,7 +42,7 @@ const LANES: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the device is for its site: two persons, so that a message may be for both of them.
-const TOKEN: &str = "user_1%2Buser_a";
+const TOKEN: &str = "user_1+user_a";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_server_that_is_killed_loses_nothing_and_repeats_nothing_that_is_done_with() {
@@ -335,11 +335,11 @@ impl Device {
 }
 
 async fn connect(addr: SocketAddr) -> Option<Stream> {
-    let query = format!("EIO=4&transport=websocket&site=shop&token={TOKEN}");
-    let url = format!("ws://{addr}/socket.io/?{query}");
+    let url = format!("ws://{addr}/socket.io/?EIO=4&transport=websocket");
     let (mut stream, _) = connect_async(url).await.ok()?;
     frame(&mut stream).await.filter(|open| open.starts_with('0'))?;
-    stream.send(r#"40{"backwire":1}"#.into()).await.ok()?;
+    let auth = json!({ "backwire": 1, "site": "shop", "token": TOKEN });
+    stream.send(format!("40{auth}").into()).await.ok()?;
     let answer = frame(&mut stream).await?;
     assert!(answer.starts_with("40{"), "{answer}");
     Some(stream)

@@ -130,7 +130,10 @@ async fn an_attribute_that_can_not_be_is_refused_with_the_nearest_that_can() {
         let query: Vec<_> = texts.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let refused = json!({
             "code": "E_BAD_CRITERIA",
-            "message": "prize: this is not declared; did you mean price?",
+            "message": match asked.get("prize") {
+                Some(_) => "prize: this is neither an attribute nor a parameter; did you mean price?",
+                None => "prize: this is not declared; did you mean price?",
+            },
             "field": "prize",
         });
         assert_eq!(over_http(&server, &query).await, refused, "{asked}");

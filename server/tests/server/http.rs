@@ -9,7 +9,7 @@ use backwire::{Server, Session};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::client::{builder, server, start};
+use crate::client::{Socket, builder, server, start};
 use crate::intercepted::{Call, Interceptor, intercepted_by};
 
 async fn send(server: &Server, method: Method, path: &str, body: Option<&str>) -> Response {
@@ -154,7 +154,7 @@ async fn every_refusal_has_a_status_a_code_and_a_reason() {
         (&get, "/todo?where={oops", None, 400, "E_BAD_CRITERIA"),
         (&get, "/todo?limit=some", None, 400, "E_BAD_CRITERIA"),
         (&get, "/todo/1?limit=1", None, 400, "E_BAD_CRITERIA"),
-        (&put, "/todo/1?done=true", Some("{}"), 400, "E_BAD_CRITERIA"),
+        (&put, "/todo/1?limit=1", Some("{}"), 400, "E_BAD_CRITERIA"),
         (&delete, "/todo?where={}", None, 400, "E_BAD_CRITERIA"),
         (&post, "/todo/1", Some("{}"), 405, "E_UNKNOWN_VERB"),
         (&Method::TRACE, "/todo", None, 405, "E_UNKNOWN_VERB"),
@@ -198,6 +198,15 @@ async fn an_engine_that_can_not_store_is_a_503() {
     let server = start(builder().engine(intercepted_by(&Arc::new(Broken)))).await;
     let (status, refusal) = ask(&server, Method::POST, "/todo", Some("{}")).await;
     assert_eq!((status, &refusal["code"]), (503, &json!("E_UNAVAILABLE")));
+    // Both ways the client learns when to try again.
+    let over_http = send(&server, Method::GET, "/todo", None).await;
+    assert_eq!(
+        (over_http.status().as_u16(), &over_http.headers()["retry-after"]),
+        (503, &"1".parse().unwrap())
+    );
+    let over_socket = Socket::runtime(&server).await.get("/todo").await;
+    assert_eq!(over_socket["statusCode"], 503);
+    assert_eq!(over_socket["headers"]["retry-after"], "1");
     assert_eq!(ask(&server, Method::GET, "/health", None).await.0, 503);
     server.shutdown().await;
 }

@@ -1,5 +1,6 @@
 //! An engine somebody stands before: calls may be counted, held up or refused.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -96,6 +97,10 @@ impl<I: Interceptor> Engine for Intercepted<I> {
 
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
         self.pass(Call::Since, self.memory.since(room, position)).await
+    }
+
+    async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
+        self.memory.keys().await
     }
 
     fn sessions(&self) -> &dyn Sessions {

@@ -143,7 +143,10 @@ async fn more_requests_in_flight_than_allowed_are_told_so() {
     for number in 1..=5 {
         socket.send(format!(r#"42{number}["get",{{"url":"/slow"}}]"#)).await;
     }
-    assert_eq!(refusal(&socket.ack(4).await), json!([429, "E_TOO_MANY"]));
+    let refused = socket.ack(4).await;
+    assert_eq!(refusal(&refused), json!([429, "E_TOO_MANY"]));
+    let headers = json!({ "content-type": "application/json", "retry-after": "1" });
+    assert_eq!(refused["headers"], headers);
     assert_eq!(socket.ack(5).await["body"]["limit"], 3);
     for number in 1..=3 {
         gate.notify_one();

@@ -11,10 +11,12 @@ mod associations;
 mod bad_input;
 #[cfg(unix)]
 mod command;
+mod constant_urls;
 #[cfg(unix)]
 mod crashes;
 mod criteria;
 mod deliveries;
+mod emulation;
 mod examples;
 mod filtered;
 #[cfg(target_os = "linux")]
@@ -25,6 +27,7 @@ mod memberships;
 mod node;
 mod order;
 mod pages;
+mod parameters;
 mod publish;
 mod pubsub;
 mod query_header;
@@ -39,4 +42,6 @@ mod sites;
 mod sockets;
 mod subscribing;
 mod transcripts;
+mod unchanged;
+mod underscore_id;
 mod watched;

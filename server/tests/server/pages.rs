@@ -123,6 +123,30 @@ async fn a_route_of_ones_own_works_over_http_and_sockets_and_can_tell_them_apart
     server.shutdown().await;
 }
 
+/// A script in each encoding, without its body, and for who has it.
+async fn is_served_compressed(server: &backwire::Server, path: &str) {
+    let url = format!("http://{}{path}", server.addr());
+    let client = reqwest::Client::new();
+    let ask = async |method: reqwest::Method, name: &'static str, value: &str| {
+        client.request(method, &url).header(name, value).send().await.unwrap()
+    };
+    let get = || reqwest::Method::GET;
+    let whole = ask(get(), "accept-encoding", "identity").await.bytes().await.unwrap().len();
+    for encoding in ["br", "gzip"] {
+        let head = ask(reqwest::Method::HEAD, "accept-encoding", encoding).await;
+        let answer = ask(get(), "accept-encoding", encoding).await;
+        for name in ["content-encoding", "etag", "vary", "cache-control", "content-length"] {
+            assert_eq!(head.headers()[name], answer.headers()[name], "{path}: {name}");
+        }
+        assert_eq!(answer.headers()["content-encoding"], encoding);
+        let etag = answer.headers()["etag"].clone();
+        assert!(answer.bytes().await.unwrap().len() < whole / 2, "{path}");
+        let again = client.get(&url).header("accept-encoding", encoding);
+        let again = again.header("if-none-match", etag).send().await.unwrap();
+        assert_eq!(again.status(), 304);
+    }
+}
+
 #[tokio::test]
 async fn the_scripts_are_at_their_addresses_or_said_to_be_missing() {
     let server = server().await;
@@ -132,7 +156,10 @@ async fn the_scripts_are_at_their_addresses_or_said_to_be_missing() {
         let request = reqwest::Client::new().get(url).header("origin", "https://page.example");
         let answer = request.send().await.unwrap();
         match answer.status().as_u16() {
-            200 => assert_eq!(answer.headers()["access-control-allow-origin"], "*"),
+            200 => {
+                assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+                is_served_compressed(&server, path).await;
+            }
             503 => assert!(answer.text().await.unwrap().contains("cargo xtask build")),
             other => panic!("{path}: {other}"),
         }

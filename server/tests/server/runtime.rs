@@ -187,11 +187,16 @@ async fn who_asked_for_a_record_that_is_not_there_does_not_listen() {
 #[tokio::test]
 async fn a_version_that_is_not_spoken_is_refused() {
     let server = server().await;
-    let mut socket = Socket::open(&server, &[]).await.unwrap();
-    socket.send(r#"40{"backwire":2}"#).await;
-    assert_eq!(
-        socket.next_frame().await,
-        r#"44{"message":"backwire protocol 2 is not spoken here, 1 is"}"#
-    );
+    for version in ["2", "\"1\"", "null"] {
+        let mut socket = Socket::open(&server, &[]).await.unwrap();
+        socket.send(format!(r#"40{{"backwire":{version}}}"#)).await;
+        let frame = socket.next_frame().await;
+        let refusal: Value = serde_json::from_str(frame.strip_prefix("44").unwrap()).unwrap();
+        let message = format!(
+            "E_VERSION: this server speaks version 1 of Backwire's protocol and the page {version}: \
+             load backwire.js from this server"
+        );
+        assert_eq!(refusal, json!({ "message": message }));
+    }
     server.shutdown().await;
 }

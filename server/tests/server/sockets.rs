@@ -110,6 +110,30 @@ async fn a_handshake_for_a_page_of_another_origin_is_refused() {
     let server = server().await;
     let (status, told) = refused(&server, "origin", "https://evil.example").await;
     assert!(status == 403 && told.contains("E_ORIGIN"), "{status} {told}");
+    assert!(told.contains("--origin https://evil.example"), "{told}");
     assert!(Socket::open(&server, &[("origin", "http://localhost:8000")]).await.is_ok());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_page_that_may_not_connect_can_read_why() {
+    let server = server().await;
+    let url = format!("http://{}/socket.io/?EIO=4&transport=websocket", server.addr());
+    let polling = url.replace("websocket", "polling");
+    for url in [&url, &polling] {
+        let request = reqwest::Client::new().get(url).header("origin", "https://evil.example");
+        let refused = request.send().await.unwrap();
+        assert_eq!(refused.status(), 403);
+        let headers = refused.headers();
+        assert_eq!(headers["access-control-allow-origin"], "https://evil.example");
+        assert!(!headers.contains_key("access-control-allow-credentials"));
+        let body: serde_json::Value = refused.json().await.unwrap();
+        assert_eq!((&body["code"], &body["field"]), (&json!("E_ORIGIN"), &json!("origin")));
+    }
+    // A page that may is told that this is no handshake, and no session is made of it.
+    let asked = reqwest::Client::new().get(&url).header("origin", "http://localhost:8000");
+    let answer = asked.send().await.unwrap();
+    assert_eq!(answer.status(), 400);
+    assert!(!answer.text().await.unwrap().contains("sid"));
     server.shutdown().await;
 }

@@ -15,14 +15,14 @@ use super::queues::{self, Step};
 use super::records::{Records, Stored};
 use super::row::{self, Names};
 use super::writer::{Deed, Done};
-use super::{column, forget, sessions};
+use super::{column, forget, sessions, unchanged};
 use crate::change::{Attributes, Change, Id, Resource};
 use crate::delivery::flake::Flake;
 use crate::engine::counters::Counters;
 use crate::engine::ledger::Entry;
 use crate::engine::{Committed, Error, Window};
-use crate::model;
-use crate::write::{Key, Standing, Write};
+use crate::model::{self, Model};
+use crate::write::{Decision, Key, Standing, Write};
 
 /// What the writer knows of its file.
 pub(super) struct Known {
@@ -31,6 +31,8 @@ pub(super) struct Known {
     pub(super) records: Records,
     /// What is remembered and not in the ledger's table.
     pub(super) recent: Recent,
+    /// Whether keys of writes may be remembered that changed nothing.
+    pub(super) has_unchanged: bool,
 }
 
 /// An open transaction.
@@ -52,10 +54,12 @@ struct Steps {
     at: u64,
 }
 
-/// A resource's counters, and when its newest change was made.
+/// A resource's counters, when its newest change was made, and what its records are like, if any was
+/// written and not only published.
 struct Grown {
     counters: Counters,
     at: u64,
+    model: Option<Arc<Model>>,
 }
 
 impl<'c> Group<'c> {
@@ -109,13 +113,24 @@ impl<'c> Group<'c> {
         if let Some(key) = &write.key
             && let Some(entry) = self.recall(key, write.at)?
         {
-            return Ok(Committed { change: entry.answer(key)?, repeated: true });
+            return Ok(Committed::repeated(entry.answer(key)?));
         }
         let (standing, stored) = self.standing(&write)?;
         let key = write.key.clone();
-        let change = write.apply(standing)?;
-        self.store(&change, stored, key)?;
-        Ok(Committed { change: Arc::new(change), repeated: false })
+        let model = Arc::clone(&write.model);
+        match write.apply(standing)? {
+            Decision::Changed(change) => {
+                self.store(&change, stored, key, model)?;
+                Ok(Committed::changed(Arc::new(change)))
+            }
+            Decision::Unchanged(change) => {
+                if let Some(key) = &key {
+                    unchanged::remember(&self.transaction, key, &change)?;
+                    self.known.has_unchanged = true;
+                }
+                Ok(Committed::unchanged(change))
+            }
+        }
     }
 
     /// Whether a failure (a full disk) made SQLite give up the whole transaction. What came after
@@ -143,10 +158,11 @@ impl<'c> Group<'c> {
     /// remembered in its table. Says whether it did.
     fn forget(&self) -> Result<bool> {
         let Some(now) = self.grown.values().map(|grown| grown.at).max() else { return Ok(false) };
-        for (resource, Grown { counters, at }) in &self.grown {
+        for (resource, Grown { counters, at, model }) in &self.grown {
             let window = &self.known.window;
             let floor = forget::floor(&self.transaction, resource, counters, window, *at)?;
-            store_counters(&self.transaction, resource, Counters { floor, ..*counters })?;
+            let key = model.as_ref().map(|model| &*model.key);
+            store_counters(&self.transaction, resource, Counters { floor, ..*counters }, key)?;
             if floor > counters.floor {
                 forget::changes(&self.transaction, resource, counters.floor, floor)?;
             }
@@ -159,7 +175,14 @@ impl<'c> Group<'c> {
     }
 
     fn recall(&self, key: &Key, now: u64) -> Result<Option<Entry<Arc<Change>>>> {
-        ledger::recall(&self.transaction, self.remembered(), key, now, self.known.epoch)
+        let epoch = self.known.epoch;
+        let logged = ledger::recall(&self.transaction, self.remembered(), key, now, epoch)?;
+        match logged {
+            None if self.known.has_unchanged => {
+                unchanged::recall(&self.transaction, key, now, epoch)
+            }
+            logged => Ok(logged),
+        }
     }
 
     /// What is not in the ledger's table.
@@ -209,7 +232,13 @@ impl<'c> Group<'c> {
         }
     }
 
-    fn store(&mut self, change: &Change, stored: Option<Stored>, key: Option<Key>) -> Result<()> {
+    fn store(
+        &mut self,
+        change: &Change,
+        stored: Option<Stored>,
+        key: Option<Key>,
+        model: Arc<Model>,
+    ) -> Result<()> {
         let mut counters = self.counters(&change.resource)?;
         counters.count(change);
         let after = change.after.as_deref().map(row::text);
@@ -221,19 +250,29 @@ impl<'c> Group<'c> {
         if let Some(key) = key {
             self.fresh.remember(key, change);
         }
-        self.grown.insert(change.resource.clone(), Grown { counters, at: change.at });
+        let model = (!change.published).then_some(model);
+        let before = self.grown.remove(&change.resource).and_then(|before| before.model);
+        let grown = Grown { counters, at: change.at, model: before.or(model) };
+        self.grown.insert(change.resource.clone(), grown);
         Ok(())
     }
 }
 
-fn store_counters(connection: &Connection, resource: &Resource, counters: Counters) -> Result<()> {
+/// The name of the key is that of the first record.
+fn store_counters(
+    connection: &Connection,
+    resource: &Resource,
+    counters: Counters,
+    key: Option<&str>,
+) -> Result<()> {
     let Counters { head, floor, next_id } = counters;
     connection
         .prepare_cached(
-            "INSERT INTO resources (name, head, floor, next_id) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (name) DO UPDATE SET head = ?2, floor = ?3, next_id = ?4",
+            "INSERT INTO resources (name, head, floor, next_id, key_name) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (name) DO UPDATE
+             SET head = ?2, floor = ?3, next_id = ?4, key_name = coalesce(key_name, ?5)",
         )?
-        .execute((resource, head.cast_signed(), floor.cast_signed(), next_id))?;
+        .execute((resource, head.cast_signed(), floor.cast_signed(), next_id, key))?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what a read returns and the position it returns are of the same snapshot.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -157,6 +157,14 @@ pub(super) fn find(
 
 fn unwrap(row::Json(record): row::Json<Arc<Attributes>>) -> Arc<Attributes> {
     record
+}
+
+/// The name of the primary key of each resource that a record was written to.
+pub(super) fn keys(snapshot: &Transaction<'_>) -> rusqlite::Result<HashMap<Resource, String>> {
+    let mut statement = snapshot
+        .prepare_cached("SELECT name, key_name FROM resources WHERE key_name IS NOT NULL")?;
+    let keys = statement.query_map((), |row| Ok((row.get("name")?, row.get("key_name")?)))?;
+    keys.collect()
 }
 
 /// One record.

@@ -7,13 +7,14 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::indexes::Indexes;
+use super::unchanged;
 use crate::engine::{Error, draw_epoch};
 
 /// Of the tables below. A file of a later version is left alone, as we can not know what is in it.
 const VERSION: i64 = UPGRADES.len() as i64 + 1;
 
 /// What each version added to the one before it, beginning with the first.
-const UPGRADES: [&str; 6] = [
+const UPGRADES: [&str; 8] = [
     "ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE",
     SESSIONS,
     QUEUES,
@@ -39,6 +40,8 @@ const UPGRADES: [&str; 6] = [
      ) WITHOUT ROWID;
      INSERT INTO ledger SELECT key, identity, resource, offset FROM entries;
      DROP TABLE entries",
+    unchanged::TABLE,
+    "ALTER TABLE resources ADD COLUMN key_name TEXT; UPDATE resources SET key_name = 'id'",
 ];
 
 /// How long to wait for another process (a backup, a curious person) to let go of the file.
@@ -60,12 +63,14 @@ const TABLES: &str = "
 
     -- floor: up to here the log has changes only for what is remembered of them.
     -- moved: up to here the ledger has the keys that are in the log.
+    -- key_name: that of the primary key of the first record; null before there was one.
     CREATE TABLE resources (
         name TEXT PRIMARY KEY,
         head INTEGER NOT NULL,
         floor INTEGER NOT NULL,
         next_id INTEGER NOT NULL,
-        moved INTEGER NOT NULL DEFAULT 0
+        moved INTEGER NOT NULL DEFAULT 0,
+        key_name TEXT
     ) WITHOUT ROWID;
 
     -- offset: of the record's last change. json: null when there is no such record; such a row stays
@@ -279,6 +284,7 @@ fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.execute_batch(TABLES)?;
         transaction.execute_batch(SESSIONS)?;
         transaction.execute_batch(QUEUES)?;
+        transaction.execute_batch(unchanged::TABLE)?;
         let mut set = transaction.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
         set.execute(("version", VERSION))?;
         set.execute(("epoch", draw_epoch().cast_signed()))?;

@@ -138,7 +138,9 @@ async fn tell(mut told: mpsc::Receiver<Told>, tail: Tail) {
     while let Some(group) = told.recv().await {
         for (outcome, answer) in group {
             // Nothing but writes is in the log.
-            if let Ok(Done::Write(Committed { change, repeated: false })) = &outcome {
+            if let Ok(Done::Write(committed)) = &outcome
+                && let Some(change) = committed.news()
+            {
                 // Nobody listens any more when the server is closing.
                 let _ = tail.send(Arc::clone(change)).await;
             }

@@ -38,7 +38,7 @@ async fn who_follows_a_record_hears_who_joins_and_leaves_its_collections() {
     // Nothing has changed, so nothing is said.
     body(&server, "PUT", "/user/2/pets/1", Value::Null).await;
     body(&server, "PATCH", "/pet/1", json!({ "owner": "2" })).await;
-    assert_eq!(heard(&mut s1).await.len(), 1, "only that it has been updated");
+    assert!(heard(&mut s1).await.is_empty());
     // Who does it is not told.
     s1.put("/user/1/pets/1", Value::Null).await;
     assert!(heard(&mut s1).await.is_empty());

@@ -68,7 +68,7 @@ async fn a_collection_has_a_path_of_its_own() {
     assert_eq!(read(&server, "/user/1/pets").await, json!([rex(), tom()]));
     assert_eq!(read(&server, "/User/1/PETS/").await, json!([rex(), tom()]));
     assert_eq!(read(&server, "/user/2/pets").await, json!([]));
-    assert_eq!(read(&server, "/user/1/pets?name=Tom").await, json!([tom()]));
+    assert_eq!(read(&server, r#"/user/1/pets?where={"name":"Tom"}"#).await, json!([tom()]));
     assert_eq!(
         read(&server, "/user/1/pets?sort=name%20DESC&limit=1&omit=owner").await,
         json!([{ "name": "Tom", "id": 2 }])

@@ -43,20 +43,18 @@ impl Interceptor for Gate {
 
 /// A gate, the house behind it, and a desk that is on its way in; what is sent opens the gate.
 async fn on_its_way() -> (Arc<Gate>, House, Socket, oneshot::Sender<()>) {
-    on_its_way_by("").await
+    on_its_way_by("40/shop,").await
 }
 
-/// It is our runtime's if its url says which site it means.
-async fn on_its_way_by(query: &str) -> (Arc<Gate>, House, Socket, oneshot::Sender<()>) {
+/// Whose it is, its CONNECT says.
+async fn on_its_way_by(connects: &str) -> (Arc<Gate>, House, Socket, oneshot::Sender<()>) {
     let gate = Arc::new(Gate::default());
     let (reach, reached) = oneshot::channel();
     let (open, opened) = oneshot::channel();
     *gate.desk.lock().unwrap() = Some((reach, opened));
     let engine = intercepted_by(&gate);
     let house = House::built(|_| {}, |builder| builder.engine(engine)).await;
-    let connects = if query.is_empty() { "40/shop," } else { r#"40{"backwire":1}"# };
-    let query = format!("&token=user_1&deviceId=desk{query}");
-    let mut desk = Socket::unjoined(&house.server, &query).await;
+    let mut desk = Socket::unjoined(&house.server, "&token=user_1&deviceId=desk").await;
     desk.send(connects).await;
     reached.await.unwrap();
     (gate, house, desk, open)
@@ -150,8 +148,9 @@ async fn who_can_not_be_taken_in_now_is_disconnected_and_comes_again() {
 
 #[tokio::test]
 async fn one_that_is_on_its_way_in_at_a_shutdown_keeps_nothing_of_the_server() {
-    for query in ["", "&site=shop"] {
-        let (gate, house, mut desk, open) = on_its_way_by(query).await;
+    let runtime = r#"40{"backwire":1,"site":"shop","token":"user_1","deviceId":"desk"}"#;
+    for connects in ["40/shop,", runtime] {
+        let (gate, house, mut desk, open) = on_its_way_by(connects).await;
         // The connections have been closed before the gate opens.
         tokio::join!(house.server.shutdown(), async { open.send(()).unwrap() });
         assert_eq!(Arc::strong_count(&gate), 1, "the engine is still there");

@@ -13,8 +13,12 @@ pub(super) async fn runtime(house: &House, said: &str) -> Result<Socket, String>
 }
 
 pub(super) async fn runtime_at(house: &House, site: &str, said: &str) -> Result<Socket, String> {
-    let mut socket = Socket::unjoined(&house.server, &format!("&site={site}&{said}")).await;
-    socket.send(r#"40{"backwire":1}"#).await;
+    let mut auth = json!({ "backwire": 1, "site": site });
+    for (name, value) in url::form_urlencoded::parse(said.as_bytes()) {
+        auth[&*name] = value.into();
+    }
+    let mut socket = Socket::open(&house.server, &[]).await.unwrap();
+    socket.send(format!("40{auth}")).await;
     let answer = socket.next_frame().await;
     if answer.starts_with("40{") { Ok(socket) } else { Err(answer) }
 }
@@ -57,14 +61,35 @@ async fn our_runtime_is_told_on_its_one_connection_and_says_up_to_where_it_is_do
 }
 
 #[tokio::test]
-async fn our_runtime_is_refused_in_the_same_words() {
+async fn our_runtime_is_refused_with_a_code_that_says_what_to_change() {
     let house = House::open().await;
-    let refusal = runtime(&house, "token=stranger").await.err().unwrap();
-    assert_eq!(refusal, r#"44{"message":"Authentication error"}"#);
-    let mut socket = Socket::unjoined(&house.server, "&site=nowhere&token=user_1").await;
+    let long = format!("token=user_1&deviceId={}", "x".repeat(257));
+    for (site, said, start) in [
+        ("shop", "token=stranger", "E_TOKEN: the authUrl of site \"shop\" refused the token"),
+        ("shop", "", "E_TOKEN: site \"shop\" needs a token"),
+        ("nowhere", "token=user_1", "E_SITE: this server has no site \"nowhere\""),
+        ("", "token=user_1", "E_SITE: this server has no site \"\""),
+        ("shop", &long, "E_DEVICE: "),
+    ] {
+        let refusal = runtime_at(&house, site, said).await.err().unwrap();
+        let refusal: Value = serde_json::from_str(refusal.strip_prefix("44").unwrap()).unwrap();
+        let message = refusal["message"].as_str().unwrap();
+        assert!(message.starts_with(start), "{message}");
+    }
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_our_runtime_says_on_its_url_counts_for_nothing() {
+    let house = House::open().await;
+    house.send(json!(["user_1"]), "news", 1).await;
+    let mut socket = Socket::unjoined(&house.server, "&site=shop&token=user_1").await;
     socket.send(r#"40{"backwire":1}"#).await;
-    let refusal = socket.next_frame().await;
-    assert_eq!(refusal, r#"44{"message":"Auth error: there is no such site"}"#);
+    assert!(socket.next_frame().await.starts_with("40{"));
+    assert_eq!(socket.heard().await, [""; 0]);
+    let mut socket = Socket::unjoined(&house.server, "&token=user_1").await;
+    socket.send(r#"40{"backwire":1,"site":"shop"}"#).await;
+    assert!(socket.next_frame().await.starts_with(r#"44{"message":"E_TOKEN: "#));
     house.server.shutdown().await;
 }
 

@@ -1,0 +1,10 @@
+// Entry of the extras' build, and what the ES module has built in: see `extras.js`.
+
+export {ajax} from './ajax.js';
+export {Deliveries} from './deliveries.js';
+export {HttpClient, sendOverHttp} from './http.js';
+export {Notices} from './notices.js';
+export {watchForTwins} from './twins.js';
+export {withQuery} from './param.js';
+export {adopt, refreshed} from './refreshed.js';
+export {restore, showKept, waitedInVain} from './waited.js';

@@ -1,0 +1,106 @@
+// Writes that had waited
+// ----------------------
+//
+// What an earlier page has kept is sent by this one, and shown while it cannot be sent. A write that had waited
+// and is refused is taken back: nobody looks at its form any more.
+
+import {attempt} from './attempt.js';
+import {attributesOf} from './edits.js';
+import {Exchange} from './exchange.js';
+import {CREATE, OPAQUE, SAVE} from './kinds.js';
+import {RESTORED} from './outbox.js';
+import {copy, isSame} from './records.js';
+import {isCollection} from './targets.js';
+import {plainPath} from './url.js';
+
+// After this the server's ledger may have forgotten a write, and would do it again.
+const LEDGER_MEMORY = 7 * 24 * 3600 * 1000;
+
+// What an earlier page did not live to see answered. Nobody waits for it here, but its reply is news.
+export function restore(outbox) {
+  for (const {at, kind = OPAQUE, ...write} of outbox.kept.restore()) {
+    if (Date.now() - at > LEDGER_MEMORY) {
+      outbox.kept.forget(write.key);
+      lost(outbox, write);
+    } else {
+      outbox.hasRestored = true;
+      outbox.begin(new Exchange({...write, kind, made: write.body, isRestored: true}), RESTORED, write.key);
+    }
+  }
+}
+
+// It may have been done or not, and nobody can find out by sending it again.
+function lost({runtime}, {method, url, body}) {
+  Promise.resolve().then(() => runtime.tell('lost', {method, url, body}));
+}
+
+// A write that had waited was refused, or was not answered for too long.
+export function waitedInVain(outbox, exchange, status, reason) {
+  const {method, url, body, model, isRestored} = exchange;
+  if (!status) return reason === 'outdated' && lost(outbox, exchange);
+  // What is not there is taken back by the news that it is gone.
+  if (status !== 404) attempt(() => takeBack(outbox, exchange));
+  if (!isRestored) return;
+  console.warn(`Backwire: a write that was kept while offline was refused with status ${status}: ${method.toUpperCase()} ${url}`);
+  outbox.runtime.tell('rejected', {write: {method, url, body}, status, model: model ?? null});
+  model?.trigger('error', model, {status}, {realtime: true});
+}
+
+// Takes back what a refused write of a model shows, as far as it still does.
+function takeBack({live, ...outbox}, {kind, method, model, resource, holders, body}) {
+  const record = live.records.get(resource)?.get(model?.id);
+  if (kind === CREATE) return model && !outbox.runtime.isWriting(model) && live.destroy(model);
+  if (!record) return;
+  for (const collection of holders ?? []) live.show(collection, {added: [String(model.id)]});
+  if (method !== 'delete') for (const each of live.models.of(resource, model.id)) revert(each, attributesOf(body), record);
+}
+
+function revert(model, edits, record) {
+  const is = model.parse(copy(record), {parse: true, realtime: true}) || {};
+  const changes = {};
+  for (const name of Object.keys(edits)) {
+    if (isSame(model.get(name), edits[name]) && !isSame(is[name], edits[name])) changes[name] = is[name];
+  }
+  model.set(changes, {realtime: true});
+}
+
+// Showing
+// -------
+
+// What is read while the server cannot be asked shows what waits; the reply to the reading takes its place.
+export function showKept(outbox, {model: target, url}) {
+  for (const write of outbox.isOnline ? [] : outbox.all) {
+    const model = write.isRestored && show(write, target, url);
+    if (!model) continue;
+    outbox.live.assumed.set(model, write.record);
+    if (write.kind !== CREATE || write.model) continue;
+    write.model = model;
+    outbox.await(write);
+  }
+}
+
+// The model that shows a kept write to who reads this url, if one does.
+function show({record, model, method, kind, url: written}, target, url) {
+  const isShown = record && method !== 'delete' && kind !== OPAQUE;
+  if (!isShown || !isOf(written, kind, target, url, record) || !isPicked(record, url)) return null;
+  const options = {parse: true, merge: true, realtime: true};
+  if (!isCollection(target)) return target.set(target.parse(copy(record), options), options);
+  const [shown] = [target.add(model || copy(record), options)].flat();
+  return isCollection(shown) ? target.get(record) ?? target.models.at(-1) : shown;
+}
+
+// Is what was written at one url among what is read at the other? How they are spelled does not matter.
+function isOf(written, kind, target, url, record) {
+  const [write, read] = [written, url].map(plainPath);
+  if (!isCollection(target)) return kind === SAVE && write === read;
+  const own = record[target.model?.prototype?.idAttribute || 'id'];
+  return write === read || kind === SAVE && own != null && write === `${read}/${encodeURIComponent(own)}`.toLowerCase();
+}
+
+const NOT_A_FILTER = /^(where|sort|skip|limit|select|omit|populate|page|per_page|offset|order|_)(\[|$)/;
+
+// Does a record have the values that the query asks for? What is more than equality only the server can say.
+function isPicked(record, url) {
+  const query = new URLSearchParams(url.split('?')[1]);
+  return [...query].every(([name, value]) => NOT_A_FILTER.test(name) || !(name in record) || String(record[name]) === value);
+}

@@ -1,0 +1,98 @@
+//! Why a CONNECT to a site is refused, in the words of each kind of client.
+//!
+//! Apps made for the SocketIO Web Service look at how its messages begin, so those stay as they are. For our
+//! runtime, a refusal that will be the same next time begins with a code; one that may pass does not.
+
+use super::guest::LONGEST_DEVICE;
+use crate::sites::Refusal;
+
+/// Why somebody is not let in.
+#[derive(Debug)]
+pub(crate) enum Rejection {
+    /// There is no site of this name.
+    NoSite(String),
+    /// The device calls itself something too long.
+    Device,
+    /// The site's back end does not know the token, or cannot be asked.
+    Auth { site: String, has_token: bool, refusal: Refusal },
+}
+
+impl Rejection {
+    /// As the SocketIO Web Service says it.
+    pub(crate) fn for_stock(&self) -> String {
+        match self {
+            Self::NoSite(_) => "Auth error: there is no such site".to_owned(),
+            Self::Device => format!("deviceId: it has at most {LONGEST_DEVICE} bytes"),
+            Self::Auth { refusal, .. } => refusal.to_string(),
+        }
+    }
+
+    /// As our runtime understands it.
+    pub(crate) fn for_runtime(&self) -> String {
+        let (site, has_token, refusal) = match self {
+            Self::NoSite(name) => {
+                return format!(
+                    "E_SITE: this server has no site {name:?}: check the name in the page, or add \
+                     the site to the server's sites file"
+                );
+            }
+            Self::Device => {
+                return format!(
+                    "E_DEVICE: the deviceId has more than {LONGEST_DEVICE} bytes: use a shorter one"
+                );
+            }
+            Self::Auth { site, has_token, refusal } => (site, *has_token, refusal),
+        };
+        match refusal {
+            Refusal::Unauthorized if !has_token => {
+                format!("E_TOKEN: site {site:?} needs a token: connect with one")
+            }
+            Refusal::Unauthorized | Refusal::Status(403) => format!(
+                "E_TOKEN: the authUrl of site {site:?} refused the token: connect with a new one"
+            ),
+            Refusal::NoUserRoom => format!(
+                "E_TOKEN: the authUrl of site {site:?} named no private room for this token: check \
+                 userRoomPrefix in the sites file, or connect with another token"
+            ),
+            Refusal::Status(status) => {
+                format!("the authUrl of site {site:?} answered {status}: try again later")
+            }
+            Refusal::Failed(reason) => format!(
+                "the authUrl of site {site:?} could not check the token ({reason}): try again later"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn auth(has_token: bool, refusal: Refusal) -> String {
+        Rejection::Auth { site: "shop".to_owned(), has_token, refusal }.for_runtime()
+    }
+
+    #[test]
+    fn a_permanent_refusal_begins_with_a_code() {
+        for (message, code) in [
+            (Rejection::NoSite("x".to_owned()).for_runtime(), "E_SITE: "),
+            (Rejection::Device.for_runtime(), "E_DEVICE: "),
+            (auth(false, Refusal::Unauthorized), "E_TOKEN: "),
+            (auth(true, Refusal::Unauthorized), "E_TOKEN: "),
+            (auth(true, Refusal::Status(403)), "E_TOKEN: "),
+            (auth(true, Refusal::NoUserRoom), "E_TOKEN: "),
+        ] {
+            assert!(message.starts_with(code), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_may_pass_begins_with_no_code() {
+        for refusal in
+            [Refusal::Status(500), Refusal::Status(404), Refusal::Failed("it is not there")]
+        {
+            let message = auth(true, refusal);
+            assert!(!message.starts_with("E_") && message.contains("try again"), "{message}");
+        }
+    }
+}
