@@ -80,7 +80,7 @@ pub async fn play(file: &str) {
 fn site_with(file: &str) -> Site {
     let site = Site::new();
     let pages = places::root().join("tests/pages");
-    for name in ["harness.js", "default.mjs", "named.mjs", &format!("{file}.js")] {
+    for name in ["harness.js", "random.js", "default.mjs", "named.mjs", &format!("{file}.js")] {
         let script = fs::read_to_string(pages.join(name)).expect("the script is in tests/pages");
         site.write(name, &script);
     }
@@ -117,7 +117,8 @@ fn tags<'a>(paths: impl IntoIterator<Item = &'a str>) -> String {
 fn html(file: &str, head: &str, scripts: &str, tail: &str) -> String {
     format!(
         "<!doctype html><meta charset=\"utf-8\"><link rel=\"icon\" href=\"data:,\">{head}<body>\
-         <script src=\"/harness.js\"></script>{scripts}{tail}<script src=\"/{file}.js\"></script>"
+         <script src=\"/harness.js\"></script><script src=\"/random.js\"></script>\
+         {scripts}{tail}<script src=\"/{file}.js\"></script>"
     )
 }
 

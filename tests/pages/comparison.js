@@ -1,0 +1,293 @@
+// Backbone over ajax and Backwire do the same
+// -------------------------------------------
+//
+// A random program of Backbone calls runs in two frames: one has plain Backbone over jQuery's ajax, the other one
+// Backwire. What the page sees has to be the same: callbacks with their arguments, events, return values, global ajax
+// events, and in the end what the server has. Left out are what differs on purpose: live events, which have
+// `realtime: true`, the order of lists, times, and headers other than the content type. A read is never asked for while a write is on
+// its way, and each call is answered before the next one.
+
+const PROGRAM_LENGTH = 30;
+const STRICT = Array.from({length: 400}, (_, index) => ['plain', 'live'].map(side =>
+  `    strict${index}${side}: {attributes: {n: {type: number, required: true}, text: {type: string}}}\n`).join('')).join('');
+const CONFIG = `production:\n  resources:\n${STRICT}`;
+
+const VERSIONS = {
+  'backbone_1_6_1_and_jquery_4': ['underscore/underscore-umd.js', 'jquery/dist/jquery.js', 'backbone/backbone.js'],
+  'backbone_1_3_3_and_jquery_3': ['underscore-1.8/underscore.js', 'jquery-3/dist/jquery.js', 'backbone-1.3.3/backbone.js'],
+  'backbone_1_1_2_and_jquery_2': ['underscore-1.8/underscore.js', 'jquery-2/dist/jquery.js', 'backbone-1.1.2/backbone.js'],
+  'backbone_1_0_0_and_jquery_1_12': ['underscore-1.4/underscore.js', 'jquery-1.12/dist/jquery.js', 'backbone-1.0.0/backbone.js']
+};
+
+// Frames
+// ------
+
+// A page of its own with these scripts.
+function frame(scripts) {
+  const element = document.body.appendChild(document.createElement('iframe'));
+  const {contentDocument, contentWindow} = element;
+  contentDocument.open();
+  contentDocument.write(`<!doctype html><meta charset="utf-8"><body>${scripts}`);
+  contentDocument.close();
+  return contentWindow;
+}
+
+async function frames(libs) {
+  const scripts = libs.map(path => `<script src="/npm/${path}"></script>`).join('');
+  const plain = frame(scripts);
+  const live = frame(`${scripts}<script src="${location.search.slice(1) || '/backwire.js'}" data-url="/"></script>`);
+  await until(() => plain.Backbone && live.Backwire?.status.state === 'online', 'both frames');
+  return {plain, live};
+}
+
+// Programs
+// --------
+
+// One step: what is called on what, with which options. Models are named by numbers that mean the same in both frames.
+function program(random) {
+  const emulate = random.chance(0.15) ? random.pick(['HTTP', 'JSON', 'both']) : null;
+  const steps = [{call: 'set up', emulate, header: random.chance(0.2), own: random.chance(0.2)}];
+  while (steps.length < PROGRAM_LENGTH) steps.push(step(random));
+  return steps;
+}
+
+const ATTRS = [{n: 1}, {n: 2, text: 'b'}, {text: 'c'}, {n: 3, list: [1, {a: 2}]}, {n: null}, {text: ''}, {n: 4, text: 'ä€😀'}, {}];
+// Live lists follow their queries, so each of these is read into a collection of its own.
+const QUERIES = [{sort: 'n'}, {limit: 2}, {sort: 'n DESC', skip: 1}, {n: 1}, {limit: 'many'}, {where: '{"n":{">":1}}'}, {where: '{oops'}];
+const BAD = [{n: 'no number'}, {n: [1]}, {text: 'n is missing'}];
+
+function step(random) {
+  const attrs = random.chance(0.12) ? random.pick(BAD) : random.pick(ATTRS);
+  const some = (part, options) => (random.chance(part) ? options : {});
+  const options = {
+    ...some(0.2, {wait: true}), ...some(0.1, {silent: true}), ...some(0.08, {refuse: true}),
+    ...some(0.1, {headers: {'X-Own': 'yes'}}), ...some(0.08, {dataType: 'json'}), ...some(0.1, {noCallbacks: true}),
+    ...some(0.05, {contentType: 'application/json; charset=utf-8'}), ...some(0.05, {timeout: 60000}), ...some(0.05, {validate: false})
+  };
+  const model = random.below(6);
+  return random.pick([
+    () => ({call: 'create', attrs, options: {...loud(options), ...some(0.2, {at: 0}), ...some(0.1, {merge: true})}}),
+    () => ({call: 'create', attrs, options: {...loud(options), ...some(0.2, {at: 0}), ...some(0.1, {invalid: true})}}),
+    () => ({call: 'save', model, attrs, options: {...options, ...some(0.3, {patch: true}), ...some(0.1, {invalid: true})}}),
+    () => ({call: 'save', model, attrs, options: {...options, ...some(0.1, {attrs: {n: 9}})}}),
+    () => ({call: 'save', model, attrs: random.chance(0.3) ? null : attrs, options}),
+    () => ({call: 'destroy', model, options}),
+    () => ({call: 'fetch', model, options: {...options, ...some(0.2, {abort: true})}}),
+    () => ({call: 'fetchAll', options: {...options, ...some(0.3, {reset: true}), ...some(0.2, {remove: false}), ...some(0.2, {abort: true})}}),
+    () => ({call: 'list', what: 'fetch', options: {...options, data: random.pick(QUERIES)}}),
+    () => ({call: 'single', what: random.pick(['save', 'save', 'fetch', 'destroy']), model: random.below(3), attrs, strict: random.chance(0.4),
+      options: {...options, ...some(0.2, {key: random.pick(['a', 'b'])}), ...some(0.2, {elsewhere: true})}}),
+    () => ({call: 'unknown', what: random.pick(['save', 'fetch', 'destroy']), attrs, options}),
+    () => ({call: 'set', model, attrs}),
+    () => ({call: 'no url', what: random.pick(['save', 'fetch'])})
+  ])();
+}
+
+// A collection does not notice that a model which was created silently has got its id.
+const loud = ({silent, ...options}) => options;
+
+// Running
+// -------
+
+let run = 0;
+
+// What one side of a program has shown.
+class Side {
+  constructor(window, name, number, isLive) {
+    Object.assign(this, {window, name: `note${number}${name}`, strict: `strict${number % 400}${name}`, isLive, trace: [], singles: []});
+    const {Backbone, $, _} = window;
+    const side = this;
+    const Model = Backbone.Model.extend({
+      validate: attrs => (attrs.text === 'invalid' ? 'is invalid' : undefined),
+      parse(answer) { return answer && typeof answer === 'object' ? {...answer, parsed: true} : answer; },
+      toJSON() { return _.omit(this.attributes, 'parsed', 'createdAt', 'updatedAt'); }
+    });
+    this.Model = Model;
+    this.notes = new (Backbone.Collection.extend({url: `/${this.name}`, model: Model}))();
+    this.listen(this.notes, 'notes');
+    this.ended = 0;
+  }
+
+  note(...what) {
+    this.trace.push(JSON.stringify(what, (key, value) => (value === undefined ? null : value)).replace(/(note|strict)\d+(plain|live)/g, '$1')
+      .replace(/"(created|updated)At\\?":\d+,?/g, '').replace(/\\"(created|updated)At\\":\d+,?/g, '').replace(/,(\\?["}])?}/g, '$1}'));
+  }
+
+  listen(target, name) {
+    target.on('all', (event, first, ...rest) => {
+      const options = rest.at(-1);
+      if (options?.realtime || /^change:(created|updated)At$/.test(event)) return;
+      this.note('event', name, event, this.named(first), this.named(rest[0]), options?.add ?? null);
+    });
+  }
+
+  named(it) {
+    if (it?.attributes) return ['model', it.id ?? null, it.get('n') ?? null];
+    if (it?.models) return ['list', it.length];
+    if (typeof it?.getResponseHeader === 'function') return 'xhr';
+    if (typeof it === 'function') return 'function';
+    return it === undefined || it === null ? null : typeof it === 'object' ? (Array.isArray(it) ? ['array', it.length] : 'object') : it;
+  }
+
+  // What an xhr says.
+  shown(xhr) {
+    if (!xhr || typeof xhr !== 'object') return xhr;
+    const type = xhr.status ? xhr.getResponseHeader('content-type') : null;
+    return [xhr.status, xhr.statusText, xhr.readyState, xhr.state?.(), type, this.body(xhr.responseText)];
+  }
+
+  body(text) {
+    try {
+      return _.omit(JSON.parse(text), 'createdAt', 'updatedAt', 'message');
+    } catch {
+      return text ?? null;
+    }
+  }
+
+  async step(step) {
+    const {Backbone, $} = this.window;
+    const own = {};
+    if (step.call === 'set up') return this.setUp(step);
+    const target = this.target(step);
+    if (!target) return this.note('no such model');
+    if (step.call === 'set') {
+      target.set(step.attrs);
+      return this.note('set', target.attributes.n);
+    }
+    const before = this.trace.length;
+    let over;
+    const ended = new Promise(resolve => { over = resolve; });
+    const options = this.options(step, over);
+    let result;
+    try {
+      result = this.call(step, target, options);
+    } catch (error) {
+      return this.note('threw', error.message);
+    }
+    this.note('returned', result === false ? false : result?.attributes ? 'model' : typeof result, options.xhr === result);
+    const xhr = result?.attributes ? options.xhr : result;
+    if (!xhr || typeof xhr !== 'object') return this.idle();
+    this.note('before', xhr.readyState, xhr.state?.());
+    xhr.done?.((...args) => this.note('done', args.length, args[1], args[2] === xhr)).fail?.((...args) => this.note('fail', args.length, args[1], args[2], args[0] === xhr));
+    if (step.options.abort) xhr.abort();
+    const settled = new Promise(resolve => { xhr.always(() => resolve()); });
+    await Promise.race([settled, new Promise((_, reject) => { setTimeout(reject, 6000, new Error('a call is not answered')); })])
+      .catch(error => this.note(error.message));
+    await this.idle();
+    this.note('settled', ...this.shown(xhr));
+    if (step.call === 'list') this.window.Backwire?.stop(target);
+    this.note('now', target.models ? target.length : _.omit(target.attributes, 'createdAt', 'updatedAt'), target.changedAttributes?.() === false);
+  }
+
+  // A request whose xhr the page does not get is over, too.
+  async idle() {
+    await until(() => this.window.$.active === 0, 'all requests to be over');
+    await new Promise(resolve => { setTimeout(resolve, 0); });
+    this.note('now', this.numbers());
+  }
+
+  numbers() {
+    return this.notes.map(model => JSON.stringify([model.id ?? null, model.get('n') ?? null])).sort();
+  }
+
+  setUp({emulate, header, own}) {
+    const {Backbone, $} = this.window;
+    Backbone.emulateHTTP = emulate === 'HTTP' || emulate === 'both';
+    Backbone.emulateJSON = emulate === 'JSON' || emulate === 'both';
+    $.ajaxSettings.headers = header ? {'X-Setup': 'yes'} : {};
+    this.window.ajax ??= Backbone.ajax;
+    Backbone.ajax = own ? settings => {
+      this.note('ajax', settings.type, settings.url, settings.contentType ?? null, settings.dataType ?? null, this.sent(settings.data));
+      return this.window.ajax.call(Backbone, settings);
+    } : this.window.ajax;
+    const {document} = this.window;
+    $(document).off('.trace');
+    for (const name of ['Start', 'Send', 'Success', 'Error', 'Complete', 'Stop']) {
+      $(document).on(`ajax${name}.trace`, (event, xhr, settings) => this.note('global', name, settings?.type ?? null, settings?.url ?? null));
+    }
+  }
+
+  sent(data) {
+    return typeof data === 'string' ? data : data ?? null;
+  }
+
+  target({call, model, strict}) {
+    const {Backbone} = this.window;
+    if (call === 'fetchAll' || call === 'create') return this.notes;
+    if (call === 'unknown') return new (this.Model.extend({urlRoot: `/${this.name}`}))({id: 9999, n: 1});
+    if (call === 'no url') return new this.Model({n: 1});
+    if (call === 'list') return new (this.notes.constructor)();
+    if (call !== 'single') return this.notes.at(model % (this.notes.length || 1));
+    const key = `${strict}${model}`;
+    if (!this.singles[key]) {
+      this.singles[key] = new (this.Model.extend({urlRoot: `/${strict ? this.strict : `${this.name}-single`}`}))();
+      this.listen(this.singles[key], `single ${key}`);
+    }
+    return this.singles[key];
+  }
+
+  options({options = {}, call, what}) {
+    const {refuse, key, elsewhere, noCallbacks, abort, invalid, ...own} = JSON.parse(JSON.stringify(options));
+    if (refuse) own.beforeSend = () => false;
+    if (key) own.headers = {'Idempotency-Key': `${this.name}-${key}`};
+    if (elsewhere) own.url = `/${this.name}-elsewhere`;
+    if (noCallbacks) return own;
+    const names = ['success', 'error'];
+    for (const name of names) {
+      own[name] = (...args) => this.note('callback', name, args.length, this.named(args[0]), this.named(args[1]), args[2] === own || this.named(args[2]));
+    }
+    own.complete = (xhr, text) => this.note('complete', text);
+    return own;
+  }
+
+  call({call, what = call, attrs, options: {invalid} = {}}, target, options) {
+    const given = attrs && {...JSON.parse(JSON.stringify(attrs)), ...invalid && {text: 'invalid'}};
+    if (call === 'create') return target.create(given, options);
+    if (what === 'save') return target.save(given, options);
+    if (what === 'destroy') return target.destroy(options);
+    return target.fetch(options);
+  }
+
+  // What the server has in the end.
+  async contents() {
+    const lists = await Promise.all([this.name, `${this.name}-single`, this.strict, `${this.name}-elsewhere`].map(name => http('GET', `/${name}`)));
+    this.note('contents', lists.map(list => list.map(record => _.omit(record, 'createdAt', 'updatedAt'))));
+  }
+}
+
+// The first difference between both sides of a program, or nothing.
+async function difference(windows, steps) {
+  run += 1;
+  const sides = ['plain', 'live'].map(name => new Side(windows[name], name, run, name === 'live'));
+  for (const side of sides) side.setUp({});
+  for (const step of steps) {
+    const from = sides.map(side => side.trace.length);
+    await Promise.all(sides.map(side => side.step(step)));
+    const [plain, live] = sides.map((side, index) => side.trace.slice(from[index]));
+    if (plain.join('\n') !== live.join('\n')) return report(plain, live);
+  }
+  await Promise.all(sides.map(side => side.contents()));
+  const [plain, live] = sides.map(side => side.trace.at(-1));
+  return plain === live ? null : report([plain], [live]);
+}
+
+function report(plain, live) {
+  const only = (some, others) => some.filter(it => !others.includes(it));
+  return `plain: ${only(plain, live).join(' ')}\n  live: ${only(live, plain).join(' ')}` +
+    (only(plain, live).length + only(live, plain).length ? '' : `\n  order: ${plain.join(' ')}\n     vs: ${live.join(' ')}`);
+}
+
+for (const name in VERSIONS) {
+  story(`${name}_behave_as_without_backwire`, {config: CONFIG, libs: VERSIONS[name], tag: null}, async () => {
+    const windows = await frames(VERSIONS[name]);
+    const failures = [];
+    for (const seed of seeds(stories.count ?? 40)) {
+      const steps = program(new Random(seed));
+      if (!await difference(windows, steps)) continue;
+      const {shortest, reason} = await shrunk(steps, it => difference(windows, it));
+      failures.push(`seed ${seed}:\n  ${describe(shortest)}\n  ${reason}`);
+      if (failures.length >= 3) break;
+    }
+    if (failures.length) throw new Error(failures.join('\n'));
+  });
+}

@@ -1,0 +1,54 @@
+// Random programs
+// ---------------
+//
+// What the random comparisons share: numbers from a seed, and a way to make a program that fails shorter.
+/* exported seeds, Random, shrunk, describe */
+
+// The seeds that are always run, and a new one each time. `?seed=N` in BACKWIRE_STORY's place: `stories.seed`.
+function seeds(count, first = 1) {
+  const fixed = Array.from({length: count}, (_, index) => first + index);
+  return [...fixed, Math.floor(Math.random() * 1e9)];
+}
+
+class Random {
+  constructor(seed) {
+    this.state = seed >>> 0;
+  }
+
+  // In [0, 1): mulberry32.
+  next() {
+    this.state = (this.state + 0x6d2b79f5) >>> 0;
+    let mixed = this.state;
+    mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  }
+
+  below(limit) {
+    return Math.floor(this.next() * limit);
+  }
+
+  chance(part) {
+    return this.next() < part;
+  }
+
+  pick(list) {
+    return list[this.below(list.length)];
+  }
+}
+
+// The shortest list of steps found that still fails, by leaving out one part after another.
+async function shrunk(steps, failure) {
+  let [shortest, reason] = [steps, await failure(steps)];
+  for (let size = steps.length >> 1; size >= 1; size >>= 1) {
+    for (let start = 0; start + size <= shortest.length;) {
+      const shorter = [...shortest.slice(0, start), ...shortest.slice(start + size)];
+      const still = await failure(shorter);
+      if (still) [shortest, reason] = [shorter, still];
+      else start += size;
+    }
+  }
+  return {shortest, reason};
+}
+
+const describe = steps => steps.map(step => JSON.stringify(step)).join('\n  ');
