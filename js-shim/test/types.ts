@@ -1,6 +1,6 @@
 // A page in TypeScript: it must type-check, and its mistakes must not.
 
-import Backwire, {type Backwire as Api, type Status} from '../src/index.js';
+import Backwire, {type Backwire as Api, type RealtimeOption, type Rejected, type Status} from '../src/index.js';
 
 declare const Backbone: {
   sync(method: string, model: object, options?: object): unknown;
@@ -21,12 +21,23 @@ Backwire.install(Backbone, {site: 'shop', token: '12345', bind: {update_store: '
 Backwire.socket.on('news', async (text: string, {id}: {id: string | null}) => console.log(text, id)).on('resync', () => {});
 Backwire.on('undelivered', ({id, event, args}) => console.warn(id, event, args.length));
 
+Backwire.socket.ignore('useless');
+Backwire.on('rejected', ({write, status}: Rejected) => console.warn(write.method, write.url, status));
+Backwire.once('refused', ({reason}) => console.warn(reason.length));
+Backwire.on('unauthorized', () => { Backwire.connect({token: 'new'}); }).on('lost', ({url}) => console.warn(url));
+const plain: RealtimeOption = {realtime: false};
+Backwire.install({default: Backbone}, {});
+Backwire.sync('read', todos, plain);
+Backwire.ajaxSync('read', todos);
+
 if (Backwire.error instanceof Error) console.warn(Backwire.error.message);
 
 // @ts-expect-error: the status is ours to set.
 Backwire.status = {state: 'online', unsent: 0};
 // @ts-expect-error: there is no such event.
 Backwire.on('connected', () => {});
+// @ts-expect-error: a status is no rejected write.
+Backwire.on('status', ({write}) => console.warn(write));
 // @ts-expect-error: a view cannot be stopped.
 Backwire.stop({render() {}});
 // @ts-expect-error: without Backbone there is nothing to install into.

@@ -1,6 +1,5 @@
 //! The reply header `backwire-query`: how the server has understood a read.
 
-use crate::json;
 
 /// What the records of an answer are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,5 +78,5 @@ fn decode(mut encoded: &[u8]) -> String {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    json::find("0123456789abcdef", digit.to_ascii_lowercase()).map(|value| value as u8)
+    (digit as char).to_digit(16).map(|value| value as u8)
 }
