@@ -206,6 +206,17 @@ story('a_cached_fetch_is_live', {libs: ['underscore/underscore-umd.js', 'jquery-
   await becomes(() => numbers(first), [9, 2, 3]);
 });
 
+story('a_new_model_that_reads_a_list_takes_nothing_from_collections', async () => {
+  await writeAll(1, 2);
+  const notes = new Notes(), events = traced(notes, 'remove destroy');
+  await fetched(notes);
+  await fetched(notes.add({n: 9}));
+  await writeAll(3);
+  await until(() => notes.findWhere({n: 3}), 'the new note');
+  await settled();
+  same([notes.length, events], [4, []]);
+});
+
 // Order
 // -----
 
