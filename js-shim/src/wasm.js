@@ -1,18 +1,19 @@
 // The core, in wasm
 // -----------------
 //
-// The only door to it. Its bytes are part of the bundle, as a string that zips well, so that it starts
-// before the next script of the page runs.
+// The only door to it. The module is part of the bundle, compressed, so that it starts before the next
+// script of the page runs.
 
 import {Extras} from './extras.js';
 import {Client, Queries, initSync} from '../dist/wasm/backwire_client_wasm.js';
-import bytes from '../dist/wasm/backwire_client_wasm_bytes.js';
+import {packed, size} from '../dist/wasm/backwire_client_wasm_bytes.js';
+import {unpack} from './unpack.js';
 
 let isStarted = false;
 
 // Throws if wasm cannot run here: an old browser, or a content security policy.
 function start() {
-  if (!isStarted) initSync(bytes);
+  if (!isStarted) initSync(unpack(packed, size));
   isStarted = true;
 }
 

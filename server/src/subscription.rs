@@ -5,9 +5,10 @@
 //! is no gap between the two; what is committed between joining and reading is heard of twice,
 //! which is harmless: pushes have positions.
 //!
-//! `members` does the same of a many-to-many.
+//! `members` does the same of a many-to-many; `read` is what comes of it.
 
 pub(crate) mod members;
+mod read;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,31 +23,8 @@ use crate::engine::{Engine, Since, Snapshot};
 use crate::error::{Error, Result};
 use crate::socket::Client;
 
-/// What a read found, the room it has joined, and how the request was understood.
-pub(crate) struct Read<T> {
-    pub(crate) snapshot: Snapshot<T>,
-    pub(crate) room: Option<Room>,
-    pub(crate) query: QuerySummary,
-}
-
-impl<T> Read<T> {
-    fn map<U>(self, with: impl FnOnce(T) -> U) -> Read<U> {
-        let Self { snapshot: Snapshot { value, position }, room, query } = self;
-        Read { snapshot: Snapshot { value: with(value), position }, room, query }
-    }
-}
-
-/// How a read of records in the server's own store was understood.
-fn summary(cx: &Context, of: &Resource, criteria: &Criteria, scope: &Scope) -> QuerySummary {
-    stored(cx, of, QuerySummary::of(criteria, scope))
-}
-
-fn stored(cx: &Context, of: &Resource, summary: QuerySummary) -> QuerySummary {
-    match cx.shared().models.is_declared(of) {
-        true => summary,
-        false => summary.of_undeclared(),
-    }
-}
+pub(crate) use read::Read;
+use read::{stored, summary};
 
 /// The room that a read with these criteria joins, if it joins one.
 fn room(client: &Client, resource: &Resource, criteria: &Criteria) -> Option<Room> {
@@ -72,7 +50,7 @@ pub(crate) async fn find(
 ) -> Result<Read<Vec<Arc<Attributes>>>> {
     let reach = cx.reach(resource, Act::Read).await?;
     let mut criteria = Criteria { within: reach.filter(), ..criteria };
-    let was_in = is_in_room_of(cx, resource, &criteria);
+    let was_in = criteria.most.is_some() && is_in_room_of(cx, resource, &criteria);
     loop {
         let read = || async { Ok(cx.engine().find(resource, &criteria).await?) };
         let (snapshot, room) = join_read_and_hold(cx, resource, &reach, &criteria, read).await?;

@@ -40,15 +40,13 @@ const TERSER: [&str; 5] = [
 const PRIVATE: &str = "^_[a-z]|^__destroy|^__wbg_ptr$";
 /// Names our files know each other by. Nobody else does: they are no property of what a page, Backbone,
 /// jQuery or the browser hands us, and are written neither to the wire nor to a storage.
-const OWN: [&str; 104] = [
+const OWN: [&str; 101] = [
     "abortAll",
     "answer",
     "assumed",
     "await",
     "begin",
-    "call",
     "client",
-    "credentials",
     "decide",
     "delay",
     "delayed",
@@ -105,7 +103,6 @@ const OWN: [&str; 104] = [
     "made",
     "makeClient",
     "makeQueries",
-    "merged",
     "newer",
     "news",
     "number",

@@ -73,7 +73,12 @@ impl Met {
                 // Whose connection ends comes again by themselves; who is refused may not.
                 plug.inspect(|plug| plug.pull());
             }
-            unseated.to_string()
+            match (&unseated, guest.is_runtime) {
+                (Unseated::TooMany { .. }, true) => {
+                    format!("{unseated}: close one of them, or try again later")
+                }
+                _ => unseated.to_string(),
+            }
         })?;
         socket.extensions.insert(Self(Arc::new(Mutex::new(Some((guest, present, gone))))));
         Ok(())

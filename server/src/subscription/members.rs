@@ -10,7 +10,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Read, find_along, summary};
+use super::find_along;
+use super::read::{Read, summary};
 use crate::caller;
 use crate::change::{Attributes, Id, Resource, Room};
 use crate::context::Context;

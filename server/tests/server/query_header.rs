@@ -176,3 +176,52 @@ async fn handlers_that_keep_records_elsewhere_say_it_too() {
     }
     server.shutdown().await;
 }
+
+/// Every combination of these, as queries.
+fn combinations(parameters: &[&[&str]]) -> Vec<String> {
+    let mut all = vec![String::new()];
+    for choices in parameters {
+        let extended = all.iter().flat_map(|query| {
+            choices.iter().map(move |choice| match (query.is_empty(), choice.is_empty()) {
+                (_, true) => query.clone(),
+                (true, false) => (*choice).to_owned(),
+                (false, false) => format!("{query}&{choice}"),
+            })
+        });
+        all = extended.collect();
+    }
+    all
+}
+
+#[tokio::test]
+async fn parts_of_the_same_room_have_the_same_answer_in_the_same_order() {
+    let (server, mut socket) = filled().await;
+    for (name, owner) in [("Tom", 2), ("Ada", 1), ("Rex", 2)] {
+        socket.post("/pet", json!({ "name": name, "owner": owner })).await;
+    }
+    let queries = combinations(&[
+        &["", "owner=1", "where={\"owner\":\"1\"}", "owner=2"],
+        &["", "sort=name", "sort=name%20DESC", "sort=owner,name"],
+        &["", "skip=1"],
+        &["", "limit=2", "limit=3"],
+        &["", "select=name", "omit=owner"],
+        &["", "populate=owner"],
+    ]);
+    let mut answers = std::collections::HashMap::new();
+    for query in &queries {
+        let ack = socket.get(&format!("/pet?{query}")).await;
+        let room = header(&ack, "backwire-room").expect("it is followed").to_owned();
+        let is_part = header(&ack, "backwire-query").unwrap().starts_with("part");
+        let says_part = ["skip", "limit", "select", "omit", "populate"]
+            .iter()
+            .any(|name| query.contains(&format!("{name}=")));
+        assert_eq!(is_part, says_part, "{query}");
+        socket.ask(json!(["unsubscribe", room])).await;
+        if is_part {
+            let body = answers.entry(room).or_insert_with(|| ack["body"].clone());
+            assert_eq!(*body, ack["body"], "{query}");
+        }
+    }
+    assert!(answers.len() > queries.len() / 2, "{} rooms", answers.len());
+    server.shutdown().await;
+}

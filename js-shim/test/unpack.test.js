@@ -1,0 +1,34 @@
+// Decompression of the wasm module
+// --------------------------------
+
+import assert from 'node:assert/strict';
+import {readFileSync} from 'node:fs';
+import {test} from 'node:test';
+
+import {unpack} from '../src/unpack.js';
+
+const DIST = new URL('../dist/wasm/backwire_client_wasm_', import.meta.url);
+
+// The tests of `xtask/src/literal.rs` decode these vectors with the library that packs the module.
+const vectors = readFileSync(new URL('unpack.vectors.tsv', import.meta.url), 'utf8').trimEnd().split('\n')
+  .map(line => line.split('\t')).map(([name, bytes, packed]) => ({name, bytes: Buffer.from(bytes, 'base64'), packed}));
+
+for (const {name, bytes, packed} of vectors) {
+  test(`bytes are unpacked as they were: ${name}`, () => {
+    assert.deepEqual(Buffer.from(unpack(packed, bytes.length)), bytes);
+  });
+}
+
+test('a malformed stream is unpacked to something of the given size', () => {
+  const {packed} = vectors.find(({name}) => name === 'mixed');
+  for (const malformed of ['', 'AAAA', '////////', btoa(atob(packed).slice(0, 40)), btoa(atob(packed).slice(9))]) {
+    assert.equal(unpack(malformed, 4000).length, 4000);
+  }
+});
+
+test('the module of the build is unpacked as it was, and is valid', async () => {
+  const {packed, size} = await import(`${DIST}bytes.js`);
+  const module = Buffer.from(unpack(packed, size));
+  assert.deepEqual(module, readFileSync(new URL(`${DIST}bg.wasm`)));
+  assert(WebAssembly.validate(module));
+});
