@@ -351,16 +351,17 @@ story('a_model_that_is_held_outside_of_its_collection_stays_fresh', async () => 
   await becomes(() => [held.get('n'), numbers(own)], [30, [30]]);
 });
 
-story('a_model_that_was_saved_and_not_read_follows_its_record', async () => {
-  const model = new Model(), empty = new Notes();
-  await fetched(empty, {data: {n: 'none'}});
-  await saved(model, {n: 1});
+story('a_model_that_was_saved_and_not_read_follows_what_a_list_learns', async () => {
+  const model = new Model(), notes = new Notes();
+  await fetched(notes, {data: {kind: 'a'}});
+  await saved(model, {n: 1, kind: 'a'});
+  await becomes(() => numbers(notes), [1]);
   await http('PATCH', model.url(), {n: 2});
-  await becomes(() => model.get('n'), 2);
+  await becomes(() => [model.get('n'), numbers(notes)], [2, [2]]);
   let destroyed = 0;
   model.on('destroy', () => destroyed++);
   await http('DELETE', model.url());
-  await becomes(() => destroyed, 1);
+  await becomes(() => [destroyed, notes.length], [1, 0]);
 });
 
 story('a_model_and_a_collection_of_one_record_show_the_same', async () => {

@@ -183,14 +183,18 @@ story('an_event_that_waits_is_there_after_a_reload', {sites: SITES, tag: 'data-s
 
 for (const [name, site] of [['an_unknown_site', 'data-site="none" data-token="abc"'], ['a_refused_token', 'data-site="closed" data-token="abc"']]) {
   story(`${name}_is_refused_and_not_tried_for_ever`, {sites: SITES, tag: `${site} data-connect="false"`}, async () => {
-    const events = [];
+    const events = [], {WebSocket} = window;
+    let sockets = 0;
+    window.WebSocket = function(...args) {
+      sockets += 1;
+      return new WebSocket(...args);
+    };
     Backwire.on('refused unauthorized', it => events.push(it));
     Backwire.connect();
     await until(() => events.length, 'the event');
-    const connections = () => performance.getEntriesByType('resource').filter(it => it.name.includes('socket.io')).length;
-    const before = connections();
-    await new Promise(resolve => { setTimeout(resolve, 1200); });
-    same([events.length, connections()], [1, before], 'events and connections');
+    // Longer than the first pauses before another attempt.
+    await new Promise(resolve => { setTimeout(resolve, 1500); });
+    same([events.length, sockets, Backwire.status.state], [1, 1, 'offline'], 'events, sockets and state');
   });
 }
 
