@@ -78,6 +78,10 @@ function step(random) {
     () => ({call: 'single', what: random.pick(['save', 'save', 'fetch', 'destroy']), model: random.below(3), attrs, strict: random.chance(0.4),
       options: {...options, ...some(0.2, {key: random.pick(['a', 'b'])}), ...some(0.2, {elsewhere: true})}}),
     () => ({call: 'unknown', what: random.pick(['save', 'fetch', 'destroy']), attrs, options}),
+    () => ({call: 'sync', what: random.pick(['create', 'update', 'patch', 'read']), model, attrs,
+      options: {...some(0.3, {attrs: {n: 8}}), ...some(0.3, {dataType: 'text'}), ...some(0.2, {elsewhere: true})}}),
+    () => ({call: 'save', what: 'save', model, attrs, then: random.pick(['save', 'fetch', 'destroy']), options}),
+    () => ({call: 'pair', first: {call: 'create', attrs, options: {}}, second: {call: 'single', what: 'save', model: 0, attrs, options: {}}}),
     () => ({call: 'set', model, attrs}),
     () => ({call: 'no url', what: random.pick(['save', 'fetch'])})
   ])();
@@ -148,16 +152,14 @@ class Side {
     const {Backbone, $} = this.window;
     const own = {};
     if (step.call === 'set up') return this.setUp(step);
+    if (step.call === 'pair') return this.pair(step);
     const target = this.target(step);
     if (!target) return this.note('no such model');
     if (step.call === 'set') {
       target.set(step.attrs);
       return this.note('set', target.attributes.n);
     }
-    const before = this.trace.length;
-    let over;
-    const ended = new Promise(resolve => { over = resolve; });
-    const options = this.options(step, over);
+    const options = this.options(step, target);
     let result;
     try {
       result = this.call(step, target, options);
@@ -177,6 +179,13 @@ class Side {
     this.note('settled', ...this.shown(xhr));
     if (step.call === 'list') this.window.Backwire?.stop(target);
     this.note('now', target.models ? target.length : _.omit(target.attributes, 'createdAt', 'updatedAt'), target.changedAttributes?.() === false);
+  }
+
+  // Two calls at once. What comes of one has an order, and not what comes of both.
+  async pair({first, second}) {
+    const from = this.trace.length;
+    await Promise.all([this.step(first), this.step(second)]);
+    this.trace.push(...this.trace.splice(from).filter(it => !/"(global|now)"/.test(it)).sort());
   }
 
   // A request whose xhr the page does not get is over, too.
@@ -211,13 +220,13 @@ class Side {
     return typeof data === 'string' ? data : data ?? null;
   }
 
-  target({call, model, strict}) {
+  target({call, what = call, model, strict}) {
     const {Backbone} = this.window;
     if (call === 'fetchAll' || call === 'create') return this.notes;
     if (call === 'unknown') return new (this.Model.extend({urlRoot: `/${this.name}`}))({id: 9999, n: 1});
     if (call === 'no url') return new this.Model({n: 1});
     if (call === 'list') return new (this.notes.constructor)();
-    if (call !== 'single') return this.notes.at(model % (this.notes.length || 1));
+    if (call !== 'single') return this.member(what, model);
     const key = `${strict}${model}`;
     if (!this.singles[key]) {
       this.singles[key] = new (this.Model.extend({urlRoot: `/${strict ? this.strict : `${this.name}-single`}`}))();
@@ -226,23 +235,44 @@ class Side {
     return this.singles[key];
   }
 
-  options({options = {}, call, what}) {
+  // A new model reads the url of its list, which is not for it.
+  member(what, number) {
+    const models = this.notes.filter(it => !/fetch|read/.test(what) || !it.isNew());
+    return _.sortBy(models, it => it.id ?? 1e9)[number % (models.length || 1)];
+  }
+
+  options({options = {}, then, attrs}, target) {
     const {refuse, key, elsewhere, noCallbacks, abort, invalid, ...own} = JSON.parse(JSON.stringify(options));
+    if (this.window.Backbone.emulateJSON) delete own.contentType;
     if (refuse) own.beforeSend = () => false;
     if (key) own.headers = {'Idempotency-Key': `${this.name}-${key}`};
     if (elsewhere) own.url = `/${this.name}-elsewhere`;
-    if (noCallbacks) return own;
+    if (own.dataType === 'text') own.success = text => this.note('text', typeof text, this.body(text));
+    if (noCallbacks || own.dataType === 'text') return own;
     const names = ['success', 'error'];
     for (const name of names) {
       own[name] = (...args) => this.note('callback', name, args.length, this.named(args[0]), this.named(args[1]), args[2] === own || this.named(args[2]));
     }
+    if (then) this.chain(own, then, target);
     own.complete = (xhr, text) => this.note('complete', text);
     return own;
+  }
+
+  // A success handler that goes on with the model.
+  chain(options, then, target) {
+    const {success} = options;
+    options.success = (...args) => {
+      success(...args);
+      this.note('then', then);
+      if (then === 'save') target.save({n: 77}, {success: () => this.note('then saved'), error: () => this.note('then not saved')});
+      else target[then]({success: () => this.note(`then ${then}`), error: () => this.note(`then no ${then}`)});
+    };
   }
 
   call({call, what = call, attrs, options: {invalid} = {}}, target, options) {
     const given = attrs && {...JSON.parse(JSON.stringify(attrs)), ...invalid && {text: 'invalid'}};
     if (call === 'create') return target.create(given, options);
+    if (call === 'sync') return target.sync(what, target, what === 'patch' ? {attrs: given, ...options} : options);
     if (what === 'save') return target.save(given, options);
     if (what === 'destroy') return target.destroy(options);
     return target.fetch(options);
@@ -281,7 +311,7 @@ for (const name in VERSIONS) {
   story(`${name}_behave_as_without_backwire`, {config: CONFIG, libs: VERSIONS[name], tag: null}, async () => {
     const windows = await frames(VERSIONS[name]);
     const failures = [];
-    for (const seed of seeds(stories.count ?? 40)) {
+    for (const seed of seeds(stories.count ?? 5)) {
       const steps = program(new Random(seed));
       if (!await difference(windows, steps)) continue;
       const {shortest, reason} = await shrunk(steps, it => difference(windows, it));

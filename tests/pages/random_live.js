@@ -146,7 +146,7 @@ async function failure(steps) {
 
 story('random_live_collections_equal_a_fresh_read', async () => {
   const failures = [];
-  for (const seed of seeds(stories.count ?? 25)) {
+  for (const seed of seeds(stories.count ?? 8)) {
     const steps = program(new Random(seed));
     const first = await failure(steps);
     if (!first) continue;

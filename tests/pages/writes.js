@@ -126,6 +126,35 @@ story('saves_while_a_create_is_on_its_way_reach_the_record', async () => {
   same((await records('/note')).map(it => [it.n, it.title]), [[1, 'c']]);
 });
 
+story('a_save_in_the_success_callback_of_a_save_is_sent_whole', async () => {
+  const notes = new Notes();
+  await http('POST', '/note', {n: 77});
+  await fetched(notes);
+  const note = notes.at(0);
+  const result = await new Promise(resolve => {
+    note.save({n: 1}, {success: () => note.save({n: 77}, {success: () => resolve(note.get('n'))})});
+  });
+  same([result, await numbers('/note')], [77, [77]]);
+  const patched = await new Promise(resolve => {
+    note.save({n: 2}, {patch: true, success: () => note.save({n: 77}, {success: () => resolve(note.get('n'))})});
+  });
+  same([patched, await numbers('/note')], [77, [77]]);
+  note.once('sync', () => note.save({n: 77}));
+  note.save({n: 3});
+  await becomes(() => notes.pluck('n'), [77]);
+  same(await numbers('/note'), [77]);
+});
+
+story('a_save_in_the_success_callback_of_a_create_is_sent_whole', async () => {
+  const notes = new Notes();
+  await fetched(notes);
+  const note = await new Promise(resolve => {
+    notes.create({n: 1}, {success: model => model.save({n: 2}, {success: () => resolve(model)})});
+  });
+  await saved(note, {n: 1});
+  same(await numbers('/note'), [1]);
+});
+
 story('the_url_after_a_create_is_what_the_model_says', async () => {
   const Slugged = Note.extend({url() { return this.isNew() ? '/note' : `/note/${encodeURIComponent(this.id)}?by=me`; }});
   const Elsewhere = Backbone.Model.extend({url() { return this.isNew() ? '/item' : `/item/${this.id}`; }});
