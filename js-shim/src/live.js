@@ -53,12 +53,18 @@ export class Live {
   // function to be called once the page's own callbacks have run.
   learnRead(exchange, body, headers) {
     const answer = exchange.answer = new Answer(body, headers);
-    if (!answer.isLive || exchange.isStopped) return () => answer.room && !this.has(answer.room) && this.runtime.leave(answer.room);
+    if (!answer.isLive) return () => {};
     const changes = this.learnRecords(answer);
     return () => this._wasRead(exchange, answer, changes);
   }
 
-  _wasRead({model: target, options, url, headers, transport: {call}}, answer, changes) {
+  // A target that was stopped meanwhile, and a model that has read a list, do not follow what they have read.
+  _wasRead({model: target, options, url, headers, transport: {call}, isStopped}, answer, changes) {
+    const isFollowing = !isStopped && (isCollection(target) || !Array.isArray(answer.body));
+    if (!isFollowing) {
+      this.apply(answer.resource, changes, target);
+      return this.answered(0, answer, answer.ids(call.parsed));
+    }
     const query = this.targets.enter(target, url, headers, answer);
     const replaces = !isCollection(target) || !this.runtime.isAdding(options);
     if (replaces) this.targets.keepOnly(query);
@@ -69,6 +75,11 @@ export class Live {
     this.read(query, replaces, answer, this.idsFor(answer, target, call.parsed));
   }
 
+  // A query was answered that the core's part had wanted to be asked again, or one that nobody follows.
+  answered(number, {room, description}, ids, source) {
+    this.decide(() => this.queries.answered(number, room, description, ids.join(SEPARATOR)), source);
+  }
+
   read({number, target}, replaces, {room, description}, ids) {
     const hasOwnOrder = Boolean(this.targets.get(target).comparator);
     this.decide(() => this.queries.read(number, target, replaces, hasOwnOrder, room, description, ids.join(SEPARATOR)));
@@ -77,8 +88,7 @@ export class Live {
   // A model is its own list.
   idsFor(answer, target, parsed) {
     if (isCollection(target)) return answer.ids(parsed);
-    const [record] = answer.records;
-    return record && !Array.isArray(answer.body) ? [String(answer.idOf(record) ?? target.id)] : [];
+    return answer.records.map(record => String(answer.idOf(record) ?? target.id));
   }
 
   // What is newer than the answer is shown as it is by now, and what is gone by now is not shown. Of what is

@@ -40,7 +40,7 @@ function apply(live, query, number, answer) {
   const source = new Source(answer);
   if (answer.isShaped) showParts(live, answer, source);
   const ids = target ? live.idsFor(answer, target, isCollection(target) && source.listFor(target)) : [];
-  live.decide(() => live.queries.answered(number, answer.room, answer.description, ids.join('\0')), source);
+  live.answered(number, answer, ids, source);
 }
 
 // What shows parts of records shows them as they are in the answer.
