@@ -25,15 +25,23 @@ pub(super) struct Target {
 #[derive(Debug)]
 struct RoomChange {
     room: String,
-    /// The record, if it was updated and nothing else.
-    updated: Option<Id>,
+    /// What has changed, if it is known.
+    record: Option<(Change, Id)>,
 }
 
 impl RoomChange {
     /// Whether an answer may be older than this, by what can be seen of it.
     fn is_missing_in(&self, answer: &Answer) -> bool {
-        let is_seen = |id| !answer.description.is_sorted_list() && answer.ids.contains(id);
-        self.room == answer.room && !self.updated.as_ref().is_some_and(is_seen)
+        let is_in_room = self.room == answer.room;
+        match &self.record {
+            Some((Change::Updated, id)) => {
+                is_in_room && (answer.description.is_sorted_list() || !answer.ids.contains(id))
+            }
+            Some((Change::Destroyed, id)) if !is_in_room => {
+                resource_of(&self.room) == resource_of(&answer.room) && answer.ids.contains(id)
+            }
+            _ => is_in_room,
+        }
     }
 }
 
@@ -143,7 +151,7 @@ impl Target {
 
     pub(super) fn changed(&mut self, room: &str, change: Change, id: &Id, names: &[&str]) {
         let updated = (change == Change::Updated).then_some(id);
-        self.note(room, updated);
+        self.note(room, Some((change, id)));
         for query in &mut self.queries {
             if query.room == room {
                 query.changed(change, id, names);
@@ -168,10 +176,10 @@ impl Target {
         }
     }
 
-    fn note(&mut self, room: &str, updated: Option<&Id>) {
+    fn note(&mut self, room: &str, record: Option<(Change, &Id)>) {
         if self.is_reading() {
-            self.changed_in_flight
-                .push(RoomChange { room: room.into(), updated: updated.cloned() });
+            let record = record.map(|(change, id)| (change, id.clone()));
+            self.changed_in_flight.push(RoomChange { room: room.into(), record });
         }
     }
 
