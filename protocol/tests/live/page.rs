@@ -399,6 +399,7 @@ impl Page {
                     assert!(!self.queries.is_followed(&room), "{room} is left and followed");
                     self.client.unsubscribe(&room);
                     self.places.remove(&room);
+                    self.carry_out();
                 }
                 Step::Show { target, added, removed, order } => {
                     self.show(target, &texts(&added), &texts(&removed), order.map(|o| texts(&o)));

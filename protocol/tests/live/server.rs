@@ -183,8 +183,13 @@ impl Server {
         self.floor = self.head();
     }
 
-    /// The connection is led out of a room.
+    /// The connection is led out of a room. Not while a read is in flight that has joined it before:
+    /// the core would believe that it is in the room again.
     pub fn close(&mut self, at: usize) {
+        let is_reading = self.down.iter().any(|(_, frame)| frame.starts_with("43"));
+        if is_reading || !self.pending.is_empty() {
+            return;
+        }
         let Some(room) = self.joined.keys().nth(at).cloned() else { return };
         self.joined.remove(&room);
         self.closed.insert(room.clone());
