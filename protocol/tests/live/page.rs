@@ -400,11 +400,20 @@ impl Page {
                     self.client.unsubscribe(&room);
                     self.places.remove(&room);
                     self.carry_out();
+                    self.refresh_singles(&room);
                 }
                 Step::Show { target, added, removed, order } => {
                     self.show(target, &texts(&added), &texts(&removed), order.map(|o| texts(&o)));
                 }
             }
+        }
+    }
+
+    /// A push of the class room that is in flight has the changes of single records, and the core no
+    /// longer takes it.
+    fn refresh_singles(&mut self, left: &str) {
+        for room in self.places.keys().filter(|room| left == "todo" && room.starts_with("todo/")) {
+            self.queries.refresh(room);
         }
     }
 
