@@ -352,6 +352,9 @@ impl Server {
     pub fn push(&mut self, most: usize) {
         let from = self.pushed;
         self.pushed = from.saturating_add(most).min(self.head());
+        if from == self.pushed {
+            return;
+        }
         for (room, criteria) in self.joined.clone() {
             let is_told_in_class = room.starts_with("todo/") && self.joined.contains_key("todo");
             let changes: Vec<_> =
