@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use backwire_protocol::live::{Answer, Change, Description, Id, Output as Step, Queries};
+use backwire_protocol::live::{Answer, Change, Output as Step, Queries};
 use backwire_protocol::packet::Packet;
 use backwire_protocol::{Client, Instant, Output, Payload, Reply, Request, Token, Verb};
 use serde_json::Value;
@@ -144,7 +144,7 @@ impl Page {
         }
     }
 
-    pub fn is_followed(&self, room: &str) -> bool {
+    pub fn is_followed(&mut self, room: &str) -> bool {
         self.queries.is_followed(room)
     }
 
@@ -262,8 +262,7 @@ impl Page {
             let id = change[2].to_string();
             let offset = change[0].as_u64().expect("an offset") as usize;
             let set = change[3].as_object().cloned().unwrap_or_default();
-            let names: Vec<_> = set.keys().map(String::as_str).collect();
-            self.queries.changed(room, kind.expect("a verb"), &Id::from(id.as_str()), &names);
+            self.queries.changed(room, kind.expect("a verb"), &id, &names_of(&set));
             self.places.insert(room.into(), offset);
             self.know(&id, offset, &set);
         }
@@ -283,58 +282,57 @@ impl Page {
     }
 
     fn finish(&mut self, token: Token, reply: &Reply<Json>) {
-        let answer = reply.headers.as_ref().and_then(|Json(headers)| read_answer(headers, reply));
-        match self.requests.remove(&token).expect("each is answered once") {
-            Purpose::Write { verb, set } => return self.wrote(verb, &set, reply),
-            Purpose::Read { target, stops, .. } if self.targets[&target].stops != stops => {
-                self.learn(answer, |page, answer, _| page.queries.answered(u32::MAX, answer));
+        let reading = Reading::of(reply);
+        match (self.requests.remove(&token).expect("each is answered once"), reading) {
+            (Purpose::Write { verb, set }, _) => self.wrote(verb, &set, reply),
+            (Purpose::Read { target, stops, .. }, Some(mut reading))
+                if self.targets[&target].stops != stops =>
+            {
+                self.learn(&mut reading);
+                reading.tell(|answer| self.queries.answered(u32::MAX, answer));
+                self.report_others(&reading);
             }
-            Purpose::Read { target, query, criteria, replaces, .. } => {
-                self.learn(answer, |page, answer, position| {
-                    page.read(target, query, &criteria, replaces, answer, position);
-                });
-                self.queries.end_read(target);
+            (Purpose::Read { target, query, criteria, replaces, stops }, reading) => {
+                if let Some(mut reading) = reading {
+                    self.learn(&mut reading);
+                    self.read(target, query, &criteria, replaces, &reading);
+                    self.report_others(&reading);
+                }
+                if self.targets[&target].stops == stops {
+                    self.queries.end_read(target);
+                }
             }
-            Purpose::Ask { query } if answer.is_some() => {
-                self.learn(answer, |page, answer, _| page.queries.answered(query, answer));
+            (Purpose::Ask { query }, Some(mut reading)) => {
+                self.learn(&mut reading);
+                reading.tell(|answer| self.queries.answered(query, answer));
+                self.report_others(&reading);
             }
-            Purpose::Ask { query } => self.failed(query, reply.status == 404),
+            (Purpose::Ask { query }, None) => self.failed(query, reply.status == 404),
+        }
+    }
+
+    /// Remembers what was read, and what is new in it.
+    fn learn(&mut self, reading: &mut Reading) {
+        self.places.insert(reading.room.clone(), reading.position);
+        for (id, record) in reading.ids.iter().zip(&reading.records) {
+            let changed = self.know(id, reading.position, record);
+            reading.is_outdated |= changed.is_none();
+            reading.changed.extend(changed.unwrap_or_default());
         }
     }
 
     /// An answer is news of the class room, too: the core does not deliver there what the read of a
     /// single record has shown, and not in the rooms of single records what was read as a whole.
-    fn learn(
-        &mut self,
-        answer: Option<(Answer, usize, Vec<Record>)>,
-        tell: impl FnOnce(&mut Self, Answer, usize),
-    ) {
-        let Some((mut answer, position, records)) = answer else { return };
-        let (room, ids) = (answer.room.clone(), answer.ids.clone());
-        let is_single = room.starts_with("todo/");
-        let mut is_later = false;
-        for (id, record) in ids.iter().zip(&records) {
-            let changed = self.know(id.as_str(), position, record);
-            is_later |= changed.is_none();
-            answer.changed.extend(changed.unwrap_or_default());
+    fn report_others(&mut self, reading: &Reading) {
+        if reading.room.starts_with("todo/") && !reading.is_outdated {
+            self.queries.changed("todo", Change::Updated, &reading.ids[0], "");
         }
-        self.places.insert(room.clone(), position);
-        tell(self, answer, position);
-        if is_single && !is_later {
-            self.queries.changed("todo", Change::Updated, &ids[0], &[]);
-        }
-        if room == "todo" {
-            self.end_singles(&ids, position);
-        }
-    }
-
-    fn end_singles(&mut self, ids: &[Id], position: usize) {
         let singles =
             self.places.keys().filter_map(|room| Some(room.strip_prefix("todo/")?.to_owned()));
-        for id in singles.collect::<Vec<_>>() {
-            if !ids.contains(&Id::from(id.as_str())) {
+        for id in singles.filter(|_| reading.room == "todo").collect::<Vec<_>>() {
+            if !reading.ids.contains(&id) {
                 self.places.remove(&format!("todo/{id}"));
-                self.report(&id, position, Change::Destroyed, &Record::new());
+                self.report(&id, reading.position, Change::Destroyed, &Record::new());
             }
         }
     }
@@ -348,8 +346,7 @@ impl Page {
     /// News of the class room that is no push, unless something later is known of the record.
     fn report(&mut self, id: &str, position: usize, change: Change, set: &Record) {
         if self.know(id, position, set).is_some() {
-            let names: Vec<_> = set.keys().map(String::as_str).collect();
-            self.queries.changed("todo", change, &Id::from(id), &names);
+            self.queries.changed("todo", change, id, &names_of(set));
         }
     }
 
@@ -360,8 +357,7 @@ impl Page {
         query: u32,
         criteria: &Criteria,
         replaces: bool,
-        answer: Answer,
-        position: usize,
+        reading: &Reading,
     ) {
         let target = self.targets.get_mut(&id).expect("it was read");
         if replaces {
@@ -372,13 +368,14 @@ impl Page {
         if !target.queries.iter().any(|(other, _)| *other == query) {
             target.queries.push((query, criteria.clone()));
         }
-        for id in answer.ids.iter().map(|id| id.as_str().to_owned()) {
-            if !target.models.contains(&id) {
+        for id in &reading.ids {
+            if !target.models.contains(id) {
                 target.models.push(id.clone());
             }
-            target.shown.entry(id).or_insert(position);
+            target.shown.entry(id.clone()).or_insert(reading.position);
         }
-        self.queries.read(query, id, replaces, target.has_own_order, answer);
+        let own = target.has_own_order;
+        reading.tell(|answer| self.queries.read(query, id, replaces, own, answer));
     }
 
     fn failed(&mut self, query: u32, is_gone: bool) {
@@ -403,7 +400,7 @@ impl Page {
                     self.refresh_singles(&room);
                 }
                 Step::Show { target, added, removed, order } => {
-                    self.show(target, &texts(&added), &texts(&removed), order.map(|o| texts(&o)));
+                    self.show(target, &items(&added), &items(&removed), order.map(|o| items(&o)));
                 }
             }
         }
@@ -467,23 +464,51 @@ impl Page {
     }
 }
 
-fn texts(ids: &[Id]) -> Vec<String> {
-    ids.iter().map(|id| id.as_str().into()).collect()
+/// The answer to a read.
+#[derive(Debug)]
+struct Reading {
+    room: String,
+    description: String,
+    ids: Vec<String>,
+    records: Vec<Record>,
+    position: usize,
+    /// Attributes that differ from what was known.
+    changed: Vec<String>,
+    /// Something later is known of one of the records.
+    is_outdated: bool,
+}
+
+impl Reading {
+    fn of(reply: &Reply<Json>) -> Option<Self> {
+        let (Some(Json(body)), Some(Json(headers))) = (&reply.body, &reply.headers) else {
+            return None;
+        };
+        let records = body.as_array()?;
+        Some(Self {
+            room: headers["backwire-room"].as_str()?.into(),
+            description: headers["backwire-query"].as_str()?.into(),
+            ids: records.iter().filter_map(|record| Some(record[0].as_str()?.into())).collect(),
+            records: records.iter().filter_map(|record| record[1].as_object().cloned()).collect(),
+            position: position_of(headers)?,
+            changed: Vec::new(),
+            is_outdated: false,
+        })
+    }
+
+    fn tell(&self, queries: impl FnOnce(Answer<'_>)) {
+        let (ids, changed) = (&self.ids.join("\0"), &self.changed.join("\0"));
+        queries(Answer { room: &self.room, description: &self.description, ids, changed });
+    }
+}
+
+fn items(joined: &str) -> Vec<String> {
+    joined.split('\0').filter(|item| !item.is_empty()).map(Into::into).collect()
+}
+
+fn names_of(set: &Record) -> String {
+    set.keys().map(String::as_str).collect::<Vec<_>>().join("\0")
 }
 
 fn position_of(headers: &Value) -> Option<usize> {
     headers["backwire-position"].as_str()?.strip_prefix("7:")?.parse().ok()
-}
-
-fn read_answer(headers: &Value, reply: &Reply<Json>) -> Option<(Answer, usize, Vec<Record>)> {
-    let Some(Json(body)) = &reply.body else { return None };
-    let records = body.as_array()?;
-    let answer = Answer {
-        room: headers["backwire-room"].as_str()?.into(),
-        description: Description::parse(headers["backwire-query"].as_str()),
-        ids: records.iter().filter_map(|record| record[0].as_str().map(Id::from)).collect(),
-        changed: Vec::new(),
-    };
-    let records = records.iter().filter_map(|record| record[1].as_object().cloned()).collect();
-    Some((answer, position_of(headers)?, records))
 }

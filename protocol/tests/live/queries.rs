@@ -1,6 +1,6 @@
 //! Which queries are sent again, and when.
 
-use crate::support::{Page, leave, order, show};
+use crate::support::{Page, leave, show, show_in_order};
 use backwire_protocol::live::Output;
 
 #[test]
@@ -39,7 +39,7 @@ fn stale_query_is_asked_once_and_once_more_for_what_happens_meanwhile() {
     page.answered(1, "todo?[part]", "part;limit=2", "2 1");
     assert_eq!(page.outputs(), [Output::Ask(1)]);
     page.answered(1, "todo?[part]", "part;limit=2", "2 1");
-    assert_eq!(page.outputs(), [order(1, "2 1")]);
+    assert_eq!(page.outputs(), [show_in_order(1, "", "", "2 1")]);
 }
 
 #[test]
