@@ -20,114 +20,27 @@
 //! - A query is sent again only after a change in its room. An answer may make other queries stale,
 //!   but never one that waits for an answer itself, so two queries cannot keep each other stale.
 
+mod answer;
+mod change;
 mod description;
 mod names;
+mod output;
 mod query;
 mod symbols;
 mod target;
 
-use description::Description;
+pub use answer::Answer;
+pub use change::Change;
+pub use output::Output;
+
+use answer::Snapshot;
+use change::RoomChange;
 use query::Query;
 use symbols::{Symbol, Symbols};
 use target::Target;
 
 /// What is between the items of a list in a text. The empty text is the empty list.
 pub const SEPARATOR: u8 = 0;
-
-/// What happened to a record, as the room of a query reports it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// It was created, or it begins to fulfil the filter.
-    Created,
-    /// Some of its attributes have changed.
-    Updated,
-    /// It no longer exists.
-    Destroyed,
-    /// It no longer fulfils the filter.
-    Left,
-}
-
-impl Change {
-    /// Reads the number on the wire.
-    pub const fn from_verb(verb: u32) -> Option<Self> {
-        match verb {
-            1 => Some(Self::Created),
-            2 => Some(Self::Updated),
-            3 => Some(Self::Destroyed),
-            4 => Some(Self::Left),
-            _ => None,
-        }
-    }
-}
-
-/// The answer to a query. Lists are joined by [`SEPARATOR`].
-#[derive(Debug, Clone, Copy)]
-pub struct Answer<'a> {
-    /// The room that the request joined.
-    pub room: &'a str,
-    /// How the server has understood the request: the header `backwire-query`, or nothing.
-    pub description: &'a str,
-    /// The ids of the records, in the order of the answer.
-    pub ids: &'a str,
-    /// The attributes in which some of the records differ from what the page has known. An answer
-    /// hides the pushes that it covers, so nothing else reports them.
-    pub changed: &'a str,
-}
-
-/// What the caller must do. Lists are joined by [`SEPARATOR`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Send this query again, then call [`Queries::answered`] or [`Queries::failed`], exactly once.
-    Ask(u32),
-    /// Update what a target shows: remove, then add, then reorder.
-    Show {
-        /// The collection or model.
-        target: u32,
-        /// Ids to add at the end, or where the comparator of the page puts them.
-        added: String,
-        /// Ids to remove. One that is also in `added` was destroyed and created anew.
-        removed: String,
-        /// All ids that the target shows because of its queries, in their new order.
-        order: Option<String>,
-    },
-    /// Leave this room: no query follows it.
-    Leave(String),
-}
-
-/// An answer as it is kept.
-#[derive(Debug)]
-struct Snapshot {
-    room: Symbol,
-    resource: Symbol,
-    description: Description,
-    ids: Vec<Symbol>,
-    changed: Vec<u32>,
-}
-
-/// Something that happened in a room.
-#[derive(Debug, Clone, Copy)]
-struct RoomChange {
-    room: Symbol,
-    resource: Symbol,
-    /// To which record, if that is known.
-    record: Option<(Change, Symbol)>,
-}
-
-impl RoomChange {
-    /// Whether an answer to a request that was sent before may be older, by what can be seen of it.
-    fn is_missing_in(&self, answer: &Snapshot) -> bool {
-        let is_in_room = self.room == answer.room;
-        match self.record {
-            Some((Change::Updated, id)) => {
-                is_in_room && (answer.description.is_sorted_list() || !answer.ids.contains(&id))
-            }
-            Some((Change::Destroyed, id)) if !is_in_room => {
-                self.resource == answer.resource && answer.ids.contains(&id)
-            }
-            _ => is_in_room,
-        }
-    }
-}
 
 /// All live queries of a page.
 #[derive(Debug)]
@@ -175,7 +88,7 @@ impl Queries {
         has_own_order: bool,
         answer: Answer<'_>,
     ) {
-        let answer = self.snapshot(answer);
+        let answer = Snapshot::of(answer, &mut self.symbols);
         self.leave_room_of(query);
         let at = self.place_of(target);
         let target = &mut self.targets[at];
@@ -191,7 +104,7 @@ impl Queries {
     /// answer only updates the queries of its room. So does the answer to a read whose target was
     /// stopped: it belongs here, too, under any id that no query has.
     pub fn answered(&mut self, query: u32, answer: Answer<'_>) {
-        let answer = self.snapshot(answer);
+        let answer = Snapshot::of(answer, &mut self.symbols);
         self.leave_room_of(query);
         let Some(asked) = self.query(query).filter(|query| query.is_asked()) else {
             self.left.push(answer.room);
@@ -213,31 +126,19 @@ impl Queries {
 
     /// Sends the queries again that have failed.
     pub fn retry(&mut self) {
-        self.for_each(Query::retry);
+        self.for_each(&mut Query::retry);
     }
 
     /// A record has changed, by a push in this room or by an answered write of the page, whose room
     /// is the class room (`todo`). `names` are the attributes of an update that have changed.
     pub fn changed(&mut self, room: &str, change: Change, id: &str, names: &str) {
-        let id = self.symbols.intern(id);
-        let change = self.change(room, Some((change, id)));
-        let names = names::hash_list(names);
-        for target in &mut self.targets {
-            target.changed(&change, &names, &mut self.left);
-        }
+        let record = Some((change, self.symbols.intern(id)));
+        self.apply(room, record, names);
     }
 
     /// Something happened in a room that cannot be applied as changes of records.
     pub fn announced(&mut self, room: &str) {
-        let change = self.change(room, None);
-        for target in &mut self.targets {
-            target.note(&change);
-        }
-        self.for_each(|query| {
-            if query.room == change.room {
-                query.invalidate();
-            }
-        });
+        self.apply(room, None, "");
     }
 
     /// The core has lost the place of a room: all its queries are sent again.
@@ -249,7 +150,7 @@ impl Queries {
 
     /// All queries are sent again.
     pub fn refresh_all(&mut self) {
-        self.for_each(Query::invalidate);
+        self.for_each(&mut Query::invalidate);
     }
 
     /// The target has a comparator from now on, or no longer.
@@ -261,9 +162,8 @@ impl Queries {
     /// The target is no longer live. It keeps what it shows.
     pub fn stop(&mut self, target: u32) {
         let at = self.place_of(target);
-        for query in self.targets.remove(at).queries {
-            self.left.push(query.room);
-        }
+        self.targets[at].end_queries(&mut self.left, &mut |_| true);
+        self.targets.remove(at);
     }
 
     /// Whether a query follows this room.
@@ -274,11 +174,7 @@ impl Queries {
 
     /// What to do next. To be called until it returns `None`, best after all changes of a push.
     pub fn poll(&mut self) -> Option<Output> {
-        let output = self.ask().or_else(|| self.show()).or_else(|| self.leave());
-        if output.is_none() && self.symbols.is_full() {
-            self.forget();
-        }
-        output
+        self.ask().or_else(|| self.show()).or_else(|| self.leave())
     }
 
     /// Where a target is, which may be new.
@@ -290,7 +186,7 @@ impl Queries {
         })
     }
 
-    fn for_each(&mut self, mut act: impl FnMut(&mut Query)) {
+    fn for_each(&mut self, act: &mut dyn FnMut(&mut Query)) {
         for target in &mut self.targets {
             for query in &mut target.queries {
                 act(query);
@@ -298,32 +194,31 @@ impl Queries {
         }
     }
 
-    fn any(&self, is_it: impl Fn(&Query) -> bool) -> bool {
-        self.targets.iter().any(|target| target.queries.iter().any(&is_it))
+    fn any(&self, is_it: &dyn Fn(&Query) -> bool) -> bool {
+        self.targets.iter().any(|target| target.queries.iter().any(is_it))
     }
 
     fn query(&mut self, id: u32) -> Option<&mut Query> {
-        let mut queries = self.targets.iter_mut().flat_map(|target| &mut target.queries);
-        queries.find(|query| query.id == id)
+        for target in &mut self.targets {
+            for query in &mut target.queries {
+                if query.id == id {
+                    return Some(query);
+                }
+            }
+        }
+        None
     }
 
     fn has_room(&self, room: Symbol) -> bool {
-        self.any(|query| query.room == room)
+        self.any(&|query| query.room == room)
     }
 
-    fn snapshot(&mut self, answer: Answer<'_>) -> Snapshot {
-        Snapshot {
-            room: self.symbols.intern(answer.room),
-            resource: self.symbols.intern(resource_of(answer.room)),
-            description: Description::parse(answer.description),
-            ids: self.symbols.intern_list(answer.ids),
-            changed: names::hash_list(answer.changed),
+    fn apply(&mut self, room: &str, record: Option<(Change, Symbol)>, names: &str) {
+        let change = RoomChange::new(room, record, &mut self.symbols);
+        let names = names::hash_list(names);
+        for target in &mut self.targets {
+            target.changed(&change, &names, &mut self.left);
         }
-    }
-
-    fn change(&mut self, room: &str, record: Option<(Change, Symbol)>) -> RoomChange {
-        let resource = self.symbols.intern(resource_of(room));
-        RoomChange { room: self.symbols.intern(room), resource, record }
     }
 
     /// An answer may lead a query to another room.
@@ -353,7 +248,7 @@ impl Queries {
         for target in &self.targets {
             for query in &target.queries {
                 let is_redundant =
-                    || self.any(|other| other.is_pending() && other.room == query.room);
+                    || self.any(&|other| other.is_pending() && other.room == query.room);
                 if target.is_due(query) && !(query.is_part() && is_redundant()) {
                     return Some(query.id);
                 }
@@ -383,7 +278,7 @@ impl Queries {
         let left = core::mem::take(&mut self.left);
         self.symbols.clear();
         self.symbols.add_to(&mut self.left, &left);
-        if self.targets.iter().any(Target::is_reading) || self.any(Query::is_asked) {
+        if self.targets.iter().any(Target::is_reading) || self.any(&Query::is_asked) {
             return None;
         }
         while !self.left.is_empty() {
@@ -392,22 +287,18 @@ impl Queries {
                 return Some(Output::Leave(self.symbols.text(room).into()));
             }
         }
+        self.forget();
         None
     }
 
-    /// Forgets ids and rooms that are no longer in use.
+    /// Forgets ids and rooms that are no longer in use, when nothing else is left to do.
     fn forget(&mut self) {
-        self.symbols.clear();
-        self.symbols.add(&self.left);
-        for target in &self.targets {
-            target.add_symbols(&mut self.symbols);
+        if self.symbols.is_full() {
+            self.symbols.clear();
+            for target in &self.targets {
+                target.add_symbols(&mut self.symbols);
+            }
+            self.symbols.forget_others();
         }
-        self.symbols.forget_others();
     }
-}
-
-/// `todo` of `todo`, `todo/7` and `todo?…`.
-fn resource_of(room: &str) -> &str {
-    let end = room.bytes().position(|byte| byte == b'/' || byte == b'?');
-    end.and_then(|end| room.get(..end)).unwrap_or(room)
 }

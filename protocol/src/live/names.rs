@@ -1,4 +1,4 @@
-//! Lists in a text, and the names in them as hashes.
+//! Texts: lists in them, the names of attributes as hashes, and the parts of rooms.
 //!
 //! Names of attributes are only compared, and if two of them have the same hash a query is sent again
 //! in vain. So their texts are not kept.
@@ -57,4 +57,10 @@ pub(super) fn next_item<'a>(list: &mut &'a str, separator: u8) -> Option<&'a str
     let end = text.bytes().position(|byte| byte == separator).unwrap_or(text.len());
     *list = text.get(end + 1..).unwrap_or_default();
     text.get(..end).filter(|_| !text.is_empty())
+}
+
+/// `todo` of `todo`, `todo/7` and `todo?…`.
+pub(super) fn resource_of(room: &str) -> &str {
+    let end = room.bytes().position(|byte| byte == b'/' || byte == b'?');
+    end.and_then(|end| room.get(..end)).unwrap_or(room)
 }

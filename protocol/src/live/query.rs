@@ -1,8 +1,9 @@
 //! One live query: the result it had, and whether that is up to date.
 
+use super::Change;
+use super::answer::Snapshot;
 use super::description::{Description, Kind};
 use super::symbols::{Symbol, Symbols};
-use super::{Change, Snapshot};
 
 /// A query and its last known result.
 #[derive(Debug)]
@@ -140,14 +141,13 @@ impl Query {
 
     /// A change in its room. An updated record is one that is in the list: perhaps nobody has
     /// reported that it was created, as a write of the page came first.
-    pub(super) fn changed(&mut self, change: Change, id: Symbol, names: &[u32]) {
-        if self.is_part() {
-            return self.invalidate();
-        }
-        match change {
-            Change::Created => self.gain(id, true),
-            Change::Updated => self.gain(id, self.description.is_sorted_by(names)),
-            Change::Destroyed | Change::Left => {
+    pub(super) fn changed(&mut self, record: Option<(Change, Symbol)>, names: &[u32]) {
+        match record {
+            _ if self.is_part() => self.invalidate(),
+            None => self.invalidate(),
+            Some((Change::Created, id)) => self.gain(id, true),
+            Some((Change::Updated, id)) => self.gain(id, self.description.is_sorted_by(names)),
+            Some((Change::Destroyed | Change::Left, id)) => {
                 self.has_changed_in_flight = true;
                 remove(&mut self.ids, id);
             }

@@ -163,3 +163,52 @@ impl Symbols {
         self.limit = (self.texts.len() - self.free.len()) * 2 + 1_000;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn symbols_are_texts(texts in prop::collection::vec("[a-c]{1,4}", 0..200)) {
+            let mut symbols = Symbols::new();
+            for (count, text) in texts.iter().enumerate() {
+                let symbol = symbols.intern(text);
+                prop_assert_eq!(symbols.text(symbol), text);
+                for other in &texts[..count] {
+                    let is_same = symbols.intern(other) == symbol;
+                    prop_assert_eq!(is_same, other == text);
+                }
+            }
+        }
+
+        #[test]
+        fn texts_in_use_survive(kept in "[a-c]{1,3}", texts in prop::collection::vec("[a-c]{1,3}", 9)) {
+            let mut symbols = Symbols::new();
+            for text in &texts {
+                symbols.intern(text);
+            }
+            let kept_symbol = symbols.intern(&kept);
+            symbols.clear();
+            symbols.add(&[kept_symbol]);
+            symbols.forget_others();
+            let others: Vec<_> = texts.iter().map(|text| symbols.intern(text)).collect();
+            prop_assert_eq!(symbols.intern(&kept), kept_symbol);
+            for (text, symbol) in texts.iter().zip(others) {
+                prop_assert_eq!(symbols.text(symbol), text);
+            }
+            prop_assert!(symbols.texts.len() <= texts.len() + 1, "free symbols are used again");
+        }
+    }
+
+    #[test]
+    fn list_has_each_text_once() {
+        let mut symbols = Symbols::new();
+        let list = symbols.intern_list("b\0a\0b\0c");
+        assert_eq!(symbols.join(&list), "b\0a\0c");
+        assert!(symbols.intern_list("").is_empty());
+        assert_eq!(symbols.join(&[]), "");
+    }
+}

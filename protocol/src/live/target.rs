@@ -1,8 +1,10 @@
 //! A collection or a model: the queries it has, and what it shows because of them.
 
+use super::answer::Snapshot;
+use super::change::RoomChange;
 use super::query::{Query, remove};
 use super::symbols::{Symbol, Symbols};
-use super::{Change, Output, RoomChange, Snapshot};
+use super::{Change, Output};
 
 /// A target and its queries, in the order in which they were first read.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl Target {
     pub(super) fn replace(&mut self, query: u32, left: &mut Vec<Symbol>) {
         self.shown.clear();
         self.destroyed.clear();
-        self.end_queries(left, |other| other.id != query);
+        self.end_queries(left, &mut |other| other.id != query);
     }
 
     /// Takes what the page has read.
@@ -100,7 +102,7 @@ impl Target {
 
     /// A query that was sent again has failed.
     pub(super) fn failed(&mut self, query: u32, is_gone: bool, left: &mut Vec<Symbol>) {
-        self.end_queries(left, |other| {
+        self.end_queries(left, &mut |other| {
             let has_failed = other.id == query && other.is_asked();
             if has_failed {
                 other.fail();
@@ -132,37 +134,33 @@ impl Target {
         }
     }
 
-    /// A record has changed. `left` gets the rooms of the queries that end with it.
+    /// Something has happened in a room. `left` gets the rooms of the queries that end with it.
     pub(super) fn changed(&mut self, change: &RoomChange, names: &[u32], left: &mut Vec<Symbol>) {
-        self.note(change);
-        let Some((kind, id)) = change.record else { return };
+        if self.is_reading() {
+            self.changed_in_flight.push(*change);
+        }
         for query in self.queries.iter_mut().filter(|query| query.resource == change.resource) {
             if query.room == change.room {
-                query.changed(kind, id, names);
+                query.changed(change.record, names);
                 self.is_dirty = true;
-            } else if kind == Change::Updated && query.ids.contains(&id) {
+            } else if change.is_update_of_any(&query.ids) {
                 query.reordered(names);
             }
         }
-        if kind == Change::Destroyed {
+        if let Some((Change::Destroyed, id)) = change.record {
             self.destroyed(change.resource, id, left);
         }
     }
 
     fn destroyed(&mut self, resource: Symbol, id: Symbol, left: &mut Vec<Symbol>) {
-        if self.queries.iter().any(|query| query.resource == resource) {
-            self.end_queries(left, |query| query.resource == resource && query.destroyed(id));
-            if remove(&mut self.shown, id) {
-                self.destroyed.push(id);
-                self.is_dirty = true;
-            }
-        }
-    }
-
-    /// Remembers what may be missing in the answers to the requests in flight.
-    pub(super) fn note(&mut self, change: &RoomChange) {
-        if self.is_reading() {
-            self.changed_in_flight.push(*change);
+        let mut is_concerned = false;
+        self.end_queries(left, &mut |query| {
+            is_concerned |= query.resource == resource;
+            query.resource == resource && query.destroyed(id)
+        });
+        if is_concerned && remove(&mut self.shown, id) {
+            self.destroyed.push(id);
+            self.is_dirty = true;
         }
     }
 
@@ -172,7 +170,11 @@ impl Target {
     }
 
     /// Ends queries. `left` gets their rooms.
-    fn end_queries(&mut self, left: &mut Vec<Symbol>, is_over: impl Fn(&mut Query) -> bool) {
+    pub(super) fn end_queries(
+        &mut self,
+        left: &mut Vec<Symbol>,
+        is_over: &mut dyn FnMut(&mut Query) -> bool,
+    ) {
         let mut at = 0;
         while let Some(query) = self.queries.get_mut(at) {
             if is_over(query) {
@@ -228,19 +230,12 @@ impl Target {
         !self.has_own_order && self.queries.iter().any(Query::is_ordered)
     }
 
-    /// Adds all symbols that it uses to the set.
+    /// Adds all symbols that it uses to the set, when nothing is to be shown or in flight.
     pub(super) fn add_symbols(&self, symbols: &mut Symbols) {
         symbols.add(&self.shown);
-        symbols.add(&self.destroyed);
         for query in &self.queries {
             symbols.add(&query.ids);
             symbols.add(&[query.room, query.resource]);
-        }
-        for change in &self.changed_in_flight {
-            symbols.add(&[change.room, change.resource]);
-            if let Some((_, id)) = change.record {
-                symbols.add(&[id]);
-            }
         }
     }
 }

@@ -63,7 +63,8 @@ fn answer_with_changed_attributes_asks_the_other_lists_sorted_by_them() {
 #[test]
 fn collection_with_a_comparator_orders_itself() {
     let mut page = Page::default();
-    let answer = Answer { room: "todo", description: "whole;sort=n", ids: "2\03", changed: "" };
+    let answer =
+        Answer { room: "todo", description: "whole;sort=n", ids: &list("2 3"), changed: "" };
     page.0.read(1, 1, true, true, answer);
     page.created("todo", "1");
     page.updated("todo", "2", &["n"]);
@@ -77,7 +78,8 @@ fn collection_with_a_comparator_orders_itself() {
 #[test]
 fn part_in_a_collection_with_a_comparator_is_asked_again_without_an_order() {
     let mut page = Page::default();
-    let answer = Answer { room: "todo?[part]", description: "part", ids: "2\03", changed: "" };
+    let answer =
+        Answer { room: "todo?[part]", description: "part", ids: &list("2 3"), changed: "" };
     page.0.read(1, 1, true, true, answer);
     page.created("todo?[part]", "1");
     assert_eq!(page.outputs(), [Output::Ask(1)], "only the server knows what is in it");

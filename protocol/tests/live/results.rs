@@ -203,6 +203,21 @@ fn room_is_not_left_while_a_read_may_join_it() {
 }
 
 #[test]
+fn records_may_come_and_go_for_ever() {
+    let mut page = Page::default();
+    page.fetch(1, 1, "todo", "whole", "first");
+    for id in 0..5_000 {
+        page.created("todo", &id.to_string());
+        assert_eq!(page.outputs(), [show(1, &id.to_string(), "")]);
+        page.destroyed("todo", &id.to_string());
+        assert_eq!(page.outputs(), [show(1, "", &id.to_string())]);
+    }
+    page.fetch(1, 1, "todo", "whole", "first last");
+    page.destroyed("todo", "first");
+    assert_eq!(page.outputs(), [show(1, "", "first")]);
+}
+
+#[test]
 fn lost_room_that_nobody_follows_is_left() {
     let mut queries = Queries::new();
     queries.refresh("todo");

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::json;
 
+use crate::criteria::{Criteria, Record, State};
 use crate::page::{Page, Target};
-use crate::server::{Criteria, Record, State};
 
 const CASES: u64 = 2_000;
 const STEPS: u64 = 80;
