@@ -130,7 +130,15 @@ impl Queries {
     }
 
     /// A record has changed, by a push in this room or by an answered write of the page, whose room
-    /// is the class room (`todo`). `names` are the attributes of an update that have changed.
+    /// is the class room (`todo`). `names` are the attributes that an update has changed, or in which
+    /// a created record differs from what the page has known of it.
+    ///
+    /// The core does not deliver in the class room what the answer to a read of one record has shown:
+    /// after such an answer the caller reports the record as updated there. Neither does it deliver in
+    /// the rooms of single records what was read with the whole resource: after such an answer the
+    /// caller reports those that are not in it as destroyed. What it knows to be over by a later
+    /// change it does not report: that a record exists which is destroyed, or that one is destroyed
+    /// which exists again.
     pub fn changed(&mut self, room: &str, change: Change, id: &str, names: &str) {
         let record = Some((change, self.symbols.intern(id)));
         self.apply(room, record, names);

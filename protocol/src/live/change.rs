@@ -45,9 +45,9 @@ impl RoomChange {
         Self { room: symbols.intern(room), resource, record }
     }
 
-    /// Whether one of these records was updated.
-    pub(super) fn is_update_of_any(&self, ids: &[Symbol]) -> bool {
-        matches!(self.record, Some((Change::Updated, id)) if ids.contains(&id))
+    /// Whether it reports new attributes of one of these records.
+    pub(super) fn has_attributes_of_any(&self, ids: &[Symbol]) -> bool {
+        matches!(self.record, Some((Change::Created | Change::Updated, id)) if ids.contains(&id))
     }
 
     /// Whether an answer to a request that was sent before may be older, by what can be seen of it.

@@ -143,7 +143,7 @@ impl Target {
             if query.room == change.room {
                 query.changed(change.record, names);
                 self.is_dirty = true;
-            } else if change.is_update_of_any(&query.ids) {
+            } else if change.has_attributes_of_any(&query.ids) {
                 query.reordered(names);
             }
         }

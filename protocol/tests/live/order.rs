@@ -1,7 +1,7 @@
 //! In which order a target shows its records.
 
 use crate::support::{Page, list, show, show_in_order};
-use backwire_protocol::live::{Answer, Output};
+use backwire_protocol::live::{Answer, Change, Output};
 
 #[test]
 fn created_record_is_placed_by_the_server_if_the_query_is_sorted() {
@@ -46,6 +46,17 @@ fn update_in_another_room_asks_sorted_lists_that_have_the_record() {
     page.updated("todo", "1", &["n"]);
     page.answered(2, "todo?a", "filter;sort=n", "1");
     assert_eq!(page.outputs(), [], "the answer to the other has it, or its push follows");
+}
+
+#[test]
+fn record_that_enters_a_filter_with_other_attributes_asks_sorted_lists_that_have_it() {
+    let mut page = Page::default();
+    page.fetch(1, 1, "todo", "whole;sort=n", "1 2");
+    page.fetch(2, 2, "todo?a", "filter", "");
+    page.0.changed("todo?a", Change::Created, "1", "m");
+    assert_eq!(page.outputs(), [show(2, "1", "")]);
+    page.0.changed("todo?a", Change::Created, "2", "n");
+    assert_eq!(page.outputs(), [Output::Ask(1), show(2, "2", "")]);
 }
 
 #[test]

@@ -13,17 +13,27 @@ impl Page {
     pub fn deliver(&mut self, room: &str, changes: &[Json]) {
         for Json(change) in changes {
             let kind = Change::from_verb(change[1].as_u64().expect("a verb") as u32);
-            let id = change[2].to_string();
             let offset = change[0].as_u64().expect("an offset") as usize;
             let set = change[3].as_object().cloned().unwrap_or_default();
-            self.queries.changed(room, kind.expect("a verb"), &id, &names_of(&set));
             self.places.insert(room.into(), offset);
-            if kind == Some(Change::Destroyed) {
-                self.records.destroy(&id, offset);
-            } else if kind != Some(Change::Left) {
-                self.records.set(&id, offset, &set);
-            }
+            self.apply(room, &change[2].to_string(), offset, kind.expect("a verb"), &set);
         }
+    }
+
+    fn apply(&mut self, room: &str, id: &str, offset: usize, change: Change, set: &Record) {
+        let names = match change {
+            Change::Created => self.records.set(id, offset, set).join("\0"),
+            Change::Updated => {
+                self.records.set(id, offset, set);
+                names_of(set)
+            }
+            Change::Destroyed => {
+                self.records.destroy(id, offset);
+                String::new()
+            }
+            Change::Left => String::new(),
+        };
+        self.queries.changed(room, change, id, &names);
     }
 
     pub fn finish(&mut self, token: Token, reply: &Reply<Json>) {
