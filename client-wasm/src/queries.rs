@@ -3,11 +3,9 @@
 //! A list of ids or names crosses as one string, joined by U+0000: one call of the browser instead
 //! of one for each.
 
-use backwire_protocol::live::{Answer, Change, Description, Id, Output, Queries as Core};
+use backwire_protocol::live::{Answer, Change, Output, Queries as Core};
 use js_sys::Array;
 use wasm_bindgen::prelude::*;
-
-const SEPARATOR: char = '\0';
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
@@ -62,12 +60,13 @@ impl Queries {
         target: u32,
         replaces: bool,
         #[wasm_bindgen(js_name = hasOwnOrder)] has_own_order: bool,
-        room: String,
+        room: &str,
         description: Option<String>,
         ids: &str,
         names: Option<String>,
     ) {
-        let answer = answer(room, description, ids, names);
+        let (description, changed) = (description.unwrap_or_default(), names.unwrap_or_default());
+        let answer = Answer { room, description: &description, ids, changed: &changed };
         self.0.read(query, target, replaces, has_own_order, answer);
     }
 
@@ -75,12 +74,14 @@ impl Queries {
     pub fn answered(
         &mut self,
         query: u32,
-        room: String,
+        room: &str,
         description: Option<String>,
         ids: &str,
         names: Option<String>,
     ) {
-        self.0.answered(query, answer(room, description, ids, names));
+        let (description, changed) = (description.unwrap_or_default(), names.unwrap_or_default());
+        let answer = Answer { room, description: &description, ids, changed: &changed };
+        self.0.answered(query, answer);
     }
 
     /// What `poll` wanted to be asked has failed. `gone` (401, 403, 404): the query ends; otherwise
@@ -98,8 +99,7 @@ impl Queries {
     /// created, 2 updated (`names`: the attributes that have changed), 3 destroyed, 4 left.
     pub fn changed(&mut self, room: &str, verb: u32, id: &str, names: &str) {
         if let Some(change) = Change::from_verb(verb) {
-            let names: Vec<_> = items(names).collect();
-            self.0.changed(room, change, &id.into(), &names);
+            self.0.changed(room, change, id, names);
         }
     }
 
@@ -131,7 +131,7 @@ impl Queries {
 
     /// Whether a query follows this room.
     #[wasm_bindgen(js_name = isFollowed)]
-    pub fn is_followed(&self, room: &str) -> bool {
+    pub fn is_followed(&mut self, room: &str) -> bool {
         self.0.is_followed(room)
     }
 
@@ -141,34 +141,11 @@ impl Queries {
     }
 }
 
-fn answer(room: String, description: Option<String>, ids: &str, names: Option<String>) -> Answer {
-    let description = Description::parse(description.as_deref());
-    let changed = items(&names.unwrap_or_default()).map(Into::into).collect();
-    Answer { room, description, ids: items(ids).map(Id::from).collect(), changed }
-}
-
-/// The items of a joined list; the empty string is the empty list.
-fn items(joined: &str) -> impl Iterator<Item = &str> {
-    joined.split(SEPARATOR).filter(|item| !item.is_empty())
-}
-
-fn join(ids: &[Id]) -> JsValue {
-    let mut joined = String::new();
-    for id in ids {
-        if !joined.is_empty() {
-            joined.push(SEPARATOR);
-        }
-        joined.push_str(id.as_str());
-    }
-    joined.into()
-}
-
 fn to_array(output: Output) -> JsValue {
     match output {
         Output::Ask(query) => array(&["ask".into(), query.into()]),
         Output::Show { target, added, removed, order } => {
-            let order = order.map_or(JsValue::UNDEFINED, |order| join(&order));
-            array(&["show".into(), target.into(), join(&added), join(&removed), order])
+            array(&["show".into(), target.into(), added.into(), removed.into(), order.into()])
         }
         Output::Leave(room) => array(&["leave".into(), room.into()]),
     }
