@@ -18,8 +18,9 @@ export class Answer {
     const [kind, ...members] = (this.description ?? '').split(';');
     this.kind = kind;
     this.key = 'id';
-    // Ids of records that have been created since.
+    // Ids of records that have been created since, and the attributes in which the page knew others otherwise.
     this.newer = [];
+    this.changed = new Set();
     for (const member of members) {
       const [name, value] = member.split('=');
       if (name === 'key') this.key = decodeURIComponent(value);

@@ -76,13 +76,13 @@ export class Live {
   }
 
   // A query was answered that the core's part had wanted to be asked again, or one that nobody follows.
-  answered(number, {room, description}, ids, source) {
-    this.decide(() => this.queries.answered(number, room, description, ids.join(SEPARATOR)), source);
+  answered(number, {room, description, changed}, ids, source) {
+    this.decide(() => this.queries.answered(number, room, description, joined(ids), joined(changed)), source);
   }
 
-  read({number, target}, replaces, {room, description}, ids) {
+  read({number, target}, replaces, {room, description, changed}, ids) {
     const hasOwnOrder = Boolean(this.targets.get(target).comparator);
-    this.decide(() => this.queries.read(number, target, replaces, hasOwnOrder, room, description, ids.join(SEPARATOR)));
+    this.decide(() => this.queries.read(number, target, replaces, hasOwnOrder, room, description, joined(ids), joined(changed)));
   }
 
   // A model is its own list.
@@ -106,6 +106,8 @@ export class Live {
       if (records.isNewer(id, offset)) before && overwrite(record, before);
       else if (before && isSame(before, record)) records.put(id, before, offset);
       else if (id != null) changes.push([offset, before ? UPDATED : CREATED, id, copy(record)]);
+      // By what some list may be sorted.
+      if (before) for (const name in record) if (!isSame(before[name], record[name])) answer.changed.add(name);
     }
     answer.leaveOut(id => records.isNewer(id, offset) && !records.get(id));
     if (answer.kind === 'whole' && answer.hasIds) {
@@ -156,6 +158,13 @@ export class Live {
     return {tell, latest};
   }
 
+  // Notes what it takes to take a write back: a destroyed model has lost its collections by then.
+  willWrite(exchange) {
+    const {model, method} = exchange;
+    exchange.resource = this.resourceOf(model);
+    exchange.holders = [...this.targets.of(exchange.resource).keys()].filter(target => method === 'delete' && isCollection(target) && target.get(model));
+  }
+
   // The record behind a model, as the server told it last.
   recordOf(model) {
     return this.records.get(this.resourceOf(model))?.get(model.id) ?? this.assumed.get(model);
@@ -181,7 +190,7 @@ export class Live {
     if (!this.records.has(resource)) return;
     this.apply(resource, changes, except);
     this.decide(() => {
-      for (const [, verb, id, data] of changes) this.queries.changed(room, verb, String(id), Object.keys(data ?? {}).join(SEPARATOR));
+      for (const [, verb, id, data] of changes) this.queries.changed(room, verb, String(id), joined(Object.keys(data ?? {})));
     });
   }
 
@@ -304,6 +313,10 @@ export class Live {
     this.records.delete(resource);
     this.models.forget(resource);
   }
+}
+
+function joined(texts) {
+  return [...texts].join(SEPARATOR);
 }
 
 // Makes one record of JSON data the same as another, in its place.

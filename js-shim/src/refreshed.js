@@ -29,7 +29,7 @@ export function refreshed(live, number, status, body, headers) {
 export function adopt(live, target, url) {
   const query = live.targets.enter(target, url, {}, {resource: ''});
   live.targets.keepOnly(query);
-  live.read(query, true, {room: ''}, []);
+  live.read(query, true, {room: '', changed: []}, []);
   live.refresh('');
 }
 

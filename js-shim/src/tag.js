@@ -1,7 +1,8 @@
 // Entry of the script tag build.
 
-import {loadExtras, startFromTag} from './script.js';
+import {loadPart, startFromTag} from './script.js';
 import {makeCore} from './wasm.js';
 
 const tag = document.currentScript;
-startFromTag(window, tag, makeCore(callback => loadExtras(window, tag.src, callback)));
+const load = (file, name) => callback => loadPart(window, tag.src, file, name, callback);
+startFromTag(window, tag, makeCore(load('live', 'receiver'), load('extra', 'extras')));

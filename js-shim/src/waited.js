@@ -47,9 +47,9 @@ export function waitedInVain(outbox, exchange, status, reason) {
 }
 
 // Takes back what a refused write of a model shows, as far as it still does.
-function takeBack({live, ...outbox}, {kind, method, model, resource, holders, body}) {
+function takeBack({runtime: {live, outbox}}, {kind, method, model, resource, holders, body}) {
   const record = live.records.get(resource)?.get(model?.id);
-  if (kind === CREATE) return model && !outbox.runtime.isWriting(model) && live.destroy(model);
+  if (kind === CREATE) return model && !outbox.isWriting(model) && live.destroy(model);
   if (!record) return;
   for (const collection of holders ?? []) live.show(collection, {added: [String(model.id)]});
   if (method !== 'delete') for (const each of live.models.of(resource, model.id)) revert(each, attributesOf(body), record);
@@ -72,7 +72,7 @@ export function showKept(outbox, {model: target, url}) {
   for (const write of outbox.isOnline ? [] : outbox.all) {
     const model = write.isRestored && show(write, target, url);
     if (!model) continue;
-    outbox.live.assumed.set(model, write.record);
+    outbox.runtime.live.assumed.set(model, write.record);
     if (write.kind !== CREATE || write.model) continue;
     write.model = model;
     outbox.await(write);

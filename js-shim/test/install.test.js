@@ -9,12 +9,13 @@ import {realJquery} from '../fakes/jquery.js';
 import {fakePage, freshBackbone, start, startWithTodos} from '../fakes/page.js';
 import {startFromTag} from '../src/script.js';
 import * as extras from '../src/extra.js';
+import {Receiver} from '../src/receiver.js';
 import {makeCore} from '../src/wasm.js';
 
 // A page whose script tag has just been reached.
 function tagged(page, tag) {
   const clients = [];
-  const backwire = startFromTag(page, tag, {...makeCore(use => use(extras)), makeClient: (...args) => {
+  const backwire = startFromTag(page, tag, {...makeCore(use => use({Receiver}), use => use(extras)), makeClient: (...args) => {
     clients.push(new FakeClient(...args));
     return clients.at(-1);
   }});
