@@ -72,8 +72,7 @@ mod tests {
     fn unpack(packed: &str, size: usize) -> Vec<u8> {
         let stream = [&[0][..], &BASE64_STANDARD.decode(packed).unwrap()].concat();
         let size = size as u64;
-        let mut reader =
-            LzmaReader::new(&*stream, size, LC, LP, PB, DICTIONARY, None).unwrap();
+        let mut reader = LzmaReader::new(&*stream, size, LC, LP, PB, DICTIONARY, None).unwrap();
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).unwrap();
         bytes
@@ -104,7 +103,10 @@ mod tests {
     fn module_exports_packed_bytes_and_their_size() {
         let module = module(b"wasm").unwrap();
         let packed = pack(b"wasm").unwrap();
-        assert_eq!(module, format!("export const packed = \"{packed}\";\nexport const size = 4;\n"));
+        assert_eq!(
+            module,
+            format!("export const packed = \"{packed}\";\nexport const size = 4;\n")
+        );
     }
 
     #[test]
