@@ -1,7 +1,8 @@
 // Entry of the script tag build.
 
-import {loadExtras, startFromTag} from './script.js';
+// The first import, so that the wasm module comes first in the bundle: see `xtask/src/literal.rs`.
 import {makeCore} from './wasm.js';
+import {loadExtras, startFromTag} from './script.js';
 
 const tag = document.currentScript;
 startFromTag(window, tag, makeCore(callback => loadExtras(window, tag.src, callback)));

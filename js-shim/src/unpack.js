@@ -20,10 +20,10 @@ const LENGTH = 1024;
 const REP_LENGTH = 1536;
 const LITERAL = 2048;
 
-// The `size` bytes that `packed` stands for: the stream in base64. Each round of the loop writes at
-// least one byte, so it ends whatever the input is.
+// The `size` bytes that `packed` stands for, a letter of which is a byte of the stream. Each round of
+// the loop writes at least one byte, so it ends whatever the input is.
 export function unpack(packed, size) {
-  const {bit, bits, tree, reverseTree} = rangeDecoder(atob(packed));
+  const {bit, bits, tree, reverseTree} = rangeDecoder(packed);
   const output = new Uint8Array(size);
   const distances = [1, 1, 1, 1];
   let position = 0;
