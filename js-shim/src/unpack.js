@@ -1,10 +1,10 @@
 // Decompression of the wasm module
 // --------------------------------
 //
-// The build compresses the module with LZMA (`xtask/src/literal.rs`), because gzip makes it a tenth
-// larger. The stream is raw LZMA1 with lc = 3, lp = 0 and pb = 0, without its first byte, which is always
-// 0, and without an end marker. The names are those of the LZMA specification
-// (https://github.com/jljusten/LZMA-SDK/blob/master/DOC/lzma-specification.txt).
+// The build compresses the module with LZMA (`xtask/src/literal.rs`), because gzip leaves it a
+// tenth larger. The stream is raw LZMA1 with lc = 3, lp = 0 and pb = 0, without its first byte,
+// which is always 0, and without an end marker. The names are those of the LZMA specification
+// (https://www.7-zip.org/sdk.html).
 
 // Where the probabilities of each kind begin, in one array. There are 12 states.
 const IS_MATCH = 0;
@@ -20,8 +20,8 @@ const LENGTH = 1024;
 const REP_LENGTH = 1536;
 const LITERAL = 2048;
 
-// The `size` bytes that `packed` stands for, a letter of which is a byte of the stream. Each round of
-// the loop writes at least one byte, so it ends whatever the input is.
+// The `size` bytes that `packed` stands for, a letter of which is a byte of the stream. Each round
+// of the loop writes at least one byte, so it ends whatever the input is.
 export function unpack(packed, size) {
   const {bit, bits, tree, reverseTree} = rangeDecoder(packed);
   const output = new Uint8Array(size);
