@@ -1,12 +1,13 @@
 // The core, in wasm
 // -----------------
 //
-// The only door to it. The module is part of the bundle, compressed, so that it starts before the next
-// script of the page runs.
+// The only door to it. The module is part of the bundle, compressed, so that it starts before the
+// next script of the page runs.
 
+// The first import, so that the module comes first in the bundle: see `literal.rs`.
+import {packed, size} from '../dist/wasm/backwire_client_wasm_bytes.js';
 import {Part} from './parts.js';
 import {Client, Queries, initSync} from '../dist/wasm/backwire_client_wasm.js';
-import {packed, size} from '../dist/wasm/backwire_client_wasm_bytes.js';
 import {unpack} from './unpack.js';
 
 let isStarted = false;

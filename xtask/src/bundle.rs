@@ -15,9 +15,8 @@ use crate::npm;
 use crate::stamp::Inputs;
 use crate::workspace::Workspace;
 
-/// Browsers that have the reference types our wasm uses have all of ES2022. The wasm in it is made of
-/// letters that are not to be escaped.
-const COMMON: [&str; 4] = ["--bundle", "--charset=utf8", "--target=es2022", "--log-level=warning"];
+/// Browsers that have the reference types our wasm uses have all of ES2022.
+const COMMON: [&str; 3] = ["--bundle", "--target=es2022", "--log-level=warning"];
 const SCRIPT: [&str; 5] = [
     "--format=iife",
     "--minify",
