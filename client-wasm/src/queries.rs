@@ -103,11 +103,6 @@ impl Queries {
         }
     }
 
-    /// A push without changes, or one in the room of a part.
-    pub fn announced(&mut self, room: &str) {
-        self.0.announced(room);
-    }
-
     /// The client has lost the place of a room.
     pub fn refresh(&mut self, room: &str) {
         self.0.refresh(room);
@@ -117,11 +112,6 @@ impl Queries {
     #[wasm_bindgen(js_name = refreshAll)]
     pub fn refresh_all(&mut self) {
         self.0.refresh_all();
-    }
-
-    /// The target has a comparator from now on, or no longer.
-    pub fn reorder(&mut self, target: u32, #[wasm_bindgen(js_name = hasOwnOrder)] own: bool) {
-        self.0.reorder(target, own);
     }
 
     /// The target is no longer live. It keeps what it shows.

@@ -6,14 +6,17 @@
 
 import {isPlain} from './records.js';
 
+// Where what could not join a room is, such as what was read over HTTP.
+export const NO_ROOM = '-?';
+
 export class Answer {
   constructor(body, headers) {
     const [, epoch, offset] = /^(\d+):(\d+)$/.exec(headers['backwire-position']) ?? [];
     this.body = body;
     this.epoch = epoch;
     this.offset = Number(offset);
-    this.room = headers['backwire-room'] ?? '';
-    this.resource = splitRoom(this.room)[0];
+    this.room = headers['backwire-room'] ?? NO_ROOM;
+    this.resource = this.room === NO_ROOM ? '' : splitRoom(this.room)[0];
     this.description = headers['backwire-query'];
     const [kind, ...members] = (this.description ?? '').split(';');
     this.kind = kind;
@@ -31,7 +34,7 @@ export class Answer {
 
   // Its target can be live.
   get isLive() {
-    return this.epoch !== undefined && Boolean(this.room || this.description);
+    return this.epoch !== undefined && (this.room !== NO_ROOM || this.description !== undefined);
   }
 
   // The records, if the body is a list of them or one of them.

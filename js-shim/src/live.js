@@ -8,7 +8,7 @@
 //
 // What is needed after a query was asked again is in `refreshed.js`.
 
-import {Answer, splitRoom} from './answer.js';
+import {Answer, NO_ROOM, splitRoom} from './answer.js';
 import {attempt} from './attempt.js';
 import {Announcements, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
@@ -61,10 +61,7 @@ export class Live {
   // A target that was stopped meanwhile, and a model that has read a list, do not follow what they have read.
   _wasRead({model: target, options, url, headers, transport: {call}, isStopped}, answer, changes) {
     const isFollowing = !isStopped && (isCollection(target) || !Array.isArray(answer.body));
-    if (!isFollowing) {
-      this.apply(answer.resource, changes, target);
-      return this.answered(0, answer, answer.ids(call.parsed));
-    }
+    if (!isFollowing) return this.answered(0, answer, answer.ids(call.parsed), changes, {except: target});
     const query = this.targets.enter(target, url, headers, answer);
     const replaces = !isCollection(target) || !this.runtime.isAdding(options);
     if (replaces) this.targets.keepOnly(query);
@@ -73,11 +70,22 @@ export class Live {
     this.runtime.wasRead(answer, url, target);
     this.apply(answer.resource, changes, target);
     this.read(query, replaces, answer, this.idsFor(answer, target, call.parsed));
+    this._report(answer, changes);
   }
 
   // A query was answered that the core's part had wanted to be asked again, or one that nobody follows.
-  answered(number, {room, description, changed}, ids, source) {
+  answered(number, answer, ids, changes, {except, source} = {}) {
+    const {resource, room, description, changed} = answer;
+    this.apply(resource, changes, except);
     this.decide(() => this.queries.answered(number, room, description, joined(ids), joined(changed)), source);
+    this._report(answer, changes);
+  }
+
+  // What an answer says of records that other rooms have as well, the core does not deliver there.
+  _report({resource, changed}, changes) {
+    this.decide(() => {
+      for (const [, verb, id] of changes) if (verb !== CREATED) this.queries.changed(resource, verb, String(id), joined(changed));
+    });
   }
 
   read({number, target}, replaces, {room, description, changed}, ids) {
@@ -242,7 +250,7 @@ export class Live {
 
   // The room has lost its place: what is read in it is asked for again.
   refresh(room) {
-    if (!this.has(room)) return this.runtime.leave(room);
+    if (room !== NO_ROOM && !this.has(room)) return this.runtime.leave(room);
     this.decide(() => this.queries.refresh(room));
   }
 

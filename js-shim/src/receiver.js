@@ -3,7 +3,7 @@
 //
 // Answers, pushes and everything else that the core reports: who gets them, and what becomes live by them.
 
-import {splitRoom} from './answer.js';
+import {NO_ROOM, splitRoom} from './answer.js';
 import {watchAnswer} from './answers.js';
 import {attempt} from './attempt.js';
 import {followUps} from './created.js';
@@ -104,7 +104,7 @@ export class Receiver {
     runtime.extras.use(async extras => {
       const {status, body, headers} = await extras?.sendOverHttp(runtime.page, runtime.server.origin, exchange) ?? {status: 0};
       attempt(() => runtime.client.answeredOverHttp(token, status, body, headers ?? {}));
-      if (runtime.state === 'online') this.refresh('');
+      if (runtime.state === 'online') this.rejoin();
     });
   }
 
@@ -139,6 +139,11 @@ export class Receiver {
 
   refresh(room) {
     this.live.refresh(room);
+  }
+
+  // What was read where no room could be joined is asked for again.
+  rejoin() {
+    this.live.refresh(NO_ROOM);
   }
 
   adopt(target, url) {
@@ -212,7 +217,7 @@ export class Receiver {
   // A read on its way may be about to join this very room, and leaving it now would come after the
   // joining; so we wait for the reads.
   leave(room) {
-    if (room) this._leaving.add(room);
+    if (room !== NO_ROOM) this._leaving.add(room);
     this.wasAnswered();
   }
 

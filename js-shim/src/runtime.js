@@ -62,8 +62,7 @@ export class Runtime {
     const isBack = state === 'online' && this.state !== state;
     this.state = state;
     this.outbox.setOnline(state === 'online');
-    // What was read where no room could be joined is asked for again.
-    if (isBack) this.refresh('');
+    if (isBack) this.receiver?.rejoin();
     if (state === 'offline') this.explain('findReason', this.page, this.server.socket, reason => this.client.refuse(reason));
     this.tell('status', {state, unsent});
   }
