@@ -8,7 +8,8 @@
 //! - [`client`]: everything the app has asked for and is still owed, resting on
 //!   [`outbox`] (requests in order) and `feed` (rooms and their positions), which reads what [`push`]
 //!   brings;
-//! - [`output`]: what all of it wants done.
+//! - [`output`]: what all of it wants done;
+//! - [`live`]: which records each collection of the page shows, beside all that.
 //!
 //! Nothing here does IO, reads a clock or draws a random number: [`Instant`]s and seeds are passed
 //! in, and what should happen in the world comes out as values. A browser carries it with
@@ -18,6 +19,7 @@ pub mod client;
 mod feed;
 mod json;
 pub mod link;
+pub mod live;
 mod mark;
 mod names;
 pub mod outbox;

@@ -1,0 +1,193 @@
+//! One live query: the result it had, and whether that is up to date.
+
+use super::Change;
+use super::answer::Snapshot;
+use super::description::{Description, Kind};
+use super::symbols::{Symbol, Symbols};
+
+/// A query and its last known result.
+#[derive(Debug)]
+pub(super) struct Query {
+    pub(super) id: u32,
+    /// The room that its last answer joined.
+    pub(super) room: Symbol,
+    pub(super) resource: Symbol,
+    description: Description,
+    pub(super) ids: Vec<Symbol>,
+    /// The result may differ from `ids`.
+    is_stale: bool,
+    /// The result has these ids, but their order may differ.
+    is_unsorted: bool,
+    /// Since the request in flight was sent, something has changed that its answer may not have.
+    pub(super) has_changed_in_flight: bool,
+    request: Request,
+}
+
+/// The request that the caller was asked to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Request {
+    None,
+    InFlight,
+    /// It is sent again when the caller says so.
+    Failed,
+}
+
+impl Query {
+    /// A query without a result.
+    pub(super) fn new(id: u32, answer: &Snapshot) -> Self {
+        Self {
+            id,
+            room: answer.room,
+            resource: answer.resource,
+            description: answer.description.clone(),
+            ids: Vec::new(),
+            is_stale: true,
+            is_unsorted: false,
+            has_changed_in_flight: false,
+            request: Request::None,
+        }
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        self.request == Request::InFlight
+    }
+
+    /// Whether the caller was asked to send it, and has not done so with success.
+    pub(super) fn is_pending(&self) -> bool {
+        self.request != Request::None
+    }
+
+    pub(super) fn is_part(&self) -> bool {
+        self.description.kind == Kind::Part
+    }
+
+    /// Whether the order of the ids means something.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.is_part() || self.description.is_sorted_list()
+    }
+
+    /// Whether its ids, and their order unless the target has its own, are those of the server.
+    pub(super) fn is_fresh(&self, has_own_order: bool) -> bool {
+        !self.is_asked() && !self.is_stale && (has_own_order || !self.is_unsorted)
+    }
+
+    /// Whether it must be sent again.
+    pub(super) fn is_due(&self, has_own_order: bool) -> bool {
+        !self.is_pending() && !self.is_fresh(has_own_order)
+    }
+
+    pub(super) fn ask(&mut self) {
+        self.request = Request::InFlight;
+        self.is_stale = false;
+        self.is_unsorted = false;
+        self.has_changed_in_flight = false;
+    }
+
+    pub(super) fn fail(&mut self) {
+        self.request = Request::Failed;
+        self.is_stale = true;
+    }
+
+    pub(super) fn retry(&mut self) {
+        if self.request == Request::Failed {
+            self.request = Request::None;
+        }
+    }
+
+    /// Takes an answer of its own.
+    pub(super) fn accept(&mut self, answer: &Snapshot, is_current: bool) {
+        self.room = answer.room;
+        self.resource = answer.resource;
+        self.description = answer.description.clone();
+        self.ids = answer.ids.clone();
+        self.is_stale = !is_current;
+        self.is_unsorted = false;
+        self.request = Request::None;
+    }
+
+    /// Takes the answer to another query of its room. One that waits for its own answer is not asked
+    /// again because of it: its own is the later one.
+    pub(super) fn learn(&mut self, answer: &Snapshot, is_current: bool, symbols: &mut Symbols) {
+        if self.is_part() != (answer.description.kind == Kind::Part) {
+            return;
+        }
+        if self.is_part() {
+            self.ids = answer.ids.clone();
+        } else {
+            self.align(&answer.ids, symbols);
+        }
+        if self.is_asked() {
+            return;
+        }
+        self.is_stale |= !is_current;
+        if self.is_part() && is_current {
+            self.is_stale = false;
+            self.request = Request::None;
+        }
+    }
+
+    /// Has the same members from now on, in its own order.
+    fn align(&mut self, ids: &[Symbol], symbols: &mut Symbols) {
+        symbols.clear();
+        symbols.add(ids);
+        self.ids = symbols.filter(&self.ids, true);
+        let kept = self.ids.len();
+        symbols.clear();
+        symbols.add(&self.ids);
+        symbols.add_to(&mut self.ids, ids);
+        let loses_order = self.ids.len() > kept && !self.is_asked();
+        self.is_unsorted |= loses_order && self.description.is_sorted_list();
+    }
+
+    /// A change in its room. An updated record is one that is in the list: perhaps nobody has
+    /// reported that it was created, as a write of the page came first.
+    pub(super) fn changed(&mut self, record: Option<(Change, Symbol)>, names: &[u32]) {
+        match record {
+            _ if self.is_part() => self.invalidate(),
+            None => self.invalidate(),
+            Some((Change::Created, id)) => self.gain(id, true),
+            Some((Change::Updated, id)) => self.gain(id, self.description.is_sorted_by(names)),
+            Some((Change::Destroyed | Change::Left, id)) => {
+                self.has_changed_in_flight = true;
+                remove(&mut self.ids, id);
+            }
+        }
+    }
+
+    /// A list has this record, perhaps in another place than before.
+    fn gain(&mut self, id: Symbol, is_moved: bool) {
+        let is_new = self.description.kind == Kind::List && !self.ids.contains(&id);
+        if is_new {
+            self.ids.push(id);
+        }
+        if is_new || is_moved {
+            self.has_changed_in_flight = true;
+            self.is_unsorted |= self.description.is_sorted_list();
+        }
+    }
+
+    /// These attributes of some of its records have changed, as another room reports. Its own may
+    /// never do so, if an answer covers the change. If the query waits for its own answer, what that
+    /// does not have is reported after it.
+    pub(super) fn reordered(&mut self, names: &[u32]) {
+        let may_move = self.description.is_sorted_list() && self.description.is_sorted_by(names);
+        self.is_unsorted |= may_move && !self.is_asked();
+    }
+
+    /// A change that may be anything.
+    pub(super) fn invalidate(&mut self) {
+        self.has_changed_in_flight = true;
+        self.is_stale = true;
+    }
+
+    /// The record no longer exists. Returns whether the query ends with it.
+    pub(super) fn destroyed(&mut self, id: Symbol) -> bool {
+        remove(&mut self.ids, id) && self.description.kind == Kind::One
+    }
+}
+
+/// Removes a symbol; false if it is not there.
+pub(super) fn remove(symbols: &mut Vec<Symbol>, symbol: Symbol) -> bool {
+    let at = symbols.iter().position(|other| *other == symbol);
+    at.map(|at| symbols.remove(at)).is_some()
+}
