@@ -23,9 +23,6 @@ export const CREATED = 1;
 export const UPDATED = 2;
 export const DESTROYED = 3;
 
-// What takes a list apart that crosses into the core.
-const SEPARATOR = '\0';
-
 export class Live {
   // `queries` is the core's part; `runtime` says what the page is doing and sends what is to be sent.
   constructor(runtime, queries) {
@@ -75,22 +72,21 @@ export class Live {
 
   // A query was answered that the core's part had wanted to be asked again, or one that nobody follows.
   answered(number, answer, ids, changes, {except, source} = {}) {
-    const {resource, room, description, changed} = answer;
-    this.apply(resource, changes, except);
-    this.decide(() => this.queries.answered(number, room, description, joined(ids), joined(changed)), source);
+    this.apply(answer.resource, changes, except);
+    this.decide(() => this.queries.answered(number, answer, ids), source);
     this._report(answer, changes);
   }
 
   // What an answer says of records that other rooms have as well, the core does not deliver there.
   _report({resource, changed}, changes) {
     this.decide(() => {
-      for (const [, verb, id] of changes) if (verb !== CREATED) this.queries.changed(resource, verb, String(id), joined(changed));
+      for (const [, verb, id] of changes) if (verb !== CREATED) this.queries.changed(resource, verb, String(id), changed);
     });
   }
 
-  read({number, target}, replaces, {room, description, changed}, ids) {
+  read({number, target}, replaces, answer, ids) {
     const hasOwnOrder = Boolean(this.targets.get(target).comparator);
-    this.decide(() => this.queries.read(number, target, replaces, hasOwnOrder, room, description, joined(ids), joined(changed)));
+    this.decide(() => this.queries.read(number, target, replaces, hasOwnOrder, answer, ids));
   }
 
   // A model is its own list.
@@ -198,7 +194,7 @@ export class Live {
     if (!this.records.has(resource)) return;
     this.apply(resource, changes, except);
     this.decide(() => {
-      for (const [, verb, id, data] of changes) this.queries.changed(room, verb, String(id), joined(Object.keys(data ?? {})));
+      for (const [, verb, id, data] of changes) this.queries.changed(room, verb, String(id), Object.keys(data ?? {}));
     });
   }
 
@@ -269,9 +265,9 @@ export class Live {
     if (what === 'ask') return this.runtime.ask(this.targets.query(about), about);
     const target = this.targets.get(about);
     if (!target) return;
-    const [added, removed, order] = changes.map(text => text && text.split(SEPARATOR));
+    const [added, removed, order] = changes;
     this.show(target, {added, removed, order}, source);
-    if (added && isCollection(target)) this.runtime.wereAdded(target);
+    if (added.length && isCollection(target)) this.runtime.wereAdded(target);
   }
 
   show(target, changes, source) {
@@ -321,10 +317,6 @@ export class Live {
     this.records.delete(resource);
     this.models.forget(resource);
   }
-}
-
-function joined(texts) {
-  return [...texts].join(SEPARATOR);
 }
 
 // Makes one record of JSON data the same as another, in its place.

@@ -11,6 +11,7 @@ import {asPatch, attributesOf, nameRecord, withEdits} from './edits.js';
 import {OPAQUE} from './kinds.js';
 import {CREATED, DESTROYED, Live} from './live.js';
 import {isPlain} from './records.js';
+import {Queries} from './queries.js';
 import {adopt, refreshed} from './refreshed.js';
 import {isSuccess} from './request.js';
 import {respond} from './respond.js';
@@ -20,7 +21,7 @@ import {plainPath} from './url.js';
 export class Receiver {
   constructor(runtime, queries) {
     Object.assign(this, {runtime, outbox: runtime.outbox});
-    this.live = new Live(this, queries);
+    this.live = new Live(this, new Queries(queries));
     this._leaving = new Set();
     for (const {model, isRead} of this.outbox.all) if (isRead) this.live.isReading(model, true);
   }

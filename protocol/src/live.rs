@@ -8,7 +8,8 @@
 //!
 //! Only ids matter here. Attributes, models and requests are the caller's. It calls a method for
 //! each event, in the order in which the core reports them, and then carries out everything that
-//! [`Queries::poll`] returns.
+//! [`Queries::poll`] returns. What an answer or a push tells of one room may be news of another, which
+//! the core does not repeat: see [`Queries::changed`] and [`Answer::changed`].
 //!
 //! Invariants:
 //!

@@ -218,6 +218,29 @@ fn records_may_come_and_go_for_ever() {
 }
 
 #[test]
+fn room_is_not_left_while_a_query_is_sent_again() {
+    let mut page = Page::default();
+    page.fetch(1, 1, "todo?a", "filter", "1");
+    page.fetch(2, 2, "todo?b", "filter", "1");
+    page.0.announced("todo?a");
+    page.0.stop(2);
+    assert_eq!(page.outputs(), [Output::Ask(1)], "its answer may be in another room");
+    page.answered(1, "todo?b", "filter", "1");
+    assert_eq!(page.outputs(), [leave("todo?a")]);
+}
+
+#[test]
+fn destroyed_record_that_the_page_reads_at_the_same_time_is_shown_again() {
+    let mut page = Page::default();
+    page.fetch(1, 1, "todo", "whole", "1 2");
+    page.destroyed("todo", "1");
+    page.add(2, 1, "todo?a", "filter", "1");
+    assert_eq!(page.outputs(), []);
+    page.left("todo?a", "1");
+    assert_eq!(page.outputs(), [show(1, "", "1")]);
+}
+
+#[test]
 fn lost_room_that_nobody_follows_is_left() {
     let mut queries = Queries::new();
     queries.refresh("todo");
