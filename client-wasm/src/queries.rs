@@ -8,7 +8,7 @@
 use backwire_protocol::live::{Answer, Change, Output, Queries as Core};
 use wasm_bindgen::prelude::*;
 
-const SEPARATOR: &str = "\u{1}";
+const SEPARATOR: char = '\u{1}';
 
 /// The live queries of a page. `act` only records; then `poll` until it returns undefined.
 #[wasm_bindgen]
@@ -33,10 +33,8 @@ impl Queries {
         flags: u32,
         texts: &str,
     ) -> bool {
-        let mut texts = texts.split(SEPARATOR);
-        let mut text = || texts.next().unwrap_or_default();
-        let (first, second) = (text(), text());
-        let (ids, changed) = (text(), text());
+        let mut texts = texts;
+        let [first, second, ids, changed] = [(); 4].map(|()| next(&mut texts));
         let answer = Answer { room: first, description: second, ids, changed };
         let has = |flag| flags & flag != 0;
         match operation {
@@ -65,7 +63,7 @@ impl Queries {
         let mut text = String::new();
         let mut add = |item: &str| {
             text.push_str(item);
-            text.push_str(SEPARATOR);
+            text.push(SEPARATOR);
         };
         match self.0.poll()? {
             Output::Ask(query) => {
@@ -80,13 +78,21 @@ impl Queries {
                 add("show");
                 push_number(&mut text, target);
                 for ids in [Some(added), Some(removed), order].into_iter().flatten() {
-                    text.push_str(SEPARATOR);
+                    text.push(SEPARATOR);
                     text.push_str(&ids);
                 }
             }
         }
         Some(text)
     }
+}
+
+/// Takes the first text out, with the separator that follows it.
+fn next<'a>(texts: &mut &'a str) -> &'a str {
+    let text = *texts;
+    let end = text.bytes().position(|byte| byte == SEPARATOR as u8).unwrap_or(text.len());
+    *texts = text.get(end + 1..).unwrap_or_default();
+    text.get(..end).unwrap_or_default()
 }
 
 /// The standard library's formatting would be a tenth of the module.

@@ -109,7 +109,7 @@ export class Live {
       const before = id != null && records.get(id);
       if (records.isNewer(id, offset)) before && overwrite(record, before);
       else if (before && isSame(before, record)) records.put(id, before, offset);
-      else if (id != null) changes.push([offset, before ? UPDATED : CREATED, id, copy(record)]);
+      else if (id != null) changes.push(this._known(records, [offset, before ? UPDATED : CREATED, id, copy(record)]));
       // By what some list may be sorted.
       if (before) for (const name in record) if (!isSame(before[name], record[name])) answer.changed.add(name);
     }
@@ -121,6 +121,14 @@ export class Live {
       }
     }
     return changes;
+  }
+
+  // The record is known from here on, so that a save in a callback of the answer is compared with it; what others
+  // have shown before is kept with the change.
+  _known(records, [offset, verb, id, data]) {
+    const before = records.get(id);
+    if (verb === CREATED || before) records.put(id, verb === CREATED ? data : {...before, ...data}, offset);
+    return [offset, verb, id, data, 0, before ?? null];
   }
 
   // Backbone has set an answer: these are models of its records.
@@ -153,11 +161,14 @@ export class Live {
     const verb = {post: CREATED, delete: DESTROYED}[method] || UPDATED;
     const record = verb === DESTROYED ? null : isPlain(body) ? copy(body) : attributesOf(sent);
     // What was done long ago is answered with what was true then.
-    const latest = records?.isNewer(id, offset) ? copy(records.get(id)) : undefined;
+    const isLate = records?.isNewer(id, offset);
+    const latest = isLate ? copy(records.get(id)) : undefined;
+    const change = [offset, verb, id, record];
+    const known = records && !isLate && record ? this._known(records, change) : change;
     const tell = () => {
       if (model && verb === DESTROYED) this._gone.add(model);
       else if (model && !isCollection(model)) this.models.add(resource, id, model);
-      this.news(resource, resource, [[offset, verb, id, record]], model);
+      this.news(resource, resource, [known], model);
     };
     return {tell, latest};
   }
@@ -202,9 +213,9 @@ export class Live {
   apply(resource, changes, except) {
     const records = this.records.get(resource);
     const announcements = new Announcements();
-    for (const [offset, verb, id, data] of changes) {
+    for (const [offset, verb, id, data, , known] of changes) {
       if (verb > DESTROYED || records.isNewer(id, offset)) continue;
-      const before = records.get(id);
+      const before = known === undefined ? records.get(id) : known ?? undefined;
       const isWhole = verb === CREATED || before;
       const after = verb === DESTROYED ? undefined : verb === CREATED ? data : {...before, ...data};
       const targets = this.targets.of(resource);

@@ -14,7 +14,7 @@ import {PendingCreate} from './pending-create.js';
 import {isPlain} from './records.js';
 
 // How a request gets to the server, as the core numbers it.
-const NEW = 0;
+export const NEW = 0;
 export const RESTORED = 1;
 const ELSEWHERE = 2;
 
@@ -29,7 +29,7 @@ export class Outbox {
 
   // What an earlier page has kept goes first: until it is restored, what this page asks for waits.
   start() {
-    if (this.kept.isEmpty()) return;
+    if (!this.kept.itemNames.length) return;
     this._held = [];
     this.runtime.extras.use(extras => {
       extras?.restore(this);
@@ -93,11 +93,6 @@ export class Outbox {
     }
     exchange.isBeginning = false;
     this.keep(exchange);
-  }
-
-  // Asks the server for something that the page did not ask for; `onAnswer(status, body, headers)` gets it.
-  request({url, headers}, onAnswer) {
-    this.begin(new Exchange({kind: OPAQUE, method: 'get', url, headers, onAnswer}), NEW);
   }
 
   // The page sends a write itself, by a request of its own. Until that is answered its echo waits.

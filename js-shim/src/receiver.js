@@ -8,8 +8,10 @@ import {watchAnswer} from './answers.js';
 import {attempt} from './attempt.js';
 import {followUps} from './created.js';
 import {asPatch, attributesOf, nameRecord, withEdits} from './edits.js';
+import {Exchange} from './exchange.js';
 import {OPAQUE} from './kinds.js';
 import {CREATED, DESTROYED, Live} from './live.js';
+import {NEW} from './outbox.js';
 import {isPlain} from './records.js';
 import {Queries} from './queries.js';
 import {adopt, refreshed} from './refreshed.js';
@@ -197,7 +199,8 @@ export class Receiver {
 
   // Sends a query again.
   ask(query, number) {
-    if (query) this.outbox.request(query, (...answer) => refreshed(this.live, number, ...answer));
+    const onAnswer = (...answer) => refreshed(this.live, number, ...answer);
+    if (query) this.outbox.begin(new Exchange({kind: OPAQUE, method: 'get', url: query.url, headers: query.headers, onAnswer}), NEW);
     else this.live.decide(() => this.live.queries.failed(number, true));
   }
 

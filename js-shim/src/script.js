@@ -20,7 +20,7 @@ export function startFromTag(page, tag, core) {
   }
   whenDefined(page, 'Backbone', install);
   page.addEventListener?.('load', () => {
-    if (!page.Backbone) console.info('Backwire waits for Backbone: it is installed when `window.Backbone` is defined, or by Backwire.install(Backbone).');
+    if (!page.Backbone) console.info('Backwire waits for window.Backbone or Backwire.install(Backbone).');
   });
   return backwire;
 }

@@ -72,7 +72,7 @@ test('without Backbone the console says what the tag waits for', context => {
   const page = fakePage();
   const {backwire, clients} = tagged(page, {src: 'http://host:1337/backwire.js', dataset: {}});
   page.fire('load');
-  assert.match(info.mock.calls[0].arguments[0], /waits for Backbone/);
+  assert.match(info.mock.calls[0].arguments[0], /waits for window\.Backbone/);
   backwire.install(freshBackbone());
   assert.equal(clients.length, 1);
 });
