@@ -18,6 +18,7 @@ fn main() {
     let (dist, stock) = (root.join(DIST), root.join(STOCK));
     let embedded = [
         constant("BACKWIRE_JS", &dist.join("backwire.js"), &out),
+        constant("BACKWIRE_LIVE_JS", &dist.join("backwire.live.js"), &out),
         constant("BACKWIRE_EXTRA_JS", &dist.join("backwire.extra.js"), &out),
         constant("BACKWIRE_ESM_JS", &dist.join("backwire.esm.js"), &out),
         constant("SOCKET_IO_JS", &stock, &out),

@@ -1,33 +1,16 @@
 //! The page's side of `backwire_protocol::live`.
 //!
-//! A list of ids or names crosses as one string, joined by U+0000: one call of the browser instead
-//! of one for each.
+//! Everything crosses in one function each way, because each exported function is glue that every
+//! page downloads: [`Queries::act`] takes an operation by its number, [`Queries::poll`] returns what
+//! to do. `js-shim/src/queries.js` gives the operations their names. Texts are joined by U+0001, the
+//! items of a list by U+0000.
 
-use backwire_protocol::live::{Answer, Change, Description, Id, Output, Queries as Core};
-use js_sys::Array;
+use backwire_protocol::live::{Answer, Change, Output, Queries as Core};
 use wasm_bindgen::prelude::*;
 
-const SEPARATOR: char = '\0';
+const SEPARATOR: char = '\u{1}';
 
-#[wasm_bindgen(typescript_custom_section)]
-const TYPES: &str = r#"
-/**
- * What `poll` returns. Lists are joined by "\u0000". A target removes, then adds, then reorders.
- */
-export type QueryOutput =
-  | ["ask", number]
-  | ["show", target: number, added: string, removed: string, order: string | undefined]
-  | ["leave", room: string];
-"#;
-
-#[wasm_bindgen]
-extern "C" {
-    /// An array; undefined if there is nothing to do.
-    #[wasm_bindgen(typescript_type = "QueryOutput | undefined")]
-    pub type QueryOutput;
-}
-
-/// The live queries of a page. Each method only records; then `poll` until it returns undefined.
+/// The live queries of a page. `act` only records; then `poll` until it returns undefined.
 #[wasm_bindgen]
 #[derive(Default)]
 pub struct Queries(Core);
@@ -40,144 +23,104 @@ impl Queries {
         Self::default()
     }
 
-    /// A fetch by the page for this target was sent.
-    #[wasm_bindgen(js_name = beginRead)]
-    pub fn begin_read(&mut self, target: u32) {
-        self.0.begin_read(target);
-    }
-
-    /// It was answered, has failed or was aborted. To be called after `read`, if that is called.
-    #[wasm_bindgen(js_name = endRead)]
-    pub fn end_read(&mut self, target: u32) {
-        self.0.end_read(target);
-    }
-
-    /// A fetch by the page was answered, and Backbone has applied the answer: with `replaces` the
-    /// target shows exactly these records, otherwise (`remove: false`) these, too. `names`: the
-    /// attributes in which some of them differ from what the page has known.
-    #[allow(clippy::too_many_arguments)]
-    pub fn read(
+    /// Carries out an operation. `number` is a query, a target or a verb, `target` the target of a
+    /// `read`. The result is the answer to `isFollowed`, the last one.
+    pub fn act(
         &mut self,
-        query: u32,
+        operation: u32,
+        number: u32,
         target: u32,
-        replaces: bool,
-        #[wasm_bindgen(js_name = hasOwnOrder)] has_own_order: bool,
-        room: String,
-        description: Option<String>,
-        ids: &str,
-        names: Option<String>,
-    ) {
-        let answer = answer(room, description, ids, names);
-        self.0.read(query, target, replaces, has_own_order, answer);
-    }
-
-    /// What `poll` wanted to be asked was answered.
-    pub fn answered(
-        &mut self,
-        query: u32,
-        room: String,
-        description: Option<String>,
-        ids: &str,
-        names: Option<String>,
-    ) {
-        self.0.answered(query, answer(room, description, ids, names));
-    }
-
-    /// What `poll` wanted to be asked has failed. `gone` (401, 403, 404): the query ends; otherwise
-    /// it waits for `retry`.
-    pub fn failed(&mut self, query: u32, gone: bool) {
-        self.0.failed(query, gone);
-    }
-
-    /// Asks again what has failed.
-    pub fn retry(&mut self) {
-        self.0.retry();
-    }
-
-    /// A record has changed, by a push in this room or by an answered write of the page: verb 1
-    /// created, 2 updated (`names`: the attributes that have changed), 3 destroyed, 4 left.
-    pub fn changed(&mut self, room: &str, verb: u32, id: &str, names: &str) {
-        if let Some(change) = Change::from_verb(verb) {
-            let names: Vec<_> = items(names).collect();
-            self.0.changed(room, change, &id.into(), &names);
+        flags: u32,
+        texts: &str,
+    ) -> bool {
+        let mut texts = texts;
+        let [first, second, ids, changed] = [(); 4].map(|()| next(&mut texts));
+        let answer = Answer { room: first, description: second, ids, changed };
+        let has = |flag| flags & flag != 0;
+        match operation {
+            0 => self.0.begin_read(number),
+            1 => self.0.end_read(number),
+            2 => self.0.read(number, target, has(1), has(2), answer),
+            3 => self.0.answered(number, answer),
+            4 => self.0.failed(number, has(1)),
+            5 => self.0.retry(),
+            6 => {
+                if let Some(change) = Change::from_verb(number) {
+                    self.0.changed(first, change, second, ids);
+                }
+            }
+            7 => self.0.refresh(first),
+            8 => self.0.refresh_all(),
+            9 => self.0.stop(number),
+            _ => return self.0.is_followed(first),
         }
+        false
     }
 
-    /// A push without changes, or one in the room of a part.
-    pub fn announced(&mut self, room: &str) {
-        self.0.announced(room);
-    }
-
-    /// The client has lost the place of a room.
-    pub fn refresh(&mut self, room: &str) {
-        self.0.refresh(room);
-    }
-
-    /// The client has lost the place of all rooms.
-    #[wasm_bindgen(js_name = refreshAll)]
-    pub fn refresh_all(&mut self) {
-        self.0.refresh_all();
-    }
-
-    /// The target has a comparator from now on, or no longer.
-    pub fn reorder(&mut self, target: u32, #[wasm_bindgen(js_name = hasOwnOrder)] own: bool) {
-        self.0.reorder(target, own);
-    }
-
-    /// The target is no longer live. It keeps what it shows.
-    pub fn stop(&mut self, target: u32) {
-        self.0.stop(target);
-    }
-
-    /// Whether a query follows this room.
-    #[wasm_bindgen(js_name = isFollowed)]
-    pub fn is_followed(&self, room: &str) -> bool {
-        self.0.is_followed(room)
-    }
-
-    /// What to do next.
-    pub fn poll(&mut self) -> QueryOutput {
-        self.0.poll().map_or(JsValue::UNDEFINED, to_array).unchecked_into()
-    }
-}
-
-fn answer(room: String, description: Option<String>, ids: &str, names: Option<String>) -> Answer {
-    let description = Description::parse(description.as_deref());
-    let changed = items(&names.unwrap_or_default()).map(Into::into).collect();
-    Answer { room, description, ids: items(ids).map(Id::from).collect(), changed }
-}
-
-/// The items of a joined list; the empty string is the empty list.
-fn items(joined: &str) -> impl Iterator<Item = &str> {
-    joined.split(SEPARATOR).filter(|item| !item.is_empty())
-}
-
-fn join(ids: &[Id]) -> JsValue {
-    let mut joined = String::new();
-    for id in ids {
-        if !joined.is_empty() {
-            joined.push(SEPARATOR);
+    /// What to do next: `ask`, a query; `leave`, a room; or `show`, a target and the ids that it adds,
+    /// removes and, if that changes, has in which order.
+    pub fn poll(&mut self) -> Option<String> {
+        let mut text = String::new();
+        let mut add = |item: &str| {
+            text.push_str(item);
+            text.push(SEPARATOR);
+        };
+        match self.0.poll()? {
+            Output::Ask(query) => {
+                add("ask");
+                push_number(&mut text, query);
+            }
+            Output::Leave(room) => {
+                add("leave");
+                text.push_str(&room);
+            }
+            Output::Show { target, added, removed, order } => {
+                add("show");
+                push_number(&mut text, target);
+                for ids in [Some(added), Some(removed), order].into_iter().flatten() {
+                    text.push(SEPARATOR);
+                    text.push_str(&ids);
+                }
+            }
         }
-        joined.push_str(id.as_str());
-    }
-    joined.into()
-}
-
-fn to_array(output: Output) -> JsValue {
-    match output {
-        Output::Ask(query) => array(&["ask".into(), query.into()]),
-        Output::Show { target, added, removed, order } => {
-            let order = order.map_or(JsValue::UNDEFINED, |order| join(&order));
-            array(&["show".into(), target.into(), join(&added), join(&removed), order])
-        }
-        Output::Leave(room) => array(&["leave".into(), room.into()]),
+        Some(text)
     }
 }
 
-fn array(items: &[JsValue]) -> JsValue {
-    let array = Array::new();
-    for item in items {
-        array.push(item);
+/// Takes the first text out, with the separator that follows it.
+fn next<'a>(texts: &mut &'a str) -> &'a str {
+    let text = *texts;
+    let end = text.bytes().position(|byte| byte == SEPARATOR as u8).unwrap_or(text.len());
+    *texts = text.get(end + 1..).unwrap_or_default();
+    text.get(..end).unwrap_or_default()
+}
+
+/// The standard library's formatting would be a tenth of the module.
+fn push_number(out: &mut String, number: u32) {
+    if number > 9 {
+        push_number(out, number / 10);
     }
-    array.into()
+    out.push(char::from(b'0' + (number % 10) as u8));
+}
+
+#[cfg(test)]
+mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::*;
+
+    #[wasm_bindgen_test]
+    fn texts_and_lists_cross_as_one_string() {
+        let mut queries = Queries::new();
+        queries.act(2, 7, 1, 1, "todo\x01whole;sort=n\x011\0ä\x01");
+        assert_eq!(queries.poll(), None);
+        assert!(queries.act(10, 0, 0, 0, "todo"));
+        queries.act(6, 2, 0, 0, "todo\x011\x01m\0n");
+        assert_eq!(queries.poll().as_deref(), Some("ask\x017"));
+        queries.act(3, 7, 0, 0, "todo\x01whole;sort=n\x012\0ä\x001\x01");
+        assert_eq!(queries.poll().as_deref(), Some("show\x011\x012\x01\x012\0ä\x001"));
+        queries.act(9, 1, 0, 0, "");
+        assert_eq!(queries.poll().as_deref(), Some("leave\x01todo"));
+        assert!(!queries.act(10, 0, 0, 0, "todo"));
+    }
 }

@@ -57,12 +57,12 @@ impl Client {
     #[wasm_bindgen(constructor)]
     pub fn new(
         url: &str,
-        auth: Option<String>,
+        #[wasm_bindgen(unchecked_param_type = "string | undefined")] auth: JsValue,
         session: &str,
         seed: f64,
         listener: Listener,
     ) -> Self {
-        let auth = auth.unwrap_or_default();
+        let auth = auth.as_string().unwrap_or_default();
         Self(Rc::new(Shell {
             url: url.into(),
             listener,
@@ -102,8 +102,11 @@ impl Client {
     }
 
     /// Replaces the auth from the next connection on, and sends writes again that were answered 401.
-    pub fn authenticate(&self, auth: Option<String>) {
-        let auth = auth.unwrap_or_default();
+    pub fn authenticate(
+        &self,
+        #[wasm_bindgen(unchecked_optional_param_type = "string")] auth: JsValue,
+    ) {
+        let auth = auth.as_string().unwrap_or_default();
         self.0.drive(|core, now| core.authenticate(now, &auth));
     }
 
@@ -126,9 +129,9 @@ impl Client {
         token: u32,
         method: &str,
         url: &str,
-        headers: Option<String>,
-        body: Option<JsString>,
-        key: Option<String>,
+        #[wasm_bindgen(unchecked_param_type = "string | undefined")] headers: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "string | undefined")] body: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "string | undefined")] key: JsValue,
         kind: u32,
     ) -> bool {
         let Some(verb) = Verb::from_event(method) else {
@@ -139,7 +142,8 @@ impl Client {
             1 => RequestKind::Restored,
             _ => RequestKind::Elsewhere,
         };
-        let body = body.map(|body| Value(body.into()));
+        let (headers, key) = (headers.as_string(), key.as_string());
+        let body = body.is_string().then_some(Value(body));
         let request = Request { verb, url: url.into(), headers, body, key, kind };
         self.0.drive(|core, now| core.request(now, Token(token), request));
         true
@@ -150,11 +154,9 @@ impl Client {
     /// lower-case names and strings.
     #[wasm_bindgen(js_name = answeredOverHttp)]
     pub fn answered_over_http(&self, token: u32, status: u16, body: JsValue, headers: JsValue) {
-        let [body, headers] =
-            [body, headers].map(|value| (!value.is_undefined()).then_some(Value(value)));
-        self.0.drive(|core, now| {
-            core.answered_over_http(now, Token(token), status, body, headers);
-        });
+        let (body, headers) = (Some(Value(body)), Some(Value(headers)));
+        let reply = Reply { status, body, headers };
+        self.0.drive(|core, now| core.answered_over_http(now, Token(token), reply));
     }
 
     /// The page no longer waits for an answer and is told nothing more of it.

@@ -83,7 +83,7 @@ fn client_of(server: &str) -> (Client, Recorder) {
     let url = format!("{server}/socket.io/?EIO=4&transport=websocket");
     let recorder = Recorder::new();
     let listener = JsValue::from(&recorder).unchecked_into();
-    (Client::new(&url, None, &unique(), 1.0, listener), recorder)
+    (Client::new(&url, JsValue::UNDEFINED, &unique(), 1.0, listener), recorder)
 }
 
 fn connected() -> (Client, Recorder) {
@@ -99,11 +99,23 @@ fn resource() -> String {
 
 thread_local!(static TOKENS: Cell<u32> = const { Cell::new(0) });
 
+/// Sends a request with these headers, body and key.
+fn send(
+    client: &Client,
+    token: u32,
+    (method, url): (&str, &str),
+    texts: [Option<&str>; 3],
+    kind: u32,
+) -> bool {
+    let [headers, body, key] = texts.map(|text| text.map_or(JsValue::UNDEFINED, JsValue::from_str));
+    client.request(token, method, url, headers, body, key, kind)
+}
+
 /// Asks, with a token that no other request has.
 fn ask(client: &Client, method: &str, url: &str, body: Option<&str>) -> u32 {
     let token = TOKENS.get() + 1;
     TOKENS.set(token);
-    assert!(client.request(token, method, url, None, body.map(Into::into), None, 0));
+    assert!(send(client, token, (method, url), [None, body, None], 0));
     token
 }
 
@@ -122,8 +134,8 @@ async fn what_is_asked_again_under_its_key_is_done_once() {
     let (todos, key) = (resource(), unique());
     let (client, recorder) = connected();
     for (token, kind) in [(1, 0), (2, 1)] {
-        let body = Some(r#"{"title":"Milk"}"#.into());
-        client.request(token, "post", &todos, None, body, Some(key.clone()), kind);
+        let texts = [None, Some(r#"{"title":"Milk"}"#), Some(&*key)];
+        send(&client, token, ("post", &todos), texts, kind);
         let (_, status, todo, ..): Finish = recorder.call("finish").await;
         assert_eq!((status, todo.expect("a record").id), (201, 1));
     }
@@ -214,9 +226,9 @@ async fn a_request_goes_over_http_where_the_server_refuses_the_connection() {
 #[wasm_bindgen_test]
 async fn a_request_has_the_headers_of_the_page_beside_the_key() {
     let (client, recorder) = connected();
-    let headers = Some(r#"{"content-type":"application/json","x-page":"\"a\""}"#.into());
-    let body = Some(r#"{"title":"Milk"}"#.into());
-    client.request(1, "post", &resource(), headers, body, None, 0);
+    let headers = r#"{"content-type":"application/json","x-page":"\"a\""}"#;
+    let texts = [Some(headers), Some(r#"{"title":"Milk"}"#), None];
+    send(&client, 1, ("post", &resource()), texts, 0);
     assert_eq!(recorder.call::<Finish>("finish").await.1, 201);
 }
 
@@ -264,5 +276,5 @@ async fn a_server_that_is_not_there_is_tried_again() {
 #[wasm_bindgen_test]
 fn a_method_that_is_none_is_an_error() {
     let (client, _recorder) = client_of(server());
-    assert!(!client.request(1, "frobnicate", "/todo", None, None, None, 0));
+    assert!(!send(&client, 1, ("frobnicate", "/todo"), [None; 3], 0));
 }

@@ -7,6 +7,7 @@ import {createRequire} from 'node:module';
 import {attempt} from '../src/attempt.js';
 import {makeBackwire} from '../src/backwire.js';
 import * as extras from '../src/extra.js';
+import {Receiver} from '../src/receiver.js';
 import {makeCore} from '../src/wasm.js';
 import {FakeClient} from './client.js';
 
@@ -98,7 +99,7 @@ export function start({$, url = 'http://app.test', page = fakePage(), makeClient
   const originalAjax = Backbone.ajax;
   const clients = [];
   const parts = {
-    ...makeCore(use => use(extras)),
+    ...makeCore(use => use({Receiver}), use => use(extras)),
     makeClient: makeClient || ((...args) => {
       clients.push(new FakeClient(...args));
       return clients.at(-1);

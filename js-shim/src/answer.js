@@ -6,20 +6,24 @@
 
 import {isPlain} from './records.js';
 
+// Where what could not join a room is, such as what was read over HTTP.
+export const NO_ROOM = '-?';
+
 export class Answer {
   constructor(body, headers) {
     const [, epoch, offset] = /^(\d+):(\d+)$/.exec(headers['backwire-position']) ?? [];
     this.body = body;
     this.epoch = epoch;
     this.offset = Number(offset);
-    this.room = headers['backwire-room'] ?? '';
-    this.resource = splitRoom(this.room)[0];
+    this.room = headers['backwire-room'] ?? NO_ROOM;
+    this.resource = this.room === NO_ROOM ? '' : splitRoom(this.room)[0];
     this.description = headers['backwire-query'];
     const [kind, ...members] = (this.description ?? '').split(';');
     this.kind = kind;
     this.key = 'id';
-    // Ids of records that have been created since.
+    // Ids of records that have been created since, and the attributes in which the page knew others otherwise.
     this.newer = [];
+    this.changed = new Set();
     for (const member of members) {
       const [name, value] = member.split('=');
       if (name === 'key') this.key = decodeURIComponent(value);
@@ -30,7 +34,7 @@ export class Answer {
 
   // Its target can be live.
   get isLive() {
-    return this.epoch !== undefined && Boolean(this.room || this.description);
+    return this.epoch !== undefined && (this.room !== NO_ROOM || this.description !== undefined);
   }
 
   // The records, if the body is a list of them or one of them.

@@ -6,28 +6,25 @@
 
 import {isCollection} from './targets.js';
 
-// Calls `keep(list)`, if there is one, with what `parse` made of an answer to a collection, to add to it; and
-// `after(models)` when the answer has been set, before any other callback of the page. Which method sets it depends on
-// Backbone's version.
-export function watchAnswer(target, options, keep, after) {
-  const {success} = options;
-  options.success = function() {
-    const setters = isCollection(target) ? ['set', 'reset', 'add', 'update'] : ['set'];
-    const restores = setters.map(name => shadow(target, name, original => function(...args) {
-      restore();
-      const restoreParse = keep && shadow(target, 'parse', parse => (...list) => keep(parse.apply(target, list)));
-      const result = original.apply(this, args);
-      restoreParse && restoreParse();
-      after(result);
-      return result;
-    }));
-    const restore = () => restores.forEach(each => each());
-    try {
-      for (const callback of [success].flat(Infinity)) callback?.apply(this, arguments);
-    } finally {
-      restore();
-    }
-  };
+// Runs Backbone's callback. Calls `keep(list)`, if there is one, with what `parse` made of an answer to a collection, to add
+// to it; and `after(models)` when the answer has been set, before any other callback of the page. Which method
+// sets it depends on Backbone's version.
+export function watchAnswer(target, run, keep, after) {
+  const setters = isCollection(target) ? ['set', 'reset', 'add', 'update'] : ['set'];
+  const restores = setters.map(name => shadow(target, name, original => function(...args) {
+    restore();
+    const restoreParse = keep && shadow(target, 'parse', parse => (...list) => keep(parse.apply(target, list)));
+    const result = original.apply(this, args);
+    restoreParse && restoreParse();
+    after(result);
+    return result;
+  }));
+  const restore = () => restores.forEach(each => each());
+  try {
+    run();
+  } finally {
+    restore();
+  }
 }
 
 // Puts another function in the place of a method until it is called, and returns what puts it back.

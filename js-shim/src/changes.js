@@ -36,6 +36,7 @@ export class ModelChanges {
       const isEdited = isWriting && !isSame(model.get(name), was[name]);
       if (!isSame(was[name], is[name]) && !isEdited) changes[name] = is[name];
     }
+    if (!Object.keys(changes).length) return changes;
     model.set(changes, {realtime: true});
     return model.hasChanged() ? changes : {};
   }

@@ -1,4 +1,4 @@
-// Entry of the extras' build, and what the ES module has built in: see `extras.js`.
+// Entry of the extras' build, and what the ES module has built in: see `parts.js`.
 
 export {ajax} from './ajax.js';
 export {Deliveries} from './deliveries.js';
@@ -6,5 +6,4 @@ export {HttpClient, sendOverHttp} from './http.js';
 export {Notices} from './notices.js';
 export {watchForTwins} from './twins.js';
 export {withQuery} from './param.js';
-export {adopt, refreshed} from './refreshed.js';
 export {restore, showKept, waitedInVain} from './waited.js';

@@ -25,8 +25,8 @@ export async function sendOverHttp(page, origin, {method, url, headers, body, ke
 
 // Takes the place of a core that has failed. It has the core's face, so that nobody who waits for an answer has to know.
 export class HttpClient {
-  constructor(page, origin, outbox) {
-    Object.assign(this, {_page: page, _origin: origin, _outbox: outbox});
+  constructor(page, origin, receiver) {
+    Object.assign(this, {_page: page, _origin: origin, _receiver: receiver});
     // Tokens nobody waits for any more.
     this._aborted = new Set();
     this._last = Promise.resolve();
@@ -35,7 +35,7 @@ export class HttpClient {
   // One after the other, in the order of the calls. What the page sends itself is not sent here.
   request(token, method, url, headers, body, key, kind) {
     if (kind === 2) return;
-    const request = {method, url, headers: JSON.parse(headers || '{}'), body, key: key || `${this._outbox.session}-${token}`};
+    const request = {method, url, headers: JSON.parse(headers || '{}'), body, key: key || `${this._receiver.outbox.session}-${token}`};
     this._last = this._last.then(() => this._ask(token, request));
   }
 
@@ -49,7 +49,7 @@ export class HttpClient {
   }
 
   answeredOverHttp(...answer) {
-    this._outbox.finish(...answer);
+    this._receiver.finish(...answer);
   }
 
   abort(token) {

@@ -5,6 +5,7 @@
 
 import {makeBackwire} from './backwire.js';
 import * as extras from './extra.js';
+import {Receiver} from './receiver.js';
 import {makeCore} from './wasm.js';
 
-export default makeBackwire(makeCore(use => use(extras)), globalThis);
+export default makeBackwire(makeCore(use => use({Receiver}), use => use(extras)), globalThis);

@@ -10,43 +10,30 @@ export class Kept {
   // `storage` is undefined where the browser forbids it; then, or when it is full, writes stay where they
   // are, in memory, and `onFull(error)` is told once.
   constructor(storage, server, identity, onFull) {
-    this._storage = storage;
-    this._prefix = `backwire ${server} ${encodeURIComponent(identity)} `;
+    this.storage = storage;
+    this.prefix = `backwire ${server} ${encodeURIComponent(identity)} `;
     this._onFull = onFull;
     // The names of the items by their keys.
-    this._names = new Map();
+    this.names = new Map();
     this._made = 0;
   }
 
-  isEmpty() {
-    return !this._itemNames().length;
-  }
-
-  _itemNames() {
-    return Object.keys(this._storage ?? {}).filter(name => name.startsWith(this._prefix)).sort();
-  }
-
-  // What an earlier page has kept: `{key, kind, method, url, headers, body, record, next, at}` each.
-  restore() {
-    return this._itemNames().flatMap(name => {
-      const write = read(this._storage.getItem(name));
-      if (!write) return [];
-      this._names.set(write.key, name);
-      return [{...write, at: parseInt(name.slice(this._prefix.length))}];
-    });
+  // The names of what an earlier page has kept, in order (see `waited.js`).
+  get itemNames() {
+    return Object.keys(this.storage ?? {}).filter(name => name.startsWith(this.prefix)).sort();
   }
 
   // `record` is the whole record with what the write does to it, for the next page to show; `next` is
   // what waits for a create (see `PendingCreate`), and the only thing that changes. Credentials are not kept: what
   // is sent later says who is asking in its own way.
   keep({key, kind, method, url, headers: {authorization, ...headers} = {}, body, record, next}) {
-    if (this._names.has(key) && next == null) return;
+    if (this.names.has(key) && next == null) return;
     const count = String(this._made++).padStart(6, '0');
-    const name = this._names.get(key) ?? `${this._prefix}${Date.now()}-${count}`;
+    const name = this.names.get(key) ?? `${this.prefix}${Date.now()}-${count}`;
     const rest = Object.keys(headers).length ? {headers} : {};
     try {
-      this._storage.setItem(name, JSON.stringify({key, kind, method, url, ...rest, body, record, next}));
-      this._names.set(key, name);
+      this.storage.setItem(name, JSON.stringify({key, kind, method, url, ...rest, body, record, next}));
+      this.names.set(key, name);
     } catch (error) {
       this._onFull?.(error);
       this._onFull = null;
@@ -54,20 +41,10 @@ export class Kept {
   }
 
   forget(key) {
-    const name = this._names.get(key);
+    const name = this.names.get(key);
     if (!name) return;
-    this._names.delete(key);
-    this._storage.removeItem(name);
-  }
-}
-
-// Other scripts write here too: what is no write of ours is passed over.
-function read(item) {
-  try {
-    const write = JSON.parse(item);
-    return write.key && write.method && write.url ? write : null;
-  } catch {
-    return null;
+    this.names.delete(key);
+    this.storage.removeItem(name);
   }
 }
 

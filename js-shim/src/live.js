@@ -8,7 +8,7 @@
 //
 // What is needed after a query was asked again is in `refreshed.js`.
 
-import {Answer, splitRoom} from './answer.js';
+import {Answer, NO_ROOM, splitRoom} from './answer.js';
 import {attempt} from './attempt.js';
 import {Announcements, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
@@ -22,9 +22,6 @@ import {Targets, isCollection} from './targets.js';
 export const CREATED = 1;
 export const UPDATED = 2;
 export const DESTROYED = 3;
-
-// What takes a list apart that crosses into the core.
-const SEPARATOR = '\0';
 
 export class Live {
   // `queries` is the core's part; `runtime` says what the page is doing and sends what is to be sent.
@@ -53,12 +50,15 @@ export class Live {
   // function to be called once the page's own callbacks have run.
   learnRead(exchange, body, headers) {
     const answer = exchange.answer = new Answer(body, headers);
-    if (!answer.isLive || exchange.isStopped) return () => answer.room && !this.has(answer.room) && this.runtime.leave(answer.room);
+    if (!answer.isLive) return () => {};
     const changes = this.learnRecords(answer);
     return () => this._wasRead(exchange, answer, changes);
   }
 
-  _wasRead({model: target, options, url, headers, transport: {call}}, answer, changes) {
+  // A target that was stopped meanwhile, and a model that has read a list, do not follow what they have read.
+  _wasRead({model: target, options, url, headers, transport: {call}, isStopped}, answer, changes) {
+    const isFollowing = !isStopped && (isCollection(target) || !Array.isArray(answer.body));
+    if (!isFollowing) return this.answered(0, answer, answer.ids(call.parsed), changes, {except: target});
     const query = this.targets.enter(target, url, headers, answer);
     const replaces = !isCollection(target) || !this.runtime.isAdding(options);
     if (replaces) this.targets.keepOnly(query);
@@ -67,18 +67,32 @@ export class Live {
     this.runtime.wasRead(answer, url, target);
     this.apply(answer.resource, changes, target);
     this.read(query, replaces, answer, this.idsFor(answer, target, call.parsed));
+    this._report(answer, changes);
   }
 
-  read({number, target}, replaces, {room, description}, ids) {
+  // A query was answered that the core's part had wanted to be asked again, or one that nobody follows.
+  answered(number, answer, ids, changes, {except, source} = {}) {
+    this.apply(answer.resource, changes, except);
+    this.decide(() => this.queries.answered(number, answer, ids), source);
+    this._report(answer, changes);
+  }
+
+  // What an answer says of records that other rooms have as well, the core does not deliver there.
+  _report({resource, changed}, changes) {
+    this.decide(() => {
+      for (const [, verb, id] of changes) if (verb !== CREATED) this.queries.changed(resource, verb, String(id), changed);
+    });
+  }
+
+  read({number, target}, replaces, answer, ids) {
     const hasOwnOrder = Boolean(this.targets.get(target).comparator);
-    this.decide(() => this.queries.read(number, target, replaces, hasOwnOrder, room, description, ids.join(SEPARATOR)));
+    this.decide(() => this.queries.read(number, target, replaces, hasOwnOrder, answer, ids));
   }
 
   // A model is its own list.
   idsFor(answer, target, parsed) {
     if (isCollection(target)) return answer.ids(parsed);
-    const [record] = answer.records;
-    return record && !Array.isArray(answer.body) ? [String(answer.idOf(record) ?? target.id)] : [];
+    return answer.records.map(record => String(answer.idOf(record) ?? target.id));
   }
 
   // What is newer than the answer is shown as it is by now, and what is gone by now is not shown. Of what is
@@ -95,7 +109,9 @@ export class Live {
       const before = id != null && records.get(id);
       if (records.isNewer(id, offset)) before && overwrite(record, before);
       else if (before && isSame(before, record)) records.put(id, before, offset);
-      else if (id != null) changes.push([offset, before ? UPDATED : CREATED, id, copy(record)]);
+      else if (id != null) changes.push(this._known(records, [offset, before ? UPDATED : CREATED, id, copy(record)]));
+      // By what some list may be sorted.
+      if (before) for (const name in record) if (!isSame(before[name], record[name])) answer.changed.add(name);
     }
     answer.leaveOut(id => records.isNewer(id, offset) && !records.get(id));
     if (answer.kind === 'whole' && answer.hasIds) {
@@ -105,6 +121,14 @@ export class Live {
       }
     }
     return changes;
+  }
+
+  // The record is known from here on, so that a save in a callback of the answer is compared with it; what others
+  // have shown before is kept with the change.
+  _known(records, [offset, verb, id, data]) {
+    const before = records.get(id);
+    if (verb === CREATED || before) records.put(id, verb === CREATED ? data : {...before, ...data}, offset);
+    return [offset, verb, id, data, 0, before ?? null];
   }
 
   // Backbone has set an answer: these are models of its records.
@@ -137,13 +161,23 @@ export class Live {
     const verb = {post: CREATED, delete: DESTROYED}[method] || UPDATED;
     const record = verb === DESTROYED ? null : isPlain(body) ? copy(body) : attributesOf(sent);
     // What was done long ago is answered with what was true then.
-    const latest = records?.isNewer(id, offset) ? copy(records.get(id)) : undefined;
+    const isLate = records?.isNewer(id, offset);
+    const latest = isLate ? copy(records.get(id)) : undefined;
+    const change = [offset, verb, id, record];
+    const known = records && !isLate && record ? this._known(records, change) : change;
     const tell = () => {
       if (model && verb === DESTROYED) this._gone.add(model);
       else if (model && !isCollection(model)) this.models.add(resource, id, model);
-      this.news(resource, resource, [[offset, verb, id, record]], model);
+      this.news(resource, resource, [known], model);
     };
     return {tell, latest};
+  }
+
+  // Notes what it takes to take a write back: a destroyed model has lost its collections by then.
+  willWrite(exchange) {
+    const {model, method} = exchange;
+    exchange.resource = this.resourceOf(model);
+    exchange.holders = [...this.targets.of(exchange.resource).keys()].filter(target => method === 'delete' && isCollection(target) && target.get(model));
   }
 
   // The record behind a model, as the server told it last.
@@ -171,7 +205,7 @@ export class Live {
     if (!this.records.has(resource)) return;
     this.apply(resource, changes, except);
     this.decide(() => {
-      for (const [, verb, id, data] of changes) this.queries.changed(room, verb, String(id), Object.keys(data ?? {}).join(SEPARATOR));
+      for (const [, verb, id, data] of changes) this.queries.changed(room, verb, String(id), Object.keys(data ?? {}));
     });
   }
 
@@ -179,9 +213,9 @@ export class Live {
   apply(resource, changes, except) {
     const records = this.records.get(resource);
     const announcements = new Announcements();
-    for (const [offset, verb, id, data] of changes) {
+    for (const [offset, verb, id, data, , known] of changes) {
       if (verb > DESTROYED || records.isNewer(id, offset)) continue;
-      const before = records.get(id);
+      const before = known === undefined ? records.get(id) : known ?? undefined;
       const isWhole = verb === CREATED || before;
       const after = verb === DESTROYED ? undefined : verb === CREATED ? data : {...before, ...data};
       const targets = this.targets.of(resource);
@@ -223,7 +257,7 @@ export class Live {
 
   // The room has lost its place: what is read in it is asked for again.
   refresh(room) {
-    if (!this.has(room)) return this.runtime.leave(room);
+    if (room !== NO_ROOM && !this.has(room)) return this.runtime.leave(room);
     this.decide(() => this.queries.refresh(room));
   }
 
@@ -242,9 +276,9 @@ export class Live {
     if (what === 'ask') return this.runtime.ask(this.targets.query(about), about);
     const target = this.targets.get(about);
     if (!target) return;
-    const [added, removed, order] = changes.map(text => text && text.split(SEPARATOR));
+    const [added, removed, order] = changes;
     this.show(target, {added, removed, order}, source);
-    if (added && isCollection(target)) this.runtime.wereAdded(target);
+    if (added.length && isCollection(target)) this.runtime.wereAdded(target);
   }
 
   show(target, changes, source) {

@@ -1,41 +1,38 @@
 // Requests on their way
 // ---------------------
 //
-// From Backbone's call to its answer. The core keeps the order, sends again and knows what was done; here is
+// The core keeps the order, sends again and knows what was done; here is
 // what a request means for the page: which model it is of, what may be merged with it or has to wait for
 // it, what has to survive a reload, and who gets the answer.
 //
-// What is needed of writes that had waited is in `waited.js`.
+// Answers are for the `Receiver`; what is needed of writes that had waited is in `waited.js`.
 
-import {attempt} from './attempt.js';
-import {asPatch, attributesOf, nameRecord, withEdits} from './edits.js';
+import {asPatch, attributesOf, nameRecord} from './edits.js';
 import {Exchange} from './exchange.js';
 import {CREATE, OPAQUE} from './kinds.js';
 import {PendingCreate} from './pending-create.js';
 import {isPlain} from './records.js';
-import {isSuccess} from './request.js';
-import {isCollection} from './targets.js';
 
 // How a request gets to the server, as the core numbers it.
-const NEW = 0;
+export const NEW = 0;
 export const RESTORED = 1;
 const ELSEWHERE = 2;
 
 export class Outbox {
   // `session` starts the idempotency keys.
-  constructor(runtime, live, kept, session) {
-    Object.assign(this, {runtime, live, kept, session});
+  constructor(runtime, kept, session) {
+    Object.assign(this, {runtime, kept, session});
     // Requests without an answer, by token.
     this._exchanges = new Map();
     this._made = 0;
   }
 
   // What an earlier page has kept goes first: until it is restored, what this page asks for waits.
-  start(extras) {
-    if (this.kept.isEmpty()) return;
+  start() {
+    if (!this.kept.itemNames.length) return;
     this._held = [];
-    extras.use(loaded => {
-      loaded?.restore(this);
+    this.runtime.extras.use(extras => {
+      extras?.restore(this);
       const held = this._held;
       this._held = null;
       for (const exchange of held) this.ask(exchange);
@@ -48,15 +45,13 @@ export class Outbox {
   // Takes a request of the page.
   ask(exchange) {
     if (this._held) return this._hold(exchange);
-    const {model, isRead, kind, method} = exchange;
-    if (isRead) this.live.isReading(model, true);
-    else if (kind !== OPAQUE) {
-      exchange.resource = this.live.resourceOf(model);
-      exchange.holders = method === 'delete' ? [...this.live.targets.of(exchange.resource).keys()].filter(it => isCollection(it) && it.get(model)) : [];
-    }
+    const {model, isRead, kind} = exchange;
+    const {live} = this.runtime;
+    if (isRead) live?.isReading(model, true);
+    else if (live && kind !== OPAQUE) live.willWrite(exchange);
     asPatch(exchange, this._baseOf(model));
     exchange.body = nameRecord(exchange);
-    this._send(exchange);
+    this.send(exchange);
     if (isRead && this.hasRestored) Promise.resolve().then(() => this.runtime.extras.use(extras => extras?.showKept(this, exchange)));
   }
 
@@ -67,13 +62,14 @@ export class Outbox {
 
   // The record as the server has it, but for what is on its way there: that is saved again.
   _baseOf(model) {
-    const base = {...this.live.recordOf(model)};
-    for (const {body, isRead} of this.of(model)) if (!isRead) for (const name in attributesOf(body)) delete base[name];
-    return this.live.recordOf(model) && base;
+    const record = this.runtime.live?.recordOf(model);
+    const base = record && {...record};
+    for (const {body, isRead} of base ? this.of(model) : []) if (!isRead) for (const name in attributesOf(body)) delete base[name];
+    return base;
   }
 
   // A model whose create is on its way is not created again: what it asks for meanwhile waits.
-  _send(exchange) {
+  send(exchange) {
     const create = exchange.kind === CREATE && this.of(exchange.model).find(({pending}) => pending);
     if (!create || this._merge(create, exchange)) return this.begin(exchange, NEW);
     create.pending.delay(exchange);
@@ -93,15 +89,10 @@ export class Outbox {
       this.runtime.client.request(token, method, url, text, body, key ?? own, kind);
     } catch (error) {
       if (this.runtime.isTrap(error)) this.runtime.fail(error);
-      else this.finish(token, 0, String(error));
+      else this.runtime.finish(token, 0, String(error));
     }
     exchange.isBeginning = false;
     this.keep(exchange);
-  }
-
-  // Asks the server for something that the page did not ask for; `onAnswer(status, body, headers)` gets it.
-  request({url, headers}, onAnswer) {
-    this.begin(new Exchange({kind: OPAQUE, method: 'get', url, headers, onAnswer}), NEW);
   }
 
   // The page sends a write itself, by a request of its own. Until that is answered its echo waits.
@@ -118,7 +109,7 @@ export class Outbox {
   _merge(create, exchange) {
     const isSameForm = create.isMade && exchange.isMade && create.url === exchange.url;
     if (!isSameForm || !this.runtime.client.withdraw(create.token)) return false;
-    this._over(create);
+    this.over(create);
     create.pending.end();
     exchange.made = exchange.body = JSON.stringify({...attributesOf(create.body), ...attributesOf(exchange.body)});
     exchange.merged = [...create.merged, create];
@@ -130,7 +121,7 @@ export class Outbox {
   // -------
 
   // What is known of an exchange while it lasts.
-  _over({token, key}) {
+  over({token, key}) {
     this._exchanges.delete(token);
     this.kept.forget(key);
   }
@@ -141,64 +132,12 @@ export class Outbox {
     if (this.isOnline || isRead || isElsewhere || !this._exchanges.has(token)) return;
     let {record} = exchange;
     if (kind !== OPAQUE && model && isPlain(attributesOf(body))) {
-      record = {...this.live.recordOf(model)};
+      record = {...this.runtime.live?.recordOf(model)};
       for (const write of [...this.of(model), {body: pending?.next}]) {
         if (!write.isRead && write.kind !== OPAQUE) Object.assign(record, attributesOf(write.body));
       }
     }
     this.kept.keep({...exchange, record, next: pending?.next});
-  }
-
-  // Answers
-  // -------
-
-  // Status 0 means that there is no answer, and the body says why. `waited`: the write had waited offline.
-  finish(token, status, body, headers = {}, waited = false) {
-    const exchange = this._exchanges.get(token);
-    if (!exchange) return;
-    // The page's ajax layer expects no answer before `send` has returned.
-    if (exchange.isBeginning) return void Promise.resolve().then(() => this.finish(token, status, body, headers, waited));
-    this._over(exchange);
-    const isDiverted = headers['backwire-transport'] === 'http' && this.runtime.divert(exchange);
-    if (exchange.onAnswer) exchange.onAnswer(status, body, headers);
-    else if (exchange.isRead) this._read(exchange, isDiverted, status, body, headers);
-    else if (!isDiverted) this._wrote(exchange, status, status === 413 ? tooLarge(body) : body, headers, waited);
-    this.runtime.wasAnswered();
-  }
-
-  _read(exchange, isDiverted, status, body, headers) {
-    const tell = isSuccess(status) && attempt(() => this.live.learnRead(exchange, body, headers));
-    if (!isDiverted) exchange.respond(status, exchange.answer ? this._withWrites(exchange.answer) : body, headers);
-    attempt(() => tell && tell());
-    this.live.isReading(exchange.model, false);
-  }
-
-  // What this page has written and has no answer to yet stays on top of what the server says of a record.
-  _withWrites({resource, body}) {
-    const writes = this.all.filter(({kind, model, isRead}) =>
-      !isRead && kind !== OPAQUE && model && !model.isNew() && resource && this.live.resourceOf(model) === resource);
-    const overlay = record => {
-      const own = isPlain(record) ? writes.filter(({model}) => String(model.id) === String(record[model.idAttribute])) : [];
-      if (own.some(({method}) => method === 'delete')) return null;
-      return own.length ? Object.assign({...record}, ...own.map(write => attributesOf(write.body))) : record;
-    };
-    return Array.isArray(body) ? body.map(overlay).filter(Boolean) : overlay(body) ?? body;
-  }
-
-  _wrote(exchange, status, body, headers, waited) {
-    const {model, pending, isRestored} = exchange;
-    const news = attempt(() => this.live.learnWrite(exchange, status, body, headers));
-    const later = [...this.of(model), ...pending?.delayed ?? []];
-    exchange.respond(status, withEdits(news?.latest || body, exchange, later), headers);
-    attempt(() => news?.tell());
-    for (const delayed of pending?.end(status, body) ?? []) {
-      asPatch(delayed, delayed.base);
-      if (delayed.model) delayed.body = nameRecord(delayed);
-      this._send(delayed);
-    }
-    if (status >= 400 && waited || isRestored && !isSuccess(status) || body === 'outdated') {
-      this.runtime.extras.use(extras => extras?.waitedInVain(this, exchange, status, body));
-    }
   }
 
   // Withdrawing
@@ -208,7 +147,7 @@ export class Outbox {
   _withdrawn(create) {
     if (!this._exchanges.has(create.token)) return;
     if (!this.runtime.client.withdraw(create.token)) return this.keep(create);
-    this._over(create);
+    this.over(create);
     for (const exchange of [...create.merged, create]) exchange.abort();
   }
 
@@ -216,10 +155,10 @@ export class Outbox {
   _aborted(exchange) {
     const {token, merged, pending, model, isRead} = exchange;
     if (!this._exchanges.has(token)) return;
-    this._over(exchange);
+    this.over(exchange);
     this.runtime.client.abort(token);
-    for (const other of [...merged, ...pending?.end() ?? []]) this._send(other);
-    if (isRead) this.live.isReading(model, false);
+    for (const other of [...merged, ...pending?.end() ?? []]) this.send(other);
+    if (isRead) this.runtime.live?.isReading(model, false);
     this.runtime.wasAnswered();
   }
 
@@ -266,10 +205,4 @@ export class Outbox {
   of(model) {
     return this.all.filter(exchange => model && exchange.model === model);
   }
-}
-
-// The core did not send what is over the limit, and says how much the server takes.
-function tooLarge(limit) {
-  if (typeof limit !== 'number') return limit;
-  return {code: 'E_TOO_LARGE', message: `the body is over the limit of ${limit} bytes`, field: 'body', limit};
 }

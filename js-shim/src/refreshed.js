@@ -3,7 +3,7 @@
 //
 // What is gone, new or in another place since is removed, added and moved, as by pushes.
 
-import {Answer} from './answer.js';
+import {Answer, NO_ROOM} from './answer.js';
 import {attempt} from './attempt.js';
 import {DESTROYED} from './live.js';
 import {copy} from './records.js';
@@ -29,18 +29,18 @@ export function refreshed(live, number, status, body, headers) {
 export function adopt(live, target, url) {
   const query = live.targets.enter(target, url, {}, {resource: ''});
   live.targets.keepOnly(query);
-  live.read(query, true, {room: ''}, []);
-  live.refresh('');
+  live.read(query, true, {room: NO_ROOM, changed: []}, []);
+  live.refresh(NO_ROOM);
 }
 
 function apply(live, query, number, answer) {
   const target = query && live.targets.get(query.target);
   if (query) Object.assign(query, {resource: answer.resource, isShaped: answer.isShaped});
-  live.apply(answer.resource, live.learnRecords(answer));
+  const changes = live.learnRecords(answer);
   const source = new Source(answer);
   if (answer.isShaped) showParts(live, answer, source);
   const ids = target ? live.idsFor(answer, target, isCollection(target) && source.listFor(target)) : [];
-  live.decide(() => live.queries.answered(number, answer.room, answer.description, ids.join('\0')), source);
+  live.answered(number, answer, ids, changes, {source});
 }
 
 // What shows parts of records shows them as they are in the answer.

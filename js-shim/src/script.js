@@ -20,21 +20,25 @@ export function startFromTag(page, tag, core) {
   }
   whenDefined(page, 'Backbone', install);
   page.addEventListener?.('load', () => {
-    if (!page.Backbone) console.info('Backwire waits for Backbone: it is installed when `window.Backbone` is defined, or by Backwire.install(Backbone).');
+    if (!page.Backbone) console.info('Backwire waits for window.Backbone or Backwire.install(Backbone).');
   });
   return backwire;
 }
 
-// Loads what few pages need, from where the script tag came from.
-export function loadExtras(page, src, callback) {
-  const done = () => callback(page.Backwire.extras ?? null);
-  if (page.Backwire.extras) return done();
-  const script = Object.assign(page.document.createElement('script'), {src: new URL('backwire.extra.js', src), onload: done, onerror: done});
+// Loads a part of ours from where the script tag came from: its file, and the name under which that leaves it.
+export function loadPart(page, src, file, name, callback) {
+  const done = () => callback(page.Backwire[name] ?? null);
+  if (page.Backwire[name]) return done();
+  const script = Object.assign(page.document.createElement('script'), {src: urlOf(src, file), onload: done, onerror: done});
   page.document.head.append(script);
 }
 
 function writeExtras({document}, {src, async}) {
-  if (!async) document.write(`<script src="${new URL('backwire.extra.js', src)}"></${'script'}>`);
+  if (!async) document.write(`<script src="${urlOf(src, 'extra')}"></${'script'}>`);
+}
+
+function urlOf(src, file) {
+  return new URL(`backwire.${file}.js`, src);
 }
 
 // Calls back once a global has been defined: at once if it is complete, else when the script that defines it has run.

@@ -13,11 +13,11 @@ const REALTIME = {realtime: true};
 // `removed`, `added` and `order` are lists of ids. `find(id)` is the model of the target that shows a record, `itemOf(id)` what
 // Backbone is to make one of.
 export function show(target, {added, removed, order}, {find, itemOf, onAdded, onGone}) {
-  const models = ids => (ids || []).map(id => find(id)).filter(Boolean);
+  const models = (ids = []) => ids.map(id => find(id)).filter(Boolean);
   const gone = models(removed);
   if (!isCollection(target)) return gone.forEach(onGone);
   if (gone.length) attempt(() => target.remove(gone, REALTIME));
-  const fresh = (added || []).filter(id => !find(id)).map(id => [id, itemOf(id)]).filter(([, item]) => item);
+  const fresh = added.filter(id => !find(id)).map(id => [id, itemOf(id)]).filter(([, item]) => item);
   if (fresh.length) attempt(() => addAll(target, fresh.map(([, item]) => item)));
   for (const [id, item] of fresh) {
     const model = find(id, item);

@@ -1,7 +1,9 @@
 // Entry of the script tag build.
 
-import {loadExtras, startFromTag} from './script.js';
+// The first import, so that the wasm module comes first in the bundle: see `xtask/src/literal.rs`.
 import {makeCore} from './wasm.js';
+import {loadPart, startFromTag} from './script.js';
 
 const tag = document.currentScript;
-startFromTag(window, tag, makeCore(callback => loadExtras(window, tag.src, callback)));
+const load = (file, name) => callback => loadPart(window, tag.src, file, name, callback);
+startFromTag(window, tag, makeCore(load('live', 'receiver'), load('extra', 'extras')));

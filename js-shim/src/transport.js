@@ -6,8 +6,6 @@
 // are the ajax layer's own. It is a real XMLHttpRequest that does not open anything before it is sent;
 // what the socket cannot do, it then does as ever.
 
-import {parsed} from './request.js';
-
 // `runtime.send(transport, body)` takes a request over and is true, or is false if the XMLHttpRequest is to send it;
 // then `runtime.prepare(transport)` may add to it. The request is in `method`, `url`, `isAsync`, `credentials` and
 // `headers`, by their names in lower case; `call` is the call of `sync` that it belongs to.
@@ -18,7 +16,7 @@ export class Transport {
     this.whenAborted = () => {};
     this._methods = Object.keys(METHODS);
     for (const name of this._methods) xhr[name] = (...args) => METHODS[name].apply(this, args);
-    this._show({readyState: 0});
+    this.show({readyState: 0});
   }
 
   // The XMLHttpRequest sends the same request.
@@ -32,22 +30,14 @@ export class Transport {
     xhr.send(body);
   }
 
-  // The answer. Status 0: there is none.
-  respond(status, text, headers) {
-    if (!this.isPending) return;
-    this.replyHeaders = headers;
-    const response = this.xhr.responseType === 'json' ? parsed(text, null) : text;
-    if (status) this._show({status, statusText: STATUS_TEXTS[status] ?? '', responseText: text, response, responseURL: this.url});
-    this.end(status ? 'load' : 'error');
-  }
-
+  // It is over: with `load`, `error` or `abort`.
   end(type) {
     this.isPending = false;
-    this._show({readyState: 4});
+    this.show({readyState: 4});
     for (const name of ['readystatechange', type, 'loadend']) this.xhr.dispatchEvent(new Event(name));
   }
 
-  _show(values) {
+  show(values) {
     for (const name in values) Object.defineProperty(this.xhr, name, {value: values[name], configurable: true});
   }
 }
@@ -56,7 +46,7 @@ export class Transport {
 const METHODS = {
   open(method, url, isAsync = true, ...credentials) {
     Object.assign(this, {method: method.toUpperCase(), url: String(url), isAsync, credentials});
-    this._show({readyState: 1});
+    this.show({readyState: 1});
   },
 
   setRequestHeader(name, value) {
@@ -78,7 +68,7 @@ const METHODS = {
     if (!this.isPending) return;
     this.whenAborted();
     this.end('abort');
-    this._show({readyState: 0});
+    this.show({readyState: 0});
   },
 
   getResponseHeader(name) {
@@ -88,12 +78,4 @@ const METHODS = {
   getAllResponseHeaders() {
     return Object.entries(this.replyHeaders ?? {}).map(pair => pair.join(': ') + '\r\n').join('');
   }
-};
-
-// As HTTP/1.1 servers name them.
-const STATUS_TEXTS = {
-  200: 'OK', 201: 'Created', 202: 'Accepted', 204: 'No Content', 304: 'Not Modified', 400: 'Bad Request',
-  401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found', 405: 'Method Not Allowed', 409: 'Conflict',
-  413: 'Payload Too Large', 422: 'Unprocessable Entity', 429: 'Too Many Requests', 500: 'Internal Server Error',
-  502: 'Bad Gateway', 503: 'Service Unavailable', 504: 'Gateway Timeout'
 };

@@ -1,10 +1,10 @@
 // Decompression of the wasm module
 // --------------------------------
 //
-// The build compresses the module with LZMA (`xtask/src/literal.rs`), because gzip makes it a tenth
-// larger. The stream is raw LZMA1 with lc = 3, lp = 0 and pb = 0, without its first byte, which is always
-// 0, and without an end marker. The names are those of the LZMA specification
-// (https://github.com/jljusten/LZMA-SDK/blob/master/DOC/lzma-specification.txt).
+// The build compresses the module with LZMA (`xtask/src/literal.rs`), because gzip leaves it a
+// tenth larger. The stream is raw LZMA1 with lc = 3, lp = 0 and pb = 0, without its first byte,
+// which is always 0, and without an end marker. The names are those of the LZMA specification
+// (https://www.7-zip.org/sdk.html).
 
 // Where the probabilities of each kind begin, in one array. There are 12 states.
 const IS_MATCH = 0;
@@ -20,10 +20,10 @@ const LENGTH = 1024;
 const REP_LENGTH = 1536;
 const LITERAL = 2048;
 
-// The `size` bytes that `packed` stands for: the stream in base64. Each round of the loop writes at
-// least one byte, so it ends whatever the input is.
+// The `size` bytes that `packed` stands for, a letter of which is a byte of the stream. Each round
+// of the loop writes at least one byte, so it ends whatever the input is.
 export function unpack(packed, size) {
-  const {bit, bits, tree, reverseTree} = rangeDecoder(atob(packed));
+  const {bit, bits, tree, reverseTree} = rangeDecoder(packed);
   const output = new Uint8Array(size);
   const distances = [1, 1, 1, 1];
   let position = 0;
@@ -102,26 +102,31 @@ export function unpack(packed, size) {
 function rangeDecoder(input) {
   // The probability of a 0, in 2048ths.
   const probabilities = new Uint16Array(8192).fill(1024);
-  // The first call of `decide` makes these 2 ** 32 - 1 and the first four bytes, as specified.
-  let range = 1 - 2 ** -32;
-  let code = 0;
+  // The range, and the code in it. A variable of 32 bits would be a new object at each assignment.
+  const state = new Uint32Array(2);
   let next = 0;
+  state[0] = 2 ** 32 - 1;
+  while (next < 4) state[1] = state[1] << 8 | input.charCodeAt(next++);
 
   // The part of the range below `bound` stands for a 0, the rest for a 1.
-  function decide(bound) {
+  function decide(range, bound) {
+    let code = state[1];
     const isOne = code >= bound;
     if (isOne) code -= bound;
     range = isOne ? range - bound : bound;
-    while (range < 2 ** 24) {
+    if (range < 2 ** 24) {
       range *= 256;
       code = code * 256 + input.charCodeAt(next++);
     }
+    state[0] = range;
+    state[1] = code;
     return +isOne;
   }
 
   function bit(index) {
+    const range = state[0];
     const probability = probabilities[index];
-    const value = decide((range >>> 11) * probability);
+    const value = decide(range, (range >>> 11) * probability);
     probabilities[index] += (value ? 31 : 2048) - probability >> 5;
     return value;
   }
@@ -130,8 +135,8 @@ function rangeDecoder(input) {
   function bits(count) {
     let value = 0;
     while (count--) {
-      range -= range % 2;
-      value += value + decide(range / 2);
+      const half = state[0] >>> 1;
+      value += value + decide(half * 2, half);
     }
     return value;
   }
@@ -155,6 +160,5 @@ function rangeDecoder(input) {
     return value;
   }
 
-  decide(0);
   return {bit, bits, tree, reverseTree};
 }

@@ -10,6 +10,7 @@ import {Exchange} from './exchange.js';
 import {CREATE, OPAQUE, SAVE} from './kinds.js';
 import {RESTORED} from './outbox.js';
 import {copy, isSame} from './records.js';
+import {parsed} from './request.js';
 import {isCollection} from './targets.js';
 import {plainPath} from './url.js';
 
@@ -18,7 +19,7 @@ const LEDGER_MEMORY = 7 * 24 * 3600 * 1000;
 
 // What an earlier page did not live to see answered. Nobody waits for it here, but its reply is news.
 export function restore(outbox) {
-  for (const {at, kind = OPAQUE, ...write} of outbox.kept.restore()) {
+  for (const {at, kind = OPAQUE, ...write} of writesIn(outbox.kept)) {
     if (Date.now() - at > LEDGER_MEMORY) {
       outbox.kept.forget(write.key);
       lost(outbox, write);
@@ -27,6 +28,17 @@ export function restore(outbox) {
       outbox.begin(new Exchange({...write, kind, made: write.body, isRestored: true}), RESTORED, write.key);
     }
   }
+}
+
+// `{key, kind, method, url, headers, body, record, next, at}` each. Other scripts write to the storage too: what is no write
+// of ours is passed over.
+function writesIn({storage, prefix, names, itemNames}) {
+  return itemNames.flatMap(name => {
+    const write = parsed(storage.getItem(name), null);
+    if (!write?.key || !write.method || !write.url) return [];
+    names.set(write.key, name);
+    return [{...write, at: parseInt(name.slice(prefix.length))}];
+  });
 }
 
 // It may have been done or not, and nobody can find out by sending it again.
@@ -47,9 +59,9 @@ export function waitedInVain(outbox, exchange, status, reason) {
 }
 
 // Takes back what a refused write of a model shows, as far as it still does.
-function takeBack({live, ...outbox}, {kind, method, model, resource, holders, body}) {
+function takeBack({runtime: {live, outbox}}, {kind, method, model, resource, holders, body}) {
   const record = live.records.get(resource)?.get(model?.id);
-  if (kind === CREATE) return model && !outbox.runtime.isWriting(model) && live.destroy(model);
+  if (kind === CREATE) return model && !outbox.isWriting(model) && live.destroy(model);
   if (!record) return;
   for (const collection of holders ?? []) live.show(collection, {added: [String(model.id)]});
   if (method !== 'delete') for (const each of live.models.of(resource, model.id)) revert(each, attributesOf(body), record);
@@ -72,7 +84,7 @@ export function showKept(outbox, {model: target, url}) {
   for (const write of outbox.isOnline ? [] : outbox.all) {
     const model = write.isRestored && show(write, target, url);
     if (!model) continue;
-    outbox.live.assumed.set(model, write.record);
+    outbox.runtime.live.assumed.set(model, write.record);
     if (write.kind !== CREATE || write.model) continue;
     write.model = model;
     outbox.await(write);

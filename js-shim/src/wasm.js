@@ -1,12 +1,13 @@
 // The core, in wasm
 // -----------------
 //
-// The only door to it. The module is part of the bundle, compressed, so that it starts before the next
-// script of the page runs.
+// The only door to it. The module is part of the bundle, compressed, so that it starts before the
+// next script of the page runs.
 
-import {Extras} from './extras.js';
-import {Client, Queries, initSync} from '../dist/wasm/backwire_client_wasm.js';
+// The first import, so that the module comes first in the bundle: see `literal.rs`.
 import {packed, size} from '../dist/wasm/backwire_client_wasm_bytes.js';
+import {Part} from './parts.js';
+import {Client, Queries, initSync} from '../dist/wasm/backwire_client_wasm.js';
 import {unpack} from './unpack.js';
 
 let isStarted = false;
@@ -17,9 +18,10 @@ function start() {
   isStarted = true;
 }
 
-// `extras` are loaded as `loadExtras(callback)` does it.
-export const makeCore = loadExtras => ({
-  extras: new Extras(loadExtras),
+// The receiver and the extras are loaded as these do it: `load(callback)`.
+export const makeCore = (loadReceiver, loadExtras) => ({
+  receiver: new Part(loadReceiver),
+  extras: new Part(loadExtras),
 
   // The connection and all that was asked over it.
   makeClient(...args) {

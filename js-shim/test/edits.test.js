@@ -66,3 +66,15 @@ test('a save that waits for a create is sent as what it changes of it', () => {
   assert.deepEqual(client.asked.slice(2), ['PATCH /todo/3', 'PATCH /todo/3']);
   assert.deepEqual(client.requests.slice(2).map(({body}) => body), [{done: true}, {title: 'Rye bread'}]);
 });
+
+test('a save in a callback of an answer is compared with that answer', () => {
+  const {todos, client} = startWithTodos();
+  const milk = todos.get(1);
+  milk.save({title: 'Oat milk'}, {success: () => milk.save({title: 'Milk'})});
+  client.wrote('todo/1', 6, {id: 1, title: 'Oat milk', done: false});
+  assert.deepEqual(client.last.body, {title: 'Milk'});
+  client.wrote('todo/1', 7, {id: 1, title: 'Milk', done: false});
+  todos.fetch({success: () => milk.save({title: 'Milk'})});
+  client.read('todo', 8, [{id: 1, title: 'Soy milk', done: false}]);
+  assert.deepEqual(client.last.body, {title: 'Milk'});
+});

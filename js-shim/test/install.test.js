@@ -9,12 +9,13 @@ import {realJquery} from '../fakes/jquery.js';
 import {fakePage, freshBackbone, start, startWithTodos} from '../fakes/page.js';
 import {startFromTag} from '../src/script.js';
 import * as extras from '../src/extra.js';
+import {Receiver} from '../src/receiver.js';
 import {makeCore} from '../src/wasm.js';
 
 // A page whose script tag has just been reached.
 function tagged(page, tag) {
   const clients = [];
-  const backwire = startFromTag(page, tag, {...makeCore(use => use(extras)), makeClient: (...args) => {
+  const backwire = startFromTag(page, tag, {...makeCore(use => use({Receiver}), use => use(extras)), makeClient: (...args) => {
     clients.push(new FakeClient(...args));
     return clients.at(-1);
   }});
@@ -71,7 +72,7 @@ test('without Backbone the console says what the tag waits for', context => {
   const page = fakePage();
   const {backwire, clients} = tagged(page, {src: 'http://host:1337/backwire.js', dataset: {}});
   page.fire('load');
-  assert.match(info.mock.calls[0].arguments[0], /waits for Backbone/);
+  assert.match(info.mock.calls[0].arguments[0], /waits for window\.Backbone/);
   backwire.install(freshBackbone());
   assert.equal(clients.length, 1);
 });

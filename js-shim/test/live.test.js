@@ -446,3 +446,22 @@ test('handlers that throw stop neither the others nor us', context => {
   assert.deepEqual(reported, ['change', 'destroy']);
   assert.deepEqual([todos.get(1).get('done'), todos.has(3)], [true, true]);
 });
+
+test('a new model that reads the url of its list takes nothing from the collections', () => {
+  const {Todo, todos, client} = startWithTodos();
+  const fresh = new Todo();
+  todos.add(fresh);
+  fresh.fetch();
+  client.read('todo', 6, [{id: 1, title: 'Milk', done: false}, {id: 2, title: 'Ten eggs', done: false}]);
+  assert.deepEqual(titles(todos).slice(0, 2), ['Milk', 'Ten eggs']);
+  client.push('todo', created(7, {id: 3, title: 'Bread'}));
+  assert.equal(todos.get(3).get('title'), 'Bread');
+});
+
+test('what others read leaves the last changes of a model as they are', () => {
+  const {Todos, todos, client} = startWithTodos();
+  todos.get(1).set('title', 'Oat milk');
+  new Todos().fetch({data: {sort: 'title'}});
+  client.read('todo', 6, [{id: 2, title: 'Eggs', done: false}, {id: 1, title: 'Milk', done: false}]);
+  assert.deepEqual(todos.get(1).changedAttributes(), {title: 'Oat milk'});
+});

@@ -251,8 +251,8 @@ impl<P: Payload> Client<P> {
     }
 
     fn fail_outdated(&mut self, now: Instant) {
-        while let Some(entry) = self.outbox.outdated(now) {
-            self.fail(&entry, Failure::Outdated);
+        while let Some(at) = self.outbox.find_outdated(now) {
+            self.fail(at, Failure::Outdated);
         }
     }
 
@@ -298,8 +298,8 @@ impl<P: Payload> Client<P> {
 
     /// What the server would not even read is not sent. The id of its ack is used by the next.
     fn fail_too_large(&mut self, ack: u64, limit: u64) {
-        if let Some(entry) = self.outbox.take(ack) {
-            self.fail(&entry, Failure::TooLarge(limit));
+        if let Some(at) = self.outbox.find_acked(ack) {
+            self.fail(at, Failure::TooLarge(limit));
         }
     }
 

@@ -427,7 +427,7 @@ fn is_instance(room: &str) -> bool {
 /// Whether a room is another, or a record is told of in it: `todo/7` in `todo`, and in `todo?…` what
 /// [`record_of`] calls a record of it. An id may have slashes in it, and so may a filter.
 fn is_inside(record: &str, room: &str) -> bool {
-    let rest = record.strip_prefix(room).map(str::as_bytes);
+    let rest = record.as_bytes().strip_prefix(room.as_bytes());
     matches!(rest, Some([])) || matches!(rest, Some([b'/', ..])) && !is_instance(room)
 }
 

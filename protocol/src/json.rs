@@ -28,16 +28,16 @@ pub(crate) fn push_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// The members of an object that is JSON text; none if it is no object.
+/// The members of an object that is JSON text without white space around it, or empty.
 pub(crate) fn members(object: &str) -> &str {
-    object.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default()
+    object.get(1..object.len().max(2) - 1).unwrap_or_default()
 }
 
 /// Appends the members of an object to those that `out` ends with.
 pub(crate) fn push_members(out: &mut String, object: &str) {
     let members = members(object);
     if !members.is_empty() {
-        if !out.ends_with('{') {
+        if out.as_bytes().last() != Some(&b'{') {
             out.push(',');
         }
         out.push_str(members);

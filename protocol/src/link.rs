@@ -135,7 +135,7 @@ impl Link {
             Kind::ConnectError => {
                 let message = packet.data.as_ref().and_then(|data| data.field("message")?.text());
                 match message {
-                    Some(message) if message.starts_with("E_") => self.refuse(message),
+                    Some(message) if message.as_bytes().starts_with(b"E_") => self.refuse(message),
                     // A server that is about to close refuses as well, and so does a full one.
                     _ => self.reconnect(now),
                 }

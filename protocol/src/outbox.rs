@@ -70,11 +70,11 @@ pub(crate) struct Outbox<P> {
     pause: Pause,
 }
 
-/// What an answer has led to.
-#[derive(Debug)]
-pub(crate) enum Answered<P> {
-    /// The entry, which is no longer in the outbox.
-    Finished(Entry<P>),
+/// What an answer means for the entry.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Answered {
+    /// It is finished.
+    Finished,
     /// It stays and is sent again.
     Kept,
     /// It stays, and the app has to be asked for auth.
@@ -95,21 +95,21 @@ impl<P: Payload> Outbox<P> {
         is_offline: bool,
     ) {
         let is_write = request.verb != Verb::Get;
-        let key = request.key.take().filter(|_| is_write);
-        request.key = key.or_else(|| is_write.then(|| self.generate_key(token)));
-        let is_new = request.kind == RequestKind::New;
+        if !is_write {
+            request.key = None;
+        } else if request.key.is_none() {
+            request.key = Some(self.generate_key(token));
+        }
         self.entries.push(Entry {
             token,
             mark: request.key.as_deref().map_or(0, mark),
             is_wanted: true,
             ack: None,
             is_over_http: false,
-            sent: (!is_new).then_some(now),
-            has_waited: match request.kind {
-                RequestKind::New => is_write && is_offline,
-                RequestKind::Restored => is_write,
-                RequestKind::Elsewhere => false,
-            },
+            sent: (request.kind != RequestKind::New).then_some(now),
+            has_waited: is_write
+                && (request.kind == RequestKind::Restored
+                    || is_offline && request.kind == RequestKind::New),
             request,
         });
     }
@@ -199,14 +199,18 @@ impl<P: Payload> Outbox<P> {
 
     /// Where the entry is that was sent over HTTP, now that it is answered.
     pub(crate) fn find_over_http(&mut self, token: Token) -> Option<usize> {
-        let at = self.entries.iter().position(|entry| entry.token == token)?;
+        let at = self.find(token)?;
         self.entries[at].is_over_http = false;
         Some(at)
     }
 
+    fn find(&self, token: Token) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.token == token)
+    }
+
     /// Takes in the answer to an entry. A write that the server cannot do now is sent again, and
     /// until then no other write is.
-    pub(crate) fn answered(&mut self, now: Instant, at: usize, reply: &Reply<P>) -> Answered<P> {
+    pub(crate) fn answered(&mut self, now: Instant, at: usize, reply: &Reply<P>) -> Answered {
         let entry = &self.entries[at];
         // A refusal over HTTP says nothing of the same write that is on its way over the link.
         if entry.ack.is_some() && reply.status >= 400 {
@@ -228,53 +232,49 @@ impl<P: Payload> Outbox<P> {
                 Verdict::Unauthorized => return Answered::Kept,
             }
         }
-        Answered::Finished(self.entries.remove(at))
+        Answered::Finished
     }
 
-    /// HTTP did not reach the server. A read has failed, and is returned. Writes wait, also those
+    /// HTTP did not reach the server. False if the entry has failed. Our writes wait, also those
     /// behind the one that was tried.
-    pub(crate) fn unreachable(&mut self, now: Instant, at: usize) -> Option<Entry<P>> {
-        if !self.entries[at].is_our_write() {
-            return Some(self.entries.remove(at));
+    pub(crate) fn waits_unreachable(&mut self, now: Instant, at: usize) -> bool {
+        let is_waiting = self.entries[at].is_our_write();
+        if is_waiting {
+            for entry in &mut self.entries {
+                entry.has_waited |= entry.is_our_write();
+            }
+            self.pause.wait(now + HTTP_RETRY);
         }
-        for entry in &mut self.entries {
-            entry.has_waited |= entry.is_our_write();
-        }
-        self.pause.wait(now + HTTP_RETRY);
-        None
+        is_waiting
     }
 
     pub(crate) fn entry(&self, at: usize) -> &Entry<P> {
         &self.entries[at]
     }
 
-    /// Takes out the entry that was sent under `ack`.
-    pub(crate) fn take(&mut self, ack: u64) -> Option<Entry<P>> {
-        let at = self.entries.iter().position(|entry| entry.ack == Some(ack))?;
-        Some(self.entries.remove(at))
+    pub(crate) fn remove(&mut self, at: usize) -> Entry<P> {
+        self.entries.remove(at)
     }
 
-    /// Takes out a write that must not be sent again because it may have been committed too long ago.
-    pub(crate) fn outdated(&mut self, now: Instant) -> Option<Entry<P>> {
+    /// A write that must not be sent again because it may have been committed too long ago.
+    pub(crate) fn find_outdated(&self, now: Instant) -> Option<usize> {
         let is_outdated = |entry: &Entry<P>| {
             entry.is_write() && entry.sent.is_some_and(|sent| sent + LEDGER_MEMORY <= now)
         };
-        let at = self.entries.iter().position(is_outdated)?;
-        Some(self.entries.remove(at))
+        self.entries.iter().position(is_outdated)
     }
 
     /// The app no longer waits for it.
     pub(crate) fn abandon(&mut self, token: Token) {
-        for entry in self.entries.iter_mut().filter(|entry| entry.token == token) {
-            entry.is_wanted = false;
+        if let Some(at) = self.find(token) {
+            self.entries[at].is_wanted = false;
         }
         self.drop_unwanted();
     }
 
     /// Takes out an entry that never left; false if it did, or is not here.
     pub(crate) fn withdraw(&mut self, token: Token) -> bool {
-        let is_here = |entry: &Entry<P>| entry.token == token && entry.sent.is_none();
-        let at = self.entries.iter().position(is_here);
+        let at = self.find(token).filter(|at| self.entries[*at].sent.is_none());
         at.map(|at| self.entries.remove(at)).is_some()
     }
 

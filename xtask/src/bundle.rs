@@ -1,8 +1,8 @@
 //! What a page downloads: the shim with the wasm in it.
 //!
-//! One file for script tags, which starts by itself; one with what few pages need, which that loads; and one module
-//! for bundlers. In both the wasm is
-//! inlined, so that a page needs one request and Backwire can start before the next script runs.
+//! Three files for script tags: `backwire.js` starts by itself and sends the page's first requests, and so has the wasm
+//! inlined; `backwire.live.js`, which it loads at once, has what answers need; `backwire.extra.js` what few pages need.
+//! And one module for bundlers, with everything in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,8 @@ use crate::npm;
 use crate::stamp::Inputs;
 use crate::workspace::Workspace;
 
-/// Browsers that have the reference types our wasm uses have all of ES2022. The wasm in it is made of
-/// letters that are not to be escaped.
-const COMMON: [&str; 4] = ["--bundle", "--charset=utf8", "--target=es2022", "--log-level=warning"];
+/// Browsers that have the reference types our wasm uses have all of ES2022.
+const COMMON: [&str; 3] = ["--bundle", "--target=es2022", "--log-level=warning"];
 const SCRIPT: [&str; 5] = [
     "--format=iife",
     "--minify",
@@ -148,22 +147,27 @@ const MODULE: [&str; 2] = ["--format=esm", "--packages=external"];
 
 /// Makes the files and the types beside them. Needs the wasm and the npm packages.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
-    let [extra, module, types] = ["backwire.extra.js", "backwire.esm.js", "backwire.esm.d.ts"]
-        .map(|name| workspace.dist().join(name));
+    let [live, extra, module, types] =
+        ["backwire.live.js", "backwire.extra.js", "backwire.esm.js", "backwire.esm.d.ts"]
+            .map(|name| workspace.dist().join(name));
+    let scripts =
+        [("tag.js", workspace.script()), ("live-script.js", live), ("extra-script.js", extra)];
+    let outputs: Vec<_> =
+        scripts.iter().map(|(_, script)| script).chain([&module, &types]).cloned().collect();
     Inputs::new(include_str!("bundle.rs"))
         .folder(&workspace.shim())?
         .folder(&client::folder(workspace))?
         .file(&workspace.root().join("package-lock.json"))?
         .stamp(workspace.dist().join(".bundle-stamp"))
-        .unless_fresh(&[workspace.script(), extra.clone(), module.clone(), types.clone()], || {
-            scripts(workspace, &[("tag.js", &workspace.script()), ("extra-script.js", &extra)])?;
+        .unless_fresh(&outputs, || {
+            minify(workspace, &scripts)?;
             bundle(workspace, "index.js", &MODULE, &module)?;
             copy(&workspace.shim().join("index.d.ts"), &types)
         })
 }
 
 /// Scripts that find each other's names shortened in the same way.
-fn scripts(workspace: &Workspace, entries: &[(&str, &Path)]) -> Result<()> {
+fn minify(workspace: &Workspace, scripts: &[(&str, PathBuf)]) -> Result<()> {
     let names = workspace.dist().join("names.json");
     if names.exists() {
         fs::remove_file(&names)?;
@@ -171,7 +175,7 @@ fn scripts(workspace: &Workspace, entries: &[(&str, &Path)]) -> Result<()> {
     let mangled = format!("--mangle-props={PRIVATE}|^({})$", OWN.join("|"));
     let cache = format!("--mangle-cache={}", workspace.short(&names));
     let form = [&[mangled.as_str(), cache.as_str()], &SCRIPT[..]].concat();
-    for (entry, output) in entries {
+    for (entry, output) in scripts {
         bundle(workspace, entry, &form, output)?;
         let short = workspace.short(output).to_string();
         run(npm::tool(workspace, "terser", TERSER).args([&short, "--output", &short]))?;

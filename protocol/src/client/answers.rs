@@ -12,24 +12,18 @@ impl<P: Payload> Client<P> {
     /// A request was performed over HTTP: the answer to [`Output::Http`], or to a request of kind
     /// [`Elsewhere`](crate::RequestKind::Elsewhere). Status 0 means that the server could not be
     /// reached.
-    pub fn answered_over_http(
-        &mut self,
-        now: Instant,
-        token: Token,
-        status: u16,
-        body: Option<P>,
-        headers: Option<P>,
-    ) {
+    pub fn answered_over_http(&mut self, now: Instant, token: Token, reply: Reply<P>) {
         if let Some(at) = self.outbox.find_over_http(token) {
             let is_elsewhere = self.outbox.entry(at).is_elsewhere();
             if !is_elsewhere {
-                self.transport.tried_http(status != 0);
+                self.transport.tried_http(reply.status != 0);
             }
-            if status != 0 {
-                self.take_over_http(now, at, Reply { status, body, headers });
-            } else if is_elsewhere || self.transport.is_http() {
-                let failed = self.outbox.unreachable(now, at);
-                failed.into_iter().for_each(|entry| self.fail(&entry, Failure::Unreachable));
+            if reply.status != 0 {
+                self.take_over_http(now, at, reply);
+            } else if (is_elsewhere || self.transport.is_http())
+                && !self.outbox.waits_unreachable(now, at)
+            {
+                self.fail(at, Failure::Unreachable);
             }
         }
         self.flush(now);
@@ -39,7 +33,7 @@ impl<P: Payload> Client<P> {
     /// A read that is also sent over the link is answered there, because that subscribes.
     fn take_over_http(&mut self, now: Instant, at: usize, reply: Reply<P>) {
         if self.outbox.entry(at).is_write() || !self.link.is_up() {
-            self.take(now, at, &reply);
+            self.take(now, at, reply);
         }
     }
 
@@ -54,7 +48,7 @@ impl<P: Payload> Client<P> {
             }
         } else {
             if let Some(at) = self.outbox.find_acked(ack) {
-                self.take(now, at, &Reply::read(&answer));
+                self.take(now, at, Reply::read(&answer));
             }
             self.flush(now);
         }
@@ -63,37 +57,44 @@ impl<P: Payload> Client<P> {
     }
 
     /// Takes in the answer to a request, over the link or over HTTP.
-    fn take(&mut self, now: Instant, at: usize, reply: &Reply<P>) {
-        match self.outbox.answered(now, at, reply) {
-            Answered::Finished(entry) => self.finish(&entry, reply),
+    fn take(&mut self, now: Instant, at: usize, reply: Reply<P>) {
+        match self.outbox.answered(now, at, &reply) {
+            Answered::Finished => self.finish(at, reply),
             Answered::Unauthorized => self.outputs.push(Output::Unauthorized),
             Answered::Kept => {}
         }
     }
 
     /// Places the answer in the log first, so that what follows it is delivered after it.
-    fn finish(&mut self, entry: &Entry<P>, reply: &Reply<P>) {
+    fn finish(&mut self, at: usize, reply: Reply<P>) {
+        let entry = self.outbox.remove(at);
         let position = reply.header("backwire-position");
         let position = position.and_then(|text| Position::parse(&text));
-        self.tell(entry, Ok(reply.clone()));
+        let record = reply.header("backwire-record");
+        let room = reply.header("backwire-room");
+        self.tell(&entry, Ok(reply));
         let Some(position) = position else {
             return;
         };
-        if let Some(record) = reply.header("backwire-record").filter(|_| entry.is_wanted) {
-            self.feed.was_written(&record, position);
-        }
-        // Whoever reads over HTTP has joined no room.
-        if let Some(room) = reply.header("backwire-room").filter(|_| self.link.is_up()) {
-            if entry.is_wanted {
-                self.feed.was_read(&room, position, &self.outbox);
-            } else if !self.feed.knows(&room) {
-                self.leave(&room);
-            }
+        match (record, room) {
+            (Some(record), _) if entry.is_wanted => self.feed.was_written(&record, position),
+            // Whoever reads over HTTP has joined no room.
+            (_, Some(room)) if self.link.is_up() => self.joined(&entry, &room, position),
+            _ => {}
         }
     }
 
-    pub(super) fn fail(&mut self, entry: &Entry<P>, failure: Failure) {
-        self.tell(entry, Err(failure));
+    fn joined(&mut self, entry: &Entry<P>, room: &str, position: Position) {
+        if entry.is_wanted {
+            self.feed.was_read(room, position, &self.outbox);
+        } else if !self.feed.knows(room) {
+            self.leave(room);
+        }
+    }
+
+    pub(super) fn fail(&mut self, at: usize, failure: Failure) {
+        let entry = self.outbox.remove(at);
+        self.tell(&entry, Err(failure));
     }
 
     fn tell(&mut self, entry: &Entry<P>, result: Result<Reply<P>, Failure>) {

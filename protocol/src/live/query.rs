@@ -1,16 +1,19 @@
 //! One live query: the result it had, and whether that is up to date.
 
-use super::ids::{self, Id};
-use super::{Answer, Change, Description, Kind, resource_of};
+use super::Change;
+use super::answer::Snapshot;
+use super::description::{Description, Kind};
+use super::symbols::{Symbol, Symbols};
 
 /// A query and its last known result.
 #[derive(Debug)]
 pub(super) struct Query {
     pub(super) id: u32,
     /// The room that its last answer joined.
-    pub(super) room: String,
+    pub(super) room: Symbol,
+    pub(super) resource: Symbol,
     description: Description,
-    pub(super) ids: Vec<Id>,
+    pub(super) ids: Vec<Symbol>,
     /// The result may differ from `ids`.
     is_stale: bool,
     /// The result has these ids, but their order may differ.
@@ -30,14 +33,15 @@ enum Request {
 }
 
 impl Query {
-    /// A query that was answered for the first time.
-    pub(super) fn new(id: u32, answer: &Answer, is_current: bool) -> Self {
+    /// A query without a result.
+    pub(super) fn new(id: u32, answer: &Snapshot) -> Self {
         Self {
             id,
-            room: answer.room.clone(),
+            room: answer.room,
+            resource: answer.resource,
             description: answer.description.clone(),
-            ids: answer.ids.clone(),
-            is_stale: !is_current,
+            ids: Vec::new(),
+            is_stale: true,
             is_unsorted: false,
             has_changed_in_flight: false,
             request: Request::None,
@@ -53,12 +57,8 @@ impl Query {
         self.request != Request::None
     }
 
-    pub(super) fn is_of(&self, resource: &str) -> bool {
-        resource_of(&self.room) == resource
-    }
-
     pub(super) fn is_part(&self) -> bool {
-        self.description.is_part()
+        self.description.kind == Kind::Part
     }
 
     /// Whether the order of the ids means something.
@@ -73,7 +73,7 @@ impl Query {
 
     /// Whether it must be sent again.
     pub(super) fn is_due(&self, has_own_order: bool) -> bool {
-        self.request == Request::None && !self.is_fresh(has_own_order)
+        !self.is_pending() && !self.is_fresh(has_own_order)
     }
 
     pub(super) fn ask(&mut self) {
@@ -94,27 +94,27 @@ impl Query {
         }
     }
 
-    /// Takes an answer of its own, and returns the room that it has followed before, perhaps the
-    /// same.
-    pub(super) fn accept(&mut self, answer: &Answer, is_current: bool) -> String {
+    /// Takes an answer of its own.
+    pub(super) fn accept(&mut self, answer: &Snapshot, is_current: bool) {
+        self.room = answer.room;
+        self.resource = answer.resource;
         self.description = answer.description.clone();
         self.ids = answer.ids.clone();
         self.is_stale = !is_current;
         self.is_unsorted = false;
         self.request = Request::None;
-        core::mem::replace(&mut self.room, answer.room.clone())
     }
 
     /// Takes the answer to another query of its room. One that waits for its own answer is not asked
     /// again because of it: its own is the later one.
-    pub(super) fn learn(&mut self, answer: &Answer, is_current: bool) {
-        if self.is_part() != answer.description.is_part() {
+    pub(super) fn learn(&mut self, answer: &Snapshot, is_current: bool, symbols: &mut Symbols) {
+        if self.is_part() != (answer.description.kind == Kind::Part) {
             return;
         }
         if self.is_part() {
             self.ids = answer.ids.clone();
         } else {
-            self.align(&answer.ids);
+            self.align(&answer.ids, symbols);
         }
         if self.is_asked() {
             return;
@@ -127,33 +127,51 @@ impl Query {
     }
 
     /// Has the same members from now on, in its own order.
-    fn align(&mut self, ids: &[Id]) {
-        let added = ids::difference(ids, &self.ids);
-        let loses_order = !added.is_empty() && !self.is_asked();
+    fn align(&mut self, ids: &[Symbol], symbols: &mut Symbols) {
+        symbols.clear();
+        symbols.add(ids);
+        self.ids = symbols.filter(&self.ids, true);
+        let kept = self.ids.len();
+        symbols.clear();
+        symbols.add(&self.ids);
+        symbols.add_to(&mut self.ids, ids);
+        let loses_order = self.ids.len() > kept && !self.is_asked();
         self.is_unsorted |= loses_order && self.description.is_sorted_list();
-        ids::retain(&mut self.ids, ids);
-        self.ids.extend(added);
     }
 
     /// A change in its room. An updated record is one that is in the list: perhaps nobody has
     /// reported that it was created, as a write of the page came first.
-    pub(super) fn changed(&mut self, change: Change, id: &Id, names: &[&str]) {
-        if self.is_part() {
-            return self.invalidate();
+    pub(super) fn changed(&mut self, record: Option<(Change, Symbol)>, names: &[u32]) {
+        match record {
+            _ if self.is_part() => self.invalidate(),
+            None => self.invalidate(),
+            Some((Change::Created, id)) => self.gain(id, true),
+            Some((Change::Updated, id)) => self.gain(id, self.description.is_sorted_by(names)),
+            Some((Change::Destroyed | Change::Left, id)) => {
+                self.has_changed_in_flight = true;
+                remove(&mut self.ids, id);
+            }
         }
-        match change {
-            Change::Created => self.gain(id, true),
-            Change::Updated => self.gain(id, self.description.is_sorted_by(names)),
-            Change::Destroyed | Change::Left => self.lose(id),
+    }
+
+    /// A list has this record, perhaps in another place than before.
+    fn gain(&mut self, id: Symbol, is_moved: bool) {
+        let is_new = self.description.kind == Kind::List && !self.ids.contains(&id);
+        if is_new {
+            self.ids.push(id);
+        }
+        if is_new || is_moved {
+            self.has_changed_in_flight = true;
+            self.is_unsorted |= self.description.is_sorted_list();
         }
     }
 
     /// These attributes of some of its records have changed, as another room reports. Its own may
     /// never do so, if an answer covers the change. If the query waits for its own answer, what that
     /// does not have is reported after it.
-    pub(super) fn reordered(&mut self, names: &[&str]) {
-        let is_sorted_list = self.description.is_list() && self.description.is_sorted_by(names);
-        self.is_unsorted |= is_sorted_list && !self.is_asked();
+    pub(super) fn reordered(&mut self, names: &[u32]) {
+        let may_move = self.description.is_sorted_list() && self.description.is_sorted_by(names);
+        self.is_unsorted |= may_move && !self.is_asked();
     }
 
     /// A change that may be anything.
@@ -162,25 +180,14 @@ impl Query {
         self.is_stale = true;
     }
 
-    /// A list has this record, perhaps in another place than before.
-    fn gain(&mut self, id: &Id, is_moved: bool) {
-        let is_new = self.description.is_list() && !self.ids.contains(id);
-        if is_new {
-            self.ids.push(id.clone());
-        }
-        if is_new || is_moved {
-            self.has_changed_in_flight = true;
-            self.is_unsorted |= self.description.is_sorted_list();
-        }
-    }
-
-    fn lose(&mut self, id: &Id) {
-        self.has_changed_in_flight = true;
-        ids::remove(&mut self.ids, id);
-    }
-
     /// The record no longer exists. Returns whether the query ends with it.
-    pub(super) fn destroyed(&mut self, id: &Id) -> bool {
-        ids::remove(&mut self.ids, id) && self.description.kind == Kind::One
+    pub(super) fn destroyed(&mut self, id: Symbol) -> bool {
+        remove(&mut self.ids, id) && self.description.kind == Kind::One
     }
+}
+
+/// Removes a symbol; false if it is not there.
+pub(super) fn remove(symbols: &mut Vec<Symbol>, symbol: Symbol) -> bool {
+    let at = symbols.iter().position(|other| *other == symbol);
+    at.map(|at| symbols.remove(at)).is_some()
 }

@@ -1,8 +1,10 @@
 //! A collection or a model: the queries it has, and what it shows because of them.
 
-use super::ids::{self, Id};
-use super::query::Query;
-use super::{Answer, Change, Output, resource_of};
+use super::answer::Snapshot;
+use super::change::RoomChange;
+use super::query::{Query, remove};
+use super::symbols::{Symbol, Symbols};
+use super::{Change, Output};
 
 /// A target and its queries, in the order in which they were first read.
 #[derive(Debug)]
@@ -10,9 +12,9 @@ pub(super) struct Target {
     pub(super) id: u32,
     pub(super) queries: Vec<Query>,
     /// What it shows because of its queries, in the order in which it does.
-    shown: Vec<Id>,
+    shown: Vec<Symbol>,
     /// What it has shown and must remove at once.
-    destroyed: Vec<Id>,
+    destroyed: Vec<Symbol>,
     /// Requests of the page that are in flight.
     reads: u32,
     /// What has happened since the first of them was sent. Their answers may not have it.
@@ -20,21 +22,6 @@ pub(super) struct Target {
     has_own_order: bool,
     /// Something may have to be shown.
     is_dirty: bool,
-}
-
-#[derive(Debug)]
-struct RoomChange {
-    room: String,
-    /// The record, if it was updated and nothing else.
-    updated: Option<Id>,
-}
-
-impl RoomChange {
-    /// Whether an answer may be older than this, by what can be seen of it.
-    fn is_missing_in(&self, answer: &Answer) -> bool {
-        let is_seen = |id| !answer.description.is_sorted_list() && answer.ids.contains(id);
-        self.room == answer.room && !self.updated.as_ref().is_some_and(is_seen)
-    }
 }
 
 impl Target {
@@ -60,10 +47,9 @@ impl Target {
         self.queries.is_empty() && !self.is_reading() && !self.is_dirty
     }
 
-    /// The queries that must be sent again.
-    pub(super) fn due(&self) -> impl Iterator<Item = &Query> {
-        let is_due = |query: &&Query| !self.is_reading() && query.is_due(self.has_own_order);
-        self.queries.iter().filter(is_due)
+    /// Whether this query of it must be sent again.
+    pub(super) fn is_due(&self, query: &Query) -> bool {
+        !self.is_reading() && query.is_due(self.has_own_order)
     }
 
     pub(super) fn begin_read(&mut self) {
@@ -78,54 +64,61 @@ impl Target {
     }
 
     /// Whether nothing has happened since the page sent a request that its answer may not have.
-    pub(super) fn is_current(&self, answer: &Answer) -> bool {
+    pub(super) fn is_current(&self, answer: &Snapshot) -> bool {
         !self.changed_in_flight.iter().any(|change| change.is_missing_in(answer))
     }
 
-    /// Takes what the page has read, and returns the rooms that its queries no longer follow.
+    /// Forgets what it shows and all queries but one.
+    pub(super) fn replace(&mut self, query: u32, left: &mut Vec<Symbol>) {
+        self.shown.clear();
+        self.destroyed.clear();
+        self.end_queries(left, &mut |other| other.id != query);
+    }
+
+    /// Takes what the page has read.
     pub(super) fn read(
         &mut self,
         query: u32,
-        replaces: bool,
+        answer: &Snapshot,
         has_own_order: bool,
-        answer: &Answer,
-    ) -> Vec<String> {
+        symbols: &mut Symbols,
+    ) {
         let is_current = self.is_current(answer);
-        let mut left = Vec::new();
-        if replaces {
-            left = self.end_queries(|other| other.id != query);
-            self.shown.clear();
-            self.destroyed.clear();
-        }
-        match self.queries.iter_mut().find(|other| other.id == query) {
-            Some(known) => left.push(known.accept(answer, is_current)),
-            None => self.queries.push(Query::new(query, answer, is_current)),
-        }
-        self.destroyed = ids::difference(&self.destroyed, &answer.ids);
-        self.shown = ids::union(&[&self.shown, &answer.ids]);
+        let known = self.queries.iter().position(|other| other.id == query);
+        let at = known.unwrap_or_else(|| {
+            self.queries.push(Query::new(query, answer));
+            self.queries.len() - 1
+        });
+        self.queries[at].accept(answer, is_current);
         self.has_own_order = has_own_order;
         self.is_dirty = true;
-        left
+        symbols.clear();
+        symbols.add(&answer.ids);
+        self.destroyed = symbols.filter(&self.destroyed, false);
+        symbols.clear();
+        symbols.add(&self.shown);
+        symbols.add_to(&mut self.shown, &answer.ids);
     }
 
-    /// A query that was sent again has failed. If it ends, `left` gets its room.
-    pub(super) fn failed(&mut self, query: u32, is_gone: bool, left: &mut Vec<String>) {
-        left.extend(self.end_queries(|other| {
+    /// A query that was sent again has failed.
+    pub(super) fn failed(&mut self, query: u32, is_gone: bool, left: &mut Vec<Symbol>) {
+        self.end_queries(left, &mut |other| {
             let has_failed = other.id == query && other.is_asked();
             if has_failed {
                 other.fail();
             }
             has_failed && is_gone
-        }));
-    }
-
-    pub(super) fn retry(&mut self) {
-        self.queries.iter_mut().for_each(Query::retry);
+        });
     }
 
     /// Takes an answer as one of its room, but for the query that has taken it as its own.
-    pub(super) fn learn(&mut self, taken_by: Option<u32>, answer: &Answer, is_current: bool) {
-        let names: Vec<_> = answer.changed.iter().map(String::as_str).collect();
+    pub(super) fn learn(
+        &mut self,
+        taken_by: Option<u32>,
+        answer: &Snapshot,
+        is_current: bool,
+        symbols: &mut Symbols,
+    ) {
         for query in &mut self.queries {
             let is_in_room = query.room == answer.room;
             self.is_dirty |= is_in_room;
@@ -133,56 +126,40 @@ impl Target {
                 continue;
             }
             if is_in_room {
-                query.learn(answer, is_current);
+                query.learn(answer, is_current, symbols);
             }
-            if query.is_of(resource_of(&answer.room)) {
-                query.reordered(&names);
+            if query.resource == answer.resource {
+                query.reordered(&answer.changed);
             }
         }
     }
 
-    pub(super) fn changed(&mut self, room: &str, change: Change, id: &Id, names: &[&str]) {
-        let updated = (change == Change::Updated).then_some(id);
-        self.note(room, updated);
-        for query in &mut self.queries {
-            if query.room == room {
-                query.changed(change, id, names);
+    /// Something has happened in a room. `left` gets the rooms of the queries that end with it.
+    pub(super) fn changed(&mut self, change: &RoomChange, names: &[u32], left: &mut Vec<Symbol>) {
+        if self.is_reading() {
+            self.changed_in_flight.push(*change);
+        }
+        for query in self.queries.iter_mut().filter(|query| query.resource == change.resource) {
+            if query.room == change.room {
+                query.changed(change.record, names);
                 self.is_dirty = true;
-            } else if query.is_of(resource_of(room))
-                && updated.is_some_and(|id| query.ids.contains(id))
-            {
+            } else if change.has_attributes_of_any(&query.ids) {
                 query.reordered(names);
             }
         }
-    }
-
-    /// Something has happened in a room, or in all.
-    pub(super) fn invalidate(&mut self, room: Option<&str>) {
-        if let Some(room) = room {
-            self.note(room, None);
-        }
-        for query in &mut self.queries {
-            if room.is_none_or(|room| room == query.room) {
-                query.invalidate();
-            }
+        if let Some((Change::Destroyed, id)) = change.record {
+            self.destroyed(change.resource, id, left);
         }
     }
 
-    fn note(&mut self, room: &str, updated: Option<&Id>) {
-        if self.is_reading() {
-            self.changed_in_flight
-                .push(RoomChange { room: room.into(), updated: updated.cloned() });
-        }
-    }
-
-    /// A record no longer exists. `left` gets the rooms of the queries that end with it.
-    pub(super) fn destroyed(&mut self, resource: &str, id: &Id, left: &mut Vec<String>) {
-        if !self.queries.iter().any(|query| query.is_of(resource)) {
-            return;
-        }
-        left.extend(self.end_queries(|query| query.is_of(resource) && query.destroyed(id)));
-        if ids::remove(&mut self.shown, id) {
-            self.destroyed.push(id.clone());
+    fn destroyed(&mut self, resource: Symbol, id: Symbol, left: &mut Vec<Symbol>) {
+        let mut is_concerned = false;
+        self.end_queries(left, &mut |query| {
+            is_concerned |= query.resource == resource;
+            query.resource == resource && query.destroyed(id)
+        });
+        if is_concerned && remove(&mut self.shown, id) {
+            self.destroyed.push(id);
             self.is_dirty = true;
         }
     }
@@ -192,55 +169,73 @@ impl Target {
         self.is_dirty = true;
     }
 
-    /// Ends queries, and returns their rooms.
-    fn end_queries(&mut self, mut is_over: impl FnMut(&mut Query) -> bool) -> Vec<String> {
-        let mut left = Vec::new();
-        self.queries.retain_mut(|query| {
-            let ends = is_over(query);
-            if ends {
-                left.push(core::mem::take(&mut query.room));
+    /// Ends queries. `left` gets their rooms.
+    pub(super) fn end_queries(
+        &mut self,
+        left: &mut Vec<Symbol>,
+        is_over: &mut dyn FnMut(&mut Query) -> bool,
+    ) {
+        let mut at = 0;
+        while let Some(query) = self.queries.get_mut(at) {
+            if is_over(query) {
+                left.push(query.room);
+                self.queries.remove(at);
+                self.is_dirty = true;
+            } else {
+                at += 1;
             }
-            !ends
-        });
-        self.is_dirty |= !left.is_empty();
-        left
+        }
     }
 
     /// What must be shown otherwise, if anything.
-    pub(super) fn show(&mut self) -> Option<Output> {
+    pub(super) fn show(&mut self, symbols: &mut Symbols) -> Option<Output> {
         if !core::mem::take(&mut self.is_dirty) {
             return None;
         }
-        let union = self.union();
         let is_fresh = self.queries.iter().all(|query| query.is_fresh(self.has_own_order));
         let mut removed = core::mem::take(&mut self.destroyed);
+        let union = self.union(symbols);
         if is_fresh {
-            removed.extend(self.remove_others(&union));
+            removed.extend_from_slice(&symbols.filter(&self.shown, false));
+            self.shown = symbols.filter(&self.shown, true);
         }
-        let added = ids::difference(&union, &self.shown);
-        self.shown.extend(added.iter().cloned());
-        let order = (is_fresh && self.is_ordered() && self.shown != union).then(|| {
-            self.shown = union.clone();
-            union
-        });
-        let is_same = added.is_empty() && removed.is_empty() && order.is_none();
-        (!is_same).then_some(Output::Show { target: self.id, added, removed, order })
+        symbols.clear();
+        symbols.add(&self.shown);
+        let added = symbols.filter(&union, false);
+        self.shown.extend_from_slice(&added);
+        let is_moved = is_fresh && self.is_ordered() && self.shown != union;
+        if added.is_empty() && removed.is_empty() && !is_moved {
+            return None;
+        }
+        let (added, removed) = (symbols.join(&added), symbols.join(&removed));
+        let order = is_moved.then(|| symbols.join(&union));
+        if is_moved {
+            self.shown = union;
+        }
+        Some(Output::Show { target: self.id, added, removed, order })
     }
 
-    fn union(&self) -> Vec<Id> {
-        let results: Vec<_> = self.queries.iter().map(|query| &*query.ids).collect();
-        ids::union(&results)
-    }
-
-    /// Takes out what is in no result any more.
-    fn remove_others(&mut self, union: &[Id]) -> Vec<Id> {
-        let removed = ids::difference(&self.shown, union);
-        ids::retain(&mut self.shown, union);
-        removed
+    /// The results of all queries, which are the set after that.
+    fn union(&self, symbols: &mut Symbols) -> Vec<Symbol> {
+        let mut union = Vec::new();
+        symbols.clear();
+        for query in &self.queries {
+            symbols.add_to(&mut union, &query.ids);
+        }
+        union
     }
 
     /// Whether the order of its queries is the order in which it shows them.
     fn is_ordered(&self) -> bool {
         !self.has_own_order && self.queries.iter().any(Query::is_ordered)
+    }
+
+    /// Adds all symbols that it uses to the set, when nothing is to be shown or in flight.
+    pub(super) fn add_symbols(&self, symbols: &mut Symbols) {
+        symbols.add(&self.shown);
+        for query in &self.queries {
+            symbols.add(&query.ids);
+            symbols.add(&[query.room, query.resource]);
+        }
     }
 }

@@ -677,7 +677,8 @@ impl Pair {
         let field = |name| Some(answer[name].clone()).filter(|value| !value.is_null()).map(Json);
         let (body, headers) = (field("body"), field("headers"));
         let status = status.expect("a status");
-        self.client.answered_over_http(self.instant(), token, status, body, headers);
+        let reply = Reply { status, body, headers };
+        self.client.answered_over_http(self.instant(), token, reply);
         self.is_over_http = true;
         self.carry_out();
         self.is_over_http = false;

@@ -1,7 +1,7 @@
 //! In which order a target shows its records.
 
-use crate::support::{Page, answer, ids, order, show};
-use backwire_protocol::live::{Answer, Description, Kind, Output};
+use crate::support::{Page, list, show, show_in_order};
+use backwire_protocol::live::{Answer, Change, Output};
 
 #[test]
 fn created_record_is_placed_by_the_server_if_the_query_is_sorted() {
@@ -10,7 +10,7 @@ fn created_record_is_placed_by_the_server_if_the_query_is_sorted() {
     page.created("todo", "1");
     assert_eq!(page.outputs(), [Output::Ask(1), show(1, "1", "")]);
     page.answered(1, "todo", "whole;sort=n", "1 2 3");
-    assert_eq!(page.outputs(), [order(1, "1 2 3")]);
+    assert_eq!(page.outputs(), [show_in_order(1, "", "", "1 2 3")]);
 }
 
 #[test]
@@ -49,33 +49,49 @@ fn update_in_another_room_asks_sorted_lists_that_have_the_record() {
 }
 
 #[test]
+fn record_that_enters_a_filter_with_other_attributes_asks_sorted_lists_that_have_it() {
+    let mut page = Page::default();
+    page.fetch(1, 1, "todo", "whole;sort=n", "1 2");
+    page.fetch(2, 2, "todo?a", "filter", "");
+    page.0.changed("todo?a", Change::Created, "1", "m");
+    assert_eq!(page.outputs(), [show(2, "1", "")]);
+    page.0.changed("todo?a", Change::Created, "2", "n");
+    assert_eq!(page.outputs(), [Output::Ask(1), show(2, "2", "")]);
+}
+
+#[test]
 fn answer_with_changed_attributes_asks_the_other_lists_sorted_by_them() {
     let mut page = Page::default();
     page.fetch(1, 1, "todo", "whole;sort=n", "1 2");
     page.fetch(2, 2, "todo", "whole;sort=m", "1 2");
     page.fetch(3, 3, "todo?a", "filter;sort=m", "1");
-    let changed = vec!["m".into()];
-    page.0.read(4, 4, true, false, Answer { changed, ..answer("todo", "whole;sort=m", "2 1") });
+    let ids = &list("2 1");
+    let answer = Answer { room: "todo", description: "whole;sort=m", ids, changed: "m" };
+    page.0.read(4, 4, true, false, answer);
     assert_eq!(page.outputs(), [Output::Ask(2), Output::Ask(3)]);
 }
 
 #[test]
 fn collection_with_a_comparator_orders_itself() {
     let mut page = Page::default();
-    page.0.read(1, 1, true, true, answer("todo", "whole;sort=n", "2 3"));
+    let answer =
+        Answer { room: "todo", description: "whole;sort=n", ids: &list("2 3"), changed: "" };
+    page.0.read(1, 1, true, true, answer);
     page.created("todo", "1");
     page.updated("todo", "2", &["n"]);
     assert_eq!(page.outputs(), [show(1, "1", "")]);
     page.0.reorder(1, false);
     assert_eq!(page.outputs(), [Output::Ask(1)], "it has none any more");
     page.answered(1, "todo", "whole;sort=n", "1 3 2");
-    assert_eq!(page.outputs(), [order(1, "1 3 2")]);
+    assert_eq!(page.outputs(), [show_in_order(1, "", "", "1 3 2")]);
 }
 
 #[test]
 fn part_in_a_collection_with_a_comparator_is_asked_again_without_an_order() {
     let mut page = Page::default();
-    page.0.read(1, 1, true, true, answer("todo?[part]", "part;limit=2", "2 3"));
+    let answer =
+        Answer { room: "todo?[part]", description: "part", ids: &list("2 3"), changed: "" };
+    page.0.read(1, 1, true, true, answer);
     page.created("todo?[part]", "1");
     assert_eq!(page.outputs(), [Output::Ask(1)], "only the server knows what is in it");
     page.answered(1, "todo?[part]", "part;limit=2", "3 2");
@@ -89,10 +105,7 @@ fn sorted_list_that_gains_members_by_another_answer_is_asked_again() {
     page.fetch(2, 2, "todo", "whole;sort=m", "3 1");
     assert_eq!(page.outputs(), [Output::Ask(1), show(1, "3", "")]);
     page.answered(1, "todo", "whole;sort=n", "3 1");
-    assert_eq!(
-        page.outputs(),
-        [Output::Show { target: 1, added: vec![], removed: ids("2"), order: Some(ids("3 1")) }]
-    );
+    assert_eq!(page.outputs(), [show_in_order(1, "", "2", "3 1")]);
 }
 
 #[test]
@@ -101,22 +114,42 @@ fn order_is_that_of_the_queries_one_after_another() {
     page.fetch(1, 1, "todo?[page1]", "part;limit=2", "1 2");
     page.add(2, 1, "todo?[page2]", "part;limit=2", "3 4");
     page.add(1, 1, "todo?[page1]", "part;limit=2", "4 1");
-    let swapped =
-        Output::Show { target: 1, added: vec![], removed: ids("2"), order: Some(ids("4 1 3")) };
+    let swapped = show_in_order(1, "", "2", "4 1 3");
     assert_eq!(page.outputs(), [swapped]);
 }
 
+/// Whether a query with this header is sent again when an attribute is updated.
+fn is_sorted_by(header: &str, name: &str) -> bool {
+    let mut page = Page::default();
+    page.fetch(1, 1, "todo", header, "1");
+    page.updated("todo", "1", &[name]);
+    page.outputs() == [Output::Ask(1)]
+}
+
 #[test]
-fn header_is_read_leniently() {
-    let sort = |header| Description::parse(Some(header)).sort;
-    assert_eq!(sort("whole;key=_id;sort=n,a%20b%2c;skip=2;populate"), ["n", "a b,"]);
-    assert_eq!(sort("part;limit=2"), [""; 0]);
-    assert_eq!(sort("whole;sort=100%,%zz,%4"), ["100%", "%zz", "%4"]);
-    let kind = |header| Description::parse(header).kind;
-    assert_eq!(kind(Some("whole")), Kind::Whole);
-    assert_eq!(kind(Some("filter;x")), Kind::Filter);
-    assert_eq!(kind(Some("one;key=_id")), Kind::One);
-    for header in [None, Some(""), Some("part"), Some("future;sort=n")] {
-        assert_eq!(kind(header), Kind::Part);
+fn names_in_the_header_are_decoded() {
+    let header = "whole;key=_id;sort=n,a%20b%2C%c3%A4,c;skip=2;populate";
+    for name in ["n", "a b,ä", "c"] {
+        assert!(is_sorted_by(header, name), "{name}");
+    }
+    for name in ["", "a", "a%20b", "sort", "skip"] {
+        assert!(!is_sorted_by(header, name), "{name}");
+    }
+    for header in ["whole", "whole;sort", "whole;sort=", "whole;sort=%", "whole;sort=%zz,%4"] {
+        assert!(!is_sorted_by(header, "n"), "{header}");
+    }
+}
+
+#[test]
+fn query_of_an_unknown_kind_is_sent_again_after_each_change() {
+    for (header, asks) in [
+        ("", true),
+        ("part", true),
+        ("future;sort=n", true),
+        ("whole;x", false),
+        ("filter", false),
+        ("one;key=_id", false),
+    ] {
+        assert_eq!(is_sorted_by(header, "m"), asks, "{header}");
     }
 }

@@ -1,44 +1,16 @@
-//! A page with live collections: the real client, the real queries, and what the shim does between
-//! them and Backbone.
+//! A page with live collections: the real client, the real queries, and the line to a server.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use backwire_protocol::live::{Answer, Change, Description, Id, Output as Step, Queries};
+use backwire_protocol::live::Queries;
 use backwire_protocol::packet::Packet;
-use backwire_protocol::{Client, Instant, Output, Payload, Reply, Request, Token, Verb};
+use backwire_protocol::{Client, Instant, Output, Request, Token, Verb};
 use serde_json::Value;
 
-use crate::server::{Criteria, Record, Server};
-
-/// JSON as the core wants to see it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Json(pub Value);
-
-impl Payload for Json {
-    fn item(&self, index: u32) -> Option<Self> {
-        self.0.get(index as usize).cloned().map(Self)
-    }
-
-    fn field(&self, name: &'static str) -> Option<Self> {
-        self.0.get(name).filter(|value| !value.is_null()).cloned().map(Self)
-    }
-
-    fn number(&self) -> Option<u64> {
-        self.0.as_u64()
-    }
-
-    fn text(&self) -> Option<String> {
-        self.0.as_str().map(Into::into)
-    }
-
-    fn size(&self) -> u64 {
-        0
-    }
-
-    fn id(&self) -> Option<String> {
-        self.number().map(|number| number.to_string())
-    }
-}
+use crate::criteria::{Criteria, Record};
+use crate::reading::Json;
+use crate::records::Records;
+use crate::server::Server;
 
 /// A collection or a model.
 #[derive(Debug, Default)]
@@ -50,12 +22,12 @@ pub struct Target {
     pub queries: Vec<(u32, Criteria)>,
     pub has_own_order: bool,
     /// How often it was stopped: a read that was begun before is not applied.
-    stops: usize,
+    pub stops: usize,
 }
 
 /// What a request is for.
 #[derive(Debug)]
-enum Purpose {
+pub enum Purpose {
     Read { target: u32, query: u32, criteria: Criteria, replaces: bool, stops: usize },
     Ask { query: u32 },
     Write { verb: u64, set: Record },
@@ -66,14 +38,13 @@ pub struct Page {
     pub server: Server,
     pub targets: BTreeMap<u32, Target>,
     pub asks: usize,
-    client: Client<Json>,
-    queries: Queries,
-    requests: BTreeMap<Token, Purpose>,
+    pub client: Client<Json>,
+    pub queries: Queries,
+    pub requests: BTreeMap<Token, Purpose>,
     criteria: BTreeMap<u32, Criteria>,
     /// Where the app is in a room.
-    places: BTreeMap<String, usize>,
-    /// Each record, with the last change that it knows of.
-    known: BTreeMap<String, (usize, Record)>,
+    pub places: BTreeMap<String, usize>,
+    pub records: Records,
     next_query: u32,
     up: VecDeque<String>,
     now: u64,
@@ -90,7 +61,7 @@ impl Page {
             requests: BTreeMap::new(),
             criteria: BTreeMap::new(),
             places: BTreeMap::new(),
-            known: BTreeMap::new(),
+            records: Records::default(),
             next_query: 1,
             up: VecDeque::new(),
             now: 0,
@@ -144,7 +115,7 @@ impl Page {
         }
     }
 
-    pub fn is_followed(&self, room: &str) -> bool {
+    pub fn is_followed(&mut self, room: &str) -> bool {
         self.queries.is_followed(room)
     }
 
@@ -167,7 +138,7 @@ impl Page {
         self.carry_out();
     }
 
-    fn request(&mut self, verb: Verb, purpose: Purpose, query: u32) {
+    pub fn request(&mut self, verb: Verb, purpose: Purpose, query: u32) {
         let request = Request { verb, url: self.criteria[&query].url(), body: None, timeout: None };
         let token = self.client.request(self.instant(), request);
         self.requests.insert(token, purpose);
@@ -231,7 +202,7 @@ impl Page {
         }
     }
 
-    fn carry_out(&mut self) {
+    pub fn carry_out(&mut self) {
         while let Some(output) = self.client.poll() {
             match output {
                 Output::Open => {
@@ -252,228 +223,4 @@ impl Page {
             self.follow();
         }
     }
-
-    // What the shim does
-    // ------------------
-
-    fn deliver(&mut self, room: &str, changes: &[Json]) {
-        for Json(change) in changes {
-            let kind = Change::from_verb(change[1].as_u64().expect("a verb") as u32);
-            let id = change[2].to_string();
-            let offset = change[0].as_u64().expect("an offset") as usize;
-            let set = change[3].as_object().cloned().unwrap_or_default();
-            let names: Vec<_> = set.keys().map(String::as_str).collect();
-            self.queries.changed(room, kind.expect("a verb"), &Id::from(id.as_str()), &names);
-            self.places.insert(room.into(), offset);
-            self.know(&id, offset, &set);
-        }
-    }
-
-    /// Remembers a record, unless something later is known of it, and returns what differs.
-    fn know(&mut self, id: &str, offset: usize, set: &Record) -> Option<Vec<String>> {
-        let (known_at, known) = self.known.entry(id.into()).or_default();
-        if *known_at > offset {
-            return None;
-        }
-        *known_at = offset;
-        let differs = |(name, value): &(&String, &Value)| known.get(*name) != Some(value);
-        let changed = set.iter().filter(differs).map(|(name, _)| name.clone()).collect();
-        known.extend(set.clone());
-        Some(changed)
-    }
-
-    fn finish(&mut self, token: Token, reply: &Reply<Json>) {
-        let answer = reply.headers.as_ref().and_then(|Json(headers)| read_answer(headers, reply));
-        match self.requests.remove(&token).expect("each is answered once") {
-            Purpose::Write { verb, set } => return self.wrote(verb, &set, reply),
-            Purpose::Read { target, stops, .. } if self.targets[&target].stops != stops => {
-                self.learn(answer, |page, answer, _| page.queries.answered(u32::MAX, answer));
-            }
-            Purpose::Read { target, query, criteria, replaces, .. } => {
-                self.learn(answer, |page, answer, position| {
-                    page.read(target, query, &criteria, replaces, answer, position);
-                });
-                self.queries.end_read(target);
-            }
-            Purpose::Ask { query } if answer.is_some() => {
-                self.learn(answer, |page, answer, _| page.queries.answered(query, answer));
-            }
-            Purpose::Ask { query } => self.failed(query, reply.status == 404),
-        }
-    }
-
-    /// An answer is news of the class room, too: the core does not deliver there what the read of a
-    /// single record has shown, and not in the rooms of single records what was read as a whole.
-    fn learn(
-        &mut self,
-        answer: Option<(Answer, usize, Vec<Record>)>,
-        tell: impl FnOnce(&mut Self, Answer, usize),
-    ) {
-        let Some((mut answer, position, records)) = answer else { return };
-        let (room, ids) = (answer.room.clone(), answer.ids.clone());
-        let is_single = room.starts_with("todo/");
-        let mut is_later = false;
-        for (id, record) in ids.iter().zip(&records) {
-            let changed = self.know(id.as_str(), position, record);
-            is_later |= changed.is_none();
-            answer.changed.extend(changed.unwrap_or_default());
-        }
-        self.places.insert(room.clone(), position);
-        tell(self, answer, position);
-        if is_single && !is_later {
-            self.queries.changed("todo", Change::Updated, &ids[0], &[]);
-        }
-        if room == "todo" {
-            self.end_singles(&ids, position);
-        }
-    }
-
-    fn end_singles(&mut self, ids: &[Id], position: usize) {
-        let singles =
-            self.places.keys().filter_map(|room| Some(room.strip_prefix("todo/")?.to_owned()));
-        for id in singles.collect::<Vec<_>>() {
-            if !ids.contains(&Id::from(id.as_str())) {
-                self.places.remove(&format!("todo/{id}"));
-                self.report(&id, position, Change::Destroyed, &Record::new());
-            }
-        }
-    }
-
-    fn wrote(&mut self, verb: u64, set: &Record, reply: &Reply<Json>) {
-        let (Some(Json(id)), Some(Json(headers))) = (&reply.body, &reply.headers) else { return };
-        let change = Change::from_verb(verb as u32).expect("a verb");
-        self.report(&id.to_string(), position_of(headers).expect("a position"), change, set);
-    }
-
-    /// News of the class room that is no push, unless something later is known of the record.
-    fn report(&mut self, id: &str, position: usize, change: Change, set: &Record) {
-        if self.know(id, position, set).is_some() {
-            let names: Vec<_> = set.keys().map(String::as_str).collect();
-            self.queries.changed("todo", change, &Id::from(id), &names);
-        }
-    }
-
-    /// What Backbone does, then what the queries hear of it.
-    fn read(
-        &mut self,
-        id: u32,
-        query: u32,
-        criteria: &Criteria,
-        replaces: bool,
-        answer: Answer,
-        position: usize,
-    ) {
-        let target = self.targets.get_mut(&id).expect("it was read");
-        if replaces {
-            target.queries.retain(|(other, _)| *other == query);
-            target.models.clear();
-            target.shown.clear();
-        }
-        if !target.queries.iter().any(|(other, _)| *other == query) {
-            target.queries.push((query, criteria.clone()));
-        }
-        for id in answer.ids.iter().map(|id| id.as_str().to_owned()) {
-            if !target.models.contains(&id) {
-                target.models.push(id.clone());
-            }
-            target.shown.entry(id).or_insert(position);
-        }
-        self.queries.read(query, id, replaces, target.has_own_order, answer);
-    }
-
-    fn failed(&mut self, query: u32, is_gone: bool) {
-        for target in self.targets.values_mut().filter(|_| is_gone) {
-            target.queries.retain(|(other, _)| *other != query);
-        }
-        self.queries.failed(query, is_gone);
-    }
-
-    fn follow(&mut self) {
-        while let Some(step) = self.queries.poll() {
-            match step {
-                Step::Ask(query) => {
-                    self.asks += 1;
-                    self.request(Verb::Get, Purpose::Ask { query }, query);
-                }
-                Step::Leave(room) => {
-                    assert!(!self.queries.is_followed(&room), "{room} is left and followed");
-                    self.client.unsubscribe(&room);
-                    self.places.remove(&room);
-                }
-                Step::Show { target, added, removed, order } => {
-                    self.show(target, &texts(&added), &texts(&removed), order.map(|o| texts(&o)));
-                }
-            }
-        }
-    }
-
-    fn show(&mut self, id: u32, added: &[String], removed: &[String], order: Option<Vec<String>>) {
-        for gone in removed {
-            assert!(self.targets[&id].shown.contains_key(gone), "{gone} is removed, but not shown");
-            self.check_removal(id, gone);
-        }
-        let known_at = self.known_at(id);
-        let target = self.targets.get_mut(&id).expect("a target that is not stopped");
-        target.models.retain(|model| !removed.contains(model));
-        target.shown.retain(|shown, _| !removed.contains(shown));
-        let is_removed =
-            |one: &Criteria| removed.iter().any(|id| one.room() == format!("todo/{id}"));
-        target.queries.retain(|(_, criteria)| !is_removed(criteria));
-        for new in added {
-            let is_new = target.shown.insert(new.clone(), known_at).is_none();
-            assert!(is_new, "{new} is added, but shown");
-            target.models.push(new.clone());
-        }
-        if let Some(order) = order {
-            assert!(!target.has_own_order, "the page orders it");
-            let shown: BTreeSet<_> = target.shown.keys().collect();
-            assert_eq!(order.iter().collect::<BTreeSet<_>>(), shown, "an order is one of all");
-            assert_eq!(order.len(), shown.len());
-            let own: Vec<_> =
-                target.models.iter().filter(|id| id.starts_with("own")).cloned().collect();
-            target.models = order.into_iter().chain(own).collect();
-        }
-    }
-
-    /// The change as of which everything is known that a target shows.
-    fn known_at(&self, id: u32) -> usize {
-        let rooms = self.targets[&id].queries.iter().map(|(_, criteria)| criteria.room());
-        rooms.map(|room| self.places.get(&room).copied().unwrap_or(0)).min().unwrap_or(0)
-    }
-
-    /// A record is removed only if it was in no result at some time since it was shown. Lists with a
-    /// filter each report a record that moves between them one after the other, so they are exempt,
-    /// as is all that comes out of order.
-    fn check_removal(&self, id: u32, gone: &str) {
-        let target = &self.targets[&id];
-        let criteria: Vec<_> = target.queries.iter().map(|(_, criteria)| criteria).collect();
-        let is_atomic = criteria.len() == 1 || criteria.iter().all(|criteria| criteria.is_part());
-        if !self.server.is_orderly || !is_atomic {
-            return;
-        }
-        let states = &self.server.states[target.shown[gone]..];
-        let is_in = |state| criteria.iter().any(|c| c.evaluate(state).iter().any(|id| id == gone));
-        assert!(!states.iter().all(is_in), "{gone} flickers in {criteria:?}");
-    }
-}
-
-fn texts(ids: &[Id]) -> Vec<String> {
-    ids.iter().map(|id| id.as_str().into()).collect()
-}
-
-fn position_of(headers: &Value) -> Option<usize> {
-    headers["backwire-position"].as_str()?.strip_prefix("7:")?.parse().ok()
-}
-
-fn read_answer(headers: &Value, reply: &Reply<Json>) -> Option<(Answer, usize, Vec<Record>)> {
-    let Some(Json(body)) = &reply.body else { return None };
-    let records = body.as_array()?;
-    let answer = Answer {
-        room: headers["backwire-room"].as_str()?.into(),
-        description: Description::parse(headers["backwire-query"].as_str()),
-        ids: records.iter().filter_map(|record| record[0].as_str().map(Id::from)).collect(),
-        changed: Vec::new(),
-    };
-    let records = records.iter().filter_map(|record| record[1].as_object().cloned()).collect();
-    Some((answer, position_of(headers)?, records))
 }

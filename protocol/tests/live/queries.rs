@@ -1,6 +1,6 @@
 //! Which queries are sent again, and when.
 
-use crate::support::{Page, leave, order, show};
+use crate::support::{Page, leave, show, show_in_order};
 use backwire_protocol::live::Output;
 
 #[test]
@@ -39,7 +39,7 @@ fn stale_query_is_asked_once_and_once_more_for_what_happens_meanwhile() {
     page.answered(1, "todo?[part]", "part;limit=2", "2 1");
     assert_eq!(page.outputs(), [Output::Ask(1)]);
     page.answered(1, "todo?[part]", "part;limit=2", "2 1");
-    assert_eq!(page.outputs(), [order(1, "2 1")]);
+    assert_eq!(page.outputs(), [show_in_order(1, "", "", "2 1")]);
 }
 
 #[test]
@@ -69,6 +69,42 @@ fn record_created_while_the_page_reads_survives_an_older_answer() {
     page.fetch(2, 2, "todo", "whole", "1");
     page.0.end_read(2);
     assert_eq!(page.outputs(), [Output::Ask(1), Output::Ask(2)]);
+}
+
+#[test]
+fn record_destroyed_while_the_page_reads_it_is_asked_for_again() {
+    let mut page = Page::default();
+    page.0.begin_read(1);
+    page.destroyed("todo", "7");
+    page.fetch(1, 1, "todo/7", "one", "7");
+    page.0.end_read(1);
+    assert_eq!(page.outputs(), [Output::Ask(1)]);
+    page.0.failed(1, true);
+    assert_eq!(page.outputs(), [show(1, "", "7"), leave("todo/7")]);
+}
+
+#[test]
+fn what_happened_before_a_read_was_sent_is_in_its_answer() {
+    let mut page = Page::default();
+    page.0.begin_read(1);
+    page.created("todo", "2");
+    page.0.end_read(1);
+    page.0.begin_read(1);
+    page.fetch(1, 1, "todo", "whole", "1");
+    page.0.end_read(1);
+    assert_eq!(page.outputs(), []);
+}
+
+#[test]
+fn update_while_the_page_reads_is_asked_for_only_if_the_answer_may_not_have_it() {
+    let mut page = Page::default();
+    page.0.begin_read(1);
+    page.updated("todo", "2", &["n"]);
+    page.fetch(1, 1, "todo", "whole", "1 2");
+    assert_eq!(page.outputs(), []);
+    page.fetch(1, 1, "todo", "whole;sort=n", "1 2");
+    page.0.end_read(1);
+    assert_eq!(page.outputs(), [Output::Ask(1)]);
 }
 
 #[test]
@@ -149,7 +185,7 @@ fn answer_to_a_query_that_has_ended_updates_the_others_in_its_room() {
 fn answer_may_lead_to_another_room() {
     let mut page = Page::default();
     page.fetch(1, 1, "todo?[1,2]", "filter", "1 2");
-    page.0.refresh("todo?[1,2]");
+    page.0.announced("todo?[1,2]");
     assert_eq!(page.outputs(), [Output::Ask(1)]);
     page.answered(1, "todo?[2,3]", "filter", "2 3");
     assert_eq!(page.outputs(), [show(1, "3", "1"), leave("todo?[1,2]")]);

@@ -1,6 +1,6 @@
 //! Which records a target shows.
 
-use crate::support::{Page, leave, show};
+use crate::support::{Page, leave, show, show_in_order};
 use backwire_protocol::live::{Output, Queries};
 
 #[test]
@@ -114,12 +114,7 @@ fn answer_to_a_part_is_the_answer_to_all_queries_in_its_room() {
     page.0.announced("todo?[part]");
     assert_eq!(page.outputs(), [Output::Ask(1)], "one of them is enough");
     page.answered(1, "todo?[part]", "part;limit=2", "3 1");
-    let expected = |target| Output::Show {
-        target,
-        added: crate::support::ids("3"),
-        removed: crate::support::ids("2"),
-        order: Some(crate::support::ids("3 1")),
-    };
+    let expected = |target| show_in_order(target, "3", "2", "3 1");
     assert_eq!(page.outputs(), [expected(1), expected(2)]);
 }
 
@@ -134,7 +129,7 @@ fn record_that_moves_to_the_next_page_is_not_removed_and_added() {
     page.answered(1, "todo?[page1]", "part;sort=n;limit=2", "0 1");
     assert_eq!(page.outputs(), [show(1, "0", "")]);
     page.answered(2, "todo?[page2]", "part;sort=n;limit=2", "2 3");
-    assert_eq!(page.outputs(), [crate::support::order(1, "0 1 2 3")]);
+    assert_eq!(page.outputs(), [show_in_order(1, "", "", "0 1 2 3")]);
 }
 
 #[test]
@@ -205,6 +200,44 @@ fn room_is_not_left_while_a_read_may_join_it() {
     assert_eq!(page.outputs(), []);
     page.0.end_read(3);
     assert_eq!(page.outputs(), [leave("todo")]);
+}
+
+#[test]
+fn records_may_come_and_go_for_ever() {
+    let mut page = Page::default();
+    page.fetch(1, 1, "todo", "whole", "first");
+    for id in 0..5_000 {
+        page.created("todo", &id.to_string());
+        assert_eq!(page.outputs(), [show(1, &id.to_string(), "")]);
+        page.destroyed("todo", &id.to_string());
+        assert_eq!(page.outputs(), [show(1, "", &id.to_string())]);
+    }
+    page.fetch(1, 1, "todo", "whole", "first last");
+    page.destroyed("todo", "first");
+    assert_eq!(page.outputs(), [show(1, "", "first")]);
+}
+
+#[test]
+fn room_is_not_left_while_a_query_is_sent_again() {
+    let mut page = Page::default();
+    page.fetch(1, 1, "todo?a", "filter", "1");
+    page.fetch(2, 2, "todo?b", "filter", "1");
+    page.0.announced("todo?a");
+    page.0.stop(2);
+    assert_eq!(page.outputs(), [Output::Ask(1)], "its answer may be in another room");
+    page.answered(1, "todo?b", "filter", "1");
+    assert_eq!(page.outputs(), [leave("todo?a")]);
+}
+
+#[test]
+fn destroyed_record_that_the_page_reads_at_the_same_time_is_shown_again() {
+    let mut page = Page::default();
+    page.fetch(1, 1, "todo", "whole", "1 2");
+    page.destroyed("todo", "1");
+    page.add(2, 1, "todo?a", "filter", "1");
+    assert_eq!(page.outputs(), []);
+    page.left("todo?a", "1");
+    assert_eq!(page.outputs(), [show(1, "", "1")]);
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::json;
 
+use crate::criteria::{Criteria, Record, State};
 use crate::page::{Page, Target};
-use crate::server::{Criteria, Record, State};
 
 const CASES: u64 = 2_000;
-const STEPS: u64 = 60;
+const STEPS: u64 = 80;
 
 /// SplitMix64.
 struct Random(u64);
@@ -30,13 +30,33 @@ impl Random {
         self.below(count) == 0
     }
 
-    fn criteria(&mut self) -> Criteria {
-        if self.is_one_in(6) {
+    /// Mostly what some other target has as well, or another page of it.
+    fn criteria(&mut self, page: &Page) -> Criteria {
+        if self.is_one_in(8) {
             return Criteria::One(self.below(6) + 1);
         }
+        let others = page.targets.values().flat_map(|target| &target.queries);
+        let others: Vec<_> = others.map(|(_, criteria)| criteria).collect();
+        let window = (!self.is_one_in(3)).then(|| (self.below(2) as usize * 2, 2));
+        if !others.is_empty() && !self.is_one_in(3) {
+            match others[self.below(others.len() as u64) as usize] {
+                Criteria::List { window: None, .. } | Criteria::One(_) => {}
+                Criteria::List { a, is_sorted, .. } => {
+                    return Criteria::List { a: *a, is_sorted: *is_sorted, window };
+                }
+            }
+        }
         let a = (!self.is_one_in(3)).then(|| self.below(2));
-        let window = self.is_one_in(2).then(|| (self.below(3) as usize * 2, 2));
         Criteria::List { a, is_sorted: self.is_one_in(2), window }
+    }
+
+    /// Mostly a record that there is.
+    fn id(&mut self, page: &Page) -> Option<u64> {
+        let ids: Vec<_> = page.server.state().keys().copied().collect();
+        if ids.is_empty() || self.is_one_in(8) {
+            return Some(self.below(page.server.head() as u64 + 1) + 1);
+        }
+        Some(ids[self.below(ids.len() as u64) as usize])
     }
 
     fn attributes(&mut self) -> Record {
@@ -61,27 +81,28 @@ impl Random {
 
 /// Does one thing.
 fn step(page: &mut Page, random: &mut Random) {
-    let target = random.below(4) as u32;
-    let id = Some(random.below(page.server.head() as u64 + 1) + 1);
-    match random.below(40) {
-        0..=3 => page.fetch(target, &random.criteria(), random.is_one_in(3)),
-        4 => page.stop(target),
-        5 => page.set_order(target, random.is_one_in(3)),
-        6 => page.add_own(target),
-        7 => page.retry(),
-        8 => page.write(1, None, &random.record()),
-        9 => page.write(2, id, &random.attributes()),
-        10 => page.write(3, id, &Record::new()),
-        11..=13 => drop(page.server.write(1, None, &random.record())),
-        14..=17 => drop(page.server.write(2, id, &random.attributes())),
-        18 => drop(page.server.write(3, id, &Record::new())),
-        19 if random.is_one_in(3) => page.break_line(),
-        20 if random.is_one_in(3) => page.server.truncate(),
-        21 if random.is_one_in(3) => page.server.close(random.below(3) as usize),
-        22 if random.is_one_in(3) => page.server.failures += 1,
-        23..=26 => drop(page.step_up()),
-        27..=30 => drop(page.server.answer(random.below(8) as usize)),
-        31..=32 => page.server.push(random.below(3) as usize + 1),
+    let target = random.below(3) as u32;
+    let id = random.id(page);
+    let criteria = random.criteria(page);
+    match random.below(48) {
+        0..=2 => page.fetch(target, &criteria, random.is_one_in(3)),
+        3 if random.is_one_in(3) => page.stop(target),
+        4 => page.set_order(target, random.is_one_in(3)),
+        5 => page.add_own(target),
+        6 => page.retry(),
+        7 => page.write(1, None, &random.record()),
+        8 => page.write(2, id, &random.attributes()),
+        9 if random.is_one_in(2) => page.write(3, id, &Record::new()),
+        10 => drop(page.server.write(1, None, &random.record())),
+        11..=15 => drop(page.server.write(2, id, &random.attributes())),
+        16 if random.is_one_in(2) => drop(page.server.write(3, id, &Record::new())),
+        17 if random.is_one_in(6) => page.break_line(),
+        18 if random.is_one_in(3) => page.server.truncate(),
+        19 if random.is_one_in(3) => page.server.close(random.below(3) as usize),
+        20 if random.is_one_in(3) => page.server.failures += 1,
+        21..=26 => drop(page.step_up()),
+        27..=34 => drop(page.server.answer(random.below(8) as usize)),
+        35..=36 => page.server.push(random.below(3) as usize + 1),
         _ => drop(page.step_down(random.below(64) as usize)),
     }
     if page.server.is_orderly {
@@ -89,37 +110,56 @@ fn step(page: &mut Page, random: &mut Random) {
     }
 }
 
+/// A page that is connected and has read something.
+fn start(seed: u64, random: &mut Random) -> Page {
+    let mut page = Page::new(seed, seed.is_multiple_of(2));
+    for _ in 0..6 {
+        page.server.write(1, None, &random.record());
+    }
+    for target in 0..3 {
+        let criteria = random.criteria(&page);
+        page.fetch(target, &criteria, true);
+        run_all(&mut page);
+    }
+    page
+}
+
 /// Everything that is on its way arrives.
+fn run_all(page: &mut Page) {
+    let asks = page.asks;
+    loop {
+        page.server.push(usize::MAX);
+        if !(page.step_up() || page.server.answer(0) || page.step_down(0)) {
+            break;
+        }
+        assert!(page.asks < asks + 500, "it asks for ever");
+    }
+}
+
+/// The traffic stops.
 fn finish(page: &mut Page) {
     page.server.failures = 0;
     for _ in 0..3 {
         page.retry();
-        let asks = page.asks;
-        loop {
-            page.server.push(usize::MAX);
-            if !(page.step_up() || page.server.answer(0) || page.step_down(0)) {
-                break;
-            }
-            assert!(page.asks < asks + 500, "it asks for ever");
-        }
+        run_all(page);
     }
     let asks = page.asks;
     page.retry();
     assert_eq!(page.asks, asks, "it still asks");
 }
 
-fn check(page: &Page) {
+fn check(page: &mut Page) {
     for (id, target) in &page.targets {
         check_target(*id, target, page.server.state());
     }
-    for room in page.server.rooms().difference(&page.server.refused) {
+    let rooms = page.server.rooms();
+    for room in rooms.difference(&page.server.refused.clone()) {
         assert!(page.is_followed(room), "{room} is not left");
     }
     let queries = page.targets.values().flat_map(|target| &target.queries);
-    for (_, criteria) in
-        queries.filter(|(_, criteria)| !criteria.evaluate(page.server.state()).is_empty())
-    {
-        let room = criteria.room();
+    let has_records = |criteria: &&Criteria| !criteria.evaluate(page.server.state()).is_empty();
+    let followed = queries.map(|(_, criteria)| criteria).filter(has_records);
+    for room in followed.map(Criteria::room).collect::<Vec<_>>() {
         assert!(page.is_followed(&room), "{room} is not followed");
         assert!(page.server.rooms().contains(&room), "{room} is not joined");
     }
@@ -150,12 +190,12 @@ fn check_target(id: u32, target: &Target, state: &State) {
 
 fn run(seed: u64, steps: usize) {
     let mut random = Random(seed);
-    let mut page = Page::new(seed, seed.is_multiple_of(2));
+    let mut page = start(seed, &mut random);
     for _ in 0..steps {
         step(&mut page, &mut random);
     }
     finish(&mut page);
-    check(&page);
+    check(&mut page);
 }
 
 fn fails(seed: u64, steps: usize) -> bool {

@@ -4,99 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use backwire_protocol::packet::{Kind, Packet};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-pub type Record = Map<String, Value>;
-pub type State = BTreeMap<u64, Record>;
+use crate::criteria::{Criteria, Record, State};
 
 const CREATED: u64 = 1;
 const UPDATED: u64 = 2;
 const DESTROYED: u64 = 3;
 const LEFT: u64 = 4;
-
-/// What a read asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Criteria {
-    One(u64),
-    List { a: Option<u64>, is_sorted: bool, window: Option<(usize, usize)> },
-}
-
-impl Criteria {
-    /// The url, which is its name as well.
-    pub fn url(&self) -> String {
-        match self {
-            Self::One(id) => format!("/todo/{id}"),
-            Self::List { a, is_sorted, window } => {
-                let a = a.map(|a| format!("&a={a}")).unwrap_or_default();
-                let sort = if *is_sorted { "&sort=b" } else { "" };
-                let window = window.map(|(skip, limit)| format!("&skip={skip}&limit={limit}"));
-                format!("/todo?{a}{sort}{}", window.unwrap_or_default())
-            }
-        }
-    }
-
-    pub fn parse(url: &str) -> Self {
-        if let Some(id) = url.strip_prefix("/todo/") {
-            return Self::One(id.parse().expect("an id"));
-        }
-        let number = |name: &str| {
-            let value = url.split(['?', '&']).find_map(|field| field.strip_prefix(name))?;
-            value.parse::<u64>().ok()
-        };
-        let window = number("skip=").zip(number("limit="));
-        Self::List {
-            a: number("a="),
-            is_sorted: url.contains("sort=b"),
-            window: window.map(|(skip, limit)| (skip as usize, limit as usize)),
-        }
-    }
-
-    pub fn room(&self) -> String {
-        match self {
-            Self::One(id) => format!("todo/{id}"),
-            Self::List { a: None, window: None, .. } => "todo".into(),
-            Self::List { a: Some(a), window: None, .. } => format!("todo?{a}"),
-            Self::List { .. } => format!("todo?[{}]", self.url()),
-        }
-    }
-
-    pub fn description(&self) -> String {
-        let Self::List { a, is_sorted, .. } = self else { return "one".into() };
-        let list = if a.is_some() { "filter" } else { "whole" };
-        let kind = if self.is_part() { "part" } else { list };
-        format!("{kind}{}", if *is_sorted { ";sort=b" } else { "" })
-    }
-
-    pub fn is_part(&self) -> bool {
-        matches!(self, Self::List { window: Some(_), .. })
-    }
-
-    pub fn is_ordered(&self) -> bool {
-        matches!(self, Self::List { is_sorted, .. } if *is_sorted || self.is_part())
-    }
-
-    fn selects(&self, id: u64, record: &Record) -> bool {
-        match self {
-            Self::One(one) => *one == id,
-            Self::List { a, .. } => a.is_none_or(|a| record["a"] == a),
-        }
-    }
-
-    pub fn evaluate(&self, state: &State) -> Vec<String> {
-        let mut found: Vec<_> =
-            state.iter().filter(|(id, record)| self.selects(**id, record)).collect();
-        if let Self::List { is_sorted: true, .. } = self {
-            found.sort_by_key(|(id, record)| (record["b"].as_u64(), **id));
-        }
-        let ids = found.into_iter().map(|(id, _)| id.to_string());
-        match self {
-            Self::List { window: Some((skip, limit)), .. } => {
-                ids.skip(*skip).take(*limit).collect()
-            }
-            _ => ids.collect(),
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Entry {
@@ -183,8 +98,13 @@ impl Server {
         self.floor = self.head();
     }
 
-    /// The connection is led out of a room.
+    /// The connection is led out of a room. Not while a read is in flight that has joined it before:
+    /// the core would believe that it is in the room again.
     pub fn close(&mut self, at: usize) {
+        let is_reading = self.down.iter().any(|(_, frame)| frame.starts_with("43"));
+        if is_reading || !self.pending.is_empty() {
+            return;
+        }
         let Some(room) = self.joined.keys().nth(at).cloned() else { return };
         self.joined.remove(&room);
         self.closed.insert(room.clone());
@@ -347,6 +267,9 @@ impl Server {
     pub fn push(&mut self, most: usize) {
         let from = self.pushed;
         self.pushed = from.saturating_add(most).min(self.head());
+        if from == self.pushed {
+            return;
+        }
         for (room, criteria) in self.joined.clone() {
             let is_told_in_class = room.starts_with("todo/") && self.joined.contains_key("todo");
             let changes: Vec<_> =

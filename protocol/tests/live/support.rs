@@ -1,25 +1,20 @@
 //! Live queries in few words.
 
-use backwire_protocol::live::{Answer, Change, Description, Id, Output, Queries};
+use backwire_protocol::live::{Answer, Change, Output, Queries};
 
-/// Ids, written with spaces between them.
-pub fn ids(text: &str) -> Vec<Id> {
-    text.split_whitespace().map(Id::from).collect()
-}
-
-pub fn answer(room: &str, description: &str, records: &str) -> Answer {
-    let description = Description::parse(Some(description));
-    Answer { room: room.into(), description, ids: ids(records), changed: Vec::new() }
+/// A joined list, written with spaces.
+pub fn list(text: &str) -> String {
+    text.replace(' ', "\0")
 }
 
 /// `Show` without an order.
 pub fn show(target: u32, added: &str, removed: &str) -> Output {
-    Output::Show { target, added: ids(added), removed: ids(removed), order: None }
+    Output::Show { target, added: list(added), removed: list(removed), order: None }
 }
 
-/// `Show` of nothing but an order.
-pub fn order(target: u32, order: &str) -> Output {
-    Output::Show { target, added: vec![], removed: vec![], order: Some(ids(order)) }
+/// `Show` with an order.
+pub fn show_in_order(target: u32, added: &str, removed: &str, order: &str) -> Output {
+    Output::Show { target, added: list(added), removed: list(removed), order: Some(list(order)) }
 }
 
 pub fn leave(room: &str) -> Output {
@@ -33,32 +28,45 @@ pub struct Page(pub Queries);
 impl Page {
     /// Fetches, as the only query of its target.
     pub fn fetch(&mut self, query: u32, target: u32, room: &str, description: &str, records: &str) {
-        self.0.read(query, target, true, false, answer(room, description, records));
+        self.read(query, target, true, room, description, records);
     }
 
     /// Fetches with `remove: false`.
     pub fn add(&mut self, query: u32, target: u32, room: &str, description: &str, records: &str) {
-        self.0.read(query, target, false, false, answer(room, description, records));
+        self.read(query, target, false, room, description, records);
+    }
+
+    fn read(
+        &mut self,
+        query: u32,
+        target: u32,
+        replaces: bool,
+        room: &str,
+        description: &str,
+        records: &str,
+    ) {
+        let answer = Answer { room, description, ids: &list(records), changed: "" };
+        self.0.read(query, target, replaces, false, answer);
     }
 
     pub fn answered(&mut self, query: u32, room: &str, description: &str, records: &str) {
-        self.0.answered(query, answer(room, description, records));
+        self.0.answered(query, Answer { room, description, ids: &list(records), changed: "" });
     }
 
     pub fn created(&mut self, room: &str, id: &str) {
-        self.0.changed(room, Change::Created, &id.into(), &[]);
+        self.0.changed(room, Change::Created, id, "");
     }
 
     pub fn updated(&mut self, room: &str, id: &str, names: &[&str]) {
-        self.0.changed(room, Change::Updated, &id.into(), names);
+        self.0.changed(room, Change::Updated, id, &names.join("\0"));
     }
 
     pub fn destroyed(&mut self, room: &str, id: &str) {
-        self.0.changed(room, Change::Destroyed, &id.into(), &[]);
+        self.0.changed(room, Change::Destroyed, id, "");
     }
 
     pub fn left(&mut self, room: &str, id: &str) {
-        self.0.changed(room, Change::Left, &id.into(), &[]);
+        self.0.changed(room, Change::Left, id, "");
     }
 
     /// All there is to do.

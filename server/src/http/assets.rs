@@ -1,4 +1,4 @@
-//! The scripts that pages load: `/backwire.js`, what few pages need of it, its ES module twin, and the
+//! The scripts that pages load: `/backwire.js` and the parts that it loads, its ES module twin, and the
 //! stock Socket.IO client where every page made for Sails looks for it.
 //!
 //! `build.rs` embeds what the JavaScript side has built. A server built without it still works for
@@ -39,10 +39,12 @@ pub(crate) const GET_COOKIE: &str = "/__getcookie";
 /// Routes for our own scripts.
 pub(crate) fn router() -> Router {
     static SCRIPT: Asset = Asset::new(BACKWIRE_JS);
+    static LIVE: Asset = Asset::new(BACKWIRE_LIVE_JS);
     static EXTRA: Asset = Asset::new(BACKWIRE_EXTRA_JS);
     static MODULE: Asset = Asset::new(BACKWIRE_ESM_JS);
     Router::new()
         .route("/backwire.js", get(async |headers: HeaderMap| SCRIPT.answer(&headers)))
+        .route("/backwire.live.js", get(async |headers: HeaderMap| LIVE.answer(&headers)))
         .route("/backwire.extra.js", get(async |headers: HeaderMap| EXTRA.answer(&headers)))
         .route("/backwire.esm.js", get(async |headers: HeaderMap| MODULE.answer(&headers)))
         .route(GET_COOKIE, get(get_cookie))

@@ -1,0 +1,36 @@
+// After a create was answered
+// ---------------------------
+
+import {attributesOf} from './edits.js';
+import {Exchange} from './exchange.js';
+import {SAVE, ownUrl} from './kinds.js';
+import {isPlain} from './records.js';
+import {isSuccess} from './request.js';
+import {below} from './url.js';
+
+// What is to be sent now: all that waited for the create, as updates if the model is there and as they were if it is
+// not; or the delete of what nobody wants any more.
+export function followUps(pending, status, record) {
+  const {create: {model, headers, body}, isDestroyed} = pending;
+  const delayed = pending.end();
+  const id = isPlain(record) ? record[model?.idAttribute] ?? record.id : undefined;
+  if (!isSuccess(status) || id == null) return delayed;
+  const url = urlOf(pending, id);
+  if (isDestroyed) return [new Exchange({kind: SAVE, method: 'delete', url, headers, model})];
+  let former = body;
+  return delayed.map(exchange => {
+    Object.assign(exchange, {kind: SAVE, method: 'put', url, base: attributesOf(former)});
+    if (exchange.isMade) exchange.made = exchange.body;
+    former = exchange.body;
+    return exchange;
+  });
+}
+
+// The model says it, by now. Something of the page may have changed the url of the create on its way, as by adding a
+// prefix: then that is done here as well.
+function urlOf({create: {model, url}, collection, ownPath, runtime}, id) {
+  const own = model && !model.isNew() ? runtime.pathOf(ownUrl(model, model.collection ?? collection) ?? '') : null;
+  const [path, former] = [url, ownPath ?? url].map(it => it.replace(/\?.*/, ''));
+  if (own && path.endsWith(former)) return path.slice(0, path.length - former.length) + own;
+  return below(url, id);
+}

@@ -1,0 +1,80 @@
+// The core's live queries
+// -----------------------
+//
+// Which records each target shows, and which queries are to be sent again, is decided by the core
+// (`protocol/src/live.rs`). Everything crosses as numbers and one text: see `client-wasm/src/queries.rs`.
+
+const TEXTS = '\x01';
+const ITEMS = '\0';
+
+export class Queries {
+  // `core` is the wasm part.
+  constructor(core) {
+    this._core = core;
+  }
+
+  // A fetch by the page for this target was sent.
+  beginRead(target) {
+    this._act(0, target);
+  }
+
+  // It was answered (then after `read`), has failed or was aborted.
+  endRead(target) {
+    this._act(1, target);
+  }
+
+  // A fetch by the page was answered, and Backbone has set the answer. `changed` are the attributes in which the page knew
+  // some of its records otherwise.
+  read(query, target, replaces, hasOwnOrder, {room, description, changed}, ids) {
+    this._act(2, query, target, replaces + 2 * hasOwnOrder, room, description, ids, changed);
+  }
+
+  // What was to be asked was answered, or what nobody follows.
+  answered(query, {room, description, changed}, ids) {
+    this._act(3, query, 0, 0, room, description, ids, changed);
+  }
+
+  // What was to be asked has failed, for good (`isGone`) or until `retry`.
+  failed(query, isGone) {
+    this._act(4, query, 0, isGone);
+  }
+
+  retry() {
+    this._act(5);
+  }
+
+  // A record has changed. `verb` as on the wire; `names` are the attributes that an update has changed.
+  changed(room, verb, id, names) {
+    this._act(6, verb, 0, 0, room, id, names);
+  }
+
+  // The room has lost its place.
+  refresh(room) {
+    this._act(7, 0, 0, 0, room);
+  }
+
+  refreshAll() {
+    this._act(8);
+  }
+
+  stop(target) {
+    this._act(9, target);
+  }
+
+  isFollowed(room) {
+    return this._act(10, 0, 0, 0, room);
+  }
+
+  // What to do next: `['ask', query]`, `['leave', room]`, `['show', target, added, removed, order]`, or undefined.
+  poll() {
+    const output = this._core.poll();
+    if (output === undefined) return undefined;
+    const [what, about, ...lists] = output.split(TEXTS);
+    return [what, what === 'leave' ? about : Number(about), ...lists.map(list => (list ? list.split(ITEMS) : []))];
+  }
+
+  _act(operation, number = 0, target = 0, flags = 0, ...texts) {
+    const text = texts.map(it => (it && typeof it !== 'string' ? [...it].join(ITEMS) : it ?? '')).join(TEXTS);
+    return this._core.act(operation, number, target, Number(flags), text);
+  }
+}

@@ -1,0 +1,252 @@
+// What comes back
+// ---------------
+//
+// Answers, pushes and everything else that the core reports: who gets them, and what becomes live by them.
+
+import {NO_ROOM, splitRoom} from './answer.js';
+import {watchAnswer} from './answers.js';
+import {attempt} from './attempt.js';
+import {followUps} from './created.js';
+import {asPatch, attributesOf, nameRecord, withEdits} from './edits.js';
+import {Exchange} from './exchange.js';
+import {OPAQUE} from './kinds.js';
+import {CREATED, DESTROYED, Live} from './live.js';
+import {NEW} from './outbox.js';
+import {isPlain} from './records.js';
+import {Queries} from './queries.js';
+import {adopt, refreshed} from './refreshed.js';
+import {isSuccess} from './request.js';
+import {respond} from './respond.js';
+import {isCollection} from './targets.js';
+import {plainPath} from './url.js';
+
+export class Receiver {
+  constructor(runtime, queries) {
+    Object.assign(this, {runtime, outbox: runtime.outbox});
+    this.live = new Live(this, new Queries(queries));
+    this._leaving = new Set();
+    for (const {model, isRead} of this.outbox.all) if (isRead) this.live.isReading(model, true);
+  }
+
+  end() {
+    this._isEnded = true;
+    this.live.end();
+    this._deliveries?.end();
+  }
+
+  // Answers
+  // -------
+
+  // Status 0 means that there is no answer, and the body says why. `waited`: the write had waited offline.
+  finish(token, status, body, headers = {}, waited = false) {
+    const exchange = this.outbox.get(token);
+    if (!exchange) return;
+    // The page's ajax layer expects no answer before `send` has returned.
+    if (exchange.isBeginning) return void Promise.resolve().then(() => this.finish(token, status, body, headers, waited));
+    this.outbox.over(exchange);
+    const isDiverted = headers['backwire-transport'] === 'http' && this.runtime.divert(exchange);
+    if (exchange.onAnswer) exchange.onAnswer(status, body, headers);
+    else if (exchange.isRead) this._read(exchange, isDiverted, status, body, headers);
+    else if (!isDiverted) this._wrote(exchange, status, status === 413 ? tooLarge(body) : body, headers, waited);
+    this.wasAnswered();
+  }
+
+  _read(exchange, isDiverted, status, body, headers) {
+    const tell = isSuccess(status) && attempt(() => this.live.learnRead(exchange, body, headers));
+    if (!isDiverted) respond(exchange, status, exchange.answer ? this._withWrites(exchange.answer) : body, headers);
+    attempt(() => tell && tell());
+    this.live.isReading(exchange.model, false);
+  }
+
+  // What this page has written and has no answer to yet stays on top of what the server says of a record.
+  _withWrites({resource, body}) {
+    const writes = this.outbox.all.filter(({kind, model, isRead}) =>
+      !isRead && kind !== OPAQUE && model && !model.isNew() && resource && this.live.resourceOf(model) === resource);
+    const overlay = record => {
+      const own = isPlain(record) ? writes.filter(({model}) => String(model.id) === String(record[model.idAttribute])) : [];
+      if (own.some(({method}) => method === 'delete')) return null;
+      return own.length ? Object.assign({...record}, ...own.map(write => attributesOf(write.body))) : record;
+    };
+    return Array.isArray(body) ? body.map(overlay).filter(Boolean) : overlay(body) ?? body;
+  }
+
+  _wrote(exchange, status, body, headers, waited) {
+    const {model, pending, isRestored} = exchange;
+    const news = attempt(() => this.live.learnWrite(exchange, status, body, headers));
+    const later = [...this.outbox.of(model), ...pending?.delayed ?? []];
+    respond(exchange, status, withEdits(news?.latest || body, exchange, later), headers);
+    attempt(() => news?.tell());
+    for (const delayed of pending ? followUps(pending, status, body) : []) {
+      asPatch(delayed, delayed.base);
+      if (delayed.model) delayed.body = nameRecord(delayed);
+      this.outbox.send(delayed);
+    }
+    if (status >= 400 && waited || isRestored && !isSuccess(status) || body === 'outdated') {
+      this._useExtras(extras => extras.waitedInVain(this.outbox, exchange, status, body));
+    }
+  }
+
+  // Backbone is about to set the answer to a call. Own creates that a fetch does not know of yet stay in their collection.
+  setAnswer(call, run) {
+    const {method, model: target} = call;
+    const keep = list => {
+      call.parsed = list;
+      const creates = target.models.filter(model => model.isNew() && this.isWriting(model));
+      return creates.length ? [list ?? [], creates].flat() : list;
+    };
+    watchAnswer(target, run, isCollection(target) && method === 'read' && keep, models => {
+      call.models = models;
+      this.live.wasSet(target, models);
+    });
+  }
+
+  // The link has been down for a while.
+  http(token) {
+    const {runtime} = this;
+    const exchange = this.outbox.get(token);
+    runtime.extras.use(async extras => {
+      const {status, body, headers} = await extras?.sendOverHttp(runtime.page, runtime.server.origin, exchange) ?? {status: 0};
+      attempt(() => runtime.client.answeredOverHttp(token, status, body, headers ?? {}));
+      if (runtime.state === 'online') this.rejoin();
+    });
+  }
+
+  unauthorized() {
+    this.runtime.tell('unauthorized');
+  }
+
+  refused(reason) {
+    console.error('Backwire: the server refuses this page: ' + reason);
+    this.runtime.tell('refused', {reason});
+  }
+
+  // The core has failed: who waits for an answer gets it over HTTP.
+  goOn() {
+    this.end();
+    this.runtime.extras.use(extras => {
+      if (!extras) return;
+      const client = this.runtime.client = new extras.HttpClient(this.runtime.page, this.runtime.server.origin, this);
+      for (const {token, method, url, headers, body, key, isElsewhere} of this.outbox.all) {
+        client.request(token, method, url, JSON.stringify(headers), body, key, isElsewhere ? 2 : 0);
+      }
+    });
+  }
+
+  // Pushes
+  // ------
+
+  deliver(room, changes) {
+    if (room) this.live.news(splitRoom(room)[0], room, changes);
+    else this._withDeliveries(deliveries => deliveries.take(changes));
+  }
+
+  refresh(room) {
+    this.live.refresh(room);
+  }
+
+  // What was read where no room could be joined is asked for again.
+  rejoin() {
+    this.live.refresh(NO_ROOM);
+  }
+
+  adopt(target, url) {
+    adopt(this.live, target, url);
+  }
+
+  // A handler of the page was added, or an event is to be ignored.
+  handlersChanged() {
+    this._withDeliveries(deliveries => deliveries.handlersChanged());
+  }
+
+  _withDeliveries(call) {
+    this._useExtras(extras => {
+      const {client} = this.runtime;
+      this._deliveries ??= new extras.Deliveries(event => this._handlerOf(event), id => attempt(() => client.delivered(id)), this.runtime.tell);
+      if (this._isEnded) this._deliveries.end();
+      call(this._deliveries);
+    });
+  }
+
+  _handlerOf(event) {
+    const {handlers, bind} = this.runtime;
+    if (event in handlers) return handlers[event];
+    if (bind?.[event]) return (...args) => this._hear(bind[event], args.slice(0, -1));
+    return event === 'resync' ? () => this.live.decide(() => this.live.queries.refreshAll()) : undefined;
+  }
+
+  // What a back end has sent of a record, in one of the arguments; in another, that it is gone.
+  _hear(resource, args) {
+    const record = args.filter(isPlain).pop();
+    const verb = args.some(arg => /^(remove|delete|destroy)/.test(arg)) ? DESTROYED : CREATED;
+    this.live.news(resource, resource, [[undefined, verb, record?.id ?? args.at(-1), record]]);
+  }
+
+  // What the live part asks for
+  // ---------------------------
+
+  isWriting(model) {
+    return this.outbox.isWriting(model);
+  }
+
+  hasOwnParse(model) {
+    return model.parse !== this.runtime.Backbone.Model.prototype.parse;
+  }
+
+  // Does a fetch with these options add to what a collection shows? By default it takes its place.
+  isAdding({reset, remove, add}) {
+    return !reset && (remove === false || /^0\.([1-8]|9\.[0-2])/.test(this.runtime.Backbone.VERSION) && Boolean(add));
+  }
+
+  // Sends a query again.
+  ask(query, number) {
+    const onAnswer = (...answer) => refreshed(this.live, number, ...answer);
+    if (query) this.outbox.begin(new Exchange({kind: OPAQUE, method: 'get', url: query.url, headers: query.headers, onAnswer}), NEW);
+    else this.live.decide(() => this.live.queries.failed(number, true));
+  }
+
+  // The page has read something: if that may not be what the developer expects, the console says so.
+  wasRead(answer, url, target) {
+    const {prototype} = this.runtime.Backbone.Model;
+    const {sync = prototype.sync} = target.model?.prototype ?? {};
+    if (answer.isUndeclared && answer.body.length === 0) this.explain('emptyList', answer.resource, plainPath(url));
+    if (sync !== prototype.sync && sync !== this.runtime.sync) this.explain('ownSync', plainPath(url));
+  }
+
+  // Records were added to a collection that the page may be adding itself.
+  wereAdded(collection) {
+    const isForeign = model => model.isNew() && !this.isWriting(model);
+    if (collection.models.some(isForeign)) this._useExtras(extras => extras.watchForTwins(collection, model => this.isWriting(model)));
+  }
+
+  // A read on its way may be about to join this very room, and leaving it now would come after the
+  // joining; so we wait for the reads.
+  leave(room) {
+    if (room !== NO_ROOM) this._leaving.add(room);
+    this.wasAnswered();
+  }
+
+  // A request is over.
+  wasAnswered() {
+    if (!this._leaving.size || this.outbox.isReading()) return;
+    for (const room of this._leaving) if (!this.live.has(room)) this.runtime.client.unsubscribe(room);
+    this._leaving.clear();
+  }
+
+  // A message for the developer, by its name.
+  explain(name, ...about) {
+    this._useExtras(({Notices}) => {
+      this._notices ??= new Notices(this.runtime.server.origin);
+      if (!this._isEnded) this._notices[name](...about);
+    });
+  }
+
+  _useExtras(call) {
+    this.runtime.extras.use(extras => extras && call(extras));
+  }
+}
+
+// The core did not send what is over the limit, and says how much the server takes.
+function tooLarge(limit) {
+  if (typeof limit !== 'number') return limit;
+  return {code: 'E_TOO_LARGE', message: `the body is over the limit of ${limit} bytes`, field: 'body', limit};
+}

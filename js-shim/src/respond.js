@@ -1,0 +1,43 @@
+// Handing an answer over
+// ----------------------
+
+import {isPlain} from './records.js';
+import {isSuccess, parsed} from './request.js';
+
+// To the page's transport, or only into the model; and to what was merged into the exchange. Status 0 with the
+// reason as its body means that there is none.
+export function respond(exchange, status, body, headers) {
+  const {transport, model, isElsewhere, merged} = exchange;
+  if (transport) respondTo(transport, status, textOf(body, headers), headers);
+  else if (model && !isElsewhere && isSuccess(status)) show(model, body);
+  for (const other of merged) respond(other, status, body, headers);
+}
+
+function respondTo(transport, status, text, headers) {
+  if (!transport.isPending) return;
+  const {xhr, url} = transport;
+  const response = xhr.responseType === 'json' ? parsed(text, null) : text;
+  transport.replyHeaders = headers;
+  if (status) transport.show({status, statusText: STATUS_TEXTS[status] ?? '', responseText: text, response, responseURL: url});
+  transport.end(status ? 'load' : 'error');
+}
+
+// What Backbone does with the answer to a save, where no callback of Backbone's does.
+function show(model, body) {
+  if (isPlain(body)) model.set(model.parse(body, {parse: true}), {realtime: true});
+}
+
+function textOf(body, headers) {
+  if (body === undefined) return '';
+  const isText = typeof body === 'string' && !/\bjson/.test(headers['content-type']);
+  return isText ? body : JSON.stringify(body);
+}
+
+// As HTTP/1.1 servers name them.
+const STATUS_TEXTS = {
+  200: 'OK', 201: 'Created', 202: 'Accepted', 204: 'No Content', 304: 'Not Modified', 400: 'Bad Request',
+  401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found', 405: 'Method Not Allowed', 406: 'Not Acceptable',
+  408: 'Request Timeout', 409: 'Conflict', 410: 'Gone', 412: 'Precondition Failed', 413: 'Payload Too Large',
+  415: 'Unsupported Media Type', 422: 'Unprocessable Entity', 425: 'Too Early', 429: 'Too Many Requests',
+  500: 'Internal Server Error', 501: 'Not Implemented', 502: 'Bad Gateway', 503: 'Service Unavailable', 504: 'Gateway Timeout'
+};

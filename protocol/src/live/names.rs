@@ -1,0 +1,66 @@
+//! Texts: lists in them, the names of attributes as hashes, and the parts of rooms.
+//!
+//! Names of attributes are only compared, and if two of them have the same hash a query is sent again
+//! in vain. So their texts are not kept.
+
+use super::SEPARATOR;
+
+const FNV_OFFSET_BASIS: u32 = 0x811c_9dc5;
+const FNV_PRIME: u32 = 0x0100_0193;
+
+/// FNV-1a.
+pub(super) fn hash(text: &str) -> u32 {
+    text.bytes().fold(FNV_OFFSET_BASIS, add_byte)
+}
+
+/// The hash of a text with `%20` and the like in it.
+pub(super) fn hash_encoded(text: &str) -> u32 {
+    let mut hash = FNV_OFFSET_BASIS;
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        hash = match (first, tail) {
+            (b'%', [high, low, tail @ ..]) => {
+                rest = tail;
+                add_byte(hash, value_of(*high) << 4 | value_of(*low))
+            }
+            _ => {
+                rest = tail;
+                add_byte(hash, *first)
+            }
+        };
+    }
+    hash
+}
+
+fn add_byte(hash: u32, byte: u8) -> u32 {
+    (hash ^ u32::from(byte)).wrapping_mul(FNV_PRIME)
+}
+
+/// Of a hexadecimal digit.
+fn value_of(digit: u8) -> u8 {
+    (digit & 15) + if digit > b'9' { 9 } else { 0 }
+}
+
+/// The hashes of the names in a joined list.
+pub(super) fn hash_list(joined: &str) -> Vec<u32> {
+    let mut hashes = Vec::new();
+    let mut rest = joined;
+    while let Some(name) = next_item(&mut rest, SEPARATOR) {
+        hashes.push(hash(name));
+    }
+    hashes
+}
+
+/// Takes the first item out of a list, with the separator that follows it.
+pub(super) fn next_item<'a>(list: &mut &'a str, separator: u8) -> Option<&'a str> {
+    let text = *list;
+    let end = text.bytes().position(|byte| byte == separator).unwrap_or(text.len());
+    *list = text.get(end + 1..).unwrap_or_default();
+    text.get(..end).filter(|_| !text.is_empty())
+}
+
+/// `todo` of `todo`, `todo/7` and `todo?…`.
+pub(super) fn resource_of(room: &str) -> &str {
+    let end = room.bytes().position(|byte| byte == b'/' || byte == b'?');
+    end.and_then(|end| room.get(..end)).unwrap_or(room)
+}

@@ -1,0 +1,83 @@
+//! What the server sends, as the page sees it.
+
+use backwire_protocol::live::Answer;
+use backwire_protocol::{Payload, Reply};
+use serde_json::Value;
+
+use crate::criteria::Record;
+
+/// JSON as the core wants to see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Json(pub Value);
+
+impl Payload for Json {
+    fn item(&self, index: u32) -> Option<Self> {
+        self.0.get(index as usize).cloned().map(Self)
+    }
+
+    fn field(&self, name: &'static str) -> Option<Self> {
+        self.0.get(name).filter(|value| !value.is_null()).cloned().map(Self)
+    }
+
+    fn number(&self) -> Option<u64> {
+        self.0.as_u64()
+    }
+
+    fn text(&self) -> Option<String> {
+        self.0.as_str().map(Into::into)
+    }
+
+    fn size(&self) -> u64 {
+        0
+    }
+
+    fn id(&self) -> Option<String> {
+        self.number().map(|number| number.to_string())
+    }
+}
+
+/// The answer to a read.
+#[derive(Debug)]
+pub struct Reading {
+    pub room: String,
+    description: String,
+    pub ids: Vec<String>,
+    pub records: Vec<Record>,
+    pub position: usize,
+    /// Attributes that differ from what was known.
+    pub changed: Vec<String>,
+}
+
+impl Reading {
+    pub fn of(reply: &Reply<Json>) -> Option<Self> {
+        let (Some(Json(body)), Some(Json(headers))) = (&reply.body, &reply.headers) else {
+            return None;
+        };
+        let records = body.as_array()?;
+        Some(Self {
+            room: headers["backwire-room"].as_str()?.into(),
+            description: headers["backwire-query"].as_str()?.into(),
+            ids: records.iter().filter_map(|record| Some(record[0].as_str()?.into())).collect(),
+            records: records.iter().filter_map(|record| record[1].as_object().cloned()).collect(),
+            position: position_of(headers)?,
+            changed: Vec::new(),
+        })
+    }
+
+    pub fn tell(&self, queries: impl FnOnce(Answer<'_>)) {
+        let (ids, changed) = (&self.ids.join("\0"), &self.changed.join("\0"));
+        queries(Answer { room: &self.room, description: &self.description, ids, changed });
+    }
+}
+
+pub fn items(joined: &str) -> Vec<String> {
+    joined.split('\0').filter(|item| !item.is_empty()).map(Into::into).collect()
+}
+
+pub fn names_of(set: &Record) -> String {
+    set.keys().map(String::as_str).collect::<Vec<_>>().join("\0")
+}
+
+pub fn position_of(headers: &Value) -> Option<usize> {
+    headers["backwire-position"].as_str()?.strip_prefix("7:")?.parse().ok()
+}
