@@ -20,8 +20,8 @@
 //! - [`process`]: a program that runs beside a story;
 //! - [`places`]: where the programs are.
 
-pub mod stage;
 pub mod scripted;
+pub mod stage;
 pub mod todos;
 
 pub mod page;

@@ -95,7 +95,12 @@ fn site_with(file: &str) -> Site {
 /// Makes a module of an application with its packages, but for those that the server has.
 fn bundle(entry: &Path, output: &Path) {
     let mut esbuild = Command::new(places::node_modules().join(".bin/esbuild"));
-    esbuild.arg(entry).args(["--bundle", "--format=esm", "--external:/backwire.esm.js", "--log-level=warning"]);
+    esbuild.arg(entry).args([
+        "--bundle",
+        "--format=esm",
+        "--external:/backwire.esm.js",
+        "--log-level=warning",
+    ]);
     esbuild.arg(format!("--outfile={}", output.display()));
     let status = esbuild.env("NODE_PATH", places::node_modules()).status();
     assert!(status.is_ok_and(|status| status.success()), "esbuild could not make {output:?}");

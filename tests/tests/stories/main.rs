@@ -2,6 +2,7 @@
 
 mod access;
 mod ajax_layer;
+mod comparison;
 mod deliveries;
 mod everything;
 mod filtered;
@@ -14,6 +15,8 @@ mod offline;
 mod page_setup;
 mod phone;
 mod picture;
+mod random_live;
+mod random_writes;
 mod refused;
 mod restart;
 mod script_tag;
