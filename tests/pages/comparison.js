@@ -35,7 +35,7 @@ function frame(scripts) {
 async function frames(libs) {
   const scripts = libs.map(path => `<script src="/npm/${path}"></script>`).join('');
   const plain = frame(scripts);
-  const live = frame(`${scripts}<script src="${location.search.slice(1) || '/backwire.js'}" data-url="/"></script>`);
+  const live = frame(`${scripts}<script src="/backwire.js" data-url="/"></script>`);
   await until(() => plain.Backbone && live.Backwire?.status.state === 'online', 'both frames');
   return {plain, live};
 }
@@ -97,19 +97,16 @@ let run = 0;
 
 // What one side of a program has shown.
 class Side {
-  constructor(window, name, number, isLive) {
-    Object.assign(this, {window, name: `note${number}${name}`, strict: `strict${number % 400}${name}`, isLive, trace: [], singles: []});
-    const {Backbone, $, _} = window;
-    const side = this;
-    const Model = Backbone.Model.extend({
+  constructor(window, name, number) {
+    Object.assign(this, {window, name: `note${number}${name}`, strict: `strict${number % 400}${name}`, trace: [], singles: {}});
+    const {Backbone} = window;
+    const Model = this.Model = Backbone.Model.extend({
       validate: attrs => (attrs.text === 'invalid' ? 'is invalid' : undefined),
       parse(answer) { return answer && typeof answer === 'object' ? {...answer, parsed: true} : answer; },
       toJSON() { return _.omit(this.attributes, 'parsed', 'createdAt', 'updatedAt'); }
     });
-    this.Model = Model;
     this.notes = new (Backbone.Collection.extend({url: `/${this.name}`, model: Model}))();
     this.listen(this.notes, 'notes');
-    this.ended = 0;
   }
 
   note(...what) {
@@ -149,8 +146,6 @@ class Side {
   }
 
   async step(step) {
-    const {Backbone, $} = this.window;
-    const own = {};
     if (step.call === 'set up') return this.setUp(step);
     if (step.call === 'pair') return this.pair(step);
     const target = this.target(step);
@@ -288,7 +283,7 @@ class Side {
 // The first difference between both sides of a program, or nothing.
 async function difference(windows, steps) {
   run += 1;
-  const sides = ['plain', 'live'].map(name => new Side(windows[name], name, run, name === 'live'));
+  const sides = ['plain', 'live'].map(name => new Side(windows[name], name, run));
   for (const side of sides) side.setUp({});
   for (const step of steps) {
     const from = sides.map(side => side.trace.length);
@@ -311,7 +306,7 @@ for (const name in VERSIONS) {
   story(`${name}_behave_as_without_backwire`, {config: CONFIG, libs: VERSIONS[name], tag: null}, async () => {
     const windows = await frames(VERSIONS[name]);
     const failures = [];
-    for (const seed of seeds(stories.count ?? 5)) {
+    for (const seed of seeds(5)) {
       const steps = program(new Random(seed));
       if (!await difference(windows, steps)) continue;
       const {shortest, reason} = await shrunk(steps, it => difference(windows, it));

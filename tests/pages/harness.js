@@ -4,9 +4,8 @@
 // `story(name, options, ...steps)` defines one. Each step runs after a load of the page and gets what the
 // step before it returned. `options`: `config` and `args` of the server, `libs` (paths in node_modules),
 // `tag` (attributes of Backwire's tag, a list for several steps, `null` for none), `script` (its `src`), `head`
-// and `tail` (HTML before and after the scripts), `host` (the page is one of another site), `ready: false` (the
+// and `tail` (HTML before and after the scripts), `sites` (of the push service), `host` (the page is one of another site), `ready: false` (the
 // story does not wait for the page to be online).
-/* exported story, http, until, same, settled, online, offline, line, server, callbacks, traced */
 
 const CURRENT = ['underscore/underscore-umd.js', 'jquery/dist/jquery.js', 'backbone/backbone.js'];
 const PATIENCE = 8000;
@@ -23,8 +22,8 @@ const stories = {
   },
 
   // Starts a step. What it asks for is taken with `next`.
-  start({name, step, memory, server}) {
-    this.server = server;
+  start({name, step, memory, server, seed = null}) {
+    Object.assign(this, {server, seed});
     const {options, steps} = this.all.find(it => it.name === name);
     this.turns = [];
     const play = async () => {
@@ -131,7 +130,7 @@ async function settled(rounds = 3) {
   settled.beat ??= await http('POST', '/heartbeat', {count: 0});
   const beat = new Beat({id: settled.beat.id});
   for (let round = 0; round < rounds; round++) {
-    await new Promise((success, error) => beat.fetch({success, error: (...it) => error(new Error('no heartbeat'))}));
+    await new Promise((success, error) => beat.fetch({success, error: () => error(new Error('no heartbeat'))}));
     const count = beat.get('count') + 1;
     await http('PATCH', `/heartbeat/${beat.id}`, {count});
     await until(() => beat.get('count') >= count, 'the heartbeat');

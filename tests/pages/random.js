@@ -2,11 +2,11 @@
 // ---------------
 //
 // What the random comparisons share: numbers from a seed, and a way to make a program that fails shorter.
-/* exported seeds, Random, shrunk, describe */
 
-// The seeds that are always run, and a new one each time. `?seed=N` in BACKWIRE_STORY's place: `stories.seed`.
-function seeds(count, first = 1) {
-  const fixed = Array.from({length: count}, (_, index) => first + index);
+// The seeds that are always run, and a new one each time; or the one in the variable BACKWIRE_SEED.
+function seeds(count) {
+  if (stories.seed !== null) return [stories.seed];
+  const fixed = Array.from({length: count}, (_, index) => index + 1);
   return [...fixed, Math.floor(Math.random() * 1e9)];
 }
 

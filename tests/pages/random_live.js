@@ -11,7 +11,7 @@ const KINDS = ['a', 'b', 'c'];
 const QUERIES = [
   {}, {sort: 'n'}, {sort: 'n DESC', limit: 3}, {sort: 'n', limit: 2, skip: 1}, {sort: 'n', limit: 2, skip: 3}, {kind: 'a'}, {kind: 'b'},
   {kind: 'a', sort: 'n DESC'}, {where: '{"n":{">":20}}'}, {where: '{"n":{"<":30}}', sort: 'n', limit: 2}, {where: '{"kind":["a","c"]}'},
-  {where: '{"or":[{"kind":"b"},{"n":{">":40}}]}', sort: 'kind,n'.split(',').map(name => `${name} ASC`)[0]}
+  {where: '{"or":[{"kind":"b"},{"n":{">":40}}]}', sort: 'kind ASC'}
 ];
 
 function program(random) {
@@ -90,7 +90,6 @@ class World {
   async fetch(list, query, remove) {
     await this.cut(false);
     await online();
-    const added = new Set(list.items.map(model => model.id));
     const result = await fetched(list.items, {query: QUERIES[query], remove});
     if (result !== 'success') throw new Error(`${result} for ${JSON.stringify(QUERIES[query])}`);
     list.queries = remove ? [query] : [...new Set([...list.queries, query])];
@@ -146,11 +145,11 @@ async function failure(steps) {
 
 story('random_live_collections_equal_a_fresh_read', async () => {
   const failures = [];
-  for (const seed of seeds(stories.count ?? 8)) {
+  for (const seed of seeds(8)) {
     const steps = program(new Random(seed));
     const first = await failure(steps);
     if (!first) continue;
-    const {shortest, reason} = stories.isBrief ? {shortest: steps, reason: first} : await shrunk(steps, failure);
+    const {shortest, reason} = await shrunk(steps, failure);
     failures.push(`seed ${seed}:\n  ${describe(shortest)}\n  ${reason || first}`);
     if (failures.length >= 2) break;
   }

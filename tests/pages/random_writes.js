@@ -120,7 +120,7 @@ async function back() {
 
 // Programs run one after the other, so that what is kept of one is there before the next.
 const load = index => async memory => {
-  const all = memory ?? seeds(COUNT, stories.first ?? 1).map(seed => ({seed}));
+  const all = memory ?? seeds(COUNT).map(seed => ({seed}));
   const ledgers = all.map(({seed, ledger}) => new Ledger(seed, ledger));
   for (const ledger of ledgers) {
     if (index === 0) for (let n = 0; n < 3; n++) await http('POST', `${ledger.url}-model`, {n});

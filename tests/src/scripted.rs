@@ -5,7 +5,8 @@
 //! page, so that a story with two steps has a reload between them. A step asks for what a page cannot
 //! do by itself, such as cutting the line, with a command that is answered here.
 //!
-//! `BACKWIRE_STORY=text` plays only those stories whose names contain the text.
+//! `BACKWIRE_STORY=text` plays only those stories whose names contain the text, and `BACKWIRE_SEED=7`
+//! random programs from that seed only.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -146,10 +147,15 @@ async fn play_one(
         site.write(&name, &html(file, &head, &(libs + tag.as_str()), &story.tail));
         page.go(&format!("{}/{name}", scene.origin())).await;
         let server = scene.server.origin();
-        let start = json!({"name": story.name, "step": step, "memory": memory, "server": server});
+        let start = json!({"name": story.name, "step": step, "memory": memory, "server": server, "seed": seed()});
         memory = play_step(page, &mut scene, &start).await?;
     }
     Ok(memory.as_str().map(|text| format!(" ({text})")).unwrap_or_default())
+}
+
+/// The seed of the only random program to run, if there is to be only one.
+fn seed() -> Option<u32> {
+    env::var("BACKWIRE_SEED").ok().map(|seed| seed.parse().expect("a seed is a number"))
 }
 
 /// Runs one step, and does what it asks for meanwhile.
