@@ -124,6 +124,12 @@ async function becomes(value, expected, what = String(value)) {
   same(value(), expected, `${what} when all has arrived`);
 }
 
+// All writes of the page have been answered: they are done in their order, and this is one more.
+async function flushed() {
+  await online();
+  same(await saved(new (Backbone.Model.extend({urlRoot: '/last'}))(), {last: true}), 'success', 'the last write');
+}
+
 // All that happened before has reached the page: changes of a record of its own, made after it, have.
 async function settled(rounds = 3) {
   const Beat = Backbone.Model.extend({urlRoot: '/heartbeat'});

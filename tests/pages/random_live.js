@@ -98,8 +98,7 @@ class World {
   // What is wrong when all is quiet, if anything is.
   async faults() {
     await this.cut(false);
-    await online();
-    await until(() => Backwire.status.unsent === 0, 'everything to be sent');
+    await flushed();
     await settled();
     let faults;
     const end = performance.now() + 5000;

@@ -91,14 +91,25 @@ class Ledger {
     }
   }
 
+  // What is wrong with what the server has, if anything is, when there is no more to come.
   async check() {
+    const end = performance.now() + 5000;
+    let faults;
+    while ((faults = await this.differences()).length && performance.now() < end) await new Promise(resolve => { setTimeout(resolve, 100); });
+    const all = [...this.faults, ...faults];
+    return all.length ? `seed ${this.seed}:\n  ${all.join('\n  ')}` : '';
+  }
+
+  async differences() {
+    const faults = [];
     const read = async suffix => (await http('GET', `${this.url}${suffix}?limit=1000`));
     const tokens = list => list.map(({token}) => token);
     const compare = (what, is, should) => {
-      if (JSON.stringify(is) !== JSON.stringify(should)) this.faults.push(`${what}: ${JSON.stringify(is)} and not ${JSON.stringify(should)}`);
+      if (JSON.stringify(is) !== JSON.stringify(should)) faults.push(`${what}: ${JSON.stringify(is)} and not ${JSON.stringify(should)}`);
     };
-    compare('created', tokens(await read('')), this.created);
-    compare('bulk', tokens(await read('-bulk')), this.bulk);
+    const sorted = list => _.sortBy(list);
+    compare('created', sorted(tokens(await read(''))), sorted(this.created));
+    compare('bulk', sorted(tokens(await read('-bulk'))), sorted(this.bulk));
     const actions = await read('-action');
     for (const model of [0, 1, 2]) {
       const of = list => list.filter(it => it[0] === model);
@@ -108,14 +119,14 @@ class Ledger {
       const should = this.values[id - 1] ?? {};
       compare(`model ${id}`, [saved ?? null, patched ?? null], [should.saved ?? null, should.patched ?? null]);
     }
-    return this.faults.length ? `seed ${this.seed}:\n  ${this.faults.join('\n  ')}` : '';
+    return faults;
   }
 }
 
 async function back() {
   await line.mend();
   Backwire.connect();
-  await until(() => Backwire.status.state === 'online' && Backwire.status.unsent === 0, `everything to be sent, not ${JSON.stringify(Backwire.status)}`);
+  await flushed();
 }
 
 // Programs run one after the other, so that what is kept of one is there before the next.
