@@ -92,7 +92,7 @@ function jsonOf(body) {
 }
 
 // Backwire, installed. `ajaxed` is what the page's own XMLHttpRequests were asked for.
-export function start({$, url = 'http://app.test', page = fakePage(), makeClient, ajax, ...options} = {}) {
+export function start({$, url = 'http://app.test', page = fakePage(), makeClient, ajax, parts: others, ...options} = {}) {
   const Backbone = freshBackbone($);
   if (ajax) Backbone.ajax = ajax;
   const originalSync = Backbone.sync;
@@ -103,7 +103,8 @@ export function start({$, url = 'http://app.test', page = fakePage(), makeClient
     makeClient: makeClient || ((...args) => {
       clients.push(new FakeClient(...args));
       return clients.at(-1);
-    })
+    }),
+    ...others
   };
   const Backwire = makeBackwire(parts, page);
   Backwire.install(Backbone, {url, ...options});

@@ -6,8 +6,9 @@
 
 import {parsed} from './request.js';
 
-// How long a request waits that could not reach the server.
+// How long a request waits that could not reach the server, and how long for an answer.
 const RETRY_AFTER = 3000;
+const ANSWER_TIMEOUT = 20000;
 
 // Sends a request to a server by the page's `fetch`. The result is what the core would hand over: `{status, body,
 // headers}`, with status 0 if the server could not be reached.
@@ -16,7 +17,8 @@ export async function sendOverHttp(page, origin, {method, url, headers, body, ke
   if (body !== undefined) named['content-type'] = 'application/json';
   if (method !== 'get') named['idempotency-key'] = key;
   try {
-    const response = await page.fetch(origin + url, {method: method.toUpperCase(), headers: named, body, credentials: 'same-origin'});
+    const signal = AbortSignal.timeout(ANSWER_TIMEOUT);
+    const response = await page.fetch(origin + url, {method: method.toUpperCase(), headers: named, body, signal, credentials: 'same-origin'});
     return {status: response.status, body: parsed(await response.text()), headers: Object.fromEntries(response.headers)};
   } catch {
     return {status: 0};

@@ -52,7 +52,7 @@ export class Outbox {
     asPatch(exchange, this._baseOf(model));
     exchange.body = nameRecord(exchange);
     this.send(exchange);
-    if (isRead && this.hasRestored) Promise.resolve().then(() => this.runtime.extras.use(extras => extras?.showKept(this, exchange)));
+    if (isRead && this.hasRestored) Promise.resolve().then(() => this.runtime.showKept(exchange));
   }
 
   _hold(exchange) {

@@ -149,8 +149,14 @@ export class Receiver {
     this.live.refresh(NO_ROOM);
   }
 
-  adopt(target, url) {
-    adopt(this.live, target, url);
+  // The page has read this in another way: it is read once more, to be live.
+  readAgain(target, path, data) {
+    this._useExtras(extras => adopt(this.live, target, extras.withQuery(path, data)));
+  }
+
+  // A read of the page is on its way: meanwhile it shows what an earlier page has kept.
+  showKept(exchange) {
+    this._useExtras(extras => extras.showKept(this.outbox, exchange));
   }
 
   // A handler of the page was added, or an event is to be ignored.

@@ -47,7 +47,7 @@ export class Runtime {
   _setUpReceiver(core) {
     const queries = core.makeQueries();
     const waiting = [];
-    for (const name of ['finish', 'deliver', 'refresh', 'http', 'unauthorized', 'refused', 'handlersChanged', 'goOn', 'wasAnswered', 'explain']) {
+    for (const name of ['finish', 'deliver', 'refresh', 'http', 'unauthorized', 'refused', 'handlersChanged', 'goOn', 'wasAnswered', 'explain', 'showKept', 'readAgain']) {
       this[name] = (...about) => (this.receiver ? this.receiver[name](...about) : waiting.push([name, about]));
     }
     core.receiver.use(part => {
@@ -169,14 +169,14 @@ export class Runtime {
   adopt({method, model}, {url, data}) {
     this.explain('ownAjax');
     const path = method === 'read' ? this.pathOf(url) : null;
-    if (path !== null) this.extras.use(extras => extras && this.receiver?.adopt(model, extras.withQuery(path, data)));
+    if (path !== null) this.readAgain(model, path, data);
   }
 
   pathOf(url) {
     return pathOf(url, this._base, this.server.origin);
   }
 
-  // The record behind a model, as the server told it last.
+  // What is live, once the receiver is there.
   get live() {
     return this.receiver?.live;
   }

@@ -193,3 +193,53 @@ test('installing again starts anew', () => {
   Backwire.uninstall();
   assert.equal(Backbone.sync, originalSync);
 });
+
+// Parts that are loaded later
+// ---------------------------
+
+// A page whose receiver is there when the test calls `load(part)`.
+function startWithoutReceiver(options) {
+  let load;
+  const all = start({...options, parts: {receiver: {use(callback) { load = callback; }}}});
+  return {...all, load: part => load(part)};
+}
+
+test('answers and pushes wait, in order, until the part that takes them is loaded', () => {
+  const {Todos, client, load} = startWithoutReceiver();
+  const todos = new Todos();
+  todos.fetch();
+  assert.deepEqual(client.asked, ['GET /todo']);
+  client.read('todo', 5, [{id: 1, title: 'Milk'}]);
+  client.push('todo', [6, 1, 2, {id: 2, title: 'Eggs'}, 0]);
+  assert.equal(todos.length, 0);
+  load({Receiver});
+  assert.deepEqual(todos.pluck('title'), ['Milk', 'Eggs']);
+});
+
+test('a page that cannot load it is as it was without Backwire, and its requests are sent', context => {
+  const error = mock.method(console, 'error', () => {});
+  context.after(() => error.mock.restore());
+  const {$} = realJquery();
+  const {Backbone, Backwire, Todos, load, page, originalSync} = startWithoutReceiver({$});
+  const todos = new Todos();
+  todos.fetch();
+  load(null);
+  assert.match(String(Backwire.error), /backwire\.live\.js/);
+  assert.equal(Backbone.sync, originalSync);
+  page.xhrs[0].answer(200, [{id: 1, title: 'Milk'}]);
+  assert.deepEqual(todos.pluck('title'), ['Milk']);
+});
+
+test('what was kept is shown also if its part is loaded first', async () => {
+  const page = fakePage();
+  const former = startWithTodos({page});
+  former.client.tell('offline');
+  former.todos.create({title: 'Bread'});
+  const {Todos, client, load} = startWithoutReceiver({page});
+  client.tell('offline');
+  const todos = new Todos();
+  todos.fetch();
+  await null;
+  load({Receiver});
+  assert.deepEqual(todos.pluck('title'), ['Bread']);
+});

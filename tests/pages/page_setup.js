@@ -79,7 +79,7 @@ story('a_tag_with_defer_installs_itself', {tag: 'defer', ready: false}, () => is
 story('a_page_without_backbone_is_told_that_backwire_waits', {libs: [], ready: false}, async () => {
   await until(() => document.readyState === 'complete');
   let lines = [];
-  await until(async () => (lines = [...lines, ...await consoleLines()]).some(it => it.includes('waits for Backbone')), 'the line');
+  await until(async () => (lines = [...lines, ...await consoleLines()]).some(it => it.includes('waits for window.Backbone')), 'the line');
 });
 
 // What the console says
