@@ -4,6 +4,10 @@
 // Events for the person who uses the page, one after the other: the next is handed over when the handler of
 // the one before is done, and the server may forget it then.
 
+import {attempt} from './attempt.js';
+import {CREATED, DESTROYED} from './live.js';
+import {isPlain} from './records.js';
+
 // How often a handler is tried, and how long is waited in between.
 const TRIES = 3;
 const RETRY_AFTER = 1000;
@@ -11,13 +15,8 @@ const RETRY_AFTER = 1000;
 const WARN_AFTER = 10000;
 
 export class Deliveries {
-  // `handlerOf(event)` is what the page has for it, `null` to ignore it, `undefined` if the page has not said yet:
-  // `handler(...args, {id})` is called again if it throws or what it promises is broken. `done(id)`: the server may forget
-  // all up to this. `tell(event, about)`: what the app has to know.
-  constructor(handlerOf, done, tell) {
-    this._handlerOf = handlerOf;
-    this._done = done;
-    this._tell = tell;
+  constructor({runtime, live}) {
+    Object.assign(this, {_runtime: runtime, _live: live});
     this._last = 0n;
     // Nothing is handed over before the app has said what it listens to.
     this._tail = new Promise(resolve => { this.handlersChanged = resolve; });
@@ -41,7 +40,23 @@ export class Deliveries {
     await this._hand(id, event, args);
     if (!id || this._isEnded) return;
     this._last = BigInt(id);
-    this._done(id);
+    attempt(() => this._runtime.client.delivered(id));
+  }
+
+  // What the page has for an event: `handler(...args, {id})` is called again if it throws or what it promises is broken; `null`
+  // is to ignore it, `undefined` if the page has not said yet.
+  _handlerOf(event) {
+    const {handlers, bind} = this._runtime;
+    if (event in handlers) return handlers[event];
+    if (bind?.[event]) return (...args) => this._hear(bind[event], args.slice(0, -1));
+    return event === 'resync' ? () => this._live.decide(() => this._live.queries.refreshAll()) : undefined;
+  }
+
+  // What a back end has sent of a record, in one of the arguments; in another, that it is gone.
+  _hear(resource, args) {
+    const record = args.filter(isPlain).pop();
+    const verb = args.some(arg => /^(remove|delete|destroy)/.test(arg)) ? DESTROYED : CREATED;
+    this._live.news(resource, resource, [[undefined, verb, record?.id ?? args.at(-1), record]]);
   }
 
   // Resolves when the page has a handler for the event, or ignores it.
@@ -62,7 +77,7 @@ export class Deliveries {
     try {
       await this._handlerOf(event)?.(...args, {id});
     } catch (error) {
-      if (tries === 1) return this._tell('undelivered', {id, event, args, error});
+      if (tries === 1) return this._runtime.tell('undelivered', {id, event, args, error});
       await new Promise(resolve => setTimeout(resolve, RETRY_AFTER));
       return this._hand(id, event, args, tries - 1);
     }

@@ -12,6 +12,7 @@ import {Answer, NO_ROOM, splitRoom} from './answer.js';
 import {attempt} from './attempt.js';
 import {Announcements, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
+import {Keeper, isHeld} from './keeper.js';
 import {Models} from './models.js';
 import {Records, copy, isPlain, isSame} from './records.js';
 import {isSuccess} from './request.js';
@@ -33,6 +34,8 @@ export class Live {
     this.assumed = new WeakMap();
     // Models whose record is gone, which the page knows.
     this._gone = new WeakSet();
+    // By the number of their query.
+    this._keepers = new Map();
     this.changes = new ModelChanges(runtime);
     this.targets = new Targets(number => this.decide(() => queries.stop(number)));
   }
@@ -61,13 +64,26 @@ export class Live {
     if (!isFollowing) return this.answered(0, answer, answer.ids(call.parsed), changes, {except: target});
     const query = this.targets.enter(target, url, headers, answer);
     const replaces = !isCollection(target) || !this.runtime.isAdding(options);
-    if (replaces) this.targets.keepOnly(query);
+    const replaced = replaces ? this.targets.keepOnly(query) : [];
     this._gone.delete(target);
     this._register(answer, target, call);
     this.runtime.wasRead(answer, url, target);
     this.apply(answer.resource, changes, target);
     this.read(query, replaces, answer, this.idsFor(answer, target, call.parsed));
+    for (const other of replaced) if (this._isHeld(other)) this._keep(other);
     this._report(answer, changes);
+  }
+
+  // Is any record of a query shown by a model that some collection holds?
+  _isHeld({resource, ids = []}) {
+    return ids.some(id => this.models.of(resource, id).some(isHeld));
+  }
+
+  _keep({url, headers, resource, isShaped, answer, ids}) {
+    const keeper = new Keeper();
+    const query = this.targets.enter(keeper, url, headers, {resource, isShaped});
+    this._keepers.set(query.number, keeper);
+    this.read(query, true, answer, ids);
   }
 
   // A query was answered that the core's part had wanted to be asked again, or one that nobody follows.
@@ -84,7 +100,8 @@ export class Live {
     });
   }
 
-  read({number, target}, replaces, answer, ids) {
+  read(query, replaces, answer, ids) {
+    const {number, target} = Object.assign(query, {ids, answer: {room: answer.room, description: answer.description, changed: []}});
     const hasOwnOrder = Boolean(this.targets.get(target).comparator);
     this.decide(() => this.queries.read(number, target, replaces, hasOwnOrder, answer, ids));
   }
@@ -273,12 +290,19 @@ export class Live {
 
   _carryOut([what, about, ...changes], source) {
     if (what === 'leave') return this._left(about);
-    if (what === 'ask') return this.runtime.ask(this.targets.query(about), about);
+    if (what === 'ask') return this._ask(this.targets.query(about), about);
     const target = this.targets.get(about);
     if (!target) return;
     const [added, removed, order] = changes;
     this.show(target, {added, removed, order}, source);
     if (added.length && isCollection(target)) this.runtime.wereAdded(target);
+  }
+
+  _ask(query, number) {
+    const keeper = this._keepers.get(number);
+    if (!keeper || this._isHeld(query)) return this.runtime.ask(query, number);
+    this._keepers.delete(number);
+    this.targets.leave(keeper);
   }
 
   show(target, changes, source) {

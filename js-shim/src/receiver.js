@@ -10,7 +10,7 @@ import {followUps} from './created.js';
 import {asPatch, attributesOf, nameRecord, withEdits} from './edits.js';
 import {Exchange} from './exchange.js';
 import {OPAQUE} from './kinds.js';
-import {CREATED, DESTROYED, Live} from './live.js';
+import {Live} from './live.js';
 import {NEW} from './outbox.js';
 import {isPlain} from './records.js';
 import {Queries} from './queries.js';
@@ -166,25 +166,10 @@ export class Receiver {
 
   _withDeliveries(call) {
     this._useExtras(extras => {
-      const {client} = this.runtime;
-      this._deliveries ??= new extras.Deliveries(event => this._handlerOf(event), id => attempt(() => client.delivered(id)), this.runtime.tell);
+      this._deliveries ??= new extras.Deliveries(this);
       if (this._isEnded) this._deliveries.end();
       call(this._deliveries);
     });
-  }
-
-  _handlerOf(event) {
-    const {handlers, bind} = this.runtime;
-    if (event in handlers) return handlers[event];
-    if (bind?.[event]) return (...args) => this._hear(bind[event], args.slice(0, -1));
-    return event === 'resync' ? () => this.live.decide(() => this.live.queries.refreshAll()) : undefined;
-  }
-
-  // What a back end has sent of a record, in one of the arguments; in another, that it is gone.
-  _hear(resource, args) {
-    const record = args.filter(isPlain).pop();
-    const verb = args.some(arg => /^(remove|delete|destroy)/.test(arg)) ? DESTROYED : CREATED;
-    this.live.news(resource, resource, [[undefined, verb, record?.id ?? args.at(-1), record]]);
   }
 
   // What the live part asks for

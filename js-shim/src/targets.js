@@ -60,9 +60,11 @@ export class Targets {
     return this._queries.get(number);
   }
 
-  // The other queries of the target have been replaced by this one.
+  // The other queries of the target have been replaced by this one. Returns them.
   keepOnly(query) {
-    for (const other of this._queriesOf(query.target)) if (other !== query) this.drop(other);
+    const others = this._queriesOf(query.target).filter(other => other !== query);
+    others.forEach(other => this.drop(other));
+    return others;
   }
 
   drop({target, text, number}) {

@@ -465,3 +465,22 @@ test('what others read leaves the last changes of a model as they are', () => {
   client.read('todo', 6, [{id: 2, title: 'Eggs', done: false}, {id: 1, title: 'Milk', done: false}]);
   assert.deepEqual(todos.get(1).changedAttributes(), {title: 'Oat milk'});
 });
+
+test('models of a former page stay fresh while another collection holds them', () => {
+  const {Backbone, Todos, client} = start();
+  const page = new Todos(), all = new Backbone.Collection();
+  const turn = (skip, record) => {
+    page.fetch({data: {limit: 1, skip}});
+    client.read(`todo?[${skip}]`, 5, [record]);
+    all.add(page.models);
+  };
+  turn(0, {id: 1, title: 'Milk'});
+  turn(1, {id: 2, title: 'Eggs'});
+  client.listener.refresh('todo?[0]');
+  client.read('todo?[0]', 6, [{id: 1, title: 'Oat milk'}]);
+  assert.deepEqual([titles(page), titles(all)], [['Eggs'], ['Oat milk', 'Eggs']]);
+  all.reset();
+  client.listener.refresh('todo?[0]');
+  assert.equal(client.asked.length, 3);
+  assert.equal(client.calls.at(-1), 'unsubscribe todo?[0]');
+});
