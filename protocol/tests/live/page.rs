@@ -46,6 +46,8 @@ pub struct Page {
     pub places: BTreeMap<String, usize>,
     pub records: Records,
     next_query: u32,
+    /// Requests so far.
+    made: u32,
     up: VecDeque<String>,
     now: u64,
 }
@@ -56,13 +58,14 @@ impl Page {
             server: Server::new(is_orderly),
             targets: BTreeMap::new(),
             asks: 0,
-            client: Client::new("s".into(), seed),
+            client: Client::new("", "s".into(), seed),
             queries: Queries::new(),
             requests: BTreeMap::new(),
             criteria: BTreeMap::new(),
             places: BTreeMap::new(),
             records: Records::default(),
             next_query: 1,
+            made: 0,
             up: VecDeque::new(),
             now: 0,
         };
@@ -127,22 +130,21 @@ impl Page {
     pub fn write(&mut self, verb: u64, id: Option<u64>, set: &Record) {
         let method = [Verb::Post, Verb::Patch, Verb::Delete][verb as usize - 1];
         let url = id.map_or("/todo".into(), |id| format!("/todo/{id}"));
-        let request = Request {
-            verb: method,
-            url,
-            body: Some(Json(Value::Object(set.clone()))),
-            timeout: None,
-        };
-        let token = self.client.request(self.instant(), request);
-        self.requests.insert(token, Purpose::Write { verb, set: set.clone() });
+        let body = Some(Json(Value::Object(set.clone())));
+        let request = Request { body, ..Request::new(method, url) };
+        self.ask(request, Purpose::Write { verb, set: set.clone() });
+    }
+
+    fn ask(&mut self, request: Request<Json>, purpose: Purpose) {
+        self.made += 1;
+        let token = Token(self.made);
+        self.requests.insert(token, purpose);
+        self.client.request(self.instant(), token, request);
         self.carry_out();
     }
 
     pub fn request(&mut self, verb: Verb, purpose: Purpose, query: u32) {
-        let request = Request { verb, url: self.criteria[&query].url(), body: None, timeout: None };
-        let token = self.client.request(self.instant(), request);
-        self.requests.insert(token, purpose);
-        self.carry_out();
+        self.ask(Request::new(verb, self.criteria[&query].url()), purpose);
     }
 
     // What the line does
@@ -214,10 +216,12 @@ impl Page {
                     let body = frame.body.map(|Json(body)| body.to_string()).unwrap_or_default();
                     self.up.push_back(format!("{}{body}{}", frame.head, frame.tail));
                 }
-                Output::Finish(token, result) => self.finish(token, &result.expect("an answer")),
+                Output::Finish { token, result, .. } => {
+                    self.finish(token, &result.expect("an answer"));
+                }
                 Output::Deliver(delivery) => self.deliver(&delivery.room, &delivery.changes),
                 Output::Refresh(room) => self.queries.refresh(&room),
-                Output::Status(_) => {}
+                Output::Status(_) | Output::Http(_) | Output::Unauthorized => {}
                 Output::Refused(message) => panic!("refused: {message}"),
             }
             self.follow();
