@@ -1,7 +1,7 @@
 //! Everything the app has asked for and is still owed.
 //!
 //! The client rests on three nouns: the [`link`](crate::link), which is up or is not; the
-//! [`outbox`](crate::outbox), requests in order; and the `feed`, rooms and their positions. It knows
+//! `outbox`, requests in order; and the `feed`, rooms and their positions. It knows
 //! the envelopes of docs/protocol.md and nothing of what is in them.
 //!
 //! First connect and reconnect are the same. When the link comes up, writes that may have been
