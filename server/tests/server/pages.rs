@@ -140,7 +140,8 @@ async fn is_served_compressed(server: &backwire::Server, path: &str) {
         }
         assert_eq!(answer.headers()["content-encoding"], encoding);
         let etag = answer.headers()["etag"].clone();
-        assert!(answer.bytes().await.unwrap().len() < whole / 2, "{path}");
+        // Half of `backwire.js` is a wasm module that is compressed already.
+        assert!(answer.bytes().await.unwrap().len() < whole * 3 / 4, "{path}");
         let again = client.get(&url).header("accept-encoding", encoding);
         let again = again.header("if-none-match", etag).send().await.unwrap();
         assert_eq!(again.status(), 304);
@@ -150,7 +151,8 @@ async fn is_served_compressed(server: &backwire::Server, path: &str) {
 #[tokio::test]
 async fn the_scripts_are_at_their_addresses_or_said_to_be_missing() {
     let server = server().await;
-    for path in ["/backwire.js", "/backwire.esm.js", "/socket.io/socket.io.js"] {
+    let ours = ["/backwire.js", "/backwire.live.js", "/backwire.extra.js", "/backwire.esm.js"];
+    for path in ours.into_iter().chain(["/socket.io/socket.io.js"]) {
         let url = format!("http://{}{path}", server.addr());
         // Pages of any origin may load them; what the script may then do is another question.
         let request = reqwest::Client::new().get(url).header("origin", "https://page.example");
