@@ -196,7 +196,7 @@ class JqXhr {
 
 const FORM = 'application/x-www-form-urlencoded; charset=UTF-8';
 
-// What is no text travels as a form, as jQuery sends it; forms and files stay what they are.
+// Objects are sent as a form, as jQuery does it. Texts, forms and files are sent unchanged.
 function bodyOf(data) {
   const isObject = /^\[object (Object|Array)\]$/.test(Object.prototype.toString.call(data));
   return isObject ? withQuery('', data).slice(1) : data ?? null;

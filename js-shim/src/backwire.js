@@ -95,7 +95,7 @@ export function makeBackwire(core, page, url) {
     const settings = {...options, url: options.url || url || '/', handlers};
     started = new Runtime(library, core, settings, page, (event, about) => {
       if (started !== runtime) return;
-      // What was kept is reported while it starts.
+      // Kept writes may be reported during the start.
       backwire.error = started?.error ?? null;
       if (event === 'status') follow(about);
       else backwire.trigger(event, about);

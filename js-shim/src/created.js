@@ -8,8 +8,8 @@ import {isPlain} from './records.js';
 import {isSuccess} from './request.js';
 import {below} from './url.js';
 
-// What is to be sent now: all that waited for the create, as updates if the model is there and as they were if it is
-// not; or the delete of what nobody wants any more.
+// Returns the requests to send after a create was answered: the saves that waited for it, as updates if it succeeded and
+// unchanged if it failed; or a delete, if the model was destroyed meanwhile.
 export function followUps(pending, status, record) {
   const {create: {model, headers, body}, isDestroyed} = pending;
   const delayed = pending.end();

@@ -35,7 +35,7 @@ export class Deliveries {
 
   async _take(id, [event = 'resync', ...args]) {
     if (this._isEnded || id && BigInt(id) <= this._last) return;
-    // What was sent to many is not kept for anybody, and does not wait.
+    // Events for many have no id: the server does not keep them, and they do not wait.
     if (id && this._handlerOf(event) === undefined) await this._handlerFor(event);
     await this._hand(id, event, args);
     if (!id || this._isEnded) return;
@@ -43,8 +43,8 @@ export class Deliveries {
     attempt(() => this._runtime.client.delivered(id));
   }
 
-  // What the page has for an event: `handler(...args, {id})` is called again if it throws or what it promises is broken; `null`
-  // is to ignore it, `undefined` if the page has not said yet.
+  // The handler of an event; `null` if the page ignores it, `undefined` if it has not registered one yet.
+  // `handler(...args, {id})` is called again if it throws or its promise is rejected.
   _handlerOf(event) {
     const {handlers, bind} = this._runtime;
     if (event in handlers) return handlers[event];

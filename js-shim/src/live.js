@@ -1,12 +1,12 @@
 // Live collections and models
 // ---------------------------
 //
-// Whatever was read is live from then on. Pushes are news, and so are replies: what one collection reads or one
-// model saves, the others of the resource learn as well, because the core does not push what a reply has
-// told already. Two things are kept apart: what a *record* is like (`Records`), which every model of it
-// that the page holds shows; and which records a *query* picks, in which order, which the core decides.
+// Everything that was read is live from then on. Replies are news as pushes are: what one collection reads or one
+// model saves is applied to the others of the resource, because the core does not push it again. Two
+// things are kept apart: the attributes of each *record* (`Records`), which every model of it shows; and which
+// records a *query* selects, in which order, which the core decides.
 //
-// What is needed after a query was asked again is in `refreshed.js`.
+// `refreshed.js` applies the answers to queries that were sent again.
 
 import {Answer, NO_ROOM, splitRoom} from './answer.js';
 import {attempt} from './attempt.js';
@@ -93,7 +93,7 @@ export class Live {
     this._report(answer, changes);
   }
 
-  // What an answer says of records that other rooms have as well, the core does not deliver there.
+  // The core does not deliver to other rooms what an answer has shown of their records, so it is reported here.
   _report({resource, changed}, changes) {
     this.decide(() => {
       for (const [, verb, id] of changes) if (verb !== CREATED) this.queries.changed(resource, verb, String(id), changed);
@@ -112,8 +112,8 @@ export class Live {
     return answer.records.map(record => String(answer.idOf(record) ?? target.id));
   }
 
-  // What is newer than the answer is shown as it is by now, and what is gone by now is not shown. Of what is
-  // told of other records by this answer, the changes.
+  // Updates the answer where the page knows newer records, and leaves out destroyed ones. Returns the changes that the
+  // answer brings for other models.
   learnRecords(answer) {
     const {resource, offset} = answer;
     if (answer.isShaped || !resource) return answer.leaveOut(() => false) ?? [];
@@ -226,7 +226,7 @@ export class Live {
     });
   }
 
-  // Records first: what a query shows is shown as it is after all of these.
+  // Updates records and their models. Queries are updated after this, so that they add records as they are now.
   apply(resource, changes, except) {
     const records = this.records.get(resource);
     const announcements = new Announcements();

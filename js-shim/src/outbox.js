@@ -27,7 +27,7 @@ export class Outbox {
     this._made = 0;
   }
 
-  // What an earlier page has kept goes first: until it is restored, what this page asks for waits.
+  // The writes that an earlier page has kept are sent first. Until they are restored, requests of this page wait.
   start() {
     if (!this.kept.itemNames.length) return;
     this._held = [];
@@ -120,13 +120,13 @@ export class Outbox {
   // Keeping
   // -------
 
-  // What is known of an exchange while it lasts.
+  // The exchange is answered or withdrawn: it is no longer tracked or kept.
   over({token, key}) {
     this._exchanges.delete(token);
     this.kept.forget(key);
   }
 
-  // What cannot be sent now has to survive the page, with the whole record for the next page to show.
+  // Keeps a write that cannot be sent now, with the whole record for the next page to show.
   keep(exchange) {
     const {model, body, kind, pending, isRead, isElsewhere, token} = exchange;
     if (this.isOnline || isRead || isElsewhere || !this._exchanges.has(token)) return;
@@ -151,7 +151,7 @@ export class Outbox {
     for (const exchange of [...create.merged, create]) exchange.abort();
   }
 
-  // What it had taken in is none of the abort's business.
+  // Saves that were merged into an aborted one, or wait for it, are sent all the same.
   _aborted(exchange) {
     const {token, merged, pending, model, isRead} = exchange;
     if (!this._exchanges.has(token)) return;
@@ -201,7 +201,7 @@ export class Outbox {
     return false;
   }
 
-  // What a model still waits for.
+  // The unanswered requests of a model.
   of(model) {
     return this.all.filter(exchange => model && exchange.model === model);
   }

@@ -1,9 +1,8 @@
 // Parts in files of their own
 // ---------------------------
 //
-// `backwire.js` has what a page needs to send its first requests. What answers, pushes and live collections need
-// (`receiver`) is loaded beside it, from the start; what few pages need (`extras`), when it is needed first. The
-// ES module has it all in one.
+// `backwire.js` sends the first requests of a page. It loads two more files: the `receiver`, for answers, pushes and live
+// collections, from the start; and the `extras`, which few pages need, on demand. The ES module contains everything.
 
 export class Part {
   // `load(callback)` fetches the part and calls back with it, or with null if it cannot be had.

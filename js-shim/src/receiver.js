@@ -58,7 +58,7 @@ export class Receiver {
     this.live.isReading(exchange.model, false);
   }
 
-  // What this page has written and has no answer to yet stays on top of what the server says of a record.
+  // Unanswered writes of this page stay on top of the records of an answer.
   _withWrites({resource, body}) {
     const writes = this.outbox.all.filter(({kind, model, isRead}) =>
       !isRead && kind !== OPAQUE && model && !model.isNew() && resource && this.live.resourceOf(model) === resource);
@@ -144,7 +144,7 @@ export class Receiver {
     this.live.refresh(room);
   }
 
-  // What was read where no room could be joined is asked for again.
+  // Queries without a room, such as reads that went over HTTP, are sent again.
   rejoin() {
     this.live.refresh(NO_ROOM);
   }
@@ -154,7 +154,7 @@ export class Receiver {
     this._useExtras(extras => adopt(this.live, target, extras.withQuery(path, data)));
   }
 
-  // A read of the page is on its way: meanwhile it shows what an earlier page has kept.
+  // Shows the writes that an earlier page has kept, while a read of the page is on its way.
   showKept(exchange) {
     this._useExtras(extras => extras.showKept(this.outbox, exchange));
   }
@@ -205,8 +205,8 @@ export class Receiver {
 
   // Records were added to a collection that the page may be adding itself.
   wereAdded(collection) {
-    const isForeign = model => model.isNew() && !this.isWriting(model);
-    if (collection.models.some(isForeign)) this._useExtras(extras => extras.watchForTwins(collection, model => this.isWriting(model)));
+    const foreign = collection.models.filter(model => model.isNew() && !this.isWriting(model));
+    if (foreign.length) this._useExtras(extras => extras.watchForTwins(collection, foreign));
   }
 
   // A read on its way may be about to join this very room, and leaving it now would come after the

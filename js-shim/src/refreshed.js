@@ -1,7 +1,7 @@
 // Answers to queries that were asked again
 // ----------------------------------------
 //
-// What is gone, new or in another place since is removed, added and moved, as by pushes.
+// Models that differ from the answer are removed, added, changed and moved, as by pushes.
 
 import {Answer, NO_ROOM} from './answer.js';
 import {attempt} from './attempt.js';
@@ -43,7 +43,7 @@ function apply(live, query, number, answer) {
   live.answered(number, answer, ids, changes, {source});
 }
 
-// What shows parts of records shows them as they are in the answer.
+// Targets that show parts of records are updated from the answer itself.
 function showParts(live, answer, source) {
   for (const [target, isWhole] of live.targets.of(answer.resource)) {
     for (const [id, item] of isWhole ? [] : source.itemsFor(target)) {

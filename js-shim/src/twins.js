@@ -1,24 +1,28 @@
 // Two models of one record
 // ------------------------
 //
-// The page has made a model by itself, without us, and its record has been pushed before the answer came: once the
-// model gets its id it takes the place of the one that was added for the push.
+// The page creates a model without Backwire, and a push of its record arrives before the answer: once the model
+// gets its id it takes the place of the one that was added for the push.
 
 const watched = new WeakSet();
 
-// `isOurs(model)`: is its create one of ours, whose push waits for the answer?
-export function watchForTwins(collection, isOurs) {
-  for (const model of collection.models) {
-    if (!model.isNew() || isOurs(model) || watched.has(model)) continue;
-    watched.add(model);
-    const event = `change:${model.idAttribute}`;
-    const context = {};
-    model.on(event, () => {
-      model.off(event, null, context);
-      watched.delete(model);
-      dropTwin(collection, model);
-    }, context);
+// `models` of the collection had no id when the push arrived.
+export function watchForTwins(collection, models) {
+  for (const model of models) {
+    if (!model.isNew()) dropTwin(collection, model);
+    else if (!watched.has(model)) watch(collection, model);
   }
+}
+
+function watch(collection, model) {
+  watched.add(model);
+  const event = `change:${model.idAttribute}`;
+  const context = {};
+  model.on(event, () => {
+    model.off(event, null, context);
+    watched.delete(model);
+    dropTwin(collection, model);
+  }, context);
 }
 
 function dropTwin(collection, model) {

@@ -1,8 +1,8 @@
 // Writes that had waited
 // ----------------------
 //
-// What an earlier page has kept is sent by this one, and shown while it cannot be sent. A write that had waited
-// and is refused is taken back: nobody looks at its form any more.
+// This page sends the writes that an earlier page has kept, and shows them while they cannot be sent. A write that had
+// waited and is refused is rolled back, because its form is no longer open.
 
 import {attempt} from './attempt.js';
 import {attributesOf} from './edits.js';
@@ -17,7 +17,7 @@ import {plainPath} from './url.js';
 // After this the server's ledger may have forgotten a write, and would do it again.
 const LEDGER_MEMORY = 7 * 24 * 3600 * 1000;
 
-// What an earlier page did not live to see answered. Nobody waits for it here, but its reply is news.
+// Puts the kept writes of earlier pages back. No call waits for them, but their replies are news.
 export function restore(outbox) {
   for (const {at, kind = OPAQUE, ...write} of writesIn(outbox.kept)) {
     if (Date.now() - at > LEDGER_MEMORY) {
@@ -41,7 +41,7 @@ function writesIn({storage, prefix, names, itemNames}) {
   });
 }
 
-// It may have been done or not, and nobody can find out by sending it again.
+// The server has forgotten the key: nobody can find out whether the write was executed.
 function lost({runtime}, {method, url, body}) {
   Promise.resolve().then(() => runtime.tell('lost', {method, url, body}));
 }
@@ -50,7 +50,7 @@ function lost({runtime}, {method, url, body}) {
 export function waitedInVain(outbox, exchange, status, reason) {
   const {method, url, body, model, isRestored} = exchange;
   if (!status) return reason === 'outdated' && lost(outbox, exchange);
-  // What is not there is taken back by the news that it is gone.
+  // A 404 means that the record is gone: a push removes its models.
   if (status !== 404) attempt(() => takeBack(outbox, exchange));
   if (!isRestored) return;
   console.warn(`Backwire: a write that was kept while offline was refused with status ${status}: ${method.toUpperCase()} ${url}`);
@@ -79,7 +79,7 @@ function revert(model, edits, record) {
 // Showing
 // -------
 
-// What is read while the server cannot be asked shows what waits; the reply to the reading takes its place.
+// While the server cannot be reached, a fetch shows the kept writes of its target. Its reply replaces them.
 export function showKept(outbox, {model: target, url}) {
   for (const write of outbox.isOnline ? [] : outbox.all) {
     const model = write.isRestored && show(write, target, url);

@@ -6,6 +6,8 @@ import {test} from 'node:test';
 
 import {created, destroyed, updated} from '../fakes/client.js';
 import {eventsOf, start, startWithTodos} from '../fakes/page.js';
+import {realJquery} from '../fakes/jquery.js';
+import * as allExtras from '../src/extra.js';
 
 const titles = todos => todos.map(todo => todo.get('title'));
 
@@ -483,4 +485,18 @@ test('models of a former page stay fresh while another collection holds them', (
   client.listener.refresh('todo?[0]');
   assert.equal(client.asked.length, 3);
   assert.equal(client.calls.at(-1), 'unsubscribe todo?[0]');
+});
+
+test('a create of the page by other means is one model, whenever the push comes and whatever is loaded by then', () => {
+  for (const isLate of [false, true]) {
+    let load;
+    const extras = {use(callback) { load = () => callback(allExtras); if (!isLate) load(); }};
+    const {todos, client} = startWithTodos({$: realJquery().$, parts: {extras}});
+    const own = todos.add({title: 'Bread'});
+    client.push('todo', created(6, {id: 3, title: 'Bread'}));
+    assert.equal(todos.length, 4);
+    own.set({id: 3});
+    if (isLate) load();
+    assert.deepEqual([todos.length, todos.get(3)], [3, own]);
+  }
 });
