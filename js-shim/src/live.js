@@ -79,11 +79,13 @@ export class Live {
     return ids.some(id => this.models.of(resource, id).some(isHeld));
   }
 
-  _keep({url, headers, resource, isShaped, answer, ids}) {
+  // What the query selects by now only the server knows: it is sent again.
+  _keep({url, headers, resource, isShaped, ids}) {
     const keeper = new Keeper();
     const query = this.targets.enter(keeper, url, headers, {resource, isShaped});
     this._keepers.set(query.number, keeper);
-    this.read(query, true, answer, ids);
+    this.read(query, true, {room: NO_ROOM, changed: []}, ids);
+    this.refresh(NO_ROOM);
   }
 
   // A query was answered that the core's part had wanted to be asked again, or one that nobody follows.
@@ -101,7 +103,7 @@ export class Live {
   }
 
   read(query, replaces, answer, ids) {
-    const {number, target} = Object.assign(query, {ids, answer: {room: answer.room, description: answer.description, changed: []}});
+    const {number, target} = Object.assign(query, {ids});
     const hasOwnOrder = Boolean(this.targets.get(target).comparator);
     this.decide(() => this.queries.read(number, target, replaces, hasOwnOrder, answer, ids));
   }

@@ -40,6 +40,7 @@ function apply(live, query, number, answer) {
   const source = new Source(answer);
   if (answer.isShaped) showParts(live, answer, source);
   const ids = target ? live.idsFor(answer, target, isCollection(target) && source.listFor(target)) : [];
+  if (query) query.ids = ids;
   live.answered(number, answer, ids, changes, {source});
 }
 
