@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use crate::command::{answers, cargo, program, run, run_counted, run_tests};
 use crate::requirements::{BROWSER, CLIPPY, GZIP, KILL, RUSTFMT, Requirement, WASM_TARGET};
 use crate::server::Server;
-use crate::size::{BUDGET, Size};
+use crate::size::{BUDGET, PART_BUDGET, Size};
 use crate::stamp::files_under;
 use crate::workspace::{Profile, WASM_TRIPLE, Workspace};
 use crate::{build, demo, fresh_rust, npm};
@@ -131,11 +131,14 @@ fn native(workspace: &Workspace) -> Result<usize> {
 
 fn bundle(workspace: &Workspace) -> Result<usize> {
     build::runtime(workspace)?;
-    let script = workspace.script();
-    let size = Size::of(&script)?;
-    println!("{}: {size}", workspace.short(&script));
-    size.within(BUDGET).with_context(|| workspace.short(&script).to_string())?;
-    Ok(1)
+    let part = |name| (workspace.dist().join(name), PART_BUDGET);
+    let parts = [part("backwire.live.js"), part("backwire.extra.js")];
+    for (script, budget) in [(workspace.script(), BUDGET)].into_iter().chain(parts) {
+        let size = Size::of(&script)?;
+        println!("{}: {size}", workspace.short(&script));
+        size.within(budget).with_context(|| workspace.short(&script).to_string())?;
+    }
+    Ok(3)
 }
 
 fn js(workspace: &Workspace) -> Result<usize> {

@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// The most that `backwire.js` may weigh on the wire.
 pub(crate) const BUDGET: usize = 32 * 1024;
+/// The most that each script may weigh which `backwire.js` loads.
+pub(crate) const PART_BUDGET: usize = 8 * 1024;
 
 /// A file's weight.
 pub(crate) struct Size {
