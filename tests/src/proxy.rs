@@ -142,7 +142,11 @@ async fn connect(
     if let Some(pages) = ends.pages
         && !is_live(&browser).await?
     {
+        if is_for_records(&browser).await? {
+            return Ok(());
+        }
         let mut pages = TcpStream::connect(pages).await?;
+        ask_once(&mut browser, &mut pages).await?;
         return tokio::select! {
             carried = tokio::io::copy_bidirectional(&mut browser, &mut pages) => carried.map(drop),
             () = dropped(line) => Ok(()),
@@ -178,6 +182,26 @@ async fn is_live(browser: &TcpStream) -> io::Result<bool> {
     let mut start = [0; LIVE.len()];
     let length = browser.peek(&mut start).await?;
     Ok(&start[..length] == LIVE)
+}
+
+/// The server of the pages has no records: nobody answers requests for them there.
+async fn is_for_records(browser: &TcpStream) -> io::Result<bool> {
+    let mut start = [0; 64];
+    let length = browser.peek(&mut start).await?;
+    let start = String::from_utf8_lossy(&start[..length]);
+    let path = start.split(' ').nth(1).unwrap_or_default();
+    Ok(path.split(['/', '?']).nth(1) == Some("todo"))
+}
+
+/// Passes the first request on as one of HTTP/1.0, so that the browser uses each connection once.
+async fn ask_once(browser: &mut TcpStream, pages: &mut TcpStream) -> io::Result<()> {
+    const VERSION: &[u8] = b"HTTP/1.1";
+    let mut head = vec![0; 16 * 1024];
+    let length = browser.read(&mut head).await?;
+    if let Some(at) = head.windows(VERSION.len()).position(|part| part == VERSION) {
+        head[at + VERSION.len() - 1] = b'0';
+    }
+    pages.write_all(&head[..length]).await
 }
 
 /// Carries what is said in one direction, while the line does.
