@@ -193,15 +193,13 @@ async fn is_for_records(browser: &TcpStream) -> io::Result<bool> {
     Ok(path.split(['/', '?']).nth(1) == Some("todo"))
 }
 
-/// Passes the first request on as one of HTTP/1.0, so that the browser uses each connection once.
+/// Passes the first request on as the last of its connection: the browser uses each connection once.
 async fn ask_once(browser: &mut TcpStream, pages: &mut TcpStream) -> io::Result<()> {
-    const VERSION: &[u8] = b"HTTP/1.1";
     let mut head = vec![0; 16 * 1024];
     let length = browser.read(&mut head).await?;
-    if let Some(at) = head.windows(VERSION.len()).position(|part| part == VERSION) {
-        head[at + VERSION.len() - 1] = b'0';
-    }
-    pages.write_all(&head[..length]).await
+    let head = String::from_utf8_lossy(&head[..length]);
+    let head = head.replacen("Connection: keep-alive", "Connection: close", 1);
+    pages.write_all(head.as_bytes()).await
 }
 
 /// Carries what is said in one direction, while the line does.
