@@ -109,7 +109,7 @@ impl Access {
         self.rule(act).map_or(&by_default[..], |Rule(any)| any)
     }
 
-    /// Whether there may be somebody whom an act is allowed. Of a policy that is not known.
+    /// Whether the rules allow an act to anybody. They alone decide: a policy needs a caller to answer.
     pub(crate) fn is_for_anybody(&self, act: Act) -> bool {
         let is_granted = |act| self.grants(act).iter().any(|grant| *grant != Grant::Nobody);
         match act {

@@ -28,7 +28,7 @@ pub enum Error {
     /// Nothing answers this url.
     #[error("nothing answers {0}")]
     NoRoute(String),
-    /// A request over a socket for something that only HTTP serves, or that nothing does.
+    /// A request over a socket that no route answers. HTTP may have an answer.
     #[error("nothing answers {0} over a socket; send the request over HTTP")]
     HttpOnly(String),
     /// What arrived is not JSON.
@@ -231,8 +231,8 @@ impl Error {
         (status, to_raw_value(&refusal).expect("it is made of strings and a number"))
     }
 
-    /// In how many seconds the same request may succeed, where the server knows that this helps: a store
-    /// that works has stored what waits by then.
+    /// The value of `Retry-After`, in seconds, for refusals that pass. A working store has stored by then what
+    /// waits.
     pub(crate) fn retry_after(&self) -> Option<&'static str> {
         let (status, ..) = self.kind();
         let is_temporary =

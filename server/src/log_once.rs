@@ -1,4 +1,4 @@
-//! Log lines that callers can cause: each is written once, and there are not more than so many.
+//! Limits log lines that callers can cause: each is written once, and their number is bounded.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -6,7 +6,8 @@ use std::sync::Mutex;
 
 use crate::lock::lock;
 
-/// What has been logged. When it is full, nothing more is: what callers send cannot fill the log.
+/// The keys of the lines that were logged. When it is full, no further line is logged, so callers cannot fill the
+/// log.
 #[derive(Debug)]
 pub(crate) struct LogOnce<K> {
     logged: Mutex<HashSet<K>>,
@@ -18,7 +19,7 @@ impl<K: Hash + Eq> LogOnce<K> {
         Self { logged: Mutex::default(), capacity }
     }
 
-    /// Whether it is to be logged now.
+    /// Whether the caller has to log the line of this key now.
     pub(crate) fn is_new(&self, key: K) -> bool {
         let mut logged = lock(&self.logged);
         logged.len() < self.capacity && logged.insert(key)
@@ -30,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_key_is_logged_once_and_no_more_than_there_is_room_for() {
+    fn each_key_is_logged_once_up_to_the_capacity() {
         let once = LogOnce::new(3);
         assert!(once.is_new("a"));
         assert!(!once.is_new("a"));

@@ -32,7 +32,7 @@ impl<'a> Filling<'a> {
         all.filter(|(name, _)| self.populate.has(name))
     }
 
-    /// What is filled in is shown, whatever else is, and makes the answer a part.
+    /// The answer shows the associations that are filled in, whatever it selects, and is a part because of them.
     pub(crate) fn widen(&self, criteria: &mut Criteria) {
         for (name, _) in self.wanted() {
             criteria.projection.show(name);

@@ -29,7 +29,7 @@ pub(crate) fn resources() -> Router {
     Router::new().fallback(blueprints::answer)
 }
 
-/// The same for sockets, beside the files that are served over HTTP.
+/// Every resource, for sockets. A socket serves none of the files that HTTP serves.
 pub(crate) fn resources_beside(files: Option<Files>) -> Router {
     match files {
         Some(files) => resources().layer(from_fn_with_state(files, files::refuse)),

@@ -23,7 +23,7 @@ pub(crate) struct Shared {
     pub(crate) models: Arc<Models>,
     pub(crate) routing: Routing,
     pub(crate) sessions: Keeper,
-    /// Parameters of reads that were ignored, by resource.
+    /// The ignored parameters that were logged, by resource.
     pub(crate) ignored_parameters: LogOnce<(Resource, String)>,
 }
 

@@ -23,7 +23,7 @@ impl Reply {
     /// The answer to a read of a resource.
     pub(crate) fn records(cx: &Context, read: Read<Vec<Arc<Attributes>>>) -> Self {
         let Read { snapshot, room, query } = read;
-        Self::ok(Json(snapshot.value)).at(snapshot.position).joined(room).understood(cx, &query)
+        Self::ok(Json(snapshot.value)).at(snapshot.position).joined(room).with_query(cx, &query)
     }
 
     /// The answer to a read of a record.
@@ -36,7 +36,7 @@ impl Reply {
         let Some(record) = value else {
             return Err(Refused::NotFound { resource, id }.into());
         };
-        Ok(Self::ok(Json(record)).at(position).joined(room).understood(cx, &query))
+        Ok(Self::ok(Json(record)).at(position).joined(room).with_query(cx, &query))
     }
 
     /// The answer to a write.
@@ -90,8 +90,8 @@ impl Reply {
         }
     }
 
-    /// How a read was understood. Stock clients have no use for it.
-    fn understood(self, cx: &Context, query: &QuerySummary) -> Self {
+    /// Adds the summary of the query. Stock clients do not read it.
+    fn with_query(self, cx: &Context, query: &QuerySummary) -> Self {
         match cx.client() {
             Some(client) if client.dialect().is_stock() => self,
             _ => self.with("backwire-query", &query.to_string()),

@@ -28,7 +28,7 @@ pub enum Problem {
     /// The resource has no such attribute, and takes no others than it has.
     #[error("this is not declared{}", .0.as_ref().map(|it| format!("; did you mean {it}?")).unwrap_or_default())]
     Undeclared(Option<String>),
-    /// There is neither an attribute nor a parameter of this name.
+    /// The name is neither that of an attribute nor that of a parameter.
     #[error("this is neither an attribute nor a parameter{}", .0.as_ref().map(|it| format!("; did you mean {it}?")).unwrap_or_default())]
     Unknown(Option<String>),
     /// It has no place here.

@@ -7,7 +7,7 @@
 //!   attributes, within limits;
 //! - `filter`, `condition`, `pattern`: which records; `sort`: in which order; `window`: how many;
 //!   `projection`: how much of each;
-//! - `scope`: what a read follows; `summary`: how the request was understood;
+//! - `scope`: what a read follows; `summary`: how the server reports the query to the client;
 //! - `bad`: what was wrong with it.
 //!
 //! Invariant: criteria that are not understood are refused. They never select everything.
@@ -92,7 +92,7 @@ pub struct Criteria {
     pub projection: Projection,
     /// How many are given at once whatever is asked for.
     pub most: Option<usize>,
-    /// Associations that are filled in. They pick no record, but they are part of the answer.
+    /// Associations that are filled in. They do not select records, but the answer contains them.
     pub populate: BTreeSet<String>,
 }
 
@@ -187,8 +187,8 @@ impl Criteria {
         self.within.matches(record, Case::Sensitive) && self.filter.matches(record, self.case)
     }
 
-    /// The same criteria with the server's own limit as theirs, if an answer of `count` records may
-    /// have been cut by that.
+    /// The criteria with the server's own limit as their limit, if that limit may have shortened an answer of
+    /// `count` records.
     pub(crate) fn cut_at(&self, count: usize) -> Option<Self> {
         let most = self.most.filter(|most| count >= *most)?;
         let is_cut = self.window.limit.is_none_or(|limit| limit > most);

@@ -76,17 +76,17 @@ impl Parameters {
         }
     }
 
-    /// The names there are.
+    /// The names of all parameters.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|parameter| parameter.name.as_str())
     }
 
-    /// What is said by one.
+    /// The value of a parameter.
     pub(crate) fn peek(&self, name: &str) -> Option<&Value> {
         self.0.iter().find(|parameter| parameter.name == name).map(|parameter| &parameter.value)
     }
 
-    /// Adds one, whose value is no text.
+    /// Adds a parameter whose value is JSON, not text from a url.
     pub(crate) fn add(&mut self, name: &str, value: impl Into<Value>) -> Result<(), Bad> {
         self.refuse_second(name, name)?;
         let (name, value) = (name.to_owned(), value.into());
@@ -94,7 +94,7 @@ impl Parameters {
         Ok(())
     }
 
-    /// Gives one the name that is understood.
+    /// Renames a parameter, if it is there.
     pub(crate) fn rename(&mut self, from: &str, to: &str) -> Result<(), Bad> {
         let Some(parameter) = self.take_said(from) else { return Ok(()) };
         self.refuse_second(from, to)?;
@@ -102,7 +102,7 @@ impl Parameters {
         Ok(())
     }
 
-    /// What is said under two names contradicts itself.
+    /// Two names of one parameter could contradict each other.
     fn refuse_second(&self, at: &str, name: &str) -> Result<(), Bad> {
         match self.peek(name) {
             Some(_) => Err(Bad::new(at, Problem::Misplaced("this is said by two parameters"))),

@@ -1,4 +1,5 @@
-//! How a read was understood: the value of the reply header `backwire-query`, see `docs/protocol.md`.
+//! The value of the reply header `backwire-query`, by which the client knows how the server read the query. See
+//! `docs/protocol.md`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,10 +8,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{Criteria, Projection, Scope, Window};
 
-/// Everything that could separate names in the header is encoded.
+/// Characters that separate names in the header are encoded.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.');
 
-/// The kind of a read, and what else a client has to know to keep its answer up to date.
+/// The kind of a read, and the properties that a client needs to keep the answer up to date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct QuerySummary {
     kind: &'static str,
@@ -21,7 +22,7 @@ pub(crate) struct QuerySummary {
 }
 
 impl QuerySummary {
-    /// Of a read by these criteria, which follows this scope.
+    /// The summary of a read by these criteria, which follows this scope.
     pub(crate) fn of(criteria: &Criteria, scope: &Scope) -> Self {
         let kind = match scope {
             _ if scope.is_part() => "part",
@@ -29,7 +30,7 @@ impl QuerySummary {
             _ if scope.is_everything() => "whole",
             _ => "filter",
         };
-        let shown = match criteria.projection {
+        let projection = match criteria.projection {
             Projection::Whole => None,
             Projection::Select(_) => Some("select"),
             Projection::Omit(_) => Some("omit"),
@@ -40,17 +41,17 @@ impl QuerySummary {
             key: Arc::clone(&criteria.key),
             sort: criteria.sort.0.iter().map(|(name, _)| name.clone()).collect(),
             window: criteria.window,
-            flags: shown.into_iter().chain(populated).collect(),
+            flags: projection.into_iter().chain(populated).collect(),
         }
     }
 
-    /// Of a read of one record, whole.
+    /// The summary of a read of one whole record.
     pub(crate) fn of_one(key: &str) -> Self {
         let (sort, flags) = (Vec::new(), Vec::new());
         Self { kind: "one", key: key.into(), sort, window: Window::default(), flags }
     }
 
-    /// Of a resource that is not declared.
+    /// Marks the resource as undeclared.
     pub(crate) fn of_undeclared(mut self) -> Self {
         self.flags.push("undeclared");
         self
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_names_the_kind_and_what_was_asked_for() {
+    fn the_summary_names_the_kind_and_the_parameters() {
         for (query, expected) in [
             (&[][..], "whole"),
             (&[("sort", "age DESC,näme;x")], "whole;sort=age,n%C3%A4me%3Bx"),

@@ -185,7 +185,7 @@ impl State {
 #[derive(Debug, Default)]
 struct Table {
     counters: Counters,
-    /// The name of the primary key of the first record.
+    /// The name of the primary key; the first record decides it.
     key: Option<String>,
     rows: BTreeMap<Id, Row>,
     /// Of attributes that have been claimed.

@@ -52,8 +52,8 @@ pub trait Engine: Send + Sync + 'static {
     /// committed again: the stored outcome is given back and nothing reaches the tail.
     ///
     /// Invariant: a write that [changes nothing](crate::write::Decision::Unchanged) leaves records, log
-    /// and tail alone; only its key is remembered. Done again after a later change of the record it would
-    /// undo that, so a repeat has to be known.
+    /// and tail alone, but the engine remembers its key. A repeat that is applied after a later change of
+    /// the record would undo that change.
     ///
     /// Invariant: what is only published has its place in the log, and in the chain of its record's
     /// changes, and leaves the records alone.
@@ -82,8 +82,8 @@ pub trait Engine: Send + Sync + 'static {
     /// What happened in a room after a position.
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error>;
 
-    /// The name of the primary key of each resource that a record was ever written to: the one that the
-    /// [model](Write::model) of its first write had.
+    /// The name of the primary key, by resource: that of the [model](Write::model) of the first written
+    /// record. Resources without any written record are left out.
     async fn keys(&self) -> Result<HashMap<Resource, String>, Error>;
 
     /// What is kept of visitors. An engine without a place for it has a [`MemorySessions`].
@@ -126,12 +126,12 @@ impl Committed {
         Self { change: Arc::new(change), repeated: false, unchanged: true }
     }
 
-    /// What the ledger knew.
+    /// The stored outcome of a repeat.
     fn repeated(change: Arc<Change>) -> Self {
         Self { change, repeated: true, unchanged: false }
     }
 
-    /// The change that the tail is to have, if there is one.
+    /// The change to send to the tail, if the write made one.
     fn news(&self) -> Option<&Arc<Change>> {
         (!self.repeated && !self.unchanged).then_some(&self.change)
     }

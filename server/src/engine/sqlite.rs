@@ -83,7 +83,7 @@ impl Sqlite {
         let connection = schema::create(path)?;
         let epoch = schema::epoch(&connection)?;
         let recent = Recent::load(&connection)?;
-        let has_unchanged = unchanged::are_there(&connection)?;
+        let has_unchanged = unchanged::has_entries(&connection)?;
         let known = Known { epoch, window, records: Records::new(), recent, has_unchanged };
         let jobs = Writer { connection, _lock: lock, known }.spawn(tail)?;
         Ok(Self {

@@ -15,7 +15,7 @@ use super::encoding::Encoding;
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
-/// The contents of a script, as they are and compressed when the server was built.
+/// The contents of a script, uncompressed and as the build script compressed them.
 #[derive(Debug, Clone, Copy)]
 struct Embedded {
     identity: &'static [u8],
@@ -88,14 +88,14 @@ impl Asset {
         };
         let encoding = Encoding::accepted(headers);
         let etag = self.etag(content, encoding);
-        let is_known = names(headers, &etag);
-        let about = about(etag);
+        let is_known = has_etag(headers, &etag);
+        let common = common_headers(etag);
         if is_known {
-            return (StatusCode::NOT_MODIFIED, about).into_response();
+            return (StatusCode::NOT_MODIFIED, common).into_response();
         }
         let kind = [(header::CONTENT_TYPE, "text/javascript; charset=utf-8")];
         let encoded = encoding.name().map(|name| [(header::CONTENT_ENCODING, name)]);
-        let mut response = (about, kind, content.encoded(encoding)).into_response();
+        let mut response = (common, kind, content.encoded(encoding)).into_response();
         let encoded = encoded.into_iter().flatten();
         encoded.for_each(|(name, value)| {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -103,17 +103,17 @@ impl Asset {
         response
     }
 
-    /// One for each encoding: the bytes are others.
+    /// Each encoding has a tag of its own, because its bytes differ.
     fn etag(&self, content: Embedded, encoding: Encoding) -> HeaderValue {
         let hash = self.hash.get_or_init(|| crate::fingerprint::of(content.identity));
         let suffix = encoding.name().map(|name| format!("-{name}")).unwrap_or_default();
         let etag = format!("\"{hash:016x}{suffix}\"");
-        HeaderValue::from_str(&etag).expect("it is letters and digits in quotes")
+        HeaderValue::from_str(&etag).expect("a tag is letters and digits in quotes")
     }
 }
 
-/// What is said of a script, whether it is sent or not.
-fn about(etag: HeaderValue) -> [(HeaderName, HeaderValue); 4] {
+/// The headers of every answer, also of one without the script.
+fn common_headers(etag: HeaderValue) -> [(HeaderName, HeaderValue); 4] {
     [
         (header::ETAG, etag),
         // Kept by browsers, but never used without asking: client and server belong together.
@@ -124,12 +124,12 @@ fn about(etag: HeaderValue) -> [(HeaderName, HeaderValue); 4] {
     ]
 }
 
-/// Whether `If-None-Match` has a tag among its own. A proxy may have made it a weak one.
-fn names(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+/// Whether `If-None-Match` lists a tag. A proxy may have made the tag weak.
+fn has_etag(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     let lists = headers.get_all(header::IF_NONE_MATCH).into_iter();
     let tags = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
-    let tags = tags.map(|tag| tag.trim().trim_start_matches("W/"));
-    tags.into_iter().any(|tag| tag == "*" || tag.as_bytes() == etag.as_bytes())
+    let mut tags = tags.map(|tag| tag.trim().trim_start_matches("W/"));
+    tags.any(|tag| tag == "*" || tag.as_bytes() == etag.as_bytes())
 }
 
 #[cfg(test)]
@@ -142,7 +142,7 @@ mod tests {
 
     const SOURCE: &[u8] = b"'use strict'";
 
-    /// The same, by gzip and by brotli.
+    /// The source as an asset in each encoding.
     fn script() -> Asset {
         let leaked = |bytes: Vec<u8>| -> &'static [u8] { Vec::leak(bytes) };
         let mut gzip = Vec::new();
@@ -154,7 +154,7 @@ mod tests {
         Asset::new(Some(Embedded { identity: SOURCE, gzip, brotli }))
     }
 
-    fn asked(name: HeaderName, value: impl AsRef<[u8]>) -> HeaderMap {
+    fn with_header(name: HeaderName, value: impl AsRef<[u8]>) -> HeaderMap {
         HeaderMap::from_iter([(name, HeaderValue::from_bytes(value.as_ref()).unwrap())])
     }
 
@@ -172,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn the_script_is_served_in_an_encoding_the_browser_understands() {
         for (accepted, expected) in [("gzip, deflate, br, zstd", "br"), ("gzip", "gzip")] {
-            let answer = script().answer(&asked(header::ACCEPT_ENCODING, accepted));
+            let answer = script().answer(&with_header(header::ACCEPT_ENCODING, accepted));
             assert_eq!(answer.headers()["content-encoding"], expected);
             let body = answer.into_body().collect().await.unwrap().to_bytes();
             let mut decoded = Vec::new();
@@ -188,7 +188,7 @@ mod tests {
     fn a_browser_that_has_the_script_is_not_sent_it_again() {
         let mut seen = std::collections::HashSet::new();
         for accepted in ["br", "gzip", "identity"] {
-            let mut headers = asked(header::ACCEPT_ENCODING, accepted);
+            let mut headers = with_header(header::ACCEPT_ENCODING, accepted);
             let etag = script().answer(&headers).headers()["etag"].clone();
             assert!(!etag.as_bytes().starts_with(b"W/"));
             let both = format!("\"other\", W/{}", etag.to_str().unwrap());
@@ -198,7 +198,7 @@ mod tests {
             for name in ["vary", "cache-control"] {
                 assert!(answer.headers().contains_key(name), "{name}");
             }
-            // That of one encoding is not that of another.
+            // The tag of one encoding does not match another encoding.
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("deflate"));
             assert_eq!(script().answer(&headers).status() == 304, accepted == "identity");
             seen.insert(etag);

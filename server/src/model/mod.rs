@@ -3,9 +3,9 @@
 //! All of it is pure. A [`Model`] is declared in Rust or in the configuration file; a resource that
 //! nobody declared has the default one, which takes whatever comes. In reading order: [`Model`];
 //! [`Attribute`], one of them and what its values may be; `format`, the forms of
-//! texts; [`Models`], those of a server; `undeclared`, the keys of resources that nobody declared; `association`, `half` and `pair`, which of their records belong together;
-//! [`Populate`], which of those a read brings along; `criteria`, what a declaration adds to what is asked,
-//! and `parameters`, what else may be said in a url.
+//! texts; [`Models`], those of a server; `undeclared`, the keys of undeclared resources; `association`, `half` and
+//! `pair`, which of their records belong together; [`Populate`], which of those a read brings along; `criteria`,
+//! what a declaration adds to the criteria of a request, and `parameters`, the parameters that are no criteria.
 
 mod association;
 mod attribute;
@@ -253,7 +253,7 @@ impl Model {
         attributes.insert(self.key.clone(), id.to_json());
     }
 
-    /// Whether a record becomes another by these. That the server notes the time does not make it one.
+    /// Whether these values change a record. The timestamps that the server sets do not count.
     pub(crate) fn is_changed(&self, record: &Attributes, set: &Attributes) -> bool {
         let is_time = |name: &str| self.timestamps != Timestamps::Off && TIMES.contains(&name);
         let mut set = set.iter().filter(|(name, _)| !is_time(name));

@@ -19,7 +19,7 @@ pub struct Models {
     /// Of resources that are not declared.
     other: Arc<Model>,
     undeclared: Undeclared,
-    /// Of the resources that are not declared, those whose key is `_id`.
+    /// The keys of the resources that are not declared.
     keys: Arc<UndeclaredKeys>,
     associations: Arc<Associations>,
     /// Of the resources that pairs of a many-to-many association are records of. No path leads to one.
@@ -101,7 +101,7 @@ impl Models {
         self.undeclared = undeclared;
     }
 
-    /// Whether a resource is declared; the pairs of a many-to-many are, by the associations.
+    /// Whether a resource is declared. Associations declare the pairs of a many-to-many.
     pub(crate) fn is_declared(&self, resource: &Resource) -> bool {
         self.declared.contains_key(resource) || self.joins.contains_key(resource)
     }
@@ -112,20 +112,20 @@ impl Models {
         match (known, self.undeclared) {
             (Some(model), _) => Some(Arc::clone(model)),
             (None, Undeclared::Allow) if self.keys.is_alternative(resource) => {
-                Some(by_alternative())
+                Some(underscore_id_model())
             }
             (None, Undeclared::Allow) => Some(Arc::clone(&self.other)),
             (None, Undeclared::Refuse) => None,
         }
     }
 
-    /// Takes over what the engine knows of keys. A server does it when it starts.
+    /// Takes over the keys that the engine stores. A server does it when it starts.
     pub(crate) fn learn_keys(&mut self, keys: HashMap<Resource, String>) {
         self.keys = Arc::new(UndeclaredKeys::new(keys));
     }
 
-    /// Looks at a record that is about to be created: the first of a resource that is not declared says
-    /// what its key is called. `false` if the id is none.
+    /// Learns the name of the key from the first record of an undeclared resource, before its create. `false`
+    /// if the record has an invalid id.
     pub(crate) fn learn_key(&self, resource: &Resource, record: &Attributes) -> bool {
         self.is_declared(resource) || self.keys.learn(resource, record)
     }
@@ -199,8 +199,8 @@ pub enum Undeclarable {
     Association(Resource, String, Unfit),
 }
 
-/// What the records are like of a resource that is not declared and whose key is `_id`.
-fn by_alternative() -> Arc<Model> {
+/// The model of undeclared resources whose key is `_id`.
+fn underscore_id_model() -> Arc<Model> {
     static MODEL: LazyLock<Arc<Model>> =
         LazyLock::new(|| Arc::new(Model { key: ALTERNATIVE.to_owned(), ..Model::default() }));
     Arc::clone(&MODEL)

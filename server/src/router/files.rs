@@ -1,5 +1,5 @@
-//! What a socket cannot serve: files. Over HTTP they stand before resources, so a request of our runtime
-//! for one is answered by telling it to ask over HTTP.
+//! Files, which a socket cannot serve. HTTP serves them before resources, so the server refuses a request of our
+//! runtime for a file, and the runtime sends it over HTTP.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,8 +30,8 @@ impl Files {
         Self { directory: directory.into(), service }
     }
 
-    /// Whether a `GET` of this would be answered by a file, or by a redirect to one. `ServeDir` itself is
-    /// asked, so that both always agree.
+    /// Whether HTTP answers a `GET` of this url with a file or a redirect. `ServeDir` decides it there as well, so
+    /// both agree.
     async fn has(&self, uri: &Uri) -> bool {
         if !self.may_have(uri.path()) {
             return false;
@@ -43,7 +43,8 @@ impl Files {
         found.status() != StatusCode::NOT_FOUND
     }
 
-    /// Most reads are of resources; whether the directory has anything of that name costs next to nothing.
+    /// Whether the directory has an entry of the first name in a path. Most reads are of resources, and this
+    /// check saves them a whole request.
     fn may_have(&self, path: &str) -> bool {
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         match percent_decode_str(first).decode_utf8() {
@@ -53,7 +54,7 @@ impl Files {
     }
 }
 
-/// Refuses reads of files to our runtime. Stock clients have always reached the resource.
+/// Refuses reads of files to our runtime. Stock clients cannot send them over HTTP, so they get the resource.
 pub(super) async fn refuse(State(files): State<Files>, request: Request, next: Next) -> Response {
     let client = request.extensions().get::<Client>();
     let is_runtime = client.is_some_and(|client| client.dialect() == Dialect::Runtime);

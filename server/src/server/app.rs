@@ -21,7 +21,7 @@ use crate::settings::Settings;
 use crate::shared::{Keeper, Shared};
 use crate::socket::{Limits, Sockets};
 
-/// Log lines about parameters that were ignored. Names of resources may be the callers' to choose.
+/// Log lines about ignored parameters. Callers choose the names of undeclared resources.
 const MAX_IGNORED_PARAMETERS: usize = 1_000;
 
 /// Cookies are signed with the secret that is set, or else with the engine's own, so that they are good

@@ -1,5 +1,5 @@
 //! Connections to the sites of a push service: a namespace each. Our runtime has one connection for all, and
-//! says in the auth of its CONNECT which site it means.
+//! names its site in the auth of its CONNECT.
 //!
 //! Nobody sends anything to a site's namespace but acks, so there is no inbox. Who connects is let in by the
 //! site, in the connect middleware: before the CONNECT is answered.
@@ -257,18 +257,18 @@ fn introduction(socket: &Socket, auth: Option<&Value>) -> Introduction {
     Introduction { token: said("token"), device: said("deviceId"), is_runtime: false }
 }
 
-/// The site that our runtime names in the auth of its CONNECT, and what it says of itself. Its url says
-/// nothing: urls end up in logs.
+/// The site, token and device in the auth of a CONNECT of our runtime. They are never on its url, because urls
+/// end up in logs.
 pub(super) fn named(auth: Option<&str>) -> Option<(String, Introduction)> {
     let auth: Json = serde_json::from_str(auth?).ok()?;
-    let said = |name: &str| auth.get(name)?.as_str().map(str::to_owned);
+    let text = |name: &str| auth.get(name)?.as_str().map(str::to_owned);
     let site = match auth.get("site")? {
         Json::Null => return None,
         Json::String(site) => site.clone(),
         other => other.to_string(),
     };
     let introduction =
-        Introduction { token: said("token"), device: said("deviceId"), is_runtime: true };
+        Introduction { token: text("token"), device: text("deviceId"), is_runtime: true };
     Some((site, introduction))
 }
 

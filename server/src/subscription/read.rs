@@ -1,11 +1,11 @@
-//! What comes of a read.
+//! The result of a read.
 
 use crate::change::{Resource, Room};
 use crate::context::Context;
 use crate::criteria::{Criteria, QuerySummary, Scope};
 use crate::engine::Snapshot;
 
-/// What a read found, the room it has joined, and how the request was understood.
+/// The records, the room that the caller joined, and the summary of the query.
 pub(crate) struct Read<T> {
     pub(crate) snapshot: Snapshot<T>,
     pub(crate) room: Option<Room>,
@@ -19,7 +19,7 @@ impl<T> Read<T> {
     }
 }
 
-/// How a read of records in the server's own store was understood.
+/// The summary of a query of the server's own store.
 pub(super) fn summary(
     cx: &Context,
     of: &Resource,
@@ -29,7 +29,7 @@ pub(super) fn summary(
     stored(cx, of, QuerySummary::of(criteria, scope))
 }
 
-/// The same of what is summarized already.
+/// Marks a summary if the resource is undeclared.
 pub(super) fn stored(cx: &Context, of: &Resource, summary: QuerySummary) -> QuerySummary {
     match cx.shared().models.is_declared(of) {
         true => summary,

@@ -31,7 +31,7 @@ pub(super) struct Known {
     pub(super) records: Records,
     /// What is remembered and not in the ledger's table.
     pub(super) recent: Recent,
-    /// Whether keys of writes may be remembered that changed nothing.
+    /// Whether the table of keys of writes that changed nothing may have entries.
     pub(super) has_unchanged: bool,
 }
 
@@ -54,8 +54,8 @@ struct Steps {
     at: u64,
 }
 
-/// A resource's counters, when its newest change was made, and what its records are like, if any was
-/// written and not only published.
+/// A resource's counters, the time of its newest change, and the model of its first written record. Publications
+/// alone have no model.
 struct Grown {
     counters: Counters,
     at: u64,
@@ -258,7 +258,7 @@ impl<'c> Group<'c> {
     }
 }
 
-/// The name of the key is that of the first record.
+/// The first record decides the name of the key.
 fn store_counters(
     connection: &Connection,
     resource: &Resource,

@@ -159,7 +159,7 @@ fn unwrap(row::Json(record): row::Json<Arc<Attributes>>) -> Arc<Attributes> {
     record
 }
 
-/// The name of the primary key of each resource that a record was written to.
+/// The name of the primary key, by resource. Resources without any written record are left out.
 pub(super) fn keys(snapshot: &Transaction<'_>) -> rusqlite::Result<HashMap<Resource, String>> {
     let mut statement = snapshot
         .prepare_cached("SELECT name, key_name FROM resources WHERE key_name IS NOT NULL")?;

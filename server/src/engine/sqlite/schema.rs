@@ -63,7 +63,7 @@ const TABLES: &str = "
 
     -- floor: up to here the log has changes only for what is remembered of them.
     -- moved: up to here the ledger has the keys that are in the log.
-    -- key_name: that of the primary key of the first record; null before there was one.
+    -- key_name: the name of the primary key of the first record; null before it was written.
     CREATE TABLE resources (
         name TEXT PRIMARY KEY,
         head INTEGER NOT NULL,
