@@ -69,6 +69,7 @@ export function fakeXhr() {
     answer(status, body, headers = {}) {
       this.replyHeaders = {'content-type': 'application/json', ...headers};
       Object.assign(this, {status, readyState: 4, statusText: STATUS_CODES[status], responseText: body === undefined ? '' : JSON.stringify(body)});
+      this.response = this.responseText;
       this._end('load');
     }
     _end(type) {

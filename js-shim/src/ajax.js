@@ -53,7 +53,7 @@ class JqXhr {
     transport.open(method, hasBody ? url : withQuery(url.replace(/#.*/, ''), data, traditional), async);
     for (const name in this._headers) transport.setRequestHeader(name, this._headers[name]);
     transport.addEventListener('load', () => this._finish(transport));
-    transport.addEventListener('error', () => this._fail('error'));
+    for (const reason of ['error', 'abort']) transport.addEventListener(reason, () => this._fail(reason));
     transport.send(hasBody ? bodyOf(data) : null);
   }
 

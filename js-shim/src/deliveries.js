@@ -77,7 +77,7 @@ export class Deliveries {
     try {
       await this._handlerOf(event)?.(...args, {id});
     } catch (error) {
-      if (tries === 1) return this._runtime.tell('undelivered', {id, event, args, error});
+      if (tries === 1) return attempt(() => this._runtime.tell('undelivered', {id, event, args, error}));
       await new Promise(resolve => setTimeout(resolve, RETRY_AFTER));
       return this._hand(id, event, args, tries - 1);
     }

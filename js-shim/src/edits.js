@@ -13,7 +13,7 @@ export function attributesOf(body) {
 }
 
 // The attributes of `after` that are not the same in `before`.
-export function editsOf(after, before) {
+function editsOf(after, before) {
   const edits = {};
   for (const name of Object.keys(after)) if (!isSame(after[name], before[name])) edits[name] = after[name];
   return edits;

@@ -21,7 +21,7 @@ import {Targets, isCollection} from './targets.js';
 
 // The verbs of a change on the wire.
 export const CREATED = 1;
-export const UPDATED = 2;
+const UPDATED = 2;
 export const DESTROYED = 3;
 
 export class Live {

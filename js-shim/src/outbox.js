@@ -32,8 +32,8 @@ export class Outbox {
     if (!this.kept.itemNames.length) return;
     this._held = [];
     this.runtime.extras.use(extras => {
-      extras?.restore(this);
-      const held = this._held;
+      if (this._held) extras?.restore(this);
+      const held = this._held ?? [];
       this._held = null;
       for (const exchange of held) this.ask(exchange);
     });
@@ -162,10 +162,12 @@ export class Outbox {
     this.runtime.wasAnswered();
   }
 
-  // Everyone who waits is told that no answer will come; what is kept stays so.
+  // Aborts all requests. The kept writes stay as they are.
   abortAll() {
-    this.kept.forget = () => {};
-    // An abort may send what had waited for the aborted.
+    this.kept.forget = this.kept.keep = () => {};
+    this._held?.forEach(exchange => exchange.abort());
+    this._held = null;
+    // An abort may send the saves that waited for the aborted create.
     while (this._exchanges.size) {
       for (const exchange of this.all) {
         exchange.abort();

@@ -105,7 +105,7 @@ export class Receiver {
     const {runtime} = this;
     const exchange = this.outbox.get(token);
     runtime.extras.use(async extras => {
-      const {status, body, headers} = await extras?.sendOverHttp(runtime.page, runtime.server.origin, exchange) ?? {status: 0};
+      const {status, body, headers} = await (exchange && extras?.sendOverHttp(runtime.page, runtime.server.origin, exchange)) ?? {status: 0};
       attempt(() => runtime.client.answeredOverHttp(token, status, body, headers ?? {}));
       if (runtime.state === 'online') this.rejoin();
     });
@@ -232,7 +232,7 @@ export class Receiver {
   }
 
   _useExtras(call) {
-    this.runtime.extras.use(extras => extras && call(extras));
+    this.runtime.extras.use(extras => extras && attempt(() => call(extras)));
   }
 }
 

@@ -25,23 +25,15 @@ export class Records {
     return this._known.get(String(id))?.record;
   }
 
+  // `record` is undefined if it is destroyed: older news from another room must not bring it back.
   put(id, record, offset) {
     this._known.set(String(id), {record, offset});
   }
 
-  // What is not there any more does not come back with older news from another room.
-  delete(id, offset) {
-    this.put(id, undefined, offset);
-  }
-
-  // Where the state we know stands. A record never goes back to an earlier one.
-  offsetOf(id) {
-    return this._known.get(String(id))?.offset;
-  }
-
-  // Is there something newer than this offset?
+  // Whether a state of the record is known that is newer than this offset. A record never goes back
+  // to an earlier state.
   isNewer(id, offset) {
-    return this.offsetOf(id) > offset;
+    return this._known.get(String(id))?.offset > offset;
   }
 
   // Ids of the records that are not among these.

@@ -1,6 +1,7 @@
 // Handing an answer over
 // ----------------------
 
+import {attempt} from './attempt.js';
 import {isPlain} from './records.js';
 import {isSuccess, parsed} from './request.js';
 
@@ -9,7 +10,7 @@ import {isSuccess, parsed} from './request.js';
 export function respond(exchange, status, body, headers) {
   const {transport, model, isElsewhere, merged} = exchange;
   if (transport) respondTo(transport, status, textOf(body, headers), headers);
-  else if (model && !isElsewhere && isSuccess(status)) show(model, body);
+  else if (model && !isElsewhere && isSuccess(status)) attempt(() => show(model, body));
   for (const other of merged) respond(other, status, body, headers);
 }
 

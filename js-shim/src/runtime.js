@@ -17,6 +17,9 @@ import {pathOf, plainPath, serverAt} from './url.js';
 // How many paths are remembered that are asked for over HTTP.
 const MAX_HTTP_PATHS = 1000;
 
+// Takes the place of a client that has failed or is freed: every method does nothing.
+const NO_CLIENT = new Proxy({}, {get: () => () => {}});
+
 export class Runtime {
   // `core` makes the core's parts and loads ours (see `wasm.js`); `page` is the window, `identity` names the person
   // whose the writes are, `tell(event, about)` is for the app. Nothing of Backbone is touched if the core cannot be made.
@@ -86,17 +89,26 @@ export class Runtime {
     return this._person ? JSON.stringify(this._person) : undefined;
   }
 
-  // Leaves Backbone as it was. Everyone who waits for a reply is told that none will come; what is kept stays
-  // so, for the next time this person is here.
+  // Leaves Backbone as it was. Unanswered requests are aborted. Kept writes stay kept, for the next
+  // installation with this identity.
   end() {
-    this.unwrapSync();
+    const {client} = this;
+    this._stepAside();
     this._unlisten();
     this._isEnded = true;
     this.receiver?.end();
     this.outbox.abortAll();
-    this.client.disconnect();
-    // Later, because the client may be the one that called us.
-    Promise.resolve().then(() => this.client.free());
+    client.disconnect();
+    // A freed client throws, and answers over HTTP may still arrive.
+    this.client = NO_CLIENT;
+    // Freed later, because the client may be further up the stack.
+    Promise.resolve().then(() => client.free());
+  }
+
+  // From now on the page's own XMLHttpRequests send its requests, also those that waited for a part of ours.
+  _stepAside() {
+    this.unwrapSync();
+    this.outbox.ask = exchange => this.divert(exchange);
   }
 
   // Calls of the page
@@ -143,15 +155,18 @@ export class Runtime {
     if (!headers['idempotency-key']) xhr.setRequestHeader('Idempotency-Key', exchange.key);
     xhr.addEventListener('loadend', () => {
       if (!xhr.status) return exchange.whenAborted();
-      this.client.answeredOverHttp(exchange.token, xhr.status, parsed(xhr.responseText), headersOf(xhr));
+      // `responseText` throws where the page wants a Blob, for example.
+      this.client.answeredOverHttp(exchange.token, xhr.status, parsed(xhr.response), headersOf(xhr));
     });
   }
 
-  // The server answers it over HTTP only.
-  divert({transport, sent, url}) {
+  // The page's XMLHttpRequest sends this request, and those that were merged into it or wait for it.
+  divert({transport, sent, url, merged, pending}) {
     if (!transport?.isPending) return false;
     if (this._httpPaths.size < MAX_HTTP_PATHS) this._httpPaths.add(plainPath(url));
+    for (const other of merged) this.divert(other);
     transport.sendReal(sent);
+    for (const other of pending?.end() ?? []) this.divert(other);
     return true;
   }
 
@@ -159,7 +174,7 @@ export class Runtime {
   ajax(settings) {
     let result, resolve;
     this.extras.use(extras => {
-      result = extras?.ajax(settings);
+      result = extras ? extras.ajax(settings) : settings.error?.({status: 0});
       resolve?.(result);
     });
     return result ?? new Promise(it => { resolve = it; });
@@ -205,7 +220,7 @@ export class Runtime {
     this.error = error;
     console.error('Backwire goes on over HTTP:', error);
     if (this.server.origin === new URL(this._base).origin && this.Backbone.$?.ajax) this.unwrapSync();
-    this.client = new Proxy({}, {get: () => () => {}});
+    this.client = NO_CLIENT;
     this.goOn();
     this.status('offline', 0);
   }
@@ -214,9 +229,10 @@ export class Runtime {
   _giveUp(error) {
     this.error = error;
     console.error('Backwire could not start:', error);
-    this.unwrapSync();
+    this._stepAside();
     this.client.disconnect();
-    for (const {transport, sent} of this.outbox.all) if (transport?.isPending) transport.sendReal(sent);
+    // A write that is sent here must not be kept: the next page would send it again, with another key.
+    for (const exchange of this.outbox.all) if (this.divert(exchange)) this.outbox.over(exchange);
     this.status('offline', 0);
   }
 

@@ -94,8 +94,10 @@ function isRealtime(model, options) {
 
 // Has an ajax function sent something by itself, rather than refused to or handed it to a transport of jQuery's?
 function isStranger(page, result) {
+  // jQuery before 1.8 returns false where `beforeSend` cancels.
+  if (result === false) return false;
   if (!result?.getAllResponseHeaders || !result.done) return true;
-  return result.readyState > 0 && result.state() === 'pending' && !/\$\.ajax\.apply/.test(page);
+  return result.readyState > 0 && result.state?.() === 'pending' && !/\$\.ajax\.apply/.test(page);
 }
 
 // The body that Backbone makes of a model.
