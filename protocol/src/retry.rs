@@ -1,27 +1,29 @@
-//! Which answers do not end a write, and when it is sent again.
+//! Rules for statuses after which a write is sent again, and the pauses before that.
 
 use core::time::Duration;
 
 use crate::json;
 use crate::time::Instant;
 
-/// The ceiling of the first pause, and of all.
-const FIRST_PAUSE: u64 = 500;
+/// The shortest and the longest pause in milliseconds. The jitter at most doubles the shortest.
+const SHORTEST_PAUSE: u64 = 250;
 const LONGEST_PAUSE: u64 = 30_000;
 
-/// What the status of an answer means for a write.
+/// The effect of a response's status on its write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is the answer.
+    /// The status is final.
     Final,
-    /// Not now. The server may have said after how many milliseconds.
+    /// The server cannot handle the write now. The number is its `Retry-After` in milliseconds, or
+    /// 0.
     Later(u64),
-    /// Not before the server knows who asks.
+    /// The write needs other auth.
     Unauthorized,
 }
 
-/// A write that was sent when the app made it is answered as plain Backbone would be. One that had
-/// waited offline has nobody in front of a form any more, so it is worth another try.
+/// Returns the effect of a status on a write. If the write was sent when the app made it, the app
+/// gets any status that plain Backbone would get, except for requests to retry. If it had waited
+/// offline, the user no longer watches a form, so the client sends it again.
 pub(crate) fn verdict(status: u16, has_waited: bool, retry_after: Option<&str>) -> Verdict {
     let is_later = match status {
         429 => true,
@@ -36,20 +38,20 @@ pub(crate) fn verdict(status: u16, has_waited: bool, retry_after: Option<&str>) 
     }
 }
 
-/// Of a `Retry-After` in seconds. One that is a date counts as no number.
+/// Returns a `Retry-After` header in milliseconds, or 0 if the header is not a number of seconds.
 fn milliseconds(retry_after: &str) -> u64 {
     let seconds = json::read_number(retry_after.as_bytes()).map_or(0, |(seconds, _)| seconds);
     seconds.saturating_mul(1_000).min(LONGEST_PAUSE)
 }
 
-/// Later than any deadline: until the next connection, or until the app has other auth.
+/// Later than any deadline: the pause lasts until the next connection, or until the app sets auth.
 const AUTHORIZED: Instant = Instant::from_millis(u64::MAX);
 
-/// While it lasts, no write is sent; reads are.
+/// A pause of all writes. Reads are still sent.
 #[derive(Debug)]
 pub(crate) struct Pause {
     until: Option<Instant>,
-    /// Answers in a row that meant "not now".
+    /// The number of consecutive pauses that began with a refusal.
     count: u32,
 }
 
@@ -62,46 +64,50 @@ impl Pause {
         self.until.is_some()
     }
 
-    /// Waits for what the server asked for, or for twice as long as the last time. `random` is a
-    /// number that differs between clients.
+    /// Pauses for `retry_after` milliseconds plus jitter. If that is 0, pauses for twice as long as
+    /// the last time. `random` is a number that differs between clients.
     pub(crate) fn back_off(&mut self, now: Instant, retry_after: u64, random: u64) {
-        let doubled = if retry_after > 0 { 0 } else { self.count.min(8) };
-        let most = (FIRST_PAUSE << doubled).min(LONGEST_PAUSE);
-        self.count += 1;
-        let jittered = retry_after + most / 2 + random % (most / 2);
+        // Writes that were sent together are refused together. Only the first refusal begins a
+        // pause.
+        if !self.is_on() {
+            self.count += 1;
+        }
+        let doublings = if retry_after > 0 { 1 } else { self.count.min(7) };
+        let ceiling = (SHORTEST_PAUSE << doublings).min(LONGEST_PAUSE);
+        let jittered = retry_after + ceiling / 2 + random % (ceiling / 2);
         self.wait(now + Duration::from_millis(jittered));
     }
 
-    /// Waits until then, unless it has to wait for auth.
+    /// Pauses until this time, unless the pause already waits for auth.
     pub(crate) fn wait(&mut self, until: Instant) {
         if self.until != Some(AUTHORIZED) {
             self.until = Some(until);
         }
     }
 
-    /// Waits until the server may know who asks; false if it does so already.
+    /// Pauses until the app sets auth. Returns false if the pause waits for that already.
     pub(crate) fn wait_for_auth(&mut self) -> bool {
         self.until.replace(AUTHORIZED) != Some(AUTHORIZED)
     }
 
-    /// A write was answered: the next pause is a short one.
+    /// Makes the next pause short, because the server has answered a write.
     pub(crate) fn answered(&mut self) {
         self.count = 0;
     }
 
-    /// Ends the wait for auth.
+    /// Ends the pause if it waits for auth.
     pub(crate) fn authorized(&mut self) {
         if self.until == Some(AUTHORIZED) {
             self.until = None;
         }
     }
 
-    /// Ends whatever it waits for: a new connection may be to a server that has recovered.
+    /// Ends the pause. A new connection may lead to a server that has recovered.
     pub(crate) fn end(&mut self) {
         self.until = None;
     }
 
-    /// Ends it if its time is over.
+    /// Ends the pause if its time is over.
     pub(crate) fn tick(&mut self, now: Instant) {
         if self.until.is_some_and(|until| until <= now) {
             self.until = None;
@@ -121,6 +127,7 @@ mod tests {
         let mut pause = Pause::new();
         let now = Instant::from_millis(0);
         let mut next = || {
+            pause.end();
             pause.back_off(now, retry_after, random);
             now.until(pause.deadline().unwrap()).as_millis() as u64
         };
@@ -135,18 +142,18 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_as_long_as_the_server_asks_and_a_little_longer() {
+    fn pause_is_a_little_longer_than_retry_after() {
         assert!(pauses(7_000, 3).iter().all(|pause| *pause == 7_253));
     }
 
     #[test]
-    fn retry_after_is_seconds_and_half_a_minute_at_most() {
+    fn retry_after_is_in_seconds_and_limited_to_half_a_minute() {
         let read = ["0", "7", "30", "31", "99999999999999999999", "Wed, 21 Oct 2026", ""];
         assert_eq!(read.map(milliseconds), [0, 7_000, 30_000, 30_000, 0, 0, 0]);
     }
 
     #[test]
-    fn a_write_sent_at_once_is_answered_with_any_status_but_429_and_503_with_retry_after() {
+    fn write_sent_at_once_ends_with_any_status_except_429_and_503_with_retry_after() {
         for status in 200..600 {
             let is_final = verdict(status, false, None) == Verdict::Final;
             assert_eq!(is_final, status != 429, "{status}");
@@ -155,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_had_waited_is_tried_again_where_that_may_help() {
+    fn write_that_waited_offline_is_sent_again_after_temporary_errors() {
         let final_statuses = [200, 201, 204, 400, 403, 404, 409, 410, 413, 422];
         assert!(final_statuses.iter().all(|status| verdict(*status, true, None) == Verdict::Final));
         let later = [408, 425, 429, 500, 502, 503, 504];
@@ -164,10 +171,10 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_for_auth_is_not_shortened_by_a_server_that_is_busy() {
+    fn busy_server_does_not_shorten_the_pause_for_auth() {
         let mut pause = Pause::new();
         assert!(pause.wait_for_auth());
-        assert!(!pause.wait_for_auth(), "it is announced once");
+        assert!(!pause.wait_for_auth(), "the app is notified once");
         pause.back_off(Instant::from_millis(0), 0, 0);
         pause.tick(Instant::from_millis(u64::MAX - 1));
         assert!(pause.is_on());

@@ -1,4 +1,4 @@
-//! Answers to requests, over the link and over HTTP.
+//! Responses to requests, over the link and over HTTP.
 
 use super::Client;
 use crate::outbox::{Answered, Entry};
@@ -9,9 +9,9 @@ use crate::request::{Failure, Reply, Token};
 use crate::time::Instant;
 
 impl<P: Payload> Client<P> {
-    /// A request was performed over HTTP: the answer to [`Output::Http`], or to a request of kind
-    /// [`Elsewhere`](crate::RequestKind::Elsewhere). Status 0 means that the server could not be
-    /// reached.
+    /// Takes the response to a request that was sent over HTTP: one from [`Output::Http`], or one
+    /// of kind [`Elsewhere`](crate::RequestKind::Elsewhere). Status 0 means that the server was
+    /// unreachable.
     pub fn answered_over_http(&mut self, now: Instant, token: Token, reply: Reply<P>) {
         if let Some(at) = self.outbox.find_over_http(token) {
             let is_elsewhere = self.outbox.entry(at).is_elsewhere();
@@ -30,7 +30,8 @@ impl<P: Payload> Client<P> {
         self.settle();
     }
 
-    /// A read that is also sent over the link is answered there, because that subscribes.
+    /// Ignores the response to a read that is in flight over the link too: only the link
+    /// subscribes.
     fn take_over_http(&mut self, now: Instant, at: usize, reply: Reply<P>) {
         if self.outbox.entry(at).is_write() || !self.link.is_up() {
             self.take(now, at, reply);
@@ -46,6 +47,11 @@ impl<P: Payload> Client<P> {
                 self.feed.resumed(&room, &self.outbox)?;
                 index += 1;
             }
+            // The server refuses a resume when too many requests are in flight. The next connection
+            // resumes.
+            if index == 0 {
+                return None;
+            }
         } else {
             if let Some(at) = self.outbox.find_acked(ack) {
                 self.take(now, at, Reply::read(&answer));
@@ -56,7 +62,7 @@ impl<P: Payload> Client<P> {
         Some(())
     }
 
-    /// Takes in the answer to a request, over the link or over HTTP.
+    /// Handles the response to a request, over the link or over HTTP.
     fn take(&mut self, now: Instant, at: usize, reply: Reply<P>) {
         match self.outbox.answered(now, at, &reply) {
             Answered::Finished => self.finish(at, reply),
@@ -65,7 +71,7 @@ impl<P: Payload> Client<P> {
         }
     }
 
-    /// Places the answer in the log first, so that what follows it is delivered after it.
+    /// Finishes a request. The app gets the response before the changes that follow it in the log.
     fn finish(&mut self, at: usize, reply: Reply<P>) {
         let entry = self.outbox.remove(at);
         let position = reply.header("backwire-position");
@@ -78,7 +84,7 @@ impl<P: Payload> Client<P> {
         };
         match (record, room) {
             (Some(record), _) if entry.is_wanted => self.feed.was_written(&record, position),
-            // Whoever reads over HTTP has joined no room.
+            // A read over HTTP joins no room.
             (_, Some(room)) if self.link.is_up() => self.joined(&entry, &room, position),
             _ => {}
         }

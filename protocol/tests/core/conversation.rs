@@ -171,6 +171,21 @@ fn what_was_missed_arrives_after_a_reconnect_and_nothing_is_read_again() {
 }
 
 #[test]
+fn a_resume_that_the_server_refuses_is_sent_again() {
+    let mut pair = Pair::connected();
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    pair.break_line();
+    pair.server.refused_resumes = 2;
+    pair.server.write(1, None, &json!({"title": "Milk"}));
+    pair.mend();
+    pair.server.write(1, None, &json!({"title": "Eggs"}));
+    pair.run();
+    assert_eq!(pair.server.refused_resumes, 0);
+    assert_eq!(pair.app.shown, pair.server.records);
+}
+
+#[test]
 fn a_log_that_no_longer_reaches_back_means_reading_again() {
     for lose in [crate::support::Server::truncate, crate::support::Server::lose_the_log] {
         let mut pair = Pair::connected();

@@ -195,6 +195,18 @@ fn reads_that_are_answered_do_not_make_the_next_pause_short() {
 }
 
 #[test]
+fn refusals_of_writes_that_were_sent_together_make_one_pause() {
+    let (mut pair, _) = with_a_write_that_waited();
+    for _ in 1..20 {
+        pair.ask(Verb::Post, "/todo", json!({}));
+    }
+    refuse(&mut pair, [500; 20]);
+    pair.mend_link();
+    pair.wait(2_000);
+    assert_eq!(pair.server.committed.len(), 20);
+}
+
+#[test]
 fn a_new_connection_ends_the_wait() {
     let mut pair = Pair::connected();
     refuse(&mut pair, [429; 12]);

@@ -48,8 +48,10 @@ enum Act {
     Truncate,
     /// The server comes back with another log.
     Restart,
-    /// What the next write is answered.
+    /// The server answers the next write with this.
     Refuse(u16, Option<u32>),
+    /// The server answers the next resume with 429.
+    RefuseResume,
     Wait(u16),
 }
 
@@ -65,6 +67,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Disconnect),
         2 => Just(Connect),
         1 => Just(RefuseConnections),
+        1 => Just(RefuseResume),
         1 => Just(RefusedElsewhere),
         1 => Just(Authenticate),
         1 => (0..6usize).prop_map(Abort),
@@ -236,6 +239,7 @@ impl Run {
                 let (status, retry_after) = (*status, *retry_after);
                 pair.server.refusals.push_back(Refusal { status, retry_after });
             }
+            Act::RefuseResume => pair.server.refused_resumes += 1,
             Act::Wait(milliseconds) => pair.wait(u64::from(*milliseconds)),
             act => unreachable!("{act:?} is of the page"),
         }

@@ -90,6 +90,8 @@ pub struct Server {
     pub committed_by: Vec<String>,
     /// The next answers to writes the ledger does not know, instead of carrying them out.
     pub refusals: VecDeque<Refusal>,
+    /// So many of the next resumes are answered 429.
+    pub refused_resumes: usize,
     /// Connections are refused with this message.
     pub refuses: Option<String>,
     /// What the client said when it connected last.
@@ -117,6 +119,7 @@ impl Server {
             committed: Vec::new(),
             committed_by: Vec::new(),
             refusals: VecDeque::new(),
+            refused_resumes: 0,
             refuses: None,
             auth: Value::Null,
             headers: Value::Null,
@@ -204,6 +207,10 @@ impl Server {
 
     fn event(&mut self, ack: Option<u64>, data: &Value) {
         let answer = match data[0].as_str().expect("an event has a name") {
+            "resume" if self.refused_resumes > 0 => {
+                self.refused_resumes -= 1;
+                json!({"statusCode": 429, "body": {"code": "E_TOO_MANY"}})
+            }
             "resume" => {
                 let rooms = data[1].as_array().expect("rooms");
                 Value::Array(rooms.iter().map(|room| self.resume(room)).collect())
