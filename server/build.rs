@@ -1,7 +1,7 @@
-//! Embeds the browser runtime and the stock client if the JavaScript side has been built, as they are and
-//! compressed; the server builds without them.
+//! Embeds the browser runtime and the stock client, uncompressed and compressed. Scripts that have not been
+//! built are left out, and the server builds without them.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -31,7 +31,7 @@ fn main() {
     }
 }
 
-/// `Some(Embedded { … })` with the contents of a script in each encoding, or `None` where it is missing.
+/// `Some(Embedded { … })` with a script in each encoding, or `None` if there is no such file.
 fn constant(name: &str, script: &Path, out: &Path) -> String {
     let content = match fs::read(script) {
         Ok(content) => {
@@ -47,7 +47,8 @@ fn constant(name: &str, script: &Path, out: &Path) -> String {
                  gzip: include_bytes!({gzip:?}), brotli: include_bytes!({brotli:?}) }})"
             )
         }
-        Err(_) => "None".to_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => "None".to_owned(),
+        Err(error) => panic!("{} cannot be embedded: {error}", script.display()),
     };
     format!("const {name}: Option<Embedded> = {content};\n")
 }
@@ -57,17 +58,17 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     encoder
         .write_all(content)
         .and_then(|()| encoder.finish())
-        .expect("a Vec takes what it is given")
+        .expect("a write to a Vec does not fail")
 }
 
 fn brotli(content: &[u8]) -> Vec<u8> {
-    // The best takes seconds, as build scripts are not optimized.
+    // Cargo does not optimize build scripts, so quality 11 takes seconds.
     let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let quality = if is_release { 11 } else { 5 };
     let params = BrotliEncoderParams { quality, ..BrotliEncoderParams::default() };
     let mut compressed = Vec::new();
     brotli::BrotliCompress(&mut &*content, &mut compressed, &params)
-        .expect("a Vec takes what it is given");
+        .expect("a write to a Vec does not fail");
     compressed
 }
 

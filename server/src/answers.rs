@@ -67,7 +67,7 @@ impl Answers {
         client.lend_headers(request.headers_mut());
         request.extensions_mut().insert(client.clone());
         request.extensions_mut().insert(turn.clone());
-        let request = emulation::understood(request, self.body_limit).await?;
+        let request = emulation::rewrite(request, self.body_limit).await?;
         let Ok(response) = self.router.clone().oneshot(request).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| Error::BadAnswer(error.to_string()))?;

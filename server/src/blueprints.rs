@@ -99,7 +99,7 @@ async fn find_one(cx: Context, of: Target, input: Input) -> Result<Reply> {
     read(&cx, (resource, id), criteria, &populate).await
 }
 
-/// What a read brought to say what it wants. What is going to be ignored of it is logged once.
+/// The parameters of a read. A parameter that is ignored is logged once for each resource.
 fn parameters(
     cx: &Context,
     resource: &Resource,
@@ -113,7 +113,7 @@ fn parameters(
             tracing::info!(
                 %resource,
                 parameter = name,
-                "a read has a parameter that is ignored; `where` filters by an attribute of this name"
+                "parameter of a read ignored; `where` filters by an attribute of this name"
             );
         }
     }
@@ -229,16 +229,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         let shared = Shared::of(parts);
         let route = shared.routing.read(parts.uri.path());
-        let route = route.map_err(|error| elsewhere(parts, error))?;
+        let route = route.map_err(|error| sent_to_http(parts, error))?;
         let model = shared.model(&route.resource)?;
-        let query = query_of(parts, &route, &model)?;
+        let target = match &route.within {
+            Some(within) => shared.model(&within.association.target)?,
+            None => Arc::clone(&model),
+        };
+        let query = query_of(parts, &route, &target)?;
         Ok(Self { route, model, query })
     }
 }
 
-/// Our runtime asks over HTTP for what no resource answers: it may be a page, or a route of another server
-/// behind the same address.
-fn elsewhere(parts: &Parts, error: Error) -> Error {
+/// A path without a resource may be a page, or a route of another server behind the same address. So our
+/// runtime sends the request over HTTP.
+fn sent_to_http(parts: &Parts, error: Error) -> Error {
     let client = parts.extensions.get::<Client>();
     let is_runtime = client.is_some_and(|client| client.dialect() == Dialect::Runtime);
     match error {
@@ -247,9 +251,10 @@ fn elsewhere(parts: &Parts, error: Error) -> Error {
     }
 }
 
-/// A write of all that fulfil something is not what its caller gets, so it is refused. Other parameters of a
-/// write mean nothing (`?_csrf=…`); those of a shortcut are attributes.
-fn query_of(parts: &Parts, route: &Route, model: &Model) -> Result<Vec<(String, String)>> {
+/// The server refuses criteria beside a write, because it does not write to all records that fulfil them. It
+/// ignores other parameters of a write (`?_csrf=…`). The parameters of a shortcut are attributes. `target` is the
+/// model of the written records.
+fn query_of(parts: &Parts, route: &Route, target: &Model) -> Result<Vec<(String, String)>> {
     let Query(query) = Query::try_from_uri(&parts.uri).map_err(|_| Error::BadUrl)?;
     // Where it is no text, it would be read as one that somebody else may have meant.
     let is_text = |query| percent_decode_str(query).decode_utf8().is_ok();
@@ -259,7 +264,7 @@ fn query_of(parts: &Parts, route: &Route, model: &Model) -> Result<Vec<(String, 
     if route.deed.is_some() || matches!(parts.method, Method::GET | Method::HEAD) {
         return Ok(query);
     }
-    model.refuse_criteria(&Parameters::read(query, Attributes::new())?)?;
+    target.refuse_criteria(&Parameters::read(query, Attributes::new())?)?;
     Ok(Vec::new())
 }
 

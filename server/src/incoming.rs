@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::change::{Attributes, Position};
+use crate::criteria::shown;
 use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
@@ -212,12 +213,6 @@ fn escaped(url: &str) -> Cow<'_, str> {
     url.replace('"', "%22").replace('<', "%3C").replace('>', "%3E").into()
 }
 
-/// An unknown name as it is repeated in the refusal.
-fn shown(name: &str) -> String {
-    const MOST: usize = 64;
-    String::from_iter(name.chars().take(MOST))
-}
-
 impl Request<'_> {
     fn into_owned(self) -> Request<'static> {
         Request {
@@ -231,7 +226,10 @@ impl Request<'_> {
     /// As an HTTP request, ready for the router.
     pub(crate) fn into_http(self) -> Result<http::Request<axum::body::Body>> {
         let url = http::Uri::from_str(&escaped(&self.url)).map_err(|_| Error::BadUrl)?;
-        let (kind, body) = self.body();
+        let (kind, body) = match self.form() {
+            Some(form) => (Some("application/x-www-form-urlencoded"), form),
+            None => ((!self.data.is_empty()).then_some("application/json"), self.data.into_owned()),
+        };
         let mut request = http::Request::new(axum::body::Body::from(body));
         *request.method_mut() = self.method;
         *request.uri_mut() = url;
@@ -252,21 +250,17 @@ impl Request<'_> {
         Ok(request)
     }
 
-    /// The body and its type: JSON, or a form in a string that the headers say is one.
-    fn body(&self) -> (Option<&'static str>, String) {
+    /// The form in the data, if the headers declare one: a client of sockets sends it as a JSON string.
+    fn form(&self) -> Option<String> {
         let is_form = self.headers.iter().any(|(name, value)| {
             name == "content-type" && value.as_bytes().starts_with(emulation::FORM)
         });
-        let form = is_form.then(|| emulation::form_in(&self.data)).flatten();
-        match form {
-            Some(form) => (Some("application/x-www-form-urlencoded"), form),
-            None => ((!self.data.is_empty()).then_some("application/json"), self.data.to_string()),
-        }
+        is_form.then(|| serde_json::from_str(&self.data).ok()).flatten()
     }
 }
 
-/// Headers of a request that are about a connection or the encoding of a body. Here there is one connection for
-/// all requests, and every body is text.
+/// Headers that describe a connection or the encoding of a body. Over a socket, all requests share a connection
+/// and every body is text.
 const OF_TRANSPORT: [&str; 12] = [
     "accept-encoding",
     "connection",

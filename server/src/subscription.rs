@@ -5,7 +5,7 @@
 //! is no gap between the two; what is committed between joining and reading is heard of twice,
 //! which is harmless: pushes have positions.
 //!
-//! `members` does the same of a many-to-many; `read` is what comes of it.
+//! `members` does the same of a many-to-many; `read` is the result.
 
 pub(crate) mod members;
 mod read;
@@ -50,23 +50,26 @@ pub(crate) async fn find(
 ) -> Result<Read<Vec<Arc<Attributes>>>> {
     let reach = cx.reach(resource, Act::Read).await?;
     let mut criteria = Criteria { within: reach.filter(), ..criteria };
-    let was_in = criteria.most.is_some() && is_in_room_of(cx, resource, &criteria);
-    loop {
-        let read = || async { Ok(cx.engine().find(resource, &criteria).await?) };
-        let (snapshot, room) = join_read_and_hold(cx, resource, &reach, &criteria, read).await?;
-        // Pushes do not tell what the server's own limit has cut off: such an answer is a part.
-        let Some(cut) = criteria.cut_at(snapshot.value.len()).filter(|_| !is_stock(cx)) else {
-            let query = summary(cx, resource, &criteria, &Scope::of(&criteria));
-            return Ok(Read { snapshot, room, query });
-        };
-        if let (false, Some(client), Some(room)) = (was_in, cx.client(), room) {
-            client.leave(&room);
-        }
+    let was_joined = criteria.most.is_some() && is_in_room_of(cx, resource, &criteria);
+    let read = async |criteria: &Criteria| {
+        let find = || async { Ok(cx.engine().find(resource, criteria).await?) };
+        join_read_and_hold(cx, resource, &reach, criteria, find).await
+    };
+    let (mut snapshot, mut room) = read(&criteria).await?;
+    // Pushes do not show the records behind the server's own limit, so such an answer is a part.
+    if let Some(cut) = criteria.cut_at(snapshot.value.len()).filter(|_| !is_stock(cx)) {
         criteria = cut;
+        // Over HTTP nobody follows the answer, which has the same records.
+        if let Some(client) = cx.client() {
+            room.iter().filter(|_| !was_joined).for_each(|room| client.leave(room));
+            (snapshot, room) = read(&criteria).await?;
+        }
     }
+    let query = summary(cx, resource, &criteria, &Scope::of(&criteria));
+    Ok(Read { snapshot, room, query })
 }
 
-/// Whether the caller is in the room of these criteria before the read.
+/// Whether the caller is already in the room of these criteria.
 fn is_in_room_of(cx: &Context, resource: &Resource, criteria: &Criteria) -> bool {
     let room_of = |client| Some((client, room(client, resource, criteria)?));
     cx.client().and_then(room_of).is_some_and(|(client, room)| client.is_in(&room))

@@ -89,14 +89,14 @@ pub struct Standing {
     pub taken: Option<String>,
 }
 
-/// What a write comes to.
+/// The outcome of a write, before it is stored.
 #[derive(Debug, Clone)]
 pub enum Decision {
-    /// This is to be stored, logged and pushed.
+    /// The engine stores and logs this change, and the server pushes it.
     Changed(Change),
-    /// The record has all these values already, so nothing is stored, logged or pushed. This is the answer
-    /// to the writer: an update that sets nothing, at the head of the log. The record is as it says at
-    /// that position, and whatever comes later has a position above it.
+    /// The record already has all these values, so nothing is stored, logged or pushed. The writer gets
+    /// this answer: an update that sets nothing, at the head of the log. It shows the record as of that
+    /// position; later changes have higher positions.
     Unchanged(Change),
 }
 
@@ -225,7 +225,7 @@ impl Write {
         }
     }
 
-    /// The change, whether it changes anything or not.
+    /// The change, even if the record already has all its values.
     fn change(self, standing: Standing) -> Result<Change, Refused> {
         let id = self.id()?.unwrap_or(Id::Integer(standing.next_id));
         let (resource, model) = (self.resource, &*self.model);
@@ -238,13 +238,13 @@ impl Write {
             return Err(Refused::NotFound { resource, id });
         }
         let (verb, set, after) = match (self.action, &before) {
-            (Action::Create(_), _) if !is_exact(&id) => return Err(Refused::BadId),
+            (Action::Create(_), _) if !id.is_exact() => return Err(Refused::BadId),
             (Action::Publish(said), _) => said.apply(&model.key)?,
             (Action::Create(_), Some(_)) => return Err(Refused::Exists { resource, id }),
             (Action::Update(..) | Action::Destroy(_), None) => {
                 return Err(Refused::NotFound { resource, id });
             }
-            (Action::Upsert(..), None) if !is_exact(&id) => return Err(Refused::BadId),
+            (Action::Upsert(..), None) if !id.is_exact() => return Err(Refused::BadId),
             (Action::Upsert(..), None) if !model.takes(&id) => {
                 return Err(Refused::WrongId(model.ids));
             }
@@ -288,7 +288,7 @@ impl Write {
     }
 }
 
-/// What is answered instead of a change without effect.
+/// The answer to a write without effect.
 fn unchanged(change: Change) -> Change {
     let Position { epoch, offset } = change.position;
     Change {
@@ -305,21 +305,12 @@ impl Publication {
     fn apply(self, key: &str) -> Result<(Verb, Attributes, Option<Attributes>), Refused> {
         let Self { verb, id, mut data } = self;
         match verb {
-            Verb::Create if !is_exact(&id) => return Err(Refused::BadId),
+            Verb::Create if !id.is_exact() => return Err(Refused::BadId),
             Verb::Destroy => return Ok((verb, Attributes::new(), None)),
             Verb::Update if !data.contains_key(key) => {}
             Verb::Create | Verb::Update => drop(data.insert(key.to_owned(), id.to_json())),
         }
         Ok((verb, data.clone(), Some(data)))
-    }
-}
-
-/// Whether JavaScript can hold the id: it would read a larger integer as one of its neighbours.
-fn is_exact(id: &Id) -> bool {
-    const LARGEST: i64 = (1 << 53) - 1;
-    match id {
-        Id::Integer(integer) => (-LARGEST..=LARGEST).contains(integer),
-        Id::Text(_) => true,
     }
 }
 

@@ -39,6 +39,15 @@ impl Id {
         }
     }
 
+    /// Whether JavaScript can hold the id: it would read a larger integer as one of its neighbours.
+    pub(crate) fn is_exact(&self) -> bool {
+        const LARGEST: i64 = (1 << 53) - 1;
+        match self {
+            Self::Integer(integer) => (-LARGEST..=LARGEST).contains(integer),
+            Self::Text(_) => true,
+        }
+    }
+
     /// The id as it stands in a record.
     pub fn to_json(&self) -> Value {
         match self {

@@ -1,24 +1,25 @@
-//! Why a CONNECT to a site is refused, in the words of each kind of client.
+//! Why a CONNECT to a site is refused, and the message for each kind of client.
 //!
-//! Apps made for the SocketIO Web Service look at how its messages begin, so those stay as they are. For our
-//! runtime, a refusal that will be the same next time begins with a code; one that may pass does not.
+//! Apps made for the SocketIO Web Service compare the beginning of its messages, so the server repeats those to
+//! the letter. For our runtime, a permanent refusal begins with a code and a temporary one does not.
 
 use super::guest::LONGEST_DEVICE;
+use crate::criteria::shown;
 use crate::sites::Refusal;
 
-/// Why somebody is not let in.
+/// Why a client may not connect.
 #[derive(Debug)]
 pub(crate) enum Rejection {
     /// There is no site of this name.
     NoSite(String),
-    /// The device calls itself something too long.
+    /// The name of the device is too long.
     Device,
-    /// The site's back end does not know the token, or cannot be asked.
+    /// The site's `authUrl` refused the token or did not answer.
     Auth { site: String, has_token: bool, refusal: Refusal },
 }
 
 impl Rejection {
-    /// As the SocketIO Web Service says it.
+    /// The message of the SocketIO Web Service.
     pub(crate) fn for_stock(&self) -> String {
         match self {
             Self::NoSite(_) => "Auth error: there is no such site".to_owned(),
@@ -27,13 +28,14 @@ impl Rejection {
         }
     }
 
-    /// As our runtime understands it.
+    /// The message for our runtime.
     pub(crate) fn for_runtime(&self) -> String {
         let (site, has_token, refusal) = match self {
             Self::NoSite(name) => {
                 return format!(
-                    "E_SITE: this server has no site {name:?}: check the name in the page, or add \
-                     the site to the server's sites file"
+                    "E_SITE: this server has no site {:?}: check the name in the page, or add the \
+                     site to the server's sites file",
+                    shown(name)
                 );
             }
             Self::Device => {
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_may_pass_begins_with_no_code() {
+    fn a_temporary_refusal_begins_with_no_code() {
         for refusal in
             [Refusal::Status(500), Refusal::Status(404), Refusal::Failed("it is not there")]
         {

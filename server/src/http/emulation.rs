@@ -1,8 +1,7 @@
-//! What pages send that were made for servers which know only `GET` and `POST`, or only forms:
-//! `Backbone.emulateHTTP` and `Backbone.emulateJSON`, and forms with a `_method`.
+//! Method override and form bodies: `Backbone.emulateHTTP`, `Backbone.emulateJSON` and forms with a `_method`.
+//! Pages send them that were made for servers which know only `GET` and `POST`, or only forms.
 //!
-//! Here such a request becomes the one that is meant, before any route is looked for, over HTTP and sockets
-//! alike.
+//! The server rewrites such a request before it looks for a route, over HTTP and sockets alike.
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -10,19 +9,18 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, Method, header};
 use http_body_util::{BodyExt, LengthLimitError};
-use serde_json::Value;
 
 use crate::brackets;
 use crate::change::Attributes;
 use crate::error::{Error, Result};
 
-/// The header that says which method is meant.
+/// The header with the intended method.
 const OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 
-/// The field of a form that says so.
+/// The form field with the intended method.
 const METHOD: &str = "_method";
 
-/// The field of a form that holds a model as JSON.
+/// The form field that holds a model as JSON.
 const MODEL: &str = "model";
 
 /// The content type of forms.
@@ -30,26 +28,26 @@ pub(crate) const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// For requests over HTTP.
 pub(crate) async fn layer(State(limit): State<usize>, request: Request, next: Next) -> Response {
-    match understood(request, limit).await {
+    match rewrite(request, limit).await {
         Ok(request) => next.run(request).await,
         Err(error) => error.into_response(),
     }
 }
 
-/// The request that is meant. `limit` is what its body is bounded by.
-pub(crate) async fn understood(mut request: Request, limit: usize) -> Result<Request> {
-    let said = request.headers().get(&OVERRIDE).and_then(|said| said.to_str().ok());
-    let mut meant = said.and_then(method);
+/// Gives a request its intended method and body. `limit` is that of the body, for the refusal.
+pub(crate) async fn rewrite(mut request: Request, limit: usize) -> Result<Request> {
+    let header = request.headers().get(&OVERRIDE).and_then(|value| value.to_str().ok());
+    let mut intended = header.and_then(method);
     if has_form(&request) {
         let (parts, body) = request.into_parts();
         let body = read(body, limit).await?;
         let fields = brackets::read(&body).unwrap_or_default();
-        meant = meant.or_else(|| fields.get(METHOD)?.as_str().and_then(method));
+        intended = intended.or_else(|| fields.get(METHOD)?.as_str().and_then(method));
         request = Request::from_parts(parts, Body::empty());
         replace_body(&mut request, body, &fields);
     }
-    if let (Some(meant), &Method::POST) = (meant, request.method()) {
-        *request.method_mut() = meant;
+    if let (Some(intended), &Method::POST) = (intended, request.method()) {
+        *request.method_mut() = intended;
     }
     Ok(request)
 }
@@ -81,7 +79,7 @@ async fn read(body: Body, limit: usize) -> Result<Bytes> {
     Ok(read?.to_bytes())
 }
 
-/// A form that is nothing but a model is that model; what says the method is no value.
+/// A form with a model and nothing else becomes that model. `_method` is not a value of the record.
 fn replace_body(request: &mut Request, body: Bytes, fields: &Attributes) {
     let body = match model(fields) {
         Some(model) => {
@@ -109,25 +107,17 @@ fn without_method(form: &[u8]) -> Bytes {
     pairs.join(&b'&').into()
 }
 
-/// A form that a client of sockets sends as a JSON string.
-pub(crate) fn form_in(data: &str) -> Option<String> {
-    match serde_json::from_str(data) {
-        Ok(Value::String(form)) => Some(form),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    async fn meant(method: Method, headers: &[(HeaderName, &str)], body: &str) -> String {
+    async fn rewritten(method: Method, headers: &[(HeaderName, &str)], body: &str) -> String {
         let mut request = Request::new(Body::from(body.to_owned()));
         *request.method_mut() = method;
         for (name, value) in headers {
             request.headers_mut().insert(name.clone(), value.parse().unwrap());
         }
-        let request = understood(request, 100).await.unwrap();
+        let request = rewrite(request, 100).await.unwrap();
         let method = request.method().clone();
         let body = request.into_body().collect().await.unwrap().to_bytes();
         format!("{method} {}", String::from_utf8_lossy(&body))
@@ -145,32 +135,32 @@ mod tests {
             ("GET", "POST {}"),
             ("TRACE", "POST {}"),
         ] {
-            assert_eq!(meant(Method::POST, &[(OVERRIDE, said)], "{}").await, expected);
+            assert_eq!(rewritten(Method::POST, &[(OVERRIDE, said)], "{}").await, expected);
         }
-        assert_eq!(meant(Method::GET, &[(OVERRIDE, "DELETE")], "").await, "GET ");
-        assert_eq!(meant(Method::PUT, &[(OVERRIDE, "DELETE")], "").await, "PUT ");
+        assert_eq!(rewritten(Method::GET, &[(OVERRIDE, "DELETE")], "").await, "GET ");
+        assert_eq!(rewritten(Method::PUT, &[(OVERRIDE, "DELETE")], "").await, "PUT ");
     }
 
     #[tokio::test]
     async fn a_form_with_a_model_is_the_model() {
         let model = "model=%7B%22title%22%3A%22A%26B%22%7D";
         let json = r#"{"title":"A&B"}"#;
-        assert_eq!(meant(Method::POST, &[FORM], model).await, format!("POST {json}"));
-        assert_eq!(meant(Method::PUT, &[FORM], model).await, format!("PUT {json}"));
+        assert_eq!(rewritten(Method::POST, &[FORM], model).await, format!("POST {json}"));
+        assert_eq!(rewritten(Method::PUT, &[FORM], model).await, format!("PUT {json}"));
         let put = format!("{model}&_method=PUT");
-        assert_eq!(meant(Method::POST, &[FORM], &put).await, format!("PUT {json}"));
-        assert_eq!(meant(Method::POST, &[FORM], "_method=DELETE").await, "DELETE ");
+        assert_eq!(rewritten(Method::POST, &[FORM], &put).await, format!("PUT {json}"));
+        assert_eq!(rewritten(Method::POST, &[FORM], "_method=DELETE").await, "DELETE ");
         let header = [FORM, (OVERRIDE, "PATCH")];
-        assert_eq!(meant(Method::POST, &header, &put).await, format!("PATCH {json}"));
+        assert_eq!(rewritten(Method::POST, &header, &put).await, format!("PATCH {json}"));
     }
 
     #[tokio::test]
     async fn other_forms_keep_their_values() {
         for form in ["model=T&year=1908", "model=T", "title=a", "model=%5B%5D", "a[=1"] {
-            assert_eq!(meant(Method::POST, &[FORM], form).await, format!("POST {form}"));
+            assert_eq!(rewritten(Method::POST, &[FORM], form).await, format!("POST {form}"));
         }
         let form = "title=a&_method=put&done=1";
-        assert_eq!(meant(Method::POST, &[FORM], form).await, "PUT title=a&done=1");
-        assert_eq!(meant(Method::POST, &[], "_method=PUT").await, "POST _method=PUT");
+        assert_eq!(rewritten(Method::POST, &[FORM], form).await, "PUT title=a&done=1");
+        assert_eq!(rewritten(Method::POST, &[], "_method=PUT").await, "POST _method=PUT");
     }
 }

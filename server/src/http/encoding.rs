@@ -1,4 +1,4 @@
-//! In which encoding a client wants what is there in several.
+//! Content negotiation by `Accept-Encoding`.
 
 use http::{HeaderMap, header};
 
@@ -17,7 +17,7 @@ impl Encoding {
         let lists: Vec<_> = lists.filter_map(|list| list.to_str().ok()).collect();
         let accepts = |name: &str| {
             let codings = lists.iter().flat_map(|list| list.split(',')).map(coding);
-            // What is said of a coding itself counts before what is said of all others.
+            // The entry of the coding itself comes before `*`.
             let (own, any): (Vec<_>, Vec<_>) = codings
                 .filter(|(coding, _)| coding.eq_ignore_ascii_case(name) || *coding == "*")
                 .partition(|(coding, _)| *coding != "*");
@@ -43,7 +43,9 @@ impl Encoding {
 /// A coding, and whether its weight is above 0: `gzip;q=0.5`.
 fn coding(text: &str) -> (&str, bool) {
     let (name, weight) = text.split_once(';').unwrap_or((text, ""));
-    let weight = weight.trim().strip_prefix("q=").map(str::trim);
+    let weight =
+        weight.trim().strip_prefix(['q', 'Q']).and_then(|it| it.trim_start().strip_prefix('='));
+    let weight = weight.map(str::trim);
     let is_accepted = weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|it| it > 0.0));
     (name.trim(), is_accepted)
 }
@@ -68,6 +70,7 @@ mod tests {
             ("*;q=0", Encoding::Identity),
             ("gzip;q=0.000", Encoding::Identity),
             ("gzip;q=none", Encoding::Identity),
+            ("gzip;Q=0", Encoding::Identity),
             ("deflate", Encoding::Identity),
             ("", Encoding::Identity),
         ] {

@@ -16,7 +16,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use tower::ServiceExt;
 use tower_http::cors::{AllowCredentials, AllowHeaders, AllowOrigin, CorsLayer};
 
-use crate::criteria::shown;
 use crate::error::Error;
 use crate::http::assets::STOCK_CLIENT;
 use crate::http::host::without_port;
@@ -31,12 +30,15 @@ const EXPOSED: [&str; 4] =
 pub(crate) struct Origins {
     /// Allowed beyond one's own host, as `scheme://host[:port]`.
     named: Arc<[String]>,
-    /// Those that were refused.
+    /// The refused origins that were logged.
     refused: Arc<LogOnce<String>>,
 }
 
-/// Log lines about origins that were refused: any client can send any.
+/// Log lines about refused origins. Any client can send any origin.
 const MAX_REFUSED_ORIGINS: usize = 100;
+
+/// Characters of `https://`, the longest host name and a port.
+const LONGEST_ORIGIN: usize = 267;
 
 impl Origins {
     pub(crate) fn new(named: &[String]) -> Self {
@@ -62,14 +64,15 @@ impl Origins {
         ["localhost", "127.0.0.1", "[::1]"].contains(&page) || asked.as_deref() == Some(page)
     }
 
-    /// What a page that may not use the server is answered. Of a handshake the page may read it, so that
-    /// our runtime can say why it does not connect; no other answer is shown to such a page.
+    /// The answer to a page that may not use the server. The page may read the answer to a handshake, so that our
+    /// runtime can report why it does not connect. Browsers hide all other answers from such a page.
     fn refuse(&self, origin: HeaderValue, uri: &Uri) -> Response {
-        let name = shown(&String::from_utf8_lossy(origin.as_bytes()));
+        let name = String::from_utf8_lossy(origin.as_bytes());
+        let name = String::from_iter(name.chars().take(LONGEST_ORIGIN));
         if self.refused.is_new(name.clone()) {
             tracing::warn!(
                 origin = name,
-                "a page of this origin was refused; --origin or `origins` allows it"
+                "page of another origin refused; --origin or `origins` allows its origin"
             );
         }
         let mut response = Error::Origin(name).into_response();

@@ -17,9 +17,9 @@ impl Criteria {
         language: Language,
     ) -> Result<Self, Bad> {
         let mut parameters = parameters;
-        let direction = model.settle(&mut parameters, language)?;
+        let direction = model.normalize(&mut parameters, language)?;
         let mut criteria = Self::of_request(&model.key, parameters, language)?;
-        direction.into_iter().for_each(|direction| criteria.ordered(direction));
+        direction.into_iter().for_each(|direction| criteria.set_direction(direction));
         criteria.all_known(model)?;
         if criteria.filter == Filter::default()
             && let Some(filter) = &model.find.filter
@@ -43,7 +43,7 @@ impl Criteria {
         id: &Id,
         mut parameters: Parameters,
     ) -> Result<Self, Bad> {
-        model.settle_one(&mut parameters);
+        model.normalize_one(&mut parameters);
         let projection = Self::of_one(&model.key, parameters)?;
         let criteria = Self { projection, ..Self::holding(model, &model.key, [id]) };
         criteria.all_known(model)?;

@@ -1,8 +1,8 @@
-//! Parameters of a read that are no criteria of Sails: what other APIs say, and mistakes.
+//! Parameters that are no criteria of Sails: conventions of other APIs, and mistakes.
 //!
-//! Where attributes are declared, a name that is neither one of them nor a parameter is a mistake. Where they
-//! are not, any name may be an attribute, but for those that APIs use for something else: some of them
-//! are understood, the others are ignored.
+//! If a model declares attributes, the server refuses a parameter that is neither one of them nor known. If it
+//! declares none, any name may be an attribute, except the names that other APIs use for something else: the
+//! server translates some of them and ignores the others.
 
 use serde_json::Value;
 
@@ -10,22 +10,22 @@ use super::Model;
 use crate::criteria::{Bad, Criteria, Direction, Language, Parameters, Problem};
 use crate::nearest::nearest;
 
-/// How many records a page has that does not say.
+/// The default of `per_page`.
 const PER_PAGE: usize = 30;
 
-/// What a read may say besides attributes.
+/// The parameters of a read besides attributes.
 const CRITERIA: [&str; 7] = ["where", "sort", "skip", "limit", "select", "omit", "populate"];
 
-/// What criteria may begin with in place of an attribute.
+/// Words that may stand in place of an attribute.
 const CONNECTIVES: [&str; 3] = ["and", "or", "not"];
 
-/// What Sails 0.9 says besides.
+/// Parameters that only Sails 0.9 has.
 const OF_SAILS09: [&str; 3] = ["offset", "order", "like"];
 
-/// Never an attribute where attributes are not declared, and understood.
-const UNDERSTOOD: [&str; 4] = ["page", "per_page", "offset", "order"];
+/// Parameters that the server translates if no attributes are declared.
+const TRANSLATED: [&str; 4] = ["page", "per_page", "offset", "order"];
 
-/// Never an attribute where attributes are not declared, and ignored.
+/// Parameters that the server ignores if no attributes are declared.
 const IGNORED: [&str; 13] = [
     "q",
     "search",
@@ -43,20 +43,24 @@ const IGNORED: [&str; 13] = [
 ];
 
 impl Model {
-    /// Whether any name may be that of an attribute.
+    /// Whether no attributes are declared, so that any name may be one.
     fn is_schemaless(&self) -> bool {
         self.attributes.is_empty()
     }
 
-    /// The parameters of a read that are going to be ignored.
+    /// The parameters of a read that the server ignores.
     pub(crate) fn ignored<'a>(&self, parameters: &'a Parameters) -> Vec<&'a str> {
         let names = parameters.names().filter(|name| IGNORED.contains(name));
         names.filter(|_| self.is_schemaless()).collect()
     }
 
-    /// Refuses criteria beside a write: it is about one record. Other parameters mean nothing there.
+    /// Refuses criteria and values beside a write: the url names its record, the body has its values. Other
+    /// parameters mean nothing there.
     pub(crate) fn refuse_criteria(&self, parameters: &Parameters) -> Result<(), Bad> {
-        let is_attribute = |name: &str| self.attributes.contains_key(name) || self.key == name;
+        let owner = self.access.owner.as_deref();
+        let is_attribute = |name: &str| {
+            self.attributes.contains_key(name) || self.key == name || owner == Some(name)
+        };
         let refused =
             |name: &&str| CRITERIA.contains(name) || !self.is_schemaless() && is_attribute(name);
         match parameters.names().find(refused) {
@@ -71,9 +75,9 @@ impl Model {
         }
     }
 
-    /// Refuses names that mean nothing, or takes out what is no attribute; what that says of the order
-    /// is given back.
-    pub(super) fn settle(
+    /// Refuses unknown names; or, if no attributes are declared, translates or removes the parameters of other
+    /// APIs. Returns the direction in `order=desc`, which is for the whole sort.
+    pub(super) fn normalize(
         &self,
         parameters: &mut Parameters,
         language: Language,
@@ -82,7 +86,7 @@ impl Model {
             return self.refuse_unknown(parameters, language).map(|()| None);
         }
         IGNORED.iter().for_each(|name| drop(parameters.take(name)));
-        paged(parameters)?;
+        translate_pages(parameters)?;
         parameters.rename("offset", "skip")?;
         let direction = parameters.peek("order").and_then(direction);
         match direction {
@@ -92,10 +96,10 @@ impl Model {
         Ok(direction)
     }
 
-    /// Takes out what can be said of a record that is named, and means nothing there.
-    pub(super) fn settle_one(&self, parameters: &mut Parameters) {
+    /// Removes the parameters of other APIs from a read of one record, where they mean nothing.
+    pub(super) fn normalize_one(&self, parameters: &mut Parameters) {
         if self.is_schemaless() {
-            let names = UNDERSTOOD.iter().chain(&IGNORED);
+            let names = TRANSLATED.iter().chain(&IGNORED);
             names.for_each(|name| drop(parameters.take(name)));
         }
     }
@@ -117,8 +121,8 @@ impl Model {
 }
 
 impl Criteria {
-    /// The same records the other way round, or the way that is said.
-    pub(super) fn ordered(&mut self, direction: Direction) {
+    /// Sets the direction of the whole sort.
+    pub(super) fn set_direction(&mut self, direction: Direction) {
         if self.sort.is_by_id() && direction == Direction::Descending {
             self.sort.0.push((self.key.to_string(), direction));
         }
@@ -126,8 +130,8 @@ impl Criteria {
     }
 }
 
-/// `page` and `per_page` as what they mean: `skip` and `limit`.
-fn paged(parameters: &mut Parameters) -> Result<(), Bad> {
+/// Translates `page` and `per_page` to `skip` and `limit`.
+fn translate_pages(parameters: &mut Parameters) -> Result<(), Bad> {
     let Some(page) = parameters.take("page") else {
         return parameters.rename("per_page", "limit");
     };
@@ -178,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_understood_where_attributes_are_not_declared() {
+    fn pages_are_a_window_if_no_attributes_are_declared() {
         assert_eq!(window(&[("page", "1")]), Ok((0, Some(30))));
         assert_eq!(window(&[("page", "3"), ("per_page", "10")]), Ok((20, Some(10))));
         assert_eq!(window(&[("page", "3"), ("limit", "10")]), Ok((20, Some(10))));
@@ -210,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_other_apis_are_no_attributes_unless_where_says_so() {
+    fn parameters_of_other_apis_filter_only_inside_of_where() {
         let open = Model::default();
         for name in IGNORED {
             let criteria = read(&open, &[(name, "x")]).unwrap();
@@ -222,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_refused_where_attributes_are_declared() {
+    fn an_unknown_parameter_is_refused_if_attributes_are_declared() {
         let todo = Model::default().attribute("title", Attribute::default());
         let refused = |query: &[(&str, &str)]| read(&todo, query).unwrap_err();
         for (name, hint) in [("titel", "title"), ("limt", "limit"), ("createdat", "createdAt")] {
@@ -230,7 +234,7 @@ mod tests {
             assert!(refused.starts_with(name), "{refused}");
             assert!(refused.ends_with(&format!("; did you mean {hint}?")), "{refused}");
         }
-        for name in UNDERSTOOD.iter().chain(&IGNORED).filter(|name| **name != "_") {
+        for name in TRANSLATED.iter().chain(&IGNORED).filter(|name| **name != "_") {
             assert!(refused(&[(name, "1")]).starts_with(name), "{name}");
         }
         assert!(refused(&[("where", "{}"), ("titel", "x")]).starts_with("titel"));

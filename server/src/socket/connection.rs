@@ -274,7 +274,7 @@ impl Client {
                 && (!is_followed || counted.iter().filter(is_scope).count() < MOST_SCOPES)
     }
 
-    /// Whether it is in a room of records.
+    /// Whether the client is in a room of records.
     pub(crate) fn is_in(&self, room: &Room) -> bool {
         let counted = lock(&self.connection.counted);
         let name = rooms::counted_as(self.dialect(), room);
@@ -433,29 +433,28 @@ impl Client {
 
     /// Gives a request what the handshake said of its client. Who it is, is not the request's to say.
     pub(crate) fn lend_headers(&self, headers: &mut HeaderMap) {
-        let handshake = &self.socket.req_parts().headers;
-        for name in OF_HANDSHAKE {
-            headers.remove(&name);
-            if let Some(value) = handshake.get(&name) {
-                headers.insert(name, value.clone());
-            }
+        let forged: Vec<_> = headers.keys().filter(|name| is_of_handshake(name)).cloned().collect();
+        forged.iter().for_each(|name| drop(headers.remove(name)));
+        let handshake = self.socket.req_parts().headers.iter();
+        for (name, value) in handshake.filter(|(name, _)| is_of_handshake(name)) {
+            headers.append(name, value.clone());
         }
     }
 }
 
-/// What the browser and proxies said when the connection was opened, for all its requests: no proxy sees what a
-/// single one says of them.
-const OF_HANDSHAKE: [HeaderName; 9] = [
-    header::COOKIE,
-    header::FORWARDED,
-    header::HOST,
-    header::ORIGIN,
-    header::USER_AGENT,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
-];
+/// Whether all requests of a connection have this header from the handshake. The browser and proxies set it
+/// there, and proxies do not see the headers of a single request.
+fn is_of_handshake(name: &HeaderName) -> bool {
+    const NAMES: [HeaderName; 6] = [
+        header::COOKIE,
+        header::FORWARDED,
+        header::HOST,
+        header::ORIGIN,
+        header::USER_AGENT,
+        HeaderName::from_static("x-real-ip"),
+    ];
+    NAMES.contains(name) || name.as_str().starts_with("x-forwarded-")
+}
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,8 +10,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::find_along;
 use super::read::{Read, summary};
+use super::{find_along, is_stock};
 use crate::caller;
 use crate::change::{Attributes, Id, Resource, Room};
 use crate::context::Context;
@@ -34,6 +34,9 @@ pub(crate) async fn find(
     ids: &BTreeSet<Id>,
     of: Collection,
 ) -> Result<Read<Vec<Arc<Attributes>>>> {
+    // As in a read of a resource, an answer that the server's own limit may have shortened is a part.
+    let cut = criteria.cut_at(ids.len()).filter(|_| !is_stock(cx));
+    let criteria = cut.unwrap_or(criteria);
     let key = criteria.key.clone();
     let picked = criteria.clone().and_holding(&key, ids);
     let scope = scope(resource, [&picked, &criteria], &of);
@@ -55,8 +58,8 @@ pub(crate) async fn find(
     Ok(Read { snapshot, room: Some(room), query })
 }
 
-/// What of the members is followed: a filter by their ids, or where they are too many to be named, a part,
-/// as any that is changed may be one of them.
+/// The scope of the members that is followed: a filter by their ids, or a part if there are too many ids. Then any
+/// changed record may be a member.
 fn scope(resource: &Resource, criteria: [&Criteria; 2], of: &Collection) -> Option<Scope> {
     let [picked, criteria] = criteria;
     let scopes = [Scope::of(picked), Scope::part_of(criteria)];

@@ -89,13 +89,15 @@ async fn headers_of_a_request_over_a_socket_reach_handlers_and_theirs_come_back(
         )
     });
     let server = start(builder().route("/echo", echo)).await;
-    let handshake = [("cookie", "mine=1"), ("x-forwarded-for", "192.0.2.1")];
+    let handshake =
+        [("cookie", "mine=1"), ("x-forwarded-for", "192.0.2.1"), ("x-forwarded-port", "443")];
     let auth = crate::client::RUNTIME;
     let mut socket = Socket::introduced(&server, "", &handshake, auth).await;
     let headers = json!({
         "Authorization": "Bearer x", "X-Requested-With": "XMLHttpRequest", "If-Match": "\"a\"",
         "Cookie": "theirs=1", "Host": "evil.example", "Origin": "https://evil.example",
         "X-Forwarded-For": "198.51.100.1", "X-Real-Ip": "198.51.100.1",
+        "X-Forwarded-Port": "1", "X-Forwarded-Prefix": "/evil",
         "Connection": "close", "Transfer-Encoding": "chunked", "Content-Length": "7",
         "Accept-Encoding": "gzip", "Upgrade": "x", "bad name": "x", "x-number": 7,
     });
@@ -107,6 +109,7 @@ async fn headers_of_a_request_over_a_socket_reach_handlers_and_theirs_come_back(
         json!({
             "authorization": "Bearer x", "x-requested-with": "XMLHttpRequest", "if-match": "\"a\"",
             "cookie": "mine=1", "host": host, "x-forwarded-for": "192.0.2.1",
+            "x-forwarded-port": "443",
             "content-type": "application/json",
         })
     );

@@ -1,6 +1,7 @@
 //! Parameters that are no criteria: mistakes, and what other APIs say.
 
 use backwire::Server;
+use backwire::access::Access;
 use backwire::model::{Attribute, Model};
 use serde_json::{Value, json};
 
@@ -119,5 +120,32 @@ async fn a_write_ignores_parameters_that_mean_nothing_and_refuses_criteria() {
     // The value of an attribute that is declared would be lost.
     let (status, body) = ask(&server, "PATCH", "/item/1?title=h", json!({})).await;
     assert_eq!((status, &body["field"]), (400, &json!("title")));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_write_refuses_values_in_its_url_by_the_attributes_of_the_written_record() {
+    let access = Access { owner: Some("by".to_owned()), ..Access::default() };
+    let draft = Model { access, ..Model::default() }.attribute("name", Attribute::default());
+    let pet = Model::default()
+        .attribute("name", Attribute::default())
+        .attribute("owner", Attribute::model("user"));
+    let user = Model::default()
+        .attribute("name", Attribute::default())
+        .attribute("age", Attribute::default())
+        .attribute("pets", Attribute::collection("pet", "owner"));
+    let builder = builder().resource("user", user).unwrap().resource("pet", pet).unwrap();
+    let server = start(builder.resource("draft", draft).unwrap()).await;
+    ask(&server, "POST", "/user", json!({ "name": "Ann" })).await;
+    for (url, field) in [
+        ("/user/1/pets?name=Rex", json!("name")),
+        ("/draft?by=2", json!("by")),
+        // No pet has an age.
+        ("/user/1/pets?age=3", Value::Null),
+    ] {
+        let (status, body) = ask(&server, "POST", url, json!({})).await;
+        let expected = if field.is_null() { 201 } else { 400 };
+        assert_eq!((status, &body["field"]), (expected, &field), "{url}: {body}");
+    }
     server.shutdown().await;
 }

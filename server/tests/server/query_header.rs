@@ -160,6 +160,28 @@ async fn a_list_that_the_server_has_cut_off_is_a_part() {
 }
 
 #[tokio::test]
+async fn members_that_the_server_has_cut_off_are_a_part() {
+    let capped = Model { most: Most { records: Some(2), ..Most::default() }, ..Model::default() };
+    let club = capped.attribute("members", Attribute::collection("guest", "clubs"));
+    let guest = Model::default().attribute("clubs", Attribute::collection("club", "members"));
+    let builder = builder().resource("guest", guest).unwrap().resource("club", club).unwrap();
+    let server = start(builder).await;
+    let mut socket = Socket::runtime(&server).await;
+    socket.post("/guest", json!({})).await;
+    for (name, count, expected) in
+        [("a", 1, "filter"), ("b", 2, "part;limit=2"), ("c", 2, "part;limit=2")]
+    {
+        socket.post("/guest/1/clubs", json!({ "name": name })).await;
+        let clubs = socket.get("/guest/1/clubs").await;
+        assert_eq!(clubs["body"].as_array().map(Vec::len), Some(count));
+        assert_eq!(header(&clubs, "backwire-query"), Some(expected));
+        let url = "/guest/1/clubs";
+        assert_eq!(over_http(&server, url).await.as_deref(), Some(expected));
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn handlers_that_keep_records_elsewhere_say_it_too() {
     async fn all(cx: Context) -> Result<backwire::blueprints::Reply, Error> {
         cx.find("thing", async || Ok(vec![Attributes::new()])).await

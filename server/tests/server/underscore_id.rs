@@ -59,7 +59,13 @@ async fn goes_by_underscore_id(server: &Server) {
 #[tokio::test]
 async fn a_first_record_that_is_refused_decides_nothing() {
     let server = start(builder()).await;
-    for refused in [json!({ "_id": {} }), json!({ "id": [], "_id": 1 })] {
+    let too_large = (1_u64 << 53) + 1;
+    for refused in [
+        json!({ "_id": {} }),
+        json!({ "id": [], "_id": 1 }),
+        json!({ "_id": too_large }),
+        json!({ "id": too_large, "_id": 1 }),
+    ] {
         assert_eq!(ask(&server, "POST", "/doc", refused).await.0, 400);
     }
     assert_eq!(query(&server, "/doc").await, "whole;undeclared");

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use super::{forget, row};
-use crate::change::{Attributes, Change, Position, Resource};
+use crate::change::{Attributes, Change, Position, Resource, Verb};
 use crate::engine::ledger::{self, Entry};
 use crate::write::Key;
 
@@ -103,7 +103,7 @@ pub(super) fn recall(
              WHERE resource = ?1 AND offset = ?2 AND at >= ?3",
         )?
         .query_row((place.resource, place.offset.cast_signed(), since(now)), |row| {
-            entry(row, epoch)
+            entry(row, epoch, row.get("verb")?, row::record(row, "shown")?)
         })
         .optional()
 }
@@ -137,9 +137,14 @@ fn since(now: u64) -> i64 {
     ledger::cutoff(now).cast_signed()
 }
 
-fn entry(row: &Row<'_>, epoch: u64) -> Result<Entry<Arc<Change>>> {
-    let verb = row.get("verb")?;
-    let (before, after) = ledger::sides(verb, row::record(row, "shown")?);
+/// The entry in a row, whose answer shows this record.
+pub(super) fn entry(
+    row: &Row<'_>,
+    epoch: u64,
+    verb: Verb,
+    shown: Option<Arc<Attributes>>,
+) -> Result<Entry<Arc<Change>>> {
+    let (before, after) = ledger::sides(verb, shown);
     let outcome = Change {
         resource: row.get("resource")?,
         position: Position { epoch, offset: row::unsigned(row, "offset")? },

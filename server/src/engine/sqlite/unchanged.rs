@@ -1,17 +1,18 @@
-//! The keys of writes that changed nothing: there is no change in the log whose row could hold them.
+//! The idempotency keys of writes that changed nothing. Such a write has no row in the log that could hold its
+//! key.
 //!
-//! Invariant: an entry is in one commit with its decision, and found from then on.
+//! Invariant: the engine commits an entry together with its decision, and finds it from then on.
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Result, Row};
+use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::row;
-use crate::change::{Attributes, Change, Position, Verb};
+use crate::change::{Change, Verb};
 use crate::engine::ledger::{self, Entry};
 use crate::write::Key;
 
-/// In the order of their rowids, the entries are in the order they were made.
+/// The rowids are in the order in which the entries were added.
 pub(super) const TABLE: &str = "
     CREATE TABLE unchanged (
         key TEXT NOT NULL,
@@ -27,12 +28,12 @@ pub(super) const TABLE: &str = "
     );
 ";
 
-/// Whether there is any entry.
-pub(super) fn are_there(connection: &Connection) -> Result<bool> {
+/// Whether the table has any entry.
+pub(super) fn has_entries(connection: &Connection) -> Result<bool> {
     connection.query_row("SELECT EXISTS (SELECT 1 FROM unchanged)", (), |row| row.get(0))
 }
 
-/// Remembers how the record was that a write did not change, and forgets keys of last week.
+/// Stores the record that a write did not change under the write's key, and deletes a few expired entries.
 pub(super) fn remember(connection: &Connection, key: &Key, change: &Change) -> Result<()> {
     let json = change.after.as_deref().map(row::text);
     connection
@@ -59,7 +60,7 @@ pub(super) fn remember(connection: &Connection, key: &Key, change: &Change) -> R
     Ok(())
 }
 
-/// What was answered to the write that had this key, if it is remembered.
+/// The outcome of the write that had this key, if the key has not expired.
 pub(super) fn recall(
     connection: &Connection,
     key: &Key,
@@ -69,25 +70,7 @@ pub(super) fn recall(
     connection
         .prepare_cached("SELECT * FROM unchanged WHERE key = ?1 AND identity = ?2 AND at >= ?3")?
         .query_row((&key.key, &key.identity, ledger::cutoff(now).cast_signed()), |row| {
-            entry(row, epoch)
+            super::ledger::entry(row, epoch, Verb::Update, row::record(row, "json")?)
         })
         .optional()
-}
-
-fn entry(row: &Row<'_>, epoch: u64) -> Result<Entry<Arc<Change>>> {
-    let outcome = Change {
-        resource: row.get("resource")?,
-        position: Position { epoch, offset: row::unsigned(row, "offset")? },
-        previous: 0,
-        verb: Verb::Update,
-        id: row.get("id")?,
-        before: None,
-        after: row::record(row, "json")?,
-        set: Attributes::new(),
-        mark: row::unsigned(row, "mark")?,
-        published: false,
-        origin: None,
-        at: row::unsigned(row, "at")?,
-    };
-    Ok(Entry { fingerprint: row::unsigned(row, "fingerprint")?, outcome: Arc::new(outcome) })
 }

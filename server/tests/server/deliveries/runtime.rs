@@ -64,11 +64,13 @@ async fn our_runtime_is_told_on_its_one_connection_and_says_up_to_where_it_is_do
 async fn our_runtime_is_refused_with_a_code_that_says_what_to_change() {
     let house = House::open().await;
     let long = format!("token=user_1&deviceId={}", "x".repeat(257));
+    let shown = format!("E_SITE: this server has no site {:?}: ", "x".repeat(64));
     for (site, said, start) in [
         ("shop", "token=stranger", "E_TOKEN: the authUrl of site \"shop\" refused the token"),
         ("shop", "", "E_TOKEN: site \"shop\" needs a token"),
         ("nowhere", "token=user_1", "E_SITE: this server has no site \"nowhere\""),
         ("", "token=user_1", "E_SITE: this server has no site \"\""),
+        (&"x".repeat(300), "", &shown),
         ("shop", &long, "E_DEVICE: "),
     ] {
         let refusal = runtime_at(&house, site, said).await.err().unwrap();
