@@ -15,6 +15,8 @@ export class Kept {
     this._onFull = onFull;
     // Item names by idempotency key.
     this.names = new Map();
+    // The kept `next` by idempotency key.
+    this._next = {};
     this._made = 0;
   }
 
@@ -27,7 +29,8 @@ export class Kept {
   // that waits for a create (see `PendingCreate`); nothing else may change in a kept write.
   // Credentials are not kept: the next page sends its own.
   keep({key, kind, method, url, headers: {authorization, ...headers} = {}, body, record, next}) {
-    if (this.names.has(key) && next == null) return;
+    if (this.names.has(key) && next === this._next[key]) return;
+    this._next[key] = next;
     const count = String(this._made++).padStart(6, '0');
     const name = this.names.get(key) ?? `${this.prefix}${Date.now()}-${count}`;
     const rest = Object.keys(headers).length ? {headers} : {};

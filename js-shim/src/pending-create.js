@@ -41,6 +41,7 @@ export class PendingCreate {
     this.delayed.push(exchange);
     exchange.whenAborted = () => {
       this.delayed = this.delayed.filter(delayed => delayed !== exchange);
+      this.runtime.outbox.keep(this.create);
     };
   }
 

@@ -145,6 +145,21 @@ test('saves that wait for a pending create are kept with it', async () => {
   assert.deepEqual(items(page), []);
 });
 
+test('a save that waited for a create and was aborted is not kept', () => {
+  for (const isAlone of [true, false]) {
+    const {Todo, client, page} = start();
+    client.tell('online');
+    const bread = new Todo({title: 'Bread'});
+    bread.save();
+    const aborted = bread.save({done: true});
+    if (!isAlone) bread.save({done: false});
+    client.tell('offline');
+    aborted.abort();
+    const expected = isAlone ? undefined : JSON.stringify({title: 'Bread', done: false});
+    assert.deepEqual(items(page).map(({next}) => next), [expected]);
+  }
+});
+
 test('status counts the writes of an earlier page from the start', () => {
   const page = fakePage();
   const former = start({page});
