@@ -6,14 +6,14 @@
 
 import {isCollection} from './targets.js';
 
-// Runs Backbone's callback. `keep(list)`, if given, gets the result of `parse` for a collection and
-// returns it with additions. `after(models)` is called when the answer has been set, before any
+// Runs Backbone's callback. `keep(parse, args)`, if given, calls the `parse` of a collection and
+// returns its result with additions. `after(models)` is called when the answer has been set, before any
 // other callback of the page. The method that sets it depends on Backbone's version.
 export function watchAnswer(target, run, keep, after) {
   const setters = isCollection(target) ? ['set', 'reset', 'add', 'update'] : ['set'];
   const restores = setters.map(name => shadow(target, name, original => function(...args) {
     restore();
-    const restoreParse = keep && shadow(target, 'parse', parse => (...list) => keep(parse.apply(target, list)));
+    const restoreParse = keep && shadow(target, 'parse', parse => (...list) => keep(parse, list));
     const result = original.apply(this, args);
     restoreParse && restoreParse();
     after(result);

@@ -5,27 +5,28 @@
 // of that record. Local edits of other attributes stay.
 
 import {attempt} from './attempt.js';
-import {copy, isSame} from './records.js';
+import {copy, stateOf} from './records.js';
 import {isCollection} from './targets.js';
 
 export class ModelChanges {
   constructor(runtime) {
     this._runtime = runtime;
-    // The last result of `parse`, by model, for models with a `parse` of the page.
+    // The states of the last result of `parse`, by model, for models with a `parse` of the page.
     this._parsed = new WeakMap();
   }
 
   // Called when Backbone has set an answer on the model.
   wasSet(model) {
-    if (this._runtime.hasOwnParse(model)) this._parsed.set(model, {...model.attributes});
+    if (this._runtime.hasOwnParse(model)) this._parsed.set(model, statesOf(model.attributes));
   }
 
   // The record was `before` (undefined if unknown) and is now `after`.
   update(model, before, after) {
     const is = model.parse(copy(after), {parse: true, realtime: true}) || {};
-    const was = this._runtime.hasOwnParse(model) ? this._parsed.get(model) : before;
-    if (this._runtime.hasOwnParse(model)) this._parsed.set(model, is);
-    return this._set(model, was ?? model.attributes, is);
+    const hasOwnParse = this._runtime.hasOwnParse(model);
+    const was = hasOwnParse ? this._parsed.get(model) : before && statesOf(before);
+    if (hasOwnParse) this._parsed.set(model, statesOf(is));
+    return this._set(model, was ?? statesOf(model.attributes), is);
   }
 
   // While a save is pending, the attributes that it edits stay. Its reply has their final values.
@@ -33,13 +34,19 @@ export class ModelChanges {
     const isWriting = this._runtime.isWriting(model);
     const changes = {};
     for (const name of Object.keys(is)) {
-      const isEdited = isWriting && !isSame(model.get(name), was[name]);
-      if (!isSame(was[name], is[name]) && !isEdited) changes[name] = is[name];
+      const isEdited = isWriting && stateOf(model.get(name)) !== was[name];
+      if (stateOf(is[name]) !== was[name] && !isEdited) changes[name] = is[name];
     }
     if (!Object.keys(changes).length) return changes;
     model.set(changes, {realtime: true});
     return model.hasChanged() ? changes : {};
   }
+}
+
+function statesOf(attributes) {
+  const states = {};
+  for (const name of Object.keys(attributes)) states[name] = stateOf(attributes[name]);
+  return states;
 }
 
 // The collections whose models have changed. Each fires its events once, at the end.

@@ -5,9 +5,9 @@
 // the former records, such as a list that grows page by page. A `Keeper` stands in for a
 // collection, so that the former query stays live.
 
-import {isCollection} from './targets.js';
+import {NO_ROOM} from './answer.js';
 
-export class Keeper {
+class Keeper {
   constructor() {
     this.models = [];
     this.comparator = true;
@@ -22,8 +22,11 @@ export class Keeper {
   remove() {}
 }
 
-// Whether a collection holds this model. Backbone's collections listen to their models.
-export function isHeld(model) {
-  const listeners = model._events?.all;
-  return Array.isArray(listeners) && listeners.some(({context}) => isCollection(context));
+// Keeps a replaced query live. It is sent again, because only the server knows its present result.
+export function keepQuery(live, {url, headers, resource, isShaped, ids}) {
+  const keeper = new Keeper();
+  const query = live.targets.enter(keeper, url, headers, {resource, isShaped, room: NO_ROOM});
+  live.keepers.set(query.number, keeper);
+  live.read(query, true, {room: NO_ROOM, changed: []}, ids);
+  live.refresh(NO_ROOM);
 }

@@ -7,13 +7,14 @@
 // (`Records`), which every model of it shows; and the records that a *query* selects, with their
 // order, which the core decides.
 //
-// `refreshed.js` applies the answers to queries that were sent again.
+// `refreshed.js` applies the answers to queries that were sent again. It also updates *mapped*
+// collections: those whose `parse` changes or filters the list of records. Pushes do not tell what
+// such a collection shows, so its queries are sent again after each change.
 
 import {Answer, NO_ROOM, splitRoom} from './answer.js';
 import {attempt} from './attempt.js';
 import {Announcements, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
-import {Keeper, isHeld} from './keeper.js';
 import {Models} from './models.js';
 import {Records, copy, isPlain, isSame} from './records.js';
 import {isSuccess} from './request.js';
@@ -34,10 +35,12 @@ export class Live {
     this.models = new Models();
     // The records of models that show unsent writes, by model.
     this.assumed = new WeakMap();
+    // The attributes of aborted writes, by model.
+    this._aborted = new WeakMap();
     // Models that have fired `destroy`, which they do once.
     this._gone = new WeakSet();
-    // `Keeper`s by the number of their query.
-    this._keepers = new Map();
+    // The keepers of replaced queries (`keeper.js`), by query number.
+    this.keepers = new Map();
     this.changes = new ModelChanges(runtime);
     this.targets = new Targets(number => this.decide(() => queries.stop(number)));
   }
@@ -65,31 +68,25 @@ export class Live {
   _wasRead({model: target, options, url, headers, transport: {call}, isStopped}, answer, changes) {
     const isFollowing = !isStopped && (isCollection(target) || !Array.isArray(answer.body));
     if (!isFollowing) return this.answered(0, answer, answer.ids(call.parsed), changes, {except: target});
+    const {parsed} = call;
+    const isMapped = call.isMapped || this.targets.isMapped(target);
+    answer.isShaped ||= isMapped;
     const query = this.targets.enter(target, url, headers, answer);
+    query.shown = isMapped && [parsed].flat().map(item => target.get(item)?.cid);
     const replaces = !isCollection(target) || !this.runtime.isAdding(options);
     const replaced = replaces ? this.targets.keepOnly(query) : [];
     this._gone.delete(target);
     this._register(answer, target, call);
     this.runtime.wasRead(answer, url, target);
     this.apply(answer.resource, changes, target);
-    this.read(query, replaces, answer, this.idsFor(answer, target, call.parsed));
-    for (const other of replaced) if (this._isHeld(other)) this._keep(other);
+    this.read(query, replaces, answer, this.idsFor(answer, target, parsed));
+    for (const other of replaced) if (this._isHeld(other)) this.runtime.keepQuery(other);
     this._report(answer, changes);
   }
 
   // Whether some collection holds a model of a record of the query.
   _isHeld({resource, ids = []}) {
     return ids.some(id => this.models.of(resource, id).some(isHeld));
-  }
-
-  // Keeps a replaced query live for a `Keeper`. It is sent again, because only the server knows its
-  // present result.
-  _keep({url, headers, resource, isShaped, ids}) {
-    const keeper = new Keeper();
-    const query = this.targets.enter(keeper, url, headers, {resource, isShaped});
-    this._keepers.set(query.number, keeper);
-    this.read(query, true, {room: NO_ROOM, changed: []}, ids);
-    this.refresh(NO_ROOM);
   }
 
   // Called for the answer to a query that was sent again, or to a read that no target follows
@@ -126,7 +123,7 @@ export class Live {
     if (answer.isShaped || !resource) return answer.leaveOut(() => false) ?? [];
     if (!this.records.has(resource)) this.records.set(resource, new Records());
     const records = this.records.get(resource);
-    records.enter(answer.epoch);
+    records.enter(answer);
     const changes = [];
     for (const record of answer.records) {
       const id = answer.idOf(record);
@@ -191,11 +188,28 @@ export class Live {
     const change = [offset, verb, id, record];
     const known = records && !isLate && record ? this._known(records, change) : change;
     const tell = () => {
+      this._aborted.delete(model);
       if (model && verb === DESTROYED) this._gone.add(model);
       else if (model && !isCollection(model)) this.models.add(resource, id, model);
       this.news(resource, resource, [known], model);
     };
     return {tell, latest};
+  }
+
+  // A write that was aborted may have been executed.
+  wasAborted({model, isRead, body}) {
+    if (isRead) return this.isReading(model, false);
+    if (model) this._aborted.set(model, {...this._aborted.get(model), ...attributesOf(body)});
+  }
+
+  // The record as the server has it, without the attributes that pending or aborted writes change.
+  // The server may refuse or execute these writes, so the next save sends the attributes again.
+  baseOf(model) {
+    const record = model && this.recordOf(model);
+    const base = record && {...record};
+    for (const {body, isRead} of base ? this.runtime.outbox.of(model) : []) if (!isRead) for (const name in attributesOf(body)) delete base[name];
+    for (const name in this._aborted.get(model)) delete base[name];
+    return base;
   }
 
   // Notes the resource and the collections of the model, for a rollback if the write is refused. A
@@ -204,11 +218,19 @@ export class Live {
     const {model, method} = exchange;
     exchange.resource = this.resourceOf(model);
     exchange.holders = [...this.targets.of(exchange.resource).keys()].filter(target => method === 'delete' && isCollection(target) && target.get(model));
+    exchange.places = exchange.holders.map(target => target.models.indexOf(target.get(model)));
   }
 
   // The record of a model as the server sent it last.
   recordOf(model) {
-    return this.records.get(this.resourceOf(model))?.get(model.id) ?? this.assumed.get(model);
+    const records = this.records.get(this.resourceOf(model));
+    return records?.get(this.idOf(model, records)) ?? this.assumed.get(model);
+  }
+
+  // The id of the record of a model. The `idAttribute` of a model may be another attribute than the
+  // key of the records.
+  idOf(model, {key} = {}) {
+    return this.models.idOf(model) ?? (model.idAttribute === key ? model.id : undefined);
   }
 
   // The resource of a model, if the resource is live.
@@ -240,13 +262,14 @@ export class Live {
   apply(resource, changes, except) {
     const records = this.records.get(resource);
     const announcements = new Announcements();
+    const targets = this.targets.of(resource);
+    const mapped = [...targets.keys()].filter(target => this.targets.isMapped(target));
     for (const [offset, verb, id, data, , known] of changes) {
       if (verb > DESTROYED || records.isNewer(id, offset)) continue;
       const before = known === undefined ? records.get(id) : known ?? undefined;
       const isWhole = verb === CREATED || before;
       const after = verb === DESTROYED ? undefined : verb === CREATED ? data : {...before, ...data};
-      const targets = this.targets.of(resource);
-      const models = this._modelsOf(resource, id, data ?? before, targets, except, !after);
+      const models = this._modelsOf(resource, id, data ?? before, {targets, mapped, except, isWithParts: !after});
       if (isWhole || !after) records.put(id, after, offset);
       if (!after) this.models.delete(resource, id);
       for (const model of models) {
@@ -255,15 +278,19 @@ export class Live {
       }
     }
     announcements.tell();
+    for (const query of changes.length ? this.targets.mapped(resource) : []) this.runtime.readMapped(query);
   }
 
   // The models of a record, in all collections and outside. The target of the request is left out,
-  // and so are the models of a collection that made it. Models that show part of their record are
-  // read again instead.
-  _modelsOf(resource, id, record, targets, except, isWithParts) {
+  // and so are the models of a collection that made it. Models that show part of their record, or
+  // belong to a mapped collection, are read again instead.
+  _modelsOf(resource, id, record, {targets, mapped, except, isWithParts}) {
     const models = new Set(this.models.of(resource, id));
-    for (const [target, isWhole] of targets) if (isWhole || isWithParts) models.add(this.find(target, resource, id, record));
-    for (const model of models) if (!model || model === except || isCollection(except) && except.get(model) === model) models.delete(model);
+    for (const [target, isWhole] of targets) {
+      if (isWhole || isWithParts) models.add(this.find(target, resource, id, record));
+    }
+    const isIn = model => collection => isCollection(collection) && collection.get(model) === model;
+    for (const model of models) if (!model || model === except || [...mapped, except].some(isIn(model))) models.delete(model);
     return models;
   }
 
@@ -277,8 +304,9 @@ export class Live {
   // The model of a target that shows a record. A collection with its own `modelId` finds it by the
   // record.
   find(target, resource, id, record) {
-    if (!isCollection(target)) return String(target.id) === String(id) ? target : undefined;
-    return this.models.of(resource, id).find(model => target.get(model) === model) ?? target.get(id) ?? (record && target.get(record));
+    const isOfRecord = model => model && (this.models.idOf(model) ?? String(id)) === String(id);
+    if (!isCollection(target)) return String(this.models.idOf(target) ?? target.id) === String(id) ? target : undefined;
+    return this.models.of(resource, id).find(model => target.get(model) === model) ?? [target.get(id), record && target.get(record)].find(isOfRecord);
   }
 
   // Queries
@@ -305,16 +333,16 @@ export class Live {
     if (what === 'leave') return this._left(about);
     if (what === 'ask') return this._ask(this.targets.query(about), about);
     const target = this.targets.get(about);
-    if (!target) return;
+    if (!target || this.targets.isMapped(target)) return;
     const [added, removed, order] = changes;
     this.show(target, {added, removed, order}, source);
     if (added.length && isCollection(target)) this.runtime.wereAdded(target);
   }
 
   _ask(query, number) {
-    const keeper = this._keepers.get(number);
+    const keeper = this.keepers.get(number);
     if (!keeper || this._isHeld(query)) return this.runtime.ask(query, number);
-    this._keepers.delete(number);
+    this.keepers.delete(number);
     this.targets.leave(keeper);
   }
 
@@ -372,4 +400,10 @@ export class Live {
 function overwrite(record, other) {
   for (const name of Object.keys(record)) delete record[name];
   Object.assign(record, copy(other));
+}
+
+// Whether a collection holds this model. Backbone's collections listen to their models.
+function isHeld(model) {
+  const listeners = model._events?.all;
+  return Array.isArray(listeners) && listeners.some(({context}) => isCollection(context));
 }

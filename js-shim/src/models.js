@@ -8,7 +8,9 @@ export class Models {
   constructor() {
     // Weak references, by resource and id.
     this._resources = new Map();
-    this._resourceOf = new WeakMap();
+    // The record of a model: `{resource, id, modelId}`. `modelId` is the id that the model had
+    // then. A model whose id has changed since may show another record.
+    this._shown = new WeakMap();
   }
 
   add(resource, id, model) {
@@ -18,23 +20,28 @@ export class Models {
     const known = (ids.get(String(id)) ?? []).filter(reference => reference.deref());
     if (!known.some(reference => reference.deref() === model)) known.push(new WeakRef(model));
     ids.set(String(id), known);
-    this._resourceOf.set(model, resource);
+    this._shown.set(model, {resource, id: String(id), modelId: model.id});
   }
 
   of(resource, id) {
     const references = this._resources.get(resource)?.get(String(id)) ?? [];
     const models = references.flatMap(reference => reference.deref() ?? []);
-    // A model that was read from another resource since is a model of that one.
-    return models.filter(model => this._resourceOf.get(model) === resource);
+    return models.filter(model => this.resourceOf(model) === resource && this.idOf(model) === String(id));
   }
 
   // Stops the updates of a model.
   remove(model) {
-    this._resourceOf.delete(model);
+    this._shown.delete(model);
   }
 
   resourceOf(model) {
-    return this._resourceOf.get(model);
+    return this._shown.get(model)?.resource;
+  }
+
+  // The id of the record that a model shows, if it is known.
+  idOf(model) {
+    const shown = this._shown.get(model);
+    return shown?.modelId === model.id ? shown?.id : undefined;
   }
 
   // Forgets the models of a destroyed record.

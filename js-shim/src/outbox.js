@@ -51,7 +51,7 @@ export class Outbox {
     const {live} = this.runtime;
     if (isRead) live?.isReading(model, true);
     else if (live && kind !== OPAQUE) live.willWrite(exchange);
-    asPatch(exchange, this._baseOf(model));
+    asPatch(exchange, live?.baseOf(model));
     exchange.body = nameRecord(exchange);
     this.send(exchange);
     if (isRead && this.hasRestored) Promise.resolve().then(() => this.runtime.showKept(exchange));
@@ -60,15 +60,6 @@ export class Outbox {
   _hold(exchange) {
     this._held.push(exchange);
     exchange.whenAborted = () => { this._held = this._held?.filter(held => held !== exchange); };
-  }
-
-  // The record as the server has it, without the attributes that pending writes change. The server
-  // may refuse these writes, so the next save sends the attributes again.
-  _baseOf(model) {
-    const record = this.runtime.live?.recordOf(model);
-    const base = record && {...record};
-    for (const {body, isRead} of base ? this.of(model) : []) if (!isRead) for (const name in attributesOf(body)) delete base[name];
-    return base;
   }
 
   // A model whose create is pending is not created again. Its further saves wait for the answer.
@@ -115,7 +106,9 @@ export class Outbox {
     if (!isSameForm || !this.runtime.client.withdraw(create.token)) return false;
     this.over(create);
     create.pending.end();
-    exchange.made = exchange.body = JSON.stringify({...attributesOf(create.body), ...attributesOf(exchange.body)});
+    // A body is the whole model, unless its call has set `attrs` or `wait`.
+    exchange.isPart = create.isPart || create.options.wait || exchange.options.attrs;
+    if (exchange.isPart) exchange.made = exchange.body = JSON.stringify({...attributesOf(create.body), ...attributesOf(exchange.body)});
     exchange.merged = [...create.merged, create];
     create.merged = [];
     return true;
@@ -158,12 +151,12 @@ export class Outbox {
 
   // Saves that were merged into an aborted exchange, or wait for it, are still sent.
   _aborted(exchange) {
-    const {token, merged, pending, model, isRead} = exchange;
+    const {token, merged, pending} = exchange;
     if (!this._exchanges.has(token)) return;
     this.over(exchange);
     this.runtime.client.abort(token);
     for (const other of [...merged, ...pending?.end() ?? []]) this.send(other);
-    if (isRead) this.runtime.live?.isReading(model, false);
+    this.runtime.live?.wasAborted(exchange);
     this.runtime.wasAnswered();
   }
 

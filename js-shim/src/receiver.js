@@ -4,7 +4,7 @@
 // Handles the reports of the core: passes answers to the page's requests, and updates live
 // collections and models.
 
-import {NO_ROOM, splitRoom} from './answer.js';
+import {Answer, NO_ROOM, splitRoom} from './answer.js';
 import {watchAnswer} from './answers.js';
 import {attempt} from './attempt.js';
 import {followUps} from './created.js';
@@ -15,17 +15,20 @@ import {Live} from './live.js';
 import {NEW} from './outbox.js';
 import {isPlain} from './records.js';
 import {Queries} from './queries.js';
-import {adopt, refreshed} from './refreshed.js';
 import {isSuccess} from './request.js';
 import {respond} from './respond.js';
 import {isCollection} from './targets.js';
 import {plainPath} from './url.js';
+
+// The pause after which the extras are loaded again, in milliseconds.
+const LOAD_AGAIN = 3000;
 
 export class Receiver {
   constructor(runtime, queries) {
     Object.assign(this, {runtime, outbox: runtime.outbox});
     this.live = new Live(this, new Queries(queries));
     this._leaving = new Set();
+    this._wasOnline = runtime.state === 'online';
     for (const {model, isRead} of this.outbox.all) if (isRead) this.live.isReading(model, true);
   }
 
@@ -55,17 +58,21 @@ export class Receiver {
 
   _read(exchange, isDiverted, status, body, headers) {
     const tell = isSuccess(status) && attempt(() => this.live.learnRead(exchange, body, headers));
-    if (!isDiverted) respond(exchange, status, exchange.answer ? this._withWrites(exchange.answer) : body, headers);
+    if (!isDiverted) respond(exchange, status, exchange.answer ? this._withWrites(exchange.answer, exchange.model) : body, headers);
     attempt(() => tell && tell());
     this.live.isReading(exchange.model, false);
   }
 
-  // Applies this page's unanswered writes to the records of an answer.
-  _withWrites({resource, body}) {
-    const writes = this.outbox.all.filter(({kind, model, isRead}) =>
-      !isRead && kind !== OPAQUE && model && !model.isNew() && resource && this.live.resourceOf(model) === resource);
+  // The unanswered writes of models that the target shows stay on top of the records of an answer,
+  // unless they are to be shown when they are answered (`wait`).
+  _withWrites({resource, body}, target) {
+    const isShown = ({model, holders}) => model === target || isCollection(target) && (holders?.includes(target) || target.get(model) === model);
+    const isOnTop = ({kind, model, isRead, options}) =>
+      !isRead && kind !== OPAQUE && model && !model.isNew() && !options.wait && resource && this.live.resourceOf(model) === resource;
+    const writes = this.outbox.all.filter(write => isOnTop(write) && isShown(write));
     const overlay = record => {
       const own = isPlain(record) ? writes.filter(({model}) => String(model.id) === String(record[model.idAttribute])) : [];
+      for (const write of own) write.isOnTop = true;
       if (own.some(({method}) => method === 'delete')) return null;
       return own.length ? Object.assign({...record}, ...own.map(write => attributesOf(write.body))) : record;
     };
@@ -75,7 +82,7 @@ export class Receiver {
   _wrote(exchange, status, body, headers, waited) {
     const {model, pending, isRestored} = exchange;
     const news = attempt(() => this.live.learnWrite(exchange, status, body, headers));
-    const later = [...this.outbox.of(model), ...pending?.delayed ?? []];
+    const later = [...this.outbox.of(model), ...pending?.delayed ?? []].filter(({options}) => !options.wait);
     respond(exchange, status, withEdits(news?.latest || body, exchange, later), headers);
     attempt(() => news?.tell());
     for (const delayed of pending ? followUps(pending, status, body) : []) {
@@ -83,7 +90,7 @@ export class Receiver {
       if (delayed.model) delayed.body = nameRecord(delayed);
       this.outbox.send(delayed);
     }
-    if (status >= 400 && waited || isRestored && !isSuccess(status) || body === 'outdated') {
+    if (status >= 400 && (waited || exchange.isOnTop) || isRestored && !isSuccess(status) || body === 'outdated') {
       this._useExtras(extras => extras.waitedInVain(this.outbox, exchange, status, body));
     }
   }
@@ -92,9 +99,12 @@ export class Receiver {
   // create is pending, because its answer may not contain them.
   setAnswer(call, run) {
     const {method, model: target} = call;
-    const keep = list => {
-      call.parsed = list;
-      const creates = target.models.filter(model => model.isNew() && this.isWriting(model));
+    // A reset empties the collection before it calls `parse`.
+    const creates = isCollection(target) ? target.models.filter(model => model.isNew() && this.isWriting(model)) : [];
+    const keep = (parse, args) => {
+      const text = this.hasOwnParse(target, parse) && JSON.stringify(args[0]);
+      const list = call.parsed = parse.apply(target, args);
+      call.isMapped = text && JSON.stringify(list) !== text;
       return creates.length ? [list ?? [], creates].flat() : list;
     };
     watchAnswer(target, run, isCollection(target) && method === 'read' && keep, models => {
@@ -149,12 +159,13 @@ export class Receiver {
 
   // Sends the queries without a room again, such as reads that were answered over HTTP.
   rejoin() {
+    this._wasOnline = true;
     this.live.refresh(NO_ROOM);
   }
 
   // Reads a target again that the page has read without the socket, so that it becomes live.
   readAgain(target, path, data) {
-    this._useExtras(extras => adopt(this.live, target, extras.withQuery(path, data)));
+    this._useExtras(extras => extras.adopt(this.live, target, extras.withQuery(path, data)));
   }
 
   // Shows the writes that an earlier page has kept, while a read of the page is pending.
@@ -182,8 +193,9 @@ export class Receiver {
     return this.outbox.isWriting(model);
   }
 
-  hasOwnParse(model) {
-    return model.parse !== this.runtime.Backbone.Model.prototype.parse;
+  hasOwnParse(target, parse = target.parse) {
+    const {Collection, Model} = this.runtime.Backbone;
+    return parse !== (isCollection(target) ? Collection : Model).prototype.parse;
   }
 
   // Whether a fetch with these options adds to the models of a collection. By default it replaces
@@ -194,9 +206,22 @@ export class Receiver {
 
   // Sends a query again.
   ask(query, number) {
-    const onAnswer = (...answer) => refreshed(this.live, number, ...answer);
+    const onAnswer = (status, body, headers) => this.runtime.extras.use(extras => {
+      if (extras) attempt(() => extras.refreshed(this.live, number, status, new Answer(body, headers)));
+      else setTimeout(onAnswer, LOAD_AGAIN, status, body, headers);
+    });
     if (query) this.outbox.begin(new Exchange({kind: OPAQUE, method: 'get', url: query.url, headers: query.headers, onAnswer}), NEW);
     else this.live.decide(() => this.live.queries.failed(number, true));
+  }
+
+  // Other collections still show records of a replaced query.
+  keepQuery(query) {
+    this._useExtras(extras => extras.keepQuery(this.live, query));
+  }
+
+  // A record of a collection that is not shown as the server sends it has changed.
+  readMapped(query) {
+    this._useExtras(extras => extras.readMapped(this.live, query));
   }
 
   // Warns the developer if the answer to a read may not be what they expect.
@@ -230,6 +255,8 @@ export class Receiver {
 
   // Logs a message of `Notices` for the developer.
   explain(name, ...about) {
+    // A page that was online may connect. It is offline for another reason.
+    if (name === 'findReason' && this._wasOnline) return;
     this._useExtras(({Notices}) => {
       this._notices ??= new Notices(this.runtime.server.origin);
       if (!this._isEnded) this._notices[name](...about);

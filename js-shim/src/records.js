@@ -14,7 +14,8 @@ export class Records {
   }
 
   // Another epoch is another log. Its offsets cannot be compared with the former ones.
-  enter(epoch) {
+  enter({epoch, key}) {
+    this.key = key;
     if (this._epoch !== null && this._epoch !== epoch) {
       for (const known of this._known.values()) known.offset = 0;
     }
@@ -63,6 +64,11 @@ export function copy(value) {
 // itself.
 export function isSame(a, b) {
   return a === b || isData(a) && isData(b) && JSON.stringify(a) === JSON.stringify(b);
+}
+
+// The state of a value, to be compared later by ===, also if the page changes the value meanwhile.
+export function stateOf(value) {
+  return Object(value) === value && isData(value) ? '\0' + JSON.stringify(value) : value;
 }
 
 export function isPlain(value) {

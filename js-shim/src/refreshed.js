@@ -3,31 +3,48 @@
 //
 // Models that differ from the answer are removed, added, changed and moved, as by pushes.
 
-import {Answer, NO_ROOM} from './answer.js';
+import {NO_ROOM} from './answer.js';
 import {attempt} from './attempt.js';
 import {DESTROYED} from './live.js';
 import {copy} from './records.js';
 import {isSuccess} from './request.js';
+import {addAll, reorder} from './show.js';
 import {isCollection} from './targets.js';
 
 // The pause before a failed query is sent again, in milliseconds.
 const RETRY_AFTER = 3000;
 
 // `number` is the number of the query.
-export function refreshed(live, number, status, body, headers) {
+export function refreshed(live, number, status, answer) {
   const query = live.targets.query(number);
-  const answer = new Answer(body, headers);
-  if (isSuccess(status) && answer.isLive) return apply(live, query, number, answer);
+  const isAnswered = isSuccess(status) && answer.isLive;
   const isGone = [401, 403, 404].includes(status);
-  const isRefused = isGone || status >= 400 && status < 500 && ![408, 425, 429].includes(status);
+  const isRefused = !isAnswered && (isGone || status >= 400 && status < 500 && ![408, 425, 429].includes(status));
   if (isRefused && query) drop(live, query, isGone);
-  if (!isRefused) retryLater(live);
-  live.decide(() => live.queries.failed(number, isRefused));
+  if (isAnswered) apply(live, query, number, answer);
+  else {
+    if (!isRefused) retryLater(live, query);
+    live.decide(() => live.queries.failed(number, isRefused));
+  }
+  if (query?.isAsked) readNext(live, query, isAnswered);
+}
+
+// Sends the query of a mapped collection again: after the answer, if one is pending.
+export function readMapped(live, query) {
+  query.isStale = query.isAsked;
+  if (query.isAsked) return;
+  query.isAsked = true;
+  live.runtime.ask(query, query.number);
+}
+
+function readNext(live, query, isAnswered) {
+  query.isAsked = false;
+  if (query.isStale && isAnswered && live.targets.query(query.number) === query) readMapped(live, query);
 }
 
 // Reads a target again that the page has read without the socket, so that it becomes live.
 export function adopt(live, target, url) {
-  const query = live.targets.enter(target, url, {}, {resource: ''});
+  const query = live.targets.enter(target, url, {}, {resource: '', room: NO_ROOM});
   live.targets.keepOnly(query);
   live.read(query, true, {room: NO_ROOM, changed: []}, []);
   live.refresh(NO_ROOM);
@@ -35,34 +52,57 @@ export function adopt(live, target, url) {
 
 function apply(live, query, number, answer) {
   const target = query && live.targets.get(query.target);
-  if (query) Object.assign(query, {resource: answer.resource, isShaped: answer.isShaped});
+  const {resource, room} = answer;
+  const isShaped = answer.isShaped || Boolean(query?.shown);
+  if (query) Object.assign(query, {resource, room, isShaped});
   const changes = live.learnRecords(answer);
   const source = new Source(answer);
-  if (answer.isShaped) showParts(live, answer, source);
-  const ids = target ? live.idsFor(answer, target, isCollection(target) && source.listFor(target)) : [];
+  if (answer.isShaped) showParts(live, answer, source, query);
+  const list = target && isCollection(target) && source.listFor(target);
+  if (target && query.shown) showMapped(live, target, query, list);
+  const ids = target ? live.idsFor(answer, target, list) : [];
   if (query) query.ids = ids;
   live.answered(number, answer, ids, changes, {source});
 }
 
-// Targets that show parts of records are updated from the answer itself.
-function showParts(live, answer, source) {
-  for (const [target, isWhole] of live.targets.of(answer.resource)) {
-    for (const [id, item] of isWhole ? [] : source.itemsFor(target)) {
+// Targets that show the same parts of records are updated from the answer itself.
+function showParts(live, answer, source, query) {
+  for (const {target: number, shown} of query ? live.targets.like(query) : []) {
+    const target = !shown && live.targets.get(number);
+    for (const [id, item] of target ? source.itemsFor(target) : []) {
       const model = live.find(target, answer.resource, id, item);
       if (model) attempt(() => live.changes.update(model, undefined, item));
     }
   }
 }
 
+// Shows the result of a collection's `parse`, in its order.
+function showMapped(live, target, query, list) {
+  const modelOf = item => target.get(item);
+  for (const item of list.filter(modelOf)) attempt(() => live.changes.update(modelOf(item), undefined, item));
+  const added = list.filter(item => !modelOf(item));
+  if (added.length) attempt(() => addAll(target, added));
+  const models = list.map(modelOf).filter(Boolean);
+  const former = query.shown;
+  query.shown = models.map(({cid}) => cid);
+  const kept = new Set(live.targets.mapped(query.resource).flatMap(other => (other.target === query.target ? other.shown : [])));
+  const removed = target.models.filter(({cid}) => former.includes(cid) && !kept.has(cid));
+  if (removed.length) attempt(() => target.remove(removed, {realtime: true}));
+  if (!target.comparator) attempt(() => reorder(target, models));
+}
+
 // Drops a query that the server refuses. A record that the page may no longer read counts as
 // destroyed.
-function drop(live, {resource, target: number, ...query}, isGone) {
+function drop(live, query, isGone) {
+  const {resource, target: number} = query;
   const target = live.targets.get(number);
-  live.targets.drop({target: number, ...query});
+  if (isGone && target && query.shown) showMapped(live, target, query, []);
+  live.targets.drop(query);
   if (isGone && target && !isCollection(target)) live.news(resource, `${resource}/${target.id}`, [[undefined, DESTROYED, target.id]]);
 }
 
-function retryLater(live) {
+function retryLater(live, query) {
+  if (query?.isAsked) setTimeout(() => readMapped(live, query), RETRY_AFTER);
   live.retry ??= setTimeout(() => {
     live.retry = undefined;
     live.decide(() => live.queries.retry());

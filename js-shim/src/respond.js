@@ -10,9 +10,9 @@ import {isSuccess, parsed} from './request.js';
 // answer; the body is the reason.
 export function respond(exchange, status, body, headers) {
   const {transport, model, isElsewhere, merged} = exchange;
+  for (const other of merged) respond(other, status, body, headers);
   if (transport) respondTo(transport, status, textOf(body, headers), headers);
   else if (model && !isElsewhere && isSuccess(status)) attempt(() => show(model, body));
-  for (const other of merged) respond(other, status, body, headers);
 }
 
 function respondTo(transport, status, text, headers) {

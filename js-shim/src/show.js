@@ -28,7 +28,7 @@ export function show(target, {added, removed, order}, {find, itemOf, onAdded, on
 
 // Each item is the record of a model. The collection's `parse` expects a whole answer, so it is not
 // called.
-function addAll(collection, items) {
+export function addAll(collection, items) {
   const restore = shadow(collection, 'parse', () => list => list);
   try {
     collection.add(items, {parse: true, merge: true, realtime: true});
@@ -38,7 +38,7 @@ function addAll(collection, items) {
 }
 
 // Models that are in no query come last, in their former order.
-function reorder(collection, ordered) {
+export function reorder(collection, ordered) {
   const models = [...new Set([...ordered, ...collection.models])];
   if (models.every((model, index) => model === collection.models[index])) return;
   collection.models.splice(0, models.length, ...models);

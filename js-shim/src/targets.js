@@ -8,6 +8,8 @@
 // garbage-collected, and is then reported to `onGone(number)`. So a target is held weakly. Its
 // listeners are held (Backbone's `_events`), and they refer to the target.
 
+import {NO_ROOM} from './answer.js';
+
 export class Targets {
   constructor(onGone) {
     this._onGone = onGone;
@@ -39,13 +41,14 @@ export class Targets {
     return target;
   }
 
-  // Registers a query of a target. The same request is the same query, with the same number.
-  enter(target, url, headers, {resource, isShaped}) {
+  // Registers a query of a target. The same request is the same query, with the same number. The
+  // query of a mapped collection gets `shown`, the `cid`s of the models that it shows.
+  enter(target, url, headers, {resource, room, isShaped}) {
     const number = this.numberOf(target);
     const {queries} = this._entry(number, target);
     const text = JSON.stringify([url, headers]);
     if (!queries.has(text)) queries.set(text, {number: this._made += 1, target: number, text, url, headers});
-    const query = Object.assign(queries.get(text), {resource, isShaped});
+    const query = Object.assign(queries.get(text), {resource, room, isShaped});
     this._queries.set(query.number, query);
     this.get(number);
     return query;
@@ -95,6 +98,20 @@ export class Targets {
       if (target) found.set(target, (found.get(target) ?? true) && !query.isShaped);
     }
     return found;
+  }
+
+  // The queries of a resource by mapped collections.
+  mapped(resource) {
+    return [...this._queries.values()].filter(query => query.shown && query.resource === resource);
+  }
+
+  isMapped(target) {
+    return this._queriesOf(this._numbers.get(target)).some(({shown}) => shown);
+  }
+
+  // The queries whose answer is the same as that of `query`.
+  like({room, number}) {
+    return [...this._queries.values()].filter(query => query.number === number || query.room === room && room !== NO_ROOM);
   }
 
   // The resource of a live target.

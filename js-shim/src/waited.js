@@ -7,10 +7,11 @@
 import {attempt} from './attempt.js';
 import {attributesOf} from './edits.js';
 import {Exchange} from './exchange.js';
-import {CREATE, OPAQUE, SAVE} from './kinds.js';
+import {CREATE, OPAQUE, SAVE, ownUrl} from './kinds.js';
 import {RESTORED} from './outbox.js';
 import {copy, isSame} from './records.js';
 import {parsed} from './request.js';
+import {reorder} from './show.js';
 import {isCollection} from './targets.js';
 import {plainPath} from './url.js';
 
@@ -49,8 +50,10 @@ function lost({runtime}, {method, url, body}) {
 
 // Called when a write that had waited was refused, or was not answered for a week.
 export function waitedInVain(outbox, exchange, status, reason) {
-  const {method, url, body, model, isRestored} = exchange;
+  const {method, url, body, isRestored} = exchange;
   if (!status) return reason === 'outdated' && lost(outbox, exchange);
+  if (isRestored) exchange.model ??= modelAt(outbox.runtime, url);
+  const {model} = exchange;
   // A 404 means that the record is gone: a push removes its models.
   if (status !== 404) attempt(() => takeBack(outbox, exchange));
   if (!isRestored) return;
@@ -59,13 +62,33 @@ export function waitedInVain(outbox, exchange, status, reason) {
   model?.trigger('error', model, {status}, {realtime: true});
 }
 
-// Rolls back a refused write on the models that still show it.
-function takeBack({runtime: {live, outbox}}, {kind, method, model, resource, holders, body}) {
-  const record = live.records.get(resource)?.get(model?.id);
+// Rolls back the edits of a refused write, as far as its model still shows them.
+function takeBack({runtime: {live, outbox}}, {kind, method, model, holders, places, body, isRestored, resource = live.resourceOf(model)}) {
   if (kind === CREATE) return model && !outbox.isWriting(model) && live.destroy(model);
+  const records = live.records.get(resource);
+  const record = model && records?.get(live.idOf(model, records));
+  // The answer to a pending read will bring the other attributes.
+  if (!record && isRestored && model && method !== 'delete') revert(model, attributesOf(body), {});
   if (!record) return;
-  for (const collection of holders ?? []) live.show(collection, {added: [String(model.id)]});
+  for (const [index, collection] of (holders ?? []).entries()) bringBack(live, collection, String(model.id), places[index]);
   if (method !== 'delete') for (const each of live.models.of(resource, model.id)) revert(each, attributesOf(body), record);
+}
+
+// Adds the record of a refused destroy to a collection, at its former place.
+function bringBack(live, collection, id, place) {
+  live.show(collection, {added: [id]});
+  const model = collection.get(id);
+  if (!model || collection.comparator) return;
+  const others = collection.models.filter(other => other !== model);
+  reorder(collection, [...others.slice(0, place), model]);
+}
+
+// The model whose own url is that of a write, if a live collection holds one.
+function modelAt(runtime, url) {
+  const {live} = runtime;
+  const targets = [...live.records.keys()].flatMap(resource => [...live.targets.of(resource).keys()]);
+  const isAt = model => plainPath(runtime.pathOf(ownUrl(model) ?? '') ?? '') === plainPath(url);
+  return targets.flatMap(target => target.models ?? target).find(isAt);
 }
 
 function revert(model, edits, record) {
@@ -83,13 +106,15 @@ function revert(model, edits, record) {
 // While the server cannot be reached, a fetch shows the kept writes of its target. Its reply
 // replaces them.
 export function showKept(outbox, {model: target, url}) {
-  for (const write of outbox.isOnline ? [] : outbox.all) {
-    const model = write.isRestored && show(write, target, url);
+  const writes = outbox.isOnline ? [] : outbox.all.filter(({isRestored}) => isRestored);
+  const destroyed = writes.filter(({method}) => method === 'delete').map(write => plainPath(write.url));
+  for (const write of writes) {
+    const model = !destroyed.includes(plainPath(write.url)) && show(write, target, url);
     if (!model) continue;
     outbox.runtime.live.assumed.set(model, write.record);
-    if (write.kind !== CREATE || write.model) continue;
+    if (write.model) continue;
     write.model = model;
-    outbox.await(write);
+    if (write.kind === CREATE) outbox.await(write);
   }
 }
 
@@ -116,5 +141,11 @@ const NOT_A_FILTER = /^(where|sort|skip|limit|select|omit|populate|page|per_page
 // Whether a record has the values in the query. Only the server can check more than equality.
 function isPicked(record, url) {
   const query = new URLSearchParams(url.split('?')[1]);
-  return [...query].every(([name, value]) => NOT_A_FILTER.test(name) || !(name in record) || String(record[name]) === value);
+  const isEqual = (name, value) => String(record[name]) === String(value);
+  return [...query].every(([name, value]) => {
+    const [, inner] = /^where\[([^[\]]+)\]$/.exec(name) ?? [];
+    if (inner) return isEqual(inner, value);
+    if (name === 'where') return Object.entries(parsed(value, {})).every(([each, it]) => Object(it) === it || isEqual(each, it));
+    return NOT_A_FILTER.test(name) || !(name in record) || isEqual(name, value);
+  });
 }

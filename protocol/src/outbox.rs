@@ -56,7 +56,7 @@ impl<P> Entry<P> {
         self.request.kind == RequestKind::Elsewhere
     }
 
-    fn is_our_write(&self) -> bool {
+    pub(crate) fn is_our_write(&self) -> bool {
         self.is_write() && !self.is_elsewhere()
     }
 }

@@ -610,3 +610,115 @@ story('a_pageable_collection_in_infinite_mode_stays_fresh', PAGINATOR, async () 
   await http('PATCH', '/note/3', {n: 3.5});
   await becomes(() => numbers(pages.fullCollection), before.map(n => ({1: 1.5, 3: 3.5})[n] ?? n));
 });
+
+// Which record a model shows
+// --------------------------
+
+story('a_model_that_shows_another_record_later_changes_with_that_one', async () => {
+  await writeAll(1, 2);
+  const notes = new Notes();
+  await fetched(notes);
+  const detail = new Model({id: 1});
+  await fetched(detail);
+  detail.clear();
+  detail.set({id: 2});
+  await fetched(detail);
+  await http('PATCH', '/note/1', {n: 99});
+  await becomes(() => [numbers(notes), detail.get('n')], [[99, 2], 2]);
+  same(await saved(detail, {seen: true}), 'success');
+  same((await http('GET', '/note/2')).n, 2);
+});
+
+story('a_form_model_that_is_cleared_and_saved_again_shows_the_second_record', async () => {
+  const notes = new Notes();
+  await fetched(notes);
+  const form = new Model(), events = traced(form, 'destroy');
+  await saved(form, {n: 1});
+  form.clear();
+  await saved(form, {n: 2});
+  await http('PATCH', '/note/1', {n: 99});
+  await becomes(() => [numbers(notes), form.get('n')], [[99, 2], 2]);
+  await http('DELETE', '/note/1');
+  await becomes(() => [numbers(notes), form.get('n')], [[2], 2]);
+  same(events, []);
+});
+
+story('records_are_told_apart_by_their_key_where_idAttribute_is_another_attribute', async () => {
+  await write({pos: 2, n: 1});
+  await write({pos: 1, n: 2});
+  const Seat = Backbone.Model.extend({idAttribute: 'pos', url() { return `/note/${this.get('id')}`; }});
+  const seats = new (Notes.extend({model: Seat}))();
+  await fetched(seats);
+  same(await saved(seats.get(2), {n: 2}), 'success');
+  same((await http('GET', '/note/1')).n, 2);
+  await write({pos: 3, n: 3});
+  await becomes(() => seats.map(it => [it.get('id'), it.id, it.get('n')]), [[1, 2, 2], [2, 1, 2], [3, 3, 3]]);
+  await http('DELETE', '/note/2');
+  await becomes(() => seats.map(it => it.get('id')), [1, 3]);
+});
+
+story('lists_with_different_select_and_omit_keep_their_own_attributes', async () => {
+  await write({n: 1, age: 1, kind: 'a'});
+  const lists = [{select: 'n'}, {omit: 'age'}, {select: 'kind,n'}].map(data => [new Notes(), data]);
+  for (const [notes, data] of lists) await fetched(notes, {data});
+  await http('PATCH', '/note/1', {n: 2});
+  await becomes(() => lists.map(([notes]) => numbers(notes)), [[2], [2], [2]]);
+  for (const [notes, data] of lists) {
+    const fresh = new Notes();
+    await fetched(fresh, {data, realtime: false});
+    same(Object.entries(notes.at(0).attributes).sort(), Object.entries(fresh.at(0).attributes).sort());
+  }
+});
+
+// A parse of the collection that changes the list
+// -----------------------------------------------
+
+story('a_collection_shows_what_its_parse_makes_of_the_list', async () => {
+  await writeAll(1, 2);
+  const Labels = Notes.extend({parse: list => list.map(it => ({id: it.id, label: `#${it.n}`}))});
+  const labels = new Labels(), events = traced(labels, 'add remove reset');
+  await fetched(labels);
+  const first = labels.get(1);
+  await writeAll(3);
+  await http('PATCH', '/note/1', {n: 1.5});
+  await http('DELETE', '/note/2');
+  await becomes(() => labels.map(it => it.attributes), [{id: 1, label: '#1.5'}, {id: 3, label: '#3'}]);
+  same([labels.get(1) === first, events.filter(it => it.startsWith('reset'))], [true, []]);
+});
+
+story('a_collection_whose_parse_leaves_records_out_follows_the_rest', async () => {
+  await write({n: 1});
+  await write({n: 2, archived: true});
+  const Current = Notes.extend({parse: list => list.filter(it => !it.archived)});
+  const current = new Current(), all = new Notes();
+  await fetched(current);
+  await fetched(all);
+  same(numbers(current), [1]);
+  await write({n: 3, archived: true});
+  await write({n: 4});
+  await http('PATCH', '/note/1', {archived: true});
+  await http('PATCH', '/note/2', {archived: false});
+  await becomes(() => [numbers(current), numbers(all)], [[2, 4], [1, 2, 3, 4]]);
+});
+
+story('a_collection_whose_parse_sorts_the_list_keeps_models_of_the_page', async () => {
+  await writeAll(0, 1);
+  const Reversed = Notes.extend({parse: list => list.slice().reverse()});
+  const notes = new Reversed();
+  await fetched(notes);
+  notes.add({n: 'own'});
+  await writeAll(2, 3);
+  await becomes(() => numbers(notes), [3, 2, 1, 0, 'own']);
+});
+
+story('unsaved_changes_inside_of_a_value_stay', async () => {
+  await write({n: 1, o: {a: 1}});
+  const Parsing = Model.extend({parse: record => record});
+  for (const note of [new Model({id: 1}), new Parsing({id: 1})]) {
+    await fetched(note);
+    note.get('o').a = 2;
+    const n = note.get('n') + 1;
+    await http('PATCH', '/note/1', {n});
+    await becomes(() => [note.get('n'), note.get('o').a], [n, 2]);
+  }
+});

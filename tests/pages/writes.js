@@ -404,3 +404,130 @@ story('writes_of_every_kind_survive_a_reload', {tag: ['', 'data-connect="false"'
   await settled();
   same(await contents(), expected);
 });
+
+// Refused and aborted writes
+// --------------------------
+
+const LIMITED = {config: `production:
+  resources:
+    note: {attributes: {n: {type: integer, max: 90}}, access: {read: everyone, create: everyone, update: everyone, destroy: nobody}}
+`};
+
+story('a_fetch_before_a_refused_write_shows_the_record_of_the_server', LIMITED, async () => {
+  await http('POST', '/note', {n: 1});
+  const [notes, others] = [new Notes(), new Notes()];
+  await fetched(notes);
+  await fetched(others);
+  for (const target of [notes, others]) {
+    for (const wait of [true, false]) {
+      const fetching = fetched(target);
+      same(await saved(notes.at(0), {n: 95}, {wait}), 'error 400');
+      await fetching;
+      await becomes(() => target.pluck('n'), [1], `after a save of ${target === notes ? 'the same' : 'another'} collection`);
+      notes.at(0).set({n: 1});
+    }
+  }
+  const fetching = [fetched(notes), fetched(others)];
+  same(await done(it => notes.at(0).destroy({wait: true, ...it})), 'error 403');
+  await Promise.all(fetching);
+  await becomes(() => [notes.pluck('n'), others.pluck('n')], [[1], [1]]);
+  const again = [fetched(notes), fetched(others)];
+  same(await done(it => notes.at(0).destroy(it)), 'error 403');
+  await Promise.all(again);
+  await becomes(() => [notes.pluck('n'), others.pluck('n')], [[1], [1]]);
+});
+
+story('a_refused_save_with_wait_is_never_shown', LIMITED, async () => {
+  await http('POST', '/note', {n: 1});
+  for (const patch of [false, true]) {
+    const note = new Note({id: 1});
+    await fetched(note);
+    const values = [];
+    note.on('change:n', () => values.push(note.get('n')));
+    const first = saved(note, {kind: 'a'});
+    same(await saved(note, {n: 95}, {wait: true, patch}), 'error 400');
+    same(await first, 'success');
+    same([note.get('n'), values, await numbers('/note')], [1, [], [1]]);
+  }
+});
+
+story('a_value_that_is_saved_again_after_an_aborted_save_is_stored', async () => {
+  const note = new Note();
+  await saved(note, {n: 1});
+  await fetched(note);
+  const aborted = note.save({n: 2});
+  await until(async () => (await numbers('/note'))[0] === 2);
+  aborted.abort();
+  same(await saved(note, {n: 1}), 'success');
+  same([note.get('n'), await numbers('/note')], [1, [1]]);
+});
+
+story('an_attribute_that_is_unset_before_its_create_is_sent_is_not_created', async () => {
+  const notes = new Notes();
+  await fetched(notes);
+  await goOffline();
+  const note = notes.create({n: 1, secret: 2}, {wait: false});
+  note.unset('secret');
+  const result = saved(note);
+  Backwire.connect();
+  same(await result, 'success');
+  same([note.has('secret'), 'secret' in (await records('/note'))[0]], [false, false]);
+});
+
+story('callbacks_of_merged_writes_are_called_in_the_order_of_the_calls', async () => {
+  const notes = new Notes(), calls = [];
+  await fetched(notes);
+  await goOffline();
+  const note = notes.create({n: 1}, {success: () => calls.push(1)});
+  for (const n of [2, 3]) note.save({n}, {success: () => calls.push(n)});
+  Backwire.connect();
+  await until(() => calls.length === 3);
+  same(calls, [1, 2, 3]);
+});
+
+story('a_destroy_made_offline_and_refused_brings_the_record_back_to_its_place', LIMITED, async () => {
+  for (const n of [1, 2, 3]) await http('POST', '/note', {n});
+  const [notes, sorted] = [new Notes(), new Notes()];
+  await fetched(notes);
+  await fetched(sorted, {data: {sort: 'n'}});
+  await goOffline();
+  const result = done(it => notes.at(0).destroy(it));
+  Backwire.connect();
+  same(await result, 'error 403');
+  await becomes(() => [notes.pluck('n'), sorted.pluck('n')], [[1, 2, 3], [1, 2, 3]]);
+});
+
+story('a_save_kept_over_a_reload_and_refused_is_rolled_back', {...LIMITED, tag: ['', 'data-connect="false"']}, async () => {
+  await http('POST', '/note', {});
+  const notes = new Notes();
+  await fetched(notes);
+  await goOffline();
+  notes.at(0).save({n: 95});
+}, async () => {
+  const notes = new Notes(), events = [], rejected = [];
+  notes.on('error', model => events.push(model.id));
+  Backwire.on('rejected', ({status, model}) => rejected.push([status, model?.id]));
+  notes.fetch();
+  await until(() => notes.length === 1);
+  same(notes.pluck('n'), [95]);
+  Backwire.connect();
+  await becomes(() => [rejected, events, notes.pluck('n')], [[[400, 1]], [1], [undefined]]);
+});
+
+story('after_an_offline_reload_a_list_shows_the_kept_writes_that_belong_to_it', {tag: ['', 'data-connect="false"']}, async () => {
+  await http('POST', '/note', {n: 1});
+  await http('POST', '/note', {n: 2});
+  const notes = new Notes();
+  await fetched(notes);
+  await goOffline();
+  notes.create({n: 3, done: false});
+  notes.at(0).save({n: 1.5});
+  notes.at(0).destroy();
+}, async () => {
+  const lists = [undefined, {done: true}, {where: {done: true}}, {where: {done: false}}, {'where[n]': 3}].map(data => [new Notes(), data]);
+  for (const [notes, data] of lists) notes.fetch({data});
+  const shown = () => lists.map(([notes]) => notes.pluck('n'));
+  await until(() => shown()[0].length);
+  await new Promise(requestAnimationFrame);
+  same(shown(), [[3], [], [], [3], [3]]);
+});

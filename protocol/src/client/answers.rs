@@ -11,14 +11,17 @@ use crate::time::Instant;
 impl<P: Payload> Client<P> {
     /// Takes the response to a request that was sent over HTTP: one from [`Output::Http`], or one
     /// of kind [`Elsewhere`](crate::RequestKind::Elsewhere). Status 0 means that the server was
-    /// unreachable.
+    /// unreachable. So do the answers of a proxy to a write, 502 and 504.
     pub fn answered_over_http(&mut self, now: Instant, token: Token, reply: Reply<P>) {
         if let Some(at) = self.outbox.find_over_http(token) {
-            let is_elsewhere = self.outbox.entry(at).is_elsewhere();
+            let entry = self.outbox.entry(at);
+            let is_elsewhere = entry.is_elsewhere();
+            let is_of_proxy = entry.is_our_write() && matches!(reply.status, 502 | 504);
+            let has_reached = reply.status != 0 && !is_of_proxy;
             if !is_elsewhere {
-                self.transport.tried_http(reply.status != 0);
+                self.transport.tried_http(has_reached);
             }
-            if reply.status != 0 {
+            if has_reached {
                 self.take_over_http(now, at, reply);
             } else if (is_elsewhere || self.transport.is_http())
                 && !self.outbox.waits_unreachable(now, at)

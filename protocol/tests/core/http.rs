@@ -204,6 +204,21 @@ fn error_over_http_is_final_as_in_plain_backbone() {
 }
 
 #[test]
+fn write_that_a_proxy_answers_for_the_server_is_sent_again() {
+    for status in [502, 504] {
+        let mut pair = without_link();
+        pair.server.refusals.push_back(status.into());
+        let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+        pair.run();
+        assert_eq!(pair.status_of(saved), None);
+        pair.wait(4_000);
+        assert_eq!(pair.status_of(saved), Some(200));
+        assert_eq!(pair.server.committed.len(), 1);
+        assert!(pair.app.waited.contains(&saved));
+    }
+}
+
+#[test]
 fn write_made_while_the_server_is_unreachable_has_waited() {
     let mut pair = without_link();
     pair.is_http_cut = true;
