@@ -28,7 +28,6 @@ export class Receiver {
     Object.assign(this, {runtime, outbox: runtime.outbox});
     this.live = new Live(this, new Queries(queries));
     this._leaving = new Set();
-    this._wasOnline = runtime.state === 'online';
     for (const {model, isRead} of this.outbox.all) if (isRead) this.live.isReading(model, true);
   }
 
@@ -85,6 +84,8 @@ export class Receiver {
     const later = [...this.outbox.of(model), ...pending?.delayed ?? []].filter(({options}) => !options.wait);
     respond(exchange, status, withEdits(news?.latest || body, exchange, later), headers);
     attempt(() => news?.tell());
+    // An answer to a read may have brought the record before.
+    if (pending && model?.collection) this.wereAdded(model.collection, model);
     for (const delayed of pending ? followUps(pending, status, body) : []) {
       asPatch(delayed, delayed.base);
       if (delayed.model) delayed.body = nameRecord(delayed);
@@ -159,7 +160,6 @@ export class Receiver {
 
   // Sends the queries without a room again, such as reads that were answered over HTTP.
   rejoin() {
-    this._wasOnline = true;
     this.live.refresh(NO_ROOM);
   }
 
@@ -232,11 +232,12 @@ export class Receiver {
     if (sync !== prototype.sync && sync !== this.runtime.sync) this.explain('ownSync', plainPath(url));
   }
 
-  // Called after records were added to a collection. The page may be creating the same records
-  // without Backwire.
-  wereAdded(collection) {
-    const foreign = collection.models.filter(model => model.isNew() && !this.isWriting(model));
-    if (foreign.length) this._useExtras(extras => extras.watchForTwins(collection, foreign));
+  // Called after records were added to a collection, or after its model `created` got its id.
+  // Another model of the same record may have arrived before.
+  wereAdded(collection, created) {
+    const isTwin = model => (created ? created.id === model.id && created !== model : model.isNew() && !this.isWriting(model));
+    const twins = collection.models.filter(isTwin);
+    if (twins.length) this._useExtras(extras => extras.watchForTwins(collection, created ? [created] : twins));
   }
 
   // Leaves a room as soon as no read is pending. A pending read may join the same room, and the
@@ -255,8 +256,6 @@ export class Receiver {
 
   // Logs a message of `Notices` for the developer.
   explain(name, ...about) {
-    // A page that was online may connect. It is offline for another reason.
-    if (name === 'findReason' && this._wasOnline) return;
     this._useExtras(({Notices}) => {
       this._notices ??= new Notices(this.runtime.server.origin);
       if (!this._isEnded) this._notices[name](...about);

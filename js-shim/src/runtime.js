@@ -66,9 +66,11 @@ export class Runtime {
   status(state, unsent) {
     const isBack = state === 'online' && this.state !== state;
     this.state = state;
+    this._wasOnline ||= isBack;
     this.outbox.setOnline(state === 'online');
     if (isBack) this.receiver?.rejoin();
-    if (state === 'offline') this.explain('findReason', this.page, this.server.socket, reason => this.client.refuse(reason));
+    // A page that was online may connect. It is offline for another reason.
+    if (state === 'offline' && !this._wasOnline) this.explain('findReason', this.page, this.server.socket, reason => this.client.refuse(reason));
     this.tell('status', {state, unsent});
   }
 

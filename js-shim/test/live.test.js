@@ -503,3 +503,14 @@ test('a create without Backwire is one model, whenever the push arrives and whet
     assert.deepEqual([todos.length, todos.get(3)], [3, own]);
   }
 });
+
+test('a created record that a read brings before the answer to its create appears once', () => {
+  const {client, todos} = startWithTodos();
+  const bread = todos.create({title: 'Bread'});
+  const create = client.last;
+  todos.fetch();
+  client.read('todo', 6, [{id: 1, title: 'Milk'}, {id: 2, title: 'Eggs'}, {id: 3, title: 'Bread'}]);
+  client.wrote('todo/3', 6, {id: 3, title: 'Bread'}, create);
+  assert.deepEqual(todos.pluck('id').sort(), [1, 2, 3]);
+  assert.equal(todos.get(3), bread);
+});
