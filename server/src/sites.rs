@@ -246,6 +246,7 @@ mod tests {
                 "sites.yml:6:16: it is a number from 1 to 1000000",
             ),
             ("user_", "user_\n  authTimeout: 0", "sites.yml:6:16: it is 1 to 300 seconds"),
+            ("user_", "user_\n  batchTimeout: 301", "sites.yml:6:17: it is 1 to 300 seconds"),
             ("user_", "user_\n  apiKey: 1", "sites.yml:6:3: "),
             ("newsite:", "newsite: {}\nother:", "sites.yml:1:"),
         ] {
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn what_is_in_force_is_shown_but_for_the_key() {
         let own = "user_\n  clientTtl: 0\n  eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  \
-                   authTimeout: 2s\n  authAtOnce: 3";
+                   batchTimeout: 20s\n  authTimeout: 2s\n  authAtOnce: 3";
         let sites = changed("user_", own).unwrap();
         assert_eq!(sites.get("newsite").unwrap().client_ttl, Some(Duration::ZERO));
         let shown = sites.to_string();
@@ -266,7 +267,7 @@ mod tests {
             shown,
             "newsite:\n  authUrl: http://newsite.com/socketrooms\n  authScheme: Bearer\n  \
              apiKey: (set)\n  userRoomPrefix: \"user_\"\n  clientTtl: 0\n  \
-             eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  authTimeout: 2\n  authAtOnce: 3\n  \
+             eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  batchTimeout: 20\n  authTimeout: 2\n  authAtOnce: 3\n  \
              resources: false\n"
         );
         assert!(!format!("{sites:?}").contains("54321"));

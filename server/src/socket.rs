@@ -52,6 +52,9 @@ pub(crate) use limits::Limits;
 /// How long an ack of a client is waited for. What is not acked until then is told again at the next connect.
 const LONGEST_ACK: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How often a full send buffer is looked at again. Nothing reports that it has room.
+pub(crate) const ROOM_AGAIN: Duration = Duration::from_millis(5);
+
 /// The event that a broadcast to a room of any name arrives as.
 const MESSAGE: &str = "message";
 

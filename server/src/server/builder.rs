@@ -220,7 +220,7 @@ impl Builder {
         let fanout = tokio::spawn(fanout.follow(changes));
         let following = courier.clone().follow_sites(sockets.clone(), settings.sites.changes());
         let following = tokio::spawn(following);
-        let post = tokio::spawn(courier.deliver(sockets.clone(), letters));
+        let post = tokio::spawn(courier.deliver(letters));
         let watch = tokio::spawn(caller::watch(shared));
         let (stop, stopped) = oneshot::channel();
         let app = app.into_make_service_with_connect_info::<Plug>();

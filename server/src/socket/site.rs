@@ -13,18 +13,16 @@ use futures_util::future::BoxFuture;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
-use socketioxide::AckError;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
-use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::{DisconnectReason, Socket};
+use socketioxide::{AckError, SocketError};
 use tokio::sync::oneshot;
 
 use super::{Client, Entrance, Sockets, connection};
 use crate::delivery::courier::Courier;
-use crate::delivery::guest::{Guest, Introduction, Saying, in_passing};
+use crate::delivery::guest::{Guest, Introduction, Saying};
 use crate::delivery::present::{Present, Unseated};
-use crate::dialect::runtime;
 use crate::rooms;
 use crate::sites::Name;
 
@@ -47,6 +45,24 @@ pub(crate) enum Line {
 
 /// Resolves when something has been acked, to whether it was: nobody acks once the connection is gone.
 pub(crate) type Acked = BoxFuture<'static, bool>;
+
+/// Why an event was not sent.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// The send buffer is full. There may be room later.
+    NoRoom,
+    /// The connection is closed.
+    Closed,
+}
+
+impl From<socketioxide::SendError> for SendError {
+    fn from(error: socketioxide::SendError) -> Self {
+        match error {
+            socketioxide::SendError::Socket(SocketError::InternalChannelFull) => Self::NoRoom,
+            _ => Self::Closed,
+        }
+    }
+}
 
 /// Arguments of an event, however many.
 #[derive(Clone, Copy)]
@@ -115,42 +131,6 @@ impl Sockets {
             .filter_map(|it| Client::of(&it))
             .for_each(|it| it.disconnect());
     }
-
-    /// Says something once to each who is in one of these rooms of a site, but in none of the others.
-    /// Nobody will find out that they missed it: who can not take it is disconnected.
-    pub(crate) fn say_at(
-        &self,
-        site: &Name,
-        (rooms, but_not): (&[String], &[String]),
-        event: &str,
-        arguments: &[Box<RawValue>],
-    ) {
-        let names = |name: &dyn Fn(&str) -> String, rooms: &[String]| -> Vec<_> {
-            rooms.iter().map(|room| name(room)).collect()
-        };
-        let at = |namespace: &str, name: &dyn Fn(&str) -> String| {
-            let namespace = self.io.of(namespace);
-            namespace.map(|it| it.within(names(name, rooms)).except(names(name, but_not)))
-        };
-        let stock = at(&site.namespace(), &rooms::at_site);
-        tell_each(stock, event, Arguments(arguments));
-        let runtimes = at("/", &|room| rooms::of_site(site, room));
-        let told = in_passing(event, arguments);
-        tell_each(runtimes, runtime::EVENT, Arguments(&told));
-    }
-}
-
-fn tell_each(audience: Option<BroadcastOperators>, event: &str, arguments: Arguments<'_>) {
-    if let Some(audience) = audience {
-        for socket in audience.sockets() {
-            if socket.emit(event, &arguments).is_err() {
-                match connection::plug(&socket) {
-                    Some(plug) => plug.pull(),
-                    None => drop(socket.disconnect()),
-                }
-            }
-        }
-    }
 }
 
 impl Line {
@@ -161,17 +141,11 @@ impl Line {
         }
     }
 
-    /// Is in these rooms of a site from here on, until it is gone.
-    pub(crate) fn join(&self, site: &Name, rooms: &[String]) {
-        let rooms = rooms.iter().map(|room| match self {
-            Self::Stock(_) => rooms::at_site(room),
-            Self::Runtime(_) => rooms::of_site(site, room),
-        });
-        let all = match self {
-            Self::Stock(_) => None,
-            Self::Runtime(_) => Some(rooms::all_of_site(site)),
-        };
-        self.socket().join(rooms.chain(all).collect::<Vec<_>>());
+    /// Lets [`Sockets::close_site`] find a connection of our runtime.
+    pub(crate) fn join(&self, site: &Name) {
+        if let Self::Runtime(client) = self {
+            client.socket.join(rooms::all_of_site(site));
+        }
     }
 
     /// Is in no room any more. To be called when it is gone, too: it may have joined after that.
@@ -179,22 +153,26 @@ impl Line {
         self.socket().leave_all();
     }
 
-    /// Says something. `false` if it can not be told anything.
-    pub(crate) fn tell(&self, event: &str, arguments: Arguments<'_>) -> bool {
-        self.socket().emit(event, &arguments).is_ok()
+    /// Sends an event.
+    pub(crate) fn send(&self, event: &str, arguments: Arguments<'_>) -> Result<(), SendError> {
+        Ok(self.socket().emit(event, &arguments)?)
     }
 
-    /// Says something that is to be acked: by a stock client each by itself, by our runtime up to the last.
-    pub(crate) fn ask(&self, Saying { event, arguments, last }: &Saying) -> Option<Acked> {
+    /// Sends an event that is to be acked: by a stock client each by itself, by our runtime up to the last.
+    pub(crate) fn send_for_ack(
+        &self,
+        Saying { event, arguments, last }: &Saying,
+    ) -> Result<Acked, SendError> {
+        let arguments = Arguments(arguments);
         match self {
             Self::Stock(socket) => {
-                let acked = socket.emit_with_ack::<_, Json>(event, &Arguments(arguments)).ok()?;
+                let acked = socket.emit_with_ack::<_, Json>(event, &arguments)?;
                 // An ack without anything in it is one.
-                Some(acked.map(|ack| matches!(ack, Ok(_) | Err(AckError::Decode(_)))).boxed())
+                Ok(acked.map(|ack| matches!(ack, Ok(_) | Err(AckError::Decode(_)))).boxed())
             }
             Self::Runtime(client) => {
-                let done = client.expects(*last);
-                self.tell(event, Arguments(arguments)).then(|| done.map(|it| it.is_ok()).boxed())
+                self.send(event, arguments)?;
+                Ok(client.expects(*last).map(|it| it.is_ok()).boxed())
             }
         }
     }

@@ -60,6 +60,7 @@ fn check_tells_what_the_documented_files_put_in_force_without_keys() {
         "  userRoomPrefix: \"user_\"",
         "  mostWaiting: 1000",
         "  mostDevices: 100",
+        "  batchTimeout: 10",
     ] {
         assert!(told.lines().any(|told| told == line), "{line} in {told}");
     }
