@@ -1,22 +1,22 @@
-// A core that does nothing by itself
-// ----------------------------------
+// A fake of the wasm client
+// -------------------------
 //
-// It has the face of the wasm client, keeps what it is asked and lets a test answer and push, in any
-// order. Frames, connections and echoes are the core's business and tested there.
+// It has the interface of the wasm client and records its requests. A test answers and pushes, in
+// any order. Frames, connections and echoes are tested in the core.
 
 const EPOCH = 7;
 
 export class FakeClient {
   constructor(url, auth, session, seed, listener) {
     Object.assign(this, {url, auth: auth && JSON.parse(auth), session, seed, listener});
-    // Everything asked, oldest first, and what has been done to the client besides.
+    // All requests, oldest first, and all other calls.
     this.requests = [];
     this.calls = [];
-    // Nothing leaves while this is false.
+    // Requests wait while this is false.
     this.isOnline = true;
   }
 
-  // A panic: this call, and every later one, is a trap.
+  // Panics: from now on every request is a trap.
   panic() {
     this.isWell = () => false;
     this.request = () => { throw new WebAssembly.RuntimeError('unreachable'); };
@@ -30,7 +30,7 @@ export class FakeClient {
     return true;
   }
 
-  // Tells the page how the connection stands.
+  // Reports the state of the connection to the page.
   tell(state, unsent = 0) {
     this.isOnline = state === 'online';
     this.listener.status(state, unsent);
@@ -59,12 +59,12 @@ export class FakeClient {
     return this.requests.find(request => request.token === token);
   }
 
-  // What it has been asked so far, as `GET /todo`.
+  // All requests so far, in the form `GET /todo`.
   get asked() {
     return this.requests.map(({method, url}) => `${method.toUpperCase()} ${url}`);
   }
 
-  // The same without what was taken back or aborted.
+  // The same without withdrawn and aborted requests.
   get left() {
     return this.asked.filter((_, index) => !this.requests[index].isWithdrawn);
   }
@@ -94,7 +94,7 @@ export class FakeClient {
   }
 }
 
-// What the server says of a query, as far as tests need it.
+// The `backwire-query` of the server, as far as tests need it.
 export function queryOf(room, url) {
   const parameters = new URLSearchParams(url.split('?')[1]);
   if (/^[^?]*\//.test(room)) return 'one';

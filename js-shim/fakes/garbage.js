@@ -1,4 +1,4 @@
-// Collecting garbage
+// Garbage collection
 // ------------------
 
 import {setImmediate} from 'node:timers/promises';
@@ -8,8 +8,8 @@ import {runInNewContext} from 'node:vm';
 setFlagsFromString('--expose-gc');
 const gc = runInNewContext('gc');
 
-// Lets go of all that nobody holds, and lets those hear of it who want to. What this turn has looked at
-// stays until the next.
+// Collects unreachable objects and runs their finalization callbacks. This takes several turns,
+// because a `WeakRef` that was read keeps its target until the end of the turn.
 export async function collectGarbage() {
   for (let turn = 0; turn < 5; turn += 1) {
     await setImmediate();

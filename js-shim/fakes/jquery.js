@@ -1,8 +1,8 @@
 // The real jQuery, without a browser
 // ----------------------------------
 //
-// Its ajax needs a window with a document that does next to nothing, and an XMLHttpRequest that a test
-// answers.
+// Its ajax needs a window with a document that does next to nothing, and an XMLHttpRequest that a
+// test answers.
 
 import {createRequire} from 'node:module';
 

@@ -13,7 +13,7 @@ import {FakeClient} from './client.js';
 
 const require = createRequire(import.meta.url);
 
-// The real Backbone, and each time another one: its `sync` and `ajax` are all its own.
+// A new copy of the real Backbone, with its own `sync` and `ajax`.
 export function freshBackbone($) {
   delete require.cache[require.resolve('backbone')];
   const Backbone = require('backbone');
@@ -21,7 +21,7 @@ export function freshBackbone($) {
   return Backbone;
 }
 
-// The part of a window that we look at, with a `fire` for its events.
+// The part of a window that Backwire uses. `fire` dispatches its events.
 export function fakePage(address = 'http://app.test/notes/index.html') {
   const target = new EventTarget();
   const {XMLHttpRequest, requests} = fakeXhr();
@@ -39,7 +39,7 @@ export function fakePage(address = 'http://app.test/notes/index.html') {
   };
 }
 
-// A storage with `room` for so many items.
+// A storage for at most `room` items.
 export function fakeStorage(room = Infinity) {
   const storage = Object.create({
     getItem: name => storage[name] ?? null,
@@ -92,7 +92,7 @@ function jsonOf(body) {
   }
 }
 
-// Backwire, installed. `ajaxed` is what the page's own XMLHttpRequests were asked for.
+// An installed Backwire. `ajaxed` lists the requests of the page's own XMLHttpRequests.
 export function start({$, url = 'http://app.test', page = fakePage(), makeClient, ajax, parts: others, ...options} = {}) {
   const Backbone = freshBackbone($);
   if (ajax) Backbone.ajax = ajax;
@@ -117,7 +117,7 @@ export function start({$, url = 'http://app.test', page = fakePage(), makeClient
   };
 }
 
-// Backwire with a collection that was read: `{id: 1, title: 'Milk'}`, `{id: 2, title: 'Eggs'}` at 5.
+// Backwire with a collection that was read at 5: Milk with the id 1 and Eggs with the id 2.
 export function startWithTodos(options) {
   const all = start(options);
   const todos = new all.Todos();

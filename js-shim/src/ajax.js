@@ -1,10 +1,10 @@
 // Ajax for pages without jQuery
 // -----------------------------
 //
-// What `Backbone.ajax` does where the page has neither jQuery nor an ajax function of its own. The
-// result has the shape and the manners of jQuery's jqXHR: `success` and `error` first, then what was added
-// with `done`, `fail` and `always`, then the `statusCode` map, then `complete`; each once at most,
-// and never `success` after `abort`.
+// `Backbone.ajax` for pages with neither jQuery nor an ajax function of their own. The result
+// behaves like jQuery's jqXHR: `success` and `error` run first, then the callbacks of `done`,
+// `fail` and `always`, then the `statusCode` map, then `complete`. Each runs at most once, and
+// `success` never after `abort`.
 
 import {attempt} from './attempt.js';
 import {withQuery} from './param.js';
@@ -32,7 +32,7 @@ class JqXhr {
   // Sending and finishing
   // ---------------------
 
-  // Asks `beforeSend`. If it refuses nothing is sent and, as in jQuery, no callback runs.
+  // If `beforeSend` returns false, nothing is sent and no callback runs, as in jQuery.
   begin() {
     const {beforeSend, success, error, contentType, data, headers, timeout} = this._settings;
     this.setRequestHeader('Accept', 'application/json, text/javascript, */*; q=0.01');
@@ -103,8 +103,8 @@ class JqXhr {
     return this;
   }
 
-  // As a deferred
-  // -------------
+  // Deferred methods
+  // ----------------
 
   state() {
     return this._state;
@@ -136,10 +136,10 @@ class JqXhr {
     return this;
   }
 
-  // As a promise
-  // ------------
+  // Promise methods
+  // ---------------
 
-  // Made when it is first asked for, so that an error which a callback has dealt with is not also
+  // The promise is made at the first call. So an error that a callback has handled is not also
   // reported as an unhandled rejection. Callbacks get all of jQuery's arguments.
   then(fulfilled, rejected) {
     return new Promise((resolve, reject) => {
@@ -167,7 +167,7 @@ class JqXhr {
     if (textStatus === 'parsererror') this.statusText = textStatus;
     this._outcome = state === 'resolved' ? [this.responseJSON, textStatus, this] : [this, textStatus, statusText];
     this._fire();
-    // What `beforeSend` has refused was never sent: nobody else is called.
+    // A request that `beforeSend` has refused was never sent, so no other callback runs.
     if (textStatus === 'canceled') return;
     this.always(this._statusCode[this.status]);
     for (const complete of listOf(this._settings.complete)) {
@@ -175,14 +175,14 @@ class JqXhr {
     }
   }
 
-  // `state` is the one the callbacks wait for, `null` is either.
+  // Callbacks run if the request ends in `state`; `null` means in either state.
   _add(state, callbacks) {
     for (const callback of listOf(callbacks)) this._callbacks.push({state, callback});
     if (this._state !== 'pending' && !this._isFiring) this._fire();
     return this;
   }
 
-  // A callback may add another one: it takes its place at the end.
+  // A callback may add another one, which runs last.
   _fire() {
     this._isFiring = true;
     while (this._callbacks.length) {

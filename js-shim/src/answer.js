@@ -1,12 +1,12 @@
 // The answer to a read
 // --------------------
 //
-// What the server said of a request in the headers of its answer, and the records in the body, known by the
-// ids that the server knows them by.
+// Parses the `backwire-*` headers of an answer to a read, and finds the ids of the records in its
+// body.
 
 import {isPlain} from './records.js';
 
-// Where what could not join a room is, such as what was read over HTTP.
+// The room of queries that could not join one, such as reads over HTTP.
 export const NO_ROOM = '-?';
 
 export class Answer {
@@ -21,7 +21,8 @@ export class Answer {
     const [kind, ...members] = (this.description ?? '').split(';');
     this.kind = kind;
     this.key = 'id';
-    // Ids of records that have been created since, and the attributes in which the page knew others otherwise.
+    // The ids of records that were created since, and the attributes in which records differ from
+    // the known ones.
     this.newer = [];
     this.changed = new Set();
     for (const member of members) {
@@ -32,12 +33,12 @@ export class Answer {
     }
   }
 
-  // Its target can be live.
+  // Whether the target of the read can be live.
   get isLive() {
     return this.epoch !== undefined && (this.room !== NO_ROOM || this.description !== undefined);
   }
 
-  // The records, if the body is a list of them or one of them.
+  // The records, if the body is a record or a list of records.
   get records() {
     const list = Array.isArray(this.body) ? this.body : [this.body];
     return list.every(isPlain) ? list : [];
@@ -47,14 +48,15 @@ export class Answer {
     return record[this.key];
   }
 
-  // Leaves out what this page knows to be gone: `isGone(id)`.
+  // Removes the records for which `isGone(id)` is true: the page knows that they are destroyed.
   leaveOut(isGone) {
     if (Array.isArray(this.body)) this.body = this.body.filter(record => !isGone(this.idOf(record ?? {})));
     this._ids = Array.isArray(this.body) ? this.records.map(record => this.idOf(record)) : undefined;
     this.hasIds = this._ids && !this._ids.includes(undefined);
   }
 
-  // The ids of a list, in its order. A handler may have wrapped it: then they are those of what `parse` made of it.
+  // The ids of a list, in its order. If a handler has wrapped the list, the ids come from the
+  // result of `parse`.
   ids(parsed) {
     const idOf = item => item?.attributes ? item.id : item?.[this.key] ?? item?.id;
     const ids = this._ids ?? [parsed ?? this.body].flat().map(idOf);
@@ -62,7 +64,7 @@ export class Answer {
   }
 }
 
-// `todo` and `7` of `todo/7`. Of the room of a filter, `todo?…`, it is the resource.
+// `todo` and `7` of `todo/7`; `todo` and null of a filter's room, `todo?…`.
 export function splitRoom(room) {
   const [, resource, id] = /^([^/?]*)(?:\/(.*))?/.exec(room);
   return [resource, id ?? null];

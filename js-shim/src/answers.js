@@ -1,14 +1,14 @@
-// What Backbone does with an answer
-// ---------------------------------
+// Backbone's handling of an answer
+// --------------------------------
 //
-// Backbone parses and sets the answer to a call itself, in the success callback that it hands to `sync`. Some
-// of it has to be seen, or added to, while that happens.
+// Backbone parses and sets an answer in the success callback that it passes to `sync`. These
+// functions observe that and extend it.
 
 import {isCollection} from './targets.js';
 
-// Runs Backbone's callback. Calls `keep(list)`, if there is one, with what `parse` made of an answer to a collection, to add
-// to it; and `after(models)` when the answer has been set, before any other callback of the page. Which method
-// sets it depends on Backbone's version.
+// Runs Backbone's callback. `keep(list)`, if given, gets the result of `parse` for a collection and
+// returns it with additions. `after(models)` is called when the answer has been set, before any
+// other callback of the page. The method that sets it depends on Backbone's version.
 export function watchAnswer(target, run, keep, after) {
   const setters = isCollection(target) ? ['set', 'reset', 'add', 'update'] : ['set'];
   const restores = setters.map(name => shadow(target, name, original => function(...args) {
@@ -27,7 +27,7 @@ export function watchAnswer(target, run, keep, after) {
   }
 }
 
-// Puts another function in the place of a method until it is called, and returns what puts it back.
+// Replaces a method until its first call. Returns a function that restores it.
 export function shadow(object, name, make) {
   const original = object[name];
   if (!original) return () => {};

@@ -1,9 +1,9 @@
 // The page's code
 // ---------------
 
-// Runs code of the page: a callback, an event handler, a `parse`. What it throws is reported as any
-// uncaught error is and stops nothing of ours: the other listeners still hear, and no exception
-// ever unwinds through wasm, which would leave its state half changed.
+// Runs code of the page: a callback, an event handler, a `parse`. An exception is reported as an
+// uncaught error and stops nothing else. The other listeners still run, and no exception unwinds
+// through wasm, which would leave the core's state half changed.
 export function attempt(call) {
   try {
     return call();

@@ -1,36 +1,40 @@
 // Backwire
 // --------
 //
-// What a page sees: `window.Backwire`, or the default export of the ES module.
+// The API of a page: `window.Backwire`, or the default export of the ES module.
 
 import {Runtime} from './runtime.js';
 
-// `core` makes the parts in wasm (see `wasm.js`); `page` is the window; `url` is the server that `install` takes if it is
-// not given another.
+// `core` makes the parts in wasm (see `wasm.js`). `page` is the window. `url` is the default server
+// of `install`.
 export function makeBackwire(core, page, url) {
   let runtime = null;
-  // For what back ends send, by the names of events; `null` for those to ignore.
+  // The handlers for events of back ends, by event name; `null` for ignored events.
   const handlers = {__proto__: null};
 
   const backwire = {
-    // The state of the connection: `state` is "online", "connecting" or "offline", `unsent` counts the writes that wait.
+    // The state of the connection: `state` is "online", "connecting" or "offline", `unsent` counts
+    // the waiting writes.
     status: {state: 'offline', unsent: 0},
 
-    // Why Backwire could not start, or failed; the page then works as it did without it.
+    // The error, if Backwire could not start or has failed. The page then works as without
+    // Backwire.
     error: null,
 
-    // The page's own `sync`, for models and collections that stay on plain Ajax: `sync: Backwire.ajaxSync`.
+    // The page's own `sync`, for models and collections that stay on plain Ajax:
+    // `sync: Backwire.ajaxSync`.
     ajaxSync(...args) {
       return (runtime?.originalSync ?? page.Backbone?.sync).apply(this, args);
     },
 
-    // Ours, for models and collections of an app whose `Backbone.sync` is somebody else's: `sync: Backwire.sync`.
+    // Backwire's `sync`, for models and collections of an app with another `Backbone.sync`:
+    // `sync: Backwire.sync`.
     sync(...args) {
       return (runtime?.sync ?? page.Backbone?.sync).apply(this, args);
     },
 
-    // Takes over `Backbone.sync` and, unless `connect` is false, connects. Of a module namespace, as `import *` makes
-    // it, its default export is meant.
+    // Replaces `Backbone.sync` and, unless `connect` is false, connects. Accepts a module namespace
+    // (`import *`) whose default export is Backbone.
     install(Backbone, options = {}) {
       backwire.uninstall();
       const library = Backbone?.default?.Model ? Backbone.default : Backbone;
@@ -45,22 +49,22 @@ export function makeBackwire(core, page, url) {
       return backwire;
     },
 
-    // What back ends send to the person who uses the page.
+    // Events that back ends send to the user of the page.
     socket: {
-      // `Backwire.socket.on('event', handler)`, at any time. A handler stays, for this installation and those to come.
+      // Sets the handler of an event, at any time. It stays for this installation and later ones.
       on(event, handler) {
         handlers[event] = handler;
         runtime?.handlersChanged();
         return this;
       },
 
-      // Events of this name are dropped: this page has no use for them.
+      // Drops events of this name.
       ignore(event) {
         return this.on(event, null);
       }
     },
 
-    // Puts everything back. Requests without a reply are aborted.
+    // Restores Backbone. Aborts requests without a reply.
     uninstall() {
       const former = runtime;
       runtime = null;
@@ -70,7 +74,7 @@ export function makeBackwire(core, page, url) {
       return backwire;
     },
 
-    // Goes online; after a `disconnect`, comes back and catches up. `token` replaces the one of `install`.
+    // Connects, and catches up after a `disconnect`. `token` replaces the one of `install`.
     connect({token} = {}) {
       if (token !== undefined) runtime?.authenticate(token);
       runtime?.client.connect();
@@ -83,7 +87,7 @@ export function makeBackwire(core, page, url) {
       return backwire;
     },
 
-    // This collection or model is no longer live, until it is fetched again.
+    // Stops the updates of a collection or model until it is fetched again.
     stop(target) {
       runtime?.stop(target);
       return backwire;

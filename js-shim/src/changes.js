@@ -1,8 +1,8 @@
-// What changes in models
-// ----------------------
+// Changes of models
+// -----------------
 //
-// Sets what differs between what the server said last of a record and what it says now, on every model of
-// that record. Local edits of other attributes stay.
+// Sets the attributes that differ between the former and the new state of a record, on every model
+// of that record. Local edits of other attributes stay.
 
 import {attempt} from './attempt.js';
 import {copy, isSame} from './records.js';
@@ -11,16 +11,16 @@ import {isCollection} from './targets.js';
 export class ModelChanges {
   constructor(runtime) {
     this._runtime = runtime;
-    // What `parse` made last of the record of a model; only of models with a parse of the page's.
+    // The last result of `parse`, by model, for models with a `parse` of the page.
     this._parsed = new WeakMap();
   }
 
-  // Backbone has just set what the server said.
+  // Called when Backbone has set an answer on the model.
   wasSet(model) {
     if (this._runtime.hasOwnParse(model)) this._parsed.set(model, {...model.attributes});
   }
 
-  // The record was `before` (undefined if nobody knows) and is now `after`.
+  // The record was `before` (undefined if unknown) and is now `after`.
   update(model, before, after) {
     const is = model.parse(copy(after), {parse: true, realtime: true}) || {};
     const was = this._runtime.hasOwnParse(model) ? this._parsed.get(model) : before;
@@ -28,7 +28,7 @@ export class ModelChanges {
     return this._set(model, was ?? model.attributes, is);
   }
 
-  // While a save is on its way the edits it carries stay: its reply will tell what became of them.
+  // While a save is pending, the attributes that it edits stay. Its reply has their final values.
   _set(model, was, is) {
     const isWriting = this._runtime.isWriting(model);
     const changes = {};
@@ -42,13 +42,13 @@ export class ModelChanges {
   }
 }
 
-// Collections with models that have changed, to tell them once, at the end.
+// The collections whose models have changed. Each fires its events once, at the end.
 export class Announcements {
   constructor() {
     this._changed = new Map();
   }
 
-  // Notes in which of these collections something has changed, and whether their order may have.
+  // Notes the collections of a changed model, and whether its place in them may have changed.
   note(model, changes, targets) {
     for (const collection of Object.keys(changes).length ? targets : []) {
       if (!isCollection(collection) || collection.get(model) !== model) continue;
@@ -60,7 +60,7 @@ export class Announcements {
     }
   }
 
-  // As `collection.set` does at its end: sorts if that changes anything, and tells of the whole.
+  // Ends as `collection.set` does: sorts if that changes the order, and fires `sort` and `update`.
   tell() {
     for (const [collection, changed] of this._changed) attempt(() => announce(collection, changed));
   }

@@ -1,5 +1,5 @@
-// After a create was answered
-// ---------------------------
+// Requests after a create
+// -----------------------
 
 import {attributesOf} from './edits.js';
 import {Exchange} from './exchange.js';
@@ -8,8 +8,9 @@ import {isPlain} from './records.js';
 import {isSuccess} from './request.js';
 import {below} from './url.js';
 
-// Returns the requests to send after a create was answered: the saves that waited for it, as updates if it succeeded and
-// unchanged if it failed; or a delete, if the model was destroyed meanwhile.
+// Returns the requests to send after a create was answered. These are the saves that waited for it,
+// as updates if it succeeded and unchanged if it failed; or a delete, if the model was destroyed
+// meanwhile.
 export function followUps(pending, status, record) {
   const {create: {model, headers, body}, isDestroyed} = pending;
   const delayed = pending.end();
@@ -26,8 +27,8 @@ export function followUps(pending, status, record) {
   });
 }
 
-// The model says it, by now. Something of the page may have changed the url of the create on its way, as by adding a
-// prefix: then that is done here as well.
+// The url of the created model. If the page has changed the url of the create, for example by a
+// prefilter that adds a prefix, this url is changed in the same way.
 function urlOf({create: {model, url}, collection, ownPath, runtime}, id) {
   const own = model && !model.isNew() ? runtime.pathOf(ownUrl(model, model.collection ?? collection) ?? '') : null;
   const [path, former] = [url, ownPath ?? url].map(it => it.replace(/\?.*/, ''));

@@ -1,33 +1,33 @@
-// What back ends send
+// Events of back ends
 // -------------------
 //
-// Events for the person who uses the page, one after the other: the next is handed over when the handler of
-// the one before is done, and the server may forget it then.
+// Passes the events for the user of the page to their handlers, one at a time. When a handler is
+// done, the server may forget its event, and the next event is passed on.
 
 import {attempt} from './attempt.js';
 import {CREATED, DESTROYED} from './live.js';
 import {isPlain} from './records.js';
 
-// How often a handler is tried, and how long is waited in between.
+// Maximum number of calls of a handler that fails, and the pause between them in milliseconds.
 const TRIES = 3;
 const RETRY_AFTER = 1000;
-// After this long without a handler for an event the developer is warned.
+// The developer is warned if an event has waited so long for a handler.
 const WARN_AFTER = 10000;
 
 export class Deliveries {
   constructor({runtime, live}) {
     Object.assign(this, {_runtime: runtime, _live: live});
     this._last = 0n;
-    // Nothing is handed over before the app has said what it listens to.
+    // No event is passed on before the page has set its first handler.
     this._tail = new Promise(resolve => { this.handlersChanged = resolve; });
   }
 
-  // `[, , id, [event, ...args]]` each. What is for a room of many has no id.
+  // Each change is `[, , id, [event, ...args]]`. Events for a room of several people have no id.
   take(changes) {
     for (const [, , id, content] of changes) this._tail = this._tail.then(() => this._take(id, content));
   }
 
-  // No handler is called any more. What none has finished the server sends again, to the next page.
+  // Calls no more handlers. The server sends unfinished events again, to the next page.
   end() {
     this._isEnded = true;
     this.handlersChanged();
@@ -35,7 +35,7 @@ export class Deliveries {
 
   async _take(id, [event = 'resync', ...args]) {
     if (this._isEnded || id && BigInt(id) <= this._last) return;
-    // Events for many have no id: the server does not keep them, and they do not wait.
+    // Events without an id do not wait for a handler: the server does not keep them.
     if (id && this._handlerOf(event) === undefined) await this._handlerFor(event);
     await this._hand(id, event, args);
     if (!id || this._isEnded) return;
@@ -43,17 +43,18 @@ export class Deliveries {
     attempt(() => this._runtime.client.delivered(id));
   }
 
-  // The handler of an event; `null` if the page ignores it, `undefined` if it has not registered one yet.
+  // The handler of an event: `null` if the page ignores it, `undefined` if there is none yet.
   // `handler(...args, {id})` is called again if it throws or its promise is rejected.
   _handlerOf(event) {
     const {handlers, bind} = this._runtime;
     if (event in handlers) return handlers[event];
-    if (bind?.[event]) return (...args) => this._hear(bind[event], args.slice(0, -1));
+    if (bind?.[event]) return (...args) => this._applyBound(bind[event], args.slice(0, -1));
     return event === 'resync' ? () => this._live.decide(() => this._live.queries.refreshAll()) : undefined;
   }
 
-  // What a back end has sent of a record, in one of the arguments; in another, that it is gone.
-  _hear(resource, args) {
+  // Applies an event that is bound to a resource. The last object among the arguments is the
+  // record. A text that begins with `remove`, `delete` or `destroy` means that it is destroyed.
+  _applyBound(resource, args) {
     const record = args.filter(isPlain).pop();
     const verb = args.some(arg => /^(remove|delete|destroy)/.test(arg)) ? DESTROYED : CREATED;
     this._live.news(resource, resource, [[undefined, verb, record?.id ?? args.at(-1), record]]);
@@ -61,8 +62,8 @@ export class Deliveries {
 
   // Resolves when the page has a handler for the event, or ignores it.
   _handlerFor(event) {
-    const warning = setTimeout(() => console.warn(`Backwire: "${event}" was sent to this page, which has no handler for it. It waits, ` +
-      `and what follows it waits too: call Backwire.socket.on("${event}", handler), or Backwire.socket.ignore("${event}").`), WARN_AFTER);
+    const warning = setTimeout(() => console.warn(`Backwire: "${event}" was sent to this page, which has no handler for it. ` +
+      `It waits, and so do the events after it: call Backwire.socket.on("${event}", handler), or Backwire.socket.ignore("${event}").`), WARN_AFTER);
     return new Promise(resolve => {
       this.handlersChanged = () => {
         if (!this._isEnded && this._handlerOf(event) === undefined) return;

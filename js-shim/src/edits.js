@@ -1,26 +1,27 @@
-// What was edited since
-// ---------------------
+// Edits of a save
+// ---------------
 //
-// Backbone saves the whole model. What a save means is what it changed, and that is what must not be
-// lost, or lose what others have changed meanwhile.
+// Backbone saves the whole model. Backwire sends only the attributes that the save has changed, so
+// that the save does not overwrite changes of others.
 
 import {SAVE} from './kinds.js';
 import {isPlain, isSame} from './records.js';
 
-// What a body says, which is JSON text or nothing.
+// Parses a body, which is JSON text or undefined.
 export function attributesOf(body) {
   return JSON.parse(body || '{}');
 }
 
-// The attributes of `after` that are not the same in `before`.
+// The attributes of `after` that differ from those of `before`.
 function editsOf(after, before) {
   const edits = {};
   for (const name of Object.keys(after)) if (!isSame(after[name], before[name])) edits[name] = after[name];
   return edits;
 }
 
-// A save is sent as what it changes of `base`, which is what the server said last: by the time it arrives
-// others may have changed the rest. A save whose body the page has changed on its way is sent as it is.
+// Turns a save into a patch of the attributes that differ from `base`, the record as the server
+// sent it last. Others may change the rest before the save arrives. A save whose body a prefilter
+// has changed is sent unchanged.
 export function asPatch(exchange, base) {
   const {kind, method, body, made} = exchange;
   if (kind !== SAVE || method !== 'put' || body === undefined || body !== made) return;
@@ -29,7 +30,7 @@ export function asPatch(exchange, base) {
   Object.assign(exchange, {method: 'patch', body: JSON.stringify(editsOf(after, base))});
 }
 
-// At a constant url the server finds the id in the body, also if it has not changed, and of a delete.
+// Adds the id to the body of a save or delete at a constant url, where the server needs it.
 export function nameRecord({kind, method, model, url, body}) {
   const [, last = ''] = /([^/?]*)\/?(?:\?.*)?$/.exec(url);
   if (kind !== SAVE || model.id == null || decodeURIComponent(last) === String(model.id)) return body;
@@ -39,8 +40,8 @@ export function nameRecord({kind, method, model, url, body}) {
 }
 
 // The body of a reply with the edits of `later` exchanges on it (they may be reads, which edit
-// nothing). A reply tells how the record was when it was saved; what a later save changed stays on top,
-// and its own reply will tell what became of it.
+// nothing). A reply shows the record as it was saved. The attributes that a later save edits stay
+// until its own reply.
 export function withEdits(body, {method, body: sent}, later) {
   const saves = later.filter(save => ['post', 'put', 'patch'].includes(save.method) && save.body);
   if (method === 'get' || !isPlain(body) || !saves.length) return body;

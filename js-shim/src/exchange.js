@@ -1,11 +1,15 @@
 // A request and its answer
 // ------------------------
 
-// From the call to the answer. What it carries: `kind` (see `kinds.js`), `method`, `url` (path and query), `headers` and
-// `body` (JSON text); `model`, and `options` as `sync` got them; `made`, the body as Backbone made it; and where the
-// answer goes: to the page's `transport`, or to `onAnswer(status, body, headers)`, or only into the model. While it
-// is on its way it has a `token` and a `key`. A create has a `pending`; one that a former save was merged into,
-// those that it answers as well in `merged`. What an earlier page has made `isRestored`.
+// A request, from the call to its answer:
+//
+// - `kind` (see `kinds.js`), `method`, `url` (path and query), `headers`, `body` (JSON text);
+// - `model`; `options`, as `sync` got them; `made`, the body as Backbone made it;
+// - the destination of the answer: the page's `transport`, or `onAnswer(status, body, headers)`, or
+//   only the model;
+// - `token` and `key`, while it is pending;
+// - `pending`, the `PendingCreate` of a create; `merged`, the former saves that it answers as well;
+// - `isRestored`, if an earlier page has made it.
 export class Exchange {
   constructor(fields) {
     Object.assign(this, {headers: {}, merged: [], options: {}}, fields);
@@ -17,12 +21,14 @@ export class Exchange {
     return this.method === 'get';
   }
 
-  // Its body is what Backbone made of the model, so it may be merged with another, or cut to what it changes.
+  // Whether the body is the one that Backbone made of the model. Such an exchange may be merged
+  // with another, or reduced to a patch.
   get isMade() {
     return !this.transport || this.body === this.made;
   }
 
-  // As the page aborts it: through what its ajax layer has returned, so that this knows.
+  // Aborts through the object that the page's ajax layer has returned, so that the ajax layer
+  // knows.
   abort() {
     const {xhr} = this.options;
     if (typeof xhr?.abort === 'function') xhr.abort();

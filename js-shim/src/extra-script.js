@@ -1,4 +1,4 @@
-// Entry of the extras' build for script tags: hands them to the script that has asked for them.
+// Entry of the extras' build for script tags: passes them to the script that has loaded them.
 
 import * as extras from './extra.js';
 

@@ -1,4 +1,4 @@
-// Entry of the extras' build, and what the ES module has built in: see `parts.js`.
+// Entry of the extras' build. The ES module contains them: see `parts.js`.
 
 export {ajax} from './ajax.js';
 export {Deliveries} from './deliveries.js';

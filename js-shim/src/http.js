@@ -1,17 +1,18 @@
 // Requests over HTTP
 // ------------------
 //
-// For when there is no socket: each write carries its idempotency key, so that one which was done already is answered
-// from the server's ledger and not done again.
+// Used while there is no socket. Each write carries its idempotency key, so the server answers a
+// repeated write from its ledger and does not execute it again.
 
 import {parsed} from './request.js';
 
-// How long a request waits that could not reach the server, and how long for an answer.
+// The pause before a request that did not reach the server is repeated, and the timeout of an
+// answer, in milliseconds.
 const RETRY_AFTER = 3000;
 const ANSWER_TIMEOUT = 20000;
 
-// Sends a request to a server by the page's `fetch`. The result is what the core would hand over: `{status, body,
-// headers}`, with status 0 if the server could not be reached.
+// Sends a request by the page's `fetch`. The result has the form of an answer of the core:
+// `{status, body, headers}`, with status 0 if the server could not be reached.
 export async function sendOverHttp(page, origin, {method, url, headers, body, key}) {
   const named = {accept: 'application/json', ...headers};
   if (body !== undefined) named['content-type'] = 'application/json';
@@ -25,16 +26,16 @@ export async function sendOverHttp(page, origin, {method, url, headers, body, ke
   }
 }
 
-// Takes the place of a core that has failed. It has the core's face, so that nobody who waits for an answer has to know.
+// Replaces a core that has failed. It has the core's interface, so callers need no changes.
 export class HttpClient {
   constructor(page, origin, receiver) {
     Object.assign(this, {_page: page, _origin: origin, _receiver: receiver});
-    // Tokens nobody waits for any more.
+    // Tokens of aborted requests.
     this._aborted = new Set();
     this._last = Promise.resolve();
   }
 
-  // One after the other, in the order of the calls. What the page sends itself is not sent here.
+  // Sends the requests one at a time, in the order of the calls. The page sends those of kind 2.
   request(token, method, url, headers, body, key, kind) {
     if (kind === 2) return;
     const request = {method, url, headers: JSON.parse(headers || '{}'), body, key: key || `${this._receiver.outbox.session}-${token}`};
@@ -58,7 +59,7 @@ export class HttpClient {
     this._aborted.add(token);
   }
 
-  // It may have left before this client was there.
+  // The failed core may have sent the request already.
   withdraw() {
     return false;
   }

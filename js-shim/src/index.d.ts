@@ -2,34 +2,35 @@
 export interface Status {
   /** `connecting` is the first attempt, or the first after the connection broke. */
   readonly state: 'online' | 'connecting' | 'offline';
-  /** Writes that the server has not answered and that cannot be sent at the moment. */
+  /** Unanswered writes that cannot be sent at the moment. */
   readonly unsent: number;
 }
 
-/** What Backwire needs of Backbone: any version from 0.5.3 on, or a module namespace whose default export it is. */
+/** Backbone from version 0.5.3 on, or a module namespace whose default export is Backbone. */
 export type BackboneLike = {sync(...args: any[]): any; Events: object} | {default: any};
 
 /** How to install. */
 export interface InstallOptions {
   /**
-   * Any url of the server; only its origin counts. By default the origin that the script tag came
-   * from, for the ES module that of the page.
+   * Any url of the server; only its origin counts. The default is the origin of the script tag, or
+   * of the page for the ES module.
    */
   url?: string;
   /** `false`: stay offline until `connect()`. */
   connect?: boolean;
   /**
-   * Who is using the page, such as a user's id. Writes that were kept while offline are sent only for
-   * the identity that made them; those of others wait until these install again.
+   * The user of the page, such as a user id. Writes that were kept while offline are sent only
+   * for the identity that made them. Those of other identities wait until these install again.
    */
   identity?: string;
   /** The site of the push service that the page belongs to. */
   site?: string;
-  /** The token by which the site knows the page's user. It is sent when connecting, never in a url. */
+  /** The user's token for the site. It is sent when connecting, never in a url. */
   token?: string;
   /**
-   * Events that are about records, and the resources those are of: `{update_store: 'todo'}`. The record is the last
-   * object among the arguments; a text that begins with `remove`, `delete` or `destroy` says that it is gone.
+   * Events about records, and the resources of these: `{update_store: 'todo'}`. The record is the
+   * last object among the arguments. A text that begins with `remove`, `delete` or `destroy` means
+   * that the record is destroyed.
    */
   bind?: Readonly<Record<string, string>>;
 }
@@ -41,8 +42,9 @@ export interface ConnectOptions {
 }
 
 /**
- * The option of models, collections, their classes and single calls (`fetch`, `save`, `destroy`, `create`): `false` sends
- * them by plain Ajax. The nearest counts: options, then the model, then its collection.
+ * The option of models, collections, their classes and single calls (`fetch`, `save`, `destroy`,
+ * `create`): `false` sends them by plain Ajax. The nearest setting counts: options, then the model,
+ * then its collection.
  */
 export interface RealtimeOption {
   realtime?: boolean;
@@ -74,9 +76,9 @@ export interface Rejected {
   readonly model: any;
 }
 
-/** Why the server does not let the page connect. */
+/** A connection that the server has refused. */
 export interface Refused {
-  /** It begins with a code: `E_ORIGIN`, `E_SITE`, `E_TOKEN`, `E_VERSION`. */
+  /** The reason begins with a code: `E_ORIGIN`, `E_SITE`, `E_TOKEN`, `E_DEVICE`, `E_VERSION`. */
   readonly reason: string;
 }
 
@@ -84,7 +86,7 @@ export interface Refused {
 export interface Events {
   /** The state of the connection has changed. */
   status: Status;
-  /** A write was not answered for a week. It may have been done or not, and is given up. */
+  /** A write was not answered for a week, and is given up. It may have been executed or not. */
   lost: Write;
   /** A write that was kept over a reload was refused, and is given up. */
   rejected: Rejected;
@@ -93,38 +95,40 @@ export interface Events {
   /** The server refuses the connection. It is not tried again until `connect()`. */
   refused: Refused;
   /**
-   * A write that had waited offline was answered 401. Sign in, then `disconnect()` and `connect()`, or `connect({token})`:
-   * the write is sent again.
+   * A write that had waited offline was answered 401. It is sent again if the user signs in and the
+   * page calls `disconnect()` and `connect()`, or `connect({token})`.
    */
   unauthorized: undefined;
 }
 
-/** What back ends send to the person who uses the page. */
+/** Events that back ends send to the user of the page. */
 export interface Deliveries {
   /**
-   * Calls `handler(...args, {id})` for each event of this name, once and in the order of sending. The next waits
-   * until it returns or what it promises is kept; then the server forgets the event, on this tab. If it throws it is
-   * called again, three times at most, and then `Backwire.on('undelivered')` is called. `id` is null for what was sent
-   * to a room of many.
+   * Calls `handler(...args, {id})` for each event of this name, once and in the order of sending.
+   * The next event waits until the handler returns and its promise is resolved. Then the server
+   * forgets the event for this tab. A handler that throws is called three times at most, and then
+   * `Backwire.on('undelivered')` is called. `id` is null for events to a room of several people.
    *
-   * An event that the page has no handler for waits, and so does what follows it. After ten seconds the console warns.
+   * An event without a handler waits, and the events after it wait too. The console warns after ten
+   * seconds.
    *
-   * `resync` means that something was missed. Without a handler of its own all that is live is read again.
+   * The event `resync` means that events were missed. If it has no handler, all live collections
+   * and models are read again.
    *
-   * It may be called at any time, also before `install`. The handler stays until another takes its place, over
-   * `uninstall` and the next `install`. After `uninstall` no handler is called; an event whose handler was not done by
-   * then is sent again when this tab is back.
+   * `on` may be called at any time, also before `install`. The handler stays until another replaces
+   * it, over `uninstall` and the next `install`. After `uninstall` no handler is called. An event
+   * whose handler was not done by then is sent again when Backwire is installed on this tab again.
    *
    * @example
    * Backwire.socket.on('update_store', (type, record) => store.put(type, record));
    */
   on(event: string, handler: (...args: any[]) => unknown): this;
 
-  /** Drops events of this name: this page has no use for them. */
+  /** Drops events of this name. */
   ignore(event: string): this;
 }
 
-/** Whatever can be fetched: a `Backbone.Collection` or a `Backbone.Model`. */
+/** A `Backbone.Collection` or a `Backbone.Model`. */
 export interface Fetchable {
   fetch(options?: any): any;
 }
@@ -135,19 +139,19 @@ export interface Backwire {
   readonly status: Status;
 
   /**
-   * Why Backwire could not start, such as a browser or a content security policy without
-   * WebAssembly. `Backbone.sync` then is as it was.
+   * The error, if Backwire could not start or has failed: the browser or the content security
+   * policy does not allow WebAssembly, for example. `Backbone.sync` then works as without Backwire.
    */
   readonly error: unknown;
 
   /**
-   * Takes over `Backbone.sync`, in the same turn, and connects. From then on whatever is fetched is
-   * live: changes made elsewhere arrive as `add`, `change`, `remove` and `destroy`, with
-   * `realtime: true` in their options. It stays so until the page lets go of it: what nobody holds and nobody
-   * listens to is garbage-collected, and unsubscribed.
+   * Replaces `Backbone.sync`, in the same turn, and connects. From then on collections and models
+   * are live once they are fetched: changes made elsewhere arrive as `add`, `change`, `remove` and
+   * `destroy`, with `realtime: true` in their options. A collection or model that the page neither
+   * holds nor listens to is garbage-collected, and unsubscribed.
    *
-   * `realtime: false` on a model, a collection, their class or in options keeps to plain Ajax; so do absolute urls of
-   * another origin, and models with a `sync` of their own.
+   * These stay on plain Ajax: requests with `realtime: false` on the model, its collection, their
+   * class or in options; absolute urls of another origin; and models with a `sync` of their own.
    *
    * @example
    * Backwire.install(Backbone, {url: 'http://localhost:1337'});
@@ -155,22 +159,22 @@ export interface Backwire {
   install(Backbone: BackboneLike, options?: InstallOptions): this;
 
   /**
-   * Puts the original `Backbone.sync` back; if another script has wrapped it since, what that script
-   * holds only passes calls on. Requests without a reply are aborted.
+   * Restores the original `Backbone.sync`. If another script has wrapped Backwire's `sync`, that
+   * only passes calls on from now on. Requests without a reply are aborted.
    */
   uninstall(): this;
 
-  /** Goes online; after `disconnect()`, or after the server has refused the page, tries again and catches up. */
+  /** Connects. After `disconnect()` or a refused connection it tries again and catches up. */
   connect(options?: ConnectOptions): this;
 
   /** Goes offline on purpose. Reads and writes wait, in order, until `connect()`. */
   disconnect(): this;
 
-  /** What back ends send. There before Backwire is installed, too. */
+  /** Events of back ends. Available before Backwire is installed, too. */
   readonly socket: Deliveries;
 
   /**
-   * Backwire's `sync`, for models and collections of a page whose `Backbone.sync` is somebody else's.
+   * Backwire's `sync`, for models and collections of a page with another `Backbone.sync`.
    *
    * @example
    * const Todo = Backbone.Model.extend({urlRoot: '/todo', sync: Backwire.sync});
@@ -180,20 +184,20 @@ export interface Backwire {
   /** The page's own `sync`, for models and collections that stay on plain Ajax. */
   ajaxSync(...args: any[]): any;
 
-  /** This collection or model is no longer live, until it is fetched again. */
+  /** Stops the updates of a collection or model until it is fetched again. */
   stop(target: Fetchable): this;
 
   /**
-   * Calls back whenever something happens that an app may want to know. This and the other methods of
-   * `Backbone.Events` are there once Backwire has been installed.
+   * Adds a callback for an event. This and the other methods of `Backbone.Events` are available
+   * once Backwire has been installed.
    *
    * @example
    * Backwire.on('status', ({state, unsent}) => light.show(state, unsent));
    */
   on<Name extends keyof Events>(event: Name, callback: (about: Events[Name]) => void, context?: any): this;
-  /** As `on`, for the next time only. */
+  /** As `on`, for the next event only. */
   once<Name extends keyof Events>(event: Name, callback: (about: Events[Name]) => void, context?: any): this;
-  /** Takes callbacks away: this one, all of this event, all of this context, or all. */
+  /** Removes callbacks: this one, all of this event, all of this context, or all. */
   off<Name extends keyof Events>(event?: Name | null, callback?: ((about: Events[Name]) => void) | null, context?: any): this;
 }
 
@@ -202,7 +206,7 @@ export default backwire;
 
 declare global {
   interface Window {
-    /** There with the script tag build. */
+    /** Set by the script tag build. */
     Backwire: Backwire;
   }
 }

@@ -1,8 +1,9 @@
 // Records of former pages
 // -----------------------
 //
-// A fetch has replaced what a collection shows, and another collection still holds models of the former records, as a
-// list does that grows page by page. Their query stays live, for a collection that shows nothing.
+// A fetch may replace the records of a collection while another collection still holds models of
+// the former records, such as a list that grows page by page. A `Keeper` stands in for a
+// collection, so that the former query stays live.
 
 import {isCollection} from './targets.js';
 
@@ -21,7 +22,7 @@ export class Keeper {
   remove() {}
 }
 
-// Does a collection hold this model? Backbone has each listen to its models.
+// Whether a collection holds this model. Backbone's collections listen to their models.
 export function isHeld(model) {
   const listeners = model._events?.all;
   return Array.isArray(listeners) && listeners.some(({context}) => isCollection(context));

@@ -1,33 +1,36 @@
 // Writes that a reload must not lose
 // ----------------------------------
 //
-// What cannot be sent now is kept in `localStorage` until it is answered, each write an item of its own,
-// named after the server, the person and when it was made: so they come back in order, and only to who
-// made them. Another page of the same origin finds them too. That both send them does no harm, because
-// they keep their keys.
+// Writes that cannot be sent now are kept in `localStorage` until they are answered. Each write is
+// an item, named after the server, the identity and the time. So a page restores them in order, and
+// only for the identity that made them. Another page of the same origin finds them too. If both
+// send a write, its idempotency key makes that harmless.
 
 export class Kept {
-  // `storage` is undefined where the browser forbids it; then, or when it is full, writes stay where they
-  // are, in memory, and `onFull(error)` is told once.
+  // `storage` is undefined where the browser forbids it. If it is forbidden or full, writes stay in
+  // memory only, and `onFull(error)` is called once.
   constructor(storage, server, identity, onFull) {
     this.storage = storage;
     this.prefix = `backwire ${server} ${encodeURIComponent(identity)} `;
     this._onFull = onFull;
-    // The names of the items by their keys.
+    // Item names by idempotency key.
     this.names = new Map();
+    // The kept `next` by idempotency key.
+    this._next = {};
     this._made = 0;
   }
 
-  // The names of what an earlier page has kept, in order (see `waited.js`).
+  // The names of the items of earlier pages, in order (see `waited.js`).
   get itemNames() {
     return Object.keys(this.storage ?? {}).filter(name => name.startsWith(this.prefix)).sort();
   }
 
-  // `record` is the whole record with what the write does to it, for the next page to show; `next` is
-  // what waits for a create (see `PendingCreate`), and the only thing that changes. Credentials are not kept: what
-  // is sent later says who is asking in its own way.
+  // `record` is the whole record after the write, for the next page to show. `next` is the save
+  // that waits for a create (see `PendingCreate`); nothing else may change in a kept write.
+  // Credentials are not kept: the next page sends its own.
   keep({key, kind, method, url, headers: {authorization, ...headers} = {}, body, record, next}) {
-    if (this.names.has(key) && next == null) return;
+    if (this.names.has(key) && next === this._next[key]) return;
+    this._next[key] = next;
     const count = String(this._made++).padStart(6, '0');
     const name = this.names.get(key) ?? `${this.prefix}${Date.now()}-${count}`;
     const rest = Object.keys(headers).length ? {headers} : {};
@@ -48,7 +51,7 @@ export class Kept {
   }
 }
 
-// Even to ask for it is an error where it is forbidden.
+// The browser may throw when the property is read.
 export function storageOf(page) {
   try {
     return page.localStorage;

@@ -1,12 +1,12 @@
 // Kinds of write
 // --------------
 //
-// What a write means is decided by who makes it and where it goes, at the call:
+// The kind of a write depends on its model and its url at the call:
 //
 // - a *create* is the POST of a model that has no id yet, to its own url;
 // - a *save* is the PUT, PATCH or DELETE of a model that has one, at its own url;
-// - everything else (a list that is saved as one, an action, a search by POST) is *opaque*: it is sent as it
-//   is, and never merged, withdrawn or answered for another.
+// - everything else (a list that is saved as one, an action, a search by POST) is *opaque*: it is
+//   sent unchanged, and never merged, withdrawn or answered for another.
 
 import {isCollection} from './targets.js';
 
@@ -23,7 +23,8 @@ export function kindOf(method, model, options) {
   return method === 'create' ? (model.isNew() ? CREATE : OPAQUE) : model.isNew() ? OPAQUE : SAVE;
 }
 
-// The url that a model says is its own; `collection` is lent to one that has lost it by being destroyed.
+// The model's own url. A destroyed model has lost its collection, so this call lends it
+// `collection`.
 export function ownUrl(model, collection = model.collection) {
   const {collection: former} = model;
   if (former !== collection) model.collection = collection;

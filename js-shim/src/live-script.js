@@ -1,4 +1,4 @@
-// Entry of the receiver's build for script tags: hands it to the script that has asked for it.
+// Entry of the receiver's build for script tags: passes it to the script that has loaded it.
 
 import {Receiver} from './receiver.js';
 

@@ -1,10 +1,11 @@
 // Live collections and models
 // ---------------------------
 //
-// Everything that was read is live from then on. Replies are news as pushes are: what one collection reads or one
-// model saves is applied to the others of the resource, because the core does not push it again. Two
-// things are kept apart: the attributes of each *record* (`Records`), which every model of it shows; and which
-// records a *query* selects, in which order, which the core decides.
+// Collections and models are live after their first read. Replies are applied like pushes: if one
+// collection reads or one model saves, the others of the resource change as well, because the core
+// does not push these changes again. Two things are kept apart: the attributes of each *record*
+// (`Records`), which every model of it shows; and the records that a *query* selects, with their
+// order, which the core decides.
 //
 // `refreshed.js` applies the answers to queries that were sent again.
 
@@ -25,32 +26,33 @@ const UPDATED = 2;
 export const DESTROYED = 3;
 
 export class Live {
-  // `queries` is the core's part; `runtime` says what the page is doing and sends what is to be sent.
+  // `runtime` is the `Receiver`: it sends requests and knows the pending ones. `queries` is the
+  // core's part (`queries.js`).
   constructor(runtime, queries) {
     Object.assign(this, {runtime, queries});
     this.records = new Map();
     this.models = new Models();
-    // Of models that show what is not sent yet, the record.
+    // The records of models that show unsent writes, by model.
     this.assumed = new WeakMap();
-    // Models whose record is gone, which the page knows.
+    // Models that have fired `destroy`, which they do once.
     this._gone = new WeakSet();
-    // By the number of their query.
+    // `Keeper`s by the number of their query.
     this._keepers = new Map();
     this.changes = new ModelChanges(runtime);
     this.targets = new Targets(number => this.decide(() => queries.stop(number)));
   }
 
-  // What the page reads
-  // -------------------
+  // Reads of the page
+  // -----------------
 
-  // A read of the page is on its way (or no longer): the target's queries may be replaced by it.
+  // Called when a read of the page begins or ends. The read may replace the target's queries.
   isReading(target, isBeginning) {
     const number = this.targets.numberOf(target);
     this.decide(() => (isBeginning ? this.queries.beginRead(number) : this.queries.endRead(number)));
   }
 
-  // Takes from the answer to a read, before the page gets hold of it, what others are to know, and returns a
-  // function to be called once the page's own callbacks have run.
+  // Learns the records of an answer before the page gets it. Returns a function that updates the
+  // other targets, to be called after the page's own callbacks.
   learnRead(exchange, body, headers) {
     const answer = exchange.answer = new Answer(body, headers);
     if (!answer.isLive) return () => {};
@@ -58,7 +60,8 @@ export class Live {
     return () => this._wasRead(exchange, answer, changes);
   }
 
-  // A target that was stopped meanwhile, and a model that has read a list, do not follow what they have read.
+  // A target that was stopped meanwhile does not become live. Neither does a model that has read a
+  // list.
   _wasRead({model: target, options, url, headers, transport: {call}, isStopped}, answer, changes) {
     const isFollowing = !isStopped && (isCollection(target) || !Array.isArray(answer.body));
     if (!isFollowing) return this.answered(0, answer, answer.ids(call.parsed), changes, {except: target});
@@ -74,12 +77,13 @@ export class Live {
     this._report(answer, changes);
   }
 
-  // Is any record of a query shown by a model that some collection holds?
+  // Whether some collection holds a model of a record of the query.
   _isHeld({resource, ids = []}) {
     return ids.some(id => this.models.of(resource, id).some(isHeld));
   }
 
-  // What the query selects by now only the server knows: it is sent again.
+  // Keeps a replaced query live for a `Keeper`. It is sent again, because only the server knows its
+  // present result.
   _keep({url, headers, resource, isShaped, ids}) {
     const keeper = new Keeper();
     const query = this.targets.enter(keeper, url, headers, {resource, isShaped});
@@ -88,14 +92,15 @@ export class Live {
     this.refresh(NO_ROOM);
   }
 
-  // A query was answered that the core's part had wanted to be asked again, or one that nobody follows.
+  // Called for the answer to a query that was sent again, or to a read that no target follows
+  // (`number` 0).
   answered(number, answer, ids, changes, {except, source} = {}) {
     this.apply(answer.resource, changes, except);
     this.decide(() => this.queries.answered(number, answer, ids), source);
     this._report(answer, changes);
   }
 
-  // The core does not deliver to other rooms what an answer has shown of their records, so it is reported here.
+  // Reports the changes of an answer to the queries of other rooms. The core does not push them.
   _report({resource, changed}, changes) {
     this.decide(() => {
       for (const [, verb, id] of changes) if (verb !== CREATED) this.queries.changed(resource, verb, String(id), changed);
@@ -108,14 +113,14 @@ export class Live {
     this.decide(() => this.queries.read(number, target, replaces, hasOwnOrder, answer, ids));
   }
 
-  // A model is its own list.
+  // The ids of an answer. A model counts as a list of one record.
   idsFor(answer, target, parsed) {
     if (isCollection(target)) return answer.ids(parsed);
     return answer.records.map(record => String(answer.idOf(record) ?? target.id));
   }
 
-  // Updates the answer where the page knows newer records, and leaves out destroyed ones. Returns the changes that the
-  // answer brings for other models.
+  // Updates the answer where the page knows newer records, and removes destroyed ones. Returns the
+  // changes for other models.
   learnRecords(answer) {
     const {resource, offset} = answer;
     if (answer.isShaped || !resource) return answer.leaveOut(() => false) ?? [];
@@ -129,7 +134,7 @@ export class Live {
       if (records.isNewer(id, offset)) before && overwrite(record, before);
       else if (before && isSame(before, record)) records.put(id, before, offset);
       else if (id != null) changes.push(this._known(records, [offset, before ? UPDATED : CREATED, id, copy(record)]));
-      // By what some list may be sorted.
+      // Lists may be sorted by these attributes.
       if (before) for (const name in record) if (!isSame(before[name], record[name])) answer.changed.add(name);
     }
     answer.leaveOut(id => records.isNewer(id, offset) && !records.get(id));
@@ -142,22 +147,23 @@ export class Live {
     return changes;
   }
 
-  // The record is known from here on, so that a save in a callback of the answer is compared with it; what others
-  // have shown before is kept with the change.
+  // Stores the record at once, so that a save in a callback of the answer is compared with it. The
+  // change carries the previous record, which other models still show.
   _known(records, [offset, verb, id, data]) {
     const before = records.get(id);
     if (verb === CREATED || before) records.put(id, verb === CREATED ? data : {...before, ...data}, offset);
     return [offset, verb, id, data, 0, before ?? null];
   }
 
-  // Backbone has set an answer: these are models of its records.
+  // Called when Backbone has set an answer on these models.
   wasSet(target, models) {
     for (const model of isCollection(target) ? Array.isArray(models) ? models : target.models : [target]) {
       if (model?.attributes) this.changes.wasSet(model);
     }
   }
 
-  // `parsed` is what the page's `parse` made of the body, `models` those that Backbone made of that.
+  // `parsed` is the body after the page's `parse`. `models` are the models that Backbone made of
+  // it.
   _register(answer, target, {parsed = answer.body, models}) {
     if (answer.isShaped) return;
     const isAligned = Array.isArray(models) && parsed.length === answer.records.length;
@@ -168,10 +174,10 @@ export class Live {
     });
   }
 
-  // What the page writes
-  // --------------------
+  // Writes of the page
+  // ------------------
 
-  // As `learnRead`, for a write. A reply without the record says that it was saved as sent.
+  // As `learnRead`, for a write. A reply without a record means that the record was saved as sent.
   learnWrite({model, method, body: sent}, status, body, headers) {
     const [resource, id] = splitRoom(headers['backwire-record'] ?? '');
     const {offset} = new Answer(body, headers);
@@ -179,7 +185,7 @@ export class Live {
     const records = this.records.get(resource);
     const verb = {post: CREATED, delete: DESTROYED}[method] || UPDATED;
     const record = verb === DESTROYED ? null : isPlain(body) ? copy(body) : attributesOf(sent);
-    // What was done long ago is answered with what was true then.
+    // A repeated write is answered with the record as it was after the first execution.
     const isLate = records?.isNewer(id, offset);
     const latest = isLate ? copy(records.get(id)) : undefined;
     const change = [offset, verb, id, record];
@@ -192,34 +198,35 @@ export class Live {
     return {tell, latest};
   }
 
-  // Notes what it takes to take a write back: a destroyed model has lost its collections by then.
+  // Notes the resource and the collections of the model, for a rollback if the write is refused. A
+  // destroyed model has lost its collections by then.
   willWrite(exchange) {
     const {model, method} = exchange;
     exchange.resource = this.resourceOf(model);
     exchange.holders = [...this.targets.of(exchange.resource).keys()].filter(target => method === 'delete' && isCollection(target) && target.get(model));
   }
 
-  // The record behind a model, as the server told it last.
+  // The record of a model as the server sent it last.
   recordOf(model) {
     return this.records.get(this.resourceOf(model))?.get(model.id) ?? this.assumed.get(model);
   }
 
-  // The resource that a model is of, if that is live.
+  // The resource of a model, if the resource is live.
   resourceOf(model) {
     return this.models.resourceOf(model) ?? this.targets.resourceOf(model) ?? this.targets.resourceOf(model?.collection);
   }
 
-  // Is anything of a resource live that this path names?
+  // Whether the path names a live resource.
   follows(path) {
     const segments = path.toLowerCase().split('/');
     return [...this.records.keys()].some(resource => segments.includes(resource));
   }
 
-  // News
-  // ----
+  // Changes
+  // -------
 
-  // Changes of one resource, in commit order and once each. `except` is the model or the collection whose own
-  // request has made them known: Backbone sets it itself.
+  // Applies changes of one resource, in commit order and once each. `except` is the model or
+  // collection whose request has returned them: Backbone sets the answer on it.
   news(resource, room, changes, except) {
     if (!this.records.has(resource)) return;
     this.apply(resource, changes, except);
@@ -228,7 +235,8 @@ export class Live {
     });
   }
 
-  // Updates records and their models. Queries are updated after this, so that they add records as they are now.
+  // Updates records and their models. The queries are updated afterwards, so that they add the
+  // updated records.
   apply(resource, changes, except) {
     const records = this.records.get(resource);
     const announcements = new Announcements();
@@ -249,8 +257,9 @@ export class Live {
     announcements.tell();
   }
 
-  // Each model of a record once, in whichever collections it is. The one that made the request is left out; so
-  // are the models of a collection that did. Models that show a part of their record are read again instead.
+  // The models of a record, in all collections and outside. The target of the request is left out,
+  // and so are the models of a collection that made it. Models that show part of their record are
+  // read again instead.
   _modelsOf(resource, id, record, targets, except, isWithParts) {
     const models = new Set(this.models.of(resource, id));
     for (const [target, isWhole] of targets) if (isWhole || isWithParts) models.add(this.find(target, resource, id, record));
@@ -265,7 +274,8 @@ export class Live {
     this.targets.leave(model);
   }
 
-  // The model of a target that shows a record. A collection with a `modelId` of its own finds it by the record.
+  // The model of a target that shows a record. A collection with its own `modelId` finds it by the
+  // record.
   find(target, resource, id, record) {
     if (!isCollection(target)) return String(target.id) === String(id) ? target : undefined;
     return this.models.of(resource, id).find(model => target.get(model) === model) ?? target.get(id) ?? (record && target.get(record));
@@ -274,14 +284,15 @@ export class Live {
   // Queries
   // -------
 
-  // The room has lost its place: what is read in it is asked for again.
+  // Sends the queries of a room again, after the room has lost its position in the log.
   refresh(room) {
     if (room !== NO_ROOM && !this.has(room)) return this.runtime.leave(room);
     this.decide(() => this.queries.refresh(room));
   }
 
-  // Tells the core's part something and carries out what it decides. A handler of the page may lead back here: then
-  // the loop that runs already goes on with it. `source` has the records of an answer.
+  // Passes an input to the core's part and carries out its outputs. A handler of the page may cause
+  // another input meanwhile; the loop that is already running carries its outputs out. `source` has
+  // the records of an answer.
   decide(input, source) {
     attempt(input);
     if (this._isDeciding || this._isEnded) return;
@@ -332,7 +343,7 @@ export class Live {
     }
   }
 
-  // Is anybody in the room?
+  // Whether any query follows the room.
   has(room) {
     return this.queries.isFollowed(room);
   }
@@ -343,7 +354,8 @@ export class Live {
     this.records.clear();
   }
 
-  // Nobody is left in a room: what nobody in another room of the resource shows is not needed any more.
+  // Called when the last query has left a room. Forgets the records that no other target of the
+  // resource shows.
   _left(room) {
     const [resource] = splitRoom(room);
     this.runtime.leave(room);
@@ -356,7 +368,7 @@ export class Live {
   }
 }
 
-// Makes one record of JSON data the same as another, in its place.
+// Replaces the attributes of a record in place.
 function overwrite(record, other) {
   for (const name of Object.keys(record)) delete record[name];
   Object.assign(record, copy(other));

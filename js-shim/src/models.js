@@ -1,12 +1,12 @@
 // Models that the page holds
 // --------------------------
 //
-// Every model that was read, saved or pushed, by resource and id, for as long as the page holds it, in whichever
-// collections it is or is not. They are held weakly.
+// All models that were read, saved or pushed, by resource and id, in a collection or not. They are
+// held weakly: the page decides how long they stay.
 
 export class Models {
   constructor() {
-    // By resource, by id: weak references.
+    // Weak references, by resource and id.
     this._resources = new Map();
     this._resourceOf = new WeakMap();
   }
@@ -24,11 +24,11 @@ export class Models {
   of(resource, id) {
     const references = this._resources.get(resource)?.get(String(id)) ?? [];
     const models = references.flatMap(reference => reference.deref() ?? []);
-    // One that was read from elsewhere since is a model of that.
+    // A model that was read from another resource since is a model of that one.
     return models.filter(model => this._resourceOf.get(model) === resource);
   }
 
-  // The model is to change no more by itself.
+  // Stops the updates of a model.
   remove(model) {
     this._resourceOf.delete(model);
   }
@@ -37,12 +37,12 @@ export class Models {
     return this._resourceOf.get(model);
   }
 
-  // The record is gone: its models are models of nothing.
+  // Forgets the models of a destroyed record.
   delete(resource, id) {
     this._resources.get(resource)?.delete(String(id));
   }
 
-  // Forgets a resource that nobody follows any more.
+  // Forgets a resource that has no live query any more.
   forget(resource) {
     this._resources.delete(resource);
   }

@@ -1,24 +1,24 @@
-// What the developer is told on the console
-// -----------------------------------------
+// Messages on the console
+// -----------------------
 //
-// Each once, however often it happens.
+// Each message is logged once.
 
 import {sendOverHttp} from './http.js';
 
 export class Notices {
   constructor(server) {
     this._server = server;
-    this._told = new Set();
+    this._logged = new Set();
   }
 
-  // A list that nobody has declared is empty: perhaps it is meant to come from somewhere else.
+  // An undeclared list is empty. Another back end may be meant to serve it.
   emptyList(resource, path) {
     this._info(`the list at ${path} is empty. Backwire's own store answers it, and has no records of "${resource}". If another ` +
       `back end of yours answers ${path}: start Backwire with --prefix (such as --prefix /live), so that only urls below ` +
       'it are Backwire\'s, or set `realtime: false` on the collection to keep it on plain Ajax.', `empty ${resource}`);
   }
 
-  // A model that never asks us.
+  // A model with its own `sync` sends no requests to Backwire.
   ownSync(path) {
     this._info(`the model of ${path} has its own \`sync\`, which stays in charge: its requests do not go through Backwire.`);
   }
@@ -33,20 +33,21 @@ export class Notices {
       `${this._server.replace(/^http/, 'ws')} to its connect-src.`, text => console.error(text));
   }
 
-  // A socket that cannot be opened does not say why; the same url, asked for by a request, does.
+  // The browser does not report why a socket cannot be opened. A request to the same url gets the
+  // reason.
   async findReason(page, socketUrl, refuse) {
-    if (!page.fetch || this._told.has('reason')) return;
-    this._told.add('reason');
+    if (!page.fetch || this._logged.has('reason')) return;
+    this._logged.add('reason');
     const {status, body} = await sendOverHttp(page, '', {method: 'get', url: socketUrl.replace(/^ws/, 'http')});
     if (status === 403 && body?.code === 'E_ORIGIN') refuse(`E_ORIGIN: ${body.message}`);
   }
 
   _info(text, about) {
-    this._once(text, told => console.info(told), about);
+    this._once(text, message => console.info(message), about);
   }
 
   _once(text, log, about = text) {
-    if (!this._told.has(about)) log(`Backwire: ${text}`);
-    this._told.add(about);
+    if (!this._logged.has(about)) log(`Backwire: ${text}`);
+    this._logged.add(about);
   }
 }

@@ -1,11 +1,11 @@
-// Requests on their way
-// ---------------------
+// Pending requests
+// ----------------
 //
-// The core keeps the order, sends again and knows what was done; here is
-// what a request means for the page: which model it is of, what may be merged with it or has to wait for
-// it, what has to survive a reload, and who gets the answer.
+// The core orders the requests, sends them again and recognizes repeated writes. The outbox knows
+// what a request means for the page: its model, the requests that may be merged with it or have to
+// wait for it, and the writes that have to survive a reload.
 //
-// Answers are for the `Receiver`; what is needed of writes that had waited is in `waited.js`.
+// The `Receiver` handles the answers, and `waited.js` the writes that had waited.
 
 import {asPatch, attributesOf, nameRecord} from './edits.js';
 import {Exchange} from './exchange.js';
@@ -13,13 +13,14 @@ import {CREATE, OPAQUE} from './kinds.js';
 import {PendingCreate} from './pending-create.js';
 import {isPlain} from './records.js';
 
-// How a request gets to the server, as the core numbers it.
+// The kinds of request, as the core numbers them: a request of this page, a write of an earlier
+// page, and a write that the page's own XMLHttpRequest sends.
 export const NEW = 0;
 export const RESTORED = 1;
 const ELSEWHERE = 2;
 
 export class Outbox {
-  // `session` starts the idempotency keys.
+  // `session` is the prefix of the idempotency keys.
   constructor(runtime, kept, session) {
     Object.assign(this, {runtime, kept, session});
     // Requests without an answer, by token.
@@ -27,7 +28,8 @@ export class Outbox {
     this._made = 0;
   }
 
-  // The writes that an earlier page has kept are sent first. Until they are restored, requests of this page wait.
+  // Sends the writes that an earlier page has kept first. Requests of this page wait until these
+  // are restored.
   start() {
     if (!this.kept.itemNames.length) return;
     this._held = [];
@@ -39,10 +41,10 @@ export class Outbox {
     });
   }
 
-  // Asking
-  // ------
+  // New requests
+  // ------------
 
-  // Takes a request of the page.
+  // Sends a request of the page.
   ask(exchange) {
     if (this._held) return this._hold(exchange);
     const {model, isRead, kind} = exchange;
@@ -60,7 +62,8 @@ export class Outbox {
     exchange.whenAborted = () => { this._held = this._held?.filter(held => held !== exchange); };
   }
 
-  // The record as the server has it, but for what is on its way there: that is saved again.
+  // The record as the server has it, without the attributes that pending writes change. The server
+  // may refuse these writes, so the next save sends the attributes again.
   _baseOf(model) {
     const record = this.runtime.live?.recordOf(model);
     const base = record && {...record};
@@ -68,7 +71,7 @@ export class Outbox {
     return base;
   }
 
-  // A model whose create is on its way is not created again: what it asks for meanwhile waits.
+  // A model whose create is pending is not created again. Its further saves wait for the answer.
   send(exchange) {
     const create = exchange.kind === CREATE && this.of(exchange.model).find(({pending}) => pending);
     if (!create || this._merge(create, exchange)) return this.begin(exchange, NEW);
@@ -95,7 +98,8 @@ export class Outbox {
     this.keep(exchange);
   }
 
-  // The page sends a write itself, by a request of its own. Until that is answered its echo waits.
+  // Registers a write that the page's own XMLHttpRequest sends. The core holds its echo back until
+  // the write is answered.
   expect(exchange) {
     this.begin(exchange, ELSEWHERE);
   }
@@ -104,8 +108,8 @@ export class Outbox {
     create.pending = new PendingCreate(create, this.runtime, () => this._withdrawn(create));
   }
 
-  // A create that has not left takes in what is saved after it: one create is all the server sees, and
-  // its reply answers both.
+  // Merges a save into the create of the same model, if that was not sent yet. The server gets one
+  // create, and its reply answers both.
   _merge(create, exchange) {
     const isSameForm = create.isMade && exchange.isMade && create.url === exchange.url;
     if (!isSameForm || !this.runtime.client.withdraw(create.token)) return false;
@@ -117,8 +121,8 @@ export class Outbox {
     return true;
   }
 
-  // Keeping
-  // -------
+  // Kept writes
+  // -----------
 
   // The exchange is answered or withdrawn: it is no longer tracked or kept.
   over({token, key}) {
@@ -140,10 +144,11 @@ export class Outbox {
     this.kept.keep({...exchange, record, next: pending?.next});
   }
 
-  // Withdrawing
-  // -----------
+  // Withdrawn requests
+  // ------------------
 
-  // A model was destroyed before its create was answered. If that never left, it never happened.
+  // Called when a model is destroyed before its create is answered. A create that was not sent is
+  // withdrawn.
   _withdrawn(create) {
     if (!this._exchanges.has(create.token)) return;
     if (!this.runtime.client.withdraw(create.token)) return this.keep(create);
@@ -151,7 +156,7 @@ export class Outbox {
     for (const exchange of [...create.merged, create]) exchange.abort();
   }
 
-  // Saves that were merged into an aborted one, or wait for it, are sent all the same.
+  // Saves that were merged into an aborted exchange, or wait for it, are still sent.
   _aborted(exchange) {
     const {token, merged, pending, model, isRead} = exchange;
     if (!this._exchanges.has(token)) return;
@@ -176,10 +181,10 @@ export class Outbox {
     }
   }
 
-  // Who waits for what
-  // ------------------
+  // Connection state and lookup
+  // ---------------------------
 
-  // Whatever waits when the line breaks has to survive the page.
+  // Keeps the pending writes when the connection breaks, so that they survive the page.
   setOnline(isOnline) {
     this.isOnline = isOnline;
     this.all.forEach(exchange => this.keep(exchange));

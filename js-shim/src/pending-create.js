@@ -1,16 +1,16 @@
-// A create that waits for its answer
-// ----------------------------------
+// Pending creates
+// ---------------
 //
-// Until its create is answered a model has no id. Backbone by itself would create it again at each
-// further save, and forget it without a word at a destroy. Here a further save waits and becomes an
-// update; a destroy takes the create back, or follows it if it has left already.
+// A model has no id until its create is answered. Plain Backbone creates it again at each further
+// save, and sends nothing when it is destroyed. Here a further save waits and becomes an update. A
+// destroy withdraws the create, or follows it if the create was already sent.
 
 import {attributesOf} from './edits.js';
 import {Exchange} from './exchange.js';
 import {CREATE, ownUrl} from './kinds.js';
 
 export class PendingCreate {
-  // `onDestroy` may take the create back.
+  // `onDestroy` may withdraw the create.
   constructor(create, runtime, onDestroy) {
     const {model, next} = create;
     Object.assign(this, {create, runtime, isDestroyed: next === '', collection: model?.collection});
@@ -20,7 +20,7 @@ export class PendingCreate {
     this._watch = destroyed => {
       if (destroyed !== create.model || this.isDestroyed) return;
       this.isDestroyed = true;
-      // Later, when the collections have let go of it: whoever listens to them is not concerned.
+      // Later, when the collections no longer forward events of the model to their listeners.
       Promise.resolve().then(() => {
         for (const exchange of [...this.delayed]) exchange.abort();
         onDestroy();
@@ -29,8 +29,8 @@ export class PendingCreate {
     model?.on('destroy', this._watch);
   }
 
-  // All that waits, for a later page should this one not see the create answered: JSON to save, or
-  // nothing to save because the model is to be destroyed.
+  // The waiting edits, kept for the next page in case this page closes before the answer: JSON to
+  // save, or an empty string if the model was destroyed.
   get next() {
     if (this.isDestroyed) return '';
     const bodies = this.delayed.map(({body}) => attributesOf(body));
@@ -41,10 +41,11 @@ export class PendingCreate {
     this.delayed.push(exchange);
     exchange.whenAborted = () => {
       this.delayed = this.delayed.filter(delayed => delayed !== exchange);
+      this.runtime.outbox.keep(this.create);
     };
   }
 
-  // The create has been answered (see `created.js`), or is given up. Returns what has waited for it.
+  // The create was answered (see `created.js`) or given up. Returns the saves that waited for it.
   end() {
     this.create.model?.off('destroy', this._watch);
     return this.delayed;

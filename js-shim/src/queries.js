@@ -1,8 +1,8 @@
 // The core's live queries
 // -----------------------
 //
-// Which records each target shows, and which queries are to be sent again, is decided by the core
-// (`protocol/src/live.rs`). Everything crosses as numbers and one text: see `client-wasm/src/queries.rs`.
+// The core decides which records each target shows and which queries are sent again
+// (`protocol/src/live.rs`). Calls carry numbers and one text: see `client-wasm/src/queries.rs`.
 
 const TEXTS = '\x01';
 const ITEMS = '\0';
@@ -18,23 +18,23 @@ export class Queries {
     this._act(0, target);
   }
 
-  // It was answered (then after `read`), has failed or was aborted.
+  // The fetch was answered (then `read` is called first), has failed or was aborted.
   endRead(target) {
     this._act(1, target);
   }
 
-  // A fetch by the page was answered, and Backbone has set the answer. `changed` are the attributes in which the page knew
-  // some of its records otherwise.
+  // A fetch by the page was answered, and Backbone has set the answer. `changed` names the
+  // attributes in which records of the answer differ from the known ones.
   read(query, target, replaces, hasOwnOrder, {room, description, changed}, ids) {
     this._act(2, query, target, replaces + 2 * hasOwnOrder, room, description, ids, changed);
   }
 
-  // What was to be asked was answered, or what nobody follows.
+  // A query that was sent again was answered, or a read that no target follows.
   answered(query, {room, description, changed}, ids) {
     this._act(3, query, 0, 0, room, description, ids, changed);
   }
 
-  // What was to be asked has failed, for good (`isGone`) or until `retry`.
+  // A query that was sent again has failed: for good (`isGone`), or until `retry`.
   failed(query, isGone) {
     this._act(4, query, 0, isGone);
   }
@@ -43,12 +43,13 @@ export class Queries {
     this._act(5);
   }
 
-  // A record has changed. `verb` as on the wire; `names` are the attributes that an update has changed.
+  // A record has changed. `verb` is as on the wire; `names` are the attributes that an update has
+  // changed.
   changed(room, verb, id, names) {
     this._act(6, verb, 0, 0, room, id, names);
   }
 
-  // The room has lost its place.
+  // The room has lost its position in the log.
   refresh(room) {
     this._act(7, 0, 0, 0, room);
   }
@@ -65,7 +66,8 @@ export class Queries {
     return this._act(10, 0, 0, 0, room);
   }
 
-  // What to do next: `['ask', query]`, `['leave', room]`, `['show', target, added, removed, order]`, or undefined.
+  // The next output, or undefined: `['ask', query]`, `['leave', room]` or
+  // `['show', target, added, removed, order]`.
   poll() {
     const output = this._core.poll();
     if (output === undefined) return undefined;

@@ -1,7 +1,8 @@
-// What comes back
-// ---------------
+// Answers and pushes
+// ------------------
 //
-// Answers, pushes and everything else that the core reports: who gets them, and what becomes live by them.
+// Handles the reports of the core: passes answers to the page's requests, and updates live
+// collections and models.
 
 import {NO_ROOM, splitRoom} from './answer.js';
 import {watchAnswer} from './answers.js';
@@ -37,7 +38,8 @@ export class Receiver {
   // Answers
   // -------
 
-  // Status 0 means that there is no answer, and the body says why. `waited`: the write had waited offline.
+  // Status 0 means that there is no answer; the body is the reason. `waited` is true for a write
+  // that had waited offline.
   finish(token, status, body, headers = {}, waited = false) {
     const exchange = this.outbox.get(token);
     if (!exchange) return;
@@ -58,7 +60,7 @@ export class Receiver {
     this.live.isReading(exchange.model, false);
   }
 
-  // Unanswered writes of this page stay on top of the records of an answer.
+  // Applies this page's unanswered writes to the records of an answer.
   _withWrites({resource, body}) {
     const writes = this.outbox.all.filter(({kind, model, isRead}) =>
       !isRead && kind !== OPAQUE && model && !model.isNew() && resource && this.live.resourceOf(model) === resource);
@@ -86,7 +88,8 @@ export class Receiver {
     }
   }
 
-  // Backbone is about to set the answer to a call. Own creates that a fetch does not know of yet stay in their collection.
+  // Called when Backbone is about to set the answer to a call. A fetch keeps the models whose
+  // create is pending, because its answer may not contain them.
   setAnswer(call, run) {
     const {method, model: target} = call;
     const keep = list => {
@@ -100,7 +103,7 @@ export class Receiver {
     });
   }
 
-  // The link has been down for a while.
+  // Sends a request over HTTP. The core calls this after the link has been down for a while.
   http(token) {
     const {runtime} = this;
     const exchange = this.outbox.get(token);
@@ -120,7 +123,7 @@ export class Receiver {
     this.runtime.tell('refused', {reason});
   }
 
-  // The core has failed: who waits for an answer gets it over HTTP.
+  // Sends all pending requests over HTTP after the core has failed.
   goOn() {
     this.end();
     this.runtime.extras.use(extras => {
@@ -144,22 +147,22 @@ export class Receiver {
     this.live.refresh(room);
   }
 
-  // Queries without a room, such as reads that went over HTTP, are sent again.
+  // Sends the queries without a room again, such as reads that were answered over HTTP.
   rejoin() {
     this.live.refresh(NO_ROOM);
   }
 
-  // The page has read this in another way: it is read once more, to be live.
+  // Reads a target again that the page has read without the socket, so that it becomes live.
   readAgain(target, path, data) {
     this._useExtras(extras => adopt(this.live, target, extras.withQuery(path, data)));
   }
 
-  // Shows the writes that an earlier page has kept, while a read of the page is on its way.
+  // Shows the writes that an earlier page has kept, while a read of the page is pending.
   showKept(exchange) {
     this._useExtras(extras => extras.showKept(this.outbox, exchange));
   }
 
-  // A handler of the page was added, or an event is to be ignored.
+  // Called when the page adds a handler or ignores an event.
   handlersChanged() {
     this._withDeliveries(deliveries => deliveries.handlersChanged());
   }
@@ -172,8 +175,8 @@ export class Receiver {
     });
   }
 
-  // What the live part asks for
-  // ---------------------------
+  // Services for `Live`
+  // -------------------
 
   isWriting(model) {
     return this.outbox.isWriting(model);
@@ -183,7 +186,8 @@ export class Receiver {
     return model.parse !== this.runtime.Backbone.Model.prototype.parse;
   }
 
-  // Does a fetch with these options add to what a collection shows? By default it takes its place.
+  // Whether a fetch with these options adds to the models of a collection. By default it replaces
+  // them.
   isAdding({reset, remove, add}) {
     return !reset && (remove === false || /^0\.([1-8]|9\.[0-2])/.test(this.runtime.Backbone.VERSION) && Boolean(add));
   }
@@ -195,7 +199,7 @@ export class Receiver {
     else this.live.decide(() => this.live.queries.failed(number, true));
   }
 
-  // The page has read something: if that may not be what the developer expects, the console says so.
+  // Warns the developer if the answer to a read may not be what they expect.
   wasRead(answer, url, target) {
     const {prototype} = this.runtime.Backbone.Model;
     const {sync = prototype.sync} = target.model?.prototype ?? {};
@@ -203,27 +207,28 @@ export class Receiver {
     if (sync !== prototype.sync && sync !== this.runtime.sync) this.explain('ownSync', plainPath(url));
   }
 
-  // Records were added to a collection that the page may be adding itself.
+  // Called after records were added to a collection. The page may be creating the same records
+  // without Backwire.
   wereAdded(collection) {
     const foreign = collection.models.filter(model => model.isNew() && !this.isWriting(model));
     if (foreign.length) this._useExtras(extras => extras.watchForTwins(collection, foreign));
   }
 
-  // A read on its way may be about to join this very room, and leaving it now would come after the
-  // joining; so we wait for the reads.
+  // Leaves a room as soon as no read is pending. A pending read may join the same room, and the
+  // server would get the unsubscribe after that.
   leave(room) {
     if (room !== NO_ROOM) this._leaving.add(room);
     this.wasAnswered();
   }
 
-  // A request is over.
+  // Called when a request has ended.
   wasAnswered() {
     if (!this._leaving.size || this.outbox.isReading()) return;
     for (const room of this._leaving) if (!this.live.has(room)) this.runtime.client.unsubscribe(room);
     this._leaving.clear();
   }
 
-  // A message for the developer, by its name.
+  // Logs a message of `Notices` for the developer.
   explain(name, ...about) {
     this._useExtras(({Notices}) => {
       this._notices ??= new Notices(this.runtime.server.origin);
@@ -236,7 +241,8 @@ export class Receiver {
   }
 }
 
-// The core did not send what is over the limit, and says how much the server takes.
+// The answer to a body over the limit. The core does not send it, and reports the limit as the body
+// of a 413.
 function tooLarge(limit) {
   if (typeof limit !== 'number') return limit;
   return {code: 'E_TOO_LARGE', message: `the body is over the limit of ${limit} bytes`, field: 'body', limit};

@@ -1,11 +1,11 @@
-// What the server said
-// --------------------
+// Records of a resource
+// ---------------------
 //
-// The records of one resource as they came, before any `parse`, each with the offset of the log at
-// which it was known. A push carries only what changed: with the rest from here, a `parse` that needs
-// the whole record works on pushes as well.
+// The records of one resource as the server sent them, before any `parse`, each with its offset in
+// the log. A push carries only the changed attributes. The others come from here, so a `parse` that
+// needs the whole record works on pushes as well.
 //
-// Invariant: what is in here is handed out to the page only as a copy.
+// Invariant: the page gets only copies of these records.
 
 export class Records {
   constructor() {
@@ -13,7 +13,7 @@ export class Records {
     this._known = new Map();
   }
 
-  // Another epoch is another log, and its offsets say nothing of the former's.
+  // Another epoch is another log. Its offsets cannot be compared with the former ones.
   enter(epoch) {
     if (this._epoch !== null && this._epoch !== epoch) {
       for (const known of this._known.values()) known.offset = 0;
@@ -25,7 +25,8 @@ export class Records {
     return this._known.get(String(id))?.record;
   }
 
-  // `record` is undefined if it is destroyed: older news from another room must not bring it back.
+  // `record` is undefined if it is destroyed. An older change from another room must not restore
+  // it.
   put(id, record, offset) {
     this._known.set(String(id), {record, offset});
   }
@@ -36,19 +37,19 @@ export class Records {
     return this._known.get(String(id))?.offset > offset;
   }
 
-  // Ids of the records that are not among these.
+  // The ids of the records that are not in `ids`.
   others(ids) {
     const named = new Set(ids);
     return [...this._known.keys()].filter(id => !named.has(id) && this.get(id));
   }
 
-  // Forgets all but these.
+  // Forgets all records but these.
   keep(ids) {
     for (const id of this._known.keys()) if (!ids.has(id)) this._known.delete(id);
   }
 }
 
-// A deep copy of JSON data; what is no data, as a `Date`, stays what it is.
+// A deep copy of JSON data. Other values, such as a `Date`, are not copied.
 export function copy(value) {
   if (Array.isArray(value)) return value.map(copy);
   if (!isPlain(value)) return value;
@@ -57,8 +58,9 @@ export function copy(value) {
   return result;
 }
 
-// Have two results of `parse` the same content? Dates and nested models are compared by their JSON;
-// what has none, as a `Set`, counts as changed, and Backbone looks again.
+// Whether two results of `parse` have the same content. Dates and nested models are compared by
+// their JSON. Values without JSON, such as a `Set`, count as changed, and Backbone compares them
+// itself.
 export function isSame(a, b) {
   return a === b || isData(a) && isData(b) && JSON.stringify(a) === JSON.stringify(b);
 }

@@ -1,5 +1,5 @@
-// Answers to queries that were asked again
-// ----------------------------------------
+// Answers to queries that were sent again
+// ---------------------------------------
 //
 // Models that differ from the answer are removed, added, changed and moved, as by pushes.
 
@@ -10,10 +10,10 @@ import {copy} from './records.js';
 import {isSuccess} from './request.js';
 import {isCollection} from './targets.js';
 
-// How long a query waits that could not be asked again.
+// The pause before a failed query is sent again, in milliseconds.
 const RETRY_AFTER = 3000;
 
-// `number` is that of the query.
+// `number` is the number of the query.
 export function refreshed(live, number, status, body, headers) {
   const query = live.targets.query(number);
   const answer = new Answer(body, headers);
@@ -25,7 +25,7 @@ export function refreshed(live, number, status, body, headers) {
   live.decide(() => live.queries.failed(number, isRefused));
 }
 
-// The page has read something in another way than by us: it is read once more, to be live.
+// Reads a target again that the page has read without the socket, so that it becomes live.
 export function adopt(live, target, url) {
   const query = live.targets.enter(target, url, {}, {resource: ''});
   live.targets.keepOnly(query);
@@ -54,7 +54,8 @@ function showParts(live, answer, source) {
   }
 }
 
-// A record that may not be read any more is gone for the page.
+// Drops a query that the server refuses. A record that the page may no longer read counts as
+// destroyed.
 function drop(live, {resource, target: number, ...query}, isGone) {
   const target = live.targets.get(number);
   live.targets.drop({target: number, ...query});
@@ -68,14 +69,14 @@ function retryLater(live) {
   }, RETRY_AFTER);
 }
 
-// The records of an answer as each target is to make models of them.
+// The records of an answer, in the form from which each target makes its models.
 class Source {
   constructor(answer) {
     this._answer = answer;
     this._items = new Map();
   }
 
-  // What the target's own `parse` makes of the answer.
+  // The result of the target's own `parse`.
   listFor(target) {
     return [...this.itemsFor(target).values()];
   }

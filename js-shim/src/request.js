@@ -1,15 +1,15 @@
 // From an XMLHttpRequest to a request on the socket
 // -------------------------------------------------
 //
-// What the page's ajax layer opens and sends becomes a verb, a url, headers and a body of JSON text, all of
-// them fixed at the call.
+// Turns a request of the page's ajax layer into a verb, a url, headers and a body of JSON text. All
+// of them are fixed at the call.
 
 const VERBS = ['get', 'post', 'put', 'patch', 'delete'];
 const OVERRIDE = 'x-http-method-override';
 
-// The request that this transport is to send, or `null` if the socket cannot carry it: a blocking request, an
-// upload, a login, an answer that is no text. `path` is the path and query of its url; `made` is the
-// body as Backbone made it, which is JSON for certain.
+// The request of this transport, or `null` if the socket cannot carry it: a blocking request, an
+// upload, a request with credentials, a response type other than text or JSON. `path` is the path
+// and query of its url. `made` is the body that Backbone made, which is known to be JSON.
 export function requestOf(transport, path, body, made) {
   const {headers, method, isAsync, credentials, xhr: {responseType = ''}} = transport;
   const verb = (headers[OVERRIDE] || method).toLowerCase();
@@ -20,7 +20,7 @@ export function requestOf(transport, path, body, made) {
   return json === null ? null : {method: verb, url: path, headers: carriedHeaders(headers), body: json};
 }
 
-// Headers that say what every request on the socket means anyway do not travel.
+// Drops the headers that every request on the socket implies.
 function carriedHeaders(headers) {
   const carried = {};
   for (const name in headers) {
@@ -30,15 +30,16 @@ function carriedHeaders(headers) {
   return carried;
 }
 
-// The body as JSON text, `null` if it is something else. `emulateJSON` has put it into the form field `model`.
-// What claims to be JSON and is not travels as a string, for the server to refuse.
+// The body as JSON text, or `null` if it is something else. With `emulateJSON` the JSON is in the
+// form field `model`. Malformed JSON is sent as a string, so that the server refuses it.
 function jsonOf(text, type = '') {
   if (/\bx-www-form-urlencoded/.test(type)) return formAsJson(new URLSearchParams(text));
   if (isJson(text)) return text;
   return /\bjson/.test(type) ? JSON.stringify(text) : null;
 }
 
-// Names in brackets, and names that come again, are read by the server as it reads any form: over HTTP.
+// Returns `null` for names in brackets and for repeated names: the server parses such a form over
+// HTTP.
 function formAsJson(form) {
   const fields = Object.fromEntries(form);
   delete fields._method;
@@ -52,7 +53,7 @@ function isJson(text) {
   return parsed(text, isJson) !== isJson;
 }
 
-// What a text says as JSON; if it is none, the text itself or something else.
+// Parses JSON. Returns `otherwise`, by default the text itself, if the text is not JSON.
 export function parsed(text, otherwise = text) {
   try {
     return text === '' ? undefined : JSON.parse(text);
@@ -61,7 +62,7 @@ export function parsed(text, otherwise = text) {
   }
 }
 
-// The headers of an answer, by their names in lower case.
+// The response headers, by their names in lower case.
 export function headersOf(xhr) {
   const lines = xhr.getAllResponseHeaders().trim().split(/\r?\n/);
   return Object.fromEntries(lines.map(line => {

@@ -1,12 +1,13 @@
-// Handing an answer over
-// ----------------------
+// Answers for the page
+// --------------------
 
 import {attempt} from './attempt.js';
 import {isPlain} from './records.js';
 import {isSuccess, parsed} from './request.js';
 
-// To the page's transport, or only into the model; and to what was merged into the exchange. Status 0 with the
-// reason as its body means that there is none.
+// Passes an answer to the page's transport, or sets it on the model if there is no transport.
+// Exchanges that were merged into this one get the same answer. Status 0 means that there is no
+// answer; the body is the reason.
 export function respond(exchange, status, body, headers) {
   const {transport, model, isElsewhere, merged} = exchange;
   if (transport) respondTo(transport, status, textOf(body, headers), headers);
@@ -23,7 +24,7 @@ function respondTo(transport, status, text, headers) {
   transport.end(status ? 'load' : 'error');
 }
 
-// What Backbone does with the answer to a save, where no callback of Backbone's does.
+// Sets the answer to a save as Backbone does, where no callback of Backbone is called.
 function show(model, body) {
   if (isPlain(body)) model.set(model.parse(body, {parse: true}), {realtime: true});
 }
@@ -34,7 +35,7 @@ function textOf(body, headers) {
   return isText ? body : JSON.stringify(body);
 }
 
-// As HTTP/1.1 servers name them.
+// The reason phrases of HTTP/1.1.
 const STATUS_TEXTS = {
   200: 'OK', 201: 'Created', 202: 'Accepted', 204: 'No Content', 304: 'Not Modified', 400: 'Bad Request',
   401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found', 405: 'Method Not Allowed', 406: 'Not Acceptable',

@@ -1,8 +1,9 @@
 // One installation
 // ----------------
 //
-// Stands between Backbone and the core. Here requests go down, by token; replies and pushes that come up are for the
-// `Receiver`, and wait until that is loaded.
+// One installation of Backwire on a page. Requests of the page go through here to the core, each
+// with a token. Calls from the core (answers, pushes, state changes) go to the `Receiver`, and are
+// queued until it is loaded.
 
 import {Exchange} from './exchange.js';
 import {Kept, storageOf} from './kept.js';
@@ -14,23 +15,24 @@ import {wrapSync} from './sync.js';
 import {Transport} from './transport.js';
 import {pathOf, plainPath, serverAt} from './url.js';
 
-// How many paths are remembered that are asked for over HTTP.
+// Maximum number of remembered paths that the server serves over HTTP only.
 const MAX_HTTP_PATHS = 1000;
 
-// Takes the place of a client that has failed or is freed: every method does nothing.
+// Replaces a client that has failed or was freed. Every method does nothing.
 const NO_CLIENT = new Proxy({}, {get: () => () => {}});
 
 export class Runtime {
-  // `core` makes the core's parts and loads ours (see `wasm.js`); `page` is the window, `identity` names the person
-  // whose the writes are, `tell(event, about)` is for the app. Nothing of Backbone is touched if the core cannot be made.
+  // `core` makes the core's parts and loads the scripts (see `wasm.js`). `page` is the window.
+  // `identity` names the user, for kept writes. `tell(event, about)` reports events to the app.
+  // Backbone stays untouched if the core cannot be made.
   constructor(Backbone, core, {url, identity = '', site, token, bind, handlers, connect}, page, tell) {
     Object.assign(this, {Backbone, page, tell, handlers, bind, extras: core.extras, error: null});
-    // Asked for only when it is needed, and may have changed by then.
+    // Evaluated at each use, because the page may change its base url.
     this._base = {toString: () => page.document?.baseURI || page.location?.href || url};
     this.server = serverAt(url, this._base);
-    // As the core says; until then, as it will be.
+    // The state that the core reported last; before that, the state it begins with.
     this.state = connect === false ? 'offline' : 'connecting';
-    // Paths that the server answers over HTTP only.
+    // Paths that the server serves over HTTP only.
     this._httpPaths = new Set();
     const kept = new Kept(storageOf(page), this.server.origin, identity, error => console.warn('Backwire cannot keep writes:', error));
     this.outbox = new Outbox(this, kept, session());
@@ -43,10 +45,10 @@ export class Runtime {
     Object.assign(this, wrapSync(Backbone, this));
   }
 
-  // What the core calls
+  // Calls from the core
   // -------------------
 
-  // Until the receiver is there, what is for it waits, in order.
+  // Calls for the receiver are queued until it is loaded. Then they are made in order.
   _setUpReceiver(core) {
     const queries = core.makeQueries();
     const waiting = [];
@@ -70,16 +72,16 @@ export class Runtime {
     this.tell('status', {state, unsent});
   }
 
-  // What the page does with us
-  // --------------------------
+  // Calls from the app
+  // ------------------
 
-  // No longer live, also if a read of it is still on its way.
+  // Stops the updates of a collection or model. A pending read does not start them again.
   stop(target) {
     for (const exchange of this.outbox.of(target)) exchange.isStopped = true;
     this.live?.stop(target);
   }
 
-  // Signs the page's person in, or as somebody else; writes that waited for it go on.
+  // Sets the token of the page's user. Writes that wait after a 401 are sent again.
   authenticate(token) {
     if (this._person) this._person.token = token;
     this.client.authenticate(this._auth());
@@ -89,7 +91,7 @@ export class Runtime {
     return this._person ? JSON.stringify(this._person) : undefined;
   }
 
-  // Leaves Backbone as it was. Unanswered requests are aborted. Kept writes stay kept, for the next
+  // Restores Backbone and aborts unanswered requests. Kept writes stay kept, for the next
   // installation with this identity.
   end() {
     const {client} = this;
@@ -105,27 +107,28 @@ export class Runtime {
     Promise.resolve().then(() => client.free());
   }
 
-  // From now on the page's own XMLHttpRequests send its requests, also those that waited for a part of ours.
+  // From now on the page's own XMLHttpRequests send its requests, including those that wait for a
+  // part to be loaded.
   _stepAside() {
     this.unwrapSync();
     this.outbox.ask = exchange => this.divert(exchange);
   }
 
-  // Calls of the page
-  // -----------------
+  // Requests of the page
+  // --------------------
 
-  // A call of `sync` begins. Returns what makes its XMLHttpRequest.
+  // Begins a call of `sync`. Returns the factory of its XMLHttpRequest.
   begin(call) {
     const {method, model, options, isRealtime} = call;
     call.kind = kindOf(method, model, options);
     if (method === 'read' && isPlain(options.data?.where)) options.data = {...options.data, where: JSON.stringify(options.data.where)};
-    // While nothing can be answered soon, a page shows no sign of loading.
+    // Global Ajax events would start a loading indicator that runs until the connection is back.
     if (isRealtime && this.state === 'offline') options.global ??= false;
     if (isRealtime && method !== 'delete') this._watch(call);
     return () => new Transport(new (this.page.XMLHttpRequest ?? EventTarget)(), this, call).xhr;
   }
 
-  // Backbone sets an answer itself, in this callback; that has to be seen.
+  // Backbone sets an answer in its `success` callback, and the receiver has to observe that.
   _watch(call) {
     const {receiver, options: {success}} = call;
     const run = (context, args) => [success].flat(Infinity).forEach(callback => callback?.apply(context, args));
@@ -136,7 +139,7 @@ export class Runtime {
     };
   }
 
-  // Sends a request of the page by the socket, or returns false.
+  // Sends a request of the page over the socket. Returns false if the socket cannot carry it.
   send(transport, sent) {
     const {kind, made, model, options, isRealtime} = transport.call;
     const path = isRealtime ? this.pathOf(transport.url) : null;
@@ -146,7 +149,8 @@ export class Runtime {
     return Boolean(request);
   }
 
-  // The page's own XMLHttpRequest sends it. If it writes to something live, its echo is the page's own.
+  // Called before the page's own XMLHttpRequest sends a request. A write to a live resource is
+  // registered with its key, so that the core recognizes its echo.
   prepare({call: {model}, xhr, url, headers, method, isAsync}) {
     const path = this.pathOf(url);
     if (!isAsync || path === null || /^(GET|HEAD|OPTIONS)$/.test(method) || !this.live?.follows(path)) return;
@@ -155,12 +159,13 @@ export class Runtime {
     if (!headers['idempotency-key']) xhr.setRequestHeader('Idempotency-Key', exchange.key);
     xhr.addEventListener('loadend', () => {
       if (!xhr.status) return exchange.whenAborted();
-      // `responseText` throws where the page wants a Blob, for example.
+      // `responseText` throws if the page has set another response type, such as Blob.
       this.client.answeredOverHttp(exchange.token, xhr.status, parsed(xhr.response), headersOf(xhr));
     });
   }
 
-  // The page's XMLHttpRequest sends this request, and those that were merged into it or wait for it.
+  // Sends this request by the page's own XMLHttpRequest, together with the requests that were
+  // merged into it or wait for it.
   divert({transport, sent, url, merged, pending}) {
     if (!transport?.isPending) return false;
     if (this._httpPaths.size < MAX_HTTP_PATHS) this._httpPaths.add(plainPath(url));
@@ -170,7 +175,8 @@ export class Runtime {
     return true;
   }
 
-  // Ajax where the page has none. A page without jQuery has loaded the extras before; else they come in a moment.
+  // `Backbone.ajax` for pages without one. Pages without jQuery have loaded the extras before their
+  // first call. Otherwise the result is a promise.
   ajax(settings) {
     let result, resolve;
     this.extras.use(extras => {
@@ -180,7 +186,8 @@ export class Runtime {
     return result ?? new Promise(it => { resolve = it; });
   }
 
-  // An ajax function of the page does not use `settings.xhr`, and reads this over HTTP: it is read once more, to be live.
+  // The page's ajax function did not use `settings.xhr`, so it has read this over HTTP. The target
+  // is read again over the socket, to be live.
   adopt({method, model}, {url, data}) {
     this.explain('ownAjax');
     const path = method === 'read' ? this.pathOf(url) : null;
@@ -191,12 +198,13 @@ export class Runtime {
     return pathOf(url, this._base, this.server.origin);
   }
 
-  // What is live, once the receiver is there.
+  // The live collections and models; undefined until the receiver is loaded.
   get live() {
     return this.receiver?.live;
   }
 
-  // What is sent to a person is sent to each tab, also when it is loaded again.
+  // The device id of this tab, which stays the same over reloads. The push service delivers each
+  // event to every tab of a person.
   _device() {
     let id = this.outbox.session;
     try {
@@ -205,16 +213,16 @@ export class Runtime {
     return id;
   }
 
-  // Failing
-  // -------
+  // Failures
+  // --------
 
   isTrap(error) {
     return typeof WebAssembly === 'object' && error instanceof WebAssembly.RuntimeError;
   }
 
-  // The core has failed, and nothing it says can be trusted any more. Everyone who waits is answered over
-  // HTTP; from now on the page is as it was without us, or as near to that as it can be if its own
-  // `sync` would not reach our server.
+  // The core has failed, and its state cannot be trusted any more. Pending requests are answered
+  // over HTTP. From now on the page's own `sync` makes the requests, unless it would not reach this
+  // server.
   fail(error) {
     if (this.error) return;
     this.error = error;
@@ -225,18 +233,21 @@ export class Runtime {
     this.status('offline', 0);
   }
 
-  // The page is as it was without us: its requests are sent as they were made.
+  // The receiver cannot be loaded. The page's own XMLHttpRequests send its requests, as without
+  // Backwire.
   _giveUp(error) {
     this.error = error;
     console.error('Backwire could not start:', error);
     this._stepAside();
     this.client.disconnect();
-    // A write that is sent here must not be kept: the next page would send it again, with another key.
+    // A write that is sent here must not stay kept. The next page would send it again, with another
+    // key.
     for (const exchange of this.outbox.all) if (this.divert(exchange)) this.outbox.over(exchange);
     this.status('offline', 0);
   }
 
-  // A page that is left may come back from the browser's cache; if it does not, what is on its way is kept for the next one.
+  // After `pagehide` the browser may restore the page from its cache. If it does not, the pending
+  // writes are kept for the next page.
   _listenToPage() {
     const online = () => this.client.online();
     const offline = () => this.client.offline();
@@ -253,7 +264,7 @@ export class Runtime {
   }
 }
 
-// Starts the idempotency keys of this page.
+// The prefix of this page's idempotency keys.
 function session() {
   return [...random(4)].map(part => part.toString(16).padStart(8, '0')).join('');
 }

@@ -1,20 +1,22 @@
 // The script tag
 // --------------
 //
-// `<script src="http://host:1337/backwire.js"></script>`. After Backbone's own tag it is installed when the next script
-// runs, whose `fetch` already goes by socket. Where Backbone is defined later, as by require.js, it is installed then.
+// `<script src="http://host:1337/backwire.js"></script>` after Backbone's own tag installs Backwire
+// before the next script runs. If Backbone is defined later, for example by require.js, Backwire is
+// installed then.
 
 import {makeBackwire} from './backwire.js';
 
-// `data-url` names another server than the one the script came from; `data-connect="false"` leaves the
-// connecting to the page; `data-identity` names who is using it; `data-site` and `data-token`, as whom
-// they are known to a site of the push service.
+// `data-url` is another server than the one that the script came from. `data-connect="false"` means
+// that the page calls `connect`. `data-identity` is the user. `data-site` and `data-token` are the
+// site of the push service and the user's token.
 export function startFromTag(page, tag, core) {
   const {url, connect, ...rest} = tag?.dataset ?? {};
   const backwire = page.Backwire = makeBackwire(core, page, url || tag?.src);
   const install = Backbone => backwire.install(Backbone, {connect: connect !== 'false', ...rest});
   if (page.Backbone) {
-    // Without jQuery the page's first call needs them: they are there before the next script.
+    // Without jQuery the page's first call needs the extras, so they are loaded before the next
+    // script.
     if (!page.Backbone.$?.ajax && page.document?.readyState === 'loading') writeExtras(page, tag);
     return install(page.Backbone);
   }
@@ -25,7 +27,7 @@ export function startFromTag(page, tag, core) {
   return backwire;
 }
 
-// Loads a part of ours from where the script tag came from: its file, and the name under which that leaves it.
+// Loads a part from the directory of the script tag. Its script sets `Backwire[name]`.
 export function loadPart(page, src, file, name, callback) {
   const done = () => callback(page.Backwire[name] ?? null);
   if (page.Backwire[name]) return done();
@@ -41,7 +43,8 @@ function urlOf(src, file) {
   return new URL(`backwire.${file}.js`, src);
 }
 
-// Calls back once a global has been defined: at once if it is complete, else when the script that defines it has run.
+// Calls back once a global has been defined: at once if it is complete, else when the script that
+// defines it has run.
 function whenDefined(page, name, callback) {
   let value;
   Object.defineProperty(page, name, {

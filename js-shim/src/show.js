@@ -1,8 +1,8 @@
-// What a target shows
+// Updates of a target
 // -------------------
 //
-// Removes, adds and reorders the models of a target, as its queries say, in Backbone's words. The options of
-// the events have `realtime: true`.
+// Removes, adds and reorders the models of a target by Backbone's own methods. The options of the
+// events have `realtime: true`.
 
 import {attempt} from './attempt.js';
 import {shadow} from './answers.js';
@@ -10,8 +10,8 @@ import {isCollection} from './targets.js';
 
 const REALTIME = {realtime: true};
 
-// `removed`, `added` and `order` are lists of ids. `find(id)` is the model of the target that shows a record, `itemOf(id)` what
-// Backbone is to make one of.
+// `removed`, `added` and `order` are lists of ids. `find(id)` is the model of the target that shows
+// a record. `itemOf(id)` is the data from which Backbone makes one.
 export function show(target, {added, removed, order}, {find, itemOf, onAdded, onGone}) {
   const models = (ids = []) => ids.map(id => find(id)).filter(Boolean);
   const gone = models(removed);
@@ -26,7 +26,8 @@ export function show(target, {added, removed, order}, {find, itemOf, onAdded, on
   if (order && !target.comparator) attempt(() => reorder(target, models(order)));
 }
 
-// Each item is the record of a model. The collection's `parse` is for answers, and not asked about it.
+// Each item is the record of a model. The collection's `parse` expects a whole answer, so it is not
+// called.
 function addAll(collection, items) {
   const restore = shadow(collection, 'parse', () => list => list);
   try {
@@ -36,7 +37,7 @@ function addAll(collection, items) {
   }
 }
 
-// Models that no query orders come last, as they were.
+// Models that are in no query come last, in their former order.
 function reorder(collection, ordered) {
   const models = [...new Set([...ordered, ...collection.models])];
   if (models.every((model, index) => model === collection.models[index])) return;
@@ -44,7 +45,7 @@ function reorder(collection, ordered) {
   collection.trigger('sort', collection, {realtime: true});
 }
 
-// As `model.destroy()` does: its collections remove it when they hear of it.
+// As `model.destroy()`: the collections remove a model that fires `destroy`.
 export function destroy(model) {
   model.stopListening?.();
   model.trigger('destroy', model, model.collection, {realtime: true});

@@ -1,17 +1,18 @@
 // Backbone.sync, over the socket
 // ------------------------------
 //
-// The page's own `sync` and the page's own ajax layer do all that they ever did: events, callbacks, `wait`,
-// `patch`, headers, prefilters, what the call returns. Only where they would make an XMLHttpRequest
-// do they get ours (see `Transport`).
+// The page's own `sync` and ajax layer keep doing what they did: events, callbacks, `wait`,
+// `patch`, headers, prefilters, the returned object. Only the XMLHttpRequest is replaced (see
+// `Transport`).
 
-// Puts our `sync` in place of the page's. Returns the page's, ours, and the function that takes ours out again.
-// `runtime.begin(call)` gets each call, `{method, model, options, isRealtime}`, and returns what makes the call's
-// XMLHttpRequest; `runtime.ajax(settings)` is for pages that have no ajax function.
+// Replaces the page's `sync`. Returns the page's, Backwire's, and a function that restores the
+// page's. `runtime.begin(call)` gets each call, `{method, model, options, isRealtime}`, and returns
+// the factory of its XMLHttpRequest. `runtime.ajax(settings)` is for pages that have no ajax
+// function.
 export function wrapSync(Backbone, runtime) {
   const original = Backbone.sync;
   const factories = new WeakSet();
-  // Ajax functions of the page that make their requests in some other way.
+  // Ajax functions of the page that do not use `settings.xhr`.
   const strangers = new WeakSet();
   let isInstalled = true;
 
@@ -32,11 +33,12 @@ export function wrapSync(Backbone, runtime) {
     }
   }
 
-  // Runs a call with another `Backbone.ajax`. Its first use puts the former back, because the `request` event comes after
-  // it and a handler may send something that is none of ours. Before 0.9.9 there is none, and a namespace may be frozen.
+  // Runs a call with another `Backbone.ajax`. The first use restores the former one, because
+  // Backbone fires `request` after it and a handler may send an unrelated request. Backbone before
+  // 0.9.9 has no `ajax`, and a frozen namespace cannot be changed.
   function withAjax(call, run) {
     const former = Backbone.ajax;
-    // The page's own, also when asked from within a call, as by a `toJSON` that fetches.
+    // The page's own function, also in a nested call, such as by a `toJSON` that fetches.
     const page = former?.page || former;
     const restore = () => { if (Backbone.ajax === substitute) Backbone.ajax = former; };
     const substitute = settings => {
@@ -63,7 +65,7 @@ export function wrapSync(Backbone, runtime) {
     try {
       result = page.call(Backbone, settings);
     } catch (error) {
-      // Backbone's own ajax function, on a page without jQuery.
+      // Backbone's own ajax function throws on a page without jQuery.
       if (call.isOpened || Backbone.$?.ajax) throw error;
       return runtime.ajax(settings);
     }
@@ -78,7 +80,8 @@ export function wrapSync(Backbone, runtime) {
   return {
     originalSync: original,
     sync,
-    // Another script may have wrapped ours since: it keeps what it holds, which then only passes on.
+    // Another script may have wrapped this `sync`. It keeps its reference, which then only passes
+    // calls on.
     unwrapSync() {
       isInstalled = false;
       restore();
@@ -86,13 +89,14 @@ export function wrapSync(Backbone, runtime) {
   };
 }
 
-// `realtime: false` sends a model over plain Ajax. It may be set in the options, on the model or on its
-// collection, there or in the class; the nearest counts.
+// `realtime: false` sends a model over plain Ajax. It may be set in the options, on the model, on
+// its collection or in their classes. The nearest setting counts.
 function isRealtime(model, options) {
   return [options, model, model?.collection].find(it => it && it.realtime !== undefined)?.realtime !== false;
 }
 
-// Has an ajax function sent something by itself, rather than refused to or handed it to a transport of jQuery's?
+// Whether an ajax function has sent a request without `settings.xhr`. A function that has refused
+// to send it, or has used a transport of jQuery, has not.
 function isStranger(page, result) {
   // jQuery before 1.8 returns false where `beforeSend` cancels.
   if (result === false) return false;
@@ -105,7 +109,8 @@ function bodyOf({method, model, options}) {
   return options.data == null && /create|update|patch/.test(method) ? JSON.stringify(options.attrs || model.toJSON()) : undefined;
 }
 
-// Where the namespace is frozen, models and collections get our `sync` instead. Returns what takes it out again.
+// Sets `Backbone.sync`, or the `sync` of models and collections if the namespace is frozen. Returns
+// a function that restores them.
 function put(Backbone, sync) {
   let holders = [Backbone];
   let formers = [Backbone.sync];
@@ -117,7 +122,7 @@ function put(Backbone, sync) {
   return () => holders.forEach((holder, index) => { if (holder.sync === sync) holder.sync = formers[index]; });
 }
 
-// Can it be written to?
+// Sets a property. Returns whether that succeeded.
 function assign(object, name, value) {
   try {
     object[name] = value;

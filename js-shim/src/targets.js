@@ -1,19 +1,19 @@
 // Targets and their queries
 // -------------------------
 //
-// A target is a collection or a model that was read and is live. A query is one request that it shows the
-// answer of. The core knows both by numbers; here is what the numbers mean.
+// A target is a collection or a model that was read and is live. A query is a request whose answer
+// the target shows. The core knows both by their numbers; this class maps the numbers to them.
 //
-// Invariant: what the page holds or listens to stays live; what it has let go of may be collected, and is
-// then reported to `onGone(number)`. So a target is held weakly. Its listeners are held (Backbone's
-// `_events`), and lead back to it.
+// Invariant: a target stays live while the page holds it or listens to it. Otherwise it may be
+// garbage-collected, and is then reported to `onGone(number)`. So a target is held weakly. Its
+// listeners are held (Backbone's `_events`), and they refer to the target.
 
 export class Targets {
   constructor(onGone) {
     this._onGone = onGone;
     this._made = 0;
     this._numbers = new WeakMap();
-    // By number: `{reference, queries: by their text}`.
+    // `{reference, queries}` by target number; `queries` by their text.
     this._entries = new Map();
     this._queries = new Map();
     this._registry = new FinalizationRegistry(number => this._leave(number));
@@ -30,16 +30,16 @@ export class Targets {
     return number;
   }
 
-  // The target of a number, if it is live and still there.
+  // The target of a number, if it is live and was not collected.
   get(number) {
     const entry = this._entries.get(number);
     const target = entry?.reference.deref();
-    // Without listeners there is something that they will be added to.
+    // A target without listeners gets the object to which Backbone adds later ones.
     if (target) entry.listeners = target._events ||= {};
     return target;
   }
 
-  // Remembers what a target has asked for: the same request is the same query, with the same number.
+  // Registers a query of a target. The same request is the same query, with the same number.
   enter(target, url, headers, {resource, isShaped}) {
     const number = this.numberOf(target);
     const {queries} = this._entry(number, target);
@@ -60,7 +60,7 @@ export class Targets {
     return this._queries.get(number);
   }
 
-  // The other queries of the target have been replaced by this one. Returns them.
+  // Drops the other queries of the target, which this one has replaced. Returns them.
   keepOnly(query) {
     const others = this._queriesOf(query.target).filter(other => other !== query);
     others.forEach(other => this.drop(other));
@@ -87,7 +87,7 @@ export class Targets {
     return [...this._entries.get(number)?.queries.values() ?? []];
   }
 
-  // The live targets with a query of this resource: whether they show whole records, by target.
+  // The live targets with a query of this resource, mapped to whether they show whole records.
   of(resource) {
     const found = new Map();
     for (const query of this._queries.values()) {

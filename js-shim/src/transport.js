@@ -1,14 +1,15 @@
 // An XMLHttpRequest over the socket
 // ---------------------------------
 //
-// The page's ajax layer gets one of these where it would make an XMLHttpRequest (jQuery 1.5 to 4 call
-// `options.xhr` for it) and uses it as it uses any: prefilters, headers, converters, events and the promise
-// are the ajax layer's own. It is a real XMLHttpRequest that does not open anything before it is sent;
-// what the socket cannot do, it then does as ever.
+// The page's ajax layer gets a `Transport`'s XMLHttpRequest where it would make one (jQuery 1.5 to
+// 4 call `options.xhr` for it). Prefilters, headers, converters, events and the promise stay the
+// ajax layer's own. It is a real XMLHttpRequest that opens nothing before `send`. Then it sends the
+// request itself if the socket cannot carry it.
 
-// `runtime.send(transport, body)` takes a request over and is true, or is false if the XMLHttpRequest is to send it;
-// then `runtime.prepare(transport)` may add to it. The request is in `method`, `url`, `isAsync`, `credentials` and
-// `headers`, by their names in lower case; `call` is the call of `sync` that it belongs to.
+// `runtime.send(transport, body)` returns true if it takes the request over. Otherwise the
+// XMLHttpRequest sends it, and `runtime.prepare(transport)` may add headers. The request is in
+// `method`, `url`, `isAsync`, `credentials` and `headers` (names in lower case). `call` is its call
+// of `sync`.
 export class Transport {
   constructor(xhr, runtime, call) {
     Object.assign(this, {xhr, call, headers: {}, credentials: [], _runtime: runtime});
@@ -19,7 +20,7 @@ export class Transport {
     this.show({readyState: 0});
   }
 
-  // The XMLHttpRequest sends the same request.
+  // Sends the request by the XMLHttpRequest itself.
   sendReal(body) {
     const {xhr, method, url, isAsync, credentials, headers} = this;
     for (const name of [...this._methods, 'readyState']) delete xhr[name];
@@ -30,7 +31,7 @@ export class Transport {
     xhr.send(body);
   }
 
-  // It is over: with `load`, `error` or `abort`.
+  // Ends the request with `load`, `error` or `abort`.
   end(type) {
     this.isPending = false;
     this.show({readyState: 4});
@@ -42,7 +43,7 @@ export class Transport {
   }
 }
 
-// What they do on a request that is not open, by the transport they are called for.
+// The methods of the XMLHttpRequest until it is opened. `this` is the transport.
 const METHODS = {
   open(method, url, isAsync = true, ...credentials) {
     Object.assign(this, {method: method.toUpperCase(), url: String(url), isAsync, credentials});
@@ -58,7 +59,7 @@ const METHODS = {
     this._mimeType = type;
   },
 
-  // No event is fired before this returns, but for a blocking request.
+  // No event fires before this returns, except for a blocking request.
   send(body = null) {
     this.isPending = true;
     if (!this._runtime.send(this, body)) this.sendReal(body);

@@ -1,8 +1,8 @@
 // Two models of one record
 // ------------------------
 //
-// The page creates a model without Backwire, and a push of its record arrives before the answer: once the model
-// gets its id it takes the place of the one that was added for the push.
+// The page may create a model without Backwire, and a push of its record may arrive before the
+// answer. Once the model gets its id, it replaces the model that was added for the push.
 
 const watched = new WeakSet();
 
@@ -29,6 +29,6 @@ function dropTwin(collection, model) {
   const twin = collection.models.find(other => other !== model && other.id === model.id);
   if (!twin || !collection.models.includes(model)) return;
   collection.remove(twin, {realtime: true});
-  // By removing the twin the collection has forgotten whose id it is.
+  // The removal has deleted the id from the collection's index.
   collection._byId[model.id] = model;
 }

@@ -6,7 +6,7 @@
 // which is always 0, and without an end marker. The names are those of the LZMA specification
 // (https://www.7-zip.org/sdk.html).
 
-// Where the probabilities of each kind begin, in one array. There are 12 states.
+// Offsets of the probabilities of each kind in one array. There are 12 states.
 const IS_MATCH = 0;
 const IS_REP = 12;
 const IS_REP_G0 = 24;
@@ -20,8 +20,8 @@ const LENGTH = 1024;
 const REP_LENGTH = 1536;
 const LITERAL = 2048;
 
-// The `size` bytes that `packed` stands for, a letter of which is a byte of the stream. Each round
-// of the loop writes at least one byte, so it ends whatever the input is.
+// Returns the `size` bytes of `packed`, a binary string. Each round of the loop writes at least one
+// byte, so the loop ends for every input.
 export function unpack(packed, size) {
   const {bit, bits, tree, reverseTree} = rangeDecoder(packed);
   const output = new Uint8Array(size);

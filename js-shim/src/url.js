@@ -3,7 +3,7 @@
 
 const ABSOLUTE = /^\s*([a-z][a-z\d+.-]*:|[/\\]{2})/i;
 
-// What resolving would leave as it is, wherever the page is: nearly every url there is.
+// Urls that resolving leaves unchanged for every page. Nearly all urls match.
 const SIMPLE = /^\/(?!\/)[\w~%/?=&,:@+-]*$/;
 
 // The origin and the web socket address of a server, from any url of it.
@@ -12,9 +12,9 @@ export function serverAt(url, page) {
   return {origin, socket: origin.replace(/^http/, 'ws') + '/socket.io/?EIO=4&transport=websocket'};
 }
 
-// Path and query of a url that is ours, or `null`. A relative url is resolved against the document,
-// as jQuery does, and is then asked of our server, wherever the page came from. An absolute url is
-// ours if it names our server.
+// The path and query of a url of the server, or `null`. A relative url is resolved against the
+// document, as in jQuery, and its path is then requested from the server, whatever the page's
+// origin. An absolute url has to name the server.
 export function pathOf(url, page, origin) {
   if (SIMPLE.test(url)) return url;
   try {
@@ -25,7 +25,8 @@ export function pathOf(url, page, origin) {
   }
 }
 
-// The path without its query, in the one spelling that resources have: `/todo` of `/TODO/?sort=n`.
+// The path without its query, in lower case and without a slash at its end: `/todo` of
+// `/TODO/?sort=n`.
 export function plainPath(url) {
   return url.replace(/\?.*/, '').replace(/\/+$/, '').toLowerCase();
 }

@@ -1,8 +1,8 @@
 // Writes that had waited
 // ----------------------
 //
-// This page sends the writes that an earlier page has kept, and shows them while they cannot be sent. A write that had
-// waited and is refused is rolled back, because its form is no longer open.
+// This page sends the writes that an earlier page has kept, and shows them while they cannot be
+// sent. A write that had waited and is refused is rolled back, because its form is no longer open.
 
 import {attempt} from './attempt.js';
 import {attributesOf} from './edits.js';
@@ -14,10 +14,11 @@ import {parsed} from './request.js';
 import {isCollection} from './targets.js';
 import {plainPath} from './url.js';
 
-// After this the server's ledger may have forgotten a write, and would do it again.
+// After this time the server's ledger may have forgotten a write, and would execute it again.
 const LEDGER_MEMORY = 7 * 24 * 3600 * 1000;
 
-// Puts the kept writes of earlier pages back. No call waits for them, but their replies are news.
+// Sends the kept writes of earlier pages again. No call waits for their replies, but live models
+// show them.
 export function restore(outbox) {
   for (const {at, kind = OPAQUE, ...write} of writesIn(outbox.kept)) {
     if (Date.now() - at > LEDGER_MEMORY) {
@@ -30,8 +31,8 @@ export function restore(outbox) {
   }
 }
 
-// `{key, kind, method, url, headers, body, record, next, at}` each. Other scripts write to the storage too: what is no write
-// of ours is passed over.
+// Returns `{key, kind, method, url, headers, body, record, next, at}` for each kept write. Skips
+// items of other scripts.
 function writesIn({storage, prefix, names, itemNames}) {
   return itemNames.flatMap(name => {
     const write = parsed(storage.getItem(name), null);
@@ -41,12 +42,12 @@ function writesIn({storage, prefix, names, itemNames}) {
   });
 }
 
-// The server has forgotten the key: nobody can find out whether the write was executed.
+// The server may have forgotten the key, so it is unknown whether the write was executed.
 function lost({runtime}, {method, url, body}) {
   Promise.resolve().then(() => runtime.tell('lost', {method, url, body}));
 }
 
-// A write that had waited was refused, or was not answered for too long.
+// Called when a write that had waited was refused, or was not answered for a week.
 export function waitedInVain(outbox, exchange, status, reason) {
   const {method, url, body, model, isRestored} = exchange;
   if (!status) return reason === 'outdated' && lost(outbox, exchange);
@@ -58,7 +59,7 @@ export function waitedInVain(outbox, exchange, status, reason) {
   model?.trigger('error', model, {status}, {realtime: true});
 }
 
-// Takes back what a refused write of a model shows, as far as it still does.
+// Rolls back a refused write on the models that still show it.
 function takeBack({runtime: {live, outbox}}, {kind, method, model, resource, holders, body}) {
   const record = live.records.get(resource)?.get(model?.id);
   if (kind === CREATE) return model && !outbox.isWriting(model) && live.destroy(model);
@@ -76,10 +77,11 @@ function revert(model, edits, record) {
   model.set(changes, {realtime: true});
 }
 
-// Showing
-// -------
+// Display of kept writes
+// ----------------------
 
-// While the server cannot be reached, a fetch shows the kept writes of its target. Its reply replaces them.
+// While the server cannot be reached, a fetch shows the kept writes of its target. Its reply
+// replaces them.
 export function showKept(outbox, {model: target, url}) {
   for (const write of outbox.isOnline ? [] : outbox.all) {
     const model = write.isRestored && show(write, target, url);
@@ -91,7 +93,7 @@ export function showKept(outbox, {model: target, url}) {
   }
 }
 
-// The model that shows a kept write to who reads this url, if one does.
+// Shows a kept write on a target that reads this url. Returns its model, or null.
 function show({record, model, method, kind, url: written}, target, url) {
   const isShown = record && method !== 'delete' && kind !== OPAQUE;
   if (!isShown || !isOf(written, kind, target, url, record) || !isPicked(record, url)) return null;
@@ -101,7 +103,7 @@ function show({record, model, method, kind, url: written}, target, url) {
   return isCollection(shown) ? target.get(record) ?? target.models.at(-1) : shown;
 }
 
-// Is what was written at one url among what is read at the other? How they are spelled does not matter.
+// Whether a read of `url` includes the record written at `written`, however they are spelled.
 function isOf(written, kind, target, url, record) {
   const [write, read] = [written, url].map(plainPath);
   if (!isCollection(target)) return kind === SAVE && write === read;
@@ -111,7 +113,7 @@ function isOf(written, kind, target, url, record) {
 
 const NOT_A_FILTER = /^(where|sort|skip|limit|select|omit|populate|page|per_page|offset|order|_)(\[|$)/;
 
-// Does a record have the values that the query asks for? What is more than equality only the server can say.
+// Whether a record has the values in the query. Only the server can check more than equality.
 function isPicked(record, url) {
   const query = new URLSearchParams(url.split('?')[1]);
   return [...query].every(([name, value]) => NOT_A_FILTER.test(name) || !(name in record) || String(record[name]) === value);

@@ -1,8 +1,8 @@
 // The core, in wasm
 // -----------------
 //
-// The only door to it. The module is part of the bundle, compressed, so that it starts before the
-// next script of the page runs.
+// The only module that imports the core. The wasm is part of the bundle, compressed, so that it
+// starts before the next script of the page runs.
 
 // The first import, so that the module comes first in the bundle: see `literal.rs`.
 import {packed, size} from '../dist/wasm/backwire_client_wasm_bytes.js';
@@ -18,18 +18,18 @@ function start() {
   isStarted = true;
 }
 
-// The receiver and the extras are loaded as these do it: `load(callback)`.
+// `loadReceiver(callback)` and `loadExtras(callback)` load the parts: see `parts.js`.
 export const makeCore = (loadReceiver, loadExtras) => ({
   receiver: new Part(loadReceiver),
   extras: new Part(loadExtras),
 
-  // The connection and all that was asked over it.
+  // The connection and its requests.
   makeClient(...args) {
     start();
     return new Client(...args);
   },
 
-  // What live collections and models show.
+  // The live queries.
   makeQueries() {
     start();
     return new Queries();

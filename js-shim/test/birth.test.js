@@ -1,5 +1,5 @@
-// Models whose create is still on its way
-// ---------------------------------------
+// Models whose create is pending
+// ------------------------------
 
 import assert from 'node:assert/strict';
 import {test} from 'node:test';
@@ -42,7 +42,7 @@ test('the reply to an update does not undo a later one', () => {
   assert.deepEqual(todo.attributes, {id: 7, title: 'c', by: 'B'});
 });
 
-test('saves that waited for a create that was refused create in their turn', () => {
+test('saves that waited for a refused create are sent as creates', () => {
   const {Todo, client} = start();
   const todo = new Todo({title: ''});
   todo.save();
@@ -53,7 +53,7 @@ test('saves that waited for a create that was refused create in their turn', () 
   assert.equal(todo.id, 7);
 });
 
-test('a model destroyed before its create has left is never created', async () => {
+test('a model destroyed before its create is sent is never created', async () => {
   const {todos, client} = startWithTodos();
   client.isOnline = false;
   const errors = [];
@@ -69,7 +69,7 @@ test('a model destroyed before its create has left is never created', async () =
   assert.equal(todos.length, 2);
 });
 
-test('a model destroyed while its create is on its way is deleted after it', () => {
+test('a model destroyed while its create is pending is deleted after it', () => {
   const {todos, client} = startWithTodos();
   const todo = todos.create({title: 'Bread'});
   todo.destroy();
@@ -88,7 +88,7 @@ test('an aborted save that waits is not sent', () => {
   assert.deepEqual(client.asked, ['POST /todo']);
 });
 
-test('a model that is destroyed once it is there is destroyed as ever', () => {
+test('a model that is destroyed after its create was answered sends one delete', () => {
   const {Todo, client} = start();
   const todo = new Todo({title: 'Milk'});
   todo.save();
@@ -97,7 +97,7 @@ test('a model that is destroyed once it is there is destroyed as ever', () => {
   assert.deepEqual(client.asked, ['POST /todo', 'DELETE /todo/7']);
 });
 
-test('saves of a model whose create has not left are one create, which answers them all', async () => {
+test('saves of a model whose create was not sent are one create, which answers them all', async () => {
   const {todos, client} = startWithTodos();
   client.isOnline = false;
   const todo = todos.create({title: 'Bread', done: false});
@@ -110,7 +110,7 @@ test('saves of a model whose create has not left are one create, which answers t
   assert.equal(todos.length, 3);
 });
 
-test('an abort of a save that was taken into a create leaves the create', () => {
+test('an abort of a save that was merged into a create leaves the create', () => {
   const {todos, client} = startWithTodos();
   client.isOnline = false;
   const todo = todos.create({title: 'Bread'});
@@ -120,7 +120,7 @@ test('an abort of a save that was taken into a create leaves the create', () => 
   assert.equal(todo.id, 3);
 });
 
-test('an abort of a create lets the save that waits for it create', () => {
+test('a save that waits for an aborted create is sent as a create', () => {
   const {Todo, client} = start();
   const todo = new Todo({title: 'Bread'});
   const create = todo.save();
@@ -129,7 +129,7 @@ test('an abort of a create lets the save that waits for it create', () => {
   assert.deepEqual(client.asked, ['POST /todo', 'POST /todo']);
 });
 
-test('uninstall tells everyone, also who waited for another', () => {
+test('uninstall aborts every request, including saves that wait for a create', () => {
   for (const isOnline of [true, false]) {
     const {Backwire, Todo, client} = start();
     client.isOnline = isOnline;

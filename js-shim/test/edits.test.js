@@ -1,12 +1,12 @@
-// Saves that wait, and what others do meanwhile
-// ---------------------------------------------
+// Waiting saves and concurrent changes of others
+// ----------------------------------------------
 
 import assert from 'node:assert/strict';
 import {test} from 'node:test';
 
 import {start, startWithTodos} from '../fakes/page.js';
 
-test('an update that has to wait is sent as what it changes', () => {
+test('an update that has to wait is sent as a patch of its changes', () => {
   const {todos, client} = startWithTodos();
   client.tell('offline');
   todos.get(1).save({done: true});
@@ -14,14 +14,14 @@ test('an update that has to wait is sent as what it changes', () => {
   assert.deepEqual(client.last.body, {done: true});
 });
 
-test('so is one that is sent at once: nobody knows how long it will be on its way', () => {
+test('an update that is sent at once is sent as a patch of its changes', () => {
   const {todos, client} = startWithTodos();
   client.tell('online');
   todos.get(1).save({done: true});
   assert.deepEqual(client.last.body, {done: true});
 });
 
-test('what is changed there and back while the first is on its way is sent both times', () => {
+test('an attribute that is changed and changed back while the first save is pending is sent both times', () => {
   for (const state of ['offline', 'online']) {
     const {todos, client} = startWithTodos();
     client.tell(state);
@@ -31,7 +31,7 @@ test('what is changed there and back while the first is on its way is sent both 
   }
 });
 
-test('what is on its way may be refused, and is sent again with the next save', () => {
+test('attributes of a pending save are sent again with the next save', () => {
   const {todos, client} = startWithTodos();
   client.tell('online');
   todos.get(1).save({title: '', done: true});
@@ -50,14 +50,14 @@ test('two people who change different attributes both keep their change', () => 
   assert.deepEqual(todos.get(1).attributes, {id: 1, title: 'Oat milk', done: true});
 });
 
-test('an update of a model the server never told us of is sent whole', () => {
+test('an update of a model that the server never sent is sent whole', () => {
   const {Todo, client} = start();
   client.tell('offline');
   new Todo({id: 9, title: 'Milk'}).save();
   assert.deepEqual(client.asked, ['PUT /todo/9']);
 });
 
-test('a save that waits for a create is sent as what it changes of it', () => {
+test('a save that waits for a create is sent as a patch of the created record', () => {
   const {todos, client} = startWithTodos();
   const todo = todos.create({title: 'Bread', done: false});
   todo.save({done: true});

@@ -1,5 +1,5 @@
-// When the core fails
-// -------------------
+// Failures of the core
+// --------------------
 
 import assert from 'node:assert/strict';
 import {mock, test} from 'node:test';
@@ -7,7 +7,7 @@ import {mock, test} from 'node:test';
 import {realJquery} from '../fakes/jquery.js';
 import {fakePage, start} from '../fakes/page.js';
 
-// A page whose server answers over HTTP with what `reply` says; `asked` is what it was asked.
+// A page whose server answers over HTTP with `reply`. `asked` has the requests.
 function startOverHttp({reply = () => ({status: 200, body: {}}), ...options} = {}) {
   mock.method(console, 'error', () => {});
   const page = fakePage();
@@ -23,7 +23,7 @@ function startOverHttp({reply = () => ({status: 200, body: {}}), ...options} = {
 
 const trap = () => Object.assign(new Event('error'), {error: new WebAssembly.RuntimeError('unreachable')});
 
-test('requests on their way when the core fails are answered over HTTP, with their keys', async () => {
+test('requests that are pending when the core fails are answered over HTTP, with their keys', async () => {
   const {Todo, client, page, asked} = startOverHttp({reply: () => ({status: 200, body: {id: 7, title: 'Milk'}})});
   const saved = new Todo({title: 'Milk'}).save();
   const read = new Todo({id: 7}).fetch();
@@ -44,7 +44,7 @@ test('a call in which the core fails is answered over HTTP as well', async () =>
   assert.deepEqual(asked.map(({call}) => call), ['PUT http://app.test/todo/7']);
 });
 
-test('the page is told, and may go on with its own sync', async () => {
+test('a failure of the core is reported and restores the page\'s own sync', async () => {
   const {Backbone, Backwire, Todo, client, page, originalSync} = startOverHttp({$: {ajax: () => 'page xhr'}});
   client.panic();
   page.dispatch(trap());
@@ -55,7 +55,7 @@ test('the page is told, and may go on with its own sync', async () => {
   assert.equal(new Todo({id: 7}).fetch(), 'page xhr');
 });
 
-test('a page from elsewhere goes on asking our server', async () => {
+test('a page of another origin keeps sending its requests to the server of the tag', async () => {
   const {Todo, client, page, asked} = startOverHttp({url: 'http://server.test', $: realJquery().$});
   client.panic();
   page.dispatch(trap());
@@ -72,7 +72,7 @@ test('a refusal over HTTP calls error', async () => {
   assert.deepEqual(refused, [422, {message: 'no'}]);
 });
 
-test('a server that is not there is asked again', async () => {
+test('a request that does not reach the server is sent again', async () => {
   mock.timers.enable({apis: ['setTimeout']});
   const fails = count => count < 3 ? {error: new TypeError('Failed to fetch')} : {status: 200, body: {id: 7}};
   const {Todo, client, asked} = startOverHttp({reply: fails});
@@ -87,24 +87,24 @@ test('a server that is not there is asked again', async () => {
   mock.timers.reset();
 });
 
-test('a trap of somebody else\'s wasm is none of ours', () => {
+test('a trap in another wasm module does not count as a failure of the core', () => {
   const {Backwire, page} = startOverHttp();
   page.dispatch(trap());
   assert.equal(Backwire.error, null);
 });
 
-test('a core that fails when it is told what is done does not keep the page from going on', async context => {
+test('requests are answered over HTTP after the core fails while a delivery is confirmed', async context => {
   const {Backwire, Todo, client, page, asked} = startOverHttp();
   globalThis.reportError = error => page.dispatch(Object.assign(new Event('error'), {error}));
   context.after(() => { delete globalThis.reportError; });
-  const heard = [];
-  Backwire.socket.on('news', text => { heard.push(text); });
+  const received = [];
+  Backwire.socket.on('news', text => { received.push(text); });
   client.panic();
   client.delivered = client.request;
   client.listener.deliver('', [[0, 0, '1', ['news', 'a'], 0], [0, 0, '2', ['news', 'b'], 0]]);
   for (let turn = 0; turn < 20; turn += 1) await null;
-  // The next page is told the other one: this one can not say any more that it was taken.
-  assert.deepEqual(heard, ['a']);
+  // The second event is sent again to the next page: this page can no longer confirm the first.
+  assert.deepEqual(received, ['a']);
   await new Todo({id: 7}).fetch();
   assert.deepEqual(asked.map(({call}) => call), ['GET http://app.test/todo/7']);
 });

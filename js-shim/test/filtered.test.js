@@ -1,5 +1,5 @@
-// Lists that follow a filter
-// --------------------------
+// Live lists with a filter
+// ------------------------
 
 import assert from 'node:assert/strict';
 import {test} from 'node:test';
@@ -10,7 +10,7 @@ import {eventsOf, start, startWithTodos} from '../fakes/page.js';
 const OPEN = 'todo?{"done":false}';
 const left = (offset, id) => [offset, 4, id, null, 0];
 
-// A list of what is not done: Milk, at 5.
+// A list of the todos that are not done: Milk, at 5.
 function startWithOpen(all = start()) {
   const open = new all.Todos();
   open.fetch({data: {where: '{"done":false}'}});
@@ -18,7 +18,7 @@ function startWithOpen(all = start()) {
   return {...all, open};
 }
 
-test('a record that begins to fulfil the filter is added, one that no longer does is removed', () => {
+test('a record that begins to match the filter is added, one that no longer matches is removed', () => {
   const {open, client} = startWithOpen();
   const events = eventsOf(open);
   client.push(OPEN, created(6, {id: 2, title: 'Eggs', done: false}), left(7, 1));
@@ -26,7 +26,7 @@ test('a record that begins to fulfil the filter is added, one that no longer doe
   assert.deepEqual(events, ['remove', 'update', 'add', 'update']);
 });
 
-test('a record that has left is not destroyed', () => {
+test('a record that has left the filter is not destroyed', () => {
   const {open, client} = startWithOpen();
   const milk = open.get(1);
   const events = eventsOf(milk);
@@ -42,13 +42,13 @@ test('a filter may be an object as well', () => {
   assert.equal(client.last.url, '/todo?where=%7B%22done%22%3Afalse%7D&limit=3');
 });
 
-test('what changes and goes on fulfilling it is changed', () => {
+test('a record that changes and still matches is changed', () => {
   const {open, client} = startWithOpen();
   client.push(OPEN, updated(6, 1, {title: 'Oat milk'}));
   assert.equal(open.get(1).get('title'), 'Oat milk');
 });
 
-test('a list of everything and one with a filter each have what is theirs, in either order of the news', () => {
+test('a whole list and a filtered list show their own records, in either order of the pushes', () => {
   for (const order of [['todo', OPEN], [OPEN, 'todo']]) {
     const all = startWithTodos();
     const {todos, open, client} = startWithOpen(all);
@@ -63,33 +63,33 @@ test('a list of everything and one with a filter each have what is theirs, in ei
   }
 });
 
-test('what is destroyed by now does not enter a list, not for an instant', () => {
+test('a destroyed record does not enter a list, not even for an instant', () => {
   const {open, client} = startWithOpen(startWithTodos());
   const events = eventsOf(open);
   const frames = {todo: [created(6, {id: 3, title: 'Bread', done: false}), destroyed(7, 3)]};
   client.push('todo', ...frames.todo);
   client.push(OPEN, ...frames.todo);
   assert.deepEqual(events, []);
-  // Another of the same id is another.
+  // A new record with the same id is another record.
   client.push(OPEN, created(8, {id: 3, title: 'Rye bread', done: false}));
   assert.deepEqual(open.pluck('title'), ['Milk', 'Rye bread']);
 });
 
-test('a list with a filter gets nothing of what it did not ask for', () => {
+test('a filtered list gets no records that do not match', () => {
   const all = startWithTodos();
   const {open, client} = startWithOpen(all);
   client.push('todo', created(6, {id: 3, title: 'Bread', done: true}));
   assert.deepEqual(open.pluck('title'), ['Milk']);
 });
 
-test('a list that stops leaves the room of its filter', async () => {
+test('a stopped list leaves the room of its filter', async () => {
   const {Backwire, open, client} = startWithOpen();
   Backwire.stop(open);
   await null;
   assert.deepEqual(client.calls.filter(call => call.startsWith('unsubscribe')), [`unsubscribe ${OPEN}`]);
 });
 
-test('a filter that has lost its place is read again', () => {
+test('a filter that has lost its position is read again', () => {
   const {open, client} = startWithOpen();
   client.listener.refresh(OPEN);
   assert.equal(client.last.url, '/todo?where=%7B%22done%22%3Afalse%7D');
@@ -97,7 +97,7 @@ test('a filter that has lost its place is read again', () => {
   assert.deepEqual(open.pluck('title'), ['Eggs']);
 });
 
-test('a path that is a filter is followed like one', () => {
+test('a path that the server reads as a filter is followed like a filter', () => {
   const {Backbone, client} = start();
   const pets = new (Backbone.Collection.extend({url: '/user/1/pets'}))();
   const room = 'pet?{"owner":1}';
@@ -113,7 +113,7 @@ test('a path that is a filter is followed like one', () => {
   assert.deepEqual(client.asked, ['GET /user/1/pets', 'POST /user/1/pets', 'GET /user/1/pets']);
 });
 
-test('a reading that is older than what is known does not show what was', () => {
+test('an answer that is older than the known records does not show former values', () => {
   const {Todos, todos, client} = startWithTodos();
   const open = new Todos();
   open.fetch({data: {where: '{"done":false}'}});
@@ -188,7 +188,7 @@ test('a list that the server sorts is read again when a record may have moved', 
   assert.equal(client.asked.length, 5);
 });
 
-test('however much moves while a list is being read, it is read once more', () => {
+test('a list is read once more, however many records move while it is being read', () => {
   const {client, sorted, records} = startWithSorted();
   const bread = {id: 3, title: 'Bread', done: false};
   client.push('todo', created(6, bread), updated(7, 1, {title: 'Yolk'}));
@@ -203,7 +203,7 @@ test('however much moves while a list is being read, it is read once more', () =
   assert.equal(client.asked.length, 3);
 });
 
-test('what moves while the page itself reads a list is read after that, also if the page gives up', () => {
+test('a list in which records move during a fetch of the page is read after it, also if the fetch is aborted', () => {
   const {client, sorted, records} = startWithSorted();
   const xhr = sorted.fetch({data: {sort: 'title'}});
   client.push('todo', created(6, {id: 3, title: 'Bread'}));
@@ -223,7 +223,7 @@ test('a list that was stopped while it is being read is not read again', () => {
   assert.equal(client.asked.length, 2);
 });
 
-test('a list that the server sorts is not read again for what moves nothing', () => {
+test('a list that the server sorts is not read again for a change that moves no record', () => {
   const {client, sorted} = startWithSorted();
   client.push('todo', updated(6, 1, {done: true}), destroyed(7, 2));
   assert.deepEqual(titles(sorted), ['Eggs']);

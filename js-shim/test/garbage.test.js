@@ -1,5 +1,5 @@
-// What the page has let go of
-// ---------------------------
+// Garbage collection of live targets
+// ----------------------------------
 
 import assert from 'node:assert/strict';
 import {test} from 'node:test';
@@ -11,7 +11,7 @@ import {start} from '../fakes/page.js';
 const milk = {id: 1, title: 'Milk', done: false};
 const eggs = {id: 2, title: 'Eggs', done: false};
 
-// Follows all todos with what only this call holds.
+// Makes a live collection that only this call holds.
 function follow({Todos, client}, before = () => {}) {
   const todos = new Todos();
   before(todos);
@@ -22,7 +22,7 @@ function follow({Todos, client}, before = () => {}) {
 
 const left = client => client.calls.filter(call => call.startsWith('unsubscribe'));
 
-test('a collection that nobody holds is let go, and its room is left', async () => {
+test('a collection that is not held is collected, and its room is left', async () => {
   const all = start();
   const todos = follow(all);
   await collectGarbage();
@@ -33,7 +33,7 @@ test('a collection that nobody holds is let go, and its room is left', async () 
   assert.deepEqual(all.client.asked, ['GET /todo']);
 });
 
-test('a collection that is held is not let go, however long nothing happens', async () => {
+test('a collection that is held is not collected, however long nothing happens', async () => {
   const all = start();
   const todos = follow(all).deref();
   await collectGarbage();
@@ -49,34 +49,34 @@ test('a collection is held by a model of it that a view shows', async () => {
   assert.equal(shown.get('title'), 'Oat milk');
 });
 
-test('a collection that only listeners know goes on telling them, until they stop listening', async () => {
+test('a collection with listeners keeps firing events until the listeners are removed', async () => {
   const all = start();
-  const heard = [];
-  const hear = model => heard.push(model.id);
-  const todos = follow(all, fresh => fresh.on('add', hear));
+  const received = [];
+  const listener = model => received.push(model.id);
+  const todos = follow(all, fresh => fresh.on('add', listener));
   await collectGarbage();
   all.client.push('todo', created(6, {id: 3}));
-  assert.deepEqual([heard, left(all.client)], [[1, 2, 3], []]);
-  todos.deref().off('add', hear);
+  assert.deepEqual([received, left(all.client)], [[1, 2, 3], []]);
+  todos.deref().off('add', listener);
   await collectGarbage();
   assert.deepEqual([todos.deref(), left(all.client)], [undefined, ['unsubscribe todo']]);
 });
 
-test('listeners that came after everyone was sent away are told', async () => {
+test('listeners that were added after off() get events', async () => {
   const all = start();
-  const heard = [];
+  const received = [];
   const listen = todos => {
     todos.off();
-    todos.on('add', model => heard.push(model.id));
+    todos.on('add', model => received.push(model.id));
   };
   listen(follow(all).deref());
   all.client.push('todo', created(6, {id: 3}));
   await collectGarbage();
   all.client.push('todo', created(7, {id: 4}));
-  assert.deepEqual(heard, [3, 4]);
+  assert.deepEqual(received, [3, 4]);
 });
 
-test('a room stays as long as anyone in it is held', async () => {
+test('a room stays as long as one of its targets is held', async () => {
   const all = start();
   const held = follow(all).deref();
   const gone = follow(all);
@@ -86,7 +86,7 @@ test('a room stays as long as anyone in it is held', async () => {
   assert.deepEqual([held.length, left(all.client)], [3, []]);
 });
 
-test('a model that nobody holds is let go, and one that is saved is not before it is answered', async () => {
+test('a model that is not held is collected, and one with a pending save only after the answer', async () => {
   const {Todo, client} = start();
   const read = () => {
     const todo = new Todo({id: 1});
@@ -103,7 +103,7 @@ test('a model that nobody holds is let go, and one that is saved is not before i
   assert.deepEqual([todo.deref(), left(client)], [undefined, ['unsubscribe todo/1']]);
 });
 
-test('what is let go after uninstall or a stop is nobody\'s business', async () => {
+test('a target that is collected after uninstall or stop causes no calls', async () => {
   const all = start();
   all.Backwire.stop(follow(all).deref());
   follow(all);

@@ -1,5 +1,5 @@
-// Installing, the script tag, and leaving again
-// ---------------------------------------------
+// Install, the script tag, and uninstall
+// --------------------------------------
 
 import assert from 'node:assert/strict';
 import {mock, test} from 'node:test';
@@ -22,7 +22,7 @@ function tagged(page, tag) {
   return {backwire, clients};
 }
 
-test('the tag installs at once and connects to where it came from', () => {
+test('the tag installs Backwire at once and connects to the server that it came from', () => {
   const page = {...fakePage('http://page.test/'), Backbone: freshBackbone()};
   const {backwire, clients: [client]} = tagged(page, {src: 'http://host:1337/backwire.js', dataset: {}});
   assert.equal(page.Backwire, backwire);
@@ -34,7 +34,7 @@ test('the tag installs at once and connects to where it came from', () => {
   assert.deepEqual(client.asked, ['GET /todo/1']);
 });
 
-test('the tag can name another server and leave the connecting to the page', () => {
+test('the tag can name another server and leave connect to the page', () => {
   const page = {...fakePage('http://page.test/'), Backbone: freshBackbone()};
   const dataset = {url: 'https://other.test', connect: 'false'};
   const {backwire, clients: [client]} = tagged(page, {src: 'http://host:1337/backwire.js', dataset});
@@ -56,7 +56,7 @@ test('a tag before Backbone installs itself when Backbone is defined', async () 
   assert.deepEqual(Object.getOwnPropertyDescriptor(page, 'Backbone'), {value: Backbone, configurable: true, enumerable: true, writable: true});
 });
 
-test('a Backbone that is defined before it is complete, as before 1.1, is waited for', async () => {
+test('the tag waits for a Backbone that is defined before it is complete, as before 1.1', async () => {
   const page = fakePage();
   const {clients} = tagged(page, {src: 'http://host:1337/backwire.js', dataset: {}});
   page.Backbone = {};
@@ -66,7 +66,7 @@ test('a Backbone that is defined before it is complete, as before 1.1, is waited
   assert.equal(clients.length, 1);
 });
 
-test('without Backbone the console says what the tag waits for', context => {
+test('without Backbone the console explains that the tag waits for it', context => {
   const info = mock.method(console, 'info', () => {});
   context.after(() => info.mock.restore());
   const page = fakePage();
@@ -94,7 +94,7 @@ test('a module namespace is unwrapped, and one that is frozen gets its sync on i
   assert.ok(client);
 });
 
-test('if wasm cannot start the page works as it did without Backwire', context => {
+test('if wasm cannot start the page works as without Backwire', context => {
   const warn = mock.method(console, 'warn', () => {});
   context.after(() => warn.mock.restore());
   const refusal = new Error('WebAssembly is blocked by the content security policy');
@@ -109,7 +109,7 @@ test('if wasm cannot start the page works as it did without Backwire', context =
   Backwire.connect().disconnect().stop(new Todo()).on('status', () => {}).uninstall();
 });
 
-test('the status is told when it changes', () => {
+test('status fires when the status changes', () => {
   const {Backwire, client} = start();
   const seen = [];
   Backwire.on('status', status => seen.push(status));
@@ -128,7 +128,7 @@ test('the page can go offline and come back', () => {
   assert.deepEqual(client.calls, ['connect', 'disconnect', 'connect']);
 });
 
-test('hints of the browser reach the core until uninstall', () => {
+test('online and offline events of the browser reach the core until uninstall', () => {
   const {Backwire, client, page} = start();
   page.fire('offline');
   page.fire('online');
@@ -137,7 +137,7 @@ test('hints of the browser reach the core until uninstall', () => {
   assert.deepEqual(client.calls, ['connect', 'offline', 'online', 'disconnect']);
 });
 
-test('uninstall puts the original sync back and ends everything', async () => {
+test('uninstall restores the original sync and ends all requests', async () => {
   const {$, requests} = realJquery();
   const {Backbone, Backwire, client, originalSync, todos} = startWithTodos({$});
   client.listener.status('online', 0);
@@ -157,7 +157,7 @@ test('uninstall puts the original sync back and ends everything', async () => {
   assert.equal(client.calls.at(-1), 'free');
 });
 
-test('after uninstall what another script has wrapped passes calls on', () => {
+test('after uninstall a sync that another script has wrapped passes calls on', () => {
   const {$, requests} = realJquery();
   const {Backbone, Backwire, Todo, client} = start({$});
   const ours = Backbone.sync;
@@ -175,7 +175,7 @@ test('after uninstall what another script has wrapped passes calls on', () => {
   assert.deepEqual(requests.map(({url}) => url), ['/todo/2']);
 });
 
-test('where there is no page all paths are those of the server', () => {
+test('without a document all paths are paths of the server', () => {
   const {Todos, client} = start({page: {}, url: 'http://server.test'});
   const todos = new Todos();
   todos.url = 'lists/../todo';
@@ -183,7 +183,7 @@ test('where there is no page all paths are those of the server', () => {
   assert.equal(client.requests[0].url, '/todo');
 });
 
-test('installing again starts anew', () => {
+test('a second install replaces the first', () => {
   const {Backbone, Backwire, Todo, clients, originalSync} = start();
   Backwire.install(Backbone, {url: 'http://app.test', connect: false});
   new Todo({id: 1}).fetch();
@@ -197,14 +197,14 @@ test('installing again starts anew', () => {
 // Parts that are loaded later
 // ---------------------------
 
-// A page whose receiver is there when the test calls `load(part)`.
+// A page whose receiver is loaded when the test calls `load(part)`.
 function startWithoutReceiver(options) {
   let load;
   const all = start({...options, parts: {receiver: {use(callback) { load = callback; }}}});
   return {...all, load: part => load(part)};
 }
 
-test('answers and pushes wait, in order, until the part that takes them is loaded', () => {
+test('answers and pushes wait, in order, until the receiver is loaded', () => {
   const {Todos, client, load} = startWithoutReceiver();
   const todos = new Todos();
   todos.fetch();
@@ -216,7 +216,7 @@ test('answers and pushes wait, in order, until the part that takes them is loade
   assert.deepEqual(todos.pluck('title'), ['Milk', 'Eggs']);
 });
 
-test('a page that cannot load it is as it was without Backwire, and its requests are sent', context => {
+test('a page that cannot load the receiver works as without Backwire, and its requests are sent', context => {
   const error = mock.method(console, 'error', () => {});
   context.after(() => error.mock.restore());
   const {$} = realJquery();
@@ -230,7 +230,7 @@ test('a page that cannot load it is as it was without Backwire, and its requests
   assert.deepEqual(todos.pluck('title'), ['Milk']);
 });
 
-test('what was kept is shown also if its part is loaded first', async () => {
+test('kept writes are shown also if the extras are loaded first', async () => {
   const page = fakePage();
   const former = startWithTodos({page});
   former.client.tell('offline');

@@ -1,8 +1,8 @@
-// What jQuery does, we do
+// Same behavior as jQuery
 // -----------------------
 //
-// Each story is played twice, with real Backbone both times: over real jQuery and an XMLHttpRequest of
-// the test's, and over Backwire and a client of the test's. What the app sees must be the same.
+// Each story is played twice with the real Backbone: over the real jQuery and a fake
+// XMLHttpRequest, and over Backwire and a fake client. The app must see the same.
 
 import assert from 'node:assert/strict';
 import {mock, test} from 'node:test';
@@ -37,7 +37,7 @@ function stage(Backbone, answer) {
         ...options
       };
     },
-    // Notes what the returned object tells.
+    // Notes the callbacks of the returned object.
     follow(xhr) {
       xhr.done((...args) => note('done', ...args)).fail((failed, status) => note('fail', failed, status));
       xhr.always(() => note('always', xhr));
@@ -63,7 +63,7 @@ async function overBackwire(play, $) {
   return {seen: all.seen, sent: client.requests.map(({method, url, body}) => [method.toUpperCase(), url, body])};
 }
 
-// As a browser puts it on the wire.
+// In the form in which a browser sends it.
 function pathOf(url) {
   const {pathname, search} = new URL(url, 'http://app.test/notes/index.html');
   return pathname + search;
@@ -230,7 +230,7 @@ for (const [name, play] of Object.entries(stories)) {
   });
 }
 
-test('a timeout ends as it does with jQuery', async context => {
+test('a timeout ends as with jQuery', async context => {
   mock.timers.enable({apis: ['setTimeout']});
   context.after(() => mock.timers.reset());
   const play = time => ({Todo, watch, follow}) => {
@@ -251,7 +251,7 @@ test('a timeout ends as it does with jQuery', async context => {
   }
 });
 
-test('$.when waits for what fetch returns', () => {
+test('$.when waits for the result of fetch', () => {
   const {$} = realJquery();
   const {Todo, client} = start({$});
   let outcome;

@@ -9,7 +9,7 @@ import {fakePage, fakeStorage, start, startWithTodos} from '../fakes/page.js';
 
 const items = page => Object.values(page.localStorage).map(item => JSON.parse(item));
 
-test('a write that can not be sent is kept before save returns, and until it is answered', () => {
+test('a write that cannot be sent is kept before save returns, and until it is answered', () => {
   const {Todo, client, page} = start();
   client.tell('offline');
   new Todo({title: 'Milk'}).save();
@@ -22,7 +22,7 @@ test('a write that can not be sent is kept before save returns, and until it is 
   assert.deepEqual(items(page), []);
 });
 
-test('a write on its way is kept when the line breaks, a read is not', () => {
+test('a pending write is kept when the connection breaks, a pending read is not', () => {
   const {Todo, client, page} = start();
   client.tell('online');
   new Todo({id: 7, title: 'Milk'}).save();
@@ -32,7 +32,7 @@ test('a write on its way is kept when the line breaks, a read is not', () => {
   assert.deepEqual(items(page).map(({method, url}) => `${method} ${url}`), ['put /todo/7']);
 });
 
-test('the next page asks again what was kept, in order and with the keys it had', () => {
+test('the next page sends the kept writes again, in order and with their keys', () => {
   const page = fakePage();
   const former = start({page});
   former.client.tell('offline');
@@ -44,7 +44,7 @@ test('the next page asks again what was kept, in order and with the keys it had'
   assert.equal(items(page).length, 11);
 });
 
-test('the reply to what was kept is news for what is live', () => {
+test('the reply to a kept write changes live collections', () => {
   const page = fakePage();
   const former = start({page});
   former.client.tell('offline');
@@ -54,7 +54,7 @@ test('the reply to what was kept is news for what is live', () => {
   assert.deepEqual(todos.pluck('title'), ['Milk', 'Eggs', 'Bread']);
 });
 
-test('what is taken back or aborted is not kept', async () => {
+test('a withdrawn or aborted write is not kept', async () => {
   const {todos, client, page} = startWithTodos();
   client.tell('offline');
   todos.create({title: 'Bread'}).destroy();
@@ -63,14 +63,14 @@ test('what is taken back or aborted is not kept', async () => {
   assert.deepEqual(items(page), []);
 });
 
-test('saves of a model that is not there yet are kept as one create', () => {
+test('saves of a model that was not created yet are kept as one create', () => {
   const {todos, client, page} = startWithTodos();
   client.tell('offline');
   todos.create({title: 'Bread'}).save({title: 'Rye bread'});
   assert.deepEqual(items(page).map(({body}) => JSON.parse(body)), [{title: 'Rye bread'}]);
 });
 
-test('a storage that is full or forbidden costs nothing but that', () => {
+test('writes are sent also if the storage is full or forbidden', () => {
   mock.method(console, 'warn', () => {});
   const full = {...fakePage(), localStorage: fakeStorage(1)};
   const forbidden = Object.defineProperty(fakePage(), 'localStorage', {get() { throw new Error('SecurityError'); }});
@@ -84,7 +84,7 @@ test('a storage that is full or forbidden costs nothing but that', () => {
   }
 });
 
-test('what another server\'s pages keep is none of ours', () => {
+test('writes that were kept for another server are left alone', () => {
   const page = fakePage();
   const former = start({page, url: 'http://server.test'});
   former.client.tell('offline');
@@ -92,7 +92,7 @@ test('what another server\'s pages keep is none of ours', () => {
   assert.deepEqual(start({page}).client.asked, []);
 });
 
-test('an item that is no write of ours is passed over', () => {
+test('a storage item that is not a kept write is skipped', () => {
   const page = fakePage();
   const former = start({page});
   former.client.tell('offline');
@@ -102,7 +102,7 @@ test('an item that is no write of ours is passed over', () => {
   assert.deepEqual(start({page}).client.asked, ['PUT /todo/7']);
 });
 
-test('a page that is loaded while offline shows what was saved and not sent', async () => {
+test('a page that is loaded while offline shows the kept writes', async () => {
   const page = fakePage();
   const former = startWithTodos({page});
   former.client.tell('offline');
@@ -121,7 +121,7 @@ test('a page that is loaded while offline shows what was saved and not sent', as
   assert.equal(bread.id, 3);
 });
 
-test('saves that wait for a create on its way are kept with it', async () => {
+test('saves that wait for a pending create are kept with it', async () => {
   const page = fakePage();
   const former = startWithTodos({page});
   former.client.tell('online');
@@ -145,7 +145,22 @@ test('saves that wait for a create on its way are kept with it', async () => {
   assert.deepEqual(items(page), []);
 });
 
-test('what waits from an earlier page is told of from the start', () => {
+test('a save that waited for a create and was aborted is not kept', () => {
+  for (const isAlone of [true, false]) {
+    const {Todo, client, page} = start();
+    client.tell('online');
+    const bread = new Todo({title: 'Bread'});
+    bread.save();
+    const aborted = bread.save({done: true});
+    if (!isAlone) bread.save({done: false});
+    client.tell('offline');
+    aborted.abort();
+    const expected = isAlone ? undefined : JSON.stringify({title: 'Bread', done: false});
+    assert.deepEqual(items(page).map(({next}) => next), [expected]);
+  }
+});
+
+test('status counts the writes of an earlier page from the start', () => {
   const page = fakePage();
   const former = start({page});
   former.client.tell('offline');
@@ -160,7 +175,7 @@ test('what waits from an earlier page is told of from the start', () => {
   assert.deepEqual(Backwire.status, {state: 'offline', unsent: 1});
 });
 
-test('a model destroyed while its create is on its way is destroyed by the next page', async () => {
+test('a model destroyed while its create is pending is destroyed by the next page', async () => {
   const page = fakePage();
   const former = startWithTodos({page});
   former.client.tell('online');
@@ -175,7 +190,7 @@ test('a model destroyed while its create is on its way is destroyed by the next 
   assert.deepEqual(client.asked, ['POST /todo', 'DELETE /todo/3']);
 });
 
-test('what one person has kept is not sent for another', () => {
+test('kept writes of one identity are not sent for another', () => {
   const page = fakePage();
   const former = start({page, identity: 'ann'});
   former.client.tell('offline');

@@ -1,5 +1,5 @@
-// Pushes and replies become events
-// --------------------------------
+// Events for pushes and replies
+// -----------------------------
 
 import assert from 'node:assert/strict';
 import {test} from 'node:test';
@@ -14,7 +14,7 @@ const titles = todos => todos.map(todo => todo.get('title'));
 // Creates
 // -------
 
-test('a create made elsewhere is added, and says that it is realtime', () => {
+test('a create made elsewhere is added with realtime: true in its options', () => {
   const {todos, client} = startWithTodos();
   const added = [];
   todos.on('add', (model, collection, options) => added.push([model.id, collection === todos, options.realtime]));
@@ -32,7 +32,7 @@ test('a burst of creates is one update', () => {
   assert.equal(todos.length, 102);
 });
 
-test('creates find their place in a sorted collection', () => {
+test('created records are added at their place in a sorted collection', () => {
   const {Todos, client} = start();
   const todos = new (Todos.extend({comparator: 'title'}))();
   todos.fetch();
@@ -41,7 +41,7 @@ test('creates find their place in a sorted collection', () => {
   assert.deepEqual(titles(todos), ['A', 'B', 'C', 'D']);
 });
 
-test('a create goes through the parse of its model, which may keep what it gets, and not through that of the list', () => {
+test('a create is parsed by its model, which may keep its argument, and not by the collection', () => {
   const {Todo, Todos, client} = start();
   const Parsed = Todo.extend({
     parse(record) {
@@ -59,7 +59,7 @@ test('a create goes through the parse of its model, which may keep what it gets,
   assert.deepEqual([todos.get(1).get('due').getTime(), todos.get(1).get('tags')], [0, ['parsed']]);
 });
 
-test('each collection parses a record of its own', () => {
+test('each collection parses its own copy of a record', () => {
   const {Todo, Todos, client} = start();
   const Popped = Todo.extend({parse: record => ({...record, name: record.names.pop()})});
   const [first, second, third] = [1, 2, 3].map(() => new (Todos.extend({model: Popped}))());
@@ -115,7 +115,7 @@ test('a create whose success callback adds the model is one model', () => {
   assert.equal(todos.get(9), todo);
 });
 
-test('one\'s own reading adds no more than was asked of it', () => {
+test('a fetch of the page adds only the records of its answer', () => {
   const {Todos, client} = start();
   const todos = new Todos([{id: 1}]);
   todos.fetch({add: false});
@@ -126,7 +126,7 @@ test('one\'s own reading adds no more than was asked of it', () => {
 // Updates
 // -------
 
-test('an update sets what it carries, once, and unsaved edits of other attributes stay', () => {
+test('an update sets its attributes, once, and unsaved edits of other attributes stay', () => {
   const {todos, client} = startWithTodos();
   const milk = todos.get(1);
   milk.set('title', 'Oat milk');
@@ -146,7 +146,7 @@ test('an update that changes nothing is silent', () => {
   assert.deepEqual(events, ['change:done', 'change']);
 });
 
-test('an unsaved edit of the very attribute gives way, also while the model is read', () => {
+test('an unsaved edit of the same attribute is overwritten, also while the model is read', () => {
   const {todos, client} = startWithTodos();
   todos.get(1).set('title', 'mine');
   todos.get(1).fetch();
@@ -205,7 +205,7 @@ test('a parse works on updates of a model that the page has made itself', () => 
   assert.deepEqual([todos.get(1).get('title'), todos.get(1).get('due').getTime()], ['Eggs', 0]);
 });
 
-test('half of a record does not pass for the whole', () => {
+test('a partial record is not taken for a whole record', () => {
   const {Todo, Todos, client} = start();
   const Person = Todo.extend({parse: record => ({...record, name: `${record.first} ${record.last}`})});
   const people = new (Todos.extend({model: Person}))();
@@ -228,7 +228,7 @@ test('a collection with a modelId of its own finds its models', () => {
   assert.equal(todos.length, 0);
 });
 
-test('a model that follows a whole resource hears of itself only', () => {
+test('a model that follows a whole resource shows only its own record', () => {
   const {Todo, client} = start();
   const todo = new Todo({id: 1});
   todo.url = '/todo';
@@ -251,7 +251,7 @@ test('nested models made by parse are replaced only if they changed', () => {
   assert.equal(todos.get(1).get('items').length, 2);
 });
 
-test('another idAttribute, and ids that are strings', () => {
+test('another idAttribute and string ids work', () => {
   const {Backbone, client} = start();
   const User = Backbone.Model.extend({idAttribute: 'login', parse: record => ({...record, shout: `${record.name}!`})});
   const users = new (Backbone.Collection.extend({url: '/user', model: User}))();
@@ -261,7 +261,7 @@ test('another idAttribute, and ids that are strings', () => {
   assert.deepEqual(users.toJSON(), [{login: 'bob', name: 'Bob', shout: 'Bob!'}]);
 });
 
-test('an edit whose save is on its way stays on top, and the reply has the last word', () => {
+test('an edit whose save is pending stays on top, and the reply decides', () => {
   const {todos, client} = startWithTodos();
   const milk = todos.get(1);
   milk.save({title: 'mine'});
@@ -272,7 +272,7 @@ test('an edit whose save is on its way stays on top, and the reply has the last 
   assert.equal(milk.get('title'), 'theirs again');
 });
 
-test('a sorted collection follows its comparator, and says so only if the order changed', () => {
+test('a sorted collection follows its comparator, and fires sort only if the order changed', () => {
   const {Todos, client} = start();
   const todos = new (Todos.extend({comparator: 'title'}))();
   todos.fetch();
@@ -285,7 +285,7 @@ test('a sorted collection follows its comparator, and says so only if the order 
   assert.deepEqual(events.slice(5), ['change:title', 'change', 'sort', 'update']);
 });
 
-test('what is older than what is known is not applied', () => {
+test('a change that is older than the known record is not applied', () => {
   const {todos, client} = startWithTodos();
   todos.get(1).save({title: 'Oat milk'});
   client.wrote('todo/1', 9, {id: 1, title: 'Oat milk', done: true});
@@ -335,10 +335,10 @@ test('one\'s own destroy takes the record from the other collections too', () =>
   assert.equal(events.filter(name => name === 'destroy').length, 1);
 });
 
-// Everyone of a resource
-// ----------------------
+// All targets of a resource
+// -------------------------
 
-test('all collections of a url and lone models follow', () => {
+test('all collections of a url and single models are updated', () => {
   const {Todo, Todos, todos, client} = startWithTodos();
   const other = new Todos();
   other.fetch();
@@ -354,7 +354,7 @@ test('all collections of a url and lone models follow', () => {
   assert.deepEqual([todos.get(1), other.get(1), lone].map(todo => todo.get('done')), [false, false, false]);
 });
 
-test('what one model saves the others of the record show as well', () => {
+test('a save of one model is shown by the other models of the record', () => {
   const {Todo, todos, client} = startWithTodos();
   const lone = new Todo({id: 1});
   lone.fetch();
@@ -365,7 +365,7 @@ test('what one model saves the others of the record show as well', () => {
   assert.equal(lone.get('title'), 'typing on');
 });
 
-test('what a page edits in its own callbacks stays', () => {
+test('edits in callbacks of the page stay', () => {
   const {todos, client} = startWithTodos();
   const edit = () => todos.get(1).set('title', 'typing on');
   todos.get(1).save({title: 'Oat milk'}, {success: edit});
@@ -376,7 +376,7 @@ test('what a page edits in its own callbacks stays', () => {
   assert.equal(todos.get(1).get('title'), 'typing on');
 });
 
-test('a reply without a body means saved as sent', () => {
+test('a reply without a body means that the record was saved as sent', () => {
   const {Todo, todos, client} = startWithTodos();
   const lone = new Todo({id: 1, title: 'Milk'});
   lone.save({done: true}, {patch: true});
@@ -384,7 +384,7 @@ test('a reply without a body means saved as sent', () => {
   assert.equal(todos.get(1).get('done'), true);
 });
 
-test('what one collection reads is news to the others, which the core will not push', () => {
+test('records that one collection reads are shown by the others, because the core will not push them', () => {
   const {Todos, todos, client} = startWithTodos();
   const destroys = [];
   todos.on('destroy', model => destroys.push(model.id));
@@ -397,7 +397,7 @@ test('what one collection reads is news to the others, which the core will not p
   assert.equal(events.filter(name => name === 'add' || name === 'remove').length, 2);
 });
 
-test('what a reading shows is new only to who has read all', () => {
+test('new records of an answer are added only to collections that have read all', () => {
   const {Todos, client} = start();
   const some = new Todos();
   some.fetch({data: {done: true}});
@@ -407,7 +407,7 @@ test('what a reading shows is new only to who has read all', () => {
   assert.deepEqual(some.pluck('id'), [1]);
 });
 
-test('a reading of some records takes none away', () => {
+test('an answer with some of the records removes none', () => {
   const {Todos, Todo, todos, client} = startWithTodos();
   new Todos().fetch({data: {title: 'Eggs'}});
   client.read('todo?[2]', 5, [{id: 2, title: 'Eggs', done: false}]);
@@ -416,7 +416,7 @@ test('a reading of some records takes none away', () => {
   assert.equal(todos.length, 2);
 });
 
-test('a reading does not go back behind what is known', () => {
+test('an answer does not replace newer records', () => {
   const {Todo, Todos, todos, client} = startWithTodos();
   client.push('todo', updated(9, 1, {title: 'Soy milk'}), created(10, {id: 3, title: 'Bread'}));
   new Todo({id: 1}).fetch();
@@ -426,7 +426,7 @@ test('a reading does not go back behind what is known', () => {
   assert.deepEqual(titles(todos), ['Soy milk', 'Eggs', 'Bread']);
 });
 
-test('what was read without a room or with an error is not live', () => {
+test('an answer without a room or with an error makes nothing live', () => {
   const {Todos, client} = start();
   const todos = new Todos();
   todos.fetch();
@@ -437,7 +437,7 @@ test('what was read without a room or with an error is not live', () => {
   assert.equal(todos.length, 1);
 });
 
-test('handlers that throw stop neither the others nor us', context => {
+test('handlers that throw stop neither other handlers nor the update', context => {
   const reported = [];
   globalThis.reportError = error => reported.push(error.message);
   context.after(() => { delete globalThis.reportError; });
@@ -449,7 +449,7 @@ test('handlers that throw stop neither the others nor us', context => {
   assert.deepEqual([todos.get(1).get('done'), todos.has(3)], [true, true]);
 });
 
-test('a new model that reads the url of its list takes nothing from the collections', () => {
+test('a new model that reads the url of its list removes nothing from the collections', () => {
   const {Todo, todos, client} = startWithTodos();
   const fresh = new Todo();
   todos.add(fresh);
@@ -460,7 +460,7 @@ test('a new model that reads the url of its list takes nothing from the collecti
   assert.equal(todos.get(3).get('title'), 'Bread');
 });
 
-test('what others read leaves the last changes of a model as they are', () => {
+test('a read by another target leaves changedAttributes of a model unchanged', () => {
   const {Todos, todos, client} = startWithTodos();
   todos.get(1).set('title', 'Oat milk');
   new Todos().fetch({data: {sort: 'title'}});
@@ -478,7 +478,7 @@ test('models of a former page stay fresh while another collection holds them', (
   };
   turn(0, {id: 1, title: 'Milk'});
   turn(1, {id: 2, title: 'Eggs'});
-  // It is asked for once more, for what it selects by now.
+  // The former query is sent once more, for its present result.
   assert.deepEqual(client.asked.slice(2), ['GET /todo?limit=1&skip=0']);
   client.read('todo?[0]', 5, [{id: 1, title: 'Milk'}]);
   client.listener.refresh('todo?[0]');
@@ -490,7 +490,7 @@ test('models of a former page stay fresh while another collection holds them', (
   assert.equal(client.calls.at(-1), 'unsubscribe todo?[0]');
 });
 
-test('a create of the page by other means is one model, whenever the push comes and whatever is loaded by then', () => {
+test('a create without Backwire is one model, whenever the push arrives and whether or not the extras are loaded', () => {
   for (const isLate of [false, true]) {
     let load;
     const extras = {use(callback) { load = () => callback(allExtras); if (!isLate) load(); }};

@@ -1,5 +1,5 @@
-// Writes that had waited, and are refused
-// ---------------------------------------
+// Refused writes that had waited
+// ------------------------------
 
 import assert from 'node:assert/strict';
 import {test} from 'node:test';
@@ -7,10 +7,10 @@ import {test} from 'node:test';
 import {destroyed, updated} from '../fakes/client.js';
 import {startWithTodos} from '../fakes/page.js';
 
-// What the page shows: a copy of every model, in the order of the list.
+// The contents of the page: a copy of every model, in the order of the list.
 const shown = todos => todos.map(todo => ({...todo.attributes}));
 
-// Two todos, a line that is down, and what is asked meanwhile.
+// Two todos, a broken connection, and a request made meanwhile.
 function offline() {
   const started = startWithTodos();
   const before = shown(started.todos);
@@ -18,7 +18,7 @@ function offline() {
   return {...started, before};
 }
 
-test('an update is taken back, and error is called first', () => {
+test('a refused update is rolled back, and error is called first', () => {
   const {todos, client, before} = offline();
   const seen = [];
   todos.get(1).save({title: '', note: 'new'}, {error: model => seen.push(model.get('title'))});
@@ -29,7 +29,7 @@ test('an update is taken back, and error is called first', () => {
   assert.equal(todos.get(1).get('title'), before[0].title);
 });
 
-test('what others changed meanwhile stays', () => {
+test('changes that others made meanwhile stay', () => {
   const {todos, client} = offline();
   todos.get(1).save({title: ''});
   client.tell('online');
@@ -50,7 +50,7 @@ test('a later save of the same attribute stays, and so does one of another', () 
   assert.deepEqual(todos.get(1).attributes, {id: 1, title: 'Oat milk', done: false});
 });
 
-test('a destroyed model is back', () => {
+test('a model whose destroy was refused is added again', () => {
   const {todos, client, before} = offline();
   todos.get(1).destroy();
   assert.equal(todos.length, 1);
@@ -61,7 +61,7 @@ test('a destroyed model is back', () => {
   assert.equal(todos.get(1).get('title'), 'Oat milk');
 });
 
-test('a model that others have destroyed as well is not back', () => {
+test('a model that others have destroyed as well is not added again', () => {
   const {todos, client} = offline();
   todos.get(1).destroy();
   client.tell('online');
@@ -70,7 +70,7 @@ test('a model that others have destroyed as well is not back', () => {
   assert.deepEqual(todos.pluck('id'), [2]);
 });
 
-test('a new model is gone, unless what waits for it tries again', () => {
+test('a model whose create was refused is removed, unless a waiting save creates it again', () => {
   const {todos, client} = offline();
   todos.create({title: ''});
   client.tell('online');
@@ -86,7 +86,7 @@ test('a new model is gone, unless what waits for it tries again', () => {
   assert.deepEqual(todos.pluck('title').at(-1), 'Bread');
 });
 
-test('a refusal of what was sent at once leaves the page alone', () => {
+test('a refused write that was sent at once is not rolled back', () => {
   const {todos, client} = startWithTodos();
   client.tell('online');
   todos.get(1).save({title: ''});
@@ -97,7 +97,7 @@ test('a refusal of what was sent at once leaves the page alone', () => {
   assert.deepEqual(todos.pluck('id'), [1]);
 });
 
-test('an answer of long ago does not bring back what was true then', () => {
+test('a stored answer of a repeated write does not restore former values', () => {
   const {todos, client} = startWithTodos();
   client.tell('online');
   todos.get(1).save({title: 'Oat milk'});

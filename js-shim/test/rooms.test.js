@@ -1,5 +1,5 @@
-// Following, reading again, and stopping
-// --------------------------------------
+// Refresh and stop
+// ----------------
 
 import assert from 'node:assert/strict';
 import {mock, test} from 'node:test';
@@ -10,10 +10,10 @@ import {eventsOf, start, startWithTodos} from '../fakes/page.js';
 const milk = {id: 1, title: 'Milk', done: false};
 const eggs = {id: 2, title: 'Eggs', done: false};
 
-// Reading again
-// -------------
+// Refresh
+// -------
 
-test('a refresh adds, changes and removes what differs, and never resets', () => {
+test('a refresh adds, changes and removes models that differ, and never resets', () => {
   const {Todos, client} = start();
   const todos = new Todos();
   todos.fetch({reset: true, success: () => {}});
@@ -30,7 +30,7 @@ test('a refresh adds, changes and removes what differs, and never resets', () =>
   assert.deepEqual(client.asked, ['GET /todo', 'GET /todo']);
 });
 
-test('a refresh sends the request that was sent, and calls nothing of the page', () => {
+test('a refresh repeats the request and calls no function of the page', () => {
   const {Todos, client} = start();
   let calls = 0;
   const todos = new (Todos.extend({url() { return `/todo?list=${this.list}`; }}))();
@@ -47,7 +47,7 @@ test('a refresh sends the request that was sent, and calls nothing of the page',
   assert.equal(calls, 2);
 });
 
-test('a refresh of a query removes what no longer matches without calling it destroyed', () => {
+test('a refresh of a query removes records that no longer match without destroy events', () => {
   const {Todos, client} = start();
   const todos = new Todos();
   todos.fetch({data: {done: false}});
@@ -59,7 +59,7 @@ test('a refresh of a query removes what no longer matches without calling it des
   assert.deepEqual(events, ['remove']);
 });
 
-test('a refresh spares what is not saved yet', () => {
+test('a refresh keeps a model whose create is pending', () => {
   const {todos, client} = startWithTodos();
   const bread = todos.create({title: 'Bread'});
   const [, create] = client.requests;
@@ -70,7 +70,7 @@ test('a refresh spares what is not saved yet', () => {
   assert.equal(todos.get(3), bread);
 });
 
-test('a refresh of a collection read in pages reads them all, and removes what is in none', () => {
+test('a refresh of a collection read in pages reads all of them, and removes records that are in none', () => {
   const {Todos, client} = start();
   const todos = new Todos();
   todos.fetch({data: {skip: 0}});
@@ -95,7 +95,7 @@ test('a refresh of a collection read in pages reads them all, and removes what i
   assert.equal(todos.length, 3);
 });
 
-test('each collection of a room is read again, and what is gone goes once', () => {
+test('each collection of a room is read again, and a destroyed record is removed once', () => {
   const {Todos, todos, client} = startWithTodos();
   const other = new Todos();
   other.fetch();
@@ -116,7 +116,7 @@ test('a refresh from another log starts over', () => {
   assert.equal(todos.get(1).get('done'), true);
 });
 
-test('a refresh of a model sets what differs', () => {
+test('a refresh of a model sets the attributes that differ', () => {
   const {Todo, client} = start();
   const todo = new Todo({id: 1});
   todo.fetch();
@@ -127,7 +127,7 @@ test('a refresh of a model sets what differs', () => {
   assert.deepEqual(events, ['change:done', 'change']);
 });
 
-test('a model that is gone when it is read again is destroyed, everywhere', () => {
+test('a model whose record no longer exists when it is read again is destroyed in all collections', () => {
   const {Todo, todos, client} = startWithTodos();
   const todo = new Todo({id: 1});
   todo.fetch();
@@ -140,7 +140,7 @@ test('a model that is gone when it is read again is destroyed, everywhere', () =
   assert.ok(client.calls.includes('unsubscribe todo/1'));
 });
 
-test('a refresh that fails for now is tried again', context => {
+test('a refresh that fails temporarily is tried again', context => {
   mock.timers.enable({apis: ['setTimeout']});
   context.after(() => mock.timers.reset());
   const {todos, client} = startWithTodos();
@@ -173,7 +173,7 @@ test('a refresh that fails for many is tried again once for each', context => {
   assert.equal(client.requests.length, 6);
 });
 
-test('a refresh that is forbidden ends it, and what was saved is there no more', () => {
+test('a query whose refresh is forbidden ends, and its records are removed', () => {
   for (const status of [401, 403]) {
     const {todos, client} = startWithTodos();
     todos.add({title: 'not saved yet'});
@@ -208,16 +208,16 @@ test('the room of a model that may not be read any more is left', () => {
   assert.ok(client.calls.includes('unsubscribe todo?[1,{}]'));
 });
 
-test('a refresh that nobody needs leaves the room', () => {
+test('a refresh of a room without queries leaves the room', () => {
   const {client} = start();
   client.listener.refresh('todo');
   assert.deepEqual(client.calls, ['connect', 'unsubscribe todo']);
 });
 
-// Stopping
-// --------
+// Stop
+// ----
 
-test('what is stopped no longer follows, and the last one leaves the room', () => {
+test('a stopped target is no longer updated, and the last target leaves the room', () => {
   const {Backwire, Todos, todos, client} = startWithTodos();
   const other = new Todos();
   other.fetch();
@@ -233,7 +233,7 @@ test('what is stopped no longer follows, and the last one leaves the room', () =
   assert.equal(other.length, 1);
 });
 
-test('what is stopped and fetched again is live again', () => {
+test('a target that is stopped and fetched again is live again', () => {
   const {Backwire, todos, client} = startWithTodos();
   Backwire.stop(todos);
   todos.fetch();
@@ -242,7 +242,7 @@ test('what is stopped and fetched again is live again', () => {
   assert.equal(todos.length, 2);
 });
 
-test('what is stopped while it is being read does not become live', () => {
+test('a target that is stopped while it is being read does not become live', () => {
   const {Backwire, Todos, client} = start();
   const todos = new Todos();
   todos.fetch();
@@ -286,7 +286,7 @@ test('a destroyed model leaves its room', () => {
   assert.deepEqual(client.calls, ['connect', 'unsubscribe todo/1']);
 });
 
-test('what is read from elsewhere follows that instead', () => {
+test('a collection that reads another url follows that url instead', () => {
   const {todos, client} = startWithTodos();
   todos.url = '/done';
   todos.fetch();
@@ -297,7 +297,7 @@ test('what is read from elsewhere follows that instead', () => {
   assert.equal(todos.length, 2);
 });
 
-test('records of a room that was left are forgotten, but for those still followed', () => {
+test('records of a room that was left are forgotten, except those that are still followed', () => {
   const {Backwire, Todo, Todos, client} = start();
   const seen = [];
   const Watched = Todo.extend({parse: record => seen.push(record.secret) && record});
@@ -320,7 +320,7 @@ test('records of a room that was left are forgotten, but for those still followe
   assert.deepEqual(seen, [undefined]);
 });
 
-test('a refresh that is answered with less of the resource keeps no more than that', () => {
+test('a refresh whose answer covers less of the resource removes the other records', () => {
   const {todos, client} = startWithTodos();
   client.listener.refresh('todo');
   client.read('todo?{"less":1}', 9, [eggs]);

@@ -1,5 +1,5 @@
-// Each request ends, whatever happens to it
-// -----------------------------------------
+// End of every request
+// --------------------
 
 import assert from 'node:assert/strict';
 import {mock, test} from 'node:test';
@@ -171,7 +171,7 @@ test('a request that was aborted before it could go over HTTP ends nothing else'
   assert.deepEqual(rejections, []);
 });
 
-test('nothing is asked of the core after Backwire is uninstalled', async () => {
+test('the core gets no calls after Backwire is uninstalled', async () => {
   const {Backwire, client, page, todos} = startWithTodos({$: realJquery().$});
   const late = [];
   todos.get(1).save({}, {realtime: false});

@@ -1,5 +1,5 @@
-// Whose request is it, and what is put back afterwards
-// ----------------------------------------------------
+// Choice of transport, and restored functions
+// -------------------------------------------
 
 import assert from 'node:assert/strict';
 import {mock, test} from 'node:test';
@@ -15,7 +15,7 @@ function startWithJquery(options) {
   return {...all, $, requests, sent};
 }
 
-test('a request goes by socket and Backbone.ajax is put back', () => {
+test('a request goes by socket and Backbone.ajax is restored', () => {
   const {Backbone, Todo, client, originalAjax, sent} = startWithJquery();
   new Todo({id: 7}).fetch();
   assert.deepEqual(client.asked, ['GET /todo/7']);
@@ -23,7 +23,7 @@ test('a request goes by socket and Backbone.ajax is put back', () => {
   assert.deepEqual(sent(), []);
 });
 
-test('Backbone.ajax is put back when sync throws', () => {
+test('Backbone.ajax is restored when sync throws', () => {
   const {Backbone, originalAjax} = start();
   assert.throws(() => new Backbone.Model().fetch(), /"url" property/);
   assert.equal(Backbone.ajax, originalAjax);
@@ -38,7 +38,7 @@ test('Backbone.ajax is the page\'s own while the request event is handled', () =
   assert.equal(seen, originalAjax);
 });
 
-test('a Backbone.ajax that a request handler has put there stays', () => {
+test('a Backbone.ajax that a request handler has set stays', () => {
   const {Backbone, Todo} = start();
   const todo = new Todo({id: 7});
   const mine = () => {};
@@ -58,7 +58,7 @@ test('a Backbone.ajax of the page that passes its settings on is called', () => 
   assert.deepEqual([calls, client.asked, client.last.headers['x-api-key']], [1, ['GET /todo/7'], 'mine']);
 });
 
-test('a Backbone.ajax that makes its own requests is replaced from its second call on, and says so', context => {
+test('a Backbone.ajax that makes its own requests is replaced from its second call on, with a console message', context => {
   const info = mock.method(console, 'info', () => {});
   context.after(() => info.mock.restore());
   const calls = [];
@@ -68,7 +68,7 @@ test('a Backbone.ajax that makes its own requests is replaced from its second ca
   }});
   const todos = new Todos();
   todos.fetch();
-  // It is read once more over the socket, to be live.
+  // The target is read once more over the socket, to be live.
   assert.deepEqual([calls, client.asked], [['/todo'], ['GET /todo']]);
   client.read('todo', 5, [{id: 1, title: 'Milk'}]);
   assert.deepEqual(todos.pluck('title'), ['Milk']);
@@ -78,7 +78,7 @@ test('a Backbone.ajax that makes its own requests is replaced from its second ca
   assert.equal(info.mock.callCount(), 1);
 });
 
-test('requests made while another is being written go where they belong', () => {
+test('nested requests use their own transport', () => {
   const {Backbone, Todo, client, sent, originalAjax} = startWithJquery();
   const plain = new Todo({id: 1});
   plain.realtime = false;
@@ -114,7 +114,7 @@ test('realtime: false in options, on a model, a class or a collection keeps to p
   assert.deepEqual(sent(), ['GET /todo/1', 'GET /todo/2', 'PUT /todo/3', 'GET /todo', 'DELETE /todo/4', 'POST /todo']);
 });
 
-test('the nearest word on realtime counts', () => {
+test('the nearest realtime setting counts', () => {
   const {Todos, client} = startWithJquery();
   const todos = new (Todos.extend({realtime: false}))([{id: 1}]);
   todos.get(1).realtime = true;
@@ -135,7 +135,7 @@ test('an absolute url of another origin goes by plain Ajax', () => {
   assert.equal(sent().length, 3);
 });
 
-test('a relative url of a page from elsewhere goes to the server of the tag', () => {
+test('a relative url on a page of another origin goes to the server of the tag', () => {
   const {Backbone, client, sent} = startWithJquery({
     url: 'http://server.test:1337/backwire.js', page: fakePage('https://pages.test/a/b')
   });
@@ -149,7 +149,7 @@ test('a relative url of a page from elsewhere goes to the server of the tag', ()
   assert.deepEqual(sent(), ['GET https://pages.test/todo']);
 });
 
-test('what a socket cannot carry goes by a real XMLHttpRequest', () => {
+test('a request that a socket cannot carry goes by a real XMLHttpRequest', () => {
   const {Todo, client, sent} = startWithJquery();
   const todo = new Todo({id: 1});
   todo.fetch({async: false});
@@ -166,7 +166,7 @@ test('an xhr function of the page keeps its request', () => {
   assert.deepEqual([client.asked, page.xhrs.length], [[], 1]);
 });
 
-test('what the server answers over HTTP only is asked for there, and from then on at once', () => {
+test('a path that the server serves over HTTP only is requested over HTTP, and from then on at once', () => {
   const {Backbone, client, page} = startWithJquery();
   const products = new (Backbone.Collection.extend({url: '/data/products.json'}))();
   products.fetch();
@@ -177,7 +177,7 @@ test('what the server answers over HTTP only is asked for there, and from then o
   assert.deepEqual([client.asked.length, page.xhrs.length], [1, 2]);
 });
 
-test('headers of the page travel, from wherever they are set', () => {
+test('headers of the page are sent, wherever they are set', () => {
   const {$, Todo, client} = startWithJquery();
   $.ajaxSetup({headers: {'X-Setup': 'a'}, beforeSend: xhr => xhr.setRequestHeader('X-Before', 'b')});
   $.ajaxPrefilter((options, own, xhr) => xhr.setRequestHeader('X-Prefilter', 'c'));
@@ -187,7 +187,7 @@ test('headers of the page travel, from wherever they are set', () => {
   assert.deepEqual(['accept', 'content-type', 'idempotency-key'].filter(name => name in headers), []);
 });
 
-test('a prefilter may change url and data; a save that it has changed travels whole', () => {
+test('a prefilter may change url and data, and a save that it has changed is sent whole', () => {
   const {$, Todos, client} = startWithJquery();
   const todos = new Todos();
   todos.fetch();
@@ -200,7 +200,7 @@ test('a prefilter may change url and data; a save that it has changed travels wh
   assert.deepEqual([client.asked.at(-1), client.last.body], ['PUT /api/todo/1', {id: 1, title: 'Milk', done: true, by: 'ann'}]);
 });
 
-test('url and body are those of the moment of the call', () => {
+test('url and body are fixed at the call', () => {
   const {Backbone, Todo, client} = start();
   const todos = new (Backbone.Collection.extend({url: '/todo'}))([{id: 7}]);
   todos.get(7).destroy();
@@ -211,14 +211,14 @@ test('url and body are those of the moment of the call', () => {
   assert.deepEqual(client.last.body, {id: 8, title: 'Eggs'});
 });
 
-test('a save that is not valid asks for nothing', () => {
+test('an invalid save sends no request', () => {
   const {Todo, client} = start();
   const todo = new (Todo.extend({validate: () => 'never'}))();
   assert.equal(todo.save({title: ''}), false);
   assert.deepEqual(client.asked, []);
 });
 
-test('emulateHTTP and emulateJSON ask for what they stand for', () => {
+test('emulateHTTP and emulateJSON send the method and body that they stand for', () => {
   const {Backbone, Todo, client} = start();
   Backbone.emulateHTTP = true;
   new Todo({id: 7}).save({done: true}, {patch: true});
@@ -233,7 +233,7 @@ test('emulateHTTP and emulateJSON ask for what they stand for', () => {
   assert.equal(client.last.body, undefined);
 });
 
-test('data of the page travels as JSON, also when it is a form', () => {
+test('data of the page is sent as JSON, also form data', () => {
   const {Todo, client} = startWithJquery();
   const bodies = ['{"a":1}', 'a=1&b=x+y', {a: 1}].map(data => {
     new Todo({id: 7}).save(null, {data, processData: true, contentType: data[0] === '{' ? 'application/json' : undefined});
@@ -255,7 +255,7 @@ test('a core that throws ends in the error callback', async () => {
   assert.equal(called, '');
 });
 
-test('an abort tells the core, and a reply after it is not heard', () => {
+test('an abort reaches the core, and a later reply is ignored', () => {
   const {Todo, client} = start();
   const todo = new Todo({id: 7});
   const xhr = todo.fetch({success: () => assert.fail('aborted')});
@@ -282,18 +282,18 @@ test('an error has status, body and reason', () => {
   assert.match(xhr.getAllResponseHeaders(), /^backwire-x: y\r\n/m);
 });
 
-test('a callback that throws is reported and stops nobody', context => {
+test('a callback that throws is reported and stops no other callback', context => {
   const reported = [];
   globalThis.reportError = error => reported.push(error.message);
   context.after(() => { delete globalThis.reportError; });
   const {Todo, client} = start();
-  const heard = [];
+  const called = [];
   const xhr = new Todo({id: 7}).fetch({
     success() { throw new Error('a bug of the page'); },
-    complete: () => heard.push('complete')
+    complete: () => called.push('complete')
   });
-  xhr.done(() => heard.push('done'));
+  xhr.done(() => called.push('done'));
   client.answer(200, {id: 7});
-  assert.deepEqual(heard, ['done', 'complete']);
+  assert.deepEqual(called, ['done', 'complete']);
   assert.deepEqual(reported, ['a bug of the page']);
 });

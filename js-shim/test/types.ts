@@ -32,7 +32,7 @@ Backwire.ajaxSync('read', todos);
 
 if (Backwire.error instanceof Error) console.warn(Backwire.error.message);
 
-// @ts-expect-error: the status is ours to set.
+// @ts-expect-error: the status is read-only.
 Backwire.status = {state: 'online', unsent: 0};
 // @ts-expect-error: there is no such event.
 Backwire.on('connected', () => {});

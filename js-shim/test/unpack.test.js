@@ -27,14 +27,14 @@ test('a malformed stream is unpacked to something of the given size', () => {
   }
 });
 
-test('the module of the build is unpacked as it was, and is valid', async () => {
+test('the unpacked module of the build is the original, and is valid', async () => {
   const {packed, size} = await import(`${MODULE}bytes.js`);
   const module = Buffer.from(unpack(packed, size));
   assert.deepEqual(module, readFileSync(new URL(`${MODULE}bg.wasm`)));
   assert(WebAssembly.validate(module));
 });
 
-// Elsewhere it would cost 2 KB more when gzipped: see `xtask/src/literal.rs`.
+// Elsewhere the module would add 2 KB to the gzipped size: see `xtask/src/literal.rs`.
 test('the packed module comes first in backwire.js', () => {
   const script = readFileSync(new URL('backwire.js', DIST), 'utf8');
   const [packed] = /[A-Za-z0-9+/=]{9999,}/.exec(script);

@@ -1,4 +1,4 @@
-// Facts about the door to the core, with the core itself behind it: what passes it must stay as it was.
+// Tests of the boundary to the real core: texts must cross it unchanged.
 
 import assert from 'node:assert/strict';
 import {afterEach, beforeEach, test} from 'node:test';
@@ -8,7 +8,7 @@ import {makeCore} from '../src/wasm.js';
 let sockets;
 let clients;
 
-// A socket that the test answers for.
+// A socket whose server is the test.
 class FakeSocket {
   constructor() {
     this.sent = [];
@@ -37,22 +37,22 @@ afterEach(() => {
   delete globalThis.WebSocket;
 });
 
-// A client that is online, its socket, and what it has told.
+// A client that is online, its socket, and the calls that it has made.
 function online() {
-  const told = [];
-  const tell = name => (...args) => told.push([name, ...args]);
-  const listener = {finish: tell('finish'), deliver: tell('deliver'), refresh: tell('refresh'), status() {}};
+  const calls = [];
+  const record = name => (...args) => calls.push([name, ...args]);
+  const listener = {finish: record('finish'), deliver: record('deliver'), refresh: record('refresh'), status() {}};
   const client = makeCore().makeClient('ws://server.test/socket.io/', undefined, 'session', 1, listener);
   clients.push(client);
   client.connect();
   sockets[0].say('0{"sid":"a","pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}', '40{"sid":"b"}');
   sockets[0].sent.length = 0;
-  return {client, socket: sockets[0], told};
+  return {client, socket: sockets[0], calls};
 }
 
 const TEXTS = ['', 'milk', 'Käse', '牛乳', '\u{1f95b}', 'milk and 牛乳', 'a\u{7f}b', 'm'.repeat(998), 'm'.repeat(5000), 'ä'.repeat(5000)];
 
-test('text of any alphabet and length gets through to the server as it was', () => {
+test('text of any alphabet and length reaches the server unchanged', () => {
   const {client, socket} = online();
   TEXTS.forEach((text, index) => {
     client.request(index + 1, 'put', `/todo/${text}`, JSON.stringify({'x-text': text}), JSON.stringify({title: text}), undefined, 0);
@@ -61,8 +61,8 @@ test('text of any alphabet and length gets through to the server as it was', () 
   });
 });
 
-test('text of any alphabet and length comes from the server as it was', () => {
-  const {client, socket, told} = online();
+test('text of any alphabet and length arrives from the server unchanged', () => {
+  const {client, socket, calls} = online();
   let token = 0;
   for (const text of TEXTS.filter(Boolean)) {
     token += 1;
@@ -70,10 +70,10 @@ test('text of any alphabet and length comes from the server as it was', () => {
     const [, ack] = /^42(\d+)/.exec(socket.sent.pop());
     const headers = {'backwire-position': '1:5', 'backwire-room': text};
     socket.say(`43${ack}${JSON.stringify([{statusCode: 200, body: [text], headers}])}`);
-    assert.deepEqual(told.pop(), ['finish', token, 200, [text], headers, false]);
+    assert.deepEqual(calls.pop(), ['finish', token, 200, [text], headers, false]);
     const change = [6, 1, text, {title: text}, 0];
     socket.say(`42${JSON.stringify(['push', text, 1, 5, [change]])}`);
-    assert.deepEqual(told.pop(), ['deliver', text, [change]]);
+    assert.deepEqual(calls.pop(), ['deliver', text, [change]]);
     client.unsubscribe(text);
     assert.deepEqual(JSON.parse(socket.sent.pop().slice(2)), ['unsubscribe', text]);
   }
