@@ -1,9 +1,8 @@
-//! Takes what is sent to those it is for.
+//! Delivers the messages of back ends.
 //!
-//! A message is stored, then its sender is answered, then those are told who are there; each ack takes it
-//! off a queue. All letters go through one task, which tells of them in the order of their ids. Each
-//! connection has a task of its own (see `attend`), which tells first what waits and then what
-//! comes.
+//! A message is stored, then its sender is answered, then it is put into the arrivals of the connections that
+//! it is for; each ack takes it off a queue. All letters go through one task, which delivers them in the order
+//! of their ids. Each connection has a task of its own, which sends them: see `attend`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
