@@ -115,7 +115,7 @@ const TodoView = Backbone.View.extend({
     if (event.key === 'Escape') this.abandon(event);
   },
 
-  // A press on the button would take the focus from the input, and leaving the input saves it.
+  // Without this, a press on the button would move the focus, and the blur of the input saves it.
   stayInEditor(event) {
     event.preventDefault();
   },

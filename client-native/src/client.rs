@@ -1,4 +1,4 @@
-//! What the app holds: a client to ask with, and a stream of what happens.
+//! The app's side: a client that sends requests, and a stream of events.
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,18 +20,19 @@ use crate::shell::{Shared, Shell};
 /// The server's answer to a request: status, body, headers.
 pub type Reply = backwire_protocol::Reply<Json>;
 
-/// What happens without being asked for.
+/// An event that the app receives without a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// News of a room that was read: each change once, in the order of their commits, as
-    /// `[offset, verb, id, data, mark]` with verb 1 for created, 2 updated, 3 destroyed. What was
-    /// written here is not among them: the reply said it.
+    /// Changes in a room that the client has read: each change once, in the order of the commits,
+    /// as `[offset, verb, id, data, mark]` with verb 1 for created, 2 updated, 3 destroyed. Writes
+    /// of this client are not among them: the app gets them with the response.
     News(Delivery<Json>),
-    /// This room lost its place, because the server no longer knows what was missed: read it again.
+    /// The server can no longer send the changes that this room missed. The app must read the room
+    /// again.
     Refresh(String),
-    /// How we stand with the server has changed.
+    /// The state of the connection or the number of unsent writes has changed.
     Status(Status),
-    /// A write that had waited was answered 401. It is sent again after
+    /// A write that had waited was answered with 401. The client sends it again after
     /// [`Client::authenticate`], or on the next connection.
     Unauthorized,
     /// The server refuses the connection for good, with this message. The client does not try again
@@ -48,20 +49,20 @@ struct Handle {
     task: AbortHandle,
 }
 
-/// What happens, in order. Nothing is dropped, so it should be read; or dropped, if it is of no
-/// interest.
+/// The events of a client, in order. The queue has no limit: an app that does not read the events
+/// should drop this stream.
 #[derive(Debug)]
 pub struct Events(mpsc::UnboundedReceiver<Event>);
 
 impl Client {
-    /// Connects to `url` (`ws://host:port`), and stays connected: what breaks is mended, what was
-    /// asked is sent again, what was missed is fetched. Must be called within a tokio runtime.
+    /// Connects to `url` (`ws://host:port`). After an interruption the client reconnects, sends
+    /// unanswered requests again and fetches missed changes. Must be called within a tokio runtime.
     pub fn connect(url: &str) -> (Self, Events) {
         Self::connect_as(url, format!("{:032x}", rand::random::<u128>()), rand::random())
     }
 
-    /// Connects with an identity and a jitter that are known, for a run that is to be repeated.
-    /// `session` starts every idempotency key, so no two clients of a server may share one.
+    /// Connects with a given identity and jitter, so that a run can be repeated. `session` is the
+    /// prefix of every idempotency key, so no two clients of a server may share one.
     pub fn connect_as(url: &str, session: String, seed: u64) -> (Self, Events) {
         let url = format!("{}/socket.io/?EIO=4&transport=websocket", url.trim_end_matches('/'));
         let shared = Arc::new(Shared::new(session, seed));
@@ -73,15 +74,15 @@ impl Client {
         (client, Events(received))
     }
 
-    /// Asks for something and waits for the answer as long as it takes. `url` is path and query.
+    /// Sends a request and waits for the response, without a time limit. `url` is path and query.
     ///
-    /// A read subscribes to what it reads. A write that may have been lost is sent again, and
-    /// committed once. Requests leave in the order of the calls, whoever awaits them in which
-    /// order; the call is what counts, not the first poll. All go over the link, and wait while
-    /// there is none: this client does not fall back to HTTP.
+    /// A read subscribes to the records that it reads. A write that may have been lost is sent
+    /// again, and committed once. Requests are sent in the order of the calls; the order of the
+    /// first polls does not matter. This client does not fall back to HTTP: while there is no link,
+    /// requests wait.
     ///
-    /// Dropping the future means that the answer is of no interest. It withdraws a write that has
-    /// not been sent; what one that has been sent changes arrives as news.
+    /// If the future is dropped, the response is discarded. A write that is not sent yet is then
+    /// withdrawn. A write that is already sent may take effect, and its change arrives as news.
     pub fn request(
         &self,
         verb: Verb,
@@ -91,8 +92,8 @@ impl Client {
         self.send(Request { body: body.map(Json::from), ..Request::new(verb, url) })
     }
 
-    /// The same with request headers: an object of names in lower case and strings. With an
-    /// `idempotency-key` among them, the write has that key.
+    /// Sends a request with headers: an object of names in lower case and string values. A header
+    /// `idempotency-key` becomes the key of the write.
     pub fn request_with(
         &self,
         headers: Map<String, Value>,
@@ -108,8 +109,8 @@ impl Client {
         self.send(Request { headers, body, key, ..Request::new(verb, url) })
     }
 
-    /// Asks for something and waits for the answer until `timeout` is over. What was sent by then
-    /// may still be committed.
+    /// Sends a request and waits for the response for at most `timeout`. A write that was already
+    /// sent at that time may still be committed.
     pub fn request_within(
         &self,
         timeout: Duration,
@@ -122,7 +123,7 @@ impl Client {
 
     fn send(&self, request: Request<Json>) -> impl Future<Output = Reply> + Send + use<> {
         let (token, answer) = self.0.shared.ask(request);
-        // Holds the client, and with it the task that will answer.
+        // Keeps the client alive, and with it the task that receives the response.
         let asked = Asked { client: self.clone(), token };
         async move {
             let answer = answer.await;
@@ -136,19 +137,19 @@ impl Client {
         }
     }
 
-    /// Replaces what is sent when the client connects, from the next connection on: an object with
-    /// members such as `site` and `token`. Writes that were answered 401 are sent again.
+    /// Sets the auth for the next connections: an object with members such as `site` and `token`.
+    /// Also resends writes that were answered with 401.
     pub fn authenticate(&self, auth: &Map<String, Value>) {
         let auth = Value::Object(auth.clone()).to_string();
         self.0.shared.drive(|core, now| core.authenticate(now, &auth));
     }
 
-    /// The app no longer listens to a room: `todo` or `todo/7`.
+    /// Unsubscribes from a room, such as `todo` or `todo/7`.
     pub fn unsubscribe(&self, room: &str) {
         self.0.shared.drive(|core, _| core.unsubscribe(room));
     }
 
-    /// Gives the connection up until [`reconnect`](Self::reconnect); requests wait.
+    /// Closes the connection until [`reconnect`](Self::reconnect). Requests wait.
     pub fn disconnect(&self) {
         self.0.shared.drive(|core, now| core.disconnect(now));
     }
@@ -158,7 +159,7 @@ impl Client {
         self.0.shared.drive(|core, now| core.connect(now));
     }
 
-    /// How we stand with the server.
+    /// Returns the state of the connection and the number of unsent writes.
     pub fn status(&self) -> Status {
         self.0.shared.drive(|core, _| core.status())
     }
@@ -176,7 +177,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Somebody who waits for an answer. Dropped before it came, the answer is of no interest.
+/// A request that the app waits for. Dropping it before the response arrives aborts the request.
 struct Asked {
     client: Client,
     token: Token,
@@ -189,7 +190,7 @@ impl Drop for Asked {
 }
 
 impl Events {
-    /// The next thing that happens; `None` once the client has ended.
+    /// Waits for the next event. Returns `None` once the client has ended.
     pub async fn next(&mut self) -> Option<Event> {
         self.0.recv().await
     }
@@ -203,14 +204,14 @@ impl Stream for Events {
     }
 }
 
-/// What the server would have answered, or what it can no longer answer.
+/// Returns the response that the app gets for a failure, in the server's form.
 fn reply_of(failure: Failure) -> Reply {
     match failure {
         Failure::TooLarge(limit) => {
             refusal(413, "E_TOO_LARGE", format!("the body is over the limit of {limit} bytes"))
         }
         Failure::Outdated => {
-            refusal(408, "E_OUTDATED", "sent a week ago and never answered".into())
+            refusal(408, "E_OUTDATED", "the write was sent a week ago and got no response".into())
         }
         Failure::Unreachable => {
             refusal(503, "E_UNAVAILABLE", "the server cannot be reached".into())
@@ -218,7 +219,7 @@ fn reply_of(failure: Failure) -> Reply {
     }
 }
 
-/// An answer in the server's form that never came from there.
+/// Creates a response in the server's form that the server did not send.
 fn refusal(status: u16, code: &str, message: String) -> Reply {
     let body = Json::from(json!({ "code": code, "message": message }));
     Reply { status, body: Some(body), headers: None }

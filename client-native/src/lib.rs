@@ -2,7 +2,7 @@
 //!
 //! In reading order:
 //!
-//! - `client`: what the app holds, [`Client`] and [`Events`];
+//! - `client`: the app's side, [`Client`] and [`Events`];
 //! - `shell`: the loop between the core and the app;
 //! - `socket`: the one door to tokio-tungstenite;
 //! - `json`: `serde_json` values as the core wants to see them.
@@ -18,7 +18,7 @@
 //! println!("{:?}", todos.body);
 //! let milk = client.request(Verb::Post, "/todo", Some(json!({"title": "Milk"}))).await;
 //! assert_eq!(milk.status, 201);
-//! // From here on: what others do.
+//! // From here on: changes by other clients.
 //! while let Some(event) = events.next().await {
 //!     if let Event::News(news) = event {
 //!         println!("{}: {:?}", news.room, news.changes);
@@ -27,8 +27,8 @@
 //! # }
 //! ```
 //!
-//! A reply is handed over before any news that follows it. Who takes both in one task, replies
-//! first, sees them in order; who does not has positions to go by: the reply's
+//! The client hands a response over before any news that follows it. A task that takes responses
+//! before news sees both in order. Other apps can order them by position: the response header
 //! `backwire-position` and the offset of each change.
 
 mod client;

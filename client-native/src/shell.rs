@@ -1,9 +1,9 @@
 //! The loop between the core and the app.
 //!
-//! Every input, whether from the app, the socket or the clock, is handed to the core; then all it asks
-//! for is carried out; then the task sleeps until the next input or the core's deadline. The app's
-//! inputs are handed over by the app's own threads, so that requests keep the order of the calls;
-//! carrying out is the task's alone, so that answers and news keep the order of the core.
+//! The core gets every input from the app, the socket and the clock. The task then carries out all
+//! outputs of the core, and sleeps until the next input or the core's deadline. The app's threads
+//! hand their inputs to the core directly, so that requests keep the order of the calls. Only the
+//! task carries out outputs, so that responses and news keep the order of the core.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,19 +19,19 @@ use crate::socket::{Heard, Socket};
 
 pub(crate) type Answer = Result<Reply, Failure>;
 
-/// What the app and the task have in common.
+/// The state that the app and the task share.
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// The core has been given something by the app.
+    /// Notifies the task of an input from the app.
     given: Notify,
     zero: time::Instant,
 }
 
 struct State {
     core: Core<Json>,
-    /// Tokens given so far.
+    /// The number of tokens that are in use or were used.
     tokens: u32,
-    /// Who waits for which answer.
+    /// Unanswered requests of the app.
     asked: HashMap<Token, oneshot::Sender<Answer>>,
 }
 
@@ -48,7 +48,7 @@ impl Shared {
         answer
     }
 
-    /// Hands the core a request, and tells where its answer will be.
+    /// Hands the core a request. Returns the receiver of its response.
     pub(crate) fn ask(&self, request: Request<Json>) -> (Token, oneshot::Receiver<Answer>) {
         let (asked, answer) = oneshot::channel();
         let mut state = self.lock();
@@ -60,9 +60,9 @@ impl Shared {
         (token, answer)
     }
 
-    /// Whoever asked no longer waits.
+    /// Aborts a request of the app, unless it is answered already.
     pub(crate) fn abort(&self, token: Token) {
-        // What is answered already is not the core's any more.
+        // The core no longer has a request that is answered.
         if self.lock().asked.remove(&token).is_some() {
             self.drive(|core, _| core.abort(token));
         }
@@ -73,7 +73,8 @@ impl Shared {
         Instant::from_millis(u64::try_from(elapsed).unwrap_or(u64::MAX))
     }
 
-    /// No code that could panic runs under this lock but the core, which has no use after that.
+    /// Ignores poisoning: only the core could panic under this lock, and its state does not matter
+    /// after that.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,11 +117,11 @@ impl Shell {
             Output::Send(frame) => self.send(frame),
             Output::Finish { token, result, .. } => {
                 if let Some(asked) = self.shared.lock().asked.remove(&token) {
-                    // The receiver is gone if nobody waits any more.
+                    // The receiver is gone if the app has dropped the future.
                     let _ = asked.send(result);
                 }
             }
-            // There is no HTTP here: requests wait for the link.
+            // This client has no HTTP. Requests wait for the link.
             Output::Http(_) => {}
             Output::Deliver(news) => self.tell(Event::News(news)),
             Output::Refresh(room) => self.tell(Event::Refresh(room)),

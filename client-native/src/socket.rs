@@ -15,7 +15,7 @@ use crate::json::Json;
 /// Frames that were read and wait for the client; then the server has to.
 const UNHEARD: usize = 64;
 
-/// What a socket has to say.
+/// An event of a socket.
 pub(crate) enum Heard {
     /// A packet; `None` for a frame that is none.
     Packet(Option<Packet<Json>>),

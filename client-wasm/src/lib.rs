@@ -6,8 +6,8 @@
 //! - `socket`: the one door to `WebSocket`;
 //! - `value`: JavaScript values as the core wants to see them;
 //! - `listener`: what the page has to offer;
-//! - `clock`: time that goes on while the laptop sleeps;
-//! - [`queries`]: which records each collection shows, beside all that.
+//! - `clock`: a time that continues while the device sleeps;
+//! - [`queries`]: the records that each collection shows, independent of the modules above.
 //!
 //! The app's own data never enters wasm memory: bodies arrive as JSON text in a JavaScript string
 //! and leave as one, what the server sends is parsed by the browser and passed on as a handle.

@@ -1,18 +1,19 @@
-//! What the page has to offer.
+//! The callbacks of the page.
 //!
-//! Whatever a method of the page throws is shown on the console and ends there: the client has to
-//! go on.
+//! An exception of a callback is logged to the console and does not stop the client.
 
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
-/** Whoever made the client. Each method may call the client again. */
+/** The callbacks of the page. Each callback may call the client again. */
 export interface Listener {
   /**
-   * A request is finished. With status 0 there is no answer and `body` says why: "unreachable" (neither the link nor
-   * HTTP), or "outdated" (a write that was sent a week ago). With status 413 and a number as the body it was not sent:
-   * the server takes so many bytes. `waited`: a write that could not be sent when it was made.
+   * A request is finished. Status 0 means that there is no response. `body` then has the reason:
+   * "unreachable" (neither over the link nor over HTTP), or "outdated" (a write that was sent a
+   * week ago). Status 413 with a number as `body` means that the request was not sent: the number
+   * is the server's limit in bytes. `waited`: the request is a write that could not be sent when
+   * the page made it.
    */
   finish(
     token: number, statusCode: number, body: any, headers: Record<string, string> | undefined, waited: boolean
@@ -24,13 +25,13 @@ export interface Listener {
   deliver(room: string, changes: [number, 1 | 2 | 3 | 4, number | string, any, number][]): void;
   /** The room has lost its place: read it again. */
   refresh(room: string): void;
-  /** The state of the connection, and how many writes are not answered and cannot be sent now. */
+  /** The state of the connection, and the number of unanswered writes that cannot be sent now. */
   status(state: "online" | "connecting" | "offline", unsent: number): void;
-  /** There is no link: send this request over HTTP, and call `answeredOverHttp` in any case. */
+  /** There is no link. Send this request over HTTP, and always call `answeredOverHttp`. */
   http(token: number): void;
-  /** A write that had waited was answered 401. It is sent again after `authenticate`. */
+  /** A write that had waited was answered with 401. It is sent again after `authenticate`. */
   unauthorized(): void;
-  /** The server refuses the connection, as in "E_TOKEN: …". `connect` tries again. */
+  /** The server refuses the connection for good, such as "E_TOKEN: …". `connect` tries again. */
   refused(message: string): void;
 }
 "#;

@@ -1,8 +1,8 @@
-//! The page's side of `backwire_protocol::live`.
+//! The exports of `backwire_protocol::live` for the page.
 //!
-//! Everything crosses in one function each way, because each exported function is glue that every
-//! page downloads: [`Queries::act`] takes an operation by its number, [`Queries::poll`] returns what
-//! to do. `js-shim/src/queries.js` gives the operations their names. Texts are joined by U+0001, the
+//! The module exports only two methods, because every exported function adds glue code to each
+//! page: [`Queries::act`] takes an operation by its number, [`Queries::poll`] returns the next
+//! action. `js-shim/src/queries.js` gives names to the operations. Texts are joined by U+0001, the
 //! items of a list by U+0000.
 
 use backwire_protocol::live::{Answer, Change, Output, Queries as Core};
@@ -10,21 +10,22 @@ use wasm_bindgen::prelude::*;
 
 const SEPARATOR: char = '\u{1}';
 
-/// The live queries of a page. `act` only records; then `poll` until it returns undefined.
+/// The live queries of a page. `act` only records events. Afterwards the page calls `poll` until it
+/// returns undefined.
 #[wasm_bindgen]
 #[derive(Default)]
 pub struct Queries(Core);
 
 #[wasm_bindgen]
 impl Queries {
-    /// No queries yet.
+    /// Creates an empty set of queries.
     #[wasm_bindgen(constructor)]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Carries out an operation. `number` is a query, a target or a verb, `target` the target of a
-    /// `read`. The result is the answer to `isFollowed`, the last one.
+    /// Carries out an operation. `number` is a query, a target or a verb; `target` is the target of
+    /// a `read`. Returns the result of `isFollowed`, the last operation, and false for all others.
     pub fn act(
         &mut self,
         operation: u32,
@@ -57,8 +58,8 @@ impl Queries {
         false
     }
 
-    /// What to do next: `ask`, a query; `leave`, a room; or `show`, a target and the ids that it adds,
-    /// removes and, if that changes, has in which order.
+    /// Returns the next action: `ask` and a query; `leave` and a room; or `show`, a target, the ids
+    /// to add, the ids to remove, and the new order if that has changed.
     pub fn poll(&mut self) -> Option<String> {
         let mut text = String::new();
         let mut add = |item: &str| {
@@ -87,7 +88,7 @@ impl Queries {
     }
 }
 
-/// Takes the first text out, with the separator that follows it.
+/// Removes the first text and the separator after it, and returns the text.
 fn next<'a>(texts: &mut &'a str) -> &'a str {
     let text = *texts;
     let end = text.bytes().position(|byte| byte == SEPARATOR as u8).unwrap_or(text.len());
@@ -95,7 +96,8 @@ fn next<'a>(texts: &mut &'a str) -> &'a str {
     text.get(..end).unwrap_or_default()
 }
 
-/// The standard library's formatting would be a tenth of the module.
+/// Appends a number. The formatting of the standard library would take a tenth of the module's
+/// size.
 fn push_number(out: &mut String, number: u32) {
     if number > 9 {
         push_number(out, number / 10);
@@ -110,7 +112,7 @@ mod tests {
     use super::*;
 
     #[wasm_bindgen_test]
-    fn texts_and_lists_cross_as_one_string() {
+    fn texts_and_lists_are_passed_as_one_string() {
         let mut queries = Queries::new();
         queries.act(2, 7, 1, 1, "todo\x01whole;sort=n\x011\0ä\x01");
         assert_eq!(queries.poll(), None);

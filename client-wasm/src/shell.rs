@@ -50,10 +50,11 @@ struct Shell {
 
 #[wasm_bindgen]
 impl Client {
-    /// A client of the server at `url` (`ws://host/socket.io/?EIO=4&transport=websocket`) that does
-    /// nothing yet. `auth` is the JSON text of an object, as `JSON.stringify` writes it, whose members
-    /// are sent with each CONNECT. `session` starts every idempotency key and must be unique in the
-    /// world, `seed` decides the jitter between attempts to connect.
+    /// Creates a client of the server at `url` (`ws://host/socket.io/?EIO=4&transport=websocket`)
+    /// that does nothing until `connect`. `auth` is the JSON text of an object, as `JSON.stringify`
+    /// writes it, whose members are sent with each CONNECT. `session` is the prefix of every
+    /// idempotency key and must be unique among all clients of the server. `seed` decides the
+    /// jitter between attempts to connect.
     #[wasm_bindgen(constructor)]
     pub fn new(
         url: &str,
@@ -74,34 +75,35 @@ impl Client {
         }))
     }
 
-    /// Connects, and stays connected from now on. Tries again if the server has refused.
+    /// Connects, and reconnects after each interruption. Also connects again after the server has
+    /// refused the connection.
     pub fn connect(&self) {
         self.0.tell(Core::connect);
     }
 
-    /// Whether it can go on: false for ever after a panic, whose trap left it in the middle of
-    /// something. Asked when nothing of it is on the stack.
+    /// Returns whether the client works. After a panic it never does again, because the trap left
+    /// it in an unknown state. Call this only from outside of the listener's callbacks.
     #[wasm_bindgen(js_name = isWell)]
     pub fn is_well(&self) -> bool {
         !self.0.is_busy.get() && self.0.core.try_borrow().is_ok()
     }
 
-    /// Gives the connection up until the next `connect`; requests wait.
+    /// Closes the connection until the next `connect`. Requests wait.
     pub fn disconnect(&self) {
         self.0.tell(Core::disconnect);
     }
 
-    /// The browser believes that there is a network: try at once if we are waiting to.
+    /// Reconnects at once, because the browser reports a network.
     pub fn online(&self) {
         self.0.tell(Core::hurry);
     }
 
-    /// The browser believes that there is no network: do not wait for the silence to tell.
+    /// Closes the connection at once, because the browser reports no network.
     pub fn offline(&self) {
         self.0.tell(Core::doubt);
     }
 
-    /// Replaces the auth from the next connection on, and sends writes again that were answered 401.
+    /// Uses this auth from the next connection on, and resends writes that were answered with 401.
     pub fn authenticate(
         &self,
         #[wasm_bindgen(unchecked_optional_param_type = "string")] auth: JsValue,
@@ -110,19 +112,24 @@ impl Client {
         self.0.drive(|core, now| core.authenticate(now, &auth));
     }
 
-    /// The page has found out that the server refuses the connection: there are no more attempts
-    /// until the next `connect`.
+    /// Records that the page found the connection refused. The client makes no more attempts until
+    /// the next `connect`.
     pub fn refuse(&self, message: String) {
         self.0.drive(|core, now| core.refuse(now, message));
     }
 
-    /// Asks for something. `token` is a number that no other request of this client has ever had; the
-    /// listener may be called with it within this call. `method` is get, post, put, patch or delete,
-    /// `url` path and query, `headers` the JSON text of an object of lower-case names and strings
-    /// without `idempotency-key`, `body` JSON text, `key` the idempotency key if it is not to be
-    /// `<session>-<token>`. `kind` is 0 for a new request, 1 for one that an earlier page made and may
-    /// have sent, 2 for a write that the page sends itself (see `answeredOverHttp`). False, and nothing
-    /// is done, if the method is none of these.
+    /// Sends a request. Returns false, and does nothing, if `method` is unknown. The client may
+    /// call the listener with this token within this call.
+    ///
+    /// - `token`: a number that no other request of this client has ever had
+    /// - `method`: get, post, put, patch or delete
+    /// - `url`: path and query
+    /// - `headers`: the JSON text of an object of lower-case names and string values, without
+    ///   `idempotency-key`
+    /// - `body`: JSON text
+    /// - `key`: the idempotency key; `<session>-<token>` if it is undefined
+    /// - `kind`: 0 for a new request, 1 for a request that an earlier page made and may have sent,
+    ///   2 for a write that the page sends itself (see `answeredOverHttp`)
     #[expect(clippy::too_many_arguments, reason = "an object would have to be read field by field")]
     pub fn request(
         &self,
@@ -149,9 +156,9 @@ impl Client {
         true
     }
 
-    /// A request was answered over HTTP: one that `Listener.http` asked for, or one of kind 2. Status 0
-    /// means that the server could not be reached. `body` is parsed JSON, `headers` an object of
-    /// lower-case names and strings.
+    /// Takes the response to a request over HTTP: one that `Listener.http` requested, or one of
+    /// kind 2. Status 0 means that the server was unreachable. `body` is parsed JSON, `headers` an
+    /// object of lower-case names and string values.
     #[wasm_bindgen(js_name = answeredOverHttp)]
     pub fn answered_over_http(&self, token: u32, status: u16, body: JsValue, headers: JsValue) {
         let (body, headers) = (Some(Value(body)), Some(Value(headers)));
@@ -159,23 +166,23 @@ impl Client {
         self.0.drive(|core, now| core.answered_over_http(now, Token(token), reply));
     }
 
-    /// The page no longer waits for an answer and is told nothing more of it.
+    /// Aborts a request. The listener gets no response to it.
     pub fn abort(&self, token: u32) {
         self.0.drive(|core, _| core.abort(Token(token)));
     }
 
-    /// Takes a request back, as if it had never been made. False if it may have left the client:
-    /// then it is answered like any other.
+    /// Withdraws a request. Returns false if the request may have been sent; then the listener gets
+    /// its response.
     pub fn withdraw(&self, token: u32) -> bool {
         self.0.drive(|core, _| core.withdraw(Token(token)))
     }
 
-    /// The page is done with what was sent to its person, up to and with this id.
+    /// Acknowledges the events for the user, up to and including this id.
     pub fn delivered(&self, id: &str) {
         self.0.drive(|core, _| core.delivered(id));
     }
 
-    /// The page no longer listens to a room: `todo` or `todo/7`.
+    /// Unsubscribes from a room, such as `todo` or `todo/7`.
     pub fn unsubscribe(&self, room: &str) {
         self.0.drive(|core, _| core.unsubscribe(room));
     }

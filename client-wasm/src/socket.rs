@@ -14,7 +14,7 @@ extern "C" {
     fn send(this: &Wire, frame: &JsString) -> Result<(), JsValue>;
 }
 
-/// What a socket has to say.
+/// An event of a socket.
 pub(crate) enum Heard {
     /// A text frame; `None` for a binary one.
     Frame(Option<JsString>),

@@ -60,7 +60,7 @@ impl Recorder {
     }
 }
 
-/// Token, status, body, headers, and whether it had waited.
+/// Token, status, body, headers, and whether the write had waited.
 type Finish = (u32, u16, Option<Todo>, Headers, bool);
 
 type Headers = Option<serde::de::IgnoredAny>;
@@ -111,7 +111,7 @@ fn send(
     client.request(token, method, url, headers, body, key, kind)
 }
 
-/// Asks, with a token that no other request has.
+/// Sends a request with a token that no other request has.
 fn ask(client: &Client, method: &str, url: &str, body: Option<&str>) -> u32 {
     let token = TOKENS.get() + 1;
     TOKENS.set(token);
@@ -205,7 +205,7 @@ async fn requests_wait_while_there_is_no_connection() {
 }
 
 #[wasm_bindgen_test]
-async fn a_request_goes_over_http_where_the_server_refuses_the_connection() {
+async fn request_is_sent_over_http_if_the_server_refuses_the_connection() {
     let (client, recorder) = connected();
     client.refuse("E_ORIGIN: not from here".into());
     assert_eq!(recorder.call::<(String,)>("refused").await.0, "E_ORIGIN: not from here");
@@ -224,7 +224,7 @@ async fn a_request_goes_over_http_where_the_server_refuses_the_connection() {
 }
 
 #[wasm_bindgen_test]
-async fn a_request_has_the_headers_of_the_page_beside_the_key() {
+async fn request_has_the_headers_of_the_page_and_an_idempotency_key() {
     let (client, recorder) = connected();
     let headers = r#"{"content-type":"application/json","x-page":"\"a\""}"#;
     let texts = [Some(headers), Some(r#"{"title":"Milk"}"#), None];

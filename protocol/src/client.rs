@@ -1,4 +1,4 @@
-//! Everything the app has asked for and is still owed.
+//! The client machine: requests, rooms and the connection.
 //!
 //! The client rests on three nouns: the [`link`](crate::link), which is up or is not; the
 //! `outbox`, requests in order; and the `feed`, rooms and their positions. It knows
@@ -9,9 +9,10 @@
 //! order. The first come first because the ledger answers them with what was true when they were
 //! committed: whatever is read later must also arrive later.
 //!
-//! While the link is missing for too long, the same requests go over HTTP (see `transport`). A
-//! request may be on its way over both when the link comes up: of a write, which has a key, the first
-//! answer counts; of a read, the answer over the link, because it subscribes.
+//! When the link is down for too long, the same requests go over HTTP (see `transport`). When the
+//! link comes up again, a request may be in flight over both. For a write, which has an idempotency
+//! key, the first response counts. For a read, the response over the link counts, because only that
+//! one subscribes.
 
 use crate::feed::Feed;
 mod answers;
@@ -47,13 +48,14 @@ pub struct Client<P> {
     outputs: Queue<Output<P>>,
 }
 
-/// Which entry to send next, now sent under this ack id.
+/// Returns the next entry to send, marked as sent under this ack id.
 type NextToSend<P> = fn(&mut Outbox<P>, Instant, u64) -> Option<&Entry<P>>;
 
 impl<P: Payload> Client<P> {
-    /// A client that does nothing until [`connect`](Self::connect). `auth` is a JSON object of
-    /// members that are sent when the client connects, or empty. `session` starts every idempotency
-    /// key and must be unique in the world; `seed` decides the jitter.
+    /// Creates a client that does nothing until [`connect`](Self::connect). `auth` is a JSON object
+    /// whose members are sent in each CONNECT, or an empty text. `session` is the prefix of every
+    /// generated idempotency key and must be unique among all clients of the server. `seed` decides
+    /// the jitter.
     pub fn new(auth: &str, session: String, seed: u64) -> Self {
         Self {
             link: Link::new(frame::auth(VERSION, auth), seed),
@@ -67,28 +69,29 @@ impl<P: Payload> Client<P> {
         }
     }
 
-    /// Starts connecting, and stays connected from now on. Tries again if the server has refused.
+    /// Connects, and reconnects after each interruption. Also connects again after the server has
+    /// refused the connection.
     pub fn connect(&mut self, now: Instant) {
         self.link.connect(now);
         self.transport.connect(now);
         self.follow_link(now);
     }
 
-    /// The hint that it is worth trying at once, such as a network that came back. One that was
-    /// given up on purpose stays given up.
+    /// Connects at once if the client waits to reconnect, for example because the network is back.
+    /// Does nothing after [`disconnect`](Self::disconnect).
     pub fn hurry(&mut self, now: Instant) {
         self.link.hurry(now);
         self.follow_link(now);
     }
 
-    /// Gives the connection up; requests wait.
+    /// Closes the connection. Requests wait.
     pub fn disconnect(&mut self, now: Instant) {
         self.link.disconnect();
         self.follow_link(now);
         self.transport = Transport::Disconnected;
     }
 
-    /// Uses other auth from the next connection on, and sends writes again that were answered 401.
+    /// Uses this auth from the next connection on, and resends writes that were answered with 401.
     pub fn authenticate(&mut self, now: Instant, auth: &str) {
         self.link.authenticate(frame::auth(VERSION, auth));
         self.outbox.authorized();
@@ -96,60 +99,60 @@ impl<P: Payload> Client<P> {
         self.tell_status();
     }
 
-    /// The app has found out that the server refuses the connection for good.
+    /// Records that the app found the connection refused for good.
     pub fn refuse(&mut self, now: Instant, message: String) {
         self.link.refuse(message);
         self.follow_link(now);
     }
 
-    /// The hint that the connection is probably gone.
+    /// Closes a connection that has probably failed, and reconnects.
     pub fn doubt(&mut self, now: Instant) {
         self.link.reconnect(now);
         self.follow_link(now);
     }
 
-    /// The WebSocket closed, or could not be opened.
+    /// Records that the WebSocket was closed or could not be opened.
     pub fn closed(&mut self, now: Instant) {
         self.link.closed(now);
         self.follow_link(now);
     }
 
-    /// Asks for something. It is sent when the server can be reached and everything before it has
-    /// been sent. It may be finished within this call. No other request that is not finished may
-    /// have this token.
+    /// Adds a request. The client sends it when the server is reachable and all earlier requests
+    /// are sent. The request may finish within this call. The token must differ from those of all
+    /// unfinished requests.
     pub fn request(&mut self, now: Instant, token: Token, request: Request<P>) {
         self.outbox.push(now, token, request, self.transport.is_offline());
         self.flush(now);
         self.tell_status();
     }
 
-    /// The app no longer waits for an answer. What has left the client can not be called back.
+    /// Aborts a request: the app gets no response. A write that was sent may still be committed.
     pub fn abort(&mut self, token: Token) {
         self.outbox.abandon(token);
         self.settle();
     }
 
-    /// Takes a request back, as if it had never been made. False if it may have left the client:
-    /// then it is answered like any other.
+    /// Withdraws a request. Returns false if the request may have been sent; then the app gets its
+    /// response.
     pub fn withdraw(&mut self, token: Token) -> bool {
         let is_withdrawn = self.outbox.withdraw(token);
         self.tell_status();
         is_withdrawn
     }
 
-    /// The app no longer listens to a room.
+    /// Unsubscribes from a room.
     pub fn unsubscribe(&mut self, room: &str) {
         self.feed.forget(room);
         self.leave(room);
         self.resume();
     }
 
-    /// The app is done with what it was sent as a person, up to and with this id.
+    /// Acknowledges the events for the user, up to and including this id.
     pub fn delivered(&mut self, id: &str) {
         self.say("delivered", id);
     }
 
-    /// A packet came over the WebSocket.
+    /// Handles a packet from the WebSocket.
     pub fn received(&mut self, now: Instant, packet: Packet<P>) {
         self.link.received(now, &packet);
         self.follow_link(now);
@@ -163,13 +166,13 @@ impl<P: Payload> Client<P> {
         }
     }
 
-    /// A frame came that is no packet, or a packet that can not be understood: the only thing left
-    /// to trust is a new connection.
+    /// Reconnects after a malformed frame or packet, because the state of the connection is
+    /// unknown.
     pub fn malformed(&mut self, now: Instant) {
         self.doubt(now);
     }
 
-    /// Time has passed.
+    /// Handles the passing of time.
     pub fn tick(&mut self, now: Instant) {
         self.link.tick(now);
         self.follow_link(now);
@@ -179,18 +182,18 @@ impl<P: Payload> Client<P> {
         self.tell_status();
     }
 
-    /// When [`tick`](Self::tick) has something to do.
+    /// Returns the time of the next [`tick`](Self::tick).
     pub fn deadline(&self) -> Option<Instant> {
         let requests = earlier(self.outbox.deadline(), self.transport.deadline());
         earlier(self.link.deadline(), requests)
     }
 
-    /// What to do next.
+    /// Returns the next output.
     pub fn poll(&mut self) -> Option<Output<P>> {
         self.outputs.pop()
     }
 
-    /// An event of the server: a push, or one for a later version of this client.
+    /// Handles an event of the server. Unknown events are for later versions of this client.
     fn heard(&mut self, event: &P) -> Option<()> {
         if event.item(0)?.text()? == "push" {
             let push = Push::read(event)?;
@@ -204,7 +207,7 @@ impl<P: Payload> Client<P> {
         Some(())
     }
 
-    /// Carries on what waited for something that has been answered or given up.
+    /// Continues with deliveries that waited for a request that is now finished.
     fn settle(&mut self) {
         self.feed.settle_all(&self.outbox);
         self.drain_feed();
@@ -256,7 +259,7 @@ impl<P: Payload> Client<P> {
         }
     }
 
-    /// Asks for what was missed in all rooms that lost their place.
+    /// Requests the missed changes of all lost rooms.
     fn resume(&mut self) {
         if !self.link.is_up() {
             return;
@@ -270,7 +273,8 @@ impl<P: Payload> Client<P> {
         self.emit(Some(ack), &data, None, "");
     }
 
-    /// Sends what has not been sent on this connection, or over HTTP if there is none.
+    /// Sends the requests that are not sent on this connection yet, or over HTTP if there is no
+    /// link.
     fn flush(&mut self, now: Instant) {
         if self.link.is_up() {
             self.send_while(now, Outbox::send_next);
@@ -296,7 +300,7 @@ impl<P: Payload> Client<P> {
         }
     }
 
-    /// What the server would not even read is not sent. The id of its ack is used by the next.
+    /// Fails a request whose body the server would not read. The next request gets its ack id.
     fn fail_too_large(&mut self, ack: u64, limit: u64) {
         if let Some(at) = self.outbox.find_acked(ack) {
             self.fail(at, Failure::TooLarge(limit));
@@ -307,7 +311,7 @@ impl<P: Payload> Client<P> {
         self.say("unsubscribe", room);
     }
 
-    /// Nobody waits for an answer, so what can not be said now need not be said.
+    /// Sends an event without an ack, if the link is up. Otherwise the event is not needed.
     fn say(&mut self, event: &str, about: &str) {
         if self.link.is_up() {
             let data = frame::event(event, about);
@@ -337,7 +341,7 @@ impl<P: Payload> Client<P> {
         }
     }
 
-    /// How we stand.
+    /// Returns the state of the connection and the number of unsent writes.
     pub fn status(&self) -> Status {
         let state = match () {
             () if self.link.is_up() => Connection::Online,

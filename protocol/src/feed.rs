@@ -11,13 +11,14 @@
 //!   with whatever follows on that record. What the answer covers is then dropped, because the app
 //!   gets it as the answer.
 //!
-//! A room's position moves by its own pushes and reads and by nothing else, but for the rooms of records:
-//! a change of the class room, or a read of all of it, moves them, too. A read whose url does not name
-//! the resource may be answered after pushes that it does not contain; then the room goes back and
-//! they are delivered again, because the page has been set back as well.
+//! The position of a room moves only by pushes and reads of that room. The rooms of single records
+//! are the exception: a change in the class room, or a read of the whole class, moves them too. A
+//! read whose url does not name the resource may be answered after pushes that its snapshot does
+//! not contain. Then the room goes back and these pushes are delivered again, because the snapshot
+//! has set the page back as well.
 //!
-//! Invariant: otherwise a change is delivered at most once, and never below a state the app has been
-//! given.
+//! Invariant: apart from that, a change is delivered at most once, and never below a state that the
+//! app has received.
 
 use crate::names::{Names, Queue};
 use crate::outbox::Outbox;
@@ -32,7 +33,7 @@ const MOST_WAITING: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Feed<P> {
     rooms: Names<Room<P>>,
-    /// What is special about some records, by their instance room; of most there is nothing.
+    /// The special state of some records, by their instance room. Most records have none.
     records: Names<Record<P>>,
     /// Each once.
     lost: Vec<String>,
@@ -45,7 +46,7 @@ struct Room<P> {
     /// `None` while the read that will tell is on its way.
     place: Option<Position>,
     state: State,
-    /// Resumes that were asked for and are not answered. Only the last says what is missing.
+    /// Resumes that are sent and not answered. Only the last response has the missed changes.
     resumes: u32,
     waiting: Vec<Push<P>>,
 }
@@ -90,7 +91,7 @@ impl<P: Payload> Feed<P> {
     pub(crate) fn was_read(&mut self, name: &str, position: Position, outbox: &Outbox<P>) {
         let room = self.rooms.get_or_insert(name, Room::unknown);
         let before = room.place.replace(position).unwrap_or(position);
-        // What a resume on its way was asked for may not be in this snapshot.
+        // This snapshot may lack the changes that a resume in flight requests.
         if room.state == State::Stale {
             room.state = State::Live;
         }
@@ -107,7 +108,7 @@ impl<P: Payload> Feed<P> {
         let is_behind = |room: &Room<P>| room.place.is_some_and(|place| is_behind(place, position));
         if self.rooms.get(resource_of(record)).is_some_and(is_behind) {
             let known = self.records.get_or_insert(record, Record::plain);
-            // What is repeated is answered with what was true then.
+            // A repeated write gets its first response, whose position may be an old one.
             known.ahead = known.ahead.max(position.offset);
         }
         if let Some(room) = self.rooms.get_mut(record).filter(|room| is_behind(room)) {
@@ -157,9 +158,9 @@ impl<P: Payload> Feed<P> {
         }
     }
 
-    /// The connection is gone. Whatever waited will be part of the answer to the resume. A room that
-    /// was to be read again is resumed, too: it is read again for certain only if that answer says so,
-    /// because the read on its way may fail, or be answered over HTTP.
+    /// Handles the end of the connection. The resume returns all waiting pushes. Stale rooms are
+    /// resumed too: only the response to the resume makes sure that they are read again, because
+    /// the read in flight may fail or be answered over HTTP.
     pub(crate) fn interrupted(&mut self) {
         self.lost.clear();
         self.forget_unread();
@@ -207,13 +208,13 @@ impl<P: Payload> Feed<P> {
         if !is_instance(name) {
             self.forget_class(name);
         } else if let Some(place) = place {
-            // The class room may not be there yet.
+            // The class room may be behind this position.
             self.was_written(name, place);
         }
     }
 
-    /// What was told in a class room is from now on told in the rooms of records; and what was on its
-    /// way there is not.
+    /// Resumes the rooms of records after their class room is left. The server sends their changes
+    /// in these rooms from now on. Changes that are in flight in the class room are missed.
     fn forget_class(&mut self, name: &str) {
         self.forget_ahead(name, u64::MAX);
         for record in self.rooms.names() {
@@ -263,7 +264,7 @@ impl<P: Payload> Feed<P> {
                 self.offer(&push.room, change, outbox);
             }
         }
-        // What the class room has reached need not be remembered beside it.
+        // Positions that the class room has reached are no longer needed.
         if let Some(place) = self.rooms.get(&push.room).and_then(|room| room.place) {
             self.forget_ahead(&push.room, place.offset);
         }
@@ -335,9 +336,9 @@ impl<P: Payload> Feed<P> {
         }
     }
 
-    /// A snapshot of a room holds everything up to its position, of every record in it, and nothing
-    /// after it, also if the page has been told more in the meantime. Of another log, it says nothing
-    /// about offsets known from the one before: all that is over.
+    /// Applies the position of a snapshot. A snapshot contains every change of every record in its
+    /// room up to its position, and none after it, even if the page has received later ones. If the
+    /// log is another one, offsets of the former log mean nothing any more.
     fn snapshot_covers(&mut self, name: &str, position: Position, is_same_log: bool) {
         for (record, room) in self.rooms.iter_mut() {
             if room.place.is_some() && is_inside(record, name) {
@@ -350,8 +351,8 @@ impl<P: Payload> Feed<P> {
                 known.forget_held(covered);
             }
         }
-        // If a write was answered before a read that does not show it yet, the page has been set back
-        // by the read, and its echo is news.
+        // If a write was answered before a read whose snapshot does not contain it yet, the read
+        // has set the page back, and the page needs the echo of the write.
         self.forget_ahead(name, u64::MAX);
     }
 
@@ -408,31 +409,32 @@ impl<P> Room<P> {
 /// Something was missed.
 struct Gap;
 
-/// Whether one place comes before another in the same log.
+/// Returns whether the first position comes before the second one in the same log.
 fn is_behind(place: Position, other: Position) -> bool {
     place.epoch == other.epoch && place.offset < other.offset
 }
 
-/// `todo` of `todo/7`, of `todo?…` and of `todo`.
+/// Returns the resource of a room: `todo` for `todo/7`, `todo?…` and `todo`.
 fn resource_of(room: &str) -> &str {
     let end = room.bytes().position(|byte| matches!(byte, b'/' | b'?'));
     end.and_then(|end| room.get(..end)).unwrap_or(room)
 }
 
-/// Whether this is the room of one record, `todo/7`.
+/// Returns whether this is the room of one record, such as `todo/7`.
 fn is_instance(room: &str) -> bool {
     room.as_bytes().get(resource_of(room).len()) == Some(&b'/')
 }
 
-/// Whether a room is another, or a record is told of in it: `todo/7` in `todo`, and in `todo?…` what
-/// [`record_of`] calls a record of it. An id may have slashes in it, and so may a filter.
+/// Returns whether two rooms are the same, or changes of the first one are also sent in the second
+/// one: `todo/7` in `todo`, and in `todo?…` the names that [`record_of`] returns for it. An id and
+/// a filter may contain slashes.
 fn is_inside(record: &str, room: &str) -> bool {
     let rest = record.as_bytes().strip_prefix(room.as_bytes());
     matches!(rest, Some([])) || matches!(rest, Some([b'/', ..])) && !is_instance(room)
 }
 
-/// The instance room of the record that a change in this room is of. What is told in the room of a
-/// filter is news of its own, and so is each record there.
+/// Returns the instance room of the record that a change is about. In the room of a filter, the
+/// name of the filter stands before the id, because changes there are independent of other rooms.
 fn record_of<P: Payload>(room: &str, change: &Change<P>) -> Option<String> {
     let mut record = String::from(room);
     if !is_instance(room) {

@@ -4,7 +4,7 @@ use crate::json;
 use crate::outbox::Entry;
 use crate::push::Position;
 
-/// The auth of a CONNECT: the version, and the members of an object that the app adds.
+/// Returns the auth of a CONNECT: the version and the members of the object from the app.
 pub(crate) fn auth(version: u64, members: &str) -> String {
     let mut auth = String::from("{\"backwire\":");
     json::push_number(&mut auth, version);
@@ -13,7 +13,7 @@ pub(crate) fn auth(version: u64, members: &str) -> String {
     auth
 }
 
-/// `["put",{"url":…,"headers":{…},"data":` and what follows the body.
+/// Returns `["put",{"url":…,"headers":{…},"data":` and the text that follows the body.
 pub(crate) fn request<P>(entry: &Entry<P>) -> (String, &'static str) {
     let mut data = String::from("[\"");
     data.push_str(entry.request.verb.event());
@@ -42,7 +42,7 @@ fn push_headers<P>(data: &mut String, entry: &Entry<P>) {
     data.push('}');
 }
 
-/// An event with one text as its argument.
+/// Returns an event with one text as its argument.
 pub(crate) fn event(name: &str, argument: &str) -> String {
     let mut data = String::from("[");
     json::push_string(&mut data, name);
@@ -52,7 +52,7 @@ pub(crate) fn event(name: &str, argument: &str) -> String {
     data
 }
 
-/// `["resume",[[room,epoch,offset],…]]`; empty if there is no room.
+/// Returns `["resume",[[room,epoch,offset],…]]`, or an empty text if there is no room.
 pub(crate) fn resume(mut next: impl FnMut() -> Option<(String, Position)>) -> String {
     let mut data = String::new();
     while let Some((room, position)) = next() {

@@ -28,12 +28,12 @@ pub(crate) fn push_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// The members of an object that is JSON text without white space around it, or empty.
+/// Returns the members of a JSON object without white space around it. The text may be empty.
 pub(crate) fn members(object: &str) -> &str {
     object.get(1..object.len().max(2) - 1).unwrap_or_default()
 }
 
-/// Appends the members of an object to those that `out` ends with.
+/// Appends the members of an object to the members at the end of `out`.
 pub(crate) fn push_members(out: &mut String, object: &str) {
     let members = members(object);
     if !members.is_empty() {

@@ -7,11 +7,12 @@
 //! - [`payload`]: the little the core has to know of what it carries;
 //! - [`client`]: everything the app has asked for and is still owed, resting on
 //!   `outbox` (each [`request`] in order), `retry` (which answers do not end a write), `transport`
-//!   (over the link or over HTTP) and `feed` (rooms and their positions), which reads what
-//!   [`push`] brings;
-//! - `frame`: the events it sends;
-//! - [`output`]: what all of it wants done;
-//! - [`live`]: which records each collection of the page shows, beside all that.
+//!   (over the link or over HTTP) and `feed` (rooms and their positions), which reads each
+//!   [`push`];
+//! - `frame`: the events that the client sends;
+//! - [`output`]: the actions that the core requests;
+//! - [`live`]: the records that each collection of the page shows, independent of the modules
+//!   above.
 //!
 //! Nothing here does IO, reads a clock or draws a random number: [`Instant`]s and seeds are passed
 //! in, and what should happen in the world comes out as values. A browser carries it with

@@ -7,8 +7,9 @@
 //! the link was last up: full jitter, so that a thousand clients of a restarted server do not all
 //! come at once.
 //!
-//! A server that refuses the connection for a reason that does not pass (a message that starts with
-//! `E_`: another version, an unknown site, an invalid token, a forbidden origin) is not asked again.
+//! The link does not reconnect if the server refuses the connection for a permanent reason: the
+//! message starts with `E_` (another version, an unknown site, an invalid token, a forbidden
+//! origin).
 
 use core::time::Duration;
 
@@ -22,7 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(3);
 
-/// What a link wants done, or has to tell.
+/// An action for the owner of a link, or an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Open a WebSocket; one that is still there is forgotten.
@@ -35,8 +36,8 @@ pub enum Step {
     Up,
     /// The link, which was up, is no more.
     Down,
-    /// The server refuses the connection for good, with this message. There are no more attempts
-    /// until the next [`connect`](Link::connect).
+    /// The server refuses the connection for good, with this message. The link makes no more
+    /// attempts until the next [`connect`](Link::connect).
     Refused(String),
 }
 
@@ -59,7 +60,7 @@ pub struct Link {
 enum State {
     /// Not wanted.
     Idle,
-    /// Wanted, but refused for good.
+    /// The app wants the link, but the server refuses it for good.
     Refused,
     /// Until the next attempt.
     Waiting { until: Instant },
@@ -77,7 +78,7 @@ impl Link {
         Self { state, auth, failures: 0, body_limit, random, steps }
     }
 
-    /// The auth of the next attempt to join: a JSON object.
+    /// Sets the auth of the next attempt to join: a JSON object.
     pub fn authenticate(&mut self, auth: String) {
         self.auth = auth;
     }
@@ -103,7 +104,7 @@ impl Link {
         self.failures = 0;
     }
 
-    /// The server refuses the connection for good. Does nothing if the link is not wanted, or is
+    /// Records that the server refuses the connection for good. Does nothing if the link is idle or
     /// refused already.
     pub fn refuse(&mut self, message: String) {
         if !matches!(self.state, State::Idle | State::Refused) {
@@ -136,7 +137,7 @@ impl Link {
                 let message = packet.data.as_ref().and_then(|data| data.field("message")?.text());
                 match message {
                     Some(message) if message.as_bytes().starts_with(b"E_") => self.refuse(message),
-                    // A server that is about to close refuses as well, and so does a full one.
+                    // A server that is shutting down or full refuses only for now.
                     _ => self.reconnect(now),
                 }
             }
@@ -169,7 +170,7 @@ impl Link {
         }
     }
 
-    /// What to do next.
+    /// Returns the next step.
     pub fn next_step(&mut self) -> Option<Step> {
         self.steps.pop()
     }

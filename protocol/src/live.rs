@@ -1,23 +1,24 @@
 //! Live queries: which records each collection of the page shows.
 //!
 //! A *target* is a collection or a model of the page. It shows the union of the results of its
-//! *queries*, in the order in which they were first read. A query follows the room that its last
-//! answer joined. [`Queries`] keeps the ids of every result up to date by the changes and the
-//! answers that arrive, and decides what a target must add, remove and reorder, and which queries
-//! must be sent again because only the server knows their result.
+//! *queries*, in the order of their first reads. A query follows the room that its last answer
+//! joined. [`Queries`] keeps the ids of every result up to date with each change and each answer.
+//! It decides which ids a target adds, removes and reorders. It also decides which queries the
+//! caller must send again because only the server knows their results.
 //!
-//! Only ids matter here. Attributes, models and requests are the caller's. It calls a method for
-//! each event, in the order in which the core reports them, and then carries out everything that
-//! [`Queries::poll`] returns. What an answer or a push tells of one room may be news of another, which
-//! the core does not repeat: see [`Queries::changed`] and [`Answer::changed`].
+//! This module stores ids only. Attributes, models and requests belong to the caller. The caller
+//! calls a method for each event, in the order in which the core reports them, and then carries out
+//! everything that [`Queries::poll`] returns. An answer or a push in one room may also change other
+//! rooms, and the core does not deliver it again there: see [`Queries::changed`] and
+//! [`Answer::changed`].
 //!
 //! Invariants:
 //!
 //! - Queries in one room have the same members, because the room is the filter. Every answer that
-//!   the core has counted as a snapshot of a room updates all queries of the room: the changes that
-//!   it contains are not delivered again.
-//! - A record is removed from a target only if it is destroyed, or if no query of the target has it
-//!   and all of them are up to date. So a record that moves between two pages does not flicker.
+//!   the core uses as a snapshot of a room updates all queries of the room, because the core does
+//!   not deliver the changes that the snapshot contains.
+//! - A target removes a record only if the record is destroyed, or if all queries of the target are
+//!   up to date and none of them has it. So a record that moves between two pages does not flicker.
 //! - A query is sent again only after a change in its room. An answer may make other queries stale,
 //!   but never one that waits for an answer itself, so two queries cannot keep each other stale.
 
@@ -40,14 +41,14 @@ use query::Query;
 use symbols::{Symbol, Symbols};
 use target::Target;
 
-/// What is between the items of a list in a text. The empty text is the empty list.
+/// The separator of list items in a text. The empty text is the empty list.
 pub const SEPARATOR: u8 = 0;
 
 /// All live queries of a page.
 #[derive(Debug)]
 pub struct Queries {
     targets: Vec<Target>,
-    /// Rooms that a query has left, perhaps several times.
+    /// Rooms that queries have left. A room may be in it several times.
     left: Vec<Symbol>,
     symbols: Symbols,
 }
@@ -59,28 +60,31 @@ impl Default for Queries {
 }
 
 impl Queries {
-    /// No queries yet.
+    /// Creates an empty set of queries.
     pub const fn new() -> Self {
         Self { targets: Vec::new(), left: Vec::new(), symbols: Symbols::new() }
     }
 
-    /// A fetch by the page for this target was sent. Until it ends, no query of the target is sent
-    /// again, because the fetch may replace it, and no room is left, because the fetch may join it.
+    /// Records that the page has sent a fetch for this target. Until the fetch ends, no query of
+    /// the target is sent again, because the fetch may replace it, and no room is left, because the
+    /// fetch may join it.
     pub fn begin_read(&mut self, target: u32) {
         let at = self.place_of(target);
         self.targets[at].begin_read();
     }
 
-    /// A fetch by the page was answered, has failed or was aborted: once for each
-    /// [`begin_read`](Self::begin_read), and after [`read`](Self::read) if there is one.
+    /// Records that a fetch by the page has ended: with an answer, with an error, or aborted. The
+    /// caller calls this once for each [`begin_read`](Self::begin_read), and after
+    /// [`read`](Self::read) if the fetch was answered.
     pub fn end_read(&mut self, target: u32) {
         let at = self.place_of(target);
         self.targets[at].end_read();
     }
 
-    /// A fetch by the page was answered, and Backbone has applied the answer to the target. With
-    /// `replaces` its other queries end; otherwise (`remove: false`) the query is one more, or one
-    /// that is read again. `has_own_order`: the target has a comparator.
+    /// Takes the answer to a fetch by the page, after Backbone has applied it to the target. If
+    /// `replaces` is set, all other queries of the target end. Otherwise (`remove: false`) the
+    /// query is added, or replaces its own former result. `has_own_order` means that the target has
+    /// a comparator.
     pub fn read(
         &mut self,
         query: u32,
@@ -101,9 +105,9 @@ impl Queries {
         self.share(Some(query), &answer, is_current);
     }
 
-    /// An [`Output::Ask`] was answered. If the query has ended, or the page has read it anew, the
-    /// answer only updates the queries of its room. So does the answer to a read whose target was
-    /// stopped: it belongs here, too, under any id that no query has.
+    /// Takes the answer to an [`Output::Ask`]. If the query has ended, or the page has read it
+    /// again in the meantime, the answer only updates the other queries of its room. The caller
+    /// also passes the answer to a read whose target was stopped, with an id that no query has.
     pub fn answered(&mut self, query: u32, answer: Answer<'_>) {
         let answer = Snapshot::of(answer, &mut self.symbols);
         self.leave_room_of(query);
@@ -116,77 +120,83 @@ impl Queries {
         self.share(Some(query), &answer, is_current);
     }
 
-    /// An [`Output::Ask`] has failed. `is_gone`: the server refuses the records (401, 403, 404), and
-    /// the query ends; what only it has shown is removed. Otherwise it waits for
-    /// [`retry`](Self::retry).
+    /// Records that an [`Output::Ask`] has failed. If `is_gone` is set, the server refuses the
+    /// records (401, 403, 404): the query ends, and the target removes records that no other query
+    /// has. Otherwise the query waits for [`retry`](Self::retry).
     pub fn failed(&mut self, query: u32, is_gone: bool) {
         for target in &mut self.targets {
             target.failed(query, is_gone, &mut self.left);
         }
     }
 
-    /// Sends the queries again that have failed.
+    /// Sends failed queries again.
     pub fn retry(&mut self) {
         self.for_each(&mut Query::retry);
     }
 
-    /// A record has changed, by a push in this room or by an answered write of the page, whose room
-    /// is the class room (`todo`). `names` are the attributes that an update has changed, or in which
-    /// a created record differs from what the page has known of it.
+    /// Records a change of one record: from a push in this room, or from an answered write of the
+    /// page, whose room is the class room (`todo`). `names` are the attributes that an update has
+    /// changed, or the attributes of a created record that the page did not know yet.
     ///
-    /// The core does not deliver in the class room what the answer to a read of one record has shown:
-    /// after such an answer the caller reports the record as updated there. Neither does it deliver in
-    /// the rooms of single records what was read with the whole resource: after such an answer the
-    /// caller reports those that are not in it as destroyed. What it knows to be over by a later
-    /// change it does not report: that a record exists which is destroyed, or that one is destroyed
-    /// which exists again.
+    /// The caller also reports two changes that the core does not deliver:
+    ///
+    /// - After a read of one record, the core does not deliver the changes in that snapshot in the
+    ///   class room. The caller reports the record there as updated.
+    /// - After a read of the whole resource, the core does not deliver the changes in that snapshot
+    ///   in the rooms of single records. The caller reports the records that are missing in the
+    ///   answer as destroyed.
+    ///
+    /// The caller does not report a state that a later change has ended: it does not report a
+    /// destroyed record as existing, nor a record that was created again as destroyed.
     pub fn changed(&mut self, room: &str, change: Change, id: &str, names: &str) {
         let record = Some((change, self.symbols.intern(id)));
         self.apply(room, record, names);
     }
 
-    /// Something happened in a room that cannot be applied as changes of records.
+    /// Records an event in a room that cannot be applied as changes of records.
     pub fn announced(&mut self, room: &str) {
         self.apply(room, None, "");
     }
 
-    /// The core has lost the place of a room: all its queries are sent again.
+    /// Records that the core has lost its position in a room, and sends all queries of the room
+    /// again.
     pub fn refresh(&mut self, room: &str) {
         self.announced(room);
         let room = self.symbols.intern(room);
         self.left.push(room);
     }
 
-    /// All queries are sent again.
+    /// Sends all queries again.
     pub fn refresh_all(&mut self) {
         self.for_each(&mut Query::invalidate);
     }
 
-    /// The target has a comparator from now on, or no longer.
+    /// Records whether the target has a comparator from now on.
     pub fn reorder(&mut self, target: u32, has_own_order: bool) {
         let at = self.place_of(target);
         self.targets[at].reorder(has_own_order);
     }
 
-    /// The target is no longer live. It keeps what it shows.
+    /// Ends all queries of the target. The target keeps the records that it shows.
     pub fn stop(&mut self, target: u32) {
         let at = self.place_of(target);
         self.targets[at].end_queries(&mut self.left, &mut |_| true);
         self.targets.remove(at);
     }
 
-    /// Whether a query follows this room.
+    /// Returns whether a query follows this room.
     pub fn is_followed(&mut self, room: &str) -> bool {
         let room = self.symbols.intern(room);
         self.has_room(room)
     }
 
-    /// What to do next. To be called until it returns `None`, best after all changes of a push.
+    /// Returns the next action. The caller repeats this until it returns `None`, after it has
+    /// reported all changes of a push.
     pub fn poll(&mut self) -> Option<Output> {
         self.ask().or_else(|| self.show()).or_else(|| self.leave())
     }
 
-    /// Where a target is, which may be new.
+    /// Returns the index of a target, and adds the target if it is new.
     fn place_of(&mut self, id: u32) -> usize {
         let at = self.targets.iter().position(|target| target.id == id);
         at.unwrap_or_else(|| {
@@ -230,15 +240,15 @@ impl Queries {
         }
     }
 
-    /// An answer may lead a query to another room.
+    /// Checks the room of the query later, because the answer may lead it to another room.
     fn leave_room_of(&mut self, query: u32) {
         if let Some(room) = self.query(query).map(|query| query.room) {
             self.left.push(room);
         }
     }
 
-    /// Updates the queries in the room of an answer, but for the one that has taken it, and the order
-    /// of others.
+    /// Updates all queries in the room of an answer, except for the query that has taken the
+    /// answer. Also updates the order of other queries of the resource.
     fn share(&mut self, taken_by: Option<u32>, answer: &Snapshot, is_current: bool) {
         for target in &mut self.targets {
             target.learn(taken_by, answer, is_current, &mut self.symbols);
@@ -251,8 +261,8 @@ impl Queries {
         Some(Output::Ask(query))
     }
 
-    /// A query to send again. The answer to one query of a part is the answer to all in its room: one
-    /// is enough.
+    /// Returns a query to send again. For queries of kind part, one request for each room is
+    /// enough: the answer updates all queries in the room.
     fn next_due(&self) -> Option<u32> {
         for target in &self.targets {
             for query in &target.queries {
@@ -282,7 +292,8 @@ impl Queries {
         None
     }
 
-    /// A request that was sent before the room is left may join it before, and be answered after.
+    /// Returns the next room to leave, or nothing while a request is in flight: the server may let
+    /// that request join the room before it handles the leave, and the answer may arrive after it.
     fn leave(&mut self) -> Option<Output> {
         let left = core::mem::take(&mut self.left);
         self.symbols.clear();
@@ -300,7 +311,8 @@ impl Queries {
         None
     }
 
-    /// Forgets ids and rooms that are no longer in use, when nothing else is left to do.
+    /// Forgets ids and rooms that are no longer in use. The caller makes sure that nothing else is
+    /// pending.
     fn forget(&mut self) {
         if self.symbols.is_full() {
             self.symbols.clear();

@@ -1,10 +1,10 @@
-//! What the app has asked for, in the order it asked.
+//! The requests of the app, in order.
 //!
 //! An entry stays until the server has answered it. When the link breaks, entries that were sent
 //! are unsent again and go out once more, in order, with the same idempotency key: the server's
-//! ledger makes that harmless. The same holds for HTTP, where writes go one by one. An abort ends
-//! what the app waits for, not the entry: a write that has left may have been committed, and its
-//! answer is needed to place its echo.
+//! ledger makes that harmless. The same holds for HTTP, where writes are sent one by one. An abort
+//! ends the app's wait for the response, but does not remove the entry: a write that was sent may
+//! have been committed, and the client needs its response to place the echo.
 
 use core::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::transport::HTTP_RETRY;
 /// few hundred with a refusal; what waits here instead keeps its order.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// Reads that may be on their way over HTTP at once.
+/// The most reads that may be in flight over HTTP at once.
 const MAX_HTTP_READS: usize = 16;
 
 /// After this the server's ledger may have forgotten a write, and would do it again.
@@ -38,11 +38,11 @@ pub(crate) struct Entry<P> {
     pub(crate) is_wanted: bool,
     /// The ack id it was sent under on this connection.
     ack: Option<u64>,
-    /// The shell performs it over HTTP.
+    /// The shell has the request in flight over HTTP.
     is_over_http: bool,
-    /// When it was sent for the first time. From then on it may have been committed.
+    /// The time of the first send. From then on the server may have committed the write.
     sent: Option<Instant>,
-    /// A write that could not be sent when it was made: nobody waits for it as for an online one.
+    /// The write could not be sent when the app made it, so the app treats it as an offline write.
     pub(crate) has_waited: bool,
 }
 
@@ -51,7 +51,7 @@ impl<P> Entry<P> {
         self.mark != 0
     }
 
-    /// Whether the app sends it, and not this client.
+    /// Returns whether the app sends the request by other means than this client.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.request.kind == RequestKind::Elsewhere
     }
@@ -65,19 +65,19 @@ impl<P> Entry<P> {
 #[derive(Debug)]
 pub(crate) struct Outbox<P> {
     entries: Vec<Entry<P>>,
-    /// What all keys generated here start with; unique in the world.
+    /// The prefix of all generated keys; unique among all clients of the server.
     session: String,
     pause: Pause,
 }
 
-/// What an answer means for the entry.
+/// The effect of a response on its entry.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Answered {
-    /// It is finished.
+    /// The entry is finished.
     Finished,
-    /// It stays and is sent again.
+    /// The entry stays and is sent again.
     Kept,
-    /// It stays, and the app has to be asked for auth.
+    /// The entry stays, and the app must provide other auth.
     Unauthorized,
 }
 
@@ -86,7 +86,7 @@ impl<P: Payload> Outbox<P> {
         Self { entries: Vec::new(), session, pause: Pause::new() }
     }
 
-    /// Adds a request, which is made while the app is offline or is not.
+    /// Adds a request. `is_offline` states whether the app is offline at this time.
     pub(crate) fn push(
         &mut self,
         now: Instant,
@@ -154,8 +154,8 @@ impl<P: Payload> Outbox<P> {
         Some(entry)
     }
 
-    /// The next entry to send over HTTP, now sent: the first write when the one before it is
-    /// answered, and reads beside it.
+    /// Returns the next entry to send over HTTP, and marks it as sent. Writes are sent one by one,
+    /// each after the response to the previous one. Reads do not wait for writes.
     pub(crate) fn send_next_over_http(&mut self, now: Instant) -> Option<Token> {
         let is_read = |entry: &&Entry<P>| entry.is_over_http && !entry.is_write();
         let may_read = self.entries.iter().filter(is_read).count() < MAX_HTTP_READS;
@@ -174,30 +174,30 @@ impl<P: Payload> Outbox<P> {
         Some(entry.token)
     }
 
-    /// The connection is gone: whatever is here must be sent again.
+    /// Marks all entries as not sent on any connection, because the connection has ended.
     pub(crate) fn unsend(&mut self) {
         self.entries.iter_mut().for_each(|entry| entry.ack = None);
         self.drop_unwanted();
     }
 
-    /// There is a new connection: the server may have recovered, or know who we are.
+    /// Ends the pause. Behind a new connection, the server may have recovered or know the user.
     pub(crate) fn end_pause(&mut self) {
         self.pause.end();
     }
 
-    /// The app has given other auth.
+    /// Ends a pause that waits for auth.
     pub(crate) fn authorized(&mut self) {
         self.pause.authorized();
     }
 
-    /// Where the entry is that was sent under `ack`, now that it is answered.
+    /// Returns the index of the entry that was sent under `ack`, and marks it as answered.
     pub(crate) fn find_acked(&mut self, ack: u64) -> Option<usize> {
         let at = self.entries.iter().position(|entry| entry.ack == Some(ack))?;
         self.entries[at].ack = None;
         Some(at)
     }
 
-    /// Where the entry is that was sent over HTTP, now that it is answered.
+    /// Returns the index of the entry with this token, and marks it as answered over HTTP.
     pub(crate) fn find_over_http(&mut self, token: Token) -> Option<usize> {
         let at = self.find(token)?;
         self.entries[at].is_over_http = false;
@@ -208,20 +208,21 @@ impl<P: Payload> Outbox<P> {
         self.entries.iter().position(|entry| entry.token == token)
     }
 
-    /// Takes in the answer to an entry. A write that the server cannot do now is sent again, and
-    /// until then no other write is.
+    /// Handles the response to an entry. If the server cannot handle a write now, the client sends
+    /// it again later, and sends no other write until then.
     pub(crate) fn answered(&mut self, now: Instant, at: usize, reply: &Reply<P>) -> Answered {
         let entry = &self.entries[at];
-        // A refusal over HTTP says nothing of the same write that is on its way over the link.
+        // An error over HTTP does not decide about the same write if that is in flight over the
+        // link.
         if entry.ack.is_some() && reply.status >= 400 {
             return Answered::Kept;
         }
-        // An aborted write is not worth another try.
+        // An aborted write is not sent again.
         if entry.is_our_write() && entry.is_wanted {
             let retry_after = reply.header("retry-after");
             match verdict(reply.status, entry.has_waited, retry_after.as_deref()) {
                 Verdict::Final => self.pause.answered(),
-                // Keys are as good as random, and different in each client.
+                // The mark is a hash of the key, so it differs between clients.
                 Verdict::Later(after) => {
                     self.pause.back_off(now, after, entry.mark);
                     return Answered::Kept;
@@ -235,8 +236,8 @@ impl<P: Payload> Outbox<P> {
         Answered::Finished
     }
 
-    /// HTTP did not reach the server. False if the entry has failed. Our writes wait, also those
-    /// behind the one that was tried.
+    /// Handles a request that did not reach the server over HTTP. Returns false if the entry has
+    /// failed. Writes that this client sends wait, including those behind the failed one.
     pub(crate) fn waits_unreachable(&mut self, now: Instant, at: usize) -> bool {
         let is_waiting = self.entries[at].is_our_write();
         if is_waiting {
@@ -256,7 +257,8 @@ impl<P: Payload> Outbox<P> {
         self.entries.remove(at)
     }
 
-    /// A write that must not be sent again because it may have been committed too long ago.
+    /// Returns the index of a write that must not be sent again, because it may have been committed
+    /// too long ago.
     pub(crate) fn find_outdated(&self, now: Instant) -> Option<usize> {
         let is_outdated = |entry: &Entry<P>| {
             entry.is_write() && entry.sent.is_some_and(|sent| sent + LEDGER_MEMORY <= now)
@@ -286,7 +288,8 @@ impl<P: Payload> Outbox<P> {
         self.pause.deadline()
     }
 
-    /// Writes that have not been answered and cannot be sent now, with a link or without.
+    /// Returns the number of writes that are unanswered and cannot be sent now. `is_up` states
+    /// whether the link is up.
     pub(crate) fn unsent(&self, is_up: bool) -> usize {
         let is_sendable = is_up && !self.pause.is_on();
         let is_unsent = |entry: &&Entry<P>| {

@@ -1,9 +1,9 @@
-//! What the core wants done in the world.
+//! The actions that the core requests.
 
 use crate::push::Delivery;
 use crate::request::{Failure, Reply, Token};
 
-/// What the shell is to do.
+/// An action for the shell.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output<P> {
     /// Open a WebSocket to the server; one that is still there is forgotten.
@@ -12,26 +12,27 @@ pub enum Output<P> {
     Close,
     /// Send one text frame: these parts joined.
     Send(Frame<P>),
-    /// Answer the app. Once for each token, unless the app aborted it.
+    /// Hand the app a response. This output occurs once for each token, unless the app aborted it.
     Finish {
-        /// Which request it is.
+        /// The request.
         token: Token,
-        /// The answer, or why there is none.
+        /// The response, or the reason why there is none.
         result: Result<Reply<P>, Failure>,
-        /// It is a write that could not be sent when the app made it.
+        /// The request is a write that could not be sent when the app made it.
         waited: bool,
     },
-    /// Send the request over HTTP and report the answer with
-    /// [`answered_over_http`](crate::Client::answered_over_http). A shell without HTTP does nothing:
-    /// the request waits for the link. The app may have aborted it meanwhile.
+    /// Send the request over HTTP, and report the response with
+    /// [`answered_over_http`](crate::Client::answered_over_http). The app may have aborted the
+    /// request in the meantime. A shell without HTTP ignores this output, and the request waits for
+    /// the link.
     Http(Token),
-    /// Tell the app news.
+    /// Hand the app changes of a room, or an event for the user.
     Deliver(Delivery<P>),
-    /// This room lost its place: read it again.
+    /// Read this room again. The server can no longer send its missed changes.
     Refresh(String),
-    /// Show how we stand.
+    /// Show this status.
     Status(Status),
-    /// A write that had waited was answered 401. It is sent again after
+    /// A write that had waited was answered with 401. The client sends it again after
     /// [`authenticate`](crate::Client::authenticate), or on the next connection.
     Unauthorized,
     /// The server refuses the connection for good, with this message.
@@ -41,20 +42,20 @@ pub enum Output<P> {
 /// A text frame, its body left in the shell's form.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame<P> {
-    /// What comes before the body.
+    /// The text before the body.
     pub head: String,
     /// JSON of the app.
     pub body: Option<P>,
-    /// What comes after it.
+    /// The text after the body.
     pub tail: &'static str,
 }
 
-/// How we stand with the server.
+/// The state of the connection, and the number of unsent writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
     /// Whether what is asked now is sent now.
     pub state: Connection,
-    /// Writes that the server has not answered and that cannot be sent now.
+    /// The number of writes that are unanswered and cannot be sent now.
     pub unsent: usize,
 }
 
@@ -65,6 +66,7 @@ pub enum Connection {
     Online,
     /// It is about to be: the first attempt, or the first after it broke.
     Connecting,
-    /// Attempts fail, or none is made, as when the server refuses the connection.
+    /// Attempts fail, or the client makes none, for example because the server refuses the
+    /// connection.
     Offline,
 }

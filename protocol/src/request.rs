@@ -1,24 +1,24 @@
-//! What the app asks for, and how it is answered.
+//! The requests of the app, and the responses to them.
 
 use crate::payload::Payload;
 
-/// What is done to a url.
+/// The method of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// Read, and subscribe to what was read.
+    /// Read records, and subscribe to them.
     Get,
-    /// Create.
+    /// Create a record.
     Post,
-    /// Update.
+    /// Update a record.
     Put,
-    /// Update the attributes given.
+    /// Update only the given attributes of a record.
     Patch,
-    /// Destroy.
+    /// Destroy a record.
     Delete,
 }
 
 impl Verb {
-    /// The event it travels as.
+    /// Returns the name of the Socket.IO event for this method.
     pub const fn event(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -29,7 +29,7 @@ impl Verb {
         }
     }
 
-    /// The verb that travels as this event.
+    /// Returns the method with this event name.
     pub fn from_event(event: &str) -> Option<Self> {
         [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete]
             .into_iter()
@@ -37,52 +37,53 @@ impl Verb {
     }
 }
 
-/// Who sends a request, and whether it may have been sent before.
+/// The sender of a request, and whether the request may have been sent before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestKind {
     /// The client sends it, for the first time.
     New,
-    /// The client sends it. An earlier client of the same app made it, did not receive an answer,
-    /// and may have sent it.
+    /// The client sends it. A former client of the same app made the request, may have sent it, and
+    /// received no response.
     Restored,
-    /// The app sends it by other means and reports the answer. The client only holds the echo.
+    /// The app sends it by other means and reports the response. The client only holds the echo
+    /// back.
     Elsewhere,
 }
 
-/// One request of the app.
+/// A request of the app.
 #[derive(Debug, Clone)]
 pub struct Request<P> {
-    /// What to do.
+    /// The method.
     pub verb: Verb,
-    /// Path and query, from `/`.
+    /// The path and the query. It begins with `/`.
     pub url: String,
     /// A JSON object of header names in lower case and string values, without white space around
-    /// it and without `idempotency-key`, which is in `key`.
+    /// it. It does not contain `idempotency-key`, which is in `key`.
     pub headers: Option<String>,
-    /// The body in whatever form the shell sends it.
+    /// The body, in the form in which the shell sends it.
     pub body: Option<P>,
-    /// The idempotency key of a write; the client generates one if there is none.
+    /// The idempotency key of a write. If there is none, the client generates one.
     pub key: Option<String>,
-    /// Who sends it.
+    /// The sender.
     pub kind: RequestKind,
 }
 
 impl<P> Request<P> {
-    /// A new request without headers, body and key of its own.
+    /// Creates a new request without headers, body and idempotency key.
     pub fn new(verb: Verb, url: impl Into<String>) -> Self {
         let (headers, body, key) = (None, None, None);
         Self { verb, url: url.into(), headers, body, key, kind: RequestKind::New }
     }
 }
 
-/// The server's answer.
+/// A response of the server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply<P> {
-    /// As in HTTP.
+    /// The status code, as in HTTP.
     pub status: u16,
-    /// Absent where the answer has none.
+    /// The body, if the response has one.
     pub body: Option<P>,
-    /// An object, names in lower case.
+    /// An object of header names in lower case.
     pub headers: Option<P>,
 }
 
@@ -99,19 +100,18 @@ impl<P: Payload> Reply<P> {
     }
 }
 
-/// Why there is no answer.
+/// The reason why a request has no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// The server is reachable neither by the link nor over HTTP.
     Unreachable,
-    /// The body is larger than the server takes, which is this many bytes; it was not sent.
+    /// The body is larger than the limit of the server, in bytes. The request was not sent.
     TooLarge(u64),
-    /// It was sent a week ago or more and never answered. It may have been committed, and cannot
-    /// be sent again: the server no longer knows its key.
+    /// The write was sent a week ago or more and is unanswered. It may have been committed. It
+    /// cannot be sent again, because the server no longer knows its idempotency key.
     Outdated,
 }
 
-/// Identifies a request from when it is made until it is finished. The app allocates tokens and
-/// never uses one twice.
+/// Identifies a request until it is finished. The app allocates tokens and never reuses one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u32);

@@ -1,50 +1,50 @@
-//! How requests travel: over the link, or over HTTP while there is none.
+//! The choice between the link and HTTP for requests.
 //!
-//! A link that is wanted has [`GRACE`] to come up. After that requests go over HTTP until it is up,
-//! so that a page works where WebSockets do not.
+//! The link has [`GRACE`] to come up. After that, requests go over HTTP until the link is up, so
+//! that a page works without WebSockets.
 
 use core::time::Duration;
 
 use crate::time::Instant;
 
-/// How long a link may be missing before requests go over HTTP.
+/// The time without a link after which requests go over HTTP.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// After HTTP did not reach the server either: until a write is tried again.
+/// The time after which a write is sent again over HTTP, if the server was unreachable.
 pub(crate) const HTTP_RETRY: Duration = Duration::from_secs(3);
 
-/// How a request that is made now travels.
+/// The transport of a request that the app makes now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
-    /// Not at all: the app does not want a connection. Requests wait.
+    /// None: the app wants no connection. Requests wait.
     Disconnected,
-    /// The link is wanted and may come up soon. Requests wait until then.
+    /// None yet: the link may come up until this time. Requests wait until then.
     Connecting(Instant),
-    /// Over the link.
+    /// The link.
     Link,
-    /// Over HTTP, by which the server was reached the last time, or not (yet).
+    /// HTTP. `is_reached` states whether the last request over HTTP reached the server.
     Http { is_reached: bool },
 }
 
 impl Transport {
-    /// The app wants a connection.
+    /// Starts to wait for the link, if the app wanted no connection before.
     pub(crate) fn connect(&mut self, now: Instant) {
         if *self == Self::Disconnected {
             *self = Self::Connecting(now + GRACE);
         }
     }
 
-    /// The link is gone, and wanted.
+    /// Starts to wait for the link after it was lost.
     pub(crate) fn link_down(&mut self, now: Instant) {
         *self = Self::Connecting(now + GRACE);
     }
 
-    /// There will be no link: the server is there and has said so.
+    /// Switches to HTTP, because the server is reachable and refuses the link for good.
     pub(crate) fn refused(&mut self) {
         *self = Self::Http { is_reached: true };
     }
 
-    /// A request over HTTP has reached the server, or has not.
+    /// Records whether a request over HTTP reached the server.
     pub(crate) fn tried_http(&mut self, has_reached: bool) {
         if let Self::Http { is_reached } = self {
             *is_reached = has_reached;
@@ -70,8 +70,8 @@ impl Transport {
         matches!(self, Self::Http { .. })
     }
 
-    /// Whether a write that is made now has to wait, as far as is known. The first seconds without a
-    /// link do not count, and neither does a page whose requests go over HTTP.
+    /// Returns whether a write that is made now must wait, as far as the client knows. That is not
+    /// the case in the first seconds without a link, nor while requests succeed over HTTP.
     pub(crate) fn is_offline(self) -> bool {
         matches!(self, Self::Disconnected | Self::Http { is_reached: false })
     }

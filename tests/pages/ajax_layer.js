@@ -1,4 +1,4 @@
-// The page's ajax layer stays in charge.
+// The page's ajax settings and hooks work as usual.
 
 const Note = Backbone.Model.extend({urlRoot: '/note'});
 const Notes = Backbone.Collection.extend({url: '/note', model: Note});
@@ -8,11 +8,11 @@ const withJquery = file => ['underscore/underscore-umd.js', file, 'backbone/back
 const WITHOUT_JQUERY = ['underscore/underscore-umd.js', 'backbone/backbone.js'];
 const STATIC_MODULE = 'underscore/package.json';
 
-// How many requests to a path went by HTTP.
+// Returns the number of requests to a path over HTTP.
 const overHttp = path => performance.getEntriesByType('resource')
   .filter(entry => entry.initiatorType === 'xmlhttprequest' && new URL(entry.name).pathname.startsWith(path)).length;
 
-// The same key twice is one record: a header has arrived.
+// Sends two creates with the same idempotency key. One record means that the header has arrived.
 async function sendsHeader(send) {
   for (let time = 0; time < 2; time++) await send('key-of-the-page');
   same(await numbers('/note'), [1], 'records made with one key');
@@ -165,7 +165,7 @@ story('an_ajax_function_that_makes_its_own_requests_is_reported_and_replaced', a
 // Data types
 // ----------
 
-story('a_text_is_wanted_and_a_text_it_is', async () => {
+story('data_type_text_gives_a_text', async () => {
   await http('POST', '/note', {n: 1});
   const text = await new Promise(resolve => {
     Backbone.sync('read', new Note({id: 1}), {dataType: 'text', success: resolve});
@@ -183,7 +183,7 @@ story('converters_and_dataFilter_see_the_answer', async () => {
   same(note.get('converted'), true);
 });
 
-story('a_file_of_the_server_is_read_as_ever', async () => {
+story('static_file_is_read_over_http', async () => {
   const file = new (Backbone.Model.extend({url: `/npm/${STATIC_MODULE}`}))();
   same(await fetched(file), 'success');
   same(file.get('name'), 'underscore');
@@ -192,7 +192,7 @@ story('a_file_of_the_server_is_read_as_ever', async () => {
   same(await fetched(missing), 'error 404');
 });
 
-story('jsonp_is_left_alone', async () => {
+story('jsonp_is_sent_as_usual', async () => {
   const jsonp = url => new Promise(resolve => {
     new Notes().fetch({url, dataType: 'jsonp', success: () => resolve('success'), error: (_, xhr, {textStatus}) => resolve(textStatus)});
   });
@@ -213,7 +213,7 @@ story('a_blocking_request_has_its_answer_when_it_returns', async () => {
   same(note.isNew(), false, 'new');
 });
 
-story('another_origin_is_asked_by_http', async () => {
+story('request_to_another_origin_is_sent_over_http', async () => {
   await http('POST', '/note', {n: 1});
   const notes = new Notes();
   same(await fetched(notes, {url: stories.server + '/note'}), 'success');
@@ -314,7 +314,7 @@ story('emulateHTTP_and_emulateJSON_work', async () => {
   same(await numbers('/note'), [9]);
 });
 
-story('an_error_handler_gets_what_jquery_hands_over', {config: 'production: {resources: {note: {attributes: {n: {type: number, required: true}}}}}\n'}, async () => {
+story('error_handler_gets_the_arguments_of_jquery', {config: 'production: {resources: {note: {attributes: {n: {type: number, required: true}}}}}\n'}, async () => {
   const [model, xhr, {textStatus, errorThrown}] = await new Promise(resolve => {
     new Note().save({n: 'x'}, {error: (...args) => resolve(args)});
   });

@@ -1,4 +1,4 @@
-// An application as a bundler takes it. The server's module stays what it is.
+// The entry of an application for a bundler. The bundler does not include the server's module.
 import * as Backbone from 'backbone';
 import _ from 'underscore';
 import Backwire from '/backwire.esm.js';

@@ -1,11 +1,13 @@
 // Backbone over ajax and Backwire do the same
 // -------------------------------------------
 //
-// A random program of Backbone calls runs in two frames: one has plain Backbone over jQuery's ajax, the other one
-// Backwire. What the page sees has to be the same: callbacks with their arguments, events, return values, global ajax
-// events, and in the end what the server has. Left out are what differs on purpose: live events, which have
-// `realtime: true`, the order of lists, times, and headers other than the content type. A read is never asked for while a write is on
-// its way, and each call is answered before the next one.
+// A random program of Backbone calls runs in two frames: one with plain Backbone over jQuery's
+// ajax, the other with Backwire. The page must observe the same in both: callbacks with their
+// arguments, events, return values, global ajax events, and in the end the records of the server.
+//
+// Intended differences are left out: live events, which have `realtime: true`, the order of lists,
+// times, and headers other than the content type. No read is sent while a write is in flight, and
+// each call is answered before the next one.
 
 const PROGRAM_LENGTH = 30;
 const STRICT = Array.from({length: 400}, (_, index) => ['plain', 'live'].map(side =>
@@ -22,7 +24,7 @@ const VERSIONS = {
 // Frames
 // ------
 
-// A page of its own with these scripts.
+// Opens a separate page with these scripts.
 function frame(scripts) {
   const element = document.body.appendChild(document.createElement('iframe'));
   const {contentDocument, contentWindow} = element;
@@ -43,7 +45,8 @@ async function frames(libs) {
 // Programs
 // --------
 
-// One step: what is called on what, with which options. Models are named by numbers that mean the same in both frames.
+// Returns one step: a call, its target and its options. Numbers identify models, the same in both
+// frames.
 function program(random) {
   const emulate = random.chance(0.15) ? random.pick(['HTTP', 'JSON', 'both']) : null;
   const steps = [{call: 'set up', emulate, header: random.chance(0.2), own: random.chance(0.2)}];
@@ -52,7 +55,7 @@ function program(random) {
 }
 
 const ATTRS = [{n: 1}, {n: 2, text: 'b'}, {text: 'c'}, {n: 3, list: [1, {a: 2}]}, {n: null}, {text: ''}, {n: 4, text: 'ä€😀'}, {}];
-// Live lists follow their queries, so each of these is read into a collection of its own.
+// Live lists follow their queries, so each query is read into a separate collection.
 const QUERIES = [{sort: 'n'}, {limit: 2}, {sort: 'n DESC', skip: 1}, {n: 1}, {limit: 'many'}, {where: '{"n":{">":1}}'}, {where: '{oops'}];
 const BAD = [{n: 'no number'}, {n: [1]}, {text: 'n is missing'}];
 
@@ -87,7 +90,7 @@ function step(random) {
   ])();
 }
 
-// A collection does not notice that a model which was created silently has got its id.
+// A collection does not notice the new id of a model that was created silently.
 const loud = ({silent, ...options}) => options;
 
 // Running
@@ -95,7 +98,7 @@ const loud = ({silent, ...options}) => options;
 
 let run = 0;
 
-// What one side of a program has shown.
+// One side of a program: its frame, and everything that the page has observed.
 class Side {
   constructor(window, name, number) {
     Object.assign(this, {window, name: `note${number}${name}`, strict: `strict${number % 400}${name}`, trace: [], singles: {}});
@@ -130,7 +133,7 @@ class Side {
     return it === undefined || it === null ? null : typeof it === 'object' ? (Array.isArray(it) ? ['array', it.length] : 'object') : it;
   }
 
-  // What an xhr says.
+  // Returns the properties of an xhr.
   shown(xhr) {
     if (!xhr || typeof xhr !== 'object') return xhr;
     const type = xhr.status ? xhr.getResponseHeader('content-type') : null;
@@ -176,14 +179,14 @@ class Side {
     this.note('now', target.models ? target.length : _.omit(target.attributes, 'createdAt', 'updatedAt'), target.changedAttributes?.() === false);
   }
 
-  // Two calls at once. What comes of one has an order, and not what comes of both.
+  // Makes two calls at once. The effects of each call have an order; those of both have none.
   async pair({first, second}) {
     const from = this.trace.length;
     await Promise.all([this.step(first), this.step(second)]);
     this.trace.push(...this.trace.splice(from).filter(it => !/"(global|now)"/.test(it)).sort());
   }
 
-  // A request whose xhr the page does not get is over, too.
+  // Also waits for requests whose xhr the page does not get.
   async idle() {
     await until(() => this.window.$.active === 0, 'all requests to be over');
     await new Promise(resolve => { setTimeout(resolve, 0); });
@@ -230,7 +233,7 @@ class Side {
     return this.singles[key];
   }
 
-  // A new model reads the url of its list, which is not for it.
+  // A new model would read the url of its list, which is not its own.
   member(what, number) {
     const models = this.notes.filter(it => !/fetch|read/.test(what) || !it.isNew());
     return _.sortBy(models, it => it.id ?? 1e9)[number % (models.length || 1)];
@@ -253,7 +256,7 @@ class Side {
     return own;
   }
 
-  // A success handler that goes on with the model.
+  // Returns a success handler that makes another call on the model.
   chain(options, then, target) {
     const {success} = options;
     options.success = (...args) => {
@@ -273,14 +276,14 @@ class Side {
     return target.fetch(options);
   }
 
-  // What the server has in the end.
+  // Returns the records of the server at the end.
   async contents() {
     const lists = await Promise.all([this.name, `${this.name}-single`, this.strict, `${this.name}-elsewhere`].map(name => http('GET', `/${name}`)));
     this.note('contents', lists.map(list => list.map(record => _.omit(record, 'createdAt', 'updatedAt'))));
   }
 }
 
-// The first difference between both sides of a program, or nothing.
+// Returns the first difference between both sides of a program, or nothing.
 async function difference(windows, steps) {
   run += 1;
   const sides = ['plain', 'live'].map(name => new Side(windows[name], name, run));
@@ -303,7 +306,7 @@ function report(plain, live) {
 }
 
 for (const name in VERSIONS) {
-  story(`${name}_behave_as_without_backwire`, {config: CONFIG, libs: VERSIONS[name], tag: null}, async () => {
+  story(`${name}_behave_the_same_with_backwire`, {config: CONFIG, libs: VERSIONS[name], tag: null}, async () => {
     const windows = await frames(VERSIONS[name]);
     const failures = [];
     for (const seed of seeds(5)) {

@@ -1,11 +1,16 @@
 // Stories in the page
 // -------------------
 //
-// `story(name, options, ...steps)` defines one. Each step runs after a load of the page and gets what the
-// step before it returned. `options`: `config` and `args` of the server, `libs` (paths in node_modules),
-// `tag` (attributes of Backwire's tag, a list for several steps, `null` for none), `script` (its `src`), `head`
-// and `tail` (HTML before and after the scripts), `sites` (of the push service), `host` (the page is one of another site), `ready: false` (the
-// story does not wait for the page to be online).
+// `story(name, options, ...steps)` defines one. Each step runs after a load of the page and gets
+// the result of the previous step. `options`:
+// - `config` and `args` of the server
+// - `libs`: paths in node_modules
+// - `tag`: attributes of Backwire's tag, a list for several steps, `null` for none
+// - `script`: the tag's `src`
+// - `head` and `tail`: HTML before and after the scripts
+// - `sites`: sites of the push service
+// - `host`: the host name of the page, if the page belongs to another site
+// - `ready: false`: the story does not wait until the page is online
 
 const CURRENT = ['underscore/underscore-umd.js', 'jquery/dist/jquery.js', 'backbone/backbone.js'];
 const PATIENCE = 8000;
@@ -21,7 +26,7 @@ const stories = {
     });
   },
 
-  // Starts a step. What it asks for is taken with `next`.
+  // Starts a step. `next` returns its commands.
   start({name, step, memory, server, seed = null}) {
     Object.assign(this, {server, seed});
     const {options, steps} = this.all.find(it => it.name === name);
@@ -33,7 +38,8 @@ const stories = {
     play().then(result => this.turn({result: result ?? null}), error => this.turn({error: String(error.stack || error)}));
   },
 
-  // What the story asks for next, or how it ended. `reply` answers what it asked for last.
+  // Returns the next command of the story, or its result. `reply` is the result of the last
+  // command.
   next(reply) {
     if (this.isAsked) this.answer(reply);
     this.isAsked = false;
@@ -70,7 +76,7 @@ function story(name, options, ...steps) {
   stories.all.push({name, options, steps});
 }
 
-// A page whose tag says `data-connect="false"` stays offline.
+// A page with `data-connect="false"` in its tag stays offline.
 async function ready() {
   if (window.Backwire && !document.querySelector('script[data-connect=false]')) await online();
 }
@@ -78,7 +84,7 @@ async function ready() {
 // The world of the story
 // ----------------------
 
-// Somebody else's request, which does not use the page's line.
+// Sends a request of another client, which does not use the page's line.
 async function http(method, path, body) {
   const response = await fetch(stories.server + path, {
     method, headers: {'content-type': 'application/json'}, body: body && JSON.stringify(body)
@@ -88,7 +94,7 @@ async function http(method, path, body) {
 
 const line = Object.fromEntries(['cut', 'mend', 'freeze', 'deafen'].map(name => [name, () => stories.ask(name)]));
 const server = Object.fromEntries(['kill', 'start', 'log'].map(name => [name, () => stories.ask(name)]));
-// The messages on the page's console since they were last asked for.
+// Returns the messages on the page's console since the last call.
 const consoleLines = () => stories.ask('console');
 
 const online = () => until(() => Backwire.status.state === 'online', 'the page to be online');
@@ -112,7 +118,7 @@ function same(actual, expected, what = '') {
   if (left !== right) throw new Error(`${what} is ${left} and not ${right}`);
 }
 
-// Waits until a value is as expected, and makes sure that it stays so when all news has arrived.
+// Waits until a value is as expected, and checks that it is the same after all news has arrived.
 async function becomes(value, expected, what = String(value)) {
   const text = JSON.stringify(expected);
   try {
@@ -124,13 +130,13 @@ async function becomes(value, expected, what = String(value)) {
   same(value(), expected, `${what} when all has arrived`);
 }
 
-// All writes of the page have been answered: they are done in their order, and this is one more.
+// Waits until all writes of the page are answered. Writes are sent in order, and this is the last.
 async function flushed() {
   await online();
   same(await saved(new (Backbone.Model.extend({urlRoot: '/last'}))(), {last: true}), 'success', 'the last write');
 }
 
-// All that happened before has reached the page: changes of a record of its own, made after it, have.
+// Waits until all earlier events have reached the page: it then gets a later change of a record.
 async function settled(rounds = 3) {
   const Beat = Backbone.Model.extend({urlRoot: '/heartbeat'});
   settled.beat ??= await http('POST', '/heartbeat', {count: 0});
@@ -145,10 +151,10 @@ async function settled(rounds = 3) {
   Backwire.stop?.(beat);
 }
 
-// Calls and what comes of them
-// ----------------------------
+// Calls and their callbacks
+// -------------------------
 
-// Options that note how often which callback is called; `ended` is a promise of the first.
+// Returns options that record each call of a callback. `ended` is a promise of the first call.
 function callbacks(options = {}) {
   const calls = [];
   let end;
@@ -168,7 +174,7 @@ function callbacks(options = {}) {
   };
 }
 
-// Does something that takes callbacks, and waits for one of them.
+// Makes a call that takes callbacks, and waits for one of them.
 async function done(call) {
   const options = callbacks();
   call(options);
@@ -180,7 +186,7 @@ async function done(call) {
 const fetched = (target, options) => done(it => target.fetch({...options, ...it}));
 const saved = (model, attrs, options) => done(it => model.save(attrs, {...options, ...it}));
 
-// The events of a target, in short.
+// Records the events of a target in a short form.
 function traced(target, names = 'add remove update sort reset sync destroy error invalid') {
   const events = [];
   target.on('all', (name, first) => {

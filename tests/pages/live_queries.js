@@ -1,4 +1,4 @@
-// A live collection shows what its page asked for.
+// A live collection shows the results of its page's requests.
 
 const Model = Backbone.Model.extend({urlRoot: '/note'});
 const Notes = Backbone.Collection.extend({url: '/note'});
@@ -117,8 +117,8 @@ story('a_window_in_the_middle_moves_with_what_is_before_it', async () => {
   await becomes(() => numbers(notes), [30, 40]);
 });
 
-// What pages do with fetch
-// ------------------------
+// Uses of fetch
+// -------------
 
 story('a_fetch_that_the_page_overrides_is_not_called_for_a_change', async () => {
   await writeAll(1, 2, 3, 4, 5, 6);
@@ -462,7 +462,7 @@ story('after_a_restart_of_the_server_nothing_is_drawn_twice', async () => {
   same(events, ['add 3', 'update'], 'events');
 });
 
-story('a_stopped_collection_is_left_alone_and_the_others_are_not', async () => {
+story('stopped_collection_is_not_updated_and_others_are', async () => {
   const notes = new Notes(), others = new Notes();
   await fetched(notes);
   await fetched(others);

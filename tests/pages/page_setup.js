@@ -1,11 +1,11 @@
-// Pages are set up in many ways.
+// Backwire works in pages with different set-ups.
 
 const CORE = ['underscore/underscore-umd.js', 'jquery/dist/jquery.js'];
 const scriptTags = paths => paths.map(path => `<script src="/npm/${path}"></script>`).join('');
 const listAt = url => new (Backbone.Collection.extend({url}))();
 const numbers = list => list.pluck('n');
 
-// A collection of the page's own Backbone is live.
+// Checks that a collection of the page's own Backbone is live.
 async function isLive(library = Backbone) {
   await until(() => window.Backwire?.status.state === 'online', 'the page to be online');
   const notes = new (library.Collection.extend({url: '/note'}))();
@@ -76,14 +76,14 @@ story('a_tag_with_async_installs_itself', {tag: 'async', ready: false}, () => is
 
 story('a_tag_with_defer_installs_itself', {tag: 'defer', ready: false}, () => isLive());
 
-story('a_page_without_backbone_is_told_that_backwire_waits', {libs: [], ready: false}, async () => {
+story('console_reports_that_backwire_waits_for_backbone', {libs: [], ready: false}, async () => {
   await until(() => document.readyState === 'complete');
   let lines = [];
   await until(async () => (lines = [...lines, ...await consoleLines()]).some(it => it.includes('waits for window.Backbone')), 'the line');
 });
 
-// What the console says
-// ---------------------
+// Console messages
+// ----------------
 
 story('an_empty_list_is_explained_once_for_each_resource', async () => {
   for (const url of ['/one', '/two', '/one', '/one?sort=n']) await fetched(listAt(url));
@@ -92,7 +92,7 @@ story('an_empty_list_is_explained_once_for_each_resource', async () => {
   for (const line of lines) for (const word of ['--prefix', 'realtime: false']) same(line.includes(word), true, line);
 });
 
-story('an_empty_list_of_a_declared_resource_is_no_surprise', {config: 'production: {resources: {note: {}}}\n'}, async () => {
+story('an_empty_list_of_a_declared_resource_is_not_explained', {config: 'production: {resources: {note: {}}}\n'}, async () => {
   await fetched(listAt('/note'));
   same((await consoleLines()).filter(it => it.includes('is empty')), []);
 });
@@ -182,7 +182,7 @@ story('an_event_that_waits_is_there_after_a_reload', {sites: SITES, tag: 'data-s
 });
 
 for (const [name, site] of [['an_unknown_site', 'data-site="none" data-token="abc"'], ['a_refused_token', 'data-site="closed" data-token="abc"']]) {
-  story(`${name}_is_refused_and_not_tried_for_ever`, {sites: SITES, tag: `${site} data-connect="false"`}, async () => {
+  story(`${name}_is_refused_without_further_attempts`, {sites: SITES, tag: `${site} data-connect="false"`}, async () => {
     const events = [], {WebSocket} = window;
     let sockets = 0;
     window.WebSocket = function(...args) {
@@ -192,7 +192,7 @@ for (const [name, site] of [['an_unknown_site', 'data-site="none" data-token="ab
     Backwire.on('refused unauthorized', it => events.push(it));
     Backwire.connect();
     await until(() => events.length, 'the event');
-    // Longer than the first pauses before another attempt.
+    // This is longer than the first pauses before another attempt.
     await new Promise(resolve => { setTimeout(resolve, 1500); });
     same([events.length, sockets, Backwire.status.state], [1, 1, 'offline'], 'events, sockets and state');
   });

@@ -1,9 +1,10 @@
 // Random programs
 // ---------------
 //
-// What the random comparisons share: numbers from a seed, and a way to make a program that fails shorter.
+// The shared part of the random comparisons: numbers from a seed, and a way to shorten a failing
+// program.
 
-// The seeds that are always run, and a new one each time; or the one in the variable BACKWIRE_SEED.
+// Returns the fixed seeds and a new one; or only the seed in the variable BACKWIRE_SEED.
 function seeds(count) {
   if (stories.seed !== null) return [stories.seed];
   const fixed = Array.from({length: count}, (_, index) => index + 1);
@@ -15,7 +16,7 @@ class Random {
     this.state = seed >>> 0;
   }
 
-  // In [0, 1): mulberry32.
+  // Returns a number in [0, 1), by mulberry32.
   next() {
     this.state = (this.state + 0x6d2b79f5) >>> 0;
     let mixed = this.state;
@@ -37,7 +38,7 @@ class Random {
   }
 }
 
-// The shortest list of steps found that still fails, by leaving out one part after another.
+// Returns the shortest list of steps that still fails. It leaves out one part after another.
 async function shrunk(steps, failure) {
   let [shortest, reason] = [steps, await failure(steps)];
   for (let size = steps.length >> 1; size >= 1; size >>= 1) {

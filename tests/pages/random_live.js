@@ -1,10 +1,10 @@
 // Live collections equal a fresh read
 // -----------------------------------
 //
-// Collections with random pages, filters and sorts, among them pages added with `remove: false` by a `fetch` of the page's
-// own, while somebody else changes the records, the page writes, and the line is cut. When all is quiet, each
-// collection shows the union of fresh reads of its queries, in the server's order if there is one query with a sort;
-// and its events lead from what it showed to what it shows.
+// Collections fetch random pages, filters and sorts, also pages with `remove: false`. Meanwhile
+// another client changes the records, the page writes, and the line is cut. Once everything is
+// quiet, each collection shows the union of fresh reads of its queries, in the server's order if
+// there is one query with a sort. Its events lead from its first models to its last ones.
 
 const STEPS = 40;
 const KINDS = ['a', 'b', 'c'];
@@ -86,7 +86,7 @@ class World {
     await line[isCut ? 'cut' : 'mend']();
   }
 
-  // What is asked for while the line is cut is answered with an error.
+  // A fetch fails while the line is cut, so the line is mended first.
   async fetch(list, query, remove) {
     await this.cut(false);
     await online();
@@ -95,7 +95,7 @@ class World {
     list.queries = remove ? [query] : [...new Set([...list.queries, query])];
   }
 
-  // What is wrong when all is quiet, if anything is.
+  // Returns the faults once everything is quiet, if there are any.
   async faults() {
     await this.cut(false);
     await flushed();

@@ -1,9 +1,9 @@
-// Each write is done once, and each call is answered once
-// -------------------------------------------------------
+// Each write is committed once, and each call is answered once
+// ------------------------------------------------------------
 //
-// Random creates, saves, actions and destroys, online, offline and on a bad line, with reloads between. In the end
-// the server has each write once and in the order of its model, and no call had more than one callback; one that a reload
-// has not cut short had exactly one.
+// Random creates, saves, actions and destroys run online, offline and on a bad line, with reloads
+// between. In the end the server has each write once, in the order of the writes of each model. No
+// call had more than one callback, and each call that no reload has ended had exactly one.
 
 const LOADS = 4;
 const CALLS = 14;
@@ -22,7 +22,7 @@ function step(random) {
   ]);
 }
 
-// What one program has done so far. It survives a reload as JSON.
+// The calls of one program so far. They survive a reload as JSON.
 class Ledger {
   constructor(seed, {created = [], destroyed = [], actions = [], bulk = [], values = {}, kept = {}, next = 1, faults = []} = {}) {
     Object.assign(this, {seed, created, destroyed, actions, bulk, values, kept, next, faults});
@@ -37,7 +37,7 @@ class Ledger {
     return {created, destroyed, actions, bulk, values, kept, next, faults};
   }
 
-  // Options that count the callbacks of a call.
+  // Returns options that count the callbacks of a call.
   counted(name) {
     const call = {name, ends: []};
     this.calls.push(call);
@@ -82,7 +82,7 @@ class Ledger {
     void target.save({[name]: token}, {patch: call === 'patch', ...this.counted(`${call} ${token}`)});
   }
 
-  // Calls with more callbacks than one; or, when all is over, with fewer.
+  // Returns the calls with more callbacks than one. At the end, also those with fewer.
   noteCalls(least) {
     for (const {name, ends} of this.calls) {
       const isGone = /^(create|destroy) /.test(name) && this.destroyed.includes(+name.split(' ')[1]);
@@ -91,7 +91,7 @@ class Ledger {
     }
   }
 
-  // What is wrong with what the server has, if anything is, when there is no more to come.
+  // Returns the faults of the server's records at the end, if there are any.
   async check() {
     const end = performance.now() + 5000;
     let faults;
@@ -129,7 +129,7 @@ async function back() {
   await flushed();
 }
 
-// Programs run one after the other, so that what is kept of one is there before the next.
+// Programs run one after the other, so that the stored calls of one are there before the next.
 const load = index => async memory => {
   const all = memory ?? seeds(COUNT).map(seed => ({seed}));
   const ledgers = all.map(({seed, ledger}) => new Ledger(seed, ledger));
@@ -151,4 +151,4 @@ const load = index => async memory => {
   if (faults.length) throw new Error(faults.join('\n'));
 };
 
-story('random_writes_are_done_once_and_answered_once', ...Array.from({length: LOADS}, (_, index) => load(index)));
+story('random_writes_are_committed_once_and_answered_once', ...Array.from({length: LOADS}, (_, index) => load(index)));

@@ -1,4 +1,4 @@
-// A write is never merged, dropped, answered for another, or left without an answer.
+// A write is never merged with another, dropped, or left without its own response.
 
 const Note = Backbone.Model.extend({urlRoot: '/note'});
 const Notes = Backbone.Collection.extend({url: '/note', model: Note});
@@ -300,8 +300,8 @@ story('a_save_that_changes_nothing_is_answered_and_not_pushed', async () => {
   same([(await records('/note/1')).updatedAt, events], [updatedAt, []]);
 });
 
-// From a reading and a writing at once
-// ------------------------------------
+// Reads and writes at once
+// ------------------------
 
 story('a_model_created_right_after_a_fetch_keeps_its_place', async () => {
   const notes = new Notes();
@@ -335,8 +335,8 @@ story('a_fetch_with_reset_keeps_a_model_whose_create_is_on_its_way', async () =>
   same(await numbers('/note'), [1, 2]);
 });
 
-// Nobody there
-// ------------
+// Unreachable server
+// ------------------
 
 story('a_fetch_settles_with_status_0_while_the_server_is_unreachable', async () => {
   const notes = new Notes();

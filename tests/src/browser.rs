@@ -29,7 +29,7 @@ const FLAGS: [&str; 16] = [
     "--disable-quic",
     "--no-first-run",
     "--hide-scrollbars",
-    // A page may be that of another site.
+    // Some pages belong to another site.
     "--host-resolver-rules=MAP *.example 127.0.0.1",
     // What moves keeps a machine without a graphics card busy.
     "--force-prefers-reduced-motion",
@@ -77,12 +77,12 @@ impl Browser {
     }
 }
 
-/// What a page is shown on.
+/// The device that shows a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
-    /// A screen with mouse and keyboard.
+    /// A computer: a screen with mouse and keyboard.
     Computer,
-    /// A narrow screen that is touched. Clicks arrive as taps.
+    /// A phone: a narrow touch screen. Clicks arrive as taps.
     Phone,
 }
 

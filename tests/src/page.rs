@@ -63,14 +63,14 @@ impl Page {
         }
     }
 
-    /// What a promise brings.
+    /// Returns the value of a promise.
     pub async fn answer(&self, promise: &str) -> Value {
         let script = format!("const end = arguments[arguments.length - 1]; ({promise}).then(end);");
         let answer = self.session.execute_async(script, []).await;
         done(promise, answer).json().clone()
     }
 
-    /// What the console got since it was last asked for.
+    /// Returns the console lines since the last call.
     pub async fn console(&self) -> Vec<String> {
         let entries = done("show its console", self.session.browser_log().await);
         entries.into_iter().map(|entry| format!("{} {}", entry.level, entry.message)).collect()

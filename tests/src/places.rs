@@ -16,7 +16,7 @@ pub fn demo() -> PathBuf {
     found("BACKWIRE_DEMO", || target().join("demo"))
 }
 
-/// The npm packages, as pages load them.
+/// Returns the folder of the npm packages that pages load.
 pub fn node_modules() -> PathBuf {
     found("NODE_PATH", || root().join("node_modules"))
 }

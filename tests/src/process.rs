@@ -62,7 +62,7 @@ impl Process {
         Err(format!("`{}` {why}\n{}", process.name, process.output.text()))
     }
 
-    /// What it has printed so far.
+    /// Returns the lines that the process has printed so far.
     pub fn lines(&self) -> Vec<String> {
         self.output.text().lines().map(str::to_owned).collect()
     }

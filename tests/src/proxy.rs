@@ -184,7 +184,7 @@ async fn is_live(browser: &TcpStream) -> io::Result<bool> {
     Ok(&start[..length] == LIVE)
 }
 
-/// The server of the pages has no records: nobody answers requests for them there.
+/// Returns whether a request is for records, which the server of the pages does not have.
 async fn is_for_records(browser: &TcpStream) -> io::Result<bool> {
     let mut start = [0; 64];
     let length = browser.peek(&mut start).await?;
@@ -193,7 +193,7 @@ async fn is_for_records(browser: &TcpStream) -> io::Result<bool> {
     Ok(path.split(['/', '?']).nth(1) == Some("todo"))
 }
 
-/// Passes the first request on as the last of its connection: the browser uses each connection once.
+/// Forwards the first request as the last of its connection, so the browser uses each one once.
 async fn ask_once(browser: &mut TcpStream, pages: &mut TcpStream) -> io::Result<()> {
     let mut head = vec![0; 16 * 1024];
     let length = browser.read(&mut head).await?;

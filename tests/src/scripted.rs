@@ -1,12 +1,12 @@
 //! Stories that are written in JavaScript and run in the page.
 //!
-//! A file in `tests/pages` defines stories with `story(name, options, ...steps)` of `harness.js`. Each
-//! story has a server of its own; all stories of a file share one browser. Each step is one load of the
-//! page, so that a story with two steps has a reload between them. A step asks for what a page cannot
-//! do by itself, such as cutting the line, with a command that is answered here.
+//! A file in `tests/pages` defines stories with `story(name, options, ...steps)` of `harness.js`.
+//! Each story has a server of its own; all stories of a file share one browser. Each step is one
+//! load of the page, so a story with two steps reloads the page once. A page cannot do some things
+//! itself, such as cut the line. For these a step sends a command, and this module carries it out.
 //!
-//! `BACKWIRE_STORY=text` plays only those stories whose names contain the text, and `BACKWIRE_SEED=7`
-//! random programs from that seed only.
+//! `BACKWIRE_STORY=text` runs only the stories whose names contain the text. `BACKWIRE_SEED=7` runs
+//! random programs with that seed only.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -22,14 +22,14 @@ use crate::places;
 use crate::proxy::Proxy;
 use crate::server::{Server, Site};
 
-/// What a story needs, as its page says.
+/// A story and its options, as the page defines them.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Story {
     name: String,
-    /// How often the page is loaded.
+    /// The number of page loads.
     steps: usize,
-    /// The server's configuration file.
+    /// The text of the server's configuration file.
     #[serde(default)]
     config: String,
     /// More arguments of the server.
@@ -40,20 +40,20 @@ struct Story {
     /// HTML before the scripts.
     #[serde(default)]
     head: String,
-    /// The tag of Backwire, for each step.
+    /// The script tag of Backwire for each step.
     tags: Vec<String>,
     /// HTML after the tag.
     #[serde(default)]
     tail: String,
-    /// The sites of the push service; `PAGES` is a server that has `rooms.json`.
+    /// The sites of the push service. `PAGES` stands for the origin of a server with `rooms.json`.
     #[serde(default)]
     sites: Option<String>,
-    /// The host name under which the page comes from a server of its own.
+    /// The host name of a separate server for the page.
     #[serde(default)]
     host: Option<String>,
 }
 
-/// Plays all stories of a file, and panics with the names of those that failed.
+/// Runs all stories of a file. Panics with the names of failed stories.
 pub async fn play(file: &str) {
     let wanted = env::var("BACKWIRE_STORY").unwrap_or_default();
     let site = site_with(file);
@@ -77,7 +77,7 @@ pub async fn play(file: &str) {
     );
 }
 
-/// A folder with the file, the harness and the npm packages.
+/// Creates a folder with the file, the harness and the npm packages.
 fn site_with(file: &str) -> Site {
     let site = Site::new();
     let pages = places::root().join("tests/pages");
@@ -93,7 +93,7 @@ fn site_with(file: &str) -> Site {
     site
 }
 
-/// Makes a module of an application with its packages, but for those that the server has.
+/// Bundles an application and its packages, except for modules that the server has.
 fn bundle(entry: &Path, output: &Path) {
     let mut esbuild = Command::new(places::node_modules().join(".bin/esbuild"));
     esbuild.arg(entry).args([
@@ -107,7 +107,7 @@ fn bundle(entry: &Path, output: &Path) {
     assert!(status.is_ok_and(|status| status.success()), "esbuild could not make {output:?}");
 }
 
-/// Opens the browser, and asks the file for its stories.
+/// Opens the browser, and reads the stories of the file.
 async fn open(browser: &Browser, pages: &Server, file: &str) -> (Page, Vec<Story>) {
     let page = browser.open(&format!("{}/index.html", pages.origin())).await;
     let stories = page.value("stories.list()").await;
@@ -115,7 +115,7 @@ async fn open(browser: &Browser, pages: &Server, file: &str) -> (Page, Vec<Story
     (page, stories.unwrap_or_else(|error| panic!("{file}.js: {error}")))
 }
 
-/// Script tags of npm packages.
+/// Returns the script tags of npm packages.
 fn tags<'a>(paths: impl IntoIterator<Item = &'a str>) -> String {
     paths.into_iter().map(|path| format!("<script src=\"/npm/{path}\"></script>")).collect()
 }
@@ -128,7 +128,7 @@ fn html(file: &str, head: &str, scripts: &str, tail: &str) -> String {
     )
 }
 
-/// Loads the page once for each step. `Ok` has what the story reported.
+/// Loads the page once for each step. Returns the report of the story.
 async fn play_one(
     page: &Page,
     site: &Site,
@@ -153,12 +153,12 @@ async fn play_one(
     Ok(memory.as_str().map(|text| format!(" ({text})")).unwrap_or_default())
 }
 
-/// The seed of the only random program to run, if there is to be only one.
+/// Returns the seed of the only random program to run, or `None` for the usual seeds.
 fn seed() -> Option<u32> {
     env::var("BACKWIRE_SEED").ok().map(|seed| seed.parse().expect("a seed is a number"))
 }
 
-/// Runs one step, and does what it asks for meanwhile.
+/// Runs one step, and carries out its commands.
 async fn play_step(page: &Page, scene: &mut Scene, start: &Value) -> Result<Value, String> {
     page.run(&format!("stories.start({start})")).await;
     let mut reply = Value::Null;
@@ -177,7 +177,7 @@ async fn play_step(page: &Page, scene: &mut Scene, start: &Value) -> Result<Valu
 struct Scene {
     server: Server,
     line: Proxy,
-    /// Where the page comes from, if not from the server.
+    /// The separate server of the page and its host name, if there is one.
     elsewhere: Option<(Server, String)>,
 }
 

@@ -52,7 +52,7 @@ impl Server {
         Self::with_arguments(pages, config, &[])
     }
 
-    /// The same, with more arguments on the command line.
+    /// Serves pages with a configuration file and more arguments on the command line.
     pub fn with_arguments(pages: &Path, config: &str, arguments: &[String]) -> Self {
         let home = TempDir::new().expect("there is room for a database");
         fs::write(home.path().join(CONFIG), config).expect("the folder is ours");
@@ -82,7 +82,7 @@ impl Server {
         (self.process, _) = serve(port, self.home.path(), &self.pages, &self.arguments);
     }
 
-    /// The lines that it has printed.
+    /// Returns the lines that the server has printed.
     pub fn log(&self) -> Vec<String> {
         self.process.lines()
     }

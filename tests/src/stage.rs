@@ -32,7 +32,7 @@ impl Stage {
         self.window_on(Device::Computer).await
     }
 
-    /// One more window, on the screen of a phone.
+    /// Opens one more window, on the screen of a phone.
     pub async fn phone(&self) -> Window {
         self.window_on(Device::Phone).await
     }

@@ -82,7 +82,7 @@ impl Window {
         self.page.until(&format!("!{}.hidden", part_of(title, "edit")), "the editor").await;
     }
 
-    /// Types with the keyboard; an editor that was just opened has its whole text selected.
+    /// Types with the keyboard. The whole text of a newly opened editor is selected.
     pub async fn enter(&self, text: impl Into<TypingData>) {
         let typing = self.page.session().action_chain().send_keys(text);
         done("type", typing.perform().await);
@@ -93,7 +93,7 @@ impl Window {
         self.click(&part_of(title, "cancel")).await;
     }
 
-    /// The hint below the list, as far as it is visible.
+    /// Returns the visible part of the hint below the list.
     pub async fn hint(&self) -> String {
         let hint = self.page.value(&format!("{}.innerText", by_testid("hint"))).await;
         hint.as_str().unwrap_or_default().to_owned()

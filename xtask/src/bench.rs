@@ -13,7 +13,7 @@ use crate::{build, demo};
 
 const BENCH: &str = "backwire-bench";
 
-/// What the command needs on the machine.
+/// The requirements of the command.
 pub(crate) const REQUIREMENTS: &[&[Requirement]] =
     &[build::RUNTIME, build::SERVER, BROWSER, &[REDIS, GZIP]];
 

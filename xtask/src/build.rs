@@ -10,12 +10,12 @@ use crate::requirements::{CC, GZIP, MAKE, Requirement, WASM_TARGET};
 use crate::workspace::{Profile, Workspace};
 use crate::{bundle, client, demo, size};
 
-/// What the command needs on the machine.
+/// The requirements of the command.
 pub(crate) const REQUIREMENTS: &[&[Requirement]] = &[RUNTIME, SERVER, &[GZIP]];
-/// What [`runtime`] needs.
+/// The requirements of [`runtime`].
 pub(crate) const RUNTIME: &[Requirement] =
     &[WASM_TARGET, Requirement::Node, Requirement::NpmPackages];
-/// What [`server`] needs.
+/// The requirements of [`server`].
 pub(crate) const SERVER: &[Requirement] = &[CC, MAKE];
 
 /// Build the runtime for pages (js-shim/dist), the server that serves it, and the demo's pages.

@@ -1,8 +1,9 @@
-//! What a page downloads: the shim with the wasm in it.
+//! The files that a page downloads: the shim with the wasm in it.
 //!
-//! Three files for script tags: `backwire.js` starts by itself and sends the page's first requests, and so has the wasm
-//! inlined; `backwire.live.js`, which it loads at once, has what answers need; `backwire.extra.js` what few pages need.
-//! And one module for bundlers, with everything in it.
+//! There are three files for script tags. `backwire.js` starts by itself and sends the page's first
+//! requests, so it contains the wasm. It loads `backwire.live.js` at once, which has the code for
+//! responses, and `backwire.extra.js` only on pages that need it. For bundlers there is one module
+//! with everything in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,8 +26,8 @@ const SCRIPT: [&str; 5] = [
     // Nobody declares the client with `using`.
     "--define:Symbol.dispose=undefined",
 ];
-/// Terser finds what esbuild's minifier leaves: a few percent. What it may assume: nobody looks at the
-/// number of a function's parameters, and reading a property has no effect.
+/// Terser saves a few percent more than esbuild's minifier. It may assume that no code depends on
+/// the number of a function's parameters, and that reading a property has no effect.
 const TERSER: [&str; 5] = [
     "--compress=passes=3,ecma=2020,unsafe_arrows=true,unsafe_methods=true,keep_fargs=false,pure_getters=true",
     "--mangle",
@@ -159,7 +160,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         })
 }
 
-/// Scripts that find each other's names shortened in the same way.
+/// Bundles the scripts, with the same short names in all of them.
 fn minify(workspace: &Workspace, scripts: &[(&str, PathBuf)]) -> Result<()> {
     let names = workspace.dist().join("names.json");
     if names.exists() {
@@ -199,14 +200,14 @@ mod tests {
     ];
 
     #[test]
-    fn a_name_of_our_own_is_never_written_as_a_text() {
+    fn shortened_name_is_never_written_as_a_text() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../js-shim/src");
         for file in fs::read_dir(folder).unwrap() {
             let source = fs::read_to_string(file.unwrap().path()).unwrap();
             for name in OWN {
                 assert!(
                     !source.contains(&format!("'{name}'")),
-                    "{name} is shortened, its text is not"
+                    "{name} is shortened, but its text is not"
                 );
             }
         }

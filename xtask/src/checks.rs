@@ -1,8 +1,8 @@
 //! The checks that a change must pass, the cheapest first.
 //!
-//! Each is a step of `cargo xtask test` and can be run alone: what it needs from an earlier one it asks
-//! for itself, which costs nothing when it is there. What it needs on the machine it lists. A step tells how many tests passed; one that is
-//! not a set of tests counts as one.
+//! Each check is a step of `cargo xtask test` and can be run alone. It builds its own
+//! prerequisites, which costs nothing if they are there, and lists its requirements. A step returns
+//! the number of passed tests; a step that is not a set of tests counts as one.
 //!
 //! What is compiled is shared: all of cargo's steps use one target folder, and the server that the
 //! browser meets is the release build, the very one that the demo runs.
@@ -29,13 +29,13 @@ const TEST_SERVER: &str = "BACKWIRE_TEST_SERVER";
 
 /// One check.
 pub(crate) struct Step {
-    /// What it is called, also with `--only`.
+    /// Its name, also for `--only`.
     pub(crate) name: &'static str,
-    /// What it makes sure of.
+    /// A description of the check.
     pub(crate) about: &'static str,
-    /// What it needs on the machine.
+    /// Its requirements.
     pub(crate) requirements: &'static [&'static [Requirement]],
-    /// Does it, and tells how many tests passed.
+    /// Runs the check, and returns the number of passed tests.
     pub(crate) run: fn(&Workspace) -> Result<usize>,
 }
 

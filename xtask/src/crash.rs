@@ -10,7 +10,7 @@ use crate::command::{cargo, run};
 use crate::requirements::Requirement;
 use crate::workspace::Workspace;
 
-/// What the command needs on the machine.
+/// The requirements of the command.
 pub(crate) const REQUIREMENTS: &[&[Requirement]] = &[build::SERVER];
 
 /// Kill servers while messages are sent, told and acked: none may be lost, and none that is done with

@@ -17,7 +17,7 @@ use crate::server::{Event, Server};
 use crate::stamp::files_under;
 use crate::workspace::{Profile, Workspace};
 
-/// What the command needs on the machine.
+/// The requirements of the command.
 pub(crate) const REQUIREMENTS: &[&[Requirement]] = &[build::RUNTIME, build::SERVER];
 
 /// What the demo's page loads beside Backwire, as npm has it.
@@ -62,7 +62,7 @@ impl Demo {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Fails before the build, which may take minutes, and not after it.
+    /// Checks the port before the build, which may take minutes.
     fn check_port(&self) -> Result<()> {
         match TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)) {
             Ok(_) => Ok(()),
@@ -79,7 +79,7 @@ impl Demo {
     }
 }
 
-/// The address as people type it. The server prints the one it is bound to: `http://127.0.0.1:1337`.
+/// Returns the address that people type. The server prints `http://127.0.0.1:1337` instead.
 fn address(origin: &str) -> String {
     match origin.rsplit_once(':') {
         Some((_, port)) => format!("http://localhost:{port}"),

@@ -1,8 +1,8 @@
 //! The test that missing parts of Rust are installed.
 //!
-//! A developer's toolchain has these parts already, so there every command works, also one that
-//! forgets to check for them. This test installs the bare toolchain into an empty folder and has
-//! the commands check their requirements with it.
+//! A developer's toolchain has these parts already, so every command works there, even one that
+//! forgets to check for them. This test installs the bare toolchain into an empty folder and runs
+//! the commands' checks with it.
 
 use std::env;
 use std::fs;
@@ -24,7 +24,7 @@ struct FreshRust<'a> {
     home: PathBuf,
 }
 
-/// Checks that the commands install what the toolchain lacks. Tells how many parts were checked.
+/// Checks that the commands install missing parts of the toolchain. Returns the number of parts.
 pub(crate) fn check(workspace: &Workspace) -> Result<usize> {
     let rust = FreshRust::install(workspace)?;
     ensure!(!rust.has_wasm_target()?, "the fresh toolchain already has {WASM_TRIPLE}");
@@ -40,13 +40,13 @@ pub(crate) fn check(workspace: &Workspace) -> Result<usize> {
 impl<'a> FreshRust<'a> {
     fn install(workspace: &'a Workspace) -> Result<Self> {
         let rust = Self { workspace, home: workspace.scratch().join("fresh-rust") };
-        rust.remove()?; // An interrupted run leaves it.
+        rust.remove()?; // An interrupted run has left it.
         let install = ["toolchain", "install", channel(), "--profile", "minimal"];
         run(rust.command("rustup").args(install).arg("--no-self-update"))?;
         Ok(rust)
     }
 
-    /// A program that uses this toolchain, as if cargo's proxy had chosen it.
+    /// Returns a command that uses this toolchain, as if cargo's proxy had chosen it.
     fn command(&self, name: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = program(self.workspace, name);
         command.env("RUSTUP_HOME", &self.home).env("RUSTUP_TOOLCHAIN", channel());
@@ -94,12 +94,12 @@ impl<'a> FreshRust<'a> {
 
 impl Drop for FreshRust<'_> {
     fn drop(&mut self) {
-        // The next run tries again, and says why it cannot.
+        // The next run tries again, and reports the reason.
         let _ = self.remove();
     }
 }
 
-/// The toolchain that `rust-toolchain.toml` names.
+/// Returns the toolchain that `rust-toolchain.toml` names.
 fn channel() -> &'static str {
     let file = include_str!("../../rust-toolchain.toml");
     let (_, rest) = file.split_once("channel = \"").expect("rustup requires a channel");
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn channel_is_a_version_that_does_not_move() {
+    fn channel_is_a_fixed_version() {
         assert_eq!(channel().split('.').count(), 3, "{}", channel());
     }
 }

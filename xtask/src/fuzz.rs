@@ -16,7 +16,7 @@ use crate::workspace::Workspace;
 /// What is fuzzed with; of its own lock file, so that it is the same everywhere.
 const CARGO_FUZZ: &str = "0.13.2";
 
-/// What the command needs on the machine.
+/// The requirements of the command.
 pub(crate) const REQUIREMENTS: &[&[Requirement]] =
     &[build::SERVER, &[Requirement::NightlyRust, CXX]];
 
@@ -91,7 +91,7 @@ fn install(workspace: &Workspace) -> Result<()> {
         .arg(tools))
 }
 
-/// A folder of its version, so that another one is not taken for it.
+/// Returns a folder for this version only, so that no other version is used.
 fn tools(workspace: &Workspace) -> PathBuf {
     workspace.target().join("tools").join(format!("cargo-fuzz-{CARGO_FUZZ}"))
 }

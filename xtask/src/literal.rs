@@ -29,23 +29,23 @@ const LC: u32 = 3;
 const LP: u32 = 0;
 const PB: u32 = 0;
 
-/// Larger than any module of ours. The decoder needs no dictionary: it has all of its output.
+/// Larger than any module of ours. The decoder needs no dictionary, because it keeps all output.
 const DICTIONARY: u32 = 1 << 20;
 
-/// A JS module that exports these bytes as `packed`, and their number as `size`.
+/// Returns a JS module that exports these bytes as `packed`, and their number as `size`.
 pub(crate) fn module(bytes: &[u8]) -> Result<String> {
     let (packed, size) = (pack(bytes)?, bytes.len());
     Ok(format!("export const packed = atob(\"{packed}\");\nexport const size = {size};\n"))
 }
 
-/// What `unpack` of `unpack.js` takes, in base64.
+/// Returns the input of `unpack` in `unpack.js`, in base64.
 fn pack(bytes: &[u8]) -> Result<String> {
     let stream = compress(bytes)?;
     // The first byte of a range coder's output is always 0.
     Ok(BASE64_STANDARD.encode(&stream[1..]))
 }
 
-/// A raw LZMA stream without an end marker.
+/// Returns a raw LZMA stream without an end marker.
 fn compress(bytes: &[u8]) -> Result<Vec<u8>> {
     let options = LzmaOptions {
         dict_size: DICTIONARY,
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn vectors_of_the_js_decoder_are_what_the_library_decodes() {
+    fn library_decodes_the_vectors_of_the_js_decoder() {
         for (name, bytes, packed) in vectors() {
             assert_eq!(unpack(packed, bytes.len()), bytes, "{name}");
         }

@@ -1,11 +1,11 @@
 //! The project's own commands: `cargo xtask build`, `demo`, `test`, `bench`, `fuzz`, `crash`.
 //!
-//! In reading order: each command is a file of its name, and [`requirements`] is what they need on
-//! the machine. [`client`] and [`bundle`] make what a page downloads, with [`panics`], [`names`]
-//! and [`literal`] to make it small and [`stamp`] to know when there is nothing to do; [`checks`]
-//! are the steps of the test command, [`count`] and [`size`] what they measure, and [`fresh_rust`]
-//! is the step that tests the requirements. [`server`] is the program that the checks meet, [`npm`]
-//! and [`command`] start all others, and [`workspace`] knows where everything is.
+//! In reading order: each command is a file of its name, and [`requirements`] checks what they need
+//! on the machine. [`client`] and [`bundle`] make the files that a page downloads; [`panics`],
+//! [`names`] and [`literal`] make them small, and [`stamp`] detects that they are up to date.
+//! [`checks`] are the steps of the test command, [`count`] and [`size`] measure their results, and
+//! [`fresh_rust`] is the step that tests the requirements. [`server`] is the program for the
+//! checks, [`npm`] and [`command`] start all others, and [`workspace`] has all paths.
 
 mod bench;
 mod build;
@@ -41,7 +41,7 @@ use workspace::Workspace;
 /// Backwire's own commands: build it, show it, check it.
 ///
 /// Each command first checks what it needs on the machine. It installs missing parts of Rust (with
-/// rustup), npm packages, and, as root, Debian packages; for anything else it says what to run.
+/// rustup), npm packages, and, as root, Debian packages; for anything else it prints a command.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {

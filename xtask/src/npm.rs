@@ -10,14 +10,14 @@ use crate::command::{program, run};
 use crate::stamp::{Inputs, Stamp};
 use crate::workspace::Workspace;
 
-/// All packages are development dependencies, and the programs in some of them are optional packages,
-/// one for each platform. A user's settings (`NODE_ENV=production`) must not leave them out.
+/// All packages are development dependencies. The programs in some of them are optional packages,
+/// one for each platform. A user's settings (`NODE_ENV=production`) must not omit them.
 const INSTALL: [&str; 3] = ["ci", "--include=dev", "--include=optional"];
 
 /// The programs that we run from packages.
 const TOOLS: [&str; 3] = ["esbuild", "tsc", "wasm-opt"];
 
-/// Why the packages cannot be used, or nothing if they can.
+/// Returns why the packages cannot be used, or `None` if they can.
 pub(crate) fn problem(workspace: &Workspace) -> Option<String> {
     let tools = TOOLS.map(|name| path(workspace, name));
     let is_current = stamp(workspace).is_ok_and(|stamp| stamp.is_fresh(&tools));
@@ -45,7 +45,7 @@ fn path(workspace: &Workspace, tool: &str) -> PathBuf {
 }
 
 fn stamp(workspace: &Workspace) -> Result<Stamp> {
-    // A folder that was installed on another platform, as in a container, has that one's programs.
+    // A folder that was installed on another platform, such as a container, has other programs.
     let recipe = format!("npm {} on {OS} {ARCH}", INSTALL.join(" "));
     let inputs = ["package.json", "package-lock.json", ".npmrc"]
         .iter()

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// The most that `backwire.js` may weigh on the wire.
 pub(crate) const BUDGET: usize = 32 * 1024;
-/// The most that each script may weigh which `backwire.js` loads.
+/// The most that each script that `backwire.js` loads may weigh.
 pub(crate) const PART_BUDGET: usize = 8 * 1024;
 
 /// A file's weight.

@@ -76,7 +76,7 @@ impl Stamp {
             .with_context(|| format!("{} could not be written", self.path.display()))
     }
 
-    /// Whether the outputs are there and were made from the same inputs.
+    /// Returns whether the outputs exist and were made from the same inputs.
     pub(crate) fn is_fresh(&self, outputs: &[PathBuf]) -> bool {
         outputs.iter().all(|output| output.exists())
             && fs::read_to_string(&self.path).is_ok_and(|inputs| inputs == self.inputs)

@@ -33,7 +33,7 @@ struct Done {
 struct Summary<'a>(&'a [Done]);
 
 impl Test {
-    /// What it needs on the machine.
+    /// Returns the requirements of the chosen steps.
     pub(crate) fn requirements(&self) -> Vec<Requirement> {
         self.steps().flat_map(|step| step.requirements.concat()).collect()
     }

@@ -9,16 +9,17 @@ use super::symbols::{Symbol, Symbols};
 pub struct Answer<'a> {
     /// The room that the request joined.
     pub room: &'a str,
-    /// How the server has understood the request: the header `backwire-query`, or nothing.
+    /// The response header `backwire-query`, which describes how the server understood the request.
+    /// Empty if the response has none.
     pub description: &'a str,
     /// The ids of the records, in the order of the answer.
     pub ids: &'a str,
-    /// The attributes in which some of the records differ from what the page has known. An answer
-    /// hides the pushes that it covers, so nothing else reports them.
+    /// The attributes in which some of the records differ from the state that the page had. The
+    /// core does not deliver pushes that an answer covers, so no other event reports these changes.
     pub changed: &'a str,
 }
 
-/// An answer as it is kept.
+/// An answer with interned ids and hashed names.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) room: Symbol,

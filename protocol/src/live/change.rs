@@ -1,24 +1,24 @@
-//! What happens in rooms.
+//! Changes and other events in rooms.
 
 use super::answer::Snapshot;
 use super::names::resource_of;
 use super::symbols::{Symbol, Symbols};
 
-/// What happened to a record, as the room of a query reports it.
+/// The kind of change of a record, from the point of view of one room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// It was created, or it begins to fulfil the filter.
+    /// The record was created, or it matches the filter now.
     Created,
     /// Some of its attributes have changed.
     Updated,
-    /// It no longer exists.
+    /// The record no longer exists.
     Destroyed,
-    /// It no longer fulfils the filter.
+    /// The record no longer matches the filter.
     Left,
 }
 
 impl Change {
-    /// Reads the number on the wire.
+    /// Reads the verb number of the protocol.
     pub const fn from_verb(verb: u32) -> Option<Self> {
         match verb {
             1 => Some(Self::Created),
@@ -30,12 +30,12 @@ impl Change {
     }
 }
 
-/// Something that happened in a room.
+/// An event in a room.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RoomChange {
     pub(super) room: Symbol,
     pub(super) resource: Symbol,
-    /// To which record, if that is known.
+    /// The changed record, or `None` if the event names none.
     pub(super) record: Option<(Change, Symbol)>,
 }
 
@@ -45,12 +45,12 @@ impl RoomChange {
         Self { room: symbols.intern(room), resource, record }
     }
 
-    /// Whether it reports new attributes of one of these records.
+    /// Returns whether the change contains attributes of one of these records.
     pub(super) fn has_attributes_of_any(&self, ids: &[Symbol]) -> bool {
         matches!(self.record, Some((Change::Created | Change::Updated, id)) if ids.contains(&id))
     }
 
-    /// Whether an answer to a request that was sent before may be older, by what can be seen of it.
+    /// Returns whether the answer may lack this change, if its request was sent before the change.
     pub(super) fn is_missing_in(&self, answer: &Snapshot) -> bool {
         let is_in_room = self.room == answer.room;
         match self.record {

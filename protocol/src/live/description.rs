@@ -1,19 +1,20 @@
-//! The reply header `backwire-query`: how the server has understood a read.
+//! The response header `backwire-query`, which describes how the server understood a read.
 
 use super::names::{hash_encoded, next_item};
 
-/// What the records of an answer are.
+/// The kind of result of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// All records of the resource, or all that fulfil a filter: the pushes of the room tell which.
+    /// All records of the resource, or all that match a filter. Pushes in the room report its
+    /// members.
     List,
-    /// Some of them, or some of their attributes: only the server knows what is in it.
+    /// Some of the records, or some of their attributes. Only the server knows the result.
     Part,
     /// A single record.
     One,
 }
 
-/// What must be known of a query to keep its result up to date.
+/// The properties of a query that decide how its result is kept up to date.
 #[derive(Debug, Clone)]
 pub(super) struct Description {
     pub(super) kind: Kind,
@@ -22,8 +23,9 @@ pub(super) struct Description {
 }
 
 impl Description {
-    /// Reads `kind;name=value;name`, such as `filter;sort=age,first%20name`. Without a header, and
-    /// for a kind of the future, it is a part: that is always right, if not always cheap.
+    /// Parses `kind;name=value;name`, such as `filter;sort=age,first%20name`. Without a header, and
+    /// for an unknown kind, the result is a part: that is always correct, but may cause more
+    /// requests.
     pub(super) fn parse(header: &str) -> Self {
         let mut rest = header;
         let kind = match next_item(&mut rest, b';') {
@@ -41,12 +43,12 @@ impl Description {
         Self { kind, sort }
     }
 
-    /// Whether the pushes of its room tell which records it has, but not in which order.
+    /// Returns whether pushes in the room report the members of the result, but not their order.
     pub(super) fn is_sorted_list(&self) -> bool {
         self.kind == Kind::List && !self.sort.is_empty()
     }
 
-    /// Whether an update of these attributes may mean another order.
+    /// Returns whether an update of these attributes may change the order.
     pub(super) fn is_sorted_by(&self, names: &[u32]) -> bool {
         names.iter().any(|name| self.sort.contains(name))
     }

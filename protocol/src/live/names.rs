@@ -1,19 +1,19 @@
-//! Texts: lists in them, the names of attributes as hashes, and the parts of rooms.
+//! Lists in a text, hashes of attribute names, and parts of room names.
 //!
-//! Names of attributes are only compared, and if two of them have the same hash a query is sent again
-//! in vain. So their texts are not kept.
+//! Attribute names are only compared, so hashes are enough. If two names have the same hash, a
+//! query is sent again unnecessarily.
 
 use super::SEPARATOR;
 
 const FNV_OFFSET_BASIS: u32 = 0x811c_9dc5;
 const FNV_PRIME: u32 = 0x0100_0193;
 
-/// FNV-1a.
+/// Returns the FNV-1a hash of a text.
 pub(super) fn hash(text: &str) -> u32 {
     text.bytes().fold(FNV_OFFSET_BASIS, add_byte)
 }
 
-/// The hash of a text with `%20` and the like in it.
+/// Returns the hash of a percent-encoded text.
 pub(super) fn hash_encoded(text: &str) -> u32 {
     let mut hash = FNV_OFFSET_BASIS;
     let mut rest = text.as_bytes();
@@ -36,12 +36,12 @@ fn add_byte(hash: u32, byte: u8) -> u32 {
     (hash ^ u32::from(byte)).wrapping_mul(FNV_PRIME)
 }
 
-/// Of a hexadecimal digit.
+/// Returns the value of a hexadecimal digit.
 fn value_of(digit: u8) -> u8 {
     (digit & 15) + if digit > b'9' { 9 } else { 0 }
 }
 
-/// The hashes of the names in a joined list.
+/// Returns the hashes of the names in a joined list.
 pub(super) fn hash_list(joined: &str) -> Vec<u32> {
     let mut hashes = Vec::new();
     let mut rest = joined;
@@ -51,7 +51,7 @@ pub(super) fn hash_list(joined: &str) -> Vec<u32> {
     hashes
 }
 
-/// Takes the first item out of a list, with the separator that follows it.
+/// Removes the first item and the separator after it from a list, and returns the item.
 pub(super) fn next_item<'a>(list: &mut &'a str, separator: u8) -> Option<&'a str> {
     let text = *list;
     let end = text.bytes().position(|byte| byte == separator).unwrap_or(text.len());
@@ -59,7 +59,7 @@ pub(super) fn next_item<'a>(list: &mut &'a str, separator: u8) -> Option<&'a str
     text.get(..end).filter(|_| !text.is_empty())
 }
 
-/// `todo` of `todo`, `todo/7` and `todo?…`.
+/// Returns the resource of a room: `todo` for `todo`, `todo/7` and `todo?…`.
 pub(super) fn resource_of(room: &str) -> &str {
     let end = room.bytes().position(|byte| byte == b'/' || byte == b'?');
     end.and_then(|end| room.get(..end)).unwrap_or(room)

@@ -1,19 +1,21 @@
-//! What the queries want done.
+//! The actions that live queries request.
 
-/// What the caller must do. Lists are joined by [`SEPARATOR`](super::SEPARATOR).
+/// An action for the caller. Lists are joined by [`SEPARATOR`](super::SEPARATOR).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Send this query again, then call [`Queries::answered`](super::Queries::answered) or [`Queries::failed`](super::Queries::failed), exactly once.
+    /// Send this query again. Then call [`Queries::answered`](super::Queries::answered) or
+    /// [`Queries::failed`](super::Queries::failed), exactly once.
     Ask(u32),
-    /// Update what a target shows: remove, then add, then reorder.
+    /// Update the records that a target shows: remove, then add, then reorder.
     Show {
         /// The collection or model.
         target: u32,
-        /// Ids to add at the end, or where the comparator of the page puts them.
+        /// Ids to add. They go to the end, or to the place that the comparator of the page returns.
         added: String,
-        /// Ids to remove. One that is also in `added` was destroyed and created anew.
+        /// Ids to remove. An id that is also in `added` was destroyed and created again.
         removed: String,
-        /// All ids that the target shows because of its queries, in their new order.
+        /// All ids of the target's queries in their new order, or `None` if the order has not
+        /// changed.
         order: Option<String>,
     },
     /// Leave this room: no query follows it.

@@ -1,4 +1,4 @@
-//! One live query: the result it had, and whether that is up to date.
+//! One live query: its last known result, and whether the result is up to date.
 
 use super::Change;
 use super::answer::Snapshot;
@@ -18,22 +18,22 @@ pub(super) struct Query {
     is_stale: bool,
     /// The result has these ids, but their order may differ.
     is_unsorted: bool,
-    /// Since the request in flight was sent, something has changed that its answer may not have.
+    /// A change arrived after the request in flight was sent, and the answer may lack it.
     pub(super) has_changed_in_flight: bool,
     request: Request,
 }
 
-/// The request that the caller was asked to send.
+/// The state of the request that the caller must send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Request {
     None,
     InFlight,
-    /// It is sent again when the caller says so.
+    /// The request failed. It is sent again after the caller's retry.
     Failed,
 }
 
 impl Query {
-    /// A query without a result.
+    /// Creates a query without a result.
     pub(super) fn new(id: u32, answer: &Snapshot) -> Self {
         Self {
             id,
@@ -52,7 +52,7 @@ impl Query {
         self.request == Request::InFlight
     }
 
-    /// Whether the caller was asked to send it, and has not done so with success.
+    /// Returns whether a request is in flight or has failed.
     pub(super) fn is_pending(&self) -> bool {
         self.request != Request::None
     }
@@ -61,17 +61,18 @@ impl Query {
         self.description.kind == Kind::Part
     }
 
-    /// Whether the order of the ids means something.
+    /// Returns whether the order of the ids is significant.
     pub(super) fn is_ordered(&self) -> bool {
         self.is_part() || self.description.is_sorted_list()
     }
 
-    /// Whether its ids, and their order unless the target has its own, are those of the server.
+    /// Returns whether the ids are those of the server, in the server's order unless the target has
+    /// its own.
     pub(super) fn is_fresh(&self, has_own_order: bool) -> bool {
         !self.is_asked() && !self.is_stale && (has_own_order || !self.is_unsorted)
     }
 
-    /// Whether it must be sent again.
+    /// Returns whether the query must be sent again.
     pub(super) fn is_due(&self, has_own_order: bool) -> bool {
         !self.is_pending() && !self.is_fresh(has_own_order)
     }
@@ -94,7 +95,7 @@ impl Query {
         }
     }
 
-    /// Takes an answer of its own.
+    /// Takes the answer to a request of this query.
     pub(super) fn accept(&mut self, answer: &Snapshot, is_current: bool) {
         self.room = answer.room;
         self.resource = answer.resource;
@@ -105,8 +106,8 @@ impl Query {
         self.request = Request::None;
     }
 
-    /// Takes the answer to another query of its room. One that waits for its own answer is not asked
-    /// again because of it: its own is the later one.
+    /// Takes the answer to another query of the same room. If this query waits for an answer, that
+    /// answer is newer, so this one does not make it stale.
     pub(super) fn learn(&mut self, answer: &Snapshot, is_current: bool, symbols: &mut Symbols) {
         if self.is_part() != (answer.description.kind == Kind::Part) {
             return;
@@ -126,7 +127,7 @@ impl Query {
         }
     }
 
-    /// Has the same members from now on, in its own order.
+    /// Takes over the members of an answer and keeps its own order.
     fn align(&mut self, ids: &[Symbol], symbols: &mut Symbols) {
         symbols.clear();
         symbols.add(ids);
@@ -139,8 +140,8 @@ impl Query {
         self.is_unsorted |= loses_order && self.description.is_sorted_list();
     }
 
-    /// A change in its room. An updated record is one that is in the list: perhaps nobody has
-    /// reported that it was created, as a write of the page came first.
+    /// Applies a change in the room of the query. An updated record is a member of the list, even
+    /// if its creation was never reported because a write of the page came first.
     pub(super) fn changed(&mut self, record: Option<(Change, Symbol)>, names: &[u32]) {
         match record {
             _ if self.is_part() => self.invalidate(),
@@ -154,7 +155,7 @@ impl Query {
         }
     }
 
-    /// A list has this record, perhaps in another place than before.
+    /// Adds a record to a list, or marks it as moved.
     fn gain(&mut self, id: Symbol, is_moved: bool) {
         let is_new = self.description.kind == Kind::List && !self.ids.contains(&id);
         if is_new {
@@ -166,27 +167,27 @@ impl Query {
         }
     }
 
-    /// These attributes of some of its records have changed, as another room reports. Its own may
-    /// never do so, if an answer covers the change. If the query waits for its own answer, what that
-    /// does not have is reported after it.
+    /// Marks the order as unknown after another room has reported new values of these attributes.
+    /// The room of the query may never report them, if an answer covers the change. If the query
+    /// waits for an answer, changes that the answer lacks are reported after it.
     pub(super) fn reordered(&mut self, names: &[u32]) {
         let may_move = self.description.is_sorted_list() && self.description.is_sorted_by(names);
         self.is_unsorted |= may_move && !self.is_asked();
     }
 
-    /// A change that may be anything.
+    /// Marks the result as unknown.
     pub(super) fn invalidate(&mut self) {
         self.has_changed_in_flight = true;
         self.is_stale = true;
     }
 
-    /// The record no longer exists. Returns whether the query ends with it.
+    /// Removes a destroyed record. Returns whether the query ends with it.
     pub(super) fn destroyed(&mut self, id: Symbol) -> bool {
         remove(&mut self.ids, id) && self.description.kind == Kind::One
     }
 }
 
-/// Removes a symbol; false if it is not there.
+/// Removes a symbol. Returns false if the list does not have it.
 pub(super) fn remove(symbols: &mut Vec<Symbol>, symbol: Symbol) -> bool {
     let at = symbols.iter().position(|other| *other == symbol);
     at.map(|at| symbols.remove(at)).is_some()

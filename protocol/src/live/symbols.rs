@@ -1,28 +1,28 @@
 //! Ids and rooms as numbers, and sets of them.
 //!
-//! A result may have many thousands of ids, and an id may be in many results. So each text is kept
-//! once, and everything else is lists of numbers. A set is a mark at each number; the next set makes
-//! the marks of the one before void.
+//! A result may have many thousands of ids, and an id may be in many results. So each text is
+//! stored once, and everything else is lists of numbers. A set consists of a mark at each of its
+//! numbers. To begin another set invalidates the marks of the former one.
 
 use super::SEPARATOR;
 use super::names::{hash, next_item};
 
-/// The number of a text.
+/// The number that stands for a text.
 pub(super) type Symbol = u32;
 
-/// An interner, with one set of symbols at a time.
+/// An interner for texts, with one set of symbols at a time.
 #[derive(Debug)]
 pub(super) struct Symbols {
-    /// By symbol; empty if it is free.
+    /// Texts by symbol. A free symbol has the empty text.
     texts: Vec<String>,
     free: Vec<Symbol>,
-    /// A hash table with open addressing, at most half full: symbol + 1, or 0.
+    /// A hash table with open addressing, at most half full. A slot has symbol + 1, or 0 if empty.
     slots: Vec<u32>,
-    /// By symbol: the set that it was last added to.
+    /// By symbol: the number of the last set that the symbol was added to.
     marks: Vec<u32>,
-    /// The set that counts.
+    /// The number of the current set.
     set: u32,
-    /// It is time to forget texts when there are more than these.
+    /// Unused texts are forgotten when there are more texts than this.
     limit: usize,
 }
 
@@ -38,7 +38,7 @@ impl Symbols {
         }
     }
 
-    /// The symbol of a text, which is not empty.
+    /// Returns the symbol of a text. The text must not be empty.
     pub(super) fn intern(&mut self, text: &str) -> Symbol {
         if self.texts.len() * 2 >= self.slots.len() {
             self.rehash();
@@ -52,7 +52,7 @@ impl Symbols {
         self.slots[slot] - 1
     }
 
-    /// The symbols of a joined list, each once.
+    /// Returns the symbols of a joined list, without duplicates.
     pub(super) fn intern_list(&mut self, joined: &str) -> Vec<Symbol> {
         let mut symbols = Vec::new();
         let mut rest = joined;
@@ -69,7 +69,7 @@ impl Symbols {
         &self.texts[symbol as usize]
     }
 
-    /// The joined texts.
+    /// Returns the joined texts of the symbols.
     pub(super) fn join(&self, symbols: &[Symbol]) -> String {
         let mut joined = String::new();
         for symbol in symbols {
@@ -89,7 +89,7 @@ impl Symbols {
         })
     }
 
-    /// Where a text is in the table, or would be.
+    /// Returns the slot of a text, or the slot where it would be inserted.
     fn slot(&self, text: &str) -> usize {
         let mut slot = hash(text) as usize;
         loop {
@@ -112,7 +112,7 @@ impl Symbols {
         }
     }
 
-    /// Begins an empty set.
+    /// Begins a new, empty set.
     pub(super) fn clear(&mut self) {
         self.set += 1;
     }
@@ -124,7 +124,7 @@ impl Symbols {
         }
     }
 
-    /// Adds symbols to the set, and those that are new in it to a list.
+    /// Adds symbols to the set, and appends those that were not in the set to a list.
     pub(super) fn add_to(&mut self, list: &mut Vec<Symbol>, symbols: &[Symbol]) {
         for symbol in symbols {
             let mark = &mut self.marks[*symbol as usize];
@@ -135,7 +135,7 @@ impl Symbols {
         }
     }
 
-    /// The symbols that are in the set, or those that are not.
+    /// Returns the symbols that are in the set, or those that are not.
     pub(super) fn filter(&self, symbols: &[Symbol], is_in_set: bool) -> Vec<Symbol> {
         let mut filtered = Vec::new();
         for symbol in symbols {
@@ -146,7 +146,7 @@ impl Symbols {
         filtered
     }
 
-    /// Whether so many texts have come that some may no longer be in use.
+    /// Returns whether there are so many texts that unused ones should be forgotten.
     pub(super) fn is_full(&self) -> bool {
         self.texts.len() - self.free.len() > self.limit
     }

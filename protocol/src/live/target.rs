@@ -1,4 +1,4 @@
-//! A collection or a model: the queries it has, and what it shows because of them.
+//! A collection or a model: its queries, and the records that it shows.
 
 use super::answer::Snapshot;
 use super::change::RoomChange;
@@ -6,21 +6,21 @@ use super::query::{Query, remove};
 use super::symbols::{Symbol, Symbols};
 use super::{Change, Output};
 
-/// A target and its queries, in the order in which they were first read.
+/// A target and its queries, in the order of their first reads.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) id: u32,
     pub(super) queries: Vec<Query>,
-    /// What it shows because of its queries, in the order in which it does.
+    /// The ids that the target shows because of its queries, in the order in which it shows them.
     shown: Vec<Symbol>,
-    /// What it has shown and must remove at once.
+    /// The ids that the target still shows and must remove at once.
     destroyed: Vec<Symbol>,
-    /// Requests of the page that are in flight.
+    /// The number of requests of the page that are in flight.
     reads: u32,
-    /// What has happened since the first of them was sent. Their answers may not have it.
+    /// Changes since the first of these requests was sent. The answers may lack them.
     changed_in_flight: Vec<RoomChange>,
     has_own_order: bool,
-    /// Something may have to be shown.
+    /// The shown ids may differ from the results of the queries.
     is_dirty: bool,
 }
 
@@ -42,12 +42,12 @@ impl Target {
         self.reads > 0
     }
 
-    /// Whether nothing is left of it.
+    /// Returns whether the target has nothing left to do.
     pub(super) fn is_over(&self) -> bool {
         self.queries.is_empty() && !self.is_reading() && !self.is_dirty
     }
 
-    /// Whether this query of it must be sent again.
+    /// Returns whether this query of the target must be sent again.
     pub(super) fn is_due(&self, query: &Query) -> bool {
         !self.is_reading() && query.is_due(self.has_own_order)
     }
@@ -63,19 +63,20 @@ impl Target {
         }
     }
 
-    /// Whether nothing has happened since the page sent a request that its answer may not have.
+    /// Returns whether an answer to the page has all changes that arrived since its request was
+    /// sent.
     pub(super) fn is_current(&self, answer: &Snapshot) -> bool {
         !self.changed_in_flight.iter().any(|change| change.is_missing_in(answer))
     }
 
-    /// Forgets what it shows and all queries but one.
+    /// Forgets the shown ids and all queries except for this one.
     pub(super) fn replace(&mut self, query: u32, left: &mut Vec<Symbol>) {
         self.shown.clear();
         self.destroyed.clear();
         self.end_queries(left, &mut |other| other.id != query);
     }
 
-    /// Takes what the page has read.
+    /// Takes the answer to a fetch by the page.
     pub(super) fn read(
         &mut self,
         query: u32,
@@ -100,7 +101,7 @@ impl Target {
         symbols.add_to(&mut self.shown, &answer.ids);
     }
 
-    /// A query that was sent again has failed.
+    /// Records that the repeated request of a query has failed.
     pub(super) fn failed(&mut self, query: u32, is_gone: bool, left: &mut Vec<Symbol>) {
         self.end_queries(left, &mut |other| {
             let has_failed = other.id == query && other.is_asked();
@@ -111,7 +112,8 @@ impl Target {
         });
     }
 
-    /// Takes an answer as one of its room, but for the query that has taken it as its own.
+    /// Updates the queries in the room of an answer, except for the query that has taken the
+    /// answer.
     pub(super) fn learn(
         &mut self,
         taken_by: Option<u32>,
@@ -134,7 +136,7 @@ impl Target {
         }
     }
 
-    /// Something has happened in a room. `left` gets the rooms of the queries that end with it.
+    /// Applies an event in a room. Appends the rooms of queries that end with it to `left`.
     pub(super) fn changed(&mut self, change: &RoomChange, names: &[u32], left: &mut Vec<Symbol>) {
         if self.is_reading() {
             self.changed_in_flight.push(*change);
@@ -169,7 +171,7 @@ impl Target {
         self.is_dirty = true;
     }
 
-    /// Ends queries. `left` gets their rooms.
+    /// Ends queries, and appends their rooms to `left`.
     pub(super) fn end_queries(
         &mut self,
         left: &mut Vec<Symbol>,
@@ -187,7 +189,7 @@ impl Target {
         }
     }
 
-    /// What must be shown otherwise, if anything.
+    /// Returns the changes that the page must show, if any.
     pub(super) fn show(&mut self, symbols: &mut Symbols) -> Option<Output> {
         if !core::mem::take(&mut self.is_dirty) {
             return None;
@@ -215,7 +217,7 @@ impl Target {
         Some(Output::Show { target: self.id, added, removed, order })
     }
 
-    /// The results of all queries, which are the set after that.
+    /// Returns the results of all queries without duplicates. Afterwards the set contains them.
     fn union(&self, symbols: &mut Symbols) -> Vec<Symbol> {
         let mut union = Vec::new();
         symbols.clear();
@@ -225,12 +227,12 @@ impl Target {
         union
     }
 
-    /// Whether the order of its queries is the order in which it shows them.
+    /// Returns whether the target shows records in the order of its queries.
     fn is_ordered(&self) -> bool {
         !self.has_own_order && self.queries.iter().any(Query::is_ordered)
     }
 
-    /// Adds all symbols that it uses to the set, when nothing is to be shown or in flight.
+    /// Adds all symbols in use to the set. The caller makes sure that nothing is pending.
     pub(super) fn add_symbols(&self, symbols: &mut Symbols) {
         symbols.add(&self.shown);
         for query in &self.queries {

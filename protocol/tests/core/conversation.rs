@@ -1,6 +1,7 @@
-//! What a client and a server say to each other, told as stories.
+//! Conversations between a client and a server.
 
-use crate::support::{Json, Pair};
+use crate::json::Json;
+use crate::support::Pair;
 use backwire_protocol::{Connection, Failure, Request, RequestKind, Verb};
 use serde_json::{Value, json};
 
@@ -354,7 +355,7 @@ fn a_hint_of_a_network_ends_a_wait_and_not_a_disconnect_on_purpose() {
 }
 
 #[test]
-fn a_frame_that_can_not_be_understood_ends_the_connection_and_nothing_else() {
+fn malformed_frame_ends_the_connection_and_nothing_else() {
     for frame in [r#"42["push","todo"]"#, r#"42["push","todo",7,0,[[1]]]"#, "43900[]", "42[]"] {
         let mut pair = Pair::connected();
         pair.ask(Verb::Get, "/todo", Value::Null);

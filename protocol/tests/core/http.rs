@@ -1,10 +1,11 @@
-//! Requests that go over HTTP because there is no link.
+//! Requests that are sent over HTTP because there is no link.
 
-use crate::support::{Json, Pair};
+use crate::json::Json;
+use crate::support::Pair;
 use backwire_protocol::{Connection, Failure, Request, Verb};
 use serde_json::{Value, json};
 
-/// A pair whose link has been missing for so long that HTTP is used, and has been found to work.
+/// Creates a pair without a link whose client has found that HTTP works.
 fn without_link() -> Pair {
     let mut pair = Pair::connected();
     pair.cut_link();
@@ -15,8 +16,20 @@ fn without_link() -> Pair {
     pair
 }
 
+/// Brings the link up, while requests over HTTP stay in flight.
+fn bring_link_up(pair: &mut Pair) {
+    pair.is_cut = false;
+    pair.client.hurry(pair.instant());
+    pair.carry_out();
+    while pair.client.status().state != Connection::Online {
+        pair.step_up();
+        pair.step_reply();
+        pair.step_down();
+    }
+}
+
 #[test]
-fn a_read_goes_over_http_when_the_link_is_missing_for_three_seconds() {
+fn read_is_sent_over_http_after_three_seconds_without_a_link() {
     let mut pair = Pair::connected();
     pair.cut_link();
     let read = pair.ask(Verb::Get, "/todo", Value::Null);
@@ -31,19 +44,19 @@ fn a_read_goes_over_http_when_the_link_is_missing_for_three_seconds() {
 }
 
 #[test]
-fn a_page_whose_first_connection_fails_goes_over_http() {
+fn request_is_sent_over_http_if_the_first_connection_fails() {
     let mut pair = Pair::new(1);
     pair.is_cut = true;
     let read = pair.ask(Verb::Get, "/todo", Value::Null);
     pair.wait(60_000);
-    assert_eq!(pair.result(read), None, "nothing is sent before connect");
+    assert_eq!(pair.result(read), None, "the client sends nothing before connect");
     pair.client.connect(pair.instant());
     pair.wait(3_000);
     assert_eq!(pair.status_of(read), Some(200));
 }
 
 #[test]
-fn writes_go_over_http_one_by_one_in_order() {
+fn writes_are_sent_over_http_one_by_one_in_order() {
     let mut pair = without_link();
     for title in 0..5 {
         pair.ask(Verb::Post, "/todo", json!({"title": title}));
@@ -54,11 +67,11 @@ fn writes_go_over_http_one_by_one_in_order() {
     let titles = pair.server.records.values().map(|record| record["title"].as_u64());
     assert!(titles.eq((0..5).map(Some)));
     assert_eq!(pair.app.results.len(), 10);
-    assert!(pair.app.waited.is_empty(), "they were sent at once");
+    assert!(pair.app.waited.is_empty(), "the writes were sent at once");
 }
 
 #[test]
-fn at_most_sixteen_reads_are_on_their_way_over_http() {
+fn at_most_sixteen_reads_are_in_flight_over_http() {
     let mut pair = without_link();
     for _ in 0..50 {
         pair.ask(Verb::Get, "/todo", Value::Null);
@@ -69,7 +82,7 @@ fn at_most_sixteen_reads_are_on_their_way_over_http() {
 }
 
 #[test]
-fn a_read_fails_when_http_does_not_reach_the_server_either_and_a_write_waits() {
+fn read_fails_and_write_waits_while_the_server_is_unreachable() {
     let mut pair = Pair::connected();
     pair.cut();
     let read = pair.ask(Verb::Get, "/todo", Value::Null);
@@ -85,7 +98,7 @@ fn a_read_fails_when_http_does_not_reach_the_server_either_and_a_write_waits() {
 }
 
 #[test]
-fn a_write_that_http_did_not_bring_to_the_server_is_tried_again_every_three_seconds() {
+fn write_is_sent_again_every_three_seconds_while_http_fails() {
     let mut pair = Pair::connected();
     pair.cut();
     pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
@@ -98,7 +111,7 @@ fn a_write_that_http_did_not_bring_to_the_server_is_tried_again_every_three_seco
 }
 
 #[test]
-fn a_write_whose_answer_over_http_is_lost_is_committed_once() {
+fn write_whose_response_over_http_is_lost_is_committed_once() {
     let mut pair = without_link();
     let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     pair.step_http();
@@ -112,7 +125,7 @@ fn a_write_whose_answer_over_http_is_lost_is_committed_once() {
 }
 
 #[test]
-fn a_write_on_its_way_over_http_when_the_link_comes_up_is_committed_and_answered_once() {
+fn write_in_flight_over_http_when_the_link_comes_up_is_committed_and_answered_once() {
     for is_http_first in [true, false] {
         let mut pair = Pair::connected();
         pair.ask(Verb::Get, "/todo", Value::Null);
@@ -132,25 +145,18 @@ fn a_write_on_its_way_over_http_when_the_link_comes_up_is_committed_and_answered
         let answers = pair.app.results.iter().filter(|(token, _)| *token == saved).count();
         assert_eq!((pair.status_of(saved), answers), (Some(200), 1));
         assert_eq!(pair.server.committed, ["post /todo"]);
-        assert_eq!(pair.app.news, 0, "its echo is no news");
+        assert_eq!(pair.app.news, 0, "the echo is not delivered");
     }
 }
 
 #[test]
-fn a_read_on_its_way_over_http_when_the_link_comes_up_is_live() {
+fn read_in_flight_over_http_when_the_link_comes_up_subscribes() {
     let mut pair = without_link();
     let read = pair.ask(Verb::Get, "/todo", Value::Null);
     pair.step_http();
-    pair.is_cut = false;
-    pair.client.hurry(pair.instant());
-    pair.carry_out();
-    while pair.client.status().state != Connection::Online {
-        pair.step_up();
-        pair.step_reply();
-        pair.step_down();
-    }
+    bring_link_up(&mut pair);
     pair.step_http_answer();
-    assert_eq!(pair.result(read), None, "the answer that subscribes is on its way");
+    assert_eq!(pair.result(read), None, "the response over the link is still in flight");
     pair.run();
     assert_eq!(pair.status_of(read), Some(200));
     pair.server.write(1, None, &json!({}));
@@ -159,40 +165,26 @@ fn a_read_on_its_way_over_http_when_the_link_comes_up_is_live() {
 }
 
 #[test]
-fn a_request_that_fails_over_http_when_the_link_is_up_is_answered_over_the_link() {
+fn request_that_fails_over_http_is_answered_over_the_new_link() {
     let mut pair = without_link();
     let read = pair.ask(Verb::Get, "/todo", Value::Null);
     let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     pair.is_http_cut = true;
     pair.step_http();
     pair.step_http();
-    pair.is_cut = false;
-    pair.client.hurry(pair.instant());
-    pair.carry_out();
-    while pair.client.status().state != Connection::Online {
-        pair.step_up();
-        pair.step_reply();
-        pair.step_down();
-    }
+    bring_link_up(&mut pair);
     pair.run();
     assert_eq!((pair.status_of(read), pair.status_of(saved)), (Some(200), Some(200)));
     assert!(pair.app.waited.is_empty());
 }
 
 #[test]
-fn a_refusal_over_http_does_not_end_a_write_that_is_on_its_way_over_the_link() {
+fn error_over_http_does_not_end_a_write_in_flight_over_the_link() {
     let mut pair = without_link();
     let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     pair.server.refusals.push_back(500.into());
     pair.step_http();
-    pair.is_cut = false;
-    pair.client.hurry(pair.instant());
-    pair.carry_out();
-    while pair.client.status().state != Connection::Online {
-        pair.step_up();
-        pair.step_reply();
-        pair.step_down();
-    }
+    bring_link_up(&mut pair);
     pair.step_http_answer();
     assert_eq!(pair.result(saved), None);
     pair.run();
@@ -200,7 +192,7 @@ fn a_refusal_over_http_does_not_end_a_write_that_is_on_its_way_over_the_link() {
 }
 
 #[test]
-fn an_answer_over_http_is_final_as_plain_backbone_has_it() {
+fn error_over_http_is_final_as_in_plain_backbone() {
     for status in [400, 401, 500, 503] {
         let mut pair = without_link();
         pair.server.refusals.push_back(status.into());
@@ -212,7 +204,7 @@ fn an_answer_over_http_is_final_as_plain_backbone_has_it() {
 }
 
 #[test]
-fn a_write_made_while_http_does_not_work_either_has_waited() {
+fn write_made_while_the_server_is_unreachable_has_waited() {
     let mut pair = without_link();
     pair.is_http_cut = true;
     pair.ask(Verb::Get, "/todo", Value::Null);
@@ -225,7 +217,7 @@ fn a_write_made_while_http_does_not_work_either_has_waited() {
 }
 
 #[test]
-fn nothing_goes_over_http_after_disconnect() {
+fn nothing_is_sent_over_http_after_disconnect() {
     let mut pair = Pair::connected();
     pair.client.disconnect(pair.instant());
     let read = pair.ask(Verb::Get, "/todo", Value::Null);
@@ -238,7 +230,7 @@ fn nothing_goes_over_http_after_disconnect() {
 }
 
 #[test]
-fn an_answer_over_http_to_an_aborted_request_is_ignored() {
+fn response_over_http_to_an_aborted_request_is_ignored() {
     let mut pair = without_link();
     let read = pair.ask(Verb::Get, "/todo", Value::Null);
     let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
@@ -249,7 +241,7 @@ fn an_answer_over_http_to_an_aborted_request_is_ignored() {
 }
 
 #[test]
-fn requests_go_over_http_where_the_connection_is_refused_for_good() {
+fn request_is_sent_over_http_if_the_connection_is_refused_for_good() {
     let mut pair = Pair::new(1);
     pair.server.refuses = Some("E_SITE: there is no site newsite".into());
     let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
@@ -260,7 +252,7 @@ fn requests_go_over_http_where_the_connection_is_refused_for_good() {
     assert_eq!(pair.client.status().state, Connection::Offline);
     pair.client.hurry(pair.instant());
     pair.wait(600_000);
-    assert_eq!(pair.refused.len(), 1, "it does not try again");
+    assert_eq!(pair.refused.len(), 1, "the client does not try again");
     pair.server.refuses = None;
     pair.client.connect(pair.instant());
     pair.run();
@@ -268,7 +260,7 @@ fn requests_go_over_http_where_the_connection_is_refused_for_good() {
 }
 
 #[test]
-fn a_page_that_finds_out_that_it_is_refused_goes_over_http() {
+fn request_is_sent_over_http_after_the_app_reports_a_refusal() {
     let mut pair = Pair::new(1);
     pair.is_cut = true;
     let read = pair.ask(Verb::Get, "/todo", Value::Null);
@@ -280,7 +272,7 @@ fn a_page_that_finds_out_that_it_is_refused_goes_over_http() {
 }
 
 #[test]
-fn the_echo_of_a_write_that_the_page_sends_waits_for_its_answer() {
+fn echo_of_a_write_that_the_app_sends_waits_for_the_response() {
     for is_answered in [true, false] {
         let mut pair = Pair::connected();
         pair.ask(Verb::Get, "/todo", Value::Null);
@@ -290,7 +282,7 @@ fn the_echo_of_a_write_that_the_page_sends_waits_for_its_answer() {
         let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
         pair.step_http();
         while pair.step_up() || pair.step_reply() || pair.step_push(9) || pair.step_down() {}
-        assert_eq!(pair.status_of(saved), Some(200), "nothing waits behind it");
+        assert_eq!(pair.status_of(saved), Some(200), "other writes do not wait for it");
         assert_eq!(pair.app.news, 0);
         if is_answered {
             pair.run();
@@ -299,7 +291,7 @@ fn the_echo_of_a_write_that_the_page_sends_waits_for_its_answer() {
             pair.lose_http_answers();
             pair.run();
             assert_eq!(pair.result(uploaded), Some(&Err(Failure::Unreachable)));
-            assert_eq!(pair.app.news, 1, "the echo is all that is known of it");
+            assert_eq!(pair.app.news, 1, "without a response, the echo is delivered");
         }
         assert_eq!(pair.app.shown, pair.server.records);
         assert_eq!(pair.server.committed.len(), 2);
@@ -307,7 +299,7 @@ fn the_echo_of_a_write_that_the_page_sends_waits_for_its_answer() {
 }
 
 #[test]
-fn a_write_that_the_page_sends_is_never_sent_by_the_client_and_can_be_forgotten() {
+fn client_never_sends_a_write_that_the_app_sends() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);
     pair.run();
@@ -322,14 +314,14 @@ fn a_write_that_the_page_sends_is_never_sent_by_the_client_and_can_be_forgotten(
 }
 
 #[test]
-fn a_body_over_the_limit_is_refused_within_the_call_that_made_it() {
+fn body_over_the_limit_fails_within_the_call() {
     let mut pair = Pair::connected();
     let large = pair.ask(Verb::Post, "/todo", json!({"title": "x".repeat(1_000)}));
     assert_eq!(pair.result(large), Some(&Err(Failure::TooLarge(1_000))));
 }
 
 #[test]
-fn headers_of_the_page_travel_beside_the_key() {
+fn headers_of_the_app_are_sent_with_the_idempotency_key() {
     for is_linked in [true, false] {
         let mut pair = if is_linked { Pair::connected() } else { without_link() };
         let body = Some(Json(json!({"title": "Milk"})));
@@ -347,7 +339,7 @@ fn headers_of_the_page_travel_beside_the_key() {
 }
 
 #[test]
-fn a_write_with_a_key_of_the_app_has_that_key_and_its_echo_is_no_news() {
+fn key_of_the_app_is_sent_and_its_echo_is_not_delivered() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);
     let (body, key) = (Some(Json(json!({"title": "Milk"}))), Some("order-7".into()));
@@ -361,14 +353,14 @@ fn a_write_with_a_key_of_the_app_has_that_key_and_its_echo_is_no_news() {
 }
 
 #[test]
-fn auth_travels_with_the_version_when_the_client_connects() {
+fn auth_is_sent_with_the_version_in_each_connect() {
     let mut pair = Pair::new(1);
     pair.client.authenticate(pair.instant(), r#"{"site":"newsite","token":"a"}"#);
     pair.client.connect(pair.instant());
     pair.run();
     assert_eq!(pair.server.auth, json!({"backwire": 1, "site": "newsite", "token": "a"}));
     pair.client.authenticate(pair.instant(), "{}");
-    assert_eq!(pair.server.auth["token"], "a", "not before the next connection");
+    assert_eq!(pair.server.auth["token"], "a", "other auth is not sent before the next connection");
     pair.break_line();
     pair.mend();
     assert_eq!(pair.server.auth, json!({"backwire": 1}));

@@ -1,6 +1,6 @@
 //! One connection at a time, on a clock that is a number.
 
-use crate::support::Json;
+use crate::json::Json;
 use backwire_protocol::Instant;
 use backwire_protocol::link::{Link, Step};
 use backwire_protocol::packet::{Kind, Packet};
@@ -140,7 +140,7 @@ fn refusal(message: &str) -> Packet<Json> {
 }
 
 #[test]
-fn a_refusal_that_may_pass_is_tried_again_in_silence() {
+fn link_tries_again_after_a_temporary_refusal_without_a_report() {
     let mut link = Link::new(AUTH.into(), 1);
     for now in [0, 5_000, 10_000] {
         link.tick(at(now));
@@ -154,7 +154,7 @@ fn a_refusal_that_may_pass_is_tried_again_in_silence() {
 }
 
 #[test]
-fn a_refusal_for_good_is_reported_once_and_not_tried_again_before_connect() {
+fn permanent_refusal_is_reported_once_and_ends_attempts_until_connect() {
     let mut link = Link::new(AUTH.into(), 1);
     for now in [0, 5_000] {
         link.connect(at(now));
@@ -175,7 +175,7 @@ fn a_refusal_for_good_is_reported_once_and_not_tried_again_before_connect() {
 }
 
 #[test]
-fn a_link_that_is_up_can_be_refused_and_one_that_is_not_wanted_can_not() {
+fn link_that_is_up_can_be_refused_and_an_idle_link_cannot() {
     let mut link = up(1);
     link.refuse("E_ORIGIN: not from here".into());
     let refused = Step::Refused("E_ORIGIN: not from here".into());
@@ -186,7 +186,7 @@ fn a_link_that_is_up_can_be_refused_and_one_that_is_not_wanted_can_not() {
 }
 
 #[test]
-fn other_auth_is_sent_from_the_next_connection_on() {
+fn new_auth_is_sent_on_the_next_connection() {
     let mut link = up(1);
     link.authenticate(r#"{"backwire":1,"token":"b"}"#.into());
     assert_eq!(steps(&mut link), []);

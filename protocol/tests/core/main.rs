@@ -2,6 +2,8 @@
 
 mod conversation;
 mod http;
+#[path = "../shared/json.rs"]
+mod json;
 mod links;
 mod packets;
 mod retries;

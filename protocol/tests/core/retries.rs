@@ -1,10 +1,10 @@
-//! Which answers end a request, and which writes are sent again.
+//! Statuses that end a request, and statuses after which a write is sent again.
 
 use crate::support::{Pair, Refusal};
 use backwire_protocol::{Connection, Token, Verb};
 use serde_json::{Value, json};
 
-/// A pair that is connected, and a write that was made while it was offline.
+/// Creates a pair without a connection, and a write that was made in this state.
 fn with_a_write_that_waited() -> (Pair, Token) {
     let mut pair = Pair::connected();
     pair.cut();
@@ -19,7 +19,7 @@ fn refuse(pair: &mut Pair, statuses: impl IntoIterator<Item = u16>) {
 }
 
 #[test]
-fn any_status_but_429_finishes_a_write_that_was_sent_at_once() {
+fn any_status_except_429_finishes_a_write_that_was_sent_at_once() {
     for status in [400, 401, 403, 404, 408, 409, 410, 413, 422, 425, 500, 502, 503, 504] {
         let mut pair = Pair::connected();
         refuse(&mut pair, [status]);
@@ -34,20 +34,24 @@ fn any_status_but_429_finishes_a_write_that_was_sent_at_once() {
 }
 
 #[test]
-fn a_write_is_sent_again_after_429_and_after_503_with_retry_after() {
+fn write_is_sent_again_after_429_and_after_503_with_retry_after() {
     let mut pair = Pair::connected();
     let busy = Refusal { status: 503, retry_after: Some(2) };
     pair.server.refusals.extend([429.into(), busy, 429.into()]);
     let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     pair.wait(1_000);
-    assert_eq!((pair.status_of(saved), pair.server.refusals.len()), (None, 1), "it waits 2 s");
+    assert_eq!(
+        (pair.status_of(saved), pair.server.refusals.len()),
+        (None, 1),
+        "the write waits 2 s"
+    );
     pair.wait(6_000);
     assert_eq!(pair.status_of(saved), Some(200));
     assert_eq!(pair.server.committed, ["post /todo"]);
 }
 
 #[test]
-fn a_read_is_finished_by_any_status() {
+fn any_status_finishes_a_read() {
     let mut pair = Pair::connected();
     let read = pair.ask(Verb::Get, "/todo/9", Value::Null);
     pair.wait(60_000);
@@ -55,7 +59,7 @@ fn a_read_is_finished_by_any_status() {
 }
 
 #[test]
-fn a_write_that_had_waited_is_sent_again_until_the_server_is_able_to_do_it() {
+fn write_that_had_waited_is_sent_again_until_the_server_commits_it() {
     let (mut pair, saved) = with_a_write_that_waited();
     refuse(&mut pair, [503, 429, 500, 408, 425]);
     pair.mend_link();
@@ -67,7 +71,7 @@ fn a_write_that_had_waited_is_sent_again_until_the_server_is_able_to_do_it() {
 }
 
 #[test]
-fn a_write_that_had_waited_and_is_refused_is_finished_as_one_that_had_waited() {
+fn refused_write_that_had_waited_is_finished_as_such() {
     for status in [400, 403, 404, 409, 410, 413, 422] {
         let (mut pair, saved) = with_a_write_that_waited();
         refuse(&mut pair, [status]);
@@ -78,7 +82,7 @@ fn a_write_that_had_waited_and_is_refused_is_finished_as_one_that_had_waited() {
 }
 
 #[test]
-fn a_write_waits_if_it_is_made_before_connect_or_after_disconnect() {
+fn write_made_before_connect_or_after_disconnect_has_waited() {
     let mut pair = Pair::new(1);
     let before = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     pair.client.connect(pair.instant());
@@ -94,7 +98,7 @@ fn a_write_waits_if_it_is_made_before_connect_or_after_disconnect() {
 }
 
 #[test]
-fn a_write_that_a_short_reconnect_interrupts_has_not_waited() {
+fn write_interrupted_by_a_short_reconnect_has_not_waited() {
     let mut pair = Pair::connected();
     let sent = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     pair.cut();
@@ -107,7 +111,7 @@ fn a_write_that_a_short_reconnect_interrupts_has_not_waited() {
 }
 
 #[test]
-fn a_write_that_an_outage_interrupts_has_waited_and_so_have_those_behind_it() {
+fn writes_interrupted_by_an_outage_have_waited() {
     let mut pair = Pair::connected();
     let sent = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     pair.cut();
@@ -118,17 +122,17 @@ fn a_write_that_an_outage_interrupts_has_waited_and_so_have_those_behind_it() {
 }
 
 #[test]
-fn a_write_that_had_waited_and_is_answered_401_waits_for_auth() {
+fn write_that_had_waited_waits_for_auth_after_401() {
     let (mut pair, saved) = with_a_write_that_waited();
     let behind = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
     refuse(&mut pair, [401, 401]);
     pair.mend_link();
     pair.wait(40_000);
-    assert_eq!(pair.unauthorized, 1, "it is told once, however many writes are refused");
+    assert_eq!(pair.unauthorized, 1, "the app is notified once, however many writes are refused");
     let read = pair.ask(Verb::Get, "/todo", Value::Null);
     let later = pair.ask(Verb::Post, "/todo", json!({"title": "Oats"}));
     pair.run();
-    assert_eq!(pair.status_of(read), Some(200), "reads go on");
+    assert_eq!(pair.status_of(read), Some(200), "reads are still sent");
     let status = pair.client.status();
     assert_eq!((status.state, status.unsent), (Connection::Online, 3));
     pair.client.authenticate(pair.instant(), r#"{"token":"b"}"#);
@@ -138,7 +142,7 @@ fn a_write_that_had_waited_and_is_answered_401_waits_for_auth() {
 }
 
 #[test]
-fn a_write_that_waits_for_auth_is_sent_again_on_the_next_connection() {
+fn write_that_waits_for_auth_is_sent_again_on_the_next_connection() {
     let (mut pair, saved) = with_a_write_that_waited();
     refuse(&mut pair, [401, 401]);
     pair.mend_link();
@@ -151,7 +155,7 @@ fn a_write_that_waits_for_auth_is_sent_again_on_the_next_connection() {
 }
 
 #[test]
-fn a_write_that_waits_for_auth_is_not_sent_over_http_either() {
+fn write_that_waits_for_auth_is_not_sent_over_http() {
     let (mut pair, saved) = with_a_write_that_waited();
     refuse(&mut pair, [401]);
     pair.mend_link();
@@ -165,7 +169,7 @@ fn a_write_that_waits_for_auth_is_not_sent_over_http_either() {
 }
 
 #[test]
-fn writes_wait_behind_one_that_can_not_be_done_yet_and_reads_do_not() {
+fn writes_wait_for_an_earlier_refused_write_and_reads_do_not() {
     let mut pair = Pair::connected();
     refuse(&mut pair, [429]);
     pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
@@ -183,7 +187,7 @@ fn writes_wait_behind_one_that_can_not_be_done_yet_and_reads_do_not() {
 }
 
 #[test]
-fn reads_that_are_answered_do_not_make_the_next_pause_short() {
+fn answered_reads_do_not_shorten_the_next_pause() {
     let mut pair = Pair::connected();
     refuse(&mut pair, [429; 40]);
     pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
@@ -191,11 +195,11 @@ fn reads_that_are_answered_do_not_make_the_next_pause_short() {
         pair.ask(Verb::Get, "/todo", Value::Null);
         pair.wait(1_000);
     }
-    assert!(pair.server.refusals.len() > 30, "{} are left", pair.server.refusals.len());
+    assert!(pair.server.refusals.len() > 30, "{} refusals are left", pair.server.refusals.len());
 }
 
 #[test]
-fn refusals_of_writes_that_were_sent_together_make_one_pause() {
+fn refusals_of_writes_sent_together_cause_one_pause() {
     let (mut pair, _) = with_a_write_that_waited();
     for _ in 1..20 {
         pair.ask(Verb::Post, "/todo", json!({}));
@@ -207,7 +211,7 @@ fn refusals_of_writes_that_were_sent_together_make_one_pause() {
 }
 
 #[test]
-fn a_new_connection_ends_the_wait() {
+fn new_connection_ends_the_pause() {
     let mut pair = Pair::connected();
     refuse(&mut pair, [429; 12]);
     pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
@@ -219,7 +223,7 @@ fn a_new_connection_ends_the_wait() {
 }
 
 #[test]
-fn an_aborted_write_that_is_told_not_now_is_not_sent_again() {
+fn aborted_write_is_not_sent_again_after_429() {
     let mut pair = Pair::connected();
     refuse(&mut pair, [429]);
     let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));

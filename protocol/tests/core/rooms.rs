@@ -1,22 +1,23 @@
-//! Many rooms of one resource on one client: each moves by reads of its own and by nothing else.
+//! Many rooms of one resource on one client. The position of a room moves only by reads and
+//! deliveries that concern the room.
 //!
-//! The server here is a log, and the rooms a connection is in. It joins a room, then reads, and then
-//! answers, with whatever else happens in between; it may lose a push. The model of the page is a set:
-//! which changes it knows, by a read of the room or by a delivery in it.
+//! The server here is a log, with the rooms that the connection has joined. For a request it first
+//! joins the room, then reads, then answers; other events may happen in between. It may lose a
+//! push. The model of the page is the set of changes that it knows from reads and from deliveries.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::support::Json;
+use crate::json::Json;
 use backwire_protocol::packet::{Kind, Packet};
 use backwire_protocol::{Client, Instant, Output, Request, Token, Verb};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Ids, of which one has a slash in it.
+/// Record ids. One of them contains a slash.
 const IDS: [&str; 3] = ["1", "2", "1/2"];
 
-/// Rooms, and the urls that lead to them: the class room, those of records, those of filters (one with
-/// a slash in it), and that of one record for who may see it only as it is.
+/// Rooms and the urls that lead to them: the class room, rooms of records, rooms of filters (one
+/// contains a slash), and the room of one record for a user with restricted access.
 const ROOMS: [(&str, &str); 9] = [
     ("todo", "/todo"),
     ("todo/1", "/todo/1"),
@@ -25,7 +26,7 @@ const ROOMS: [(&str, &str); 9] = [
     (r#"todo?{"done":true}"#, "/todo?done=true"),
     (r#"todo?{"path":"/a"}"#, "/user/1/todo"),
     (r#"todo?["1",{}]"#, "/todo/1?mine"),
-    // By urls that do not name the resource.
+    // Urls that do not name the resource.
     ("todo", "/all-of-them"),
     ("todo/1", "/the-first"),
 ];
@@ -34,13 +35,14 @@ const ROOMS: [(&str, &str); 9] = [
 enum Act {
     Read(usize),
     Leave(usize),
-    /// A change of this record, in those of the filters' rooms whose bit is set.
+    /// A change of this record. Each bit states whether the record is in a filter's room.
     Change(usize, u8),
-    /// The server joins and reads for the next request, or answers the next that was read for.
+    /// The server joins the room and reads for the next request, or answers the next joined
+    /// request.
     Join,
     Answer,
     Push(usize),
-    /// A push that is lost, and perhaps one without changes after it.
+    /// The server loses a push. It may later announce the position without changes.
     Lose(usize),
     Receive(u8),
     Break,
@@ -61,7 +63,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// A change: the record, and in which of the filters' rooms it is.
+/// A change: the index of the record, and a bit for each filter's room that contains it.
 type Entry = (usize, u8);
 
 fn is_in(room: &str, (id, bits): Entry) -> bool {
@@ -81,11 +83,11 @@ fn is_filter(room: &str) -> bool {
 #[derive(Default)]
 struct Server {
     log: Vec<Entry>,
-    /// Up to where each room that was joined has been pushed.
+    /// Joined rooms, with the number of changes that are pushed to each.
     rooms: BTreeMap<String, usize>,
-    /// Requests that arrived: the ack and the event.
+    /// Received requests: ack id and event.
     requests: VecDeque<(u64, Value)>,
-    /// Answers to what was joined and read.
+    /// Answers to requests whose room is joined and read.
     answers: VecDeque<String>,
 }
 
@@ -116,7 +118,7 @@ impl Server {
     }
 
     fn read(&mut self, url: &str) -> Value {
-        let (room, _) = ROOMS.iter().find(|(_, of)| *of == url).expect("a url of ours");
+        let (room, _) = ROOMS.iter().find(|(_, of)| *of == url).expect("a known url");
         self.rooms.entry((*room).into()).or_insert(self.log.len());
         let position = format!("7:{}", self.log.len());
         json!({"statusCode": 200, "headers": {"backwire-room": room, "backwire-position": position}})
@@ -135,7 +137,8 @@ impl Server {
         (from..to).filter(of).map(|at| json!([at + 1, 2, IDS[self.log[at].0], {}, 0])).collect()
     }
 
-    /// What happened in a room that was not pushed yet. Who is in the class room is told of a record there.
+    /// Returns the changes in a room that are not pushed yet. A connection in the class room gets
+    /// the changes of a record there, and not in the record's room.
     fn push(&mut self, room: &str) -> Option<String> {
         let from = *self.rooms.get(room)?;
         self.rooms.insert(room.into(), self.log.len());
@@ -151,19 +154,19 @@ impl Server {
     }
 }
 
-/// What the page knows: of each record by the class room and those of records, or of a filter's room,
-/// all changes up to here.
+/// The page's knowledge: the number of known changes for each record (from the class room and the
+/// rooms of records) and for each filter's room.
 #[derive(Default)]
 struct Page {
-    /// The rooms that it has read and not left.
+    /// The rooms that the page has read and not left.
     rooms: BTreeSet<&'static str>,
     known: BTreeMap<String, usize>,
-    /// From here on it may be told again, because it has been read as it was here.
+    /// Later changes may be delivered again, because the page was set back to this snapshot.
     read_at: BTreeMap<String, usize>,
 }
 
 impl Page {
-    /// What is known together: a record, or all of a filter's room.
+    /// Returns the unit of knowledge: a record, or the whole room of a filter.
     fn subject(room: &str, entry: Entry) -> String {
         if is_filter(room) { room.into() } else { IDS[entry.0].into() }
     }
@@ -172,8 +175,8 @@ impl Page {
         self.rooms.insert(room);
         let entries = (0..IDS.len()).map(|id| (id, 7)).filter(|entry| is_in(room, *entry));
         for subject in entries.map(|entry| Self::subject(room, entry)) {
-            // A list that does not have a record yet takes it off the page; a record that is read as it
-            // was stays as it is known.
+            // A list that lacks a record removes it from the page. A record that was read in an
+            // older state stays as it is known.
             let is_one = room.starts_with("todo/");
             let known = self.known.get(&subject).copied().filter(|_| is_one).unwrap_or(0);
             self.known.insert(subject.clone(), known.max(offset));
@@ -181,7 +184,7 @@ impl Page {
         }
     }
 
-    /// Changes that are not known up to this one, of the same subject.
+    /// Returns unknown changes of a subject, up to this offset.
     fn missing<'a>(
         &'a self,
         log: &'a [Entry],
@@ -216,12 +219,12 @@ struct Run {
     client: Client<Json>,
     server: Server,
     page: Page,
-    /// Frames on their way to the client.
+    /// Frames in flight to the client.
     down: VecDeque<String>,
-    /// The room of each request that is not answered.
+    /// The room of each unanswered request.
     asked: BTreeMap<Token, usize>,
     tokens: u32,
-    /// The server has told something that the client cannot know to be missing.
+    /// The client may have missed a change and cannot know that.
     is_lossy: bool,
 }
 
@@ -258,7 +261,8 @@ impl Run {
                 let is_reading = self.asked.values().any(|asked| ROOMS[*asked].0 == room);
                 if !is_reading && self.page.rooms.remove(room) {
                     self.client.unsubscribe(room);
-                    // Until the server knows, it tells of a record only in the class room that was left.
+                    // Until the server has left the class room, it pushes changes of records only
+                    // there.
                     self.is_lossy |= room == "todo" && !self.asked.is_empty();
                 }
             }
@@ -309,7 +313,7 @@ impl Run {
                     let headers = result.expect("an answer").headers.expect("headers").0;
                     let position = headers["backwire-position"].as_str().expect("a position");
                     let offset = position["7:".len()..].parse().expect("an offset");
-                    let at = self.asked.remove(&token).expect("a token of ours, once");
+                    let at = self.asked.remove(&token).expect("a token that is not finished");
                     self.page.was_read(ROOMS[at].0, offset);
                 }
                 Output::Deliver(delivery) => {
@@ -324,7 +328,7 @@ impl Run {
         }
     }
 
-    /// All that is on its way arrives.
+    /// Delivers everything that is in flight.
     fn settle(&mut self) {
         loop {
             let count = self.down.len() + self.server.requests.len() + self.server.answers.len();
@@ -339,7 +343,7 @@ impl Run {
         }
     }
 
-    /// The server says where each room stands, as it does after it has lost a push.
+    /// Announces the position of each room, as the server does after it has lost a push.
     fn announce(&mut self) {
         for room in self.server.rooms.keys() {
             let head =
@@ -363,7 +367,7 @@ impl Run {
 }
 
 #[test]
-fn a_change_that_comes_too_late_for_the_class_room_is_told_in_the_room_of_the_record() {
+fn change_after_the_class_room_is_left_is_delivered_in_the_record_room() {
     use Act::{Answer, Change, Join, Leave, Push, Read, Receive};
     let mut run = Run::new();
     let acts = [Read(0), Read(1), Join, Join, Answer, Answer, Receive(2), Change(0, 0)];
@@ -380,7 +384,7 @@ proptest! {
     })]
 
     #[test]
-    fn each_change_in_a_room_is_read_or_delivered_once_whatever_other_rooms_are_read(
+    fn each_change_in_a_room_is_read_or_delivered_once_with_any_other_rooms(
         acts in prop::collection::vec(act(), 1..80),
     ) {
         let mut run = Run::new();

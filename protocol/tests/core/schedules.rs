@@ -1,10 +1,11 @@
-//! Random schedules: whatever the network and the server do, every request is finished once, every
-//! write is committed once at most, no record is ever shown older than before, and the page ends
-//! equal to the server.
+//! Random schedules. Whatever the network and the server do, every request is finished once, every
+//! write is committed at most once, the page never shows a record in an older state than before,
+//! and in the end the page equals the server.
 
 use std::collections::BTreeSet;
 
-use crate::support::{Json, Pair, Refusal};
+use crate::json::Json;
+use crate::support::{Pair, Refusal};
 use backwire_protocol::{Failure, Request, RequestKind, Token, Verb};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -16,39 +17,39 @@ enum Act {
     Create,
     Update(u64),
     Destroy(u64),
-    /// A write that the page sends itself.
+    /// The page sends a write itself.
     Upload,
-    /// A write that an earlier page made.
+    /// The page restores a write that an earlier page made.
     Restore,
-    /// The request that was made so many requests ago.
+    /// The page aborts the request that it made this many requests ago.
     Abort(usize),
     Withdraw(usize),
     OtherCreates,
     OtherUpdates(u64),
     OtherDestroys(u64),
-    /// How many frames reach the server, replies leave it, pushes leave it, frames reach the client.
+    /// Numbers of frames to the server, replies, pushes, and frames to the client.
     Steps(u8, u8, u8, u8),
-    /// How many requests over HTTP reach the server, and answers the client.
+    /// This many requests over HTTP reach the server, and this many responses reach the client.
     HttpSteps(u8, u8),
     Break,
-    /// No attempt to connect succeeds from now on, or does again.
+    /// Attempts to connect fail from now on, or succeed again.
     Cut(bool),
-    /// No request over HTTP reaches the server from now on, or does again.
+    /// Requests over HTTP fail from now on, or reach the server again.
     CutHttp(bool),
-    /// The server has done what was asked over HTTP, and its answers are lost.
+    /// The server handles requests over HTTP, and its responses are lost.
     LoseAnswers,
-    /// Neither works, for so long that nothing that was read is waited for.
+    /// Neither transport works, for so long that all reads fail.
     Outage,
     Disconnect,
     Connect,
-    /// The server refuses connections for good, or the page finds that out by itself.
+    /// The server refuses connections for good, or the page reports that it does.
     RefuseConnections,
     RefusedElsewhere,
     Authenticate,
     Truncate,
     /// The server comes back with another log.
     Restart,
-    /// The server answers the next write with this.
+    /// The server answers the next write with this status.
     Refuse(u16, Option<u32>),
     /// The server answers the next resume with 429.
     RefuseResume,
@@ -97,14 +98,14 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// A page and its server, and what must become of its requests.
+/// A page, its server, and the requests whose outcomes are checked.
 struct Run {
     pair: Pair,
     reads: Vec<Token>,
     writes: Vec<Token>,
-    /// Aborted or withdrawn before they were finished.
+    /// Requests that were aborted or withdrawn before they were finished.
     given_up: BTreeSet<Token>,
-    /// Withdrawn: they never were.
+    /// Requests that were withdrawn, so the server must never get them.
     withdrawn: BTreeSet<Token>,
     has_written: bool,
     count: u64,
@@ -144,7 +145,7 @@ impl Run {
         self.writes.push(token);
     }
 
-    /// The request that was made so many requests ago, if it is not finished.
+    /// Returns the request that was made this many requests ago, if it is not finished.
     fn unfinished(&self, ago: usize) -> Option<Token> {
         let mut tokens = [self.reads.clone(), self.writes.clone()].concat();
         tokens.sort_unstable();
@@ -159,12 +160,12 @@ impl Run {
             Act::Read => self.read("/todo"),
             Act::ReadOne(id) => self.read(&url(id)),
             Act::Create => self.write(Verb::Post, "/todo", RequestKind::New),
-            // A page can not name a record it has never been told of.
+            // A page cannot name a record that it has never received.
             Act::Update(id) | Act::Destroy(id) if !self.pair.app.shown.contains_key(id) => {}
             Act::Update(id) => self.write(Verb::Put, &url(id), RequestKind::New),
             Act::Destroy(id) => self.write(Verb::Delete, &url(id), RequestKind::New),
             Act::Upload => self.write(Verb::Post, "/todo", RequestKind::Elsewhere),
-            // A page puts back what is kept before it writes anything.
+            // A page restores stored writes before it makes a new one.
             Act::Restore if self.has_written => {}
             Act::Restore => self.write(Verb::Post, "/todo", RequestKind::Restored),
             Act::Abort(ago) | Act::Withdraw(ago) => self.give_up(act, *ago),
@@ -184,7 +185,7 @@ impl Run {
         }
     }
 
-    /// What others do, the server and the network.
+    /// Performs an action of other clients, the server or the network.
     fn happen(&mut self, act: &Act) {
         let (pair, data) = (&mut self.pair, json!({"title": self.count}));
         match act {
@@ -193,7 +194,7 @@ impl Run {
             Act::OtherDestroys(id) => pair.server.write(3, Some(*id), &data),
             Act::Steps(up, replies, pushes, down) => {
                 times(*up, || pair.step_up());
-                // Whether the reply to a write or its push is first on the wire is up to the server.
+                // The server may send the reply to a write before or after its push.
                 if up > pushes {
                     times(*replies, || pair.step_reply());
                     pair.step_push(usize::from(*pushes));
@@ -241,11 +242,12 @@ impl Run {
             }
             Act::RefuseResume => pair.server.refused_resumes += 1,
             Act::Wait(milliseconds) => pair.wait(u64::from(*milliseconds)),
-            act => unreachable!("{act:?} is of the page"),
+            act => unreachable!("{act:?} is an action of the page"),
         }
     }
 
-    /// No read waits for ever while the server can not be reached, if the page wants a connection.
+    /// Checks that no read waits forever while the server is unreachable and the page is
+    /// connecting.
     fn outage(&mut self) {
         self.pair.cut();
         self.pair.client.connect(self.pair.instant());
@@ -256,7 +258,7 @@ impl Run {
         }
     }
 
-    /// Everything works again, for as long as it takes.
+    /// Restores everything and waits until all requests are finished.
     fn end(&mut self) {
         self.pair.server.refuses = None;
         self.pair.mend();
@@ -294,13 +296,13 @@ impl Run {
             let times = pair.server.committed_by.iter().filter(|of| **of == by).count();
             prop_assert!(times <= 1, "{:?} was committed {} times", token, times);
             if pair.status_of(*token) == Some(200) {
-                prop_assert_eq!(times, 1, "{:?} was answered and is not committed", token);
+                prop_assert_eq!(times, 1, "{:?} was answered but not committed", token);
             }
             prop_assert!(times == 0 || !self.withdrawn.contains(token));
         }
         if !is_refusing {
             let committed: Vec<u32> =
-                pair.server.committed_by.iter().map(|by| by.parse().expect("a number")).collect();
+                pair.server.committed_by.iter().map(|by| by.parse().expect("a token")).collect();
             prop_assert!(committed.is_sorted(), "out of order: {:?}", committed);
         }
         prop_assert_eq!(&pair.app.shown, &pair.server.records);
@@ -316,7 +318,7 @@ fn times(count: u8, mut step: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_write_that_was_told_not_now_and_one_behind_it_are_repeated_without_harm() {
+fn refused_write_and_the_write_behind_it_are_repeated_safely() {
     use Act::{Break, Create, Destroy, OtherCreates, Read, Refuse, Steps, Update, Wait};
     let mut acts = vec![Read, Read, Create, Wait(0), OtherCreates, OtherCreates];
     acts.extend([Read, Read, Read, Read, Read, Steps(1, 0, 0, 0), Steps(2, 0, 0, 0), Destroy(1)]);
@@ -327,14 +329,14 @@ fn a_write_that_was_told_not_now_and_one_behind_it_are_repeated_without_harm() {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        // Another number for a long run: `PROPTEST_CASES=100000`.
+        // For a long run, set `PROPTEST_CASES=100000`.
         cases: ProptestConfig::default().cases * 2,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
 
     #[test]
-    fn whatever_the_network_does_the_page_ends_equal_to_the_server(
+    fn page_ends_equal_to_the_server_whatever_the_network_does(
         seed: u64,
         acts in prop::collection::vec(act(), 1..80),
     ) {
@@ -346,8 +348,8 @@ fn ends_equal(seed: u64, acts: &[Act]) -> Result<(), TestCaseError> {
     let mut run = Run::new(seed);
     acts.iter().for_each(|act| run.perform(act));
     run.end();
-    // A write that is refused and sent again comes after those that were on their way behind it, and
-    // what the page sends itself keeps no order.
+    // A write that is refused and sent again is committed after writes that were in flight behind
+    // it. Writes that the page sends itself keep no order.
     let is_refusing = acts.iter().any(|act| matches!(act, Act::Refuse(..) | Act::Upload));
     run.check(is_refusing)
 }

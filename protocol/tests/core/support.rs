@@ -1,9 +1,9 @@
-//! A server and an app for the client machine, in one process, on a clock that is a number.
+//! A server and an app for the client machine, in one process, with a number as the clock.
 //!
-//! The server keeps the promises of docs/protocol.md in the smallest way that does (a vector is the
-//! log) and leaves it to the test when a reply or a push leaves it. Requests reach it over the link
-//! and over HTTP. The app does with what it is told what Backbone would do, and refuses to show a
-//! record older than it has shown it.
+//! The server keeps the promises of docs/protocol.md in the simplest way (a vector is the log). The
+//! test decides when a reply or a push leaves the server. Requests reach the server over the link
+//! and over HTTP. The app applies everything as Backbone would, and fails if it would show a record
+//! in an older state than before.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -13,35 +13,7 @@ use backwire_protocol::{
 };
 use serde_json::{Map, Value, json};
 
-/// JSON as the core wants to see it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Json(pub Value);
-
-impl Payload for Json {
-    fn item(&self, index: u32) -> Option<Self> {
-        self.0.get(index as usize).cloned().map(Self)
-    }
-
-    fn field(&self, name: &'static str) -> Option<Self> {
-        self.0.get(name).filter(|value| !value.is_null()).cloned().map(Self)
-    }
-
-    fn number(&self) -> Option<u64> {
-        self.0.as_u64()
-    }
-
-    fn text(&self) -> Option<String> {
-        self.0.as_str().map(Into::into)
-    }
-
-    fn size(&self) -> u64 {
-        self.0.to_string().len() as u64
-    }
-
-    fn id(&self) -> Option<String> {
-        self.text().or_else(|| self.number().map(|number| number.to_string()))
-    }
-}
+use crate::json::Json;
 
 /// One record; `v` is the offset of its last change.
 pub type Record = Map<String, Value>;
@@ -56,7 +28,7 @@ struct Entry {
     previous: u64,
 }
 
-/// What the server answers to a write instead of carrying it out.
+/// A status that the server sends for a write instead of committing it.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal {
     pub status: u16,
@@ -69,7 +41,7 @@ impl From<u16> for Refusal {
     }
 }
 
-/// What the other end of the line knows.
+/// The server.
 #[derive(Debug)]
 pub struct Server {
     epoch: u64,
@@ -86,21 +58,21 @@ pub struct Server {
     replies: VecDeque<String>,
     /// Requests as they were carried out; repeats are not.
     pub committed: Vec<String>,
-    /// The header `x-request` of the requests that were carried out.
+    /// The header `x-request` of the committed requests.
     pub committed_by: Vec<String>,
-    /// The next answers to writes the ledger does not know, instead of carrying them out.
+    /// Statuses for the next writes with unknown idempotency keys, instead of commits.
     pub refusals: VecDeque<Refusal>,
-    /// So many of the next resumes are answered 429.
+    /// The number of next resumes that the server answers with 429.
     pub refused_resumes: usize,
-    /// Connections are refused with this message.
+    /// The server refuses connections with this message.
     pub refuses: Option<String>,
-    /// What the client said when it connected last.
+    /// The auth of the last CONNECT.
     pub auth: Value,
     /// The headers of the last request.
     pub headers: Value,
-    /// It has refused something: what was on its way behind that was done before it.
+    /// The server has refused a write. Writes in flight behind it were committed before it.
     has_refused: bool,
-    /// Where writes stand that were answered by the ledger after that.
+    /// Positions of writes that the ledger answered after that.
     repeated: BTreeSet<String>,
 }
 
@@ -154,7 +126,7 @@ impl Server {
         self.log.len() as u64
     }
 
-    /// Somebody else writes; what can not be done is not.
+    /// Makes a write of another client. An impossible write does nothing.
     pub fn write(&mut self, verb: u64, id: Option<u64>, data: &Value) {
         self.commit(verb, id, data, 0);
     }
@@ -193,7 +165,7 @@ impl Server {
         let packet = packet.expect("the client sends JSON");
         match (packet.kind, packet.data) {
             (Kind::Connect, auth) => {
-                self.auth = auth.expect("the client says its version");
+                self.auth = auth.expect("the CONNECT has a version");
                 self.replies.push_back(match &self.refuses {
                     Some(message) => format!("44{}", json!({ "message": message })),
                     None => "40{\"sid\":\"x\"}".into(),
@@ -239,7 +211,7 @@ impl Server {
         json!([room, self.epoch, self.head(), changes])
     }
 
-    /// Over the link a read joins a room, over HTTP it does not.
+    /// Handles a request. A read joins a room over the link, and none over HTTP.
     fn request(&mut self, verb: &str, request: &Value, is_joining: bool) -> Value {
         self.headers = request["headers"].clone();
         let url = request["url"].as_str().expect("a url");
@@ -335,33 +307,33 @@ impl Server {
     }
 }
 
-/// A page: what the client was told, applied as Backbone would.
+/// A page, which applies responses and changes as Backbone would.
 #[derive(Debug, Default)]
 pub struct App {
     /// The collection, if it has been fetched.
     pub shown: BTreeMap<u64, Record>,
     /// Newest state shown of each record, also of those that are gone.
     newest: BTreeMap<u64, u64>,
-    /// Newest state of each record that a read over HTTP has shown. The rooms know nothing of it.
+    /// The newest state of each record that a read over HTTP has shown. The rooms do not know it.
     newest_by_http: BTreeMap<u64, u64>,
-    /// Newest state of each record that the answer to a write over HTTP has shown. It may come before
-    /// the answer to a read over the link that is older, which sets the page back.
+    /// The newest state of each record that a response to a write over HTTP has shown. That
+    /// response may arrive before the one of an older read over the link, which sets the page back.
     written_by_http: BTreeMap<u64, u64>,
     epoch: u64,
-    /// The collection has been read over the link.
+    /// The collection was read over the link.
     pub is_live: bool,
-    /// Where it stood when it was read last.
+    /// The position of the last read of the collection.
     read_at: u64,
     pub results: Vec<(Token, Result<Reply<Json>, Failure>)>,
-    /// Those of the results that had waited.
+    /// Finished writes that had waited.
     pub waited: BTreeSet<Token>,
     pub refreshes: usize,
     pub news: usize,
 }
 
 impl App {
-    /// `destroyed` is the record a delete was about. `may_be_late` says whether the answer to a write
-    /// at this position may come after what was done later.
+    /// Applies a response. `destroyed` is the record of a delete. `may_be_late` returns whether the
+    /// response to a write at this position may arrive after later changes.
     fn finish(
         &mut self,
         token: Token,
@@ -381,11 +353,11 @@ impl App {
                 self.read_at = 0;
                 self.epoch = epoch;
             }
-            // A refusal that never arrived, as the line broke, is nothing the client could know of. So a
-            // repeat may be told after what was done later, and a page goes by the position.
+            // The client cannot know of a refusal that was lost with the connection. So a repeated
+            // write may be answered after later changes, and the page goes by the position.
             let id = destroyed.or_else(|| body.get("id")?.as_u64());
             let of = |newest: &BTreeMap<u64, u64>| id.and_then(|id| newest.get(&id)).copied();
-            // What is not among all records is gone.
+            // A record that the last read of all records lacks does not exist.
             let newest = of(&self.newest).unwrap_or(self.read_at);
             let is_late = may_be_late(&position)
                 || of(&self.newest_by_http).is_some_and(|newest| offset < newest);
@@ -405,7 +377,7 @@ impl App {
         self.results.push((token, result));
     }
 
-    /// A read of one record, or of all, does not show yet what was written over HTTP.
+    /// Allows older states after a read that lacks writes over HTTP.
     fn set_back(&mut self, id: Option<u64>, to: u64) {
         for (written, offset) in &self.written_by_http {
             if *offset > to && id.is_none_or(|id| id == *written) {
@@ -414,7 +386,7 @@ impl App {
         }
     }
 
-    /// A read over HTTP shows what is newer than what is shown.
+    /// Applies a read over HTTP: only states that are newer than the shown ones.
     fn merge(&mut self, body: &Value) {
         let records = body.as_array().cloned().unwrap_or_else(|| vec![body.clone()]);
         for record in records.iter().map(|record| record.as_object().expect("a record")) {
@@ -496,25 +468,25 @@ pub struct Pair {
     pub statuses: Vec<backwire_protocol::Status>,
     tokens: u32,
     destroys: BTreeMap<Token, u64>,
-    /// What was asked, as it is sent over HTTP: verb, and what would be the argument of the event.
+    /// Requests in the form for HTTP: the method, and the argument that the event would have.
     asked: BTreeMap<Token, (Verb, Value)>,
     /// Writes that the app sends itself.
     elsewhere: BTreeSet<Token>,
-    /// Requests over HTTP on their way to the server.
+    /// Requests over HTTP in flight to the server.
     http: VecDeque<Token>,
-    /// Their answers on their way back; `None` if it was not reached.
+    /// Responses over HTTP in flight to the client; `None` if the server was unreachable.
     http_answers: VecDeque<(Token, Option<Value>)>,
-    /// What is finished now is answered over HTTP.
+    /// Requests that finish now were answered over HTTP.
     is_over_http: bool,
-    /// No request over HTTP reaches the server.
+    /// Requests over HTTP do not reach the server.
     pub is_http_cut: bool,
-    /// The most requests of any kind, and of writes, that were on their way over HTTP at once.
+    /// The highest numbers of requests, and of writes, that were in flight over HTTP at once.
     pub most_over_http: (usize, usize),
-    /// How often the app was told that it is not authorized.
+    /// The number of outputs that asked for other auth.
     pub unauthorized: usize,
-    /// Messages with which connections were refused for good.
+    /// Messages of permanent refusals.
     pub refused: Vec<String>,
-    /// The most frames that were on their way to the server, or answered and not heard yet.
+    /// The most frames that were in flight to the server at once.
     pub most_unanswered: usize,
 }
 
@@ -559,7 +531,7 @@ impl Pair {
         self.send(Request { body, ..Request::new(verb, url) })
     }
 
-    /// Makes a write that the app sends by itself.
+    /// Makes a write that the app sends itself.
     pub fn ask_elsewhere(&mut self, verb: Verb, url: &str, body: Value) -> Token {
         let body = (!body.is_null()).then_some(Json(body));
         let kind = RequestKind::Elsewhere;
@@ -569,7 +541,7 @@ impl Pair {
         token
     }
 
-    /// Makes a request with the headers that it has, and one that identifies it.
+    /// Makes a request with its headers, and adds a header that identifies it.
     pub fn send(&mut self, mut request: Request<Json>) -> Token {
         self.tokens += 1;
         let token = Token(self.tokens);
@@ -601,13 +573,13 @@ impl Pair {
         self.result(token)?.as_ref().ok().map(|reply| reply.status)
     }
 
-    /// The client is offline: the line breaks and stays broken, and HTTP does not work either.
+    /// Breaks the link and HTTP. Both stay broken.
     pub fn cut(&mut self) {
         self.is_http_cut = true;
         self.cut_link();
     }
 
-    /// The line breaks and stays broken.
+    /// Breaks the link. It stays broken.
     pub fn cut_link(&mut self) {
         self.is_cut = true;
         self.break_line();
@@ -622,13 +594,13 @@ impl Pair {
         }
     }
 
-    /// All works again, and enough time passes for the client to find out.
+    /// Repairs the link and HTTP, and waits until the client has reconnected.
     pub fn mend(&mut self) {
         self.is_http_cut = false;
         self.mend_link();
     }
 
-    /// The line works again, and enough time passes for the client to find out.
+    /// Repairs the link, and waits until the client has reconnected.
     pub fn mend_link(&mut self) {
         self.is_cut = false;
         self.wait(4_000);
@@ -662,7 +634,7 @@ impl Pair {
         {}
     }
 
-    /// A request over HTTP reaches the server, or finds that it cannot.
+    /// Moves a request over HTTP to the server, or reports that the server is unreachable.
     pub fn step_http(&mut self) -> bool {
         let Some(token) = self.http.pop_front() else {
             return false;
@@ -674,7 +646,7 @@ impl Pair {
         true
     }
 
-    /// An answer over HTTP reaches the client.
+    /// Moves a response over HTTP to the client.
     pub fn step_http_answer(&mut self) -> bool {
         let Some((token, answer)) = self.http_answers.pop_front() else {
             return false;
@@ -692,7 +664,7 @@ impl Pair {
         true
     }
 
-    /// Answers over HTTP that are on their way are lost.
+    /// Loses all responses over HTTP that are in flight.
     pub fn lose_http_answers(&mut self) {
         self.http_answers.iter_mut().for_each(|(_, answer)| *answer = None);
     }

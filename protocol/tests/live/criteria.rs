@@ -1,4 +1,4 @@
-//! What a read may ask for, and what is found.
+//! The queries that a read may contain, and their results.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 pub type Record = Map<String, Value>;
 pub type State = BTreeMap<u64, Record>;
 
-/// What a read asks for.
+/// The query of a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Criteria {
     One(u64),
@@ -15,7 +15,7 @@ pub enum Criteria {
 }
 
 impl Criteria {
-    /// The url, which is its name as well.
+    /// Returns the url, which also identifies the query.
     pub fn url(&self) -> String {
         match self {
             Self::One(id) => format!("/todo/{id}"),

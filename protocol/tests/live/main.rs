@@ -1,6 +1,8 @@
-//! Facts about live queries: named ones for each rule, and random schedules against a model.
+//! Tests of live queries: named tests for each rule, and random schedules against a model.
 
 mod criteria;
+#[path = "../shared/json.rs"]
+mod json;
 mod order;
 mod page;
 mod queries;

@@ -1,4 +1,4 @@
-//! A page with live collections: the real client, the real queries, and the line to a server.
+//! A page with live collections: the real client, the real queries, and a line to a server.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,24 +8,24 @@ use backwire_protocol::{Client, Instant, Output, Request, Token, Verb};
 use serde_json::Value;
 
 use crate::criteria::{Criteria, Record};
-use crate::reading::Json;
+use crate::json::Json;
 use crate::records::Records;
 use crate::server::Server;
 
 /// A collection or a model.
 #[derive(Debug, Default)]
 pub struct Target {
-    /// Ids, also of models that the page has added itself.
+    /// Ids of all models, including those that the page has added itself.
     pub models: Vec<String>,
-    /// Those that it shows because of its queries, with the change as of which they are known.
+    /// Ids that the target shows because of its queries, with the position of their state.
     pub shown: BTreeMap<String, usize>,
     pub queries: Vec<(u32, Criteria)>,
     pub has_own_order: bool,
-    /// How often it was stopped: a read that was begun before is not applied.
+    /// The number of times that the target was stopped. Earlier reads are not applied.
     pub stops: usize,
 }
 
-/// What a request is for.
+/// The purpose of a request.
 #[derive(Debug)]
 pub enum Purpose {
     Read { target: u32, query: u32, criteria: Criteria, replaces: bool, stops: usize },
@@ -33,7 +33,7 @@ pub enum Purpose {
     Write { verb: u64, set: Record },
 }
 
-/// The page, its server, and the line between them.
+/// A page, its server, and the line between them.
 pub struct Page {
     pub server: Server,
     pub targets: BTreeMap<u32, Target>,
@@ -42,11 +42,11 @@ pub struct Page {
     pub queries: Queries,
     pub requests: BTreeMap<Token, Purpose>,
     criteria: BTreeMap<u32, Criteria>,
-    /// Where the app is in a room.
+    /// The position of the app in each room.
     pub places: BTreeMap<String, usize>,
     pub records: Records,
     next_query: u32,
-    /// Requests so far.
+    /// The number of requests so far.
     made: u32,
     up: VecDeque<String>,
     now: u64,
@@ -78,10 +78,10 @@ impl Page {
         Instant::from_millis(self.now)
     }
 
-    // What the page does
-    // ------------------
+    // Actions of the page
+    // -------------------
 
-    /// Fetches. The same request is the same query.
+    /// Sends a fetch. An equal request belongs to the same query.
     pub fn fetch(&mut self, id: u32, criteria: &Criteria, replaces: bool) {
         let target = self.targets.entry(id).or_default();
         let same = target.queries.iter().find(|(_, other)| other == criteria);
@@ -111,7 +111,7 @@ impl Page {
         }
     }
 
-    /// Adds a model that is not of any query.
+    /// Adds a model that belongs to no query.
     pub fn add_own(&mut self, id: u32) {
         if let Some(target) = self.targets.get_mut(&id) {
             target.models.push(format!("own{}", target.models.len()));
@@ -147,8 +147,8 @@ impl Page {
         self.ask(Request::new(verb, self.criteria[&query].url()), purpose);
     }
 
-    // What the line does
-    // ------------------
+    // Actions of the line
+    // -------------------
 
     pub fn break_line(&mut self) {
         self.server.disconnected();
@@ -165,13 +165,13 @@ impl Page {
         }
     }
 
-    /// A frame reaches the server.
+    /// Moves a frame to the server.
     pub fn step_up(&mut self) -> bool {
         let frame = self.up.pop_front();
         frame.map(|frame| self.server.received(&frame)).is_some()
     }
 
-    /// A frame reaches the client: the first in its channel.
+    /// Moves a frame to the client: the first one of a channel.
     pub fn step_down(&mut self, at: usize) -> bool {
         let Some(chosen) = self.server.down.get(at % self.server.down.len().max(1)) else {
             return false;
@@ -187,8 +187,8 @@ impl Page {
         true
     }
 
-    /// The client reports a change of a part when it has asked what was missed. In order, it is
-    /// reported at once.
+    /// Reports a change of a part at once if pushes keep their order. Otherwise the client reports
+    /// it after it has resumed the room.
     fn announce(&mut self, data: Option<&Json>) {
         let Some(Json(data)) =
             data.filter(|Json(data)| self.server.is_orderly && data[0] == "push")

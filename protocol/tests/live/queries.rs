@@ -1,14 +1,15 @@
-//! Which queries are sent again, and when.
+//! Queries that are sent again, and the times when they are.
 
 use crate::support::{Page, leave, show, show_in_order};
 use backwire_protocol::live::Output;
 
 #[test]
-fn lost_room_is_read_again_by_each_list_and_no_other() {
-    let mut page = Page::default();
-    page.fetch(1, 1, "todo", "whole", "1");
-    page.fetch(2, 2, "todo", "whole", "1");
-    page.fetch(3, 3, "todo?done", "filter", "1");
+fn lost_room_is_read_again_by_each_of_its_lists_only() {
+    let mut page = Page::with_queries([
+        ("todo", "whole", "1"),
+        ("todo", "whole", "1"),
+        ("todo?done", "filter", "1"),
+    ]);
     page.0.refresh("todo");
     assert_eq!(page.outputs(), [Output::Ask(1), Output::Ask(2)]);
     page.answered(1, "todo", "whole", "1 2");
@@ -19,17 +20,14 @@ fn lost_room_is_read_again_by_each_list_and_no_other() {
 
 #[test]
 fn all_queries_are_read_again() {
-    let mut page = Page::default();
-    page.fetch(1, 1, "todo", "whole", "1");
-    page.fetch(2, 2, "user/2", "one", "2");
+    let mut page = Page::with_queries([("todo", "whole", "1"), ("user/2", "one", "2")]);
     page.0.refresh_all();
     assert_eq!(page.outputs(), [Output::Ask(1), Output::Ask(2)]);
 }
 
 #[test]
-fn stale_query_is_asked_once_and_once_more_for_what_happens_meanwhile() {
-    let mut page = Page::default();
-    page.fetch(1, 1, "todo?[part]", "part;limit=2", "1 2");
+fn stale_query_is_sent_once_and_again_after_changes_in_flight() {
+    let mut page = Page::with_queries([("todo?[part]", "part;limit=2", "1 2")]);
     page.0.announced("todo?[part]");
     page.0.announced("todo?[part]");
     assert_eq!(page.outputs(), [Output::Ask(1)]);
@@ -43,10 +41,8 @@ fn stale_query_is_asked_once_and_once_more_for_what_happens_meanwhile() {
 }
 
 #[test]
-fn record_created_while_its_list_is_asked_survives_an_older_answer() {
-    let mut page = Page::default();
-    page.fetch(1, 1, "todo", "whole", "1");
-    page.fetch(2, 2, "todo", "whole", "1");
+fn record_created_while_its_list_is_sent_again_survives_an_older_answer() {
+    let mut page = Page::with_queries([("todo", "whole", "1"), ("todo", "whole", "1")]);
     page.0.refresh("todo");
     assert_eq!(page.outputs(), [Output::Ask(1), Output::Ask(2)]);
     page.created("todo", "2");
@@ -61,8 +57,7 @@ fn record_created_while_its_list_is_asked_survives_an_older_answer() {
 
 #[test]
 fn record_created_while_the_page_reads_survives_an_older_answer() {
-    let mut page = Page::default();
-    page.fetch(1, 1, "todo", "whole", "1");
+    let mut page = Page::with_queries([("todo", "whole", "1")]);
     page.0.begin_read(2);
     page.created("todo", "2");
     assert_eq!(page.outputs(), [show(1, "2", "")]);
@@ -72,7 +67,7 @@ fn record_created_while_the_page_reads_survives_an_older_answer() {
 }
 
 #[test]
-fn record_destroyed_while_the_page_reads_it_is_asked_for_again() {
+fn query_of_a_record_destroyed_while_the_page_reads_it_is_sent_again() {
     let mut page = Page::default();
     page.0.begin_read(1);
     page.destroyed("todo", "7");
@@ -84,7 +79,7 @@ fn record_destroyed_while_the_page_reads_it_is_asked_for_again() {
 }
 
 #[test]
-fn what_happened_before_a_read_was_sent_is_in_its_answer() {
+fn answer_contains_changes_from_before_its_request() {
     let mut page = Page::default();
     page.0.begin_read(1);
     page.created("todo", "2");
@@ -96,7 +91,7 @@ fn what_happened_before_a_read_was_sent_is_in_its_answer() {
 }
 
 #[test]
-fn update_while_the_page_reads_is_asked_for_only_if_the_answer_may_not_have_it() {
+fn update_while_the_page_reads_sends_the_query_again_only_if_the_answer_may_lack_it() {
     let mut page = Page::default();
     page.0.begin_read(1);
     page.updated("todo", "2", &["n"]);
@@ -108,9 +103,8 @@ fn update_while_the_page_reads_is_asked_for_only_if_the_answer_may_not_have_it()
 }
 
 #[test]
-fn nothing_is_asked_for_a_target_that_the_page_reads() {
-    let mut page = Page::default();
-    page.fetch(1, 1, "todo?a", "filter", "1");
+fn no_query_is_sent_again_while_the_page_reads_its_target() {
+    let mut page = Page::with_queries([("todo?a", "filter", "1")]);
     page.0.begin_read(1);
     page.0.refresh("todo?a");
     assert_eq!(page.outputs(), []);
@@ -120,9 +114,8 @@ fn nothing_is_asked_for_a_target_that_the_page_reads() {
 }
 
 #[test]
-fn stale_query_is_asked_when_the_read_of_its_target_has_failed() {
-    let mut page = Page::default();
-    page.fetch(1, 1, "todo", "whole", "1");
+fn stale_query_is_sent_again_after_the_read_of_its_target_has_failed() {
+    let mut page = Page::with_queries([("todo", "whole", "1")]);
     page.0.begin_read(1);
     page.0.begin_read(1);
     page.0.refresh("todo");
@@ -133,9 +126,8 @@ fn stale_query_is_asked_when_the_read_of_its_target_has_failed() {
 }
 
 #[test]
-fn failed_query_is_asked_again_on_retry_only() {
-    let mut page = Page::default();
-    page.fetch(1, 1, "todo", "whole", "1");
+fn failed_query_is_sent_again_on_retry_only() {
+    let mut page = Page::with_queries([("todo", "whole", "1")]);
     page.0.refresh("todo");
     assert_eq!(page.outputs(), [Output::Ask(1)]);
     page.0.failed(1, false);
@@ -148,9 +140,8 @@ fn failed_query_is_asked_again_on_retry_only() {
 }
 
 #[test]
-fn failure_of_a_query_that_was_read_anew_means_nothing() {
-    let mut page = Page::default();
-    page.fetch(1, 1, "todo", "whole", "1");
+fn failure_of_a_query_that_the_page_has_read_again_is_ignored() {
+    let mut page = Page::with_queries([("todo", "whole", "1")]);
     page.0.refresh("todo");
     assert_eq!(page.outputs(), [Output::Ask(1)]);
     page.fetch(1, 1, "todo", "whole", "1");
@@ -160,9 +151,8 @@ fn failure_of_a_query_that_was_read_anew_means_nothing() {
 }
 
 #[test]
-fn late_answer_in_another_room_is_ignored_and_its_room_left() {
-    let mut page = Page::default();
-    page.fetch(1, 1, "todo?a", "filter", "1");
+fn late_answer_in_another_room_is_ignored_and_its_room_is_left() {
+    let mut page = Page::with_queries([("todo?a", "filter", "1")]);
     page.0.refresh("todo?a");
     assert_eq!(page.outputs(), [Output::Ask(1)]);
     page.fetch(1, 1, "todo?b", "filter", "2");
@@ -172,8 +162,7 @@ fn late_answer_in_another_room_is_ignored_and_its_room_left() {
 
 #[test]
 fn answer_to_a_query_that_has_ended_updates_the_others_in_its_room() {
-    let mut page = Page::default();
-    page.fetch(1, 1, "todo", "whole", "1");
+    let mut page = Page::with_queries([("todo", "whole", "1")]);
     page.answered(9, "todo", "whole", "1 2");
     assert_eq!(page.outputs(), [Output::Ask(1), show(1, "2", "")]);
     page.answered(9, "user", "whole", "1 2");
@@ -182,9 +171,8 @@ fn answer_to_a_query_that_has_ended_updates_the_others_in_its_room() {
 }
 
 #[test]
-fn answer_may_lead_to_another_room() {
-    let mut page = Page::default();
-    page.fetch(1, 1, "todo?[1,2]", "filter", "1 2");
+fn query_follows_the_room_of_its_last_answer() {
+    let mut page = Page::with_queries([("todo?[1,2]", "filter", "1 2")]);
     page.0.announced("todo?[1,2]");
     assert_eq!(page.outputs(), [Output::Ask(1)]);
     page.answered(1, "todo?[2,3]", "filter", "2 3");
@@ -192,10 +180,9 @@ fn answer_may_lead_to_another_room() {
 }
 
 #[test]
-fn two_sorted_lists_of_one_room_do_not_ask_for_ever() {
-    let mut page = Page::default();
-    page.fetch(1, 1, "todo", "whole;sort=n", "1");
-    page.fetch(2, 2, "todo", "whole;sort=m", "1");
+fn two_sorted_lists_of_one_room_do_not_send_each_other_again_forever() {
+    let mut page =
+        Page::with_queries([("todo", "whole;sort=n", "1"), ("todo", "whole;sort=m", "1")]);
     page.created("todo", "2");
     assert_eq!(
         page.outputs(),
@@ -203,7 +190,7 @@ fn two_sorted_lists_of_one_room_do_not_ask_for_ever() {
     );
     page.answered(1, "todo", "whole;sort=n", "3 2 1");
     page.answered(2, "todo", "whole;sort=m", "2 1 3");
-    assert_eq!(page.outputs().len(), 2, "both are shown, none is asked");
+    assert_eq!(page.outputs().len(), 2, "both are shown, none is sent again");
     page.updated("user", "2", &["n"]);
     page.created("todo?done", "2");
     assert_eq!(page.outputs(), []);

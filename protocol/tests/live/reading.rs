@@ -1,40 +1,11 @@
-//! What the server sends, as the page sees it.
+//! Answers of the server, in the form that the page needs.
 
+use backwire_protocol::Reply;
 use backwire_protocol::live::Answer;
-use backwire_protocol::{Payload, Reply};
 use serde_json::Value;
 
 use crate::criteria::Record;
-
-/// JSON as the core wants to see it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Json(pub Value);
-
-impl Payload for Json {
-    fn item(&self, index: u32) -> Option<Self> {
-        self.0.get(index as usize).cloned().map(Self)
-    }
-
-    fn field(&self, name: &'static str) -> Option<Self> {
-        self.0.get(name).filter(|value| !value.is_null()).cloned().map(Self)
-    }
-
-    fn number(&self) -> Option<u64> {
-        self.0.as_u64()
-    }
-
-    fn text(&self) -> Option<String> {
-        self.0.as_str().map(Into::into)
-    }
-
-    fn size(&self) -> u64 {
-        0
-    }
-
-    fn id(&self) -> Option<String> {
-        self.number().map(|number| number.to_string())
-    }
-}
+use crate::json::Json;
 
 /// The answer to a read.
 #[derive(Debug)]
@@ -44,7 +15,7 @@ pub struct Reading {
     pub ids: Vec<String>,
     pub records: Vec<Record>,
     pub position: usize,
-    /// Attributes that differ from what was known.
+    /// Attributes that differ from the state that the page had.
     pub changed: Vec<String>,
 }
 
@@ -64,7 +35,8 @@ impl Reading {
         })
     }
 
-    pub fn tell(&self, queries: impl FnOnce(Answer<'_>)) {
+    /// Passes the answer to the queries.
+    pub fn report(&self, queries: impl FnOnce(Answer<'_>)) {
         let (ids, changed) = (&self.ids.join("\0"), &self.changed.join("\0"));
         queries(Answer { room: &self.room, description: &self.description, ids, changed });
     }

@@ -1,4 +1,4 @@
-//! What the page knows of each record, as the store of the shim does.
+//! The page's copy of each record, like the store of the shim.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use crate::criteria::Record;
 
-/// A record as of the last change that the page knows of.
+/// A record in the last state that the page knows.
 #[derive(Debug, Default)]
 struct Known {
     offset: usize,
-    /// Nothing if it was destroyed.
+    /// `None` if the record was destroyed.
     record: Option<Record>,
 }
 
@@ -19,7 +19,7 @@ struct Known {
 pub struct Records(BTreeMap<String, Known>);
 
 impl Records {
-    /// Remembers a record, unless something later is known of it, and returns what differs.
+    /// Stores attributes, unless a later state is known. Returns the names of changed attributes.
     pub fn set(&mut self, id: &str, offset: usize, set: &Record) -> Vec<String> {
         let known = self.0.entry(id.into()).or_default();
         if known.offset > offset {
@@ -33,7 +33,7 @@ impl Records {
         changed
     }
 
-    /// Remembers that a record is gone; false if something later is known of it.
+    /// Marks a record as destroyed. Returns false if a later state is known.
     pub fn destroy(&mut self, id: &str, offset: usize) -> bool {
         let known = self.0.entry(id.into()).or_default();
         let is_news = known.offset <= offset;
@@ -43,7 +43,7 @@ impl Records {
         is_news
     }
 
-    /// Whether a record is known to be gone at some later time.
+    /// Returns whether the record is known to be destroyed after this offset.
     pub fn is_gone(&self, id: &str, offset: usize) -> bool {
         self.0.get(id).is_some_and(|known| known.offset > offset && known.record.is_none())
     }

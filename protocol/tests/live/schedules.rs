@@ -1,5 +1,5 @@
-//! Random schedules: whatever happens in whatever order, each target ends with what its queries
-//! would find, and nothing is asked for ever.
+//! Random schedules. Whatever happens in whatever order, each target ends with the results of its
+//! queries, and no query is sent again forever.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,7 +11,7 @@ use crate::page::{Page, Target};
 const CASES: u64 = 2_000;
 const STEPS: u64 = 80;
 
-/// SplitMix64.
+/// A random number generator: SplitMix64.
 struct Random(u64);
 
 impl Random {
@@ -30,7 +30,7 @@ impl Random {
         self.below(count) == 0
     }
 
-    /// Mostly what some other target has as well, or another page of it.
+    /// Returns a query; mostly one of another target, or another page of one.
     fn criteria(&mut self, page: &Page) -> Criteria {
         if self.is_one_in(8) {
             return Criteria::One(self.below(6) + 1);
@@ -50,7 +50,7 @@ impl Random {
         Criteria::List { a, is_sorted: self.is_one_in(2), window }
     }
 
-    /// Mostly a record that there is.
+    /// Returns an id; mostly of an existing record.
     fn id(&mut self, page: &Page) -> Option<u64> {
         let ids: Vec<_> = page.server.state().keys().copied().collect();
         if ids.is_empty() || self.is_one_in(8) {
@@ -79,7 +79,7 @@ impl Random {
     }
 }
 
-/// Does one thing.
+/// Performs one random action.
 fn step(page: &mut Page, random: &mut Random) {
     let target = random.below(3) as u32;
     let id = random.id(page);
@@ -110,7 +110,7 @@ fn step(page: &mut Page, random: &mut Random) {
     }
 }
 
-/// A page that is connected and has read something.
+/// Creates a connected page whose targets have read a query each.
 fn start(seed: u64, random: &mut Random) -> Page {
     let mut page = Page::new(seed, seed.is_multiple_of(2));
     for _ in 0..6 {
@@ -124,7 +124,7 @@ fn start(seed: u64, random: &mut Random) -> Page {
     page
 }
 
-/// Everything that is on its way arrives.
+/// Delivers everything that is in flight.
 fn run_all(page: &mut Page) {
     let asks = page.asks;
     loop {
@@ -132,11 +132,11 @@ fn run_all(page: &mut Page) {
         if !(page.step_up() || page.server.answer(0) || page.step_down(0)) {
             break;
         }
-        assert!(page.asks < asks + 500, "it asks for ever");
+        assert!(page.asks < asks + 500, "a query is sent again forever");
     }
 }
 
-/// The traffic stops.
+/// Stops all failures, and waits until no query is sent again.
 fn finish(page: &mut Page) {
     page.server.failures = 0;
     for _ in 0..3 {
@@ -145,7 +145,7 @@ fn finish(page: &mut Page) {
     }
     let asks = page.asks;
     page.retry();
-    assert_eq!(page.asks, asks, "it still asks");
+    assert_eq!(page.asks, asks, "a query is still sent again");
 }
 
 fn check(page: &mut Page) {
@@ -165,7 +165,8 @@ fn check(page: &mut Page) {
     }
 }
 
-/// Each query in turn has its records next, in its order if it has one.
+/// Checks that the target shows the results of its queries one after another, each in its own order
+/// if it has one.
 fn check_target(id: u32, target: &Target, state: &State) {
     let is_ordered =
         !target.has_own_order && target.queries.iter().any(|(_, query)| query.is_ordered());
@@ -202,13 +203,14 @@ fn fails(seed: u64, steps: usize) -> bool {
     catch_unwind(AssertUnwindSafe(|| run(seed, steps))).is_err()
 }
 
-/// More or longer ones with `LIVE_CASES` and `LIVE_STEPS`, others with `LIVE_SEED`.
+/// Returns a number from the environment: `LIVE_CASES`, `LIVE_STEPS` (the length of each schedule)
+/// or `LIVE_SEED` (the first seed).
 fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
 #[test]
-fn every_target_ends_with_what_its_queries_find() {
+fn every_target_ends_with_the_results_of_its_queries() {
     let first = from_environment("LIVE_SEED", 0);
     let steps = from_environment("LIVE_STEPS", STEPS) as usize;
     for seed in first..first + from_environment("LIVE_CASES", CASES) {

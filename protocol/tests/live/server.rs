@@ -1,5 +1,5 @@
-//! A server for live queries, as docs/protocol.md describes it: it keeps every state of its records,
-//! so that a query can be evaluated as of any change.
+//! A server for live queries, as docs/protocol.md describes it. It keeps every state of its
+//! records, so that it can evaluate a query as of any change.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -21,37 +21,38 @@ struct Entry {
     mark: u64,
 }
 
-/// A read that is not answered yet.
+/// An unanswered read.
 #[derive(Debug)]
 struct Pending {
     ack: u64,
     criteria: Criteria,
-    /// The change that its snapshot is taken after.
+    /// The position of its snapshot, once it is taken.
     snapshot: Option<usize>,
 }
 
 #[derive(Debug)]
 pub struct Server {
-    /// After each change, and before the first.
+    /// The state before the first change, and the state after each change.
     pub states: Vec<State>,
     log: Vec<Entry>,
     floor: usize,
     joined: BTreeMap<String, Criteria>,
-    /// All rooms there ever were.
+    /// All rooms that were ever joined.
     known: BTreeMap<String, Criteria>,
-    /// Rooms that the connection was led out of.
+    /// Rooms that the server has closed for the connection.
     closed: BTreeSet<String>,
-    /// Rooms of records that were not there: nobody was told the name.
+    /// Rooms of missing records. The server does not send their names.
     pub refused: BTreeSet<String>,
     pending: Vec<Pending>,
-    /// Changes up to here have been pushed.
+    /// The number of changes that were pushed.
     pushed: usize,
     ledger: BTreeMap<String, Value>,
-    /// So many reads will be answered with 500.
+    /// The number of next reads that the server answers with 500.
     pub failures: usize,
-    /// Frames that have left it, each in a channel; only those of one channel stay in their order.
+    /// Frames in flight to the client, each in a channel. Only frames of one channel keep their
+    /// order.
     pub down: VecDeque<(String, String)>,
-    /// There is one channel, pushes leave with their commit, and reads are answered one by one.
+    /// There is one channel, pushes are sent with their commit, and reads are answered one by one.
     pub is_orderly: bool,
 }
 
@@ -86,7 +87,7 @@ impl Server {
         self.joined.keys().cloned().collect()
     }
 
-    /// A new connection, or none.
+    /// Ends the connection.
     pub fn disconnected(&mut self) {
         self.joined.clear();
         self.pending.clear();
@@ -98,8 +99,8 @@ impl Server {
         self.floor = self.head();
     }
 
-    /// The connection is led out of a room. Not while a read is in flight that has joined it before:
-    /// the core would believe that it is in the room again.
+    /// Closes a room for the connection, unless a read is in flight. Such a read may have joined
+    /// the room before, and the core would believe that it is in the room again.
     pub fn close(&mut self, at: usize) {
         let is_reading = self.down.iter().any(|(_, frame)| frame.starts_with("43"));
         if is_reading || !self.pending.is_empty() {
@@ -137,7 +138,7 @@ impl Server {
         Some(id)
     }
 
-    /// A frame of the client. One that is answered at once is, and the pushes of it follow.
+    /// Handles a frame of the client. Pushes follow the answer.
     pub fn received(&mut self, frame: &str) {
         let packet = Packet::decode(frame).expect("the client sends packets");
         let packet = packet.try_map(|at| serde_json::from_str::<Value>(&frame[at..]));
@@ -181,7 +182,7 @@ impl Server {
         self.pending.push(Pending { ack, criteria, snapshot: None });
     }
 
-    /// Takes the snapshot of a read, or answers it if that was done.
+    /// Takes the snapshot of a read, or sends the answer if the snapshot is taken.
     pub fn answer(&mut self, at: usize) -> bool {
         let head = self.head();
         let at = if self.is_orderly { 0 } else { at % self.pending.len().max(1) };
@@ -248,7 +249,8 @@ impl Server {
         json!([room, 7, self.head(), changes])
     }
 
-    /// What a change is in a room, if anything.
+    /// Returns a change in the form that it has in a room, or `None` if it does not concern the
+    /// room.
     fn change(&self, at: usize, criteria: &Criteria) -> Option<Value> {
         let Entry { verb, id, set, mark } = &self.log[at];
         let selects =
@@ -263,7 +265,7 @@ impl Server {
         Some(json!([at + 1, verb, id, data, mark]))
     }
 
-    /// Pushes what has not been pushed, at most so many changes.
+    /// Pushes the next changes, at most this many.
     pub fn push(&mut self, most: usize) {
         let from = self.pushed;
         self.pushed = from.saturating_add(most).min(self.head());
@@ -271,10 +273,10 @@ impl Server {
             return;
         }
         for (room, criteria) in self.joined.clone() {
-            let is_told_in_class = room.starts_with("todo/") && self.joined.contains_key("todo");
+            let is_pushed_in_class = room.starts_with("todo/") && self.joined.contains_key("todo");
             let changes: Vec<_> =
                 (from..self.pushed).filter_map(|at| self.change(at, &criteria)).collect();
-            if changes.is_empty() || is_told_in_class {
+            if changes.is_empty() || is_pushed_in_class {
                 continue;
             }
             let previous = (0..from).rev().find(|at| self.change(*at, &criteria).is_some());

@@ -1,4 +1,4 @@
-//! What the shim does between the client, the queries and Backbone.
+//! The part of the shim, between the client, the queries and Backbone.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,9 @@ use backwire_protocol::live::{Change, Output as Step};
 use backwire_protocol::{Reply, Token, Verb};
 
 use crate::criteria::{Criteria, Record};
+use crate::json::Json;
 use crate::page::{Page, Purpose};
-use crate::reading::{Json, Reading, items, names_of, position_of};
+use crate::reading::{Reading, items, names_of, position_of};
 
 impl Page {
     pub fn deliver(&mut self, room: &str, changes: &[Json]) {
@@ -44,7 +45,7 @@ impl Page {
                 if self.targets[&target].stops != stops =>
             {
                 self.learn(&mut reading);
-                reading.tell(|answer| self.queries.answered(u32::MAX, answer));
+                reading.report(|answer| self.queries.answered(u32::MAX, answer));
                 self.report_others(&reading);
             }
             (Purpose::Read { target, query, criteria, replaces, stops }, reading) => {
@@ -59,14 +60,14 @@ impl Page {
             }
             (Purpose::Ask { query }, Some(mut reading)) => {
                 self.learn(&mut reading);
-                reading.tell(|answer| self.queries.answered(query, answer));
+                reading.report(|answer| self.queries.answered(query, answer));
                 self.report_others(&reading);
             }
             (Purpose::Ask { query }, None) => self.failed(query, reply.status == 404),
         }
     }
 
-    /// Remembers what was read, and what is new in it.
+    /// Stores the records of an answer, and collects the changed attributes.
     fn learn(&mut self, reading: &mut Reading) {
         self.places.insert(reading.room.clone(), reading.position);
         for (id, record) in reading.ids.iter().zip(&reading.records) {
@@ -74,8 +75,9 @@ impl Page {
         }
     }
 
-    /// An answer is news of the class room, too: the core does not deliver there what the read of a
-    /// single record has shown, and not in the rooms of single records what was read as a whole.
+    /// Reports the changes of an answer that the core does not deliver in other rooms: a read of
+    /// one record in the class room, and a read of the whole resource in the rooms of single
+    /// records.
     fn report_others(&mut self, reading: &Reading) {
         if reading.room.starts_with("todo/") {
             self.report(&reading.ids[0], reading.position, Change::Updated, &Record::new());
@@ -96,7 +98,7 @@ impl Page {
         self.report(&id.to_string(), position_of(headers).expect("a position"), change, set);
     }
 
-    /// News of the class room that is no push, unless it is known to be over.
+    /// Reports a change in the class room that is not a push, unless a later change has ended it.
     fn report(&mut self, id: &str, position: usize, change: Change, set: &Record) {
         let is_true = if change == Change::Destroyed {
             self.records.destroy(id, position)
@@ -109,7 +111,7 @@ impl Page {
         }
     }
 
-    /// What Backbone does, then what the queries hear of it.
+    /// Applies the answer to a fetch as Backbone does, then reports it to the queries.
     fn read(
         &mut self,
         id: u32,
@@ -134,7 +136,7 @@ impl Page {
             target.shown.entry(id.clone()).or_insert(reading.position);
         }
         let own = target.has_own_order;
-        reading.tell(|answer| self.queries.read(query, id, replaces, own, answer));
+        reading.report(|answer| self.queries.read(query, id, replaces, own, answer));
     }
 
     fn failed(&mut self, query: u32, is_gone: bool) {
@@ -152,7 +154,7 @@ impl Page {
                     self.request(Verb::Get, Purpose::Ask { query }, query);
                 }
                 Step::Leave(room) => {
-                    assert!(!self.queries.is_followed(&room), "{room} is left and followed");
+                    assert!(!self.queries.is_followed(&room), "{room} is left but followed");
                     self.client.unsubscribe(&room);
                     self.places.remove(&room);
                     self.carry_out();
@@ -165,8 +167,8 @@ impl Page {
         }
     }
 
-    /// A push of the class room that is in flight has the changes of single records, and the core no
-    /// longer takes it.
+    /// Refreshes the rooms of single records after the class room is left. A push in flight in the
+    /// class room may contain their changes, and the core no longer takes it.
     fn refresh_singles(&mut self, left: &str) {
         for room in self.places.keys().filter(|room| left == "todo" && room.starts_with("todo/")) {
             self.queries.refresh(room);
@@ -175,7 +177,7 @@ impl Page {
 
     fn show(&mut self, id: u32, added: &[String], removed: &[String], order: Option<Vec<String>>) {
         for gone in removed {
-            assert!(self.targets[&id].shown.contains_key(gone), "{gone} is removed, but not shown");
+            assert!(self.targets[&id].shown.contains_key(gone), "{gone} is removed but not shown");
             self.check_removal(id, gone);
         }
         let known_at = self.known_at(id);
@@ -187,13 +189,13 @@ impl Page {
         target.queries.retain(|(_, criteria)| !is_removed(criteria));
         for new in added {
             let is_new = target.shown.insert(new.clone(), known_at).is_none();
-            assert!(is_new, "{new} is added, but shown");
+            assert!(is_new, "{new} is added but already shown");
             target.models.push(new.clone());
         }
         if let Some(order) = order {
-            assert!(!target.has_own_order, "the page orders it");
+            assert!(!target.has_own_order, "the page has a comparator");
             let shown: BTreeSet<_> = target.shown.keys().collect();
-            assert_eq!(order.iter().collect::<BTreeSet<_>>(), shown, "an order is one of all");
+            assert_eq!(order.iter().collect::<BTreeSet<_>>(), shown, "the order has all ids");
             assert_eq!(order.len(), shown.len());
             let own: Vec<_> =
                 target.models.iter().filter(|id| id.starts_with("own")).cloned().collect();
@@ -201,15 +203,15 @@ impl Page {
         }
     }
 
-    /// The change as of which everything is known that a target shows.
+    /// Returns the position up to which all queries of a target are known.
     fn known_at(&self, id: u32) -> usize {
         let rooms = self.targets[&id].queries.iter().map(|(_, criteria)| criteria.room());
         rooms.map(|room| self.places.get(&room).copied().unwrap_or(0)).min().unwrap_or(0)
     }
 
-    /// A record is removed only if it was in no result at some time since it was shown. Lists with a
-    /// filter each report a record that moves between them one after the other, so they are exempt,
-    /// as is all that comes out of order.
+    /// Checks that a removed record was missing in all results at some time since it was shown. Two
+    /// lists with filters report a record that moves between them one after the other, so they are
+    /// exempt. So are pushes that arrive out of order.
     fn check_removal(&self, id: u32, gone: &str) {
         let target = &self.targets[&id];
         let criteria: Vec<_> = target.queries.iter().map(|(_, criteria)| criteria).collect();

@@ -1,18 +1,18 @@
-//! Live queries in few words.
+//! Short forms of live queries, their inputs and their outputs.
 
 use backwire_protocol::live::{Answer, Change, Output, Queries};
 
-/// A joined list, written with spaces.
+/// Returns a joined list from items with spaces between them.
 pub fn list(text: &str) -> String {
     text.replace(' ', "\0")
 }
 
-/// `Show` without an order.
+/// Returns a `Show` without an order.
 pub fn show(target: u32, added: &str, removed: &str) -> Output {
     Output::Show { target, added: list(added), removed: list(removed), order: None }
 }
 
-/// `Show` with an order.
+/// Returns a `Show` with an order.
 pub fn show_in_order(target: u32, added: &str, removed: &str, order: &str) -> Output {
     Output::Show { target, added: list(added), removed: list(removed), order: Some(list(order)) }
 }
@@ -21,17 +21,27 @@ pub fn leave(room: &str) -> Output {
     Output::Leave(room.into())
 }
 
-/// The queries of a page that carries nothing out by itself.
+/// The queries of a page. A test carries out their outputs itself.
 #[derive(Default)]
 pub struct Page(pub Queries);
 
 impl Page {
-    /// Fetches, as the only query of its target.
+    /// Creates a page that has fetched these queries (room, description, records). The first one is
+    /// query 1, the only query of target 1, and so on.
+    pub fn with_queries<const N: usize>(queries: [(&str, &str, &str); N]) -> Self {
+        let mut page = Self::default();
+        for (number, (room, description, records)) in (1..).zip(queries) {
+            page.fetch(number, number, room, description, records);
+        }
+        page
+    }
+
+    /// Fetches a query, which becomes the only one of its target.
     pub fn fetch(&mut self, query: u32, target: u32, room: &str, description: &str, records: &str) {
         self.read(query, target, true, room, description, records);
     }
 
-    /// Fetches with `remove: false`.
+    /// Fetches a query with `remove: false`.
     pub fn add(&mut self, query: u32, target: u32, room: &str, description: &str, records: &str) {
         self.read(query, target, false, room, description, records);
     }
@@ -69,7 +79,7 @@ impl Page {
         self.0.changed(room, Change::Left, id, "");
     }
 
-    /// All there is to do.
+    /// Returns all outputs.
     pub fn outputs(&mut self) -> Vec<Output> {
         std::iter::from_fn(|| self.0.poll()).collect()
     }

@@ -211,7 +211,7 @@ const FAILURES: &str = "
 /// What a write came to.
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    /// Whether it had been before, and whether it changed nothing.
+    /// The change, whether it is a repeat, and whether it changed nothing.
     Done(Change, [bool; 2]),
     Refused(String),
     NotStored,
@@ -275,7 +275,7 @@ async fn missed(store: &Store, room: &Room, position: Position) -> Option<(Vec<C
     }
 }
 
-/// Whether a change that was logged made a record another one; what is only published says so itself.
+/// Returns whether a logged change has modified its record, or is marked as only published.
 fn is_different(change: &Change) -> bool {
     let without_times = |record: &Option<Arc<Attributes>>| {
         let mut record = record.as_deref().cloned().unwrap_or_default();

@@ -181,7 +181,7 @@ pub(crate) async fn a_repeat_gets_the_first_outcome_and_changes_nothing(open: Op
     assert_eq!(offsets(&store.heard()), [1, 2]);
 }
 
-pub(crate) async fn an_update_without_effect_is_neither_logged_nor_told(open: Open) {
+pub(crate) async fn an_update_without_effect_is_neither_logged_nor_published(open: Open) {
     let mut store = roomy(open);
     let made = store.done(milk()).await;
     store.done(create(json!({"title": "Eggs"}))).await;
@@ -189,7 +189,7 @@ pub(crate) async fn an_update_without_effect_is_neither_logged_nor_told(open: Op
         let committed = store.commit(at(NOON + 5, update(id, set))).await;
         assert!(committed.unchanged && !committed.repeated);
         let Change { position, verb, after, .. } = &*committed.change;
-        // The record is as it is where the log stands, whatever else has happened before.
+        // The position is the head of the log, because the record is unchanged up to there.
         assert_eq!((position.offset, verb, after), (2, &Verb::Update, &made.after));
     }
     let upsert = Write { action: Action::Upsert(id("1"), attributes(json!({}))), ..milk() };
@@ -200,7 +200,7 @@ pub(crate) async fn an_update_without_effect_is_neither_logged_nor_told(open: Op
     assert_eq!((changed.unchanged, changed.change.previous), (false, 1));
 }
 
-pub(crate) async fn a_repeat_of_an_update_without_effect_is_known_and_undoes_nothing(open: Open) {
+pub(crate) async fn a_repeated_update_without_effect_does_not_undo_later_changes(open: Open) {
     let mut store = roomy(open);
     store.done(create(json!({"done": true}))).await;
     let write = || keyed("k", update("1", json!({"done": true})));
@@ -229,7 +229,7 @@ pub(crate) async fn the_key_of_an_update_without_effect_is_forgotten_after_seven
     assert!(store.commit(write(NOON + 8 * DAY)).await.repeated);
 }
 
-pub(crate) async fn the_name_of_the_key_is_that_of_the_first_record(open: Open) {
+pub(crate) async fn the_first_record_decides_the_name_of_the_key(open: Open) {
     let store = roomy(open);
     store.done(publish(Verb::Create, "1", json!({}))).await;
     assert!(store.engine.keys().await.unwrap().is_empty());

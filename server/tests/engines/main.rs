@@ -59,10 +59,10 @@ every_engine! {
     a_model_has_its_own_key_and_checks_its_records
     a_resource_nobody_has_written_to_is_empty_and_stands_at_0
     a_repeat_gets_the_first_outcome_and_changes_nothing
-    an_update_without_effect_is_neither_logged_nor_told
-    a_repeat_of_an_update_without_effect_is_known_and_undoes_nothing
+    an_update_without_effect_is_neither_logged_nor_published
+    a_repeated_update_without_effect_does_not_undo_later_changes
     the_key_of_an_update_without_effect_is_forgotten_after_seven_days
-    the_name_of_the_key_is_that_of_the_first_record
+    the_first_record_decides_the_name_of_the_key
     a_repeated_destroy_shows_the_record_it_destroyed
     a_key_used_for_another_request_is_refused
     a_key_belongs_to_its_identity

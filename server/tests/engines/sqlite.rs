@@ -465,7 +465,7 @@ async fn a_key_whose_group_was_not_committed_is_not_known() {
 }
 
 #[tokio::test]
-async fn keys_of_writes_without_effect_and_names_of_keys_are_there_after_a_restart() {
+async fn keys_of_writes_without_effect_and_names_of_keys_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let write = || keyed("k", update("1", json!({"title": "Milk"})));
     let store = open(folder.path());

@@ -322,7 +322,7 @@ async fn associations_lead_nobody_to_what_they_may_not_read() {
 }
 
 #[tokio::test]
-async fn what_nobody_may_do_is_a_403_also_for_who_has_not_signed_in() {
+async fn action_that_nobody_may_do_is_refused_with_403_even_before_sign_in() {
     let closed = json!({ "create": "nobody", "update": [], "destroy": { "role": "editor" } });
     let unread = json!({ "read": ["nobody"] });
     let mut builder = door(builder());
@@ -335,7 +335,7 @@ async fn what_nobody_may_do_is_a_403_also_for_who_has_not_signed_in() {
     for (method, path, stranger, known) in [
         (Method::POST, "/log", 403, 403),
         (Method::PATCH, "/log/1", 403, 403),
-        // Signing in could help.
+        // An editor may destroy records, so signing in could help.
         (Method::DELETE, "/log/1", 401, 403),
         (Method::GET, "/vault", 403, 403),
         (Method::GET, "/vault/1", 403, 403),

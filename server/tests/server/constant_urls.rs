@@ -1,4 +1,4 @@
-//! Writes to `/todo` whose body says which record: collections and models with a constant `url`.
+//! Writes to `/todo` with the record's id in the body: models with a constant `url`.
 
 use backwire::model::Model;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::client::{Socket, ask, builder, refusal, start};
 
 #[tokio::test]
-async fn a_write_to_a_constant_url_finds_its_record_in_the_body_in_every_dialect() {
+async fn write_to_a_constant_url_takes_the_id_from_the_body_in_every_dialect() {
     for key in ["id", "_id"] {
         let model = Model { key: key.to_owned(), ..Model::default() };
         let server = start(builder().resource("todo", model).unwrap()).await;
@@ -15,7 +15,7 @@ async fn a_write_to_a_constant_url_finds_its_record_in_the_body_in_every_dialect
             assert_eq!(status, 201);
         }
         let of = |id: i64| json!({ key: id, "done": true });
-        // HTTP.
+        // Over HTTP.
         for (id, verb) in [(1, "PUT"), (2, "PATCH"), (3, "DELETE")] {
             let (status, body) = ask(&server, verb, "/todo", of(id)).await;
             assert_eq!((status, &body[key]), (200, &json!(id)), "{verb}");
@@ -55,7 +55,7 @@ async fn a_write_to_a_constant_url_finds_its_record_in_the_body_in_every_dialect
 }
 
 #[tokio::test]
-async fn a_write_without_any_id_says_where_it_belongs() {
+async fn write_without_an_id_is_refused_with_the_places_for_it() {
     let server = crate::client::server().await;
     for verb in ["PUT", "PATCH", "DELETE"] {
         let (status, body) = ask(&server, verb, "/todo", json!({ "done": true })).await;

@@ -1,4 +1,4 @@
-//! `Backbone.emulateHTTP`, `Backbone.emulateJSON`, and what headers of a socket's request come to.
+//! `Backbone.emulateHTTP`, `Backbone.emulateJSON`, and headers of requests over a socket.
 
 use axum::routing::any;
 use http::{HeaderMap, Method};
@@ -11,7 +11,7 @@ const OVERRIDE: &str = "x-http-method-override";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 #[tokio::test]
-async fn a_page_that_knows_get_and_post_alone_writes_over_http_and_sockets() {
+async fn page_with_get_and_post_only_writes_over_http_and_sockets() {
     let server = server().await;
     let mut sockets = [Socket::runtime(&server).await, Socket::stock(&server).await];
     let client = Client::new();
@@ -42,7 +42,7 @@ async fn a_page_that_knows_get_and_post_alone_writes_over_http_and_sockets() {
 }
 
 #[tokio::test]
-async fn a_page_that_sends_models_in_forms_writes_over_http_and_sockets() {
+async fn page_that_sends_models_as_forms_writes_over_http_and_sockets() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
     let model =
@@ -64,7 +64,7 @@ async fn a_page_that_sends_models_in_forms_writes_over_http_and_sockets() {
         ("/todo", created, 201),
         ("/todo/2", changed, 200),
         ("/todo/2", "_method=DELETE".to_owned(), 200),
-        // A form of plain values is one here, too.
+        // A form of plain values works, too.
         ("/todo", "title=Milk".to_owned(), 201),
     ] {
         let request = json!(["post", { "url": url, "headers": headers, "data": form }]);
@@ -77,7 +77,7 @@ async fn a_page_that_sends_models_in_forms_writes_over_http_and_sockets() {
 }
 
 #[tokio::test]
-async fn headers_of_a_request_over_a_socket_reach_handlers_and_theirs_come_back() {
+async fn handlers_get_the_headers_of_a_socket_request_and_may_set_response_headers() {
     let echo = any(async |method: Method, headers: HeaderMap| {
         let seen = headers.iter().map(|(name, value)| {
             (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes())))

@@ -198,7 +198,7 @@ async fn an_engine_that_can_not_store_is_a_503() {
     let server = start(builder().engine(intercepted_by(&Arc::new(Broken)))).await;
     let (status, refusal) = ask(&server, Method::POST, "/todo", Some("{}")).await;
     assert_eq!((status, &refusal["code"]), (503, &json!("E_UNAVAILABLE")));
-    // Both ways the client learns when to try again.
+    // The client gets `Retry-After` over HTTP and over sockets.
     let over_http = send(&server, Method::GET, "/todo", None).await;
     assert_eq!(
         (over_http.status().as_u16(), &over_http.headers()["retry-after"]),

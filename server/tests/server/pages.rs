@@ -22,13 +22,13 @@ async fn a_file_wins_over_a_resource_of_the_same_name() {
     let url = format!("http://{}/todo", server.addr());
     let created = reqwest::Client::new().post(url).body("{}").send().await.unwrap();
     assert_eq!(created.status(), 201);
-    // A stock client has no other way to reach the resource.
+    // A stock client has no HTTP to fall back to, so it gets the resource.
     let mut socket = Socket::stock(&server).await;
     assert_eq!(socket.get("/todo").await["body"][0]["id"], 1);
     server.shutdown().await;
 }
 
-/// Whether a reply over a socket tells the client to ask over HTTP.
+/// Returns whether a reply over a socket redirects the client to HTTP.
 fn is_sent_to_http(ack: &serde_json::Value) -> bool {
     let is = ack["headers"].get("backwire-transport").is_some_and(|it| it == "http");
     assert_eq!(is, ack["statusCode"] == 404 && ack["body"]["code"] == "E_NOT_FOUND", "{ack}");
@@ -36,7 +36,7 @@ fn is_sent_to_http(ack: &serde_json::Value) -> bool {
 }
 
 #[tokio::test]
-async fn the_runtime_asks_over_http_for_what_files_answer_there() {
+async fn runtime_is_sent_to_http_for_static_files() {
     let home = tempfile::tempdir().unwrap();
     for directory in ["", "full", "empty"] {
         std::fs::create_dir_all(home.path().join(directory)).unwrap();
@@ -55,11 +55,11 @@ async fn the_runtime_asks_over_http_for_what_files_answer_there() {
         ("/full", true),
         ("/full/", true),
         ("/empty", true),
-        // There is no index in it, so the resource answers, over HTTP, too.
+        // The folder has no index, so the resource answers, also over HTTP.
         ("/empty/", false),
         ("/TODO", false),
         ("/cart", false),
-        // Own routes stand before files.
+        // Custom routes come before files.
         ("/pets.json", false),
     ] {
         for verb in ["get", "head"] {
@@ -69,7 +69,7 @@ async fn the_runtime_asks_over_http_for_what_files_answer_there() {
         }
         let response = reqwest::get(format!("http://{}{url}", server.addr())).await.unwrap();
         let is_file = response.text().await.unwrap() == "a file";
-        // A directory is redirected, to an index or to the resource.
+        // A folder is redirected to its index or to the resource.
         assert!(is_file == expected || url == "/empty", "{url}");
     }
     assert_eq!(socket.post("/todo", json!({ "title": "Milk" })).await["statusCode"], 201);
@@ -77,7 +77,7 @@ async fn the_runtime_asks_over_http_for_what_files_answer_there() {
 }
 
 #[tokio::test]
-async fn the_runtime_asks_over_http_where_there_is_neither_route_nor_resource() {
+async fn runtime_is_sent_to_http_where_there_is_neither_route_nor_resource() {
     let missing = get(async || reqwest::StatusCode::NOT_FOUND);
     let mut settings = backwire::Settings::default();
     settings.models.undeclared(backwire::model::Undeclared::Refuse);
@@ -96,7 +96,7 @@ async fn the_runtime_asks_over_http_where_there_is_neither_route_nor_resource() 
         }
         assert!(is_sent_to_http(&socket.get(url).await), "{url}");
     }
-    // A record that is not there, and a route that says 404, are answers.
+    // A 404 for a missing record or from a custom route is final.
     for url in ["/api/todo/9", "/api/missing"] {
         let ack = socket.get(url).await;
         assert_eq!(ack["statusCode"], 404);
@@ -123,7 +123,7 @@ async fn a_route_of_ones_own_works_over_http_and_sockets_and_can_tell_them_apart
     server.shutdown().await;
 }
 
-/// A script in each encoding, without its body, and for who has it.
+/// Checks a script in each encoding, with HEAD, and with an ETag.
 async fn is_served_compressed(server: &backwire::Server, path: &str) {
     let url = format!("http://{}{path}", server.addr());
     let client = reqwest::Client::new();
@@ -140,7 +140,7 @@ async fn is_served_compressed(server: &backwire::Server, path: &str) {
         }
         assert_eq!(answer.headers()["content-encoding"], encoding);
         let etag = answer.headers()["etag"].clone();
-        // Half of `backwire.js` is a wasm module that is compressed already.
+        // Half of `backwire.js` is a wasm module, which is compressed already.
         assert!(answer.bytes().await.unwrap().len() < whole * 3 / 4, "{path}");
         let again = client.get(&url).header("accept-encoding", encoding);
         let again = again.header("if-none-match", etag).send().await.unwrap();

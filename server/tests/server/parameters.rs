@@ -1,4 +1,4 @@
-//! Parameters that are no criteria: mistakes, and what other APIs say.
+//! Parameters that are not criteria: mistakes, and parameters of other APIs.
 
 use backwire::Server;
 use backwire::access::Access;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Socket, ask, builder, refusal, start};
 
-/// Items are declared, and of things no attributes are.
+/// Starts a server with items, which have declared attributes, and things, which have none.
 async fn shop() -> Server {
     let item = Model::default().attribute("title", Attribute::default());
     let builder = builder().resource("item", item).unwrap();
@@ -28,7 +28,7 @@ async fn titles(server: &Server, url: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_unknown_parameter_of_a_declared_resource_is_named_with_the_nearest() {
+async fn unknown_parameter_of_a_declared_resource_suggests_the_closest_match() {
     let server = shop().await;
     for (name, nearest) in [("titel", "; did you mean title?"), ("page", ""), ("q", "")] {
         let refused = json!({
@@ -53,7 +53,7 @@ async fn an_unknown_parameter_of_a_declared_resource_is_named_with_the_nearest()
 }
 
 #[tokio::test]
-async fn what_other_apis_say_is_understood_or_ignored_where_attributes_are_not_declared() {
+async fn parameters_of_other_apis_are_applied_or_ignored_without_declared_attributes() {
     let server = shop().await;
     for resource in ["thing", "note"] {
         for (query, expected) in [
@@ -93,7 +93,7 @@ async fn what_other_apis_say_is_understood_or_ignored_where_attributes_are_not_d
 }
 
 #[tokio::test]
-async fn a_write_ignores_parameters_that_mean_nothing_and_refuses_criteria() {
+async fn write_ignores_unknown_parameters_and_refuses_criteria() {
     let server = shop().await;
     for resource in ["item", "thing", "note"] {
         let url = |rest: &str| format!("/{resource}{rest}");
@@ -117,7 +117,7 @@ async fn a_write_ignores_parameters_that_mean_nothing_and_refuses_criteria() {
             }
         }
     }
-    // The value of an attribute that is declared would be lost.
+    // Otherwise the value of a declared attribute would be lost.
     let (status, body) = ask(&server, "PATCH", "/item/1?title=h", json!({})).await;
     assert_eq!((status, &body["field"]), (400, &json!("title")));
     server.shutdown().await;

@@ -1,4 +1,4 @@
-//! The reply header `backwire-query`: how the server understood a read.
+//! The response header `backwire-query`, which describes how the server understood a read.
 
 use axum::routing::get;
 use backwire::access::{Access, Policy, Reach};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Socket, builder, position, start};
 
-/// Users with pets and teams, articles of which some may be read, and a list that has an end.
+/// Declares users with pets and teams, articles with read access, and a list with a limit.
 fn declared() -> Builder {
     let pet = Model::default().attribute("owner", Attribute::model("user"));
     let user = Model { key: "_id".to_owned(), ..Model::default() }
@@ -45,7 +45,8 @@ fn header<'a>(ack: &'a Value, name: &str) -> Option<&'a str> {
     ack["headers"].get(name).and_then(Value::as_str)
 }
 
-/// A server with users 1 and 2 (of whom 1 has a pet and a team), and two records that are capped.
+/// Starts a server with users 1 and 2 (user 1 has a pet and a team), and two records over the
+/// limit.
 async fn filled() -> (Server, Socket) {
     let server = start(declared()).await;
     let mut socket = Socket::runtime(&server).await;
@@ -63,7 +64,7 @@ async fn filled() -> (Server, Socket) {
 }
 
 #[tokio::test]
-async fn every_read_says_how_it_was_understood_over_sockets_and_http() {
+async fn every_read_has_a_query_header_over_sockets_and_http() {
     let (server, mut socket) = filled().await;
     for (url, expected) in [
         ("/pet", "whole"),
@@ -109,7 +110,7 @@ async fn writes_refusals_and_stock_clients_have_no_query_header() {
 }
 
 #[tokio::test]
-async fn a_read_that_is_not_followed_says_how_it_was_understood() {
+async fn read_without_a_subscription_has_a_query_header() {
     let (server, mut socket) = filled().await;
     let long = json!({ "where": { "name": "x".repeat(3000) } });
     let ack = socket.ask(json!(["get", { "url": "/pet", "data": long }])).await;
@@ -119,7 +120,7 @@ async fn a_read_that_is_not_followed_says_how_it_was_understood() {
 }
 
 #[tokio::test]
-async fn a_list_with_its_associations_is_followed_as_a_part() {
+async fn list_with_associations_is_a_part() {
     let (server, mut socket) = filled().await;
     let mut rooms = Vec::new();
     for url in
@@ -143,7 +144,7 @@ async fn a_list_with_its_associations_is_followed_as_a_part() {
 }
 
 #[tokio::test]
-async fn a_list_that_the_server_has_cut_off_is_a_part() {
+async fn list_that_the_server_has_shortened_is_a_part() {
     let (server, mut socket) = filled().await;
     assert_eq!(header(&socket.get("/capped").await, "backwire-room"), Some("capped"));
     socket.ask(json!(["unsubscribe", "capped"])).await;
@@ -153,9 +154,9 @@ async fn a_list_that_the_server_has_cut_off_is_a_part() {
     let room = header(&cut, "backwire-room").unwrap().to_owned();
     assert_eq!(over_http(&server, "/capped").await.as_deref(), Some("part;limit=2"));
     socket.post("/capped", json!({ "n": 3 })).await;
-    let told = crate::client::events(&socket.heard().await);
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!((&told[0][1], &told[0][4]), (&json!(room), &json!([])));
+    let pushes = crate::client::events(&socket.heard().await);
+    assert_eq!(pushes.len(), 1, "{pushes:?}");
+    assert_eq!((&pushes[0][1], &pushes[0][4]), (&json!(room), &json!([])));
     server.shutdown().await;
 }
 
@@ -182,7 +183,7 @@ async fn members_that_the_server_has_cut_off_are_a_part() {
 }
 
 #[tokio::test]
-async fn handlers_that_keep_records_elsewhere_say_it_too() {
+async fn reads_of_custom_handlers_have_a_query_header() {
     async fn all(cx: Context) -> Result<backwire::blueprints::Reply, Error> {
         cx.find("thing", async || Ok(vec![Attributes::new()])).await
     }
@@ -199,7 +200,7 @@ async fn handlers_that_keep_records_elsewhere_say_it_too() {
     server.shutdown().await;
 }
 
-/// Every combination of these, as queries.
+/// Returns every combination of these parameters as queries.
 fn combinations(parameters: &[&[&str]]) -> Vec<String> {
     let mut all = vec![String::new()];
     for choices in parameters {
@@ -216,7 +217,7 @@ fn combinations(parameters: &[&[&str]]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn parts_of_the_same_room_have_the_same_answer_in_the_same_order() {
+async fn parts_of_one_room_have_the_same_answer_in_the_same_order() {
     let (server, mut socket) = filled().await;
     for (name, owner) in [("Tom", 2), ("Ada", 1), ("Rex", 2)] {
         socket.post("/pet", json!({ "name": name, "owner": owner })).await;
@@ -232,7 +233,7 @@ async fn parts_of_the_same_room_have_the_same_answer_in_the_same_order() {
     let mut answers = std::collections::HashMap::new();
     for query in &queries {
         let ack = socket.get(&format!("/pet?{query}")).await;
-        let room = header(&ack, "backwire-room").expect("it is followed").to_owned();
+        let room = header(&ack, "backwire-room").expect("the read has joined a room").to_owned();
         let is_part = header(&ack, "backwire-query").unwrap().starts_with("part");
         let says_part = ["skip", "limit", "select", "omit", "populate"]
             .iter()

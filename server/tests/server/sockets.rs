@@ -120,7 +120,7 @@ async fn a_handshake_for_a_page_of_another_origin_is_refused() {
 }
 
 #[tokio::test]
-async fn a_page_that_may_not_connect_can_read_why() {
+async fn refused_page_can_read_the_reason() {
     let server = server().await;
     let url = format!("http://{}/socket.io/?EIO=4&transport=websocket", server.addr());
     let polling = url.replace("websocket", "polling");
@@ -134,7 +134,7 @@ async fn a_page_that_may_not_connect_can_read_why() {
         let body: serde_json::Value = refused.json().await.unwrap();
         assert_eq!((&body["code"], &body["field"]), (&json!("E_ORIGIN"), &json!("origin")));
     }
-    // A page that may is told that this is no handshake, and no session is made of it.
+    // An allowed page gets 400, because this is not a handshake, and the server opens no session.
     let asked = reqwest::Client::new().get(&url).header("origin", "http://localhost:8000");
     let answer = asked.send().await.unwrap();
     assert_eq!(answer.status(), 400);

@@ -24,7 +24,7 @@ async fn a_save_that_changes_nothing_is_answered_and_not_pushed() {
         let ack = a.ask(json!([verb, { "url": "/todo/1", "data": data }])).await;
         assert_eq!((&ack["statusCode"], &ack["body"]), (&json!(200), record), "{verb} {data}");
         assert_eq!(ack["headers"]["backwire-record"], "todo/1");
-        // Where the log stands: the record is so as of there.
+        // The position is the head of the log: the record is unchanged up to there.
         assert_eq!(position(&ack).1, 2);
         let (status, body) = ask(&server, verb.to_uppercase().as_str(), "/todo/1", data).await;
         assert_eq!((status, &body), (200, record));
@@ -54,7 +54,7 @@ async fn a_repeated_save_that_changed_nothing_does_not_undo_what_came_after_it()
 }
 
 #[tokio::test]
-async fn a_member_that_is_added_again_is_not_pushed() {
+async fn addition_of_an_existing_member_is_not_pushed() {
     use backwire::model::{Attribute, Model};
     let collection = |of: &str, via: &str| Attribute::collection(of, via);
     let user = Model::default()

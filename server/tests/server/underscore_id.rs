@@ -1,4 +1,4 @@
-//! Resources that nobody declared and whose first record brings `_id`.
+//! Undeclared resources whose first record has `_id`.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ async fn query(server: &Server, url: &str) -> String {
     response.headers()["backwire-query"].to_str().unwrap().to_owned()
 }
 
-/// The key is `_id` in urls, bodies, criteria and pushes.
+/// Checks that the key is `_id` in urls, bodies, criteria and pushes.
 async fn goes_by_underscore_id(server: &Server) {
     let (mut ours, mut sails) = (Socket::runtime(server).await, Socket::stock(server).await);
     for socket in [&mut ours, &mut sails] {
@@ -43,11 +43,11 @@ async fn goes_by_underscore_id(server: &Server) {
     let (_, sorted) = ask(server, "GET", "/doc?select=n", Value::Null).await;
     assert!(sorted[0]["_id"].is_string());
     let changes = ours.changes("doc", 5).await;
-    let told: Vec<_> = (0..5).map(|n| (&changes[n][1], &changes[n][2])).collect();
+    let events: Vec<_> = (0..5).map(|n| (&changes[n][1], &changes[n][2])).collect();
     let [b, one] = [json!("b"), json!(1)];
     let [created, updated, destroyed] = [json!(1), json!(2), json!(3)];
     assert_eq!(
-        told,
+        events,
         [(&created, &b), (&created, &one), (&updated, &b), (&updated, &b), (&destroyed, &one)]
     );
     let pushed = sails.event().await;
@@ -57,7 +57,7 @@ async fn goes_by_underscore_id(server: &Server) {
 }
 
 #[tokio::test]
-async fn a_first_record_that_is_refused_decides_nothing() {
+async fn refused_first_record_does_not_decide_the_key() {
     let server = start(builder()).await;
     let too_large = (1_u64 << 53) + 1;
     for refused in [

@@ -69,7 +69,7 @@ async fn what_is_filled_in_costs_the_same_however_many_records_there_are() {
         ("/pet?populate=owner", 2),
         ("/user?populate=teams", 3),
         ("/user?populate=pets,teams", 4),
-        // The record with its pets is followed as a part, so the record is found by its id, too.
+        // The record with its pets is a part, so the server also finds the record by its id.
         ("/user/1?populate=pets", 2),
     ] {
         watch.finds.store(0, Ordering::SeqCst);

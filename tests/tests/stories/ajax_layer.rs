@@ -1,8 +1,9 @@
-//! The ajax layer of the page stays in charge. The stories are in `tests/pages/ajax_layer.js`.
+//! The page's ajax settings and hooks work as usual. The stories are in
+//! `tests/pages/ajax_layer.js`.
 
 use backwire_tests::scripted;
 
 #[tokio::test]
-async fn the_ajax_layer_of_the_page_stays_in_charge() {
+async fn ajax_settings_and_hooks_of_the_page_work_as_usual() {
     scripted::play("ajax_layer").await;
 }

@@ -59,7 +59,7 @@ async fn todos_enter_and_leave_lists_that_are_filtered_or_limited() {
     b.run("Backwire.connect()").await;
     shows(&b, "open", "Eggs").await;
     shows(&b, "all", "Eggs").await;
-    // Each once. Of what one push brings, a list removes first and adds then.
+    // Each event occurs once. For each push, a list removes records before it adds others.
     let of_each = "['Milk', 'Eggs', 'Bread'].map(title => \
                    events.filter(event => event.endsWith(title)).join()).join('; ')";
     let events = "+Milk,destroyed Milk,-Milk; +Eggs,-Eggs,+Eggs; destroyed Bread";

@@ -1,8 +1,8 @@
-//! Pages are set up in many ways. The stories are in `tests/pages/page_setup.js`.
+//! Backwire works in pages with different set-ups. The stories are in `tests/pages/page_setup.js`.
 
 use backwire_tests::scripted;
 
 #[tokio::test]
-async fn a_page_may_be_set_up_in_many_ways() {
+async fn backwire_works_in_pages_with_different_set_ups() {
     scripted::play("page_setup").await;
 }

@@ -1,7 +1,16 @@
-//! The demo on a phone: what its hint says can be done, can be done by touch.
+//! The demo on a phone: all actions of its hint work by touch.
 
-use backwire_tests::Stage;
+use backwire_tests::{Stage, Window};
 use thirtyfour::Key;
+
+/// Opens a phone and a computer that show one todo, and its editor on the phone.
+async fn phone_that_edits_milk(stage: &Stage) -> (Window, Window) {
+    let (phone, computer) = tokio::join!(stage.phone(), stage.window());
+    computer.add("Milk").await;
+    phone.shows(["[ ] Milk"]).await;
+    phone.edit("Milk").await;
+    (phone, computer)
+}
 
 #[tokio::test]
 async fn hint_names_the_gestures_of_the_device() {
@@ -19,10 +28,7 @@ async fn hint_names_the_gestures_of_the_device() {
 #[tokio::test]
 async fn tap_on_the_pencil_edits_a_title() {
     let stage = Stage::set();
-    let (phone, computer) = tokio::join!(stage.phone(), stage.window());
-    computer.add("Milk").await;
-    phone.shows(["[ ] Milk"]).await;
-    phone.edit("Milk").await;
+    let (phone, computer) = phone_that_edits_milk(&stage).await;
     phone.enter("Oat milk" + Key::Enter).await;
     computer.shows(["[ ] Oat milk"]).await;
     phone.was_calm().await;
@@ -31,13 +37,10 @@ async fn tap_on_the_pencil_edits_a_title() {
 #[tokio::test]
 async fn cancel_button_ends_an_edit_without_saving() {
     let stage = Stage::set();
-    let (phone, computer) = tokio::join!(stage.phone(), stage.window());
-    computer.add("Milk").await;
-    phone.shows(["[ ] Milk"]).await;
-    phone.edit("Milk").await;
+    let (phone, computer) = phone_that_edits_milk(&stage).await;
     phone.enter("Oat milk").await;
     phone.cancel("Milk").await;
-    // Writes of a page arrive in order: a save of the title would have arrived before this one.
+    // Writes of a page arrive in order: a save of the title would arrive before this one.
     phone.add("Eggs").await;
     computer.shows(["[ ] Milk", "[ ] Eggs"]).await;
     phone.shows(["[ ] Milk", "[ ] Eggs"]).await;
@@ -45,16 +48,13 @@ async fn cancel_button_ends_an_edit_without_saving() {
 }
 
 #[tokio::test]
-async fn todo_deleted_by_others_can_be_let_go_by_touch() {
+async fn edit_of_a_deleted_todo_can_be_cancelled_by_touch() {
     let stage = Stage::set();
-    let (phone, computer) = tokio::join!(stage.phone(), stage.window());
-    computer.add("Milk").await;
-    phone.shows(["[ ] Milk"]).await;
-    phone.edit("Milk").await;
+    let (phone, computer) = phone_that_edits_milk(&stage).await;
     phone.enter("Oat milk").await;
     computer.delete("Milk").await;
-    let is_told = "document.body.innerText.includes('Somebody deleted it')";
-    phone.page.until(is_told, "the note that the todo was deleted").await;
+    let has_note = "document.body.innerText.includes('Somebody deleted it')";
+    phone.page.until(has_note, "the note that the todo was deleted").await;
     phone.cancel("Milk").await;
     phone.shows([]).await;
     computer.shows([]).await;

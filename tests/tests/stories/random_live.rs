@@ -1,4 +1,5 @@
-//! Random live collections show what a fresh read does. The program is in `tests/pages/random_live.js`.
+//! Random live collections show the same as a fresh read. The program is in
+//! `tests/pages/random_live.js`.
 
 use backwire_tests::scripted;
 

@@ -1,11 +1,11 @@
-//! What the commands need on the machine beside this repository.
+//! The requirements of the commands: programs and packages on the machine.
 //!
 //! Each command lists its requirements, and `main` checks them before the command starts. xtask
 //! installs what it may: parts of Rust with rustup, npm packages with npm, and Debian packages with
-//! apt if it runs as root. For anything else it fails and says in one line what to run.
+//! apt if it runs as root. For anything else it fails with a line that has the command to run.
 //!
-//! A command that starts to use another program or part of Rust must list it. Machines of
-//! developers usually have it already, so a missing entry is noticed only on somebody else's.
+//! A command that starts to use another program or part of Rust must list it. A developer's machine
+//! usually has it already, so a missing entry is only noticed on other machines.
 
 mod node;
 mod plan;
@@ -23,7 +23,7 @@ use rust::Part;
 
 pub(crate) use program::{BROWSER, CC, CXX, GZIP, KILL, MAKE, REDIS};
 
-/// Something that a command needs on the machine.
+/// A program or package that a command needs on the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Requirement {
     /// A part of Rust that rustup adds to the toolchain.
@@ -87,7 +87,7 @@ fn check<'a>(
 }
 
 impl Requirement {
-    /// Why the requirement is not met, or nothing if it is.
+    /// Returns why the requirement is not met, or `None` if it is.
     fn problem(self, workspace: &Workspace) -> Option<String> {
         match self {
             Self::Rust(part) => part.problem(workspace),

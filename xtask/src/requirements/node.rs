@@ -6,7 +6,7 @@ use crate::workspace::Workspace;
 /// The oldest major version that the tools support; `package.json` states the same.
 const OLDEST: u32 = 20;
 
-/// Why they cannot be used, or nothing if they can.
+/// Returns why they cannot be used, or `None` if they can.
 pub(super) fn problem(workspace: &Workspace) -> Option<String> {
     let problem = match version(workspace, "node") {
         None => "Node.js is missing or does not start".to_owned(),
@@ -27,7 +27,7 @@ fn version(workspace: &Workspace, name: &str) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// The 20 in `v20.11.1`.
+/// Returns the major version, such as 20 for `v20.11.1`.
 fn major(version: &str) -> Option<u32> {
     version.trim_start_matches('v').split('.').next()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! What is installed for missing requirements, and what only the user can do.
+//! The plan for missing requirements: actions of xtask, and commands for the user.
 
 use std::env;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::command::{answers, program, run};
 use crate::npm;
 use crate::workspace::Workspace;
 
-/// What xtask may use to install something.
+/// The means by which xtask may install something.
 pub(super) struct Machine {
     pub(super) apt: Apt,
     pub(super) has_rustup: bool,
@@ -29,16 +29,16 @@ pub(super) enum Apt {
     Absent,
 }
 
-/// How missing requirements are met.
+/// Actions that meet missing requirements.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// What xtask does itself, each with the problem that it solves.
+    /// Actions of xtask, each with the problem that it solves.
     pub(super) actions: Vec<(String, Action)>,
-    /// What the user has to do: a line each.
+    /// Instructions for the user, a line each.
     pub(super) manual: Vec<String>,
 }
 
-/// Something that xtask does to install requirements.
+/// An action of xtask that installs requirements.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// Installs Debian packages.
@@ -50,7 +50,7 @@ pub(super) enum Action {
 }
 
 impl Machine {
-    /// This machine.
+    /// Detects the properties of this machine.
     pub(super) fn detect(workspace: &Workspace) -> Self {
         let apt = match Path::new("/usr/bin/apt-get").exists() {
             true if nix::unistd::geteuid().is_root() => Apt::AsRoot,
@@ -69,7 +69,7 @@ impl Plan {
         plan.add_programs(machine, missing);
         for Missing { requirement, problem } in missing {
             match requirement {
-                Requirement::Program(_) => {} // See above: together.
+                Requirement::Program(_) => {} // `add_programs` handles all of them together.
                 Requirement::NpmPackages => plan.actions.push((problem.clone(), Action::Npm)),
                 Requirement::Rust(part) => plan.add_part(machine, problem, part.rustup_words()),
                 Requirement::NightlyRust => plan.manual.push(format!(
@@ -83,7 +83,7 @@ impl Plan {
         plan
     }
 
-    /// One call of apt-get for all programs.
+    /// Adds one call of apt-get for all programs.
     fn add_programs(&mut self, machine: &Machine, missing: &[Missing]) {
         let mut problems = Vec::new();
         let mut packages = Vec::new();
@@ -104,7 +104,7 @@ impl Plan {
                 "{problems}; run `sudo apt-get update && sudo apt-get install {names}`"
             )),
             Apt::Absent => self.manual.push(format!(
-                "{problems}; install what Debian calls {names} with the system's package manager"
+                "{problems}; install the equivalents of the Debian packages {names} with the system's package manager"
             )),
         }
     }
@@ -126,7 +126,7 @@ impl Plan {
 }
 
 impl Action {
-    /// Does it.
+    /// Carries out the action.
     pub(super) fn run(&self, workspace: &Workspace) -> Result<()> {
         match self {
             Self::Apt(packages) => apt_install(workspace, packages),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn user_without_root_is_given_one_command_for_all_packages() {
+    fn user_without_root_gets_one_command_for_all_packages() {
         let user = Machine { apt: Apt::WithSudo, ..DEBIAN };
         let expected = "no chromium, no chromium-driver; \
             run `sudo apt-get update && sudo apt-get install chromium chromium-driver`";
@@ -196,9 +196,12 @@ mod tests {
     }
 
     #[test]
-    fn user_of_another_system_is_given_the_names_of_the_packages() {
+    fn user_of_another_system_gets_the_names_of_the_packages() {
         let other = Machine { apt: Apt::Absent, ..DEBIAN };
-        assert!(manual(&other, BROWSER).contains("install what Debian calls chromium chromium-dr"));
+        assert!(
+            manual(&other, BROWSER)
+                .contains("install the equivalents of the Debian packages chromium")
+        );
     }
 
     #[test]
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn rust_without_rustup_is_a_matter_of_the_user() {
+    fn user_without_rustup_gets_instructions_for_rust() {
         let distribution = Machine { has_rustup: false, ..DEBIAN };
         let expected = "it is missing; install rustup (https://rustup.rs) and run `rustup target \
             add wasm32-unknown-unknown`";
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn toolchains_and_node_are_a_matter_of_the_user() {
+    fn user_gets_instructions_for_toolchains_and_node() {
         let plan = plan(&DEBIAN, &[Requirement::Node, Requirement::NightlyRust]);
         assert!(plan.manual[0].contains("https://nodejs.org"), "{plan:?}");
         assert!(plan.manual[1].contains("rustup toolchain install nightly"), "{plan:?}");

@@ -15,7 +15,7 @@ pub(crate) struct Program {
     pub(super) package: &'static str,
     /// An argument with which the program does nothing and succeeds.
     probe: &'static str,
-    /// An environment variable with which people choose another program.
+    /// An environment variable that selects another program.
     variable: Option<&'static str>,
 }
 
@@ -23,13 +23,13 @@ pub(crate) struct Program {
 pub(crate) const CC: Requirement = Program::new("cc", BUILD_TOOLS).or_chosen_by("CC");
 /// The C++ compiler. libFuzzer is built from its sources.
 pub(crate) const CXX: Requirement = Program::new("c++", BUILD_TOOLS).or_chosen_by("CXX");
-/// jemalloc is built with it.
+/// make. jemalloc is built with it.
 pub(crate) const MAKE: Requirement = Program::new("make", BUILD_TOOLS).required();
-/// Measures how much a page downloads.
+/// gzip. It measures how much a page downloads.
 pub(crate) const GZIP: Requirement = Program::new("gzip", "gzip").required();
-/// Tests of the server's command line send signals with it.
+/// kill. Tests of the server's command line send signals with it.
 pub(crate) const KILL: Requirement = Program::new("kill", "procps").probed_with("-l");
-/// The benchmark compares the server with lists in Redis.
+/// Redis. The benchmark compares the server with lists in it.
 pub(crate) const REDIS: Requirement = Program::new("redis-server", "redis-server").required();
 /// The browser of the tests, and its driver.
 pub(crate) const BROWSER: &[Requirement] = &[
@@ -56,7 +56,7 @@ impl Program {
         Self { probe, ..self }.required()
     }
 
-    /// Why it cannot be used, or nothing if it can.
+    /// Returns why the program cannot be used, or `None` if it can.
     pub(super) fn problem(self, workspace: &Workspace) -> Option<String> {
         let is_usable = answers(self.command(workspace).arg(self.probe));
         (!is_usable).then(|| format!("`{}` is missing or does not start", self.name))

@@ -1,9 +1,9 @@
 //! Parts of Rust that a toolchain may lack.
 //!
 //! rustup installs the parts that `rust-toolchain.toml` names together with the toolchain. It does
-//! not if the toolchain was installed before, or in another way, and `RUSTUP_AUTO_INSTALL` is 0;
-//! nor does it for another toolchain (`cargo +nightly`). So the compiler itself is asked, the one
-//! that cargo would start.
+//! not install them if the toolchain was installed before or in another way and
+//! `RUSTUP_AUTO_INSTALL` is 0, nor for another toolchain (`cargo +nightly`). So these checks run
+//! the compiler that cargo would start.
 
 use std::env;
 use std::fs;
@@ -24,7 +24,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// Why it cannot be used, or nothing if it can.
+    /// Returns why the part cannot be used, or `None` if it can.
     pub(super) fn problem(self, workspace: &Workspace) -> Option<String> {
         let is_installed = match self {
             Self::WasmTarget => has_standard_library(workspace),
@@ -35,7 +35,7 @@ impl Part {
         (!is_installed).then(|| format!("the Rust {kind} {name} is not installed"))
     }
 
-    /// What rustup is called with to add it.
+    /// Returns the arguments of rustup that add the part.
     pub(super) fn rustup_words(self) -> [&'static str; 3] {
         match self {
             Self::WasmTarget => ["target", "add", WASM_TRIPLE],
@@ -45,14 +45,15 @@ impl Part {
     }
 }
 
-/// Why there is no nightly compiler, or nothing if there is one.
+/// Returns why there is no nightly compiler, or `None` if there is one.
 pub(super) fn nightly_problem(workspace: &Workspace) -> Option<String> {
     let mut rustc = program(workspace, "rustup");
     rustc.args(["run", "nightly", "rustc", "--version"]);
     (!answers(&mut rustc)).then(|| "a nightly Rust toolchain is not installed".to_owned())
 }
 
-/// The compiler names a folder for every target that it knows, also if the folder does not exist.
+/// Looks for the library itself: the compiler names a folder for every target that it knows, even
+/// if the folder does not exist.
 fn has_standard_library(workspace: &Workspace) -> bool {
     let Some(files) = target_folder(workspace).and_then(|folder| fs::read_dir(folder).ok()) else {
         return false;

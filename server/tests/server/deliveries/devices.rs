@@ -46,7 +46,7 @@ async fn on_its_way() -> (Arc<Gate>, House, Socket, oneshot::Sender<()>) {
     on_its_way_by("40/shop,").await
 }
 
-/// Whose it is, its CONNECT says.
+/// Starts a connection with this CONNECT, which decides whether it is our runtime's.
 async fn on_its_way_by(connects: &str) -> (Arc<Gate>, House, Socket, oneshot::Sender<()>) {
     let gate = Arc::new(Gate::default());
     let (reach, reached) = oneshot::channel();

@@ -61,7 +61,7 @@ async fn our_runtime_is_told_on_its_one_connection_and_says_up_to_where_it_is_do
 }
 
 #[tokio::test]
-async fn our_runtime_is_refused_with_a_code_that_says_what_to_change() {
+async fn our_runtime_is_refused_with_a_code_and_a_reason() {
     let house = House::open().await;
     let long = format!("token=user_1&deviceId={}", "x".repeat(257));
     let shown = format!("E_SITE: this server has no site {:?}: ", "x".repeat(64));
@@ -82,7 +82,7 @@ async fn our_runtime_is_refused_with_a_code_that_says_what_to_change() {
 }
 
 #[tokio::test]
-async fn what_our_runtime_says_on_its_url_counts_for_nothing() {
+async fn auth_in_the_url_of_our_runtime_is_ignored() {
     let house = House::open().await;
     house.send(json!(["user_1"]), "news", 1).await;
     let mut socket = Socket::unjoined(&house.server, "&site=shop&token=user_1").await;
