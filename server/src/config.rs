@@ -292,6 +292,26 @@ mod tests {
     }
 
     #[test]
+    fn optional_secret_without_a_value_is_not_set_and_an_empty_file_is_an_error() {
+        for value in ["", "~", "null"] {
+            let settings = read(&format!("api_key: {value}\nsession_secret: {value}")).unwrap();
+            assert!(settings.api_key.is_none() && settings.session_secret.is_none());
+        }
+        assert_eq!(
+            read("api_key: {file: ~}").unwrap_err(),
+            "config.yml:1:17: a text is missing; ~ and null are texts only in quotes"
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().display();
+        assert_eq!(
+            read(&format!("api_key: {{file: {path}}}")).unwrap_err(),
+            format!(
+                "config.yml:1:10: {path}: a key has at least one character that is not a space"
+            )
+        );
+    }
+
+    #[test]
     fn all_keys_are_known_as_such() {
         assert!(settings_keys().contains(&"session_age"));
         for key in settings_keys() {

@@ -257,6 +257,36 @@ mod tests {
     }
 
     #[test]
+    fn key_without_a_value_is_an_error_and_not_the_key_tilde() {
+        let secret = "a secret is missing: expected a text, {file: …} or {env: …}";
+        for (line, column, value) in
+            [(4, 9, ""), (4, 11, "~"), (4, 11, "null"), (4, 11, "NULL"), (4, 18, "!!null ''")]
+        {
+            let refused = changed("54321", value).unwrap_err();
+            assert_eq!(refused, format!("sites.yml:{line}:{column}: {secret}"), "{value}");
+        }
+        let text = "a text is missing; ~ and null are texts only in quotes";
+        for (from, to, at) in [
+            ("54321", "{file: }", "4:16"),
+            ("54321", "{env: ~}", "4:17"),
+            ("http://newsite.com/socketrooms", "null", "2:12"),
+            ("http://newsite.com/socketrooms", "", "2:10"),
+            ("Bearer", "~", "3:15"),
+            ("Bearer", "", "3:13"),
+        ] {
+            let refused = changed(from, to).unwrap_err();
+            assert_eq!(refused, format!("sites.yml:{at}: {text}"), "{to}");
+        }
+        for (from, blank) in [("54321", "''"), ("54321", "'  '")] {
+            let refused = changed(from, blank).unwrap_err();
+            assert!(refused.starts_with("sites.yml:4:11: a key has at least one"), "{refused}");
+        }
+        let site = |to| changed("54321", to).unwrap().get("newsite").unwrap();
+        assert!(site("'~'").api_key.is("~"));
+        assert!(site("\"null\"").api_key.is("null"));
+    }
+
+    #[test]
     fn what_is_in_force_is_shown_but_for_the_key() {
         let own = "user_\n  clientTtl: 0\n  eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  \
                    batchTimeout: 20s\n  authTimeout: 2s\n  authAtOnce: 3";

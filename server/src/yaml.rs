@@ -110,6 +110,9 @@ pub(crate) fn typed<T: DeserializeOwned>(yaml: &str) -> Result<T, Bad> {
             serde_saphyr::Error::SerdeUnknownVariant { variant, expected, .. } => {
                 unknown("value", variant, expected)
             }
+            serde_saphyr::Error::NullIntoString { .. } => {
+                "a text is missing; ~ and null are texts only in quotes".to_owned()
+            }
             other => other.render(),
         };
         let Some(location) = error.location() else {
