@@ -5,6 +5,8 @@
 //! together: who reads them sees those of one file.
 
 mod auth;
+mod fair_queue;
+mod refused;
 mod site;
 
 use std::collections::{BTreeMap, HashMap};

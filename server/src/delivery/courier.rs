@@ -129,7 +129,8 @@ impl Courier {
         let device = said.device()?;
         let no_site = || Rejection::NoSite(name.as_str().to_owned());
         let site = self.0.sites.get(name.as_str()).ok_or_else(no_site)?;
-        let asked = self.authority(name, &site).rooms(said.token.as_deref()).await;
+        let authority = self.authority(name, &site);
+        let asked = authority.rooms(said.token.as_deref(), said.address).await;
         let rooms = asked.map_err(|refusal| {
             let (site, has_token) = (name.as_str().to_owned(), said.token.is_some());
             Rejection::Auth { site, has_token, refusal }

@@ -1,6 +1,7 @@
 //! Somebody who is connected to a site.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -26,6 +27,8 @@ pub(crate) struct Introduction {
     pub(crate) device: Option<String>,
     /// Whether it is our runtime.
     pub(crate) is_runtime: bool,
+    /// Its address, as far as it is known.
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// Who has been let in.

@@ -66,10 +66,11 @@ impl Doors {
         socket.on_disconnect(Exit(connection.clone()));
         socket.on_fallback(Door { house: self.0.clone(), connection: connection.clone() });
         if dialect == Some(Dialect::Runtime)
-            && let Some((site, introduction)) = site::named(auth)
+            && let Some((site, introduction)) = site::named(socket, auth)
         {
             let gone = connection.going();
-            let admitted = self.0.courier.admit_to(&site, introduction).await;
+            let admission = self.0.courier.admit_to(&site, introduction);
+            let admitted = site::admitted(socket, admission).await;
             let guest = admitted.map_err(|rejection| rejection.for_runtime())?;
             if let Some(who) = self.0.courier.who(&guest) {
                 connection.know(Known { who, until: Known::FOR_EVER });

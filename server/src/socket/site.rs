@@ -19,10 +19,11 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide::{AckError, SocketError};
 use tokio::sync::oneshot;
 
-use super::{Client, Entrance, Sockets, connection};
+use super::{Client, Entrance, Sockets, transport};
 use crate::delivery::courier::Courier;
 use crate::delivery::guest::{Guest, Introduction, Saying};
 use crate::delivery::present::{Present, Unseated};
+use crate::delivery::rejection::Rejection;
 use crate::rooms;
 use crate::sites::Name;
 
@@ -78,24 +79,26 @@ type Arrived = (Guest, Present, oneshot::Receiver<()>);
 impl Met {
     /// An error is what its CONNECT is refused with.
     pub(super) async fn seat(
-        socket: &Socket,
+        socket: &Arc<Socket>,
         courier: &Courier,
         guest: Guest,
         gone: oneshot::Receiver<()>,
     ) -> Result<(), String> {
-        let present = courier.seat(&guest).await.map_err(|unseated| {
-            if let (Unseated::Store(error), plug) = (&unseated, connection::plug(socket)) {
-                tracing::error!(%error, "a person can not be attended to");
-                // Whose connection ends comes again by themselves; who is refused may not.
-                plug.inspect(|plug| plug.pull());
-            }
-            match (&unseated, guest.is_runtime) {
-                (Unseated::TooMany { .. }, true) => {
-                    format!("{unseated}: close one of them, or try again later")
+        let present = match courier.seat(&guest).await {
+            Ok(present) => present,
+            Err(unseated) => {
+                if let Unseated::Store(error) = &unseated {
+                    tracing::error!(%error, "a person can not be attended to");
+                    transport::end(socket).await;
                 }
-                _ => unseated.to_string(),
+                return Err(match (&unseated, guest.is_runtime) {
+                    (Unseated::TooMany { .. }, true) => {
+                        format!("{unseated}: close one of them, or try again later")
+                    }
+                    _ => unseated.to_string(),
+                });
             }
-        })?;
+        };
         socket.extensions.insert(Self(Arc::new(Mutex::new(Some((guest, present, gone))))));
         Ok(())
     }
@@ -177,12 +180,9 @@ impl Line {
         }
     }
 
-    /// Ends the connection, also one whose buffers are full.
+    /// Ends the connection, also one whose buffers are full. The client connects again.
     pub(crate) fn hang_up(&self) {
-        match connection::plug(self.socket()) {
-            Some(plug) => plug.pull(),
-            None => drop(self.socket().clone().disconnect()),
-        }
+        drop(tokio::spawn(transport::end(self.socket())));
     }
 }
 
@@ -200,7 +200,8 @@ impl SiteDoors {
         let introduction = introduction(&socket, auth);
         let (leaving, gone) = oneshot::channel();
         socket.on_disconnect(Exit(Arc::new(Mutex::new(Some(leaving)))));
-        let admitted = self.courier.admit(&self.site, introduction).await;
+        let admission = self.courier.admit(&self.site, introduction);
+        let admitted = admitted(&socket, admission).await;
         let guest = admitted.map_err(|rejection| rejection.for_stock())?;
         Met::seat(&socket, &self.courier, guest, gone).await
     }
@@ -224,6 +225,22 @@ impl ConnectHandler<LocalAdapter, Self> for SiteDoors {
     }
 }
 
+/// Waits for an admission as long as the client does. If the client should connect again, its transport is
+/// ended before it could receive the rejection.
+pub(super) async fn admitted(
+    socket: &Arc<Socket>,
+    admission: impl Future<Output = Result<Guest, Rejection>>,
+) -> Result<Guest, Rejection> {
+    let admitted = tokio::select! {
+        admitted = admission => admitted,
+        () = transport::ended(socket) => Err(Rejection::Gone),
+    };
+    if admitted.as_ref().is_err_and(Rejection::is_temporary) {
+        transport::end(socket).await;
+    }
+    admitted
+}
+
 /// What a stock client says of itself: in the auth of its CONNECT, or else on the url it connected by.
 fn introduction(socket: &Socket, auth: Option<&Value>) -> Introduction {
     let text = auth.and_then(Value::as_str).map(|auth| auth.as_str());
@@ -232,12 +249,13 @@ fn introduction(socket: &Socket, auth: Option<&Value>) -> Introduction {
         let in_auth = auth.as_ref().and_then(|auth| auth.get(name)?.as_str().map(str::to_owned));
         in_auth.or_else(|| on_url(socket, name))
     };
-    Introduction { token: said("token"), device: said("deviceId"), is_runtime: false }
+    let (token, device) = (said("token"), said("deviceId"));
+    Introduction { token, device, is_runtime: false, address: transport::address(socket) }
 }
 
 /// The site, token and device in the auth of a CONNECT of our runtime. They are never on its url, because urls
 /// end up in logs.
-pub(super) fn named(auth: Option<&str>) -> Option<(String, Introduction)> {
+pub(super) fn named(socket: &Socket, auth: Option<&str>) -> Option<(String, Introduction)> {
     let auth: Json = serde_json::from_str(auth?).ok()?;
     let text = |name: &str| auth.get(name)?.as_str().map(str::to_owned);
     let site = match auth.get("site")? {
@@ -245,8 +263,8 @@ pub(super) fn named(auth: Option<&str>) -> Option<(String, Introduction)> {
         Json::String(site) => site.clone(),
         other => other.to_string(),
     };
-    let introduction =
-        Introduction { token: text("token"), device: text("deviceId"), is_runtime: true };
+    let (token, device, address) = (text("token"), text("deviceId"), transport::address(socket));
+    let introduction = Introduction { token, device, is_runtime: true, address };
     Some((site, introduction))
 }
 
