@@ -224,7 +224,7 @@ mod tests {
             ),
             ("http://", "http://me:mine@", "sites.yml:2:12: an authUrl has no name and password"),
             ("Bearer", "'Bearer x'", "sites.yml:3:15: it is a word of visible ASCII"),
-            ("  apiKey: 54321\n", "", "sites.yml:4:3: missing field `apiKey`"),
+            ("  apiKey: 54321\n", "", "sites.yml:4:3: apiKey is missing"),
             ("54321", "{file: /nowhere/54321}", "sites.yml:4:11: /nowhere/54321: "),
             ("newsite:", "new/site:", "sites.yml:1:1: \"new/site\" can not be a site: a name has"),
             (
@@ -245,16 +245,42 @@ mod tests {
             (
                 "user_",
                 "user_\n  mostWaiting: 0",
-                "sites.yml:6:16: it is a number from 1 to 1000000",
+                "sites.yml:6:16: mostWaiting: 0 is not a number from 1 to 1000000",
             ),
-            ("user_", "user_\n  authTimeout: 0", "sites.yml:6:16: it is 1 to 300 seconds"),
-            ("user_", "user_\n  batchTimeout: 301", "sites.yml:6:17: it is 1 to 300 seconds"),
+            (
+                "user_",
+                "user_\n  authTimeout: 0",
+                "sites.yml:6:16: authTimeout: 0 is not 1 to 300 seconds",
+            ),
+            (
+                "user_",
+                "user_\n  batchTimeout: 301",
+                "sites.yml:6:17: batchTimeout: 301 is not 1 to 300 seconds",
+            ),
             ("user_", "user_\n  apiKey: 1", "sites.yml:6:3: "),
             ("newsite:", "newsite: {}\nother:", "sites.yml:1:"),
         ] {
             let refused = changed(from, to).unwrap_err();
             assert!(refused.starts_with(told) && !refused.contains(" at line"), "{refused}");
             assert!(to.contains("54321") || !refused.contains("54321"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn wrong_value_of_any_key_is_an_error_in_words_of_the_file_without_the_key() {
+        let keys = yaml::keys_of::<Site>();
+        assert!(keys.contains(&"batchTimeout"), "{keys:?}");
+        for (key, value) in keys.iter().flat_map(|key| yaml::WRONG_VALUES.map(|it| (key, it))) {
+            let others = NEWSITE.lines().filter(|line| !line.contains(&format!("{key}:")));
+            let others = others.collect::<Vec<_>>().join("\n");
+            if let Err(refused) = read(&format!("{others}\n  {key}: {value}\n")) {
+                yaml::assert_in_words(&refused);
+                let is_hidden = *key == "apiKey" && !value.starts_with("{file");
+                assert!(!is_hidden || !refused.contains("eighty"), "{refused}");
+            }
+        }
+        for yaml in ["newsite: 5", "newsite: [1]", "- newsite", "production: {newsite: 5, x: {}}"] {
+            yaml::assert_in_words(&read(yaml).unwrap_err());
         }
     }
 

@@ -14,8 +14,8 @@
 //!   disconnected;
 //! - it would wait for ever for a client that has stopped reading, also to close. Here the
 //!   connection itself has a deadline (see `http::listener`), and closing pulls its plug;
-//! - it can refuse a CONNECT and disconnect a namespace, after which clients stay away, but it cannot end
-//!   a transport, after which they come back. `transport` does that;
+//! - it can refuse a CONNECT and disconnect a namespace, after which clients stay away, but it
+//!   cannot end a transport, after which they come back. `transport` does that;
 //! - it would take a query that an old client says in the name of a namespace for a part of the name.
 //!   Here such a CONNECT is put as later clients put it, before it is read (see `legacy`).
 

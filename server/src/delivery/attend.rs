@@ -89,6 +89,11 @@ impl Courier {
         gone: oneshot::Receiver<()>,
     ) {
         line.join(&guest.name);
+        // A site that is removed from now on finds the connection.
+        if !self.has_site(&guest.name) {
+            line.hang_up();
+            return line.leave();
+        }
         let mut attendance = Attendance {
             courier: self.clone(),
             line: line.clone(),

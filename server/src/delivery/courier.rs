@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::coop::unconstrained;
+use tokio::time::timeout;
 
 use super::arrivals::{Arrival, Arrivals};
 use super::flake::Flake;
@@ -29,6 +31,10 @@ use crate::lock::lock;
 use crate::sites::{Authority, Name, Outgoing, Site, Sites, Table};
 use crate::socket::Sockets;
 
+/// How long a client of a removed site waits before its transport is ended. Socket.IO ends a
+/// connection without a CONNECT after 45 seconds.
+const LONGEST_ABSENCE: Duration = Duration::from_secs(30);
+
 /// Letters that may wait for the one task, and as many that are being stored.
 pub(crate) const LETTERS: usize = 512;
 
@@ -43,6 +49,9 @@ struct Inner {
     /// For sites that do not say their own.
     ttl: Ttl,
     authorities: Mutex<HashMap<Name, (Arc<Site>, Authority)>>,
+    /// Every site there has been. The namespace of a removed site stays, for clients that come
+    /// back.
+    opened: Mutex<BTreeSet<Name>>,
     seats: Seats,
 }
 
@@ -98,8 +107,9 @@ impl Slot {
 
 impl Courier {
     pub(crate) fn new(engine: Arc<dyn Engine>, sites: Sites, ttl: Ttl) -> Self {
-        let (http, authorities, seats) = (Outgoing::default(), Mutex::default(), Seats::default());
-        Self(Arc::new(Inner { engine, sites, http, ttl, authorities, seats }))
+        let http = Outgoing::default();
+        let (authorities, opened, seats) = Default::default();
+        Self(Arc::new(Inner { engine, sites, http, ttl, authorities, opened, seats }))
     }
 
     pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
@@ -127,8 +137,7 @@ impl Courier {
         said: Introduction,
     ) -> std::result::Result<Guest, Rejection> {
         let device = said.device()?;
-        let no_site = || Rejection::NoSite(name.as_str().to_owned());
-        let site = self.0.sites.get(name.as_str()).ok_or_else(no_site)?;
+        let site = self.site(name).await?;
         let authority = self.authority(name, &site);
         let asked = authority.rooms(said.token.as_deref(), said.address).await;
         let rooms = asked.map_err(|refusal| {
@@ -137,6 +146,27 @@ impl Courier {
         })?;
         let is_runtime = said.is_runtime;
         Ok(Guest { name: name.clone(), site, rooms, device, is_runtime })
+    }
+
+    /// The site of this name. If it was removed, waits a while for it to be added again: a
+    /// refused client would stay away.
+    async fn site(&self, name: &Name) -> std::result::Result<Arc<Site>, Rejection> {
+        if let Some(site) = self.0.sites.get(name.as_str()) {
+            return Ok(site);
+        }
+        if !lock(&self.0.opened).contains(name) {
+            return Err(Rejection::NoSite(name.as_str().to_owned()));
+        }
+        let mut changes = self.0.sites.changes();
+        let added = changes.wait_for(|table| table.contains_key(name));
+        let table = timeout(LONGEST_ABSENCE, added).await.ok().and_then(std::result::Result::ok);
+        let site = table.and_then(|table| table.get(name).cloned());
+        site.ok_or_else(|| Rejection::Removed(name.as_str().to_owned()))
+    }
+
+    /// Whether there is still a site of this name.
+    pub(super) fn has_site(&self, name: &Name) -> bool {
+        self.0.sites.get(name.as_str()).is_some()
     }
 
     /// Who a guest is to the rules of resources: nobody, unless those are the site's.
@@ -200,7 +230,9 @@ impl Courier {
             lock(&self.0.authorities).remove(name);
         }
         for name in now.keys().filter(|name| !open.contains_key(*name)) {
-            sockets.open_site(name.clone(), self.clone());
+            if lock(&self.0.opened).insert(name.clone()) {
+                sockets.open_site(name.clone(), self.clone());
+            }
         }
     }
 

@@ -14,6 +14,8 @@ pub(crate) enum Rejection {
     NoSite(String),
     /// The name of the device is too long.
     Device,
+    /// The site was removed from the file, and may be added again.
+    Removed(String),
     /// The client is gone. Nobody receives the message.
     Gone,
     /// The site's `authUrl` refused the token or did not answer.
@@ -21,16 +23,20 @@ pub(crate) enum Rejection {
 }
 
 impl Rejection {
-    /// Whether the client should connect again. Then its transport is ended: clients of Socket.IO do not
-    /// repeat a CONNECT that is refused.
+    /// Whether the client should connect again. Then its transport is ended: clients of Socket.IO
+    /// do not repeat a CONNECT that is refused.
     pub(crate) fn is_temporary(&self) -> bool {
-        matches!(self, Self::Auth { refusal, .. } if refusal.is_temporary())
+        match self {
+            Self::Auth { refusal, .. } => refusal.is_temporary(),
+            Self::Removed(_) => true,
+            Self::NoSite(_) | Self::Gone | Self::Device => false,
+        }
     }
 
     /// The message of the SocketIO Web Service.
     pub(crate) fn for_stock(&self) -> String {
         match self {
-            Self::NoSite(_) => "Auth error: there is no such site".to_owned(),
+            Self::NoSite(_) | Self::Removed(_) => "Auth error: there is no such site".to_owned(),
             Self::Gone => "the connection has ended".to_owned(),
             Self::Device => format!("deviceId: it has at most {LONGEST_DEVICE} bytes"),
             Self::Auth { refusal, .. } => refusal.to_string(),
@@ -40,7 +46,7 @@ impl Rejection {
     /// The message for our runtime.
     pub(crate) fn for_runtime(&self) -> String {
         let (site, has_token, refusal) = match self {
-            Self::NoSite(name) => {
+            Self::NoSite(name) | Self::Removed(name) => {
                 return format!(
                     "E_SITE: this server has no site {:?}: check the name in the page, or add the \
                      site to the server's sites file",

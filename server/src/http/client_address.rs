@@ -1,8 +1,8 @@
 //! The address of a client, where clients share something fairly.
 //!
 //! A proxy on this machine or in a private network appends the address of its client to
-//! `X-Forwarded-For`, so the last entry counts. The header of any other peer does not count. An IPv6
-//! network of 64 bits is one address, because one client has all of it.
+//! `X-Forwarded-For`, so the last entry counts. The header of any other peer does not count. An
+//! IPv6 network of 64 bits is one address, because one client has all of it.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -1,18 +1,19 @@
 //! Authenticates clients: asks the site's own back end, at its `authUrl`, for the rooms of a token.
 //!
-//! - Concurrent connects with one token share one request. Later connects send another one, because a
-//!   token may have expired. A refusal is repeated for a few seconds without a request.
+//! - Concurrent connects with one token share one request. Later connects send another one, because
+//!   a token may have expired. A refusal is repeated for a few seconds without a request.
 //! - At most `authAtOnce` requests run at a time. The others wait in a [`FairQueue`].
-//! - A client is refused only if the back end refuses it. If the back end does not answer, or the client
-//!   would wait too long, the outcome is [`Refusal::Unavailable`], for which the server ends the transport:
-//!   clients of Socket.IO connect again after that, and do not after a refusal.
+//! - A client is refused only if the back end refuses it. If the back end does not answer, or the
+//!   client would wait too long, the outcome is [`Refusal::Unavailable`], for which the server ends
+//!   the transport: clients of Socket.IO connect again after that, and do not after a refusal.
 //!
-//! The texts of refusals are those of the SocketIO Web Service, because apps compare how they begin.
+//! The texts of refusals are those of the SocketIO Web Service, because apps compare how they
+//! begin.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,7 +42,8 @@ const LARGEST_ANSWER: usize = 1 << 20;
 /// Bytes in a token.
 const LONGEST_TOKEN: usize = 8 << 10;
 
-/// How long a client may wait for its turn. Socket.IO ends a connection without a CONNECT after 45 seconds.
+/// How long a client may wait for its turn. Socket.IO ends a connection without a CONNECT after 45
+/// seconds.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Clients of one site that may wait for their turn.
@@ -107,6 +109,8 @@ struct Inner {
     http: Outgoing,
     queue: FairQueue,
     refused: RefusedTokens,
+    /// Whether the last answer was of no use.
+    is_failing: AtomicBool,
     /// By token, those that are asked for now.
     flights: Mutex<HashMap<String, (u64, WeakShared<Flight>)>>,
     numbers: AtomicU64,
@@ -118,11 +122,12 @@ impl Authority {
     /// That of a site.
     pub fn new(name: Name, site: Arc<Site>, http: Outgoing) -> Self {
         let queue = FairQueue::new(site.auth_at_once, MAX_WAITING);
-        let (refused, flights, numbers) = Default::default();
-        Self(Arc::new(Inner { name, site, http, queue, refused, flights, numbers }))
+        let (refused, is_failing, flights, numbers) = Default::default();
+        Self(Arc::new(Inner { name, site, http, queue, refused, is_failing, flights, numbers }))
     }
 
-    /// The rooms of a token. If many wait, the clients at each `address` take turns with those at others.
+    /// The rooms of a token. If many wait, the clients at each `address` take turns with those at
+    /// others.
     pub async fn rooms(
         &self,
         token: Option<&str>,
@@ -189,14 +194,14 @@ impl Inner {
         };
         let is_known = self.site.user_room_prefix.is_none()
             || rooms.iter().any(|room| self.site.is_user_room(room));
-        if is_known { Ok(rooms) } else { Err(self.told(Refusal::NoUserRoom, None)) }
+        if is_known { Ok(rooms) } else { Err(Refusal::NoUserRoom) }
     }
 
     /// Waits until one more request may run.
     async fn turn(&self, address: Option<IpAddr>) -> Result<Permit, Refusal> {
         match timeout(MAX_WAIT, self.queue.acquire(address)).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(self.told(BUSY, None)),
+            _ => Err(BUSY),
         }
     }
 
@@ -207,27 +212,30 @@ impl Inner {
             .body(Full::default())
             .expect("there is nothing in it that has to be parsed");
         let asked = timeout(self.site.auth_timeout, self.http.ask(request, LARGEST_ANSWER)).await;
-        let refusal = match asked {
-            Ok(Ok(response)) => match read(&response) {
-                Ok(rooms) => return Ok(rooms),
-                Err(refusal) => self.told(refusal, None),
-            },
-            Ok(Err(NoAnswer::Broken(reason))) => self.told(UNREACHABLE, Some(&reason)),
-            Ok(Err(NoAnswer::TooLarge)) => {
-                self.told(Refusal::Failed("the answer is too large"), None)
-            }
-            Err(_) => self.told(LATE, None),
+        let (outcome, reason) = match asked {
+            Ok(Ok(response)) => (read(&response), None),
+            Ok(Err(NoAnswer::Broken(reason))) => (Err(UNREACHABLE), Some(reason)),
+            Ok(Err(NoAnswer::TooLarge)) => (Err(Refusal::Failed("the answer is too large")), None),
+            Err(_) => (Err(LATE), None),
         };
-        Err(refusal)
+        self.log(outcome.as_ref().err().copied(), reason.as_deref());
+        outcome
     }
 
-    /// What the people of the site can do something about is in our log, with the reason, which is not
-    /// for somebody who was not let in.
-    fn told(&self, refusal: Refusal, reason: Option<&str>) -> Refusal {
-        if refusal != Refusal::Unauthorized {
-            tracing::warn!(site = %self.name, reason, "{refusal}");
+    /// Logs the first failure of the `authUrl`, with its reason, and its recovery. A refusal of the
+    /// token is no failure.
+    fn log(&self, refusal: Option<Refusal>, reason: Option<&str>) {
+        let failure = refusal.filter(|refusal| !refusal.is_about_the_token());
+        let was_failing = self.is_failing.swap(failure.is_some(), Ordering::Relaxed);
+        let (site, url) = (&self.name, self.site.auth_url.uri());
+        match failure {
+            Some(failure) if !was_failing => {
+                tracing::info!(%site, %url, reason, "authUrl fails: {failure}");
+            }
+            Some(failure) => tracing::debug!(%site, reason, "authUrl still fails: {failure}"),
+            None if was_failing => tracing::info!(%site, %url, "authUrl works again"),
+            None => {}
         }
-        refusal
     }
 }
 

@@ -1,8 +1,8 @@
 //! A limit on how many run at once, shared fairly among addresses.
 //!
-//! Each address has a queue of its own, and the queues take turns. So a client waits for as many others
-//! as there are addresses before it, however many wait at one of them. The queue is bounded: a newcomer
-//! to a full queue takes the place of the last one at the address where the most wait.
+//! Each address has a queue of its own, and the queues take turns. So a client waits for as many
+//! others as there are addresses before it, however many wait at one of them. The queue is bounded:
+//! a newcomer to a full queue takes the place of the last one at the address where the most wait.
 //!
 //! Invariant: while a permit is free, nobody waits.
 

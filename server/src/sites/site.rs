@@ -238,10 +238,8 @@ fn prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
 }
 
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    const MOST: usize = 1_000_000;
-    let count = usize::deserialize(deserializer)?;
-    let count = Some(count).filter(|count| (1..=MOST).contains(count));
-    count.ok_or_else(|| D::Error::custom(format!("it is a number from 1 to {MOST}")))
+    let count = yaml::number(deserializer, 1..=1_000_000, "a number from 1 to 1000000")?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 fn timeout_of_batch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -258,7 +256,7 @@ fn timeout<'de, D: Deserializer<'de>>(
 ) -> Result<Duration, D::Error> {
     let timeout = yaml::seconds(deserializer)?.unwrap_or(default);
     let timeout = Some(timeout).filter(|timeout| (1..=300).contains(&timeout.as_secs()));
-    timeout.ok_or_else(|| D::Error::custom("it is 1 to 300 seconds"))
+    timeout.ok_or_else(|| D::Error::custom("is not 1 to 300 seconds"))
 }
 
 impl fmt::Display for Name {

@@ -15,6 +15,7 @@ use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
+use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide::{AckError, SocketError};
 use tokio::sync::oneshot;
@@ -108,6 +109,8 @@ impl Met {
         let Some(Self(met)) = socket.extensions.get::<Self>() else { return };
         let met = met.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(((guest, present, gone), line)) = met.zip(line()) {
+            let (connection, site) = (socket.id, &guest.name);
+            tracing::debug!(%connection, %site, "a client has connected");
             tokio::spawn(courier.clone().attend(guest, present, line, gone));
         }
     }
@@ -120,19 +123,14 @@ impl Sockets {
         self.io.ns(site.namespace(), SiteDoors { site, courier, entrance });
     }
 
-    /// Sends everyone away from a site that is no more.
+    /// Ends the transports of a removed site's clients, which then connect again and wait for the
+    /// site to be added again. A client whose namespace is disconnected would stay away.
     pub(crate) fn close_site(&self, site: &Name) {
-        if let Some(namespace) = self.io.of(site.namespace()) {
-            // To take the namespace away alone does not tell them.
-            namespace.sockets().into_iter().for_each(|socket| drop(socket.disconnect()));
-        }
-        self.io.delete_ns(site.namespace());
+        let stock = self.io.of(site.namespace()).map(BroadcastOperators::sockets);
         let runtimes = self.io.of("/").map(|it| it.within(rooms::all_of_site(site)).sockets());
-        runtimes
-            .into_iter()
-            .flatten()
-            .filter_map(|it| Client::of(&it))
-            .for_each(|it| it.disconnect());
+        for socket in stock.into_iter().chain(runtimes).flatten() {
+            drop(tokio::spawn(transport::end(&socket)));
+        }
     }
 }
 
@@ -225,8 +223,8 @@ impl ConnectHandler<LocalAdapter, Self> for SiteDoors {
     }
 }
 
-/// Waits for an admission as long as the client does. If the client should connect again, its transport is
-/// ended before it could receive the rejection.
+/// Waits for an admission as long as the client does. If the client should connect again, its
+/// transport is ended before it could receive the rejection.
 pub(super) async fn admitted(
     socket: &Arc<Socket>,
     admission: impl Future<Output = Result<Guest, Rejection>>,
@@ -235,8 +233,14 @@ pub(super) async fn admitted(
         admitted = admission => admitted,
         () = transport::ended(socket) => Err(Rejection::Gone),
     };
-    if admitted.as_ref().is_err_and(Rejection::is_temporary) {
-        transport::end(socket).await;
+    if let Err(rejection) = &admitted {
+        let (connection, reason) = (socket.id, rejection.for_stock());
+        if rejection.is_temporary() {
+            tracing::debug!(%connection, reason, "the transport of a client is ended");
+            transport::end(socket).await;
+        } else {
+            tracing::debug!(%connection, reason, "a client is refused");
+        }
     }
     admitted
 }

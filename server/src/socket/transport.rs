@@ -1,23 +1,26 @@
 //! The transport below a Socket.IO connection, and how the server ends it.
 //!
-//! A Socket.IO client connects again by itself, with a growing delay, when its transport ends. It stays
-//! away when its CONNECT is refused or its namespace is disconnected. socketioxide offers the latter
-//! two only, so this module ends transports:
+//! A Socket.IO client connects again by itself, with a growing delay, when its transport ends. It
+//! stays away when its CONNECT is refused or its namespace is disconnected. socketioxide offers the
+//! latter two only, so this module ends transports:
 //!
 //! - of a connection that began as a WebSocket, by shutting down its TCP connection;
-//! - of one that began by polling and has become a WebSocket, in the same way. [`Transports`] remembers
-//!   the TCP connection of each upgrade;
-//! - of one that polls, by closing its session as the client itself would, with an Engine.IO `close`
-//!   packet. Then each later request of the session is answered with a 400, which ends the transport.
+//! - of one that began by polling and has become a WebSocket, in the same way. [`Transports`]
+//!   remembers the TCP connection of each upgrade;
+//! - of one that polls, by closing its session as the client itself would, with an Engine.IO
+//!   `close` packet. Then each later request of the session is answered with a 400, which ends the
+//!   transport.
 //!
-//! A session in the middle of its upgrade is left alone until it has become a WebSocket. A client whose
-//! upgrade fails after it has paused its polling would notice nothing until its ping is overdue.
+//! A session in the middle of its upgrade is left alone until it has become a WebSocket. A client
+//! whose upgrade fails after it has paused its polling would notice nothing until its ping is
+//! overdue.
 //!
-//! [`Transports`] sees every request for Socket.IO. Each connection finds it among the extensions of its
-//! handshake.
+//! [`Transports`] sees every request for Socket.IO. Each connection finds it among the extensions
+//! of its handshake.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -35,8 +38,8 @@ use crate::http::client_address::client_address;
 use crate::http::listener::Plug;
 use crate::lock::lock;
 
-/// How long the last poll of a closed session may take to be answered. It would carry a packet that is
-/// sent before then.
+/// How long the last poll of a closed session may take to be answered. It would carry a packet that
+/// is sent before then.
 const LAST_POLL: Duration = Duration::from_secs(1);
 
 /// How long an upgrade may take. Engine.IO ends it after 10 seconds.
@@ -130,11 +133,14 @@ pub(super) fn session(uri: &Uri) -> Option<Sid> {
 }
 
 /// Ends the transport of a connection. When this resolves, nothing reaches the client any more.
-pub(super) fn end(socket: &Arc<Socket>) -> impl Future<Output = ()> + Send + 'static + use<> {
+pub(super) fn end<S>(socket: &S) -> impl Future<Output = ()> + Send + 'static + use<S>
+where
+    S: Deref<Target = Socket> + Clone + Send + Sync + 'static,
+{
     let is_ended = super::connection::plug(socket).inspect(|plug| plug.pull()).is_some();
     let transports = socket.req_parts().extensions.get::<Weak<Transports>>();
     let transports = transports.filter(|_| !is_ended).and_then(Weak::upgrade);
-    let socket = Arc::clone(socket);
+    let socket = socket.clone();
     async move {
         if let Some(transports) = transports {
             transports.end(&socket).await;

@@ -1,5 +1,7 @@
 //! The command, as a process of its own.
 
+mod log;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -136,6 +138,13 @@ impl Process {
 
     fn ends_well(&mut self) -> bool {
         self.child.wait().unwrap().success()
+    }
+
+    /// All that it logs until it ends.
+    fn rest(&mut self) -> String {
+        let mut lines = String::new();
+        self.log.read_to_string(&mut lines).unwrap();
+        lines
     }
 
     /// The next line with this in it.

@@ -75,8 +75,8 @@ async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
-/// Connects as a stock client does: again and again, with a growing delay, while its transport ends, and
-/// not after a refusal. `ended` counts the ends.
+/// Connects as a stock client does: again and again, with a growing delay, while its transport
+/// ends, and not after a refusal. `ended` counts the ends.
 async fn connect(house: &House, token: &str, ended: &AtomicUsize) -> Result<Socket, String> {
     let mut delay = Duration::from_millis(100);
     loop {
@@ -160,8 +160,8 @@ async fn flood_of_bad_tokens_from_one_address_keeps_nobody_else_waiting() {
     for number in 0..HONEST {
         honest.push(client(format!("1.1.1.{number}"), format!("user_{number}")).await);
     }
-    // All that run, one more of the flood, whose address takes turns with each of the others, and those
-    // that the back end may get before the last one of them.
+    // All that run, one more of the flood, whose address takes turns with each of the others, and
+    // those that the back end may get before the last one of them.
     back_end.permits.add_permits(AT_ONCE + 1 + HONEST + AT_ONCE);
     for socket in &mut honest {
         assert!(socket.next_frame().await.starts_with("40/shop,"));
@@ -287,7 +287,8 @@ async fn transport_of_a_client_that_has_upgraded_ends_while_the_auth_url_is_down
     house.server.shutdown().await;
 }
 
-/// A stock client whose upgrade fails after it has paused its polling notices nothing for 45 seconds.
+/// A stock client whose upgrade fails after it has paused its polling notices nothing for 45
+/// seconds.
 #[tokio::test]
 async fn session_in_the_middle_of_its_upgrade_ends_after_it() {
     let (house, failures) = house_and_failures().await;
