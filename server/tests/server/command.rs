@@ -1,5 +1,7 @@
 //! The command, as a process of its own.
 
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod log;
 
 use std::io::{BufRead, BufReader, Read, Write};
