@@ -14,7 +14,9 @@ use crate::route::Shortcuts;
 use crate::settings::{
     AllowedHost, ApiKey, Flake, Heartbeat, Redis, SessionSecret, Settings, Store,
 };
-use crate::yaml::{self, Block, Document, Stray, duration, maybe_secret, seconds, text};
+use crate::yaml::{
+    self, Block, Document, Stray, duration, maybe_address, maybe_port, maybe_secret, seconds, text,
+};
 
 pub use crate::yaml::Bad;
 
@@ -25,7 +27,9 @@ pub const PLACE: &str = "config/config.yml";
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    #[serde(deserialize_with = "maybe_address")]
     host: Option<IpAddr>,
+    #[serde(deserialize_with = "maybe_port")]
     port: Option<u16>,
     #[serde(deserialize_with = "text")]
     engine: Option<Store>,
@@ -188,14 +192,25 @@ mod tests {
     #[test]
     fn a_value_that_can_not_be_is_told_with_its_place() {
         for (yaml, at) in [
-            ("port: eighty", "config.yml:1:7: "),
+            ("port: eighty", "config.yml:1:7: port: eighty is not a port, 1 to 65535"),
+            ("port: 70000", "config.yml:1:7: port: 70000 is not a port, 1 to 65535"),
+            ("host: localhost", "config.yml:1:7: host: localhost is not an address, such as 127"),
+            ("log_count: -1", "config.yml:1:12: log_count: -1 is not a whole number, 0 or more"),
+            ("origins: here", "config.yml:1:10: origins: expected a list"),
+            ("resources: [todo]", "config.yml:1:12: resources: expected a mapping, KEY: VALUE"),
+            ("prefix: [/api]", "config.yml:1:9: prefix: expected one value, not a list or a"),
+            ("port: 1\nport: 2", "config.yml:2:1: port is there twice"),
+            (
+                "resources: {a: {upsert: yes please}}",
+                "config.yml:1:25: upsert: yes please is not true or false",
+            ),
             ("engine: redis", "config.yml:1:9: \"redis\" is no engine"),
             ("session_secret: short", "config.yml:1:17: a session secret has at least 32"),
             ("allowed_hosts: ['http://a']", "config.yml:1:17: \"http://a\" is no name of a host"),
             ("log_age: long", "config.yml:1:10: \"long\" is no duration"),
-            ("flakeid: {worker: 32}", "config.yml:1:19: it is a number from 0 to 31"),
-            ("io: {pingTimeout: 0}", "config.yml:1:19: it is milliseconds"),
-            ("redis: {port: x}", "config.yml:1:15: "),
+            ("flakeid: {worker: 32}", "config.yml:1:19: worker: 32 is not a number from 0 to 31"),
+            ("io: {pingTimeout: 0}", "config.yml:1:19: pingTimeout: 0 is not milliseconds"),
+            ("redis: {port: x}", "config.yml:1:15: port: x is not a port"),
             ("client_ttl: -1", "config.yml:1:13: \"-1\" is no duration; 90, 90s"),
             ("port: [", "config.yml:"),
             ("resources: {7up: {}}", "\"7up\" can not be a resource"),
@@ -281,13 +296,105 @@ mod tests {
         for (yaml, told) in [
             ("api_key: {file: /nowhere/key}", "config.yml:1:10: /nowhere/key: "),
             ("api_key: {env: BACKWIRE_NOT_SET}", "config.yml:1:10: BACKWIRE_NOT_SET: "),
-            ("api_key: {secret: value}", "config.yml:1:10: a secret is a text, {file: …}"),
+            ("api_key: {secret: hidden}", "config.yml:1:10: a secret is a text, {file: …}"),
             ("api_key: [secret]", "config.yml:1:10: "),
             ("session_secret: secret", "config.yml:1:17: a session secret has at least"),
         ] {
             let refused = read(yaml).unwrap_err();
             assert!(refused.starts_with(told), "{refused}");
-            assert!(!refused.contains("value") && !refused.contains("[secret"), "{refused}");
+            assert!(!refused.contains("hidden") && !refused.contains("[secret"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn optional_secret_without_a_value_is_not_set_and_an_empty_file_is_an_error() {
+        for value in ["", "~", "null"] {
+            let settings = read(&format!("api_key: {value}\nsession_secret: {value}")).unwrap();
+            assert!(settings.api_key.is_none() && settings.session_secret.is_none());
+        }
+        assert_eq!(
+            read("api_key: {file: ~}").unwrap_err(),
+            "config.yml:1:17: a text is missing; ~ and null are texts only in quotes"
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().display();
+        assert_eq!(
+            read(&format!("api_key: {{file: {path}}}")).unwrap_err(),
+            format!(
+                "config.yml:1:10: {path}: a key has at least one character that is not a space"
+            )
+        );
+    }
+
+    /// Beyond those of [`settings_keys`], up to the value.
+    const INNER_KEYS: [&str; 33] = [
+        "redis: {host",
+        "redis: {port",
+        "redis: {auth_pass",
+        "flakeid: {datacenter",
+        "flakeid: {worker",
+        "io: {pingTimeout",
+        "io: {pingInterval",
+        "resources: {todo",
+        "resources: {todo: {key",
+        "resources: {todo: {ids",
+        "resources: {todo: {attributes",
+        "resources: {todo: {unknown",
+        "resources: {todo: {timestamps",
+        "resources: {todo: {upsert",
+        "resources: {todo: {plural",
+        "resources: {todo: {find",
+        "resources: {todo: {find: {limit",
+        "resources: {todo: {find: {where",
+        "resources: {todo: {find: {populate",
+        "resources: {todo: {most",
+        "resources: {todo: {most: {records",
+        "resources: {todo: {access",
+        "resources: {todo: {access: {read",
+        "resources: {todo: {access: {owner",
+        "resources: {todo: {attributes: {title",
+        "resources: {todo: {attributes: {title: {type",
+        "resources: {todo: {attributes: {title: {required",
+        "resources: {todo: {attributes: {title: {default",
+        "resources: {todo: {attributes: {title: {enum",
+        "resources: {todo: {attributes: {title: {min",
+        "resources: {todo: {attributes: {title: {regex",
+        "resources: {todo: {attributes: {title: {model",
+        "resources: {todo: {attributes: {title: {email",
+    ];
+
+    #[test]
+    fn wrong_value_of_any_key_is_an_error_in_words_of_the_file() {
+        let keys = settings_keys().iter().chain(&INNER_KEYS);
+        for (key, value) in keys.flat_map(|key| yaml::WRONG_VALUES.map(|value| (key, value))) {
+            let close = "}".repeat(key.matches('{').count());
+            if let Err(refused) = read(&format!("{key}: {value}{close}")) {
+                yaml::assert_in_words(&refused);
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_file_is_an_error_in_words_of_the_file() {
+        for yaml in [
+            "a",
+            "- 1",
+            "5",
+            "{",
+            "port: 'x",
+            "port: 1\n\tx: 2",
+            "port: 1\n---\nport: 2",
+            "? [1]\n: 2",
+            "? {a: 1}\n: 2",
+            "port: *a",
+            "port: &a *a",
+            "<<: 5",
+            "production: 5",
+            "production: [1]",
+            "production:\n  port: x",
+            "production:\n  port: 1\ndevelopment: 7",
+        ] {
+            yaml::assert_in_words(&read(yaml).unwrap_err());
         }
     }
 

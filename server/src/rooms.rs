@@ -34,20 +34,9 @@ pub(crate) fn read(dialect: Dialect, name: &str) -> Option<Room> {
     (start == prefix(dialect)).then(|| Room::parse(room)).flatten()
 }
 
-/// The name of a site's room in the namespace of the site, where each socket has one for itself, too.
-pub(crate) fn at_site(room: &str) -> String {
-    format!("r:{room}")
-}
-
-/// The name of a site's room among those of resources, where our runtime is.
-pub(crate) fn of_site(site: &Name, room: &str) -> String {
-    format!("p:{}:{room}", site.as_str())
-}
-
-/// The name of the room of all who are there for a site. No room of the site is called so: none is
-/// without a name.
+/// The name of the room of all connections of our runtime for a site.
 pub(crate) fn all_of_site(site: &Name) -> String {
-    of_site(site, "")
+    format!("p:{}", site.as_str())
 }
 
 /// The name of a room that handlers speak of, which is the same in all dialects.

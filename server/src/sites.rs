@@ -5,6 +5,8 @@
 //! together: who reads them sees those of one file.
 
 mod auth;
+mod fair_queue;
+mod refused;
 mod site;
 
 use std::collections::{BTreeMap, HashMap};
@@ -222,7 +224,7 @@ mod tests {
             ),
             ("http://", "http://me:mine@", "sites.yml:2:12: an authUrl has no name and password"),
             ("Bearer", "'Bearer x'", "sites.yml:3:15: it is a word of visible ASCII"),
-            ("  apiKey: 54321\n", "", "sites.yml:4:3: missing field `apiKey`"),
+            ("  apiKey: 54321\n", "", "sites.yml:4:3: apiKey is missing"),
             ("54321", "{file: /nowhere/54321}", "sites.yml:4:11: /nowhere/54321: "),
             ("newsite:", "new/site:", "sites.yml:1:1: \"new/site\" can not be a site: a name has"),
             (
@@ -243,9 +245,18 @@ mod tests {
             (
                 "user_",
                 "user_\n  mostWaiting: 0",
-                "sites.yml:6:16: it is a number from 1 to 1000000",
+                "sites.yml:6:16: mostWaiting: 0 is not a number from 1 to 1000000",
             ),
-            ("user_", "user_\n  authTimeout: 0", "sites.yml:6:16: it is 1 to 300 seconds"),
+            (
+                "user_",
+                "user_\n  authTimeout: 0",
+                "sites.yml:6:16: authTimeout: 0 is not 1 to 300 seconds",
+            ),
+            (
+                "user_",
+                "user_\n  batchTimeout: 301",
+                "sites.yml:6:17: batchTimeout: 301 is not 1 to 300 seconds",
+            ),
             ("user_", "user_\n  apiKey: 1", "sites.yml:6:3: "),
             ("newsite:", "newsite: {}\nother:", "sites.yml:1:"),
         ] {
@@ -256,9 +267,57 @@ mod tests {
     }
 
     #[test]
+    fn wrong_value_of_any_key_is_an_error_in_words_of_the_file_without_the_key() {
+        let keys = yaml::keys_of::<Site>();
+        assert!(keys.contains(&"batchTimeout"), "{keys:?}");
+        for (key, value) in keys.iter().flat_map(|key| yaml::WRONG_VALUES.map(|it| (key, it))) {
+            let others = NEWSITE.lines().filter(|line| !line.contains(&format!("{key}:")));
+            let others = others.collect::<Vec<_>>().join("\n");
+            if let Err(refused) = read(&format!("{others}\n  {key}: {value}\n")) {
+                yaml::assert_in_words(&refused);
+                let is_hidden = *key == "apiKey" && !value.starts_with("{file");
+                assert!(!is_hidden || !refused.contains("eighty"), "{refused}");
+            }
+        }
+        for yaml in ["newsite: 5", "newsite: [1]", "- newsite", "production: {newsite: 5, x: {}}"] {
+            yaml::assert_in_words(&read(yaml).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn key_without_a_value_is_an_error_and_not_the_key_tilde() {
+        let secret = "a secret is missing: expected a text, {file: …} or {env: …}";
+        for (line, column, value) in
+            [(4, 9, ""), (4, 11, "~"), (4, 11, "null"), (4, 11, "NULL"), (4, 18, "!!null ''")]
+        {
+            let refused = changed("54321", value).unwrap_err();
+            assert_eq!(refused, format!("sites.yml:{line}:{column}: {secret}"), "{value}");
+        }
+        let text = "a text is missing; ~ and null are texts only in quotes";
+        for (from, to, at) in [
+            ("54321", "{file: }", "4:16"),
+            ("54321", "{env: ~}", "4:17"),
+            ("http://newsite.com/socketrooms", "null", "2:12"),
+            ("http://newsite.com/socketrooms", "", "2:10"),
+            ("Bearer", "~", "3:15"),
+            ("Bearer", "", "3:13"),
+        ] {
+            let refused = changed(from, to).unwrap_err();
+            assert_eq!(refused, format!("sites.yml:{at}: {text}"), "{to}");
+        }
+        for (from, blank) in [("54321", "''"), ("54321", "'  '")] {
+            let refused = changed(from, blank).unwrap_err();
+            assert!(refused.starts_with("sites.yml:4:11: a key has at least one"), "{refused}");
+        }
+        let site = |to| changed("54321", to).unwrap().get("newsite").unwrap();
+        assert!(site("'~'").api_key.is("~"));
+        assert!(site("\"null\"").api_key.is("null"));
+    }
+
+    #[test]
     fn what_is_in_force_is_shown_but_for_the_key() {
         let own = "user_\n  clientTtl: 0\n  eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  \
-                   authTimeout: 2s\n  authAtOnce: 3";
+                   batchTimeout: 20s\n  authTimeout: 2s\n  authAtOnce: 3";
         let sites = changed("user_", own).unwrap();
         assert_eq!(sites.get("newsite").unwrap().client_ttl, Some(Duration::ZERO));
         let shown = sites.to_string();
@@ -266,7 +325,7 @@ mod tests {
             shown,
             "newsite:\n  authUrl: http://newsite.com/socketrooms\n  authScheme: Bearer\n  \
              apiKey: (set)\n  userRoomPrefix: \"user_\"\n  clientTtl: 0\n  \
-             eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  authTimeout: 2\n  authAtOnce: 3\n  \
+             eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  batchTimeout: 20\n  authTimeout: 2\n  authAtOnce: 3\n  \
              resources: false\n"
         );
         assert!(!format!("{sites:?}").contains("54321"));

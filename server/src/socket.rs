@@ -14,6 +14,8 @@
 //!   disconnected;
 //! - it would wait for ever for a client that has stopped reading, also to close. Here the
 //!   connection itself has a deadline (see `http::listener`), and closing pulls its plug;
+//! - it can refuse a CONNECT and disconnect a namespace, after which clients stay away, but it
+//!   cannot end a transport, after which they come back. `transport` does that;
 //! - it would take a query that an old client says in the name of a namespace for a part of the name.
 //!   Here such a CONNECT is put as later clients put it, before it is read (see `legacy`).
 
@@ -22,6 +24,7 @@ mod door;
 pub(crate) mod legacy;
 mod limits;
 pub(crate) mod site;
+mod transport;
 pub(crate) mod turn;
 
 use std::collections::HashSet;
@@ -51,6 +54,9 @@ pub(crate) use limits::Limits;
 
 /// How long an ack of a client is waited for. What is not acked until then is told again at the next connect.
 const LONGEST_ACK: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often a full send buffer is looked at again. Nothing reports that it has room.
+pub(crate) const ROOM_AGAIN: Duration = Duration::from_millis(5);
 
 /// The event that a broadcast to a room of any name arrives as.
 const MESSAGE: &str = "message";

@@ -6,12 +6,15 @@
 
 mod block;
 mod secret;
+mod wording;
 
 use std::collections::HashMap;
 use std::env;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,10 +22,10 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
 use crate::duration;
-use crate::nearest::nearest;
 
 pub(crate) use block::{Block, Stray};
 pub(crate) use secret::{maybe_secret, secret};
+use wording::unknown;
 
 /// Why a file can not be used, or what in it changes nothing.
 #[derive(Debug)]
@@ -103,22 +106,11 @@ fn sections(yaml: &str) -> usize {
 
 pub(crate) fn typed<T: DeserializeOwned>(yaml: &str) -> Result<T, Bad> {
     serde_saphyr::from_str(yaml).map_err(|error| {
-        let what = match error.without_snippet() {
-            serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
-                unknown("key", field, expected)
-            }
-            serde_saphyr::Error::SerdeUnknownVariant { variant, expected, .. } => {
-                unknown("value", variant, expected)
-            }
-            other => other.render(),
-        };
-        let Some(location) = error.location() else {
-            return Bad::new(what);
-        };
-        // It is told before the text.
-        let (line, column) = (location.line(), location.column());
-        let what = what.trim_end_matches(&format!(" at line {line}, column {column}"));
-        Bad::new(what).at(line, column)
+        let bad = Bad::new(wording::describe(&error, yaml));
+        match error.location() {
+            Some(location) => bad.at(location.line(), location.column()),
+            None => bad,
+        }
     })
 }
 
@@ -128,13 +120,6 @@ pub(crate) fn keys_of<T: DeserializeOwned>() -> Vec<&'static str> {
     match refused.as_ref().map(|refused| refused.without_snippet()) {
         Some(serde_saphyr::Error::SerdeUnknownField { expected, .. }) => expected.clone(),
         _ => Vec::new(),
-    }
-}
-
-fn unknown(kind: &str, name: &str, known: &[&str]) -> String {
-    match nearest(name, known.iter().copied()) {
-        Some(nearest) => format!("{name} is no {kind} here; did you mean {nearest}?"),
-        None => format!("{name} is no {kind} here; there are {}", known.join(", ")),
     }
 }
 
@@ -173,4 +158,105 @@ where
 {
     let text = Option::<String>::deserialize(deserializer)?;
     text.map(|text| duration::seconds(&text).map_err(D::Error::custom)).transpose()
+}
+
+/// A whole number in a range. The error says which numbers are `allowed`.
+pub(crate) fn number<'de, D>(
+    deserializer: D,
+    range: RangeInclusive<u64>,
+    allowed: &str,
+) -> Result<u64, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let number = u64::deserialize(deserializer).ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| D::Error::custom(format!("is not {allowed}")))
+}
+
+/// A port; 0 stands for any that is free.
+pub(crate) fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let port = number(deserializer, 0..=u16::MAX.into(), "a port, 1 to 65535")?;
+    Ok(u16::try_from(port).unwrap_or_default())
+}
+
+/// A port that need not be there.
+pub(crate) fn maybe_port<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u16>, D::Error> {
+    struct Port(u16);
+    impl<'de> Deserialize<'de> for Port {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            port(deserializer).map(Self)
+        }
+    }
+    Ok(Option::<Port>::deserialize(deserializer)?.map(|Port(port)| port))
+}
+
+/// The address of an interface.
+pub(crate) fn maybe_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<IpAddr>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let address = text.map(|text| text.parse()).transpose();
+    address.map_err(|_| D::Error::custom("is not an address, such as 127.0.0.1 or 0.0.0.0"))
+}
+
+/// Values, each of which is wrong for most keys.
+#[cfg(test)]
+pub(crate) const WRONG_VALUES: [&str; 20] = [
+    "70000",
+    "-1",
+    "1.5",
+    "99999999999999999999",
+    "eighty",
+    "'eighty years'",
+    "true",
+    "~",
+    "",
+    "''",
+    "[1]",
+    "[[eighty]]",
+    "[~]",
+    "{a: 1}",
+    "{file: eighty}",
+    "{role: [1]}",
+    "!!int eighty",
+    "!eighty 1",
+    "*eighty",
+    ".inf",
+];
+
+/// Fails if an error is not about the file, or has words of Rust or of a library.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn assert_in_words(refused: &str) {
+    const FOREIGN: [&str; 24] = [
+        "u8",
+        "u16",
+        "u32",
+        "u64",
+        "usize",
+        "i64",
+        "f64",
+        "bool ",
+        "invalid boolean",
+        "string scalar",
+        "sequence",
+        "struct",
+        "enum ",
+        "tagged enum",
+        "variant",
+        "Option",
+        "Vec<",
+        "serde",
+        "invalid type",
+        "JSON number",
+        "IP address syntax",
+        "Policy",
+        "missing field",
+        " at line",
+    ];
+    let found = FOREIGN.iter().find(|word| refused.contains(*word));
+    assert!(found.is_none(), "{found:?} in {refused}");
+    assert!(refused.contains(": "), "{refused}");
 }

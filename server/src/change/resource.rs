@@ -10,9 +10,25 @@ use serde::Serialize;
 #[serde(transparent)]
 pub struct Resource(Arc<str>);
 
-/// Names that are routes of the server and so can not be resources.
-const RESERVED: [&str; 8] =
-    ["socket.io", "backwire.js", "send", "publish", "health", "metrics", "__getcookie", "resume"];
+/// Names that are routes of the server, or are kept for some, and so can not be resources.
+const RESERVED: [&str; 12] = [
+    "socket.io",
+    "backwire.js",
+    "send",
+    "publish",
+    "revoke",
+    "resume",
+    "health",
+    "healthz",
+    "ready",
+    "metrics",
+    "admin",
+    "__getcookie",
+];
+
+/// Names that are resources only if they are declared. Otherwise they may become routes of the
+/// server.
+const RESERVED_UNLESS_DECLARED: [&str; 3] = ["status", "sites", "docs"];
 
 impl Resource {
     /// The name in lower case, or `None` where it can not be a resource.
@@ -29,6 +45,11 @@ impl Resource {
     /// One that no path leads to: a dot can not stand in the name of any other.
     pub(crate) fn internal(name: &str) -> Self {
         Self(name.into())
+    }
+
+    /// Whether the resource has to be declared.
+    pub(crate) fn has_to_be_declared(&self) -> bool {
+        RESERVED_UNLESS_DECLARED.contains(&self.as_str())
     }
 
     /// The name.

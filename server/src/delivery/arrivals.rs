@@ -1,7 +1,8 @@
-//! What has come for a connection and is not told yet.
+//! The messages for one connection that its task has not sent yet.
 //!
-//! There is room for some. When there is none for one more, all of them are let go: they are in the queues
-//! of the connection and are read from there.
+//! Their number and size are bounded. If there is no room for one more, all of them are dropped. The queues of
+//! the connection still have the messages for its persons, so those are read from there. Nothing else has
+//! the messages for rooms of many.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,30 +10,37 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::flake::Flake;
-use super::message::Message;
+use super::message::{self, Message};
 use crate::lock::lock;
 
-/// How many have room.
-const ROOM: usize = 64;
+/// The most messages that are kept.
+const MAX_MESSAGES: usize = 1_000;
 
-/// Something for the persons of one connection.
+/// The most bytes in their names of events and arguments. A single message may have more.
+const MAX_BYTES: usize = 1 << 20;
+
+/// A message for one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Arrival {
-    pub(super) id: Flake,
+    /// Under this id the message is in the queues of the connection. `None` if it is for a room of many.
+    pub(super) id: Option<Flake>,
     pub(super) message: Arc<Message>,
+    /// The persons of the connection that it is for.
     pub(super) persons: Vec<Arc<str>>,
 }
 
-/// What is to be done next.
+/// What the task of the connection has to do next.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// This is to be told.
+    /// Send this message.
     Arrival(Arrival),
-    /// What has come is to be read from the queues.
+    /// Read messages from the queues.
     Behind,
+    /// End the connection: messages for rooms of many were dropped.
+    Lost,
 }
 
-/// Filled by who sends, and emptied by the one who tells.
+/// Filled by the task that delivers, and emptied by the task of the connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Arrivals(Arc<Shared>);
 
@@ -45,42 +53,32 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Kept {
     arrivals: VecDeque<Arrival>,
-    /// Set when there was no room. Invariant: nothing is kept then, so that nothing is told before what
-    /// was let go.
+    bytes: usize,
+    /// Set if there was no room.
+    ///
+    /// Invariant: then no message for a person is kept, so that none is sent before those that were dropped.
     is_behind: bool,
+    /// Set if a message for a room of many was dropped.
+    is_lost: bool,
 }
 
 impl Arrivals {
-    /// It is stored already.
+    /// Adds a message. The queues have it already if it is for a person.
     pub(super) fn put(&self, arrival: Arrival) {
         let mut kept = self.kept();
-        if !kept.is_behind {
-            kept.is_behind = kept.arrivals.len() == ROOM;
-            match kept.is_behind {
-                true => kept.arrivals = VecDeque::new(),
-                false => kept.arrivals.push_back(arrival),
-            }
-        }
+        kept.put(arrival);
         drop(kept);
         self.0.come.notify_one();
     }
 
-    /// Waits for something. Nothing is lost if this is given up.
+    /// Waits for the next message. Nothing is lost if the future is dropped.
     pub(super) async fn next(&self) -> Next {
         loop {
-            if let Some(next) = self.take() {
+            if let Some(next) = self.kept().next() {
                 return next;
             }
             self.0.come.notified().await;
         }
-    }
-
-    fn take(&self) -> Option<Next> {
-        let mut kept = self.kept();
-        if std::mem::take(&mut kept.is_behind) {
-            return Some(Next::Behind);
-        }
-        kept.arrivals.pop_front().map(Next::Arrival)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -88,44 +86,111 @@ impl Arrivals {
     }
 }
 
+impl Kept {
+    fn put(&mut self, arrival: Arrival) {
+        if self.is_lost || self.is_behind && arrival.id.is_some() {
+            return;
+        }
+        let size = arrival.size();
+        let has_room = self.arrivals.len() < MAX_MESSAGES && self.bytes + size <= MAX_BYTES;
+        if has_room || self.arrivals.is_empty() {
+            self.bytes += size;
+            self.arrivals.push_back(arrival);
+        } else {
+            self.drop_all(&arrival);
+        }
+    }
+
+    fn drop_all(&mut self, last: &Arrival) {
+        let dropped = std::mem::take(&mut self.arrivals);
+        self.is_lost = dropped.iter().chain([last]).any(|arrival| arrival.id.is_none());
+        self.is_behind = true;
+        self.bytes = 0;
+    }
+
+    fn next(&mut self) -> Option<Next> {
+        if self.is_lost {
+            return Some(Next::Lost);
+        }
+        if std::mem::take(&mut self.is_behind) {
+            return Some(Next::Behind);
+        }
+        let arrival = self.arrivals.pop_front()?;
+        self.bytes -= arrival.size();
+        Some(Next::Arrival(arrival))
+    }
+}
+
+impl Arrival {
+    fn size(&self) -> usize {
+        message::size(&self.message.event, &self.message.args)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use serde_json::value::to_raw_value;
 
     use super::*;
 
-    fn ids(count: usize) -> Vec<Flake> {
-        let next = |id: &Flake| Some(id.next(1));
-        std::iter::successors(Some(Flake::ZERO), next).take(count).collect()
+    fn arrival(id: Option<u64>, size: usize) -> Arrival {
+        let args = vec![to_raw_value(&"x".repeat(size)).unwrap()];
+        let message =
+            Arc::new(Message { event: String::new(), rooms: Vec::new(), args, resync: false });
+        Arrival { id: id.map(Flake::from), message, persons: Vec::new() }
     }
 
-    fn put(arrivals: &Arrivals, id: Flake) {
-        let (event, rooms, args) = ("news".to_owned(), Vec::new(), Vec::new());
-        let message = Arc::new(Message { event, rooms, args, resync: false });
-        arrivals.put(Arrival { id, message, persons: Vec::new() });
-    }
-
-    #[test]
-    fn what_comes_is_told_in_its_order() {
-        let arrivals = Arrivals::default();
-        let ids = ids(ROOM);
-        ids.iter().for_each(|id| put(&arrivals, *id));
-        for id in ids {
-            let next = arrivals.next().now_or_never();
-            assert!(matches!(next, Some(Next::Arrival(arrival)) if arrival.id == id));
+    /// The ids, 0 for a room of many, until there is nothing or something else to do.
+    fn taken(arrivals: &Arrivals) -> (Vec<u64>, Option<Next>) {
+        let mut ids = Vec::new();
+        loop {
+            match arrivals.next().now_or_never() {
+                Some(Next::Arrival(arrival)) => ids.push(arrival.id.map_or(0, u64::from)),
+                other => return (ids, other),
+            }
         }
-        assert!(arrivals.next().now_or_never().is_none());
     }
 
     #[test]
-    fn nothing_is_told_before_what_there_was_no_room_for() {
+    fn messages_are_taken_in_their_order() {
         let arrivals = Arrivals::default();
-        let ids = ids(ROOM + 3);
-        ids[..ROOM + 2].iter().for_each(|id| put(&arrivals, *id));
-        assert!(matches!(arrivals.next().now_or_never(), Some(Next::Behind)));
-        assert!(arrivals.next().now_or_never().is_none());
-        put(&arrivals, ids[ROOM + 2]);
-        let next = arrivals.next().now_or_never();
-        assert!(matches!(next, Some(Next::Arrival(arrival)) if arrival.id == ids[ROOM + 2]));
+        let ids: Vec<_> = (0..MAX_MESSAGES as u64).collect();
+        ids.iter().for_each(|id| arrivals.put(arrival(Some(*id).filter(|id| id % 3 > 0), 1)));
+        let expected: Vec<_> = ids.iter().map(|id| if id % 3 > 0 { *id } else { 0 }).collect();
+        assert!(matches!(taken(&arrivals), (ids, None) if ids == expected));
+    }
+
+    #[test]
+    fn messages_for_persons_are_read_from_the_queues_if_there_are_too_many_or_too_large_ones() {
+        for (count, size) in [(MAX_MESSAGES + 1, 1), (3, MAX_BYTES / 2)] {
+            let arrivals = Arrivals::default();
+            (0..count as u64).for_each(|id| arrivals.put(arrival(Some(id), size)));
+            arrivals.put(arrival(Some(7), 1));
+            arrivals.put(arrival(None, 1));
+            assert!(matches!(taken(&arrivals), (ids, Some(Next::Behind)) if ids.is_empty()));
+            arrivals.put(arrival(Some(8), 1));
+            assert!(matches!(taken(&arrivals), (ids, None) if ids == [0, 8]));
+        }
+    }
+
+    #[test]
+    fn a_connection_that_missed_a_message_for_many_is_lost() {
+        for first in [None, Some(1)] {
+            let arrivals = Arrivals::default();
+            arrivals.put(arrival(first, 1));
+            (2..=MAX_MESSAGES as u64).for_each(|id| arrivals.put(arrival(Some(id), 1)));
+            arrivals.put(arrival(first.xor(Some(1)), 1));
+            for _ in 0..2 {
+                assert!(matches!(taken(&arrivals), (ids, Some(Next::Lost)) if ids.is_empty()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_single_message_may_be_larger_than_the_limit() {
+        let arrivals = Arrivals::default();
+        arrivals.put(arrival(None, MAX_BYTES + 1));
+        assert!(matches!(taken(&arrivals), (ids, None) if ids == [0]));
     }
 }

@@ -1,37 +1,47 @@
-//! What one connection to a site is told: first what waits for its person, then what comes.
+//! The task of one connection to a site. It sends first the backlog of its persons, then each message as it
+//! arrives.
 //!
-//! Invariant: what is told is told in the order of the ids, each once a connection, whichever of its
-//! persons it is for. Batches go out one after the other, the next when the one before is acked; what
-//! comes meanwhile is read from the queues if there was no room for it. Only when nothing waits that was
-//! not told is what comes told as it comes.
+//! The backlog goes out in batches, each after the ack of the one before. To a stock client, every later
+//! message is an event of its own, also one that has to be read from the queues because the connection was
+//! too slow. A stock client that does not ack a batch in time gets no further batch, and its events go on.
+//! Our runtime gets everything in batches, and nothing before the ack of a batch.
+//!
+//! Invariant: messages for persons are sent in the order of their ids, each once a connection, whichever of
+//! its persons it is for.
+//!
+//! A connection whose send buffer is full is waited for. Its arrivals are bounded meanwhile; see `arrivals`.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::time::Duration;
 
 use futures_util::future::{AbortHandle, BoxFuture, abortable};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
+use tokio::time::{sleep, sleep_until};
 
 use super::arrivals::{Arrival, Next};
-use super::courier::{Courier, Place};
+use super::courier::Courier;
 use super::flake::Flake;
 use super::guest::{Guest, Manner, Saying};
+use super::message::Message;
 use super::present::Present;
 use super::rules::Portion;
 use crate::clock::now;
 use crate::engine::{self, Acked, Asked, Delivery, Device, Outcome, Said};
-use crate::socket::site::{self, Arguments, Line};
+use crate::socket::ROOM_AGAIN;
+use crate::socket::site::{self, Arguments, Line, SendError};
 
 /// How much goes into one batch.
 const PORTION: Portion = Portion { count: 200, bytes: 256 << 10 };
 
-/// Why a connection is attended to no longer.
+/// Why the task ends.
 enum End {
-    /// It is gone.
+    /// The connection is gone.
     Gone,
-    /// It has to come again: it can not be told, or the store can not be asked.
+    /// The client has to connect again: it cannot be sent anything, or the store does not answer.
     HangUp,
 }
 
@@ -42,32 +52,35 @@ impl From<engine::Error> for End {
     }
 }
 
-/// What has been acked, and whose queues it leaves.
-type Done = (Acked, Vec<Device>);
+/// Acked deliveries, and the queues they leave.
+type Done = Vec<(Device, Acked)>;
 
-/// What waits, and in whose queues.
+/// Deliveries that wait, and in whose queues.
 type Waiting = BTreeMap<Flake, (Delivery, Vec<Device>)>;
 
-/// A connection that is attended to.
+/// A connection and what it was sent.
 struct Attendance {
     courier: Courier,
     line: Line,
     manner: Manner,
     present: Present,
-    place: Place,
     gone: oneshot::Receiver<()>,
-    /// Up to here all has been told, of every queue.
-    told: Flake,
-    /// What has been told by itself and is to be acked.
+    /// How long the ack of a batch holds back everything else.
+    batch_timeout: Duration,
+    /// All deliveries up to this one were sent, of every queue.
+    sent: Flake,
+    /// Whether the queues have deliveries after that, which were not kept as arrivals.
+    is_behind: bool,
+    /// The acks of what was sent, by the last of its ids.
     acks: FuturesUnordered<BoxFuture<'static, (Flake, Option<Done>)>>,
-    /// With what the wait for each of these is given up.
-    asked: BTreeMap<Flake, AbortHandle>,
-    /// How many of these there may be: no more waits in all queues together.
+    /// Gives up waiting for each of these.
+    unacked: BTreeMap<Flake, AbortHandle>,
+    /// The most of these: no more waits in all queues together.
     most: usize,
 }
 
 impl Courier {
-    /// Attends to somebody until they are gone.
+    /// Runs the task of a connection until it is gone.
     pub(crate) async fn attend(
         self,
         guest: Guest,
@@ -75,21 +88,24 @@ impl Courier {
         line: Line,
         gone: oneshot::Receiver<()>,
     ) {
-        line.join(&guest.name, &guest.rooms);
-        let devices = present.devices();
-        let persons = devices.iter().map(|device| device.person.clone()).collect();
-        let place = self.place(guest.name.as_str().into(), persons);
+        line.join(&guest.name);
+        // A site that is removed from now on finds the connection.
+        if !self.has_site(&guest.name) {
+            line.hang_up();
+            return line.leave();
+        }
         let mut attendance = Attendance {
             courier: self.clone(),
             line: line.clone(),
             manner: guest.manner(),
-            most: guest.site.most_waiting.saturating_mul(devices.len()),
+            most: guest.site.most_waiting.saturating_mul(present.devices().len()),
+            batch_timeout: guest.site.batch_timeout,
             present,
-            place,
             gone,
-            told: Flake::ZERO,
+            sent: Flake::ZERO,
+            is_behind: false,
             acks: FuturesUnordered::new(),
-            asked: BTreeMap::new(),
+            unacked: BTreeMap::new(),
         };
         if let End::HangUp = attendance.run(&guest).await {
             line.hang_up();
@@ -100,72 +116,112 @@ impl Courier {
 
 impl Attendance {
     async fn run(&mut self, guest: &Guest) -> End {
-        let (Ok(end) | Err(end)) = self.go(guest).await;
+        let Err(end) = self.go(guest).await;
         end
     }
 
-    async fn go(&mut self, guest: &Guest) -> Result<End, End> {
+    async fn go(&mut self, guest: &Guest) -> Result<Infallible, End> {
         let ttl = self.courier.ttl(&guest.site);
         if let Some((event, settings)) = guest.settings(ttl) {
-            self.tell(event, &[settings])?;
+            self.send(event, &[settings]).await?;
         }
-        self.catch_up().await?;
+        self.send_backlog().await?;
         loop {
+            if std::mem::take(&mut self.is_behind) {
+                self.catch_up().await?;
+            }
             tokio::select! {
                 biased;
-                // First: who is gone may have acked before.
+                // First: a client that is gone may have acked before.
                 Some(acked) = self.acks.next(), if !self.acks.is_empty() => {
                     self.acked(acked).await?;
                 }
-                _ = &mut self.gone => return Ok(End::Gone),
-                next = self.place.arrivals.next() => match next {
-                    Next::Arrival(arrival) => self.arrived(&arrival)?,
-                    Next::Behind => self.catch_up().await?,
-                },
+                _ = &mut self.gone => return Err(End::Gone),
+                next = self.present.place.arrivals.next() => self.arrived(next).await?,
             }
         }
     }
 
-    fn tell(&self, event: &str, arguments: &[Box<RawValue>]) -> Result<(), End> {
-        match self.line.tell(event, Arguments(arguments)) {
-            true => Ok(()),
-            false => Err(End::HangUp),
-        }
-    }
+    // Sending
+    // -------
 
-    fn ask(&self, saying: &Saying) -> Result<site::Acked, End> {
-        self.line.ask(saying).ok_or(End::HangUp)
-    }
-
-    // What waits
-    // ----------
-
-    /// Tells all that waits, in batches.
-    async fn catch_up(&mut self) -> Result<(), End> {
-        while let Some(waiting) = self.waiting().await? {
-            self.batch(waiting).await?;
+    /// Sends an event, when the send buffer has room for it.
+    async fn send(&mut self, event: &str, arguments: &[Box<RawValue>]) -> Result<(), End> {
+        while sent(self.line.send(event, Arguments(arguments)))?.is_none() {
+            self.wait_for_room().await?;
         }
         Ok(())
     }
 
-    /// The next that waits, if anything does.
-    async fn waiting(&mut self) -> Result<Option<Waiting>, End> {
-        let mut waiting = self.read(Flake::MAX).await?;
+    /// Sends an event that is to be acked, when the send buffer has room for it.
+    async fn send_for_ack(&mut self, saying: &Saying) -> Result<site::Acked, End> {
+        loop {
+            if let Some(acked) = sent(self.line.send_for_ack(saying))? {
+                return Ok(acked);
+            }
+            self.wait_for_room().await?;
+        }
+    }
+
+    async fn wait_for_room(&mut self) -> Result<(), End> {
+        tokio::select! {
+            biased;
+            Some(acked) = self.acks.next(), if !self.acks.is_empty() => {
+                Box::pin(self.acked(acked)).await
+            }
+            _ = &mut self.gone => Err(End::Gone),
+            () = sleep(ROOM_AGAIN) => Ok(()),
+        }
+    }
+
+    // The queues
+    // ----------
+
+    /// Sends what waited before the devices were there, in batches.
+    async fn send_backlog(&mut self) -> Result<(), End> {
+        if self.manner == Manner::Runtime {
+            return self.catch_up().await;
+        }
+        let upto = self.present.backlog_end;
+        while let Some(waiting) = self.waiting(upto).await? {
+            if !self.send_batch(waiting).await? {
+                break;
+            }
+        }
+        // The rest of the backlog comes at the next connect.
+        self.sent = upto;
+        Ok(())
+    }
+
+    /// Sends all that waits.
+    async fn catch_up(&mut self) -> Result<(), End> {
+        while let Some(waiting) = self.waiting(Flake::MAX).await? {
+            match self.manner {
+                Manner::Runtime => drop(self.send_batch(waiting).await?),
+                Manner::Stock(_) => self.send_each(waiting).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The next deliveries, up to this id, if there are any. They count as sent.
+    async fn waiting(&mut self, upto: Flake) -> Result<Option<Waiting>, End> {
+        let mut waiting = self.read(upto).await?;
         let Some((&last, _)) = waiting.last_key_value() else { return Ok(None) };
         if self.present.devices().len() > 1 {
-            // What is stored between two questions would be found in one queue and not in another. By
-            // now, all that goes up to the last is in all of them.
+            // A message that is stored between two reads would be found in one queue and not in another. By
+            // now, all up to the last one are in all of them.
             waiting = self.read(last).await?;
         }
-        self.told = waiting.last_key_value().map_or(last, |(&last, _)| last);
+        self.sent = waiting.last_key_value().map_or(last, |(&last, _)| last);
         Ok(Some(waiting))
     }
 
-    /// The first that waits in all queues together.
+    /// The first deliveries that wait in all queues together.
     async fn read(&mut self, mut upto: Flake) -> Result<Waiting, End> {
         let mut all = Waiting::new();
         for device in self.present.devices() {
-            let asked = Asked { after: self.told, upto, portion: PORTION, at: now() };
+            let asked = Asked { after: self.sent, upto, portion: PORTION, at: now() };
             let batch = self.courier.engine().queues().waiting(device.clone(), asked).await?;
             if let Some(last) = batch.deliveries.last().filter(|_| batch.more) {
                 upto = last.id;
@@ -184,103 +240,152 @@ impl Attendance {
         Ok(all)
     }
 
-    async fn batch(&mut self, waiting: Waiting) -> Result<(), End> {
+    /// Sends deliveries as one batch. Returns whether it was acked in time.
+    async fn send_batch(&mut self, waiting: Waiting) -> Result<bool, End> {
         let mut deliveries = Vec::new();
         let mut queues: BTreeMap<Device, Vec<Flake>> = BTreeMap::new();
         for (id, (delivery, devices)) in waiting {
-            if self.asked.contains_key(&id) {
-                // Something was lost, and it has been told so when that was found out.
+            if self.unacked.contains_key(&id) {
+                // A resync, which was sent when the loss was found out.
                 continue;
             }
-            let is_event_of_its_own =
-                matches!((&delivery.said, self.manner), (Said::Resync, Manner::Stock(_)));
-            if is_event_of_its_own {
+            if let (Said::Resync, Manner::Stock(_)) = (&delivery.said, self.manner) {
                 self.resync(id, &devices).await?;
                 continue;
             }
             devices.into_iter().for_each(|device| queues.entry(device).or_default().push(id));
             deliveries.push(delivery);
         }
-        if deliveries.is_empty() {
-            return Ok(());
-        }
-        let acked = self.ask(&self.manner.batch(&deliveries))?;
+        let Some(last) = deliveries.last().map(|last| last.id) else { return Ok(true) };
+        let batch = self.manner.batch(&deliveries);
         drop(deliveries);
-        if !self.until(acked).await? {
-            return Ok(());
-        }
-        for (device, ids) in queues {
-            self.courier.engine().queues().ack(device, Acked::Batch(ids), now()).await?;
-        }
-        Ok(())
+        let acked = self.send_for_ack(&batch).await?;
+        let done = queues.into_iter().map(|(device, ids)| (device, Acked::Batch(ids)));
+        self.remember(last, acked, done.collect());
+        self.wait_for_ack(last).await
     }
 
-    /// Waits for the ack of a batch; meanwhile, what was told by itself may be acked.
-    async fn until(&mut self, mut acked: site::Acked) -> Result<bool, End> {
-        loop {
+    /// Waits until something is acked, and holds back messages for persons meanwhile. Returns whether it was
+    /// acked in time.
+    async fn wait_for_ack(&mut self, id: Flake) -> Result<bool, End> {
+        let deadline = tokio::time::Instant::now() + self.batch_timeout;
+        let may_time_out = self.manner != Manner::Runtime;
+        while self.unacked.contains_key(&id) {
             tokio::select! {
                 biased;
-                is_acked = &mut acked => return Ok(is_acked),
-                Some(acked) = self.acks.next(), if !self.acks.is_empty() => {
-                    self.acked(acked).await?;
-                }
+                Some(acked) = self.acks.next() => self.acked(acked).await?,
                 _ = &mut self.gone => return Err(End::Gone),
+                () = sleep_until(deadline), if may_time_out => return Ok(false),
+                next = self.present.place.arrivals.next() => match next {
+                    Next::Arrival(Arrival { id: Some(_), .. }) => self.is_behind = true,
+                    next => self.arrived(next).await?,
+                }
             }
         }
+        Ok(true)
     }
 
-    // What comes
-    // ----------
-
-    fn arrived(&mut self, Arrival { id, message, persons }: &Arrival) -> Result<(), End> {
-        if *id <= self.told {
-            return Ok(());
+    /// Sends each delivery as an event of its own.
+    async fn send_each(&mut self, waiting: Waiting) -> Result<(), End> {
+        for (id, (Delivery { said, .. }, devices)) in waiting {
+            match said {
+                Said::Event { event, args } => self.send_one(id, &event, &args, devices).await?,
+                Said::Resync => self.resync(id, &devices).await?,
+            }
         }
-        self.told = *id;
-        let own = |device: &&Device| persons.contains(&device.person);
-        let devices = self.present.devices().iter().filter(own).cloned().collect();
-        let acked = self.ask(&self.manner.one(*id, &message.event, &message.args))?;
-        self.remember(*id, acked, (Acked::One(*id), devices));
         Ok(())
     }
+
+    // Arrivals
+    // --------
+
+    async fn arrived(&mut self, next: Next) -> Result<(), End> {
+        let Arrival { id, message, persons } = match next {
+            Next::Arrival(arrival) => arrival,
+            Next::Behind => {
+                self.is_behind = true;
+                return Ok(());
+            }
+            Next::Lost => return Err(End::HangUp),
+        };
+        let Message { event, args, .. } = &*message;
+        let Some(id) = id else {
+            let (event, args) = self.manner.in_passing(event, args);
+            return self.send(event, &args).await;
+        };
+        // Those before were read from the queues.
+        if id <= self.sent {
+            return Ok(());
+        }
+        self.sent = id;
+        let own = |device: &&Device| persons.contains(&device.person);
+        let devices = self.present.devices().iter().filter(own).cloned().collect();
+        self.send_one(id, event, args, devices).await
+    }
+
+    async fn send_one(
+        &mut self,
+        id: Flake,
+        event: &str,
+        args: &[Box<RawValue>],
+        devices: Vec<Device>,
+    ) -> Result<(), End> {
+        let acked = self.send_for_ack(&self.manner.one(id, event, args)).await?;
+        let done = devices.into_iter().map(|device| (device, Acked::One(id)));
+        self.remember(id, acked, done.collect());
+        Ok(())
+    }
+
+    // Acks
+    // ----
 
     fn remember(&mut self, id: Flake, acked: site::Acked, done: Done) {
         let (acked, give_up) = abortable(acked);
         let done = acked.map(move |is_acked| (id, is_acked.unwrap_or(false).then_some(done)));
         self.acks.push(done.boxed());
-        self.asked.insert(id, give_up);
-        if self.asked.len() > self.most
-            && let Some((_, oldest)) = self.asked.pop_first()
+        self.unacked.insert(id, give_up);
+        if self.unacked.len() > self.most
+            && let Some((_, oldest)) = self.unacked.pop_first()
         {
             oldest.abort();
         }
     }
 
     async fn acked(&mut self, (id, done): (Flake, Option<Done>)) -> Result<(), End> {
-        self.asked.remove(&id);
-        let Some((acked, devices)) = done else { return Ok(()) };
-        for device in devices {
+        self.unacked.remove(&id);
+        for (device, acked) in done.into_iter().flatten() {
             let queues = self.courier.engine().queues();
-            if let Outcome::Resync(id) = queues.ack(device.clone(), acked.clone(), now()).await? {
+            if let Outcome::Resync(id) = queues.ack(device.clone(), acked, now()).await? {
                 self.resync(id, &[device]).await?;
             }
         }
         Ok(())
     }
 
-    /// Says that something was lost. Stock clients have no ack for it.
+    /// Reports that messages were lost. Stock clients have no ack for it.
     async fn resync(&mut self, id: Flake, devices: &[Device]) -> Result<(), End> {
         if self.manner == Manner::Runtime {
-            let acked = self.ask(&self.manner.batch(&[Delivery { id, said: Said::Resync }]))?;
-            self.remember(id, acked, (Acked::Batch(vec![id]), devices.to_vec()));
+            let resync = self.manner.batch(&[Delivery { id, said: Said::Resync }]);
+            let acked = self.send_for_ack(&resync).await?;
+            let done = devices.iter().map(|device| (device.clone(), Acked::Batch(vec![id])));
+            self.remember(id, acked, done.collect());
             return Ok(());
         }
-        self.tell(self.manner.resync(), &[])?;
+        self.send(self.manner.resync(), &[]).await?;
         for device in devices {
             let queues = self.courier.engine().queues();
             queues.ack(device.clone(), Acked::Batch(vec![id]), now()).await?;
         }
         Ok(())
+    }
+}
+
+/// What was sent, or `None` if there is no room.
+fn sent<T>(outcome: Result<T, SendError>) -> Result<Option<T>, End> {
+    match outcome {
+        Ok(sent) => Ok(Some(sent)),
+        Err(SendError::NoRoom) => Ok(None),
+        Err(SendError::Closed) => Err(End::HangUp),
     }
 }
 

@@ -1,19 +1,20 @@
-//! Takes what is sent to those it is for.
+//! Delivers the messages of back ends.
 //!
-//! A message is stored, then its sender is answered, then those are told who are there; each ack takes it
-//! off a queue. All letters go through one task, which tells of them in the order of their ids. Each
-//! connection has a task of its own (see `attend`), which tells first what waits and then what
-//! comes.
+//! A message is stored, then its sender is answered, then it is put into the arrivals of the connections that
+//! it is for; each ack takes it off a queue. All letters go through one task, which delivers them in the order
+//! of their ids. Each connection has a task of its own, which sends them: see `attend`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::coop::unconstrained;
+use tokio::time::timeout;
 
 use super::arrivals::{Arrival, Arrivals};
 use super::flake::Flake;
@@ -30,6 +31,10 @@ use crate::lock::lock;
 use crate::sites::{Authority, Name, Outgoing, Site, Sites, Table};
 use crate::socket::Sockets;
 
+/// How long a client of a removed site waits before its transport is ended. Socket.IO ends a
+/// connection without a CONNECT after 45 seconds.
+const LONGEST_ABSENCE: Duration = Duration::from_secs(30);
+
 /// Letters that may wait for the one task, and as many that are being stored.
 pub(crate) const LETTERS: usize = 512;
 
@@ -44,27 +49,30 @@ struct Inner {
     /// For sites that do not say their own.
     ttl: Ttl,
     authorities: Mutex<HashMap<Name, (Arc<Site>, Authority)>>,
+    /// Every site there has been. The namespace of a removed site stays, for clients that come
+    /// back.
+    opened: Mutex<BTreeSet<Name>>,
     seats: Seats,
 }
 
-/// Where those sit who are connected, by site and person.
+/// The connections to sites, by site and room.
 #[derive(Clone, Default)]
-pub(super) struct Seats(Arc<Mutex<BySiteAndPerson<Vec<Seat>>>>);
+pub(super) struct Seats(Arc<Mutex<BySiteAndRoom<Vec<Seat>>>>);
 
-type BySiteAndPerson<T> = HashMap<(Arc<str>, Arc<str>), T>;
+type BySiteAndRoom<T> = HashMap<(Arc<str>, Arc<str>), T>;
 
-/// How one connection is told that something has arrived.
+/// Where the messages for one connection are put.
 #[derive(Clone)]
 pub(super) struct Seat {
     number: u64,
     arrivals: Arrivals,
 }
 
-/// The other side of a seat.
+/// The other side of a seat. Dropping it removes the seat from all rooms.
 pub(super) struct Place {
     seats: Seats,
     site: Arc<str>,
-    persons: Vec<Arc<str>>,
+    rooms: Vec<Arc<str>>,
     number: u64,
     pub(super) arrivals: Arrivals,
 }
@@ -99,8 +107,9 @@ impl Slot {
 
 impl Courier {
     pub(crate) fn new(engine: Arc<dyn Engine>, sites: Sites, ttl: Ttl) -> Self {
-        let (http, authorities, seats) = (Outgoing::default(), Mutex::default(), Seats::default());
-        Self(Arc::new(Inner { engine, sites, http, ttl, authorities, seats }))
+        let http = Outgoing::default();
+        let (authorities, opened, seats) = Default::default();
+        Self(Arc::new(Inner { engine, sites, http, ttl, authorities, opened, seats }))
     }
 
     pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
@@ -128,15 +137,36 @@ impl Courier {
         said: Introduction,
     ) -> std::result::Result<Guest, Rejection> {
         let device = said.device()?;
-        let no_site = || Rejection::NoSite(name.as_str().to_owned());
-        let site = self.0.sites.get(name.as_str()).ok_or_else(no_site)?;
-        let asked = self.authority(name, &site).rooms(said.token.as_deref()).await;
+        let site = self.site(name).await?;
+        let authority = self.authority(name, &site);
+        let asked = authority.rooms(said.token.as_deref(), said.address).await;
         let rooms = asked.map_err(|refusal| {
             let (site, has_token) = (name.as_str().to_owned(), said.token.is_some());
             Rejection::Auth { site, has_token, refusal }
         })?;
         let is_runtime = said.is_runtime;
         Ok(Guest { name: name.clone(), site, rooms, device, is_runtime })
+    }
+
+    /// The site of this name. If it was removed, waits a while for it to be added again: a
+    /// refused client would stay away.
+    async fn site(&self, name: &Name) -> std::result::Result<Arc<Site>, Rejection> {
+        if let Some(site) = self.0.sites.get(name.as_str()) {
+            return Ok(site);
+        }
+        if !lock(&self.0.opened).contains(name) {
+            return Err(Rejection::NoSite(name.as_str().to_owned()));
+        }
+        let mut changes = self.0.sites.changes();
+        let added = changes.wait_for(|table| table.contains_key(name));
+        let table = timeout(LONGEST_ABSENCE, added).await.ok().and_then(std::result::Result::ok);
+        let site = table.and_then(|table| table.get(name).cloned());
+        site.ok_or_else(|| Rejection::Removed(name.as_str().to_owned()))
+    }
+
+    /// Whether there is still a site of this name.
+    pub(super) fn has_site(&self, name: &Name) -> bool {
+        self.0.sites.get(name.as_str()).is_some()
     }
 
     /// Who a guest is to the rules of resources: nobody, unless those are the site's.
@@ -157,18 +187,23 @@ impl Courier {
         authority
     }
 
-    /// A place for who is all of these persons.
-    pub(super) fn place(&self, site: Arc<str>, persons: Vec<Arc<str>>) -> Place {
+    /// A place in all of these rooms of a site. Messages for them arrive from now on.
+    pub(super) fn place(&self, site: Arc<str>, rooms: &[String]) -> Place {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let arrivals = Arrivals::default();
         let seat = Seat { number, arrivals: arrivals.clone() };
         let seats = self.0.seats.clone();
-        for person in &persons {
-            let at = (Arc::clone(&site), Arc::clone(person));
-            lock(&seats.0).entry(at).or_default().push(seat.clone());
+        // The site's back end may have named a room twice.
+        let rooms: BTreeSet<_> = rooms.iter().map(String::as_str).collect();
+        let rooms: Vec<Arc<str>> = rooms.into_iter().map(Arc::from).collect();
+        let mut by_room = lock(&seats.0);
+        for room in &rooms {
+            let at = (Arc::clone(&site), Arc::clone(room));
+            by_room.entry(at).or_default().push(seat.clone());
         }
-        Place { seats, site, persons, number, arrivals }
+        drop(by_room);
+        Place { seats, site, rooms, number, arrivals }
     }
 
     /// Opens the namespaces of all sites, and then follows as sites come and go, as long as there may be
@@ -195,18 +230,20 @@ impl Courier {
             lock(&self.0.authorities).remove(name);
         }
         for name in now.keys().filter(|name| !open.contains_key(*name)) {
-            sockets.open_site(name.clone(), self.clone());
+            if lock(&self.0.opened).insert(name.clone()) {
+                sockets.open_site(name.clone(), self.clone());
+            }
         }
     }
 
-    /// Stores letters and tells of them in the order of their ids, until nobody puts any in.
-    pub(crate) async fn deliver(self, sockets: Sockets, mut letters: mpsc::Receiver<Posting>) {
+    /// Stores letters and delivers them in the order of their ids, until nobody puts any in.
+    pub(crate) async fn deliver(self, mut letters: mpsc::Receiver<Posting>) {
         let (mut stored, mut is_open) = (FuturesOrdered::new(), true);
         while is_open || !stored.is_empty() {
             tokio::select! {
                 biased;
                 Some((letter, answer, posted)) = stored.next(), if !stored.is_empty() => {
-                    self.told(&sockets, letter, answer, posted);
+                    self.stored(&letter, answer, posted);
                 }
                 posting = letters.recv(), if is_open && stored.len() < LETTERS => match posting {
                     Some((letter, answer)) => {
@@ -247,11 +284,10 @@ impl Courier {
         (letter, answer, posted.map(Some).map_err(Error::from))
     }
 
-    /// Answers the sender, and tells who is there.
-    fn told(
+    /// Answers the sender, and delivers the message to the connections that are there.
+    fn stored(
         &self,
-        sockets: &Sockets,
-        letter: Stored,
+        letter: &Stored,
         answer: oneshot::Sender<Result<()>>,
         posted: Result<Option<Posted>>,
     ) {
@@ -262,17 +298,8 @@ impl Courier {
         let is_new = outcome.is_ok() && !posted.is_some_and(|posted| posted.repeated);
         // A sender that does not wait has sent all the same.
         let _ = answer.send(outcome);
-        if !is_new {
-            return;
-        }
-        if let Some(Posted { id, .. }) = posted {
-            self.0.seats.tell(&letter, id);
-        }
-        // Who gets it as a person does not get it as a member.
-        let to = (&*letter.other, &*letter.own);
-        let Message { event, args, .. } = &*letter.message;
-        if !letter.other.is_empty() {
-            sockets.say_at(&letter.name, to, event, args);
+        if is_new {
+            self.0.seats.deliver(letter, posted.map(|posted| posted.id));
         }
     }
 }
@@ -287,22 +314,26 @@ struct Stored {
 }
 
 impl Seats {
-    /// Each connection once, whichever of the persons it is.
-    fn tell(&self, letter: &Stored, id: Flake) {
-        let mut told: BTreeMap<u64, (Seat, Vec<Arc<str>>)> = BTreeMap::new();
-        let seats = lock(&self.0);
+    /// Delivers a message to each connection once, however many of its rooms it is for. A connection that
+    /// gets it as a person, under this id, does not get it as a member of another room.
+    fn deliver(&self, letter: &Stored, id: Option<Flake>) {
         let site: Arc<str> = letter.name.as_str().into();
-        for person in &letter.own {
-            let person: Arc<str> = person.as_str().into();
-            for seat in seats.get(&(site.clone(), person.clone())).into_iter().flatten() {
-                let persons = &mut told.entry(seat.number).or_insert((seat.clone(), Vec::new())).1;
-                persons.push(person.clone());
+        let mut recipients: BTreeMap<u64, (Seat, Vec<Arc<str>>)> = BTreeMap::new();
+        let seats = lock(&self.0);
+        for (rooms, are_own) in [(&letter.own, true), (&letter.other, false)] {
+            for room in rooms {
+                let room: Arc<str> = room.as_str().into();
+                for seat in seats.get(&(site.clone(), room.clone())).into_iter().flatten() {
+                    let recipient = recipients.entry(seat.number);
+                    let (_, persons) = recipient.or_insert_with(|| (seat.clone(), Vec::new()));
+                    persons.extend(are_own.then(|| room.clone()));
+                }
             }
         }
         drop(seats);
-        for (seat, persons) in told.into_values() {
-            let message = Arc::clone(&letter.message);
-            seat.arrivals.put(Arrival { id, message, persons });
+        for (seat, persons) in recipients.into_values() {
+            let id = id.filter(|_| !persons.is_empty());
+            seat.arrivals.put(Arrival { id, message: Arc::clone(&letter.message), persons });
         }
     }
 }
@@ -310,8 +341,8 @@ impl Seats {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut seats = lock(&self.seats.0);
-        for person in &self.persons {
-            let at = (Arc::clone(&self.site), Arc::clone(person));
+        for room in &self.rooms {
+            let at = (Arc::clone(&self.site), Arc::clone(room));
             if let Some(others) = seats.get_mut(&at) {
                 others.retain(|seat| seat.number != self.number);
                 if others.is_empty() {

@@ -1,5 +1,7 @@
 //! Somebody who is connected to a site.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -25,6 +27,8 @@ pub(crate) struct Introduction {
     pub(crate) device: Option<String>,
     /// Whether it is our runtime.
     pub(crate) is_runtime: bool,
+    /// Its address, as far as it is known.
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// Who has been let in.
@@ -132,6 +136,18 @@ impl Manner {
         }
     }
 
+    /// One that is in no queue, so that it has no id: the event and its arguments.
+    pub(crate) fn in_passing<'a>(
+        self,
+        event: &'a str,
+        arguments: &'a [Box<RawValue>],
+    ) -> (&'a str, Cow<'a, [Box<RawValue>]>) {
+        match self {
+            Self::Runtime => (runtime::EVENT, of_nobody([(None, spoken(event, arguments))]).into()),
+            Self::Stock(_) => (event, arguments.into()),
+        }
+    }
+
     /// That something was lost, where that is an event of its own.
     pub(crate) fn resync(self) -> &'static str {
         match self {
@@ -139,11 +155,6 @@ impl Manner {
             Self::Stock(EventNames::Plain) | Self::Runtime => "resync",
         }
     }
-}
-
-/// What our runtime is told that is kept for nobody: it has no id.
-pub(crate) fn in_passing(event: &str, arguments: &[Box<RawValue>]) -> Vec<Box<RawValue>> {
-    of_nobody([(None, spoken(event, arguments))])
 }
 
 /// The arguments of a push of the room without a name.

@@ -14,3 +14,9 @@ pub struct Message {
     /// Whether a device that acks it out of order has lost its place and has to start over.
     pub resync: bool,
 }
+
+/// The bytes of an event's name and of its arguments as a list.
+pub(crate) fn size(event: &str, args: &[Box<RawValue>]) -> usize {
+    let list = 2 + args.len().saturating_sub(1);
+    event.len() + list + args.iter().map(|arg| arg.get().len()).sum::<usize>()
+}

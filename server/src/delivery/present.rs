@@ -1,21 +1,28 @@
-//! The devices of somebody who is connected, from before their CONNECT is answered until they are gone.
+//! The devices of a client, and its place among the recipients of messages, from before its CONNECT is
+//! answered until it is gone.
 //!
-//! Invariant: a device has its queues before it is told that it is connected. So what is sent after that
-//! waits for it, and another device of the same person that is quicker to ack it does not take it away.
+//! Invariant: a client has its place and its devices their queues before the CONNECT is answered. So every
+//! message that is sent after the answer reaches the client, and another device of the same person that acks
+//! a message first does not take it away.
 
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
-use super::courier::Courier;
+use super::courier::{Courier, Place};
+use super::flake::Flake;
 use super::guest::Guest;
 use crate::clock::now;
 use crate::engine::{self, Device};
 
-/// Devices that have been said to be there. They are away when this is dropped.
-#[derive(Debug)]
+/// Devices that have been said to be there, and the place of their connection. They are away when this is
+/// dropped.
 pub(crate) struct Present {
     courier: Courier,
     devices: Vec<Device>,
+    pub(super) place: Place,
+    /// The id of the last message that was stored before the devices were there. The messages up to it are
+    /// the backlog.
+    pub(super) backlog_end: Flake,
     /// Also whoever is let go while nothing runs any more may be dropped.
     runtime: Handle,
 }
@@ -39,17 +46,27 @@ impl Courier {
     pub(crate) async fn seat(&self, guest: &Guest) -> Result<Present, Unseated> {
         let (ttl, most, at) = (self.ttl(&guest.site), guest.site.most_devices, now());
         let queues = self.engine().queues();
+        // Before the queues are there, so that a message that is not in the backlog arrives here.
+        let place = self.place(guest.name.as_str().into(), &guest.rooms);
         // Together, because who is many persons would wait for each of them.
         let coming = guest.devices().map(async |device| {
             let connected = queues.connect(device.clone(), ttl, most, at).await;
             (device, connected)
         });
-        let mut present =
-            Present { courier: self.clone(), devices: Vec::new(), runtime: Handle::current() };
+        let mut present = Present {
+            courier: self.clone(),
+            devices: Vec::new(),
+            place,
+            backlog_end: Flake::ZERO,
+            runtime: Handle::current(),
+        };
         let mut refused = None;
         for (device, connected) in join_all(coming).await {
             match connected {
-                Ok(Some(_)) => present.devices.push(device),
+                Ok(Some(last)) => {
+                    present.devices.push(device);
+                    present.backlog_end = present.backlog_end.max(last);
+                }
                 Ok(None) => refused = Some(Unseated::TooMany { most }),
                 Err(error) => refused = Some(error.into()),
             }

@@ -14,15 +14,30 @@ pub(crate) enum Rejection {
     NoSite(String),
     /// The name of the device is too long.
     Device,
+    /// The site was removed from the file, and may be added again.
+    Removed(String),
+    /// The client is gone. Nobody receives the message.
+    Gone,
     /// The site's `authUrl` refused the token or did not answer.
     Auth { site: String, has_token: bool, refusal: Refusal },
 }
 
 impl Rejection {
+    /// Whether the client should connect again. Then its transport is ended: clients of Socket.IO
+    /// do not repeat a CONNECT that is refused.
+    pub(crate) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Auth { refusal, .. } => refusal.is_temporary(),
+            Self::Removed(_) => true,
+            Self::NoSite(_) | Self::Gone | Self::Device => false,
+        }
+    }
+
     /// The message of the SocketIO Web Service.
     pub(crate) fn for_stock(&self) -> String {
         match self {
-            Self::NoSite(_) => "Auth error: there is no such site".to_owned(),
+            Self::NoSite(_) | Self::Removed(_) => "Auth error: there is no such site".to_owned(),
+            Self::Gone => "the connection has ended".to_owned(),
             Self::Device => format!("deviceId: it has at most {LONGEST_DEVICE} bytes"),
             Self::Auth { refusal, .. } => refusal.to_string(),
         }
@@ -31,13 +46,14 @@ impl Rejection {
     /// The message for our runtime.
     pub(crate) fn for_runtime(&self) -> String {
         let (site, has_token, refusal) = match self {
-            Self::NoSite(name) => {
+            Self::NoSite(name) | Self::Removed(name) => {
                 return format!(
                     "E_SITE: this server has no site {:?}: check the name in the page, or add the \
                      site to the server's sites file",
                     shown(name)
                 );
             }
+            Self::Gone => return "the connection has ended".to_owned(),
             Self::Device => {
                 return format!(
                     "E_DEVICE: the deviceId has more than {LONGEST_DEVICE} bytes: use a shorter one"
@@ -59,7 +75,7 @@ impl Rejection {
             Refusal::Status(status) => {
                 format!("the authUrl of site {site:?} answered {status}: try again later")
             }
-            Refusal::Failed(reason) => format!(
+            Refusal::Failed(reason) | Refusal::Unavailable(reason) => format!(
                 "the authUrl of site {site:?} could not check the token ({reason}): try again later"
             ),
         }
@@ -69,6 +85,20 @@ impl Rejection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn site_that_does_not_answer_is_a_temporary_problem_and_a_definite_answer_is_not() {
+        let is_temporary = |refusal| {
+            Rejection::Auth { site: "shop".to_owned(), has_token: true, refusal }.is_temporary()
+        };
+        for refusal in [Refusal::Unavailable("it is down"), Refusal::Status(503)] {
+            assert!(is_temporary(refusal));
+        }
+        for refusal in [Refusal::Unauthorized, Refusal::Status(500), Refusal::Failed("no list")] {
+            assert!(!is_temporary(refusal));
+        }
+        assert!(!Rejection::Device.is_temporary());
+    }
 
     fn auth(has_token: bool, refusal: Refusal) -> String {
         Rejection::Auth { site: "shop".to_owned(), has_token, refusal }.for_runtime()

@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 
 use super::Error;
 use crate::delivery::flake::{Flake, Node};
-use crate::delivery::message::Message;
+use crate::delivery::message::{self, Message};
 use crate::delivery::rules::{Portion, Ttl};
 use crate::write::Key;
 
@@ -165,7 +165,7 @@ impl Delivery {
     /// The bytes that count for a [`Portion`].
     pub(crate) fn size(&self) -> usize {
         match &self.said {
-            Said::Event { event, args } => size(event, args),
+            Said::Event { event, args } => message::size(event, args),
             Said::Resync => 0,
         }
     }
@@ -183,10 +183,4 @@ pub enum Said {
     },
     /// Something was dropped unread: the device has to start over.
     Resync,
-}
-
-/// The bytes of an event's name and of its arguments as a list.
-fn size(event: &str, args: &[Box<RawValue>]) -> usize {
-    let list = 2 + args.len().saturating_sub(1);
-    event.len() + list + args.iter().map(|arg| arg.get().len()).sum::<usize>()
 }

@@ -28,7 +28,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -71,7 +71,8 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens a store, or makes one where there is none, its folder included.
+    /// Opens a store, or makes one where there is none. Its folder has to exist, unless it is
+    /// `data` in the working directory or below that.
     ///
     /// This waits: for the disk, and up to 20 seconds for another process that still has the store open.
     /// Needs a runtime of tokio, where it tells of what was committed.
@@ -223,10 +224,27 @@ impl Queues for Sqlite {
     }
 }
 
+/// Another folder that is missing may be a volume that is not mounted, so it is not created.
 fn make_folder_of(path: &Path) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder)
-        .map_err(|error| Error::Unavailable(format!("{}: {error}", folder.display())))
+    let shown = folder.display();
+    if is_in_data(folder) {
+        return fs::create_dir_all(folder)
+            .map_err(|error| Error::Unavailable(format!("{shown}: {error}")));
+    }
+    // A file without a folder is in the working directory.
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    Err(Error::Unavailable(format!(
+        "the folder {shown} of the database does not exist: create it, or name another file"
+    )))
+}
+
+/// Whether a folder is the default one or below it.
+fn is_in_data(folder: &Path) -> bool {
+    folder.strip_prefix(".").unwrap_or(folder).starts_with("data")
+        && folder.components().all(|part| part != Component::ParentDir)
 }
 
 /// No answer is of another kind than its question; if one were, its asker should not take it for theirs.
@@ -241,5 +259,22 @@ fn stopped() -> Error {
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
         Self::Unavailable(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_default_folder_is_created() {
+        for folder in ["data", "./data", "data/a/b"] {
+            assert!(is_in_data(Path::new(folder)), "{folder}");
+        }
+        for folder in
+            ["", ".", "database", "/data", "/srv/data", "../data", "data/../../x", "a/data"]
+        {
+            assert!(!is_in_data(Path::new(folder)), "{folder}");
+        }
     }
 }

@@ -1,31 +1,95 @@
-//! Whether this server can do its work.
+//! Whether this server can do its work: `/health` for whoever sends it requests, `/health/live` for
+//! whoever restarts it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use http::StatusCode;
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 
 use crate::change::{Id, Resource};
-use crate::engine::Engine;
+use crate::clock::now;
+use crate::engine::{Edit, Engine, Error};
 
 /// An engine that has not answered by then does not do its work.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a good report is repeated. Anybody may ask, and each check is a write to the disk.
+const REPEATED: Duration = Duration::from_secs(1);
+
+/// The session that is written to find out whether anything can be written. No cookie leads to it.
+const SESSION: &str = "health";
+
+/// How long that session is kept, in milliseconds.
+const KEPT: u64 = 24 * 60 * 60 * 1000;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Health {
     status: &'static str,
 }
 
-/// Asks the engine for a record there need not be.
-pub(crate) async fn report(engine: &dyn Engine) -> (StatusCode, Json<Health>) {
-    let resource = Resource::parse("health-check").expect("it is a name and not a reserved one");
-    let asked = timeout(PATIENCE, engine.find_one(&resource, &Id::Integer(0))).await;
-    match asked {
-        Ok(Ok(_)) => (StatusCode::OK, Json(Health { status: "ok" })),
-        _ => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "the engine does not answer" }))
-        }
+type Report = (StatusCode, Json<Health>);
+
+/// Checks an engine. Concurrent requests share a check.
+pub(crate) struct Checks {
+    engine: Arc<dyn Engine>,
+    last_success: Mutex<Option<Instant>>,
+}
+
+impl Checks {
+    pub(crate) fn new(engine: Arc<dyn Engine>) -> Self {
+        Self { engine, last_success: Mutex::default() }
     }
+
+    /// Whether the engine reads and writes.
+    pub(crate) async fn report(&self) -> Report {
+        let mut last_success = self.last_success.lock().await;
+        if last_success.is_some_and(|at| at.elapsed() < REPEATED) {
+            return ok();
+        }
+        *last_success = None;
+        match timeout(PATIENCE, self.read()).await {
+            Ok(Ok(())) => {}
+            _ => return failed("the engine does not answer"),
+        }
+        match timeout(PATIENCE, self.write()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a write to check the engine fails");
+                return failed("the engine can not write");
+            }
+            Err(_) => return failed("the engine does not write in time"),
+        }
+        *last_success = Some(Instant::now());
+        ok()
+    }
+
+    /// Reads a record there need not be.
+    async fn read(&self) -> Result<(), Error> {
+        let resource = Resource::parse("health-check").expect("it is a name and not reserved");
+        self.engine.find_one(&resource, &Id::Integer(0)).await.map(drop)
+    }
+
+    async fn write(&self) -> Result<(), Error> {
+        let at = now();
+        let set = [("at".to_owned(), Some(at.into()))].into();
+        let edit = Edit { id: SESSION.into(), set, at, until: at + KEPT, ..Edit::default() };
+        self.engine.sessions().edit(edit).await
+    }
+}
+
+/// That the process serves requests.
+pub(crate) fn live() -> Report {
+    ok()
+}
+
+fn ok() -> Report {
+    (StatusCode::OK, Json(Health { status: "ok" }))
+}
+
+fn failed(status: &'static str) -> Report {
+    (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status }))
 }

@@ -13,9 +13,9 @@
 //! is found out by the kernel, too (`SO_KEEPALIVE`).
 
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddr};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -25,6 +25,7 @@ use axum::serve::{IncomingStream, Listener};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 
 /// How long what we sent may stay unacknowledged.
@@ -48,7 +49,7 @@ pub(crate) struct Lines {
 #[derive(Debug)]
 pub(crate) struct Line {
     stream: Arc<TcpStream>,
-    written: Arc<AtomicU64>,
+    state: Arc<State>,
     /// How long a write may get nowhere.
     patience: Duration,
     /// Ends when the write that is stuck now has got nowhere for that long.
@@ -59,7 +60,16 @@ pub(crate) struct Line {
 #[derive(Debug, Clone)]
 pub(crate) struct Plug {
     stream: Weak<TcpStream>,
-    written: Arc<AtomicU64>,
+    state: Arc<State>,
+}
+
+/// What is known of a connection from elsewhere.
+#[derive(Debug, Default)]
+struct State {
+    /// Bytes that the kernel has been given to send.
+    written: AtomicU64,
+    is_closed: AtomicBool,
+    closing: Notify,
 }
 
 impl Lines {
@@ -83,11 +93,11 @@ impl Line {
         for error in options.into_iter().filter_map(Result::err) {
             tracing::debug!(%error, "can not set up a connection");
         }
-        Self { stream: Arc::new(stream), written: Arc::default(), patience, stuck: None }
+        Self { stream: Arc::new(stream), state: Arc::default(), patience, stuck: None }
     }
 
     fn plug(&self) -> Plug {
-        Plug { stream: Arc::downgrade(&self.stream), written: Arc::clone(&self.written) }
+        Plug { stream: Arc::downgrade(&self.stream), state: Arc::clone(&self.state) }
     }
 }
 
@@ -102,7 +112,37 @@ impl Plug {
 
     /// Bytes that the kernel has been given to send so far.
     pub(crate) fn written(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
+        self.state.written.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection is still there, as far as the server knows.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.state.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Resolves when the server has let go of the connection.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let plug = self.clone();
+        async move {
+            let mut closing = pin!(plug.state.closing.notified());
+            // From here on no notification is missed.
+            closing.as_mut().enable();
+            if plug.is_open() {
+                closing.await;
+            }
+        }
+    }
+
+    /// The address at the other end.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        Some(self.stream.upgrade()?.peer_addr().ok()?.ip())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.state.is_closed.store(true, Ordering::SeqCst);
+        self.state.closing.notify_waiters();
     }
 }
 
@@ -173,7 +213,7 @@ impl Line {
                 outcome => {
                     self.stuck = None;
                     let count = outcome.as_ref().map_or(0, |count| *count as u64);
-                    self.written.fetch_add(count, Ordering::Relaxed);
+                    self.state.written.fetch_add(count, Ordering::Relaxed);
                     return Poll::Ready(outcome);
                 }
             }
@@ -231,6 +271,7 @@ mod tests {
     use std::future::poll_fn;
     use std::mem::MaybeUninit;
 
+    use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -336,6 +377,20 @@ mod tests {
             count += client.read(&mut buffer).await.unwrap();
         }
         writing.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn closed_resolves_when_the_server_has_let_go_of_the_connection() {
+        let (line, client) = pair().await;
+        let plug = line.plug();
+        let mut closed = pin!(plug.closed());
+        assert!(closed.as_mut().now_or_never().is_none());
+        assert!(plug.is_open());
+        assert_eq!(plug.peer(), Some(client.local_addr().unwrap().ip()));
+        drop(line);
+        closed.await;
+        plug.closed().await;
+        assert!(!plug.is_open());
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod assets;
 mod caller;
+pub(crate) mod client_address;
 pub(crate) mod cookies;
 pub(crate) mod emulation;
 mod encoding;

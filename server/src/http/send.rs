@@ -19,6 +19,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use crate::delivery::message::Message;
 use crate::error::{Error, Result};
@@ -83,13 +84,39 @@ struct Outcome {
 async fn send(
     State(desk): State<Desk>,
     caller: Caller,
-    Query(Manner { resync }): Query<Manner>,
+    query: Query<Manner>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response> {
-    let (name, site) = desk.admit(&caller)?;
+    let (request, site) = (request_id(&headers), caller.site.clone());
+    let outcome = store(desk, &caller, query, &headers, &body).await;
+    match &outcome {
+        Ok(response) => {
+            let status = response.status().as_u16();
+            tracing::debug!(request, site, status, "messages are sent");
+        }
+        Err(error) => tracing::debug!(request, site, %error, "a message is refused"),
+    }
+    outcome
+}
+
+/// The id that a proxy or the sender has given the request, or a new one, for the log.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get("x-request-id").and_then(|id| id.to_str().ok());
+    let given = given.filter(|id| (1..=128).contains(&id.len()));
+    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+async fn store(
+    desk: Desk,
+    caller: &Caller,
+    Query(Manner { resync }): Query<Manner>,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Response> {
+    let (name, site) = desk.admit(caller)?;
     let resync = yes_or_no(resync.as_deref().unwrap_or_default())?;
-    let (key, body) = (key::of(&headers)?, Body::read(&headers, &body)?);
+    let (key, body) = (key::of(headers)?, Body::read(headers, body)?);
     let share = desk.backlog.take(&name, body.len())?;
     let sender = Sender { name, site, resync, key, share, post: desk.post };
     match body {

@@ -111,6 +111,7 @@ impl Models {
         let known = self.declared.get(resource).or_else(|| self.joins.get(resource));
         match (known, self.undeclared) {
             (Some(model), _) => Some(Arc::clone(model)),
+            (None, Undeclared::Allow) if resource.has_to_be_declared() => None,
             (None, Undeclared::Allow) if self.keys.is_alternative(resource) => {
                 Some(underscore_id_model())
             }

@@ -202,6 +202,10 @@ impl Builder {
         settings.models.associate().map_err(io::Error::other)?;
         let (tail, changes) = mpsc::channel(TAIL);
         let (store, window) = (settings.store.clone(), settings.window);
+        let engine_name = match &open {
+            Some(_) => "custom".to_owned(),
+            None => store.to_string(),
+        };
         let open = open.unwrap_or_else(|| Box::new(move |tail| store.open(window, tail)));
         // It may have to wait for another process.
         let engine = spawn_blocking(|| open(tail)).await?.map_err(io::Error::other)?;
@@ -220,7 +224,7 @@ impl Builder {
         let fanout = tokio::spawn(fanout.follow(changes));
         let following = courier.clone().follow_sites(sockets.clone(), settings.sites.changes());
         let following = tokio::spawn(following);
-        let post = tokio::spawn(courier.deliver(sockets.clone(), letters));
+        let post = tokio::spawn(courier.deliver(letters));
         let watch = tokio::spawn(caller::watch(shared));
         let (stop, stopped) = oneshot::channel();
         let app = app.into_make_service_with_connect_info::<Plug>();
@@ -234,7 +238,15 @@ impl Builder {
         let serving = axum::serve(lines, app).with_graceful_shutdown(stopped);
         let serving = tokio::spawn(async { serving.await });
         let declared = settings.models.declared().count();
-        tracing::info!(%addr, declared, undeclared = ?settings.models.others(), "resources");
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            %addr,
+            engine = engine_name,
+            sites = settings.sites.all().len(),
+            resources = declared,
+            undeclared = ?settings.models.others(),
+            "the server has started"
+        );
         let work = Work { serving, fanout, post, watch, following };
         Ok(Server { addr, sockets, publisher, stop, slot, work })
     }

@@ -40,8 +40,8 @@ impl FromStr for ApiKey {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        if text.is_empty() {
-            Err("a key has at least one character")
+        if text.trim().is_empty() {
+            Err("a key has at least one character that is not a space")
         } else {
             Ok(Self(text.into()))
         }
@@ -111,7 +111,7 @@ mod tests {
             assert!(!key.is(other), "{other}");
         }
         assert_eq!(format!("{key:?}"), "ApiKey(…)");
-        assert!("".parse::<ApiKey>().is_err());
+        assert!("".parse::<ApiKey>().is_err() && " \n".parse::<ApiKey>().is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer};
 
 use super::ApiKey;
 use crate::yaml;
@@ -15,6 +15,7 @@ pub struct Redis {
     /// Its host.
     pub host: String,
     /// Its port.
+    #[serde(deserialize_with = "yaml::port")]
     pub port: u16,
     /// Its password.
     #[serde(deserialize_with = "yaml::maybe_secret")]
@@ -40,9 +41,8 @@ pub struct Flake {
 }
 
 fn five_bits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
-    let number = u64::deserialize(deserializer)?;
-    let number = u8::try_from(number).ok().filter(|number| *number < 32);
-    number.ok_or_else(|| D::Error::custom("it is a number from 0 to 31"))
+    let number = yaml::number(deserializer, 0..=31, "a number from 0 to 31")?;
+    Ok(u8::try_from(number).unwrap_or_default())
 }
 
 /// How it is found out that the other end of a connection is gone.
@@ -64,9 +64,7 @@ impl Default for Heartbeat {
 }
 
 fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let number = u64::deserialize(deserializer)?;
-    let number = Some(number).filter(|number| (1..=86_400_000).contains(number));
-    let number = number.ok_or_else(|| D::Error::custom("it is milliseconds, 1 to 86400000"))?;
+    let number = yaml::number(deserializer, 1..=86_400_000, "milliseconds, 1 to 86400000")?;
     Ok(Duration::from_millis(number))
 }
 

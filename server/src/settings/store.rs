@@ -76,11 +76,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_files_directory_is_made() {
+    async fn missing_folder_is_an_error_that_names_it_and_is_not_created() {
         let home = tempfile::tempdir().unwrap();
-        let file = home.path().join("deep/down/backwire.db");
-        let (tail, _changes) = tokio::sync::mpsc::channel(1);
-        Store::Sqlite(file.clone()).open(Window::default(), tail).unwrap();
-        assert!(file.exists());
+        let folder = home.path().join("volume");
+        let open = || {
+            let (tail, _changes) = tokio::sync::mpsc::channel(1);
+            Store::Sqlite(folder.join("backwire.db")).open(Window::default(), tail)
+        };
+        let refused = open().err().unwrap().to_string();
+        let expected =
+            format!("store: the folder {} of the database does not exist", folder.display());
+        assert!(refused.starts_with(&expected), "{refused}");
+        assert!(!folder.exists());
+        std::fs::create_dir(&folder).unwrap();
+        open().unwrap();
+        assert!(folder.join("backwire.db").exists());
     }
 }

@@ -1,22 +1,31 @@
-//! Who somebody is: the site's own back end is asked for the rooms of whoever has a token.
+//! Authenticates clients: asks the site's own back end, at its `authUrl`, for the rooms of a token.
 //!
-//! It is asked once for all who come with the same token at the same time, and again for who comes later:
-//! a token may have expired. The texts of refusals are those of the SocketIO Web Service, because apps
-//! look at how they begin.
+//! - Concurrent connects with one token share one request. Later connects send another one, because
+//!   a token may have expired. A refusal is repeated for a few seconds without a request.
+//! - At most `authAtOnce` requests run at a time. The others wait in a [`FairQueue`].
+//! - A client is refused only if the back end refuses it. If the back end does not answer, or the
+//!   client would wait too long, the outcome is [`Refusal::Unavailable`], for which the server ends
+//!   the transport: clients of Socket.IO connect again after that, and do not after a refusal.
+//!
+//! The texts of refusals are those of the SocketIO Web Service, because apps compare how they
+//! begin.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::fair_queue::{FairQueue, Permit};
+use super::refused::RefusedTokens;
 use super::{Name, Site};
 use crate::http::outgoing::{NoAnswer, Outgoing};
 use crate::lock::lock;
@@ -33,8 +42,16 @@ const LARGEST_ANSWER: usize = 1 << 20;
 /// Bytes in a token.
 const LONGEST_TOKEN: usize = 8 << 10;
 
-const UNREACHABLE: Refusal = Refusal::Failed("the site can not be asked");
-const LATE: Refusal = Refusal::Failed("the site does not answer in time");
+/// How long a client may wait for its turn. Socket.IO ends a connection without a CONNECT after 45
+/// seconds.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// Clients of one site that may wait for their turn.
+const MAX_WAITING: usize = 10_000;
+
+const UNREACHABLE: Refusal = Refusal::Unavailable("the site can not be asked");
+const LATE: Refusal = Refusal::Unavailable("the site does not answer in time");
+const BUSY: Refusal = Refusal::Unavailable("too many are asked for at once");
 
 /// The rooms of somebody, each once, in the order in which they were told.
 pub type Rooms = Arc<[String]>;
@@ -48,18 +65,37 @@ pub enum Refusal {
     /// The site's back end answers something else.
     #[error("Auth {0} error")]
     Status(u16),
-    /// It does not answer, or nobody understands what.
+    /// Its answer is not understood.
     #[error("Auth error: {0}")]
     Failed(&'static str),
+    /// It does not answer now. The client should connect again.
+    #[error("Auth error: {0}")]
+    Unavailable(&'static str),
     /// None of the rooms is the person's own.
     #[error("User is missing a private room")]
     NoUserRoom,
 }
 
 impl Refusal {
-    /// Whether it may be different at once.
-    fn is_passing(self) -> bool {
-        matches!(self, UNREACHABLE | LATE | Self::Status(500..))
+    /// Whether the site can not answer now, so that the client should connect again.
+    pub fn is_temporary(self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Status(502..=504))
+    }
+
+    /// Whether a second request may be answered differently.
+    fn is_worth_a_retry(self) -> bool {
+        self.is_temporary() || matches!(self, Self::Status(500..))
+    }
+
+    /// Whether it is the token that is refused.
+    fn is_about_the_token(self) -> bool {
+        match self {
+            Self::Unauthorized | Self::NoUserRoom => true,
+            Self::Status(status) => {
+                matches!(status, 400..=499) && ![408, 425, 429].contains(&status)
+            }
+            Self::Failed(_) | Self::Unavailable(_) => false,
+        }
     }
 }
 
@@ -71,7 +107,10 @@ struct Inner {
     name: Name,
     site: Arc<Site>,
     http: Outgoing,
-    at_once: Semaphore,
+    queue: FairQueue,
+    refused: RefusedTokens,
+    /// Whether the last answer was of no use.
+    is_failing: AtomicBool,
     /// By token, those that are asked for now.
     flights: Mutex<HashMap<String, (u64, WeakShared<Flight>)>>,
     numbers: AtomicU64,
@@ -82,30 +121,45 @@ type Flight = BoxFuture<'static, Result<Rooms, Refusal>>;
 impl Authority {
     /// That of a site.
     pub fn new(name: Name, site: Arc<Site>, http: Outgoing) -> Self {
-        let at_once = Semaphore::new(site.auth_at_once);
-        let (flights, numbers) = (Mutex::default(), AtomicU64::default());
-        Self(Arc::new(Inner { name, site, http, at_once, flights, numbers }))
+        let queue = FairQueue::new(site.auth_at_once, MAX_WAITING);
+        let (refused, is_failing, flights, numbers) = Default::default();
+        Self(Arc::new(Inner { name, site, http, queue, refused, is_failing, flights, numbers }))
     }
 
-    /// The rooms of who has this token.
-    pub async fn rooms(&self, token: Option<&str>) -> Result<Rooms, Refusal> {
+    /// The rooms of a token. If many wait, the clients at each `address` take turns with those at
+    /// others.
+    pub async fn rooms(
+        &self,
+        token: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<Rooms, Refusal> {
         let token = token.filter(|token| matches!(token.len(), 1..=LONGEST_TOKEN));
         let header = token.and_then(|token| Some((token, self.0.site.auth_scheme.header(token)?)));
-        match header {
-            Some((token, header)) => self.flight(token, header).await,
-            None => Err(Refusal::Unauthorized),
+        let (token, header) = header.ok_or(Refusal::Unauthorized)?;
+        match self.0.refused.get(token) {
+            Some(refusal) => Err(refusal),
+            None => self.flight(token, header, address).await,
         }
     }
 
     /// The one that is on its way, or a new one. It ends when nobody waits for it any more.
-    fn flight(&self, token: &str, header: HeaderValue) -> Shared<Flight> {
+    fn flight(&self, token: &str, header: HeaderValue, address: Option<IpAddr>) -> Shared<Flight> {
         let mut flights = lock(&self.0.flights);
         if let Some(flight) = flights.get(token).and_then(|(_, flight)| flight.upgrade()) {
             return flight;
         }
         let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
         let landing = Landing { inner: Arc::clone(&self.0), token: token.to_owned(), number };
-        let flight = async move { landing.inner.ask(&header).await }.boxed().shared();
+        let flight = async move {
+            let outcome = landing.inner.ask(&header, address).await;
+            if let Err(refusal) = outcome
+                && refusal.is_about_the_token()
+            {
+                landing.inner.refused.insert(&landing.token, refusal);
+            }
+            outcome
+        };
+        let flight = flight.boxed().shared();
         if let Some(weak) = flight.downgrade() {
             flights.insert(token.to_owned(), (number, weak));
         }
@@ -132,18 +186,23 @@ impl Drop for Landing {
 
 impl Inner {
     /// Once, and once more if that may help.
-    async fn ask(&self, header: &HeaderValue) -> Result<Rooms, Refusal> {
-        let permit = timeout(self.site.auth_timeout, self.at_once.acquire()).await;
-        let Ok(Ok(_permit)) = permit else {
-            return Err(self.told(Refusal::Failed("too many are asked for at once"), None));
-        };
+    async fn ask(&self, header: &HeaderValue, address: Option<IpAddr>) -> Result<Rooms, Refusal> {
+        let _permit = self.turn(address).await?;
         let rooms = match self.ask_once(header).await {
-            Err(refusal) if refusal.is_passing() => self.ask_once(header).await?,
+            Err(refusal) if refusal.is_worth_a_retry() => self.ask_once(header).await?,
             rooms => rooms?,
         };
         let is_known = self.site.user_room_prefix.is_none()
             || rooms.iter().any(|room| self.site.is_user_room(room));
-        if is_known { Ok(rooms) } else { Err(self.told(Refusal::NoUserRoom, None)) }
+        if is_known { Ok(rooms) } else { Err(Refusal::NoUserRoom) }
+    }
+
+    /// Waits until one more request may run.
+    async fn turn(&self, address: Option<IpAddr>) -> Result<Permit, Refusal> {
+        match timeout(MAX_WAIT, self.queue.acquire(address)).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(BUSY),
+        }
     }
 
     async fn ask_once(&self, header: &HeaderValue) -> Result<Rooms, Refusal> {
@@ -153,27 +212,30 @@ impl Inner {
             .body(Full::default())
             .expect("there is nothing in it that has to be parsed");
         let asked = timeout(self.site.auth_timeout, self.http.ask(request, LARGEST_ANSWER)).await;
-        let refusal = match asked {
-            Ok(Ok(response)) => match read(&response) {
-                Ok(rooms) => return Ok(rooms),
-                Err(refusal) => self.told(refusal, None),
-            },
-            Ok(Err(NoAnswer::Broken(reason))) => self.told(UNREACHABLE, Some(&reason)),
-            Ok(Err(NoAnswer::TooLarge)) => {
-                self.told(Refusal::Failed("the answer is too large"), None)
-            }
-            Err(_) => self.told(LATE, None),
+        let (outcome, reason) = match asked {
+            Ok(Ok(response)) => (read(&response), None),
+            Ok(Err(NoAnswer::Broken(reason))) => (Err(UNREACHABLE), Some(reason)),
+            Ok(Err(NoAnswer::TooLarge)) => (Err(Refusal::Failed("the answer is too large")), None),
+            Err(_) => (Err(LATE), None),
         };
-        Err(refusal)
+        self.log(outcome.as_ref().err().copied(), reason.as_deref());
+        outcome
     }
 
-    /// What the people of the site can do something about is in our log, with the reason, which is not
-    /// for somebody who was not let in.
-    fn told(&self, refusal: Refusal, reason: Option<&str>) -> Refusal {
-        if refusal != Refusal::Unauthorized {
-            tracing::warn!(site = %self.name, reason, "{refusal}");
+    /// Logs the first failure of the `authUrl`, with its reason, and its recovery. A refusal of the
+    /// token is no failure.
+    fn log(&self, refusal: Option<Refusal>, reason: Option<&str>) {
+        let failure = refusal.filter(|refusal| !refusal.is_about_the_token());
+        let was_failing = self.is_failing.swap(failure.is_some(), Ordering::Relaxed);
+        let (site, url) = (&self.name, self.site.auth_url.uri());
+        match failure {
+            Some(failure) if !was_failing => {
+                tracing::info!(%site, %url, reason, "authUrl fails: {failure}");
+            }
+            Some(failure) => tracing::debug!(%site, reason, "authUrl still fails: {failure}"),
+            None if was_failing => tracing::info!(%site, %url, "authUrl works again"),
+            None => {}
         }
-        refusal
     }
 }
 

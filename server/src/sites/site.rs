@@ -47,8 +47,11 @@ pub struct Site {
     /// away the longest is forgotten; if none is away, it is refused.
     #[serde(default = "most_devices", deserialize_with = "count")]
     pub most_devices: usize,
+    /// How long a stock client may take to ack a batch. After that, events no longer wait for the ack.
+    #[serde(default = "batch_timeout", deserialize_with = "timeout_of_batch")]
+    pub batch_timeout: Duration,
     /// How long it may take to be told the rooms of a person.
-    #[serde(default = "auth_timeout", deserialize_with = "timeout")]
+    #[serde(default = "auth_timeout", deserialize_with = "timeout_of_auth")]
     pub auth_timeout: Duration,
     /// How many are asked for at once.
     #[serde(default = "auth_at_once", deserialize_with = "count")]
@@ -96,6 +99,10 @@ fn most_devices() -> usize {
     100
 }
 
+fn batch_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
 fn auth_timeout() -> Duration {
     Duration::from_secs(5)
 }
@@ -116,6 +123,7 @@ impl Site {
             event_names: EventNames::default(),
             most_waiting: most_waiting(),
             most_devices: most_devices(),
+            batch_timeout: batch_timeout(),
             auth_timeout: auth_timeout(),
             auth_at_once: auth_at_once(),
             resources: false,
@@ -230,16 +238,25 @@ fn prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
 }
 
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    const MOST: usize = 1_000_000;
-    let count = usize::deserialize(deserializer)?;
-    let count = Some(count).filter(|count| (1..=MOST).contains(count));
-    count.ok_or_else(|| D::Error::custom(format!("it is a number from 1 to {MOST}")))
+    let count = yaml::number(deserializer, 1..=1_000_000, "a number from 1 to 1000000")?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let timeout = yaml::seconds(deserializer)?.unwrap_or_else(auth_timeout);
+fn timeout_of_batch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    timeout(deserializer, batch_timeout())
+}
+
+fn timeout_of_auth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    timeout(deserializer, auth_timeout())
+}
+
+fn timeout<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    default: Duration,
+) -> Result<Duration, D::Error> {
+    let timeout = yaml::seconds(deserializer)?.unwrap_or(default);
     let timeout = Some(timeout).filter(|timeout| (1..=300).contains(&timeout.as_secs()));
-    timeout.ok_or_else(|| D::Error::custom("it is 1 to 300 seconds"))
+    timeout.ok_or_else(|| D::Error::custom("is not 1 to 300 seconds"))
 }
 
 impl fmt::Display for Name {
@@ -269,6 +286,7 @@ impl fmt::Display for Site {
         let names = format!("{:?}", self.event_names).to_lowercase();
         writeln!(f, "  eventNames: {names}\n  mostWaiting: {}", self.most_waiting)?;
         writeln!(f, "  mostDevices: {}", self.most_devices)?;
+        writeln!(f, "  batchTimeout: {}", self.batch_timeout.as_secs())?;
         let timeout = self.auth_timeout.as_secs();
         writeln!(f, "  authTimeout: {timeout}\n  authAtOnce: {}", self.auth_at_once)?;
         writeln!(f, "  resources: {}", self.resources)

@@ -5,7 +5,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use socketioxide::adapter::LocalAdapter;
@@ -17,16 +16,13 @@ use tokio::time::sleep;
 use super::connection::{Arrival, Client, Connection, Event, Met};
 use super::site::{self, Line};
 use super::turn::{Turn, Turns};
-use super::{Counters, Entrance, Limits, Sockets};
+use super::{Counters, Entrance, Limits, ROOM_AGAIN, Sockets};
 use crate::access::Known;
 use crate::answers::Answers;
 use crate::delivery::courier::Courier;
 use crate::dialect::{Arguments, Dialect};
 use crate::error::Error;
 use crate::rooms::Presence;
-
-/// How often room is looked for where there was none: nobody tells when there is some again.
-const ROOM_AGAIN: Duration = Duration::from_millis(5);
 
 /// An answer, and the ack that it is.
 type Found = (Option<i64>, Result<Arguments, Error>);
@@ -70,10 +66,11 @@ impl Doors {
         socket.on_disconnect(Exit(connection.clone()));
         socket.on_fallback(Door { house: self.0.clone(), connection: connection.clone() });
         if dialect == Some(Dialect::Runtime)
-            && let Some((site, introduction)) = site::named(auth)
+            && let Some((site, introduction)) = site::named(socket, auth)
         {
             let gone = connection.going();
-            let admitted = self.0.courier.admit_to(&site, introduction).await;
+            let admission = self.0.courier.admit_to(&site, introduction);
+            let admitted = site::admitted(socket, admission).await;
             let guest = admitted.map_err(|rejection| rejection.for_runtime())?;
             if let Some(who) = self.0.courier.who(&guest) {
                 connection.know(Known { who, until: Known::FOR_EVER });

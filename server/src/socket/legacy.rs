@@ -13,12 +13,14 @@ mod frames;
 mod payload;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::routing::Route;
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either};
 use futures_util::stream::{self, StreamExt};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
@@ -27,11 +29,15 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use socketioxide::layer::SocketIoLayer;
 use socketioxide::service::SocketIoService;
+use socketioxide::socket::Sid;
 use tower::{Layer, Service, ServiceExt};
 
 use frames::Line;
 pub(crate) use frames::passed;
 pub(crate) use payload::rewritten;
+
+use super::transport::{self, Transports};
+use crate::http::listener::Plug;
 
 /// The type of a payload that is not text.
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -49,6 +55,7 @@ pub(crate) struct AllAges {
 pub(crate) struct Served {
     inner: Inner,
     largest: usize,
+    transports: Arc<Transports>,
 }
 
 type Inner = SocketIoService<Route>;
@@ -71,7 +78,13 @@ impl Layer<Route> for AllAges {
     type Service = Served;
 
     fn layer(&self, rest: Route) -> Served {
-        Served { inner: self.socket_io.layer(rest), largest: self.largest }
+        let inner = self.socket_io.layer(rest);
+        let service = inner.clone();
+        let transports = Transports::new(Box::new(move |request| {
+            let answer = service.clone().oneshot(request);
+            answer.map(|Ok(answer)| answer.status()).boxed()
+        }));
+        Served { inner, largest: self.largest, transports }
     }
 }
 
@@ -87,16 +100,39 @@ impl Service<Request> for Served {
         Service::<Request>::poll_ready(&mut self.inner, cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let Some(exchange) = exchange(request.method(), request.uri()) else {
-            return Either::Left(self.inner.call(request));
-        };
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        self.transports.attach(&mut request);
         let (inner, largest) = (self.inner.clone(), self.largest);
-        Either::Right(match exchange {
-            Exchange::Packets => Box::pin(take_packets(inner, request, largest)),
-            Exchange::WebSocket => Box::pin(open(inner, request)),
-        })
+        let exchange = exchange(request.method(), request.uri());
+        let upgrade = upgrade(&request);
+        let session = upgrade.as_ref().map(|(session, _)| *session);
+        if let Some((session, plug)) = upgrade {
+            self.transports.upgrades(session, plug);
+        }
+        let answer = match exchange {
+            None if session.is_none() => return Either::Left(self.inner.call(request)),
+            None => inner.oneshot(request).boxed(),
+            Some(Exchange::Packets) => take_packets(inner, request, largest).boxed(),
+            Some(Exchange::WebSocket) => open(inner, request).boxed(),
+        };
+        let Some(session) = session else { return Either::Right(answer) };
+        let transports = Arc::clone(&self.transports);
+        Either::Right(Box::pin(async move {
+            let answer = answer.await?;
+            if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                transports.does_not_upgrade(session);
+            }
+            Ok(answer)
+        }))
     }
+}
+
+/// The session that asks to become a WebSocket, and the TCP connection it asks on.
+fn upgrade(request: &Request) -> Option<(Sid, Plug)> {
+    let is_websocket = said(request.uri(), "transport=") == Some("websocket");
+    let session = transport::session(request.uri()).filter(|_| is_websocket)?;
+    let ConnectInfo(plug) = request.extensions().get::<ConnectInfo<Plug>>()?;
+    Some((session, plug.clone()))
 }
 
 fn exchange(method: &Method, uri: &Uri) -> Option<Exchange> {
@@ -109,7 +145,7 @@ fn exchange(method: &Method, uri: &Uri) -> Option<Exchange> {
 }
 
 /// What follows, as Engine.IO finds it.
-fn said<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+pub(super) fn said<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
     uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name))
 }
 

@@ -13,18 +13,18 @@ use futures_util::future::BoxFuture;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
-use socketioxide::AckError;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
 use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::{DisconnectReason, Socket};
+use socketioxide::{AckError, SocketError};
 use tokio::sync::oneshot;
 
-use super::{Client, Entrance, Sockets, connection};
+use super::{Client, Entrance, Sockets, transport};
 use crate::delivery::courier::Courier;
-use crate::delivery::guest::{Guest, Introduction, Saying, in_passing};
+use crate::delivery::guest::{Guest, Introduction, Saying};
 use crate::delivery::present::{Present, Unseated};
-use crate::dialect::runtime;
+use crate::delivery::rejection::Rejection;
 use crate::rooms;
 use crate::sites::Name;
 
@@ -48,6 +48,24 @@ pub(crate) enum Line {
 /// Resolves when something has been acked, to whether it was: nobody acks once the connection is gone.
 pub(crate) type Acked = BoxFuture<'static, bool>;
 
+/// Why an event was not sent.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// The send buffer is full. There may be room later.
+    NoRoom,
+    /// The connection is closed.
+    Closed,
+}
+
+impl From<socketioxide::SendError> for SendError {
+    fn from(error: socketioxide::SendError) -> Self {
+        match error {
+            socketioxide::SendError::Socket(SocketError::InternalChannelFull) => Self::NoRoom,
+            _ => Self::Closed,
+        }
+    }
+}
+
 /// Arguments of an event, however many.
 #[derive(Clone, Copy)]
 pub(crate) struct Arguments<'a>(pub(crate) &'a [Box<RawValue>]);
@@ -62,24 +80,26 @@ type Arrived = (Guest, Present, oneshot::Receiver<()>);
 impl Met {
     /// An error is what its CONNECT is refused with.
     pub(super) async fn seat(
-        socket: &Socket,
+        socket: &Arc<Socket>,
         courier: &Courier,
         guest: Guest,
         gone: oneshot::Receiver<()>,
     ) -> Result<(), String> {
-        let present = courier.seat(&guest).await.map_err(|unseated| {
-            if let (Unseated::Store(error), plug) = (&unseated, connection::plug(socket)) {
-                tracing::error!(%error, "a person can not be attended to");
-                // Whose connection ends comes again by themselves; who is refused may not.
-                plug.inspect(|plug| plug.pull());
-            }
-            match (&unseated, guest.is_runtime) {
-                (Unseated::TooMany { .. }, true) => {
-                    format!("{unseated}: close one of them, or try again later")
+        let present = match courier.seat(&guest).await {
+            Ok(present) => present,
+            Err(unseated) => {
+                if let Unseated::Store(error) = &unseated {
+                    tracing::error!(%error, "a person can not be attended to");
+                    transport::end(socket).await;
                 }
-                _ => unseated.to_string(),
+                return Err(match (&unseated, guest.is_runtime) {
+                    (Unseated::TooMany { .. }, true) => {
+                        format!("{unseated}: close one of them, or try again later")
+                    }
+                    _ => unseated.to_string(),
+                });
             }
-        })?;
+        };
         socket.extensions.insert(Self(Arc::new(Mutex::new(Some((guest, present, gone))))));
         Ok(())
     }
@@ -89,6 +109,8 @@ impl Met {
         let Some(Self(met)) = socket.extensions.get::<Self>() else { return };
         let met = met.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(((guest, present, gone), line)) = met.zip(line()) {
+            let (connection, site) = (socket.id, &guest.name);
+            tracing::debug!(%connection, %site, "a client has connected");
             tokio::spawn(courier.clone().attend(guest, present, line, gone));
         }
     }
@@ -101,54 +123,13 @@ impl Sockets {
         self.io.ns(site.namespace(), SiteDoors { site, courier, entrance });
     }
 
-    /// Sends everyone away from a site that is no more.
+    /// Ends the transports of a removed site's clients, which then connect again and wait for the
+    /// site to be added again. A client whose namespace is disconnected would stay away.
     pub(crate) fn close_site(&self, site: &Name) {
-        if let Some(namespace) = self.io.of(site.namespace()) {
-            // To take the namespace away alone does not tell them.
-            namespace.sockets().into_iter().for_each(|socket| drop(socket.disconnect()));
-        }
-        self.io.delete_ns(site.namespace());
+        let stock = self.io.of(site.namespace()).map(BroadcastOperators::sockets);
         let runtimes = self.io.of("/").map(|it| it.within(rooms::all_of_site(site)).sockets());
-        runtimes
-            .into_iter()
-            .flatten()
-            .filter_map(|it| Client::of(&it))
-            .for_each(|it| it.disconnect());
-    }
-
-    /// Says something once to each who is in one of these rooms of a site, but in none of the others.
-    /// Nobody will find out that they missed it: who can not take it is disconnected.
-    pub(crate) fn say_at(
-        &self,
-        site: &Name,
-        (rooms, but_not): (&[String], &[String]),
-        event: &str,
-        arguments: &[Box<RawValue>],
-    ) {
-        let names = |name: &dyn Fn(&str) -> String, rooms: &[String]| -> Vec<_> {
-            rooms.iter().map(|room| name(room)).collect()
-        };
-        let at = |namespace: &str, name: &dyn Fn(&str) -> String| {
-            let namespace = self.io.of(namespace);
-            namespace.map(|it| it.within(names(name, rooms)).except(names(name, but_not)))
-        };
-        let stock = at(&site.namespace(), &rooms::at_site);
-        tell_each(stock, event, Arguments(arguments));
-        let runtimes = at("/", &|room| rooms::of_site(site, room));
-        let told = in_passing(event, arguments);
-        tell_each(runtimes, runtime::EVENT, Arguments(&told));
-    }
-}
-
-fn tell_each(audience: Option<BroadcastOperators>, event: &str, arguments: Arguments<'_>) {
-    if let Some(audience) = audience {
-        for socket in audience.sockets() {
-            if socket.emit(event, &arguments).is_err() {
-                match connection::plug(&socket) {
-                    Some(plug) => plug.pull(),
-                    None => drop(socket.disconnect()),
-                }
-            }
+        for socket in stock.into_iter().chain(runtimes).flatten() {
+            drop(tokio::spawn(transport::end(&socket)));
         }
     }
 }
@@ -161,17 +142,11 @@ impl Line {
         }
     }
 
-    /// Is in these rooms of a site from here on, until it is gone.
-    pub(crate) fn join(&self, site: &Name, rooms: &[String]) {
-        let rooms = rooms.iter().map(|room| match self {
-            Self::Stock(_) => rooms::at_site(room),
-            Self::Runtime(_) => rooms::of_site(site, room),
-        });
-        let all = match self {
-            Self::Stock(_) => None,
-            Self::Runtime(_) => Some(rooms::all_of_site(site)),
-        };
-        self.socket().join(rooms.chain(all).collect::<Vec<_>>());
+    /// Lets [`Sockets::close_site`] find a connection of our runtime.
+    pub(crate) fn join(&self, site: &Name) {
+        if let Self::Runtime(client) = self {
+            client.socket.join(rooms::all_of_site(site));
+        }
     }
 
     /// Is in no room any more. To be called when it is gone, too: it may have joined after that.
@@ -179,32 +154,33 @@ impl Line {
         self.socket().leave_all();
     }
 
-    /// Says something. `false` if it can not be told anything.
-    pub(crate) fn tell(&self, event: &str, arguments: Arguments<'_>) -> bool {
-        self.socket().emit(event, &arguments).is_ok()
+    /// Sends an event.
+    pub(crate) fn send(&self, event: &str, arguments: Arguments<'_>) -> Result<(), SendError> {
+        Ok(self.socket().emit(event, &arguments)?)
     }
 
-    /// Says something that is to be acked: by a stock client each by itself, by our runtime up to the last.
-    pub(crate) fn ask(&self, Saying { event, arguments, last }: &Saying) -> Option<Acked> {
+    /// Sends an event that is to be acked: by a stock client each by itself, by our runtime up to the last.
+    pub(crate) fn send_for_ack(
+        &self,
+        Saying { event, arguments, last }: &Saying,
+    ) -> Result<Acked, SendError> {
+        let arguments = Arguments(arguments);
         match self {
             Self::Stock(socket) => {
-                let acked = socket.emit_with_ack::<_, Json>(event, &Arguments(arguments)).ok()?;
+                let acked = socket.emit_with_ack::<_, Json>(event, &arguments)?;
                 // An ack without anything in it is one.
-                Some(acked.map(|ack| matches!(ack, Ok(_) | Err(AckError::Decode(_)))).boxed())
+                Ok(acked.map(|ack| matches!(ack, Ok(_) | Err(AckError::Decode(_)))).boxed())
             }
             Self::Runtime(client) => {
-                let done = client.expects(*last);
-                self.tell(event, Arguments(arguments)).then(|| done.map(|it| it.is_ok()).boxed())
+                self.send(event, arguments)?;
+                Ok(client.expects(*last).map(|it| it.is_ok()).boxed())
             }
         }
     }
 
-    /// Ends the connection, also one whose buffers are full.
+    /// Ends the connection, also one whose buffers are full. The client connects again.
     pub(crate) fn hang_up(&self) {
-        match connection::plug(self.socket()) {
-            Some(plug) => plug.pull(),
-            None => drop(self.socket().clone().disconnect()),
-        }
+        drop(tokio::spawn(transport::end(self.socket())));
     }
 }
 
@@ -222,7 +198,8 @@ impl SiteDoors {
         let introduction = introduction(&socket, auth);
         let (leaving, gone) = oneshot::channel();
         socket.on_disconnect(Exit(Arc::new(Mutex::new(Some(leaving)))));
-        let admitted = self.courier.admit(&self.site, introduction).await;
+        let admission = self.courier.admit(&self.site, introduction);
+        let admitted = admitted(&socket, admission).await;
         let guest = admitted.map_err(|rejection| rejection.for_stock())?;
         Met::seat(&socket, &self.courier, guest, gone).await
     }
@@ -246,6 +223,28 @@ impl ConnectHandler<LocalAdapter, Self> for SiteDoors {
     }
 }
 
+/// Waits for an admission as long as the client does. If the client should connect again, its
+/// transport is ended before it could receive the rejection.
+pub(super) async fn admitted(
+    socket: &Arc<Socket>,
+    admission: impl Future<Output = Result<Guest, Rejection>>,
+) -> Result<Guest, Rejection> {
+    let admitted = tokio::select! {
+        admitted = admission => admitted,
+        () = transport::ended(socket) => Err(Rejection::Gone),
+    };
+    if let Err(rejection) = &admitted {
+        let (connection, reason) = (socket.id, rejection.for_stock());
+        if rejection.is_temporary() {
+            tracing::debug!(%connection, reason, "the transport of a client is ended");
+            transport::end(socket).await;
+        } else {
+            tracing::debug!(%connection, reason, "a client is refused");
+        }
+    }
+    admitted
+}
+
 /// What a stock client says of itself: in the auth of its CONNECT, or else on the url it connected by.
 fn introduction(socket: &Socket, auth: Option<&Value>) -> Introduction {
     let text = auth.and_then(Value::as_str).map(|auth| auth.as_str());
@@ -254,12 +253,13 @@ fn introduction(socket: &Socket, auth: Option<&Value>) -> Introduction {
         let in_auth = auth.as_ref().and_then(|auth| auth.get(name)?.as_str().map(str::to_owned));
         in_auth.or_else(|| on_url(socket, name))
     };
-    Introduction { token: said("token"), device: said("deviceId"), is_runtime: false }
+    let (token, device) = (said("token"), said("deviceId"));
+    Introduction { token, device, is_runtime: false, address: transport::address(socket) }
 }
 
 /// The site, token and device in the auth of a CONNECT of our runtime. They are never on its url, because urls
 /// end up in logs.
-pub(super) fn named(auth: Option<&str>) -> Option<(String, Introduction)> {
+pub(super) fn named(socket: &Socket, auth: Option<&str>) -> Option<(String, Introduction)> {
     let auth: Json = serde_json::from_str(auth?).ok()?;
     let text = |name: &str| auth.get(name)?.as_str().map(str::to_owned);
     let site = match auth.get("site")? {
@@ -267,8 +267,8 @@ pub(super) fn named(auth: Option<&str>) -> Option<(String, Introduction)> {
         Json::String(site) => site.clone(),
         other => other.to_string(),
     };
-    let introduction =
-        Introduction { token: text("token"), device: text("deviceId"), is_runtime: true };
+    let (token, device, address) = (text("token"), text("deviceId"), transport::address(socket));
+    let introduction = Introduction { token, device, is_runtime: true, address };
     Some((site, introduction))
 }
 

@@ -1,4 +1,7 @@
 //! Secrets: `key: 0123`, `key: {file: /run/secrets/key}`, `key: {env: KEY}`.
+//!
+//! A secret without a value (`key:`, `key: ~`, `key: null`) is an error. Read as a text it would be
+//! the secret `~` or `null`, which anybody can guess.
 
 use std::env;
 use std::fmt;
@@ -29,10 +32,10 @@ where
 
 struct Secret<T>(T);
 
-/// An enum for serde, because to one the text of a number is given as it is written: `0123` stays that.
+/// An option for serde, because only an option distinguishes `~` from `"~"`.
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_enum("secret", &["file", "env"], Reader(PhantomData))
+        deserializer.deserialize_option(Reader(PhantomData))
     }
 }
 
@@ -45,26 +48,39 @@ impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for Reader<T> {
         f.write_str("a text, {file: …} or {env: …}")
     }
 
+    fn visit_none<E: serde::de::Error>(self) -> Result<Secret<T>, E> {
+        Err(E::custom("a secret is missing: expected a text, {file: …} or {env: …}"))
+    }
+
+    /// An enum for serde, because serde-saphyr gives an enum the text of a number as it is written:
+    /// `0123` stays `0123`.
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Secret<T>, D::Error> {
+        deserializer.deserialize_enum("secret", &["file", "env"], self)
+    }
+
     fn visit_enum<A: EnumAccess<'de>>(self, said: A) -> Result<Secret<T>, A::Error> {
         let (text, place): (String, _) = said.variant()?;
-        let text = match text.as_str() {
-            "file" => of_file(place.newtype_variant()?),
-            "env" => of_variable(place.newtype_variant()?),
-            _ => place.unit_variant().map(|()| Ok(text)).map_err(|_| {
-                A::Error::custom("a secret is a text, {file: …} or {env: …}, and nothing else")
-            })?,
+        let secret = match text.as_str() {
+            "file" => of_file(&place.newtype_variant::<String>()?),
+            "env" => of_variable(&place.newtype_variant::<String>()?),
+            _ => {
+                place.unit_variant().map_err(|_| {
+                    A::Error::custom("a secret is a text, {file: …} or {env: …}, and nothing else")
+                })?;
+                text.parse().map_err(|error: T::Err| error.to_string())
+            }
         };
-        let secret = text.and_then(|text| text.parse().map_err(|error| format!("{error}")));
         secret.map(Secret).map_err(A::Error::custom)
     }
 }
 
 /// Spaces and newlines around it do not count.
-fn of_file(file: String) -> Result<String, String> {
-    let text = fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?;
-    Ok(text.trim().to_owned())
+fn of_file<T: FromStr<Err: fmt::Display>>(file: &str) -> Result<T, String> {
+    let text = fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+    text.trim().parse().map_err(|error| format!("{file}: {error}"))
 }
 
-fn of_variable(name: String) -> Result<String, String> {
-    env::var(&name).map_err(|error| format!("{name}: {error}"))
+fn of_variable<T: FromStr<Err: fmt::Display>>(name: &str) -> Result<T, String> {
+    let text = env::var(name).map_err(|error| format!("{name}: {error}"))?;
+    text.parse().map_err(|error| format!("{name}: {error}"))
 }

@@ -44,6 +44,7 @@ pub(crate) fn sqlite(window: Window, capacity: usize) -> Store {
 
 pub(crate) fn sqlite_in(folder: &Path, window: Window, capacity: usize) -> Store {
     let (sender, tail) = mpsc::channel(capacity);
+    std::fs::create_dir_all(folder.join("data")).unwrap();
     let engine = Sqlite::open(folder.join("data/backwire.db"), window, sender).unwrap();
     Store { engine: Arc::new(engine), tail, _folder: None }
 }

@@ -153,6 +153,23 @@ impl Socket {
         Self::opened(stream).await
     }
 
+    /// A session that began by polling and has become a WebSocket.
+    pub(crate) async fn upgraded(server: &Server, session: &str) -> Self {
+        let mut socket = Self::upgrading(server, session).await;
+        socket.send("5").await;
+        socket
+    }
+
+    /// A session that polls and is about to become a WebSocket, which it does when it sends `5`.
+    pub(crate) async fn upgrading(server: &Server, session: &str) -> Self {
+        let request = handshake(server.addr(), &format!("&sid={session}"), &[]);
+        let (stream, _) = connect_async_with_config(request, None, true).await.unwrap();
+        let mut socket = Self { stream, acks: 0, early: VecDeque::new() };
+        socket.send("2probe").await;
+        assert_eq!(socket.next_frame().await, "3probe");
+        socket
+    }
+
     async fn opened(stream: Stream) -> Self {
         let mut socket = Self { stream, acks: 0, early: VecDeque::new() };
         assert!(socket.next_frame().await.starts_with("0{"));

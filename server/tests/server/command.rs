@@ -1,5 +1,9 @@
 //! The command, as a process of its own.
 
+#[cfg(target_os = "linux")]
+mod full_disk;
+mod log;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -60,6 +64,7 @@ fn check_tells_what_the_documented_files_put_in_force_without_keys() {
         "  userRoomPrefix: \"user_\"",
         "  mostWaiting: 1000",
         "  mostDevices: 100",
+        "  batchTimeout: 10",
     ] {
         assert!(told.lines().any(|told| told == line), "{line} in {told}");
     }
@@ -135,6 +140,13 @@ impl Process {
 
     fn ends_well(&mut self) -> bool {
         self.child.wait().unwrap().success()
+    }
+
+    /// All that it logs until it ends.
+    fn rest(&mut self) -> String {
+        let mut lines = String::new();
+        self.log.read_to_string(&mut lines).unwrap();
+        lines
     }
 
     /// The next line with this in it.

@@ -8,6 +8,7 @@ mod old_clients;
 mod runtime;
 mod sites;
 mod slow_store;
+mod waiting;
 
 use std::path::Path;
 

@@ -1,10 +1,12 @@
 //! Resources over plain HTTP.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use axum::routing::get;
 use backwire::engine::Error;
+use backwire::model::Model;
 use backwire::{Server, Session};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -209,6 +211,63 @@ async fn an_engine_that_can_not_store_is_a_503() {
     assert_eq!(over_socket["headers"]["retry-after"], "1");
     assert_eq!(ask(&server, Method::GET, "/health", None).await.0, 503);
     server.shutdown().await;
+}
+
+/// Writes fail, or not.
+#[derive(Default)]
+struct FullDisk(AtomicBool);
+
+#[async_trait]
+impl Interceptor for FullDisk {
+    async fn before(&self, call: Call<'_>) -> Result<(), Error> {
+        let is_write = matches!(call, Call::Commit(_) | Call::EditSession | Call::Post);
+        match is_write && self.0.load(Ordering::SeqCst) {
+            true => Err(Error::Unavailable("the disk is full".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn health_is_a_503_while_writes_fail_and_the_process_is_live() {
+    let disk = Arc::new(FullDisk(AtomicBool::new(true)));
+    let server = start(builder().engine(intercepted_by(&disk))).await;
+    let health = async |path: &str| ask(&server, Method::GET, path, None).await;
+    assert_eq!(ask(&server, Method::GET, "/todo", None).await.0, 200);
+    for _ in 0..2 {
+        let failed = (503, json!({ "status": "the engine can not write" }));
+        assert_eq!(health("/health").await, failed);
+        assert_eq!(health("/health/live").await, (200, json!({ "status": "ok" })));
+    }
+    disk.0.store(false, Ordering::SeqCst);
+    assert_eq!(health("/health").await.0, 200);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn reserved_names_are_no_resources() {
+    let server = server().await;
+    for name in ["revoke", "healthz", "ready", "metrics", "admin", "resume"] {
+        let (status, refusal) = ask(&server, Method::GET, &format!("/{name}"), None).await;
+        assert_eq!((status, &refusal["code"]), (404, &json!("E_NOT_FOUND")), "{name}");
+        assert!(Server::builder().resource(name, Model::default()).is_err(), "{name}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn status_sites_and_docs_are_resources_only_if_they_are_declared() {
+    let undeclared = server().await;
+    let declared = start(builder().resource("status", Model::default()).unwrap()).await;
+    for name in ["status", "sites", "docs"] {
+        let path = format!("/{name}");
+        assert_eq!(ask(&undeclared, Method::POST, &path, Some("{}")).await.0, 404, "{name}");
+        assert_eq!(ask(&undeclared, Method::GET, &path, None).await.0, 404, "{name}");
+    }
+    assert_eq!(ask(&declared, Method::POST, "/status", Some("{}")).await.0, 201);
+    assert_eq!(ask(&declared, Method::GET, "/docs", None).await.0, 404);
+    undeclared.shutdown().await;
+    declared.shutdown().await;
 }
 
 #[tokio::test]

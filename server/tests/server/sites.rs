@@ -90,7 +90,7 @@ fn authority(auth_url: &str, change: impl FnOnce(&mut Site)) -> Authority {
 }
 
 async fn refusal(authority: &Authority) -> String {
-    authority.rooms(Some("secret")).await.unwrap_err().to_string()
+    authority.rooms(Some("secret"), None).await.unwrap_err().to_string()
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn two_sites_authenticate_each_against_its_own_url_with_its_own_scheme() {
         site.auth_scheme = "Token".parse().unwrap();
         site.user_room_prefix = Some("person_".to_owned());
     });
-    let (a, b) = tokio::join!(first.rooms(Some("T")), second.rooms(Some("T")));
+    let (a, b) = tokio::join!(first.rooms(Some("T"), None), second.rooms(Some("T"), None));
     assert_eq!(&*a.unwrap(), ["user_1", "staff"]);
     assert_eq!(&*b.unwrap(), ["person_1"]);
     assert_eq!(one.asked.recv().await.unwrap(), ("/rooms".to_owned(), "Bearer T".to_owned()));
@@ -116,8 +116,8 @@ async fn those_who_come_with_one_token_at_once_are_asked_for_once_and_later_agai
     let rooms = |room| Answer::Later(Arc::clone(&gate), json!([room]));
     let mut back_end = BackEnd::start([rooms("a"), rooms("b")]).await;
     let authority = back_end.authority(|_| {});
-    let mut first = pin!(authority.rooms(Some("T")));
-    let mut second = pin!(authority.rooms(Some("T")));
+    let mut first = pin!(authority.rooms(Some("T"), None));
+    let mut second = pin!(authority.rooms(Some("T"), None));
     assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
     gate.add_permits(1);
     let (first, second) = tokio::join!(first, second);
@@ -127,7 +127,7 @@ async fn those_who_come_with_one_token_at_once_are_asked_for_once_and_later_agai
     );
     assert_eq!(back_end.times_asked(), 1);
     gate.add_permits(1);
-    assert_eq!(&*authority.rooms(Some("T")).await.unwrap(), ["b"]);
+    assert_eq!(&*authority.rooms(Some("T"), None).await.unwrap(), ["b"]);
     assert_eq!(back_end.times_asked(), 1);
 }
 
@@ -136,9 +136,9 @@ async fn one_who_leaves_does_not_take_the_answer_from_another_with_the_same_toke
     let gate = Arc::new(Semaphore::new(0));
     let mut back_end = BackEnd::start([Answer::Later(Arc::clone(&gate), json!(["a"]))]).await;
     let authority = back_end.authority(|_| {});
-    let mut stays = pin!(authority.rooms(Some("T")));
+    let mut stays = pin!(authority.rooms(Some("T"), None));
     {
-        let mut leaves = pin!(authority.rooms(Some("T")));
+        let mut leaves = pin!(authority.rooms(Some("T"), None));
         assert!(
             leaves.as_mut().now_or_never().is_none() && stays.as_mut().now_or_never().is_none()
         );
@@ -154,9 +154,9 @@ async fn no_more_are_asked_for_at_once_than_the_site_bears() {
     let rooms = || Answer::Later(Arc::clone(&gate), json!(["a"]));
     let mut back_end = BackEnd::start([Answer::Never, rooms(), rooms()]).await;
     let authority = back_end.authority(|site| site.auth_at_once = 1);
-    let mut waits = Box::pin(authority.rooms(Some("1")));
+    let mut waits = Box::pin(authority.rooms(Some("1"), None));
     {
-        let mut leaves = pin!(authority.rooms(Some("0")));
+        let mut leaves = pin!(authority.rooms(Some("0"), None));
         assert!(
             leaves.as_mut().now_or_never().is_none() && waits.as_mut().now_or_never().is_none()
         );
@@ -176,12 +176,12 @@ async fn no_more_are_asked_for_at_once_than_the_site_bears() {
 }
 
 #[tokio::test]
-async fn what_may_pass_is_asked_once_more_and_the_rest_is_not() {
+async fn temporary_failure_is_retried_once_and_other_answers_are_not() {
     let good = || Answer::Rooms(json!(["a"]));
     for passing in [Answer::Text(503, "no"), Answer::Cut, Answer::Never] {
         let mut back_end = BackEnd::start([passing, good()]).await;
         let authority = back_end.authority(|site| site.auth_timeout = Duration::from_secs(1));
-        assert_eq!(&*authority.rooms(Some("T")).await.unwrap(), ["a"]);
+        assert_eq!(&*authority.rooms(Some("T"), None).await.unwrap(), ["a"]);
         assert_eq!(back_end.times_asked(), 2);
     }
     for (first, second, told) in [
@@ -220,7 +220,7 @@ async fn what_may_pass_is_asked_once_more_and_the_rest_is_not() {
 #[tokio::test]
 async fn a_room_that_is_told_twice_is_one() {
     let back_end = BackEnd::start([Answer::Rooms(json!(["b", "a", "b"]))]).await;
-    assert_eq!(&*back_end.authority(|_| {}).rooms(Some("T")).await.unwrap(), ["b", "a"]);
+    assert_eq!(&*back_end.authority(|_| {}).rooms(Some("T"), None).await.unwrap(), ["b", "a"]);
 }
 
 #[tokio::test]
@@ -243,6 +243,43 @@ async fn a_back_end_that_never_answers_is_given_up() {
 }
 
 #[tokio::test]
+async fn back_end_that_does_not_answer_is_a_temporary_refusal_and_another_answer_is_not() {
+    for (answers, is_temporary) in [
+        ([Answer::Cut, Answer::Cut], true),
+        ([Answer::Never, Answer::Never], true),
+        ([Answer::Text(502, ""), Answer::Text(502, "")], true),
+        ([Answer::Text(500, ""), Answer::Text(503, "")], true),
+        ([Answer::Text(504, ""), Answer::Text(504, "")], true),
+        ([Answer::Text(503, ""), Answer::Text(500, "")], false),
+        ([Answer::Text(503, ""), Answer::Text(401, "")], false),
+        ([Answer::Text(503, ""), Answer::Text(200, "hello")], false),
+    ] {
+        let back_end = BackEnd::start(answers).await;
+        let authority = back_end.authority(|site| site.auth_timeout = Duration::from_millis(100));
+        let refused = authority.rooms(Some("T"), None).await.unwrap_err();
+        assert_eq!(refused.is_temporary(), is_temporary, "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn refused_token_is_refused_again_without_a_request_and_others_are_not() {
+    let answers = [Answer::Text(401, ""), Answer::Rooms(json!(["a"])), Answer::Text(500, "")];
+    let answers = answers.into_iter().chain([Answer::Text(500, ""), Answer::Rooms(json!(["b"]))]);
+    let mut back_end = BackEnd::start(answers).await;
+    let authority = back_end.authority(|_| {});
+    for _ in 0..100 {
+        let refused = authority.rooms(Some("bad"), None).await.unwrap_err();
+        assert_eq!(refused.to_string(), "Authentication error");
+    }
+    assert_eq!(back_end.times_asked(), 1);
+    assert_eq!(&*authority.rooms(Some("good"), None).await.unwrap(), ["a"]);
+    // An answer that says nothing of the token is not kept.
+    assert!(authority.rooms(Some("other"), None).await.is_err());
+    assert_eq!(&*authority.rooms(Some("other"), None).await.unwrap(), ["b"]);
+    assert_eq!(back_end.times_asked(), 4);
+}
+
+#[tokio::test]
 async fn a_token_is_not_taken_where_a_redirect_leads() {
     let mut elsewhere = BackEnd::start([]).await;
     let mut back_end = BackEnd::start([Answer::Redirect(elsewhere.url.clone())]).await;
@@ -256,7 +293,7 @@ async fn who_has_no_token_that_can_be_shown_is_refused_without_asking() {
     let authority = back_end.authority(|_| {});
     let long = "t".repeat(8193);
     for token in [None, Some(""), Some("a\r\nHost: b"), Some(long.as_str())] {
-        let refused = authority.rooms(token).await.unwrap_err();
+        let refused = authority.rooms(token, None).await.unwrap_err();
         assert_eq!(refused.to_string(), "Authentication error");
     }
     assert_eq!(back_end.times_asked(), 0);

@@ -11,9 +11,9 @@ use async_trait::async_trait;
 
 use super::{
     Acked, Asked, Batch, Delivery, Device, FORGOTTEN_PER_STEP, Outcome, Post, Posted, Queues, Said,
-    size,
 };
 use crate::delivery::flake::{Flake, Node};
+use crate::delivery::message;
 use crate::delivery::message::Message;
 use crate::delivery::rules::Ttl;
 use crate::engine::Error;
@@ -229,7 +229,7 @@ impl Item {
         let Some(message) = &self.message else { return (Delivery { id, said: Said::Resync }, 0) };
         let Message { event, args, .. } = &**message;
         let said = Said::Event { event: event.clone(), args: args.clone() };
-        (Delivery { id, said }, size(event, args))
+        (Delivery { id, said }, message::size(event, args))
     }
 }
 

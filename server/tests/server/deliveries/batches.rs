@@ -1,5 +1,9 @@
 //! What waits, and is told at once.
 
+use std::time::Duration;
+
+use backwire::settings::Store;
+use backwire::sites::Site;
 use serde_json::{Value, json};
 
 use super::house::House;
@@ -28,7 +32,7 @@ async fn a_batch_ack_does_not_delete_what_came_after() {
     house.send(json!(["user_1"]), "news", 2).await;
     ann.ack(batch).await;
     let (_, second) = ann.next().await;
-    assert_eq!(second, json!(["batch", [["news", 2]]]));
+    assert_eq!(second, json!(["news", 2]));
     let mut again = house.phone("user_1").await;
     assert_eq!(again.take().await, json!(["batch", [["news", 2]]]));
     house.server.shutdown().await;
@@ -89,26 +93,120 @@ async fn what_waits_for_several_persons_of_one_connection_is_told_once_in_the_or
 }
 
 #[tokio::test]
-async fn what_there_was_no_room_for_while_a_batch_was_not_acked_comes_after_it_in_its_order() {
+async fn events_that_arrive_before_the_ack_of_a_batch_follow_it_one_by_one() {
     let house = House::open().await;
     house.send(json!("user_1"), "news", 0).await;
-    let mut ann = house.phone("user_1").await;
-    let (first, said) = ann.next().await;
-    assert_eq!(said, json!(["batch", [["news", 0]]]));
+    let mut ann = house.phone("user_1+staff").await;
+    let (first, batch) = ann.next().await;
+    assert_eq!(batch, json!(["batch", [["news", 0]]]));
     for number in 1..=100 {
         house.send(json!("user_1"), "news", number).await;
     }
+    house.send(json!("staff"), "all", 0).await;
+    // A message for a room of many does not wait.
+    assert_eq!(ann.next().await, (None, json!(["all", 0])));
     ann.ack(first).await;
-    let mut told = Vec::new();
-    while told.len() < 100 {
-        match ann.take().await {
-            Value::Array(said) if said[0] == "batch" => {
-                told.extend(said[1].as_array().unwrap().clone());
+    for number in 1..=100 {
+        assert_eq!(ann.take().await, json!(["news", number]));
+    }
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_is_not_acked_in_time_does_not_hold_back_events() {
+    let timeout = |site: &mut Site| site.batch_timeout = Duration::from_millis(50);
+    let house = House::with(timeout, Store::Memory).await;
+    let messages: Vec<_> = (0..250)
+        .map(|number| json!({ "rooms": "user_1", "event": "news", "args": [number] }))
+        .collect();
+    assert_eq!(house.post("shop&resync=true", None, json!(messages)).await.0, 200);
+    house.send(json!("user_1"), "other", 250).await;
+    let mut ann = house.phone("user_1").await;
+    let (late, batch) = ann.next().await;
+    assert_eq!(batch[1].as_array().unwrap().len(), 200);
+    // No further batch, but events.
+    house.send(json!("user_1"), "other", 251).await;
+    assert_eq!(ann.take().await, json!(["other", 251]));
+    // An ack that comes late counts. What is left of the backlog comes at the next connect.
+    ann.ack(late).await;
+    ann.leave(&house, "user_1").await;
+    let mut again = house.phone("user_1").await;
+    let rest = (200..250).map(|number| json!(["news", number]));
+    let rest: Vec<_> = rest.chain([json!(["other", 250])]).collect();
+    assert_eq!(again.take().await, json!(["batch", rest]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_ack_of_an_event_before_that_of_its_batch_is_out_of_order() {
+    let timeout = |site: &mut Site| site.batch_timeout = Duration::from_millis(50);
+    let house = House::with(timeout, Store::Memory).await;
+    let news = |number| json!({ "rooms": "user_1", "event": "news", "args": [number] });
+    assert_eq!(house.post("shop&resync=true", None, news(1)).await.0, 200);
+    house.send(json!("user_1"), "other", 2).await;
+    let mut ann = house.phone("user_1").await;
+    assert_eq!(ann.next().await.1, json!(["batch", [["news", 1], ["other", 2]]]));
+    assert_eq!(house.post("shop&resync=true", None, news(3)).await.0, 200);
+    assert_eq!(ann.take().await, json!(["news", 3]));
+    assert_eq!(ann.next().await.1, json!(["resync"]));
+    let mut again = house.phone("user_1").await;
+    assert_eq!(again.take().await, json!(["batch", [["other", 2]]]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_connected_client_gets_each_of_many_messages_as_an_event() {
+    let house = House::open().await;
+    let mut ann = house.phone("user_1+staff").await;
+    let rooms = |number: usize| if number.is_multiple_of(3) { "staff" } else { "user_1" };
+    for part in 0..3 {
+        let messages: Vec<_> = (part * 900..(part + 1) * 900)
+            .map(|number| json!({ "rooms": rooms(number), "event": "news", "args": [number] }))
+            .collect();
+        assert_eq!(house.post("shop", None, json!(messages)).await.0, 200);
+        let mut numbers = Vec::new();
+        for _ in 0..900 {
+            let (ack, event) = ann.next().await;
+            assert_eq!(
+                (event[0].as_str(), ack.is_some()),
+                (Some("news"), event[1].as_u64().unwrap() % 3 > 0)
+            );
+            numbers.push(event[1].as_u64().unwrap() as usize);
+            if ack.is_some() {
+                ann.ack(ack).await;
             }
-            one => told.push(one),
+        }
+        assert_eq!(numbers, (part * 900..(part + 1) * 900).collect::<Vec<_>>());
+    }
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_slow_gets_each_message_as_an_event() {
+    let house = House::built(|_| {}, |builder| builder.store(Store::Memory).unread(4)).await;
+    let mut ann = house.phone("user_1").await;
+    let long = "x".repeat(20_000);
+    for part in 0..4 {
+        let messages: Vec<_> = (part * 200..(part + 1) * 200)
+            .map(|number| json!({ "rooms": "user_1", "event": "news", "args": [number, long] }))
+            .collect();
+        for half in messages.chunks(20) {
+            assert_eq!(house.post("shop", None, json!(half)).await.0, 200);
         }
     }
-    let expected: Vec<_> = (1..=100).map(|number| json!(["news", number])).collect();
-    assert_eq!(told, expected);
+    for number in 0..800 {
+        assert_eq!(ann.take().await, json!(["news", number, long]));
+    }
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_message_for_a_room_of_many_reaches_a_client_that_has_just_connected() {
+    let house = House::open().await;
+    for number in 0..50 {
+        let mut ann = house.phone("user_1+staff").await;
+        house.send(json!("staff"), "all", number).await;
+        assert_eq!(ann.next().await, (None, json!(["all", number])));
+    }
     house.server.shutdown().await;
 }

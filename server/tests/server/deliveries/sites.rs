@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::house::{House, site};
 use super::runtime::{runtime, runtime_at};
-use crate::client::{builder, start};
+use crate::client::{Socket, builder, start};
 
 /// With so many sites that to open them takes longer than to connect.
 #[tokio::test(flavor = "multi_thread")]
@@ -68,7 +68,7 @@ async fn sites_come_and_go_without_a_restart() {
     let kept = house.sites.get("shop").unwrap();
     let shop = ("shop".parse().unwrap(), Site::clone(&kept));
     house.sites.replace([shop, ("news".parse().unwrap(), site(|_| {}).await)]);
-    assert_eq!(bob.socket.next_frame().await, "41/blog,");
+    assert_eq!(bob.socket.frame().await, None);
     bobs_page.is_ended().await;
     assert_eq!(anns_page.get("/todo").await["statusCode"], 200);
     let mut cyd = loop {
@@ -81,6 +81,37 @@ async fn sites_come_and_go_without_a_restart() {
     assert_eq!(cyd.take().await, json!(["hi", null]));
     house.send(json!("user_1"), "still", 1).await;
     assert_eq!(ann.take().await, json!(["still", 1]));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn clients_of_a_removed_site_connect_when_it_is_added_again() {
+    let house = House::open().await;
+    let (bob, blog) = (house.phone_at("blog", "token=user_2").await, house.sites.get("blog"));
+    let mut bob = bob.unwrap();
+    let mut page = runtime_at(&house, "blog", "token=user_2").await.unwrap();
+    let shop = ("shop".parse().unwrap(), Site::clone(&house.sites.get("shop").unwrap()));
+    house.sites.replace([shop.clone()]);
+    assert_eq!(bob.socket.frame().await, None);
+    assert_eq!(page.frame().await, None);
+    let message = json!({ "rooms": "user_2", "event": "hi" });
+    assert_eq!(house.post("blog", None, message.clone()).await.0, 401);
+    // They come back before the site does, and wait for it.
+    let waits = async |connect: String| {
+        let mut socket = Socket::open(&house.server, &[]).await.unwrap();
+        socket.send(connect).await;
+        socket
+    };
+    let mut bob = waits(r#"40/blog,{"token":"user_2"}"#.to_owned()).await;
+    let mut page = waits(r#"40{"backwire":1,"site":"blog","token":"user_2"}"#.to_owned()).await;
+    house.phone("user_1").await;
+    let blog = ("blog".parse().unwrap(), Site::clone(&blog.unwrap()));
+    house.sites.replace([shop, blog]);
+    assert!(bob.next_frame().await.starts_with("40/blog,"));
+    assert!(page.next_frame().await.starts_with("40{"));
+    assert_eq!(house.post("blog", None, message).await.0, 200);
+    assert!(bob.next_frame().await.ends_with(r#"["hi",null]"#));
+    assert_eq!(page.event().await[0], "push");
     house.server.shutdown().await;
 }
 

@@ -1,0 +1,106 @@
+//! Tokens that a site has refused a moment ago.
+//!
+//! A client with a bad token that connects over and over costs the site one request per
+//! [`REMEMBERED`]. Tokens are not kept, only hashes of them with keys of this process.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::auth::Refusal;
+use crate::lock::lock;
+
+/// How long a refusal is repeated without asking the site again.
+const REMEMBERED: Duration = Duration::from_secs(5);
+
+/// Refusals that are remembered. With more, the oldest are forgotten earlier.
+const MAX_REFUSALS: usize = 10_000;
+
+#[derive(Default)]
+pub(super) struct RefusedTokens {
+    /// Two, because nobody should be refused for a token that happens to have the hash of another.
+    keys: [RandomState; 2],
+    refusals: Mutex<Refusals>,
+}
+
+type Hash = [u64; 2];
+
+#[derive(Default)]
+struct Refusals {
+    by_token: HashMap<Hash, (Instant, Refusal)>,
+    /// In the order in which they are to be forgotten.
+    ends: VecDeque<(Instant, Hash)>,
+}
+
+impl RefusedTokens {
+    /// Why this token was refused a moment ago, if it was.
+    pub(super) fn get(&self, token: &str) -> Option<Refusal> {
+        let mut refusals = lock(&self.refusals);
+        refusals.forget_old(Instant::now());
+        refusals.by_token.get(&self.hash(token)).map(|(_, refusal)| *refusal)
+    }
+
+    pub(super) fn insert(&self, token: &str, refusal: Refusal) {
+        let mut refusals = lock(&self.refusals);
+        let (hash, end) = (self.hash(token), Instant::now() + REMEMBERED);
+        refusals.by_token.insert(hash, (end, refusal));
+        refusals.ends.push_back((end, hash));
+        while refusals.ends.len() > MAX_REFUSALS {
+            refusals.forget_first();
+        }
+    }
+
+    fn hash(&self, token: &str) -> Hash {
+        self.keys.each_ref().map(|key| key.hash_one(token))
+    }
+}
+
+impl Refusals {
+    fn forget_old(&mut self, now: Instant) {
+        while self.ends.front().is_some_and(|(end, _)| *end <= now) {
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        let Some((end, hash)) = self.ends.pop_front() else { return };
+        // It may have been refused once more since.
+        if self.by_token.get(&hash).is_some_and(|(last, _)| *last == end) {
+            self.by_token.remove(&hash);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn refusal_is_remembered_for_five_seconds() {
+        let refused = RefusedTokens::default();
+        assert_eq!(refused.get("T"), None);
+        refused.insert("T", Refusal::Unauthorized);
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert_eq!(refused.get("T"), Some(Refusal::Unauthorized));
+        assert_eq!(refused.get("other"), None);
+        refused.insert("T", Refusal::Status(403));
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert_eq!(refused.get("T"), Some(Refusal::Status(403)));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(refused.get("T"), None);
+        assert!(lock(&refused.refusals).ends.is_empty());
+    }
+
+    #[tokio::test]
+    async fn oldest_refusal_is_forgotten_for_one_too_many() {
+        let refused = RefusedTokens::default();
+        for number in 0..=MAX_REFUSALS {
+            refused.insert(&number.to_string(), Refusal::Unauthorized);
+        }
+        assert_eq!(refused.get("0"), None);
+        assert_eq!(refused.get("1"), Some(Refusal::Unauthorized));
+    }
+}

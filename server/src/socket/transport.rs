@@ -1,0 +1,164 @@
+//! The transport below a Socket.IO connection, and how the server ends it.
+//!
+//! A Socket.IO client connects again by itself, with a growing delay, when its transport ends. It
+//! stays away when its CONNECT is refused or its namespace is disconnected. socketioxide offers the
+//! latter two only, so this module ends transports:
+//!
+//! - of a connection that began as a WebSocket, by shutting down its TCP connection;
+//! - of one that began by polling and has become a WebSocket, in the same way. [`Transports`]
+//!   remembers the TCP connection of each upgrade;
+//! - of one that polls, by closing its session as the client itself would, with an Engine.IO
+//!   `close` packet. Then each later request of the session is answered with a 400, which ends the
+//!   transport.
+//!
+//! A session in the middle of its upgrade is left alone until it has become a WebSocket. A client
+//! whose upgrade fails after it has paused its polling would notice nothing until its ping is
+//! overdue.
+//!
+//! [`Transports`] sees every request for Socket.IO. Each connection finds it among the extensions
+//! of its handshake.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use futures_util::future::{BoxFuture, FutureExt};
+use http::{Method, StatusCode, Uri};
+use socketioxide::TransportType;
+use socketioxide::socket::{Sid, Socket};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::legacy::said;
+use crate::http::client_address::client_address;
+use crate::http::listener::Plug;
+use crate::lock::lock;
+
+/// How long the last poll of a closed session may take to be answered. It would carry a packet that
+/// is sent before then.
+const LAST_POLL: Duration = Duration::from_secs(1);
+
+/// How long an upgrade may take. Engine.IO ends it after 10 seconds.
+const LONGEST_UPGRADE: Duration = Duration::from_secs(11);
+
+/// How often an upgrade is looked at. Nothing reports that it is done.
+const UPGRADE_AGAIN: Duration = Duration::from_millis(20);
+
+/// Answers a request for Socket.IO with its status.
+type Serve = Box<dyn Fn(Request) -> BoxFuture<'static, StatusCode> + Send + Sync>;
+
+/// The transports of one server.
+pub(super) struct Transports {
+    serve: Serve,
+    upgraded: Mutex<Upgraded>,
+}
+
+/// The TCP connections of sessions that become WebSockets, or have, by session.
+#[derive(Default)]
+struct Upgraded {
+    by_session: HashMap<Sid, Plug>,
+    /// At this size, sessions that have ended are removed.
+    purge_at: usize,
+}
+
+impl Transports {
+    pub(super) fn new(serve: Serve) -> Arc<Self> {
+        Arc::new(Self { serve, upgraded: Mutex::default() })
+    }
+
+    /// Lets the connection that this handshake opens find its transport.
+    pub(super) fn attach(self: &Arc<Self>, request: &mut Request) {
+        if request.uri().path().starts_with("/socket.io") && session(request.uri()).is_none() {
+            request.extensions_mut().insert(Arc::downgrade(self));
+        }
+    }
+
+    /// A session asks on this TCP connection to become a WebSocket.
+    pub(super) fn upgrades(&self, session: Sid, plug: Plug) {
+        const FEW: usize = 64;
+        let mut upgraded = lock(&self.upgraded);
+        if upgraded.by_session.len() >= upgraded.purge_at {
+            upgraded.by_session.retain(|_, plug| plug.is_open());
+            upgraded.purge_at = FEW.max(upgraded.by_session.len() * 2);
+        }
+        upgraded.by_session.insert(session, plug);
+    }
+
+    /// The session may not become a WebSocket.
+    pub(super) fn does_not_upgrade(&self, session: Sid) {
+        lock(&self.upgraded).by_session.remove(&session);
+    }
+
+    fn upgrade_of(&self, session: Sid) -> Option<Plug> {
+        let upgraded = lock(&self.upgraded);
+        upgraded.by_session.get(&session).filter(|plug| plug.is_open()).cloned()
+    }
+
+    async fn end(&self, socket: &Socket) {
+        let given_up = Instant::now() + LONGEST_UPGRADE;
+        while let Some(plug) = self.upgrade_of(socket.id) {
+            if matches!(socket.transport_type(), TransportType::Websocket)
+                || Instant::now() >= given_up
+            {
+                return plug.pull();
+            }
+            let _ = timeout(UPGRADE_AGAIN, plug.closed()).await;
+        }
+        if self.close(socket.id, &socket.req_parts().uri).await {
+            sleep(LAST_POLL).await;
+        }
+    }
+
+    /// Closes a session that polls. `false` if it does not, or has ended.
+    async fn close(&self, session: Sid, uri: &Uri) -> bool {
+        let protocol = said(uri, "EIO=").unwrap_or("4");
+        // Engine.IO 3 writes the length before each packet.
+        let packet = if protocol == "3" { "1:1" } else { "1" };
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("/socket.io/?EIO={protocol}&transport=polling&sid={session}"))
+            .body(Body::from(packet))
+            .expect("a session id can be in a url");
+        (self.serve)(request).await == StatusCode::OK
+    }
+}
+
+/// The session that a request belongs to. A handshake has none.
+pub(super) fn session(uri: &Uri) -> Option<Sid> {
+    Sid::from_str(said(uri, "sid=")?).ok()
+}
+
+/// Ends the transport of a connection. When this resolves, nothing reaches the client any more.
+pub(super) fn end<S>(socket: &S) -> impl Future<Output = ()> + Send + 'static + use<S>
+where
+    S: Deref<Target = Socket> + Clone + Send + Sync + 'static,
+{
+    let is_ended = super::connection::plug(socket).inspect(|plug| plug.pull()).is_some();
+    let transports = socket.req_parts().extensions.get::<Weak<Transports>>();
+    let transports = transports.filter(|_| !is_ended).and_then(Weak::upgrade);
+    let socket = socket.clone();
+    async move {
+        if let Some(transports) = transports {
+            transports.end(&socket).await;
+        }
+    }
+}
+
+/// Resolves when the TCP connection of a WebSocket has ended. For one that polls it never does.
+pub(super) fn ended(socket: &Socket) -> impl Future<Output = ()> + Send + 'static + use<> {
+    match super::connection::plug(socket) {
+        Some(plug) => plug.closed().left_future(),
+        None => std::future::pending().right_future(),
+    }
+}
+
+/// The address of the client, for fairness among clients.
+pub(super) fn address(socket: &Socket) -> Option<IpAddr> {
+    let parts = socket.req_parts();
+    let ConnectInfo(plug) = parts.extensions.get::<ConnectInfo<Plug>>()?;
+    Some(client_address(plug.peer()?, &parts.headers))
+}
