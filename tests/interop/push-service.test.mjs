@@ -164,6 +164,23 @@ for (const [name, {open, refused}] of Object.entries(clients)) {
   }
 }
 
+for (const [name, open] of [
+  ['socket.io-client 4.8', (token, options) => io(`${server}/shop`, {auth: {token}, ...options})],
+  ['socket.io-client 2.5', (token, options) => oldIo(`${server}/shop?token=${token}`, options)]
+]) {
+  // The default is to poll, and to become a WebSocket meanwhile.
+  for (const transports of [undefined, ['websocket'], ['polling']]) {
+    test(`${name} connects by itself once authUrl is back, over ${transports ?? 'both'}`, {timeout}, async t => {
+      const token = `user_late_${name.at(-3)}_${transports ?? 'both'}`;
+      const socket = open(token, {...(transports && {transports}), forceNew: true, reconnectionDelay: 100});
+      t.after(() => socket.disconnect());
+      await new Promise(resolve => socket.on('connect', resolve));
+      const pushes = listen(socket, 'hello', 'batch');
+      await live(pushes, token);
+    });
+  }
+}
+
 test('over a connection there is already, socket.io-client 2.5 says who it is as it joins the site', {timeout}, async t => {
   const first = oldIo(`${server}/`, {forceNew: true, reconnection: false});
   t.after(() => first.io.close());

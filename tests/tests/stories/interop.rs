@@ -1,6 +1,8 @@
 //! Clients that know nothing of Backwire, as npm has them, under Node.
 
+use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -81,15 +83,26 @@ async fn stock_clients_have_the_push_service() {
     server.shutdown().await;
 }
 
-/// A site's own, which knows people by tokens such as `user_1+staff`: these are their rooms.
+/// A site's own, which knows people by tokens such as `user_1+staff`: these are their rooms. For a token
+/// that begins with `user_late` it is unavailable to the first four requests.
 async fn back_end() -> String {
+    static LATE: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
     async fn rooms(headers: HeaderMap) -> Response {
         let said = headers.get("authorization").and_then(|said| said.to_str().ok());
         match said.and_then(|said| said.strip_prefix("Bearer ")) {
             Some("stranger") | None => StatusCode::UNAUTHORIZED.into_response(),
             Some("broken") => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            Some(token) if token.starts_with("user_late") && is_one_of_four(token) => {
+                StatusCode::SERVICE_UNAVAILABLE.into_response()
+            }
             Some(token) => Json(token.split('+').collect::<Vec<_>>()).into_response(),
         }
+    }
+    fn is_one_of_four(token: &str) -> bool {
+        let mut late = LATE.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = late.entry(token.to_owned()).or_default();
+        *count += 1;
+        *count <= 4
     }
     let app = Router::new().route("/rooms", get(rooms));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
