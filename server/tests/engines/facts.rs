@@ -229,6 +229,23 @@ pub(crate) async fn the_key_of_an_update_without_effect_is_forgotten_after_seven
     assert!(store.commit(write(NOON + 8 * DAY)).await.repeated);
 }
 
+pub(crate) async fn repeat_gets_the_outcome_of_the_latest_use_of_its_key(open: Open) {
+    let store = roomy(open);
+    let write = |now, title: &str| at(now, keyed("k", update("1", json!({ "title": title }))));
+    store.done(create(json!({ "title": "Milk" }))).await;
+    let changed = store.commit(write(NOON, "Eggs")).await;
+    // The key has expired, and the clock goes back later.
+    let unchanged = store.commit(write(NOON + 8 * DAY, "Eggs")).await;
+    assert!(!changed.unchanged && unchanged.unchanged);
+    let repeat = store.commit(write(NOON + 2 * DAY, "Eggs")).await;
+    assert!(repeat.repeated);
+    assert_eq!(repeat.change.at, unchanged.change.at);
+    let changed = store.commit(write(NOON + 16 * DAY, "Oats")).await;
+    assert!(!changed.repeated && !changed.unchanged);
+    let repeat = store.commit(write(NOON + 10 * DAY, "Oats")).await;
+    assert_eq!((repeat.repeated, repeat.change.at), (true, changed.change.at));
+}
+
 pub(crate) async fn the_first_record_decides_the_name_of_the_key(open: Open) {
     let store = roomy(open);
     store.done(publish(Verb::Create, "1", json!({}))).await;

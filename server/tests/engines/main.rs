@@ -62,6 +62,7 @@ every_engine! {
     an_update_without_effect_is_neither_logged_nor_published
     a_repeated_update_without_effect_does_not_undo_later_changes
     the_key_of_an_update_without_effect_is_forgotten_after_seven_days
+    repeat_gets_the_outcome_of_the_latest_use_of_its_key
     the_first_record_decides_the_name_of_the_key
     a_repeated_destroy_shows_the_record_it_destroyed
     a_key_used_for_another_request_is_refused

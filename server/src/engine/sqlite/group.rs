@@ -19,7 +19,7 @@ use super::{column, forget, sessions, unchanged};
 use crate::change::{Attributes, Change, Id, Resource};
 use crate::delivery::flake::Flake;
 use crate::engine::counters::Counters;
-use crate::engine::ledger::Entry;
+use crate::engine::ledger::{Entry, cutoff};
 use crate::engine::{Committed, Error, Window};
 use crate::model::{self, Model};
 use crate::write::{Decision, Key, Standing, Write};
@@ -54,8 +54,8 @@ struct Steps {
     at: u64,
 }
 
-/// A resource's counters, the time of its newest change, and the model of its first written record. Publications
-/// alone have no model.
+/// A resource's counters, the time of its newest change, and the model of its first written record.
+/// Publications alone have no model.
 struct Grown {
     counters: Counters,
     at: u64,
@@ -176,13 +176,12 @@ impl<'c> Group<'c> {
 
     fn recall(&self, key: &Key, now: u64) -> Result<Option<Entry<Arc<Change>>>> {
         let epoch = self.known.epoch;
-        let logged = ledger::recall(&self.transaction, self.remembered(), key, now, epoch)?;
-        match logged {
-            None if self.known.has_unchanged => {
-                unchanged::recall(&self.transaction, key, now, epoch)
-            }
-            logged => Ok(logged),
+        if self.known.has_unchanged
+            && let Some((at, entry)) = unchanged::recall(&self.transaction, key, epoch)?
+        {
+            return Ok((at >= cutoff(now)).then_some(entry));
         }
+        Ok(ledger::recall(&self.transaction, self.remembered(), key, now, epoch)?)
     }
 
     /// What is not in the ledger's table.
@@ -248,6 +247,9 @@ impl<'c> Group<'c> {
         append(&self.transaction, change, [before, after.as_deref()], key.as_ref())?;
         self.known.records.store(&self.transaction, stored, change, after)?;
         if let Some(key) = key {
+            if self.known.has_unchanged {
+                unchanged::forget(&self.transaction, &key)?;
+            }
             self.fresh.remember(key, change);
         }
         let model = (!change.published).then_some(model);

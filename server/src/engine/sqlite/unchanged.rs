@@ -1,7 +1,8 @@
-//! The idempotency keys of writes that changed nothing. Such a write has no row in the log that could hold its
-//! key.
+//! The idempotency keys of writes that changed nothing. Such a write has no row in the log that
+//! could hold its key.
 //!
-//! Invariant: the engine commits an entry together with its decision, and finds it from then on.
+//! Invariant: the engine commits an entry together with its decision, and finds it from then on. An
+//! entry is the latest use of its key: a later use in the log deletes it.
 
 use std::sync::Arc;
 
@@ -33,7 +34,8 @@ pub(super) fn has_entries(connection: &Connection) -> Result<bool> {
     connection.query_row("SELECT EXISTS (SELECT 1 FROM unchanged)", (), |row| row.get(0))
 }
 
-/// Stores the record that a write did not change under the write's key, and deletes a few expired entries.
+/// Stores the record that a write did not change under the write's key, and deletes a few expired
+/// entries.
 pub(super) fn remember(connection: &Connection, key: &Key, change: &Change) -> Result<()> {
     let json = change.after.as_deref().map(row::text);
     connection
@@ -60,17 +62,26 @@ pub(super) fn remember(connection: &Connection, key: &Key, change: &Change) -> R
     Ok(())
 }
 
-/// The outcome of the write that had this key, if the key has not expired.
+/// Deletes the entry of a key, which is used again.
+pub(super) fn forget(connection: &Connection, key: &Key) -> Result<()> {
+    connection
+        .prepare_cached("DELETE FROM unchanged WHERE key = ?1 AND identity = ?2")?
+        .execute((&key.key, &key.identity))?;
+    Ok(())
+}
+
+/// The time and the outcome of the write that had this key. No later write had it.
 pub(super) fn recall(
     connection: &Connection,
     key: &Key,
-    now: u64,
     epoch: u64,
-) -> Result<Option<Entry<Arc<Change>>>> {
+) -> Result<Option<(u64, Entry<Arc<Change>>)>> {
     connection
-        .prepare_cached("SELECT * FROM unchanged WHERE key = ?1 AND identity = ?2 AND at >= ?3")?
-        .query_row((&key.key, &key.identity, ledger::cutoff(now).cast_signed()), |row| {
-            super::ledger::entry(row, epoch, Verb::Update, row::record(row, "json")?)
+        .prepare_cached("SELECT * FROM unchanged WHERE key = ?1 AND identity = ?2")?
+        .query_row((&key.key, &key.identity), |row| {
+            let record = row::record(row, "json")?;
+            let entry = super::ledger::entry(row, epoch, Verb::Update, record)?;
+            Ok((row::unsigned(row, "at")?, entry))
         })
         .optional()
 }
