@@ -21,7 +21,7 @@ import {isCollection} from './targets.js';
 import {plainPath} from './url.js';
 
 // The pause after which the extras are loaded again, in milliseconds.
-const LOAD_AGAIN = 3000;
+const LOAD_RETRY_DELAY = 3000;
 
 export class Receiver {
   constructor(runtime, queries) {
@@ -208,7 +208,7 @@ export class Receiver {
   ask(query, number) {
     const onAnswer = (status, body, headers) => this.runtime.extras.use(extras => {
       if (extras) attempt(() => extras.refreshed(this.live, number, status, new Answer(body, headers)));
-      else setTimeout(onAnswer, LOAD_AGAIN, status, body, headers);
+      else setTimeout(onAnswer, LOAD_RETRY_DELAY, status, body, headers);
     });
     if (query) this.outbox.begin(new Exchange({kind: OPAQUE, method: 'get', url: query.url, headers: query.headers, onAnswer}), NEW);
     else this.live.decide(() => this.live.queries.failed(number, true));

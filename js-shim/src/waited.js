@@ -55,7 +55,7 @@ export function waitedInVain(outbox, exchange, status, reason) {
   if (isRestored) exchange.model ??= modelAt(outbox.runtime, url);
   const {model} = exchange;
   // A 404 means that the record is gone: a push removes its models.
-  if (status !== 404) attempt(() => takeBack(outbox, exchange));
+  if (status !== 404) attempt(() => rollBack(outbox, exchange));
   if (!isRestored) return;
   console.warn(`Backwire: a write that was kept while offline was refused with status ${status}: ${method.toUpperCase()} ${url}`);
   outbox.runtime.tell('rejected', {write: {method, url, body}, status, model: model ?? null});
@@ -63,7 +63,7 @@ export function waitedInVain(outbox, exchange, status, reason) {
 }
 
 // Rolls back the edits of a refused write, as far as its model still shows them.
-function takeBack({runtime: {live, outbox}}, {kind, method, model, holders, places, body, isRestored, resource = live.resourceOf(model)}) {
+function rollBack({runtime: {live, outbox}}, {kind, method, model, holders, places, body, isRestored, resource = live.resourceOf(model)}) {
   if (kind === CREATE) return model && !outbox.isWriting(model) && live.destroy(model);
   const records = live.records.get(resource);
   const record = model && records?.get(live.idOf(model, records));

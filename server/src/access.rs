@@ -109,7 +109,8 @@ impl Access {
         self.rule(act).map_or(&by_default[..], |Rule(any)| any)
     }
 
-    /// Whether the rules allow an act to anybody. They alone decide: a policy needs a caller to answer.
+    /// Whether the rules allow an act to any caller. A policy does not count: it cannot be
+    /// evaluated without a caller.
     pub(crate) fn is_for_anybody(&self, act: Act) -> bool {
         let is_granted = |act| self.grants(act).iter().any(|grant| *grant != Grant::Nobody);
         match act {

@@ -240,8 +240,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
     }
 }
 
-/// A path without a resource may be a page, or a route of another server behind the same address. So our
-/// runtime sends the request over HTTP.
+/// A path without a resource may be a page, or a route of another server behind the same address.
+/// So our runtime sends the request over HTTP.
 fn sent_to_http(parts: &Parts, error: Error) -> Error {
     let client = parts.extensions.get::<Client>();
     let is_runtime = client.is_some_and(|client| client.dialect() == Dialect::Runtime);
@@ -251,9 +251,9 @@ fn sent_to_http(parts: &Parts, error: Error) -> Error {
     }
 }
 
-/// The server refuses criteria beside a write, because it does not write to all records that fulfil them. It
-/// ignores other parameters of a write (`?_csrf=…`). The parameters of a shortcut are attributes. `target` is the
-/// model of the written records.
+/// The server refuses criteria beside a write, because it does not write to all records that fulfil
+/// them. It ignores other parameters of a write (`?_csrf=…`). The parameters of a shortcut are
+/// attributes. `target` is the model of the written records.
 fn query_of(parts: &Parts, route: &Route, target: &Model) -> Result<Vec<(String, String)>> {
     let Query(query) = Query::try_from_uri(&parts.uri).map_err(|_| Error::BadUrl)?;
     // Where it is no text, it would be read as one that somebody else may have meant.

@@ -231,8 +231,8 @@ impl Error {
         (status, to_raw_value(&refusal).expect("it is made of strings and a number"))
     }
 
-    /// The value of `Retry-After`, in seconds, for refusals that pass. A working store has stored by then what
-    /// waits.
+    /// The value of `Retry-After` in seconds, for temporary errors. By then, a working store has
+    /// committed the writes that wait for it.
     pub(crate) fn retry_after(&self) -> Option<&'static str> {
         let (status, ..) = self.kind();
         let is_temporary =

@@ -250,7 +250,8 @@ impl Request<'_> {
         Ok(request)
     }
 
-    /// The form in the data, if the headers declare one: a client of sockets sends it as a JSON string.
+    /// The form in the data, if the headers declare one: a client of sockets sends it as a JSON
+    /// string.
     fn form(&self) -> Option<String> {
         let is_form = self.headers.iter().any(|(name, value)| {
             name == "content-type" && value.as_bytes().starts_with(emulation::FORM)
@@ -259,8 +260,8 @@ impl Request<'_> {
     }
 }
 
-/// Headers that describe a connection or the encoding of a body. Over a socket, all requests share a connection
-/// and every body is text.
+/// Headers that describe a connection or the encoding of a body. Over a socket, all requests share
+/// a connection and every body is text.
 const OF_TRANSPORT: [&str; 12] = [
     "accept-encoding",
     "connection",

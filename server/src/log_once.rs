@@ -6,8 +6,8 @@ use std::sync::Mutex;
 
 use crate::lock::lock;
 
-/// The keys of the lines that were logged. When it is full, no further line is logged, so callers cannot fill the
-/// log.
+/// The keys of the lines that were logged. When it is full, no further line is logged, so callers
+/// cannot fill the log.
 #[derive(Debug)]
 pub(crate) struct LogOnce<K> {
     logged: Mutex<HashSet<K>>,

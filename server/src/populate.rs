@@ -32,7 +32,8 @@ impl<'a> Filling<'a> {
         all.filter(|(name, _)| self.populate.has(name))
     }
 
-    /// The answer shows the associations that are filled in, whatever it selects, and is a part because of them.
+    /// Adds the associations that are filled in to the criteria. The answer contains them even if
+    /// `select` does not name them, and a client cannot keep it up to date from pushes.
     pub(crate) fn widen(&self, criteria: &mut Criteria) {
         for (name, _) in self.wanted() {
             criteria.projection.show(name);

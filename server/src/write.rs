@@ -94,9 +94,9 @@ pub struct Standing {
 pub enum Decision {
     /// The engine stores and logs this change, and the server pushes it.
     Changed(Change),
-    /// The record already has all these values, so nothing is stored, logged or pushed. The writer gets
-    /// this answer: an update that sets nothing, at the head of the log. It shows the record as of that
-    /// position; later changes have higher positions.
+    /// The record already has all these values, so nothing is stored, logged or pushed. The writer
+    /// gets this answer: an update that sets nothing, at the head of the log. It shows the record
+    /// as of that position; later changes have higher positions.
     Unchanged(Change),
 }
 

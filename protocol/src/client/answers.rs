@@ -11,7 +11,7 @@ use crate::time::Instant;
 impl<P: Payload> Client<P> {
     /// Takes the response to a request that was sent over HTTP: one from [`Output::Http`], or one
     /// of kind [`Elsewhere`](crate::RequestKind::Elsewhere). Status 0 means that the server was
-    /// unreachable. So do the answers of a proxy to a write, 502 and 504.
+    /// unreachable. A 502 or 504 to a write of this client means the same: a proxy has sent it.
     pub fn answered_over_http(&mut self, now: Instant, token: Token, reply: Reply<P>) {
         if let Some(at) = self.outbox.find_over_http(token) {
             let entry = self.outbox.entry(at);

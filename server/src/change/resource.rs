@@ -10,7 +10,7 @@ use serde::Serialize;
 #[serde(transparent)]
 pub struct Resource(Arc<str>);
 
-/// Names that are routes of the server, or are kept for some, and so can not be resources.
+/// Names of routes that the server has or may get. A resource cannot have them.
 const RESERVED: [&str; 12] = [
     "socket.io",
     "backwire.js",

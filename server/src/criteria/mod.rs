@@ -187,8 +187,8 @@ impl Criteria {
         self.within.matches(record, Case::Sensitive) && self.filter.matches(record, self.case)
     }
 
-    /// The criteria with the server's own limit as their limit, if that limit may have shortened an answer of
-    /// `count` records.
+    /// The criteria with the server's own limit as their limit, if that limit may have shortened an
+    /// answer of `count` records.
     pub(crate) fn cut_at(&self, count: usize) -> Option<Self> {
         let most = self.most.filter(|most| count >= *most)?;
         let is_cut = self.window.limit.is_none_or(|limit| limit > most);

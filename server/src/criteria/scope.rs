@@ -11,9 +11,10 @@ use crate::change::{Id, Position};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Scope {
-    /// A part of the list, or of each record. A record alone does not show whether it belongs to the part, so
-    /// the client reads the part again when a record changes that fulfils the filter. The names are those of
-    /// the associations that are filled in: equal parts have equal answers, in the same order.
+    /// A part of the list, or of each record. A record alone does not show whether it belongs to
+    /// the part, so the client reads the part again when a record changes that fulfils the filter.
+    /// The names are those of the associations that are filled in: equal parts have equal answers,
+    /// in the same order.
     Part(Filter, Window, Sort, Projection, BTreeSet<String>),
     /// What is followed of those in a collection, as long as it has the same ones.
     Members(Collection, Box<Scope>),

@@ -1,8 +1,8 @@
 //! The messages for one connection that its task has not sent yet.
 //!
-//! Their number and size are bounded. If there is no room for one more, all of them are dropped. The queues of
-//! the connection still have the messages for its persons, so those are read from there. Nothing else has
-//! the messages for rooms of many.
+//! Their number and size are bounded. If there is no room for another message, all of them are
+//! dropped. Messages for persons are read from the queues again. Messages for rooms of several
+//! people are not stored anywhere, so the connection ends if one of them is dropped.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,7 +22,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// A message for one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Arrival {
-    /// Under this id the message is in the queues of the connection. `None` if it is for a room of many.
+    /// The id of the message in the queues, or `None` for a message to a room of several people.
     pub(super) id: Option<Flake>,
     pub(super) message: Arc<Message>,
     /// The persons of the connection that it is for.
@@ -36,7 +36,7 @@ pub(super) enum Next {
     Arrival(Arrival),
     /// Read messages from the queues.
     Behind,
-    /// End the connection: messages for rooms of many were dropped.
+    /// End the connection: messages for rooms of several people were dropped.
     Lost,
 }
 
@@ -56,9 +56,10 @@ struct Kept {
     bytes: usize,
     /// Set if there was no room.
     ///
-    /// Invariant: then no message for a person is kept, so that none is sent before those that were dropped.
+    /// Invariant: then no message for a person is kept, so that none is sent before those that were
+    /// dropped.
     is_behind: bool,
-    /// Set if a message for a room of many was dropped.
+    /// Set if a message for a room of several people was dropped.
     is_lost: bool,
 }
 
@@ -141,7 +142,7 @@ mod tests {
         Arrival { id: id.map(Flake::from), message, persons: Vec::new() }
     }
 
-    /// The ids, 0 for a room of many, until there is nothing or something else to do.
+    /// The ids, 0 for a room of several people, until there is nothing or something else to do.
     fn taken(arrivals: &Arrivals) -> (Vec<u64>, Option<Next>) {
         let mut ids = Vec::new();
         loop {

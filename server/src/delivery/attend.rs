@@ -1,15 +1,17 @@
-//! The task of one connection to a site. It sends first the backlog of its persons, then each message as it
-//! arrives.
+//! The task of one connection to a site. It sends first the backlog of its persons, then each
+//! message as it arrives.
 //!
-//! The backlog goes out in batches, each after the ack of the one before. To a stock client, every later
-//! message is an event of its own, also one that has to be read from the queues because the connection was
-//! too slow. A stock client that does not ack a batch in time gets no further batch, and its events go on.
-//! Our runtime gets everything in batches, and nothing before the ack of a batch.
+//! The backlog goes out in batches, each after the ack of the one before. To a stock client, every
+//! later message is an event of its own, also one that has to be read from the queues because the
+//! connection was too slow. A stock client that does not ack a batch in time gets no further batch,
+//! and its events go on. Our runtime gets everything in batches, and nothing before the ack of a
+//! batch.
 //!
-//! Invariant: messages for persons are sent in the order of their ids, each once a connection, whichever of
-//! its persons it is for.
+//! Invariant: messages for persons are sent in the order of their ids. A connection gets each of
+//! them once, even if the message is for several of its persons.
 //!
-//! A connection whose send buffer is full is waited for. Its arrivals are bounded meanwhile; see `arrivals`.
+//! A connection whose send buffer is full is waited for. Its arrivals are bounded meanwhile; see
+//! `arrivals`.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -47,7 +49,7 @@ enum End {
 
 impl From<engine::Error> for End {
     fn from(error: engine::Error) -> Self {
-        tracing::error!(%error, "a person can not be attended to");
+        tracing::error!(%error, "store failed: the connection of a client is ended, and it connects again");
         Self::HangUp
     }
 }
@@ -209,8 +211,8 @@ impl Attendance {
         let mut waiting = self.read(upto).await?;
         let Some((&last, _)) = waiting.last_key_value() else { return Ok(None) };
         if self.present.devices().len() > 1 {
-            // A message that is stored between two reads would be found in one queue and not in another. By
-            // now, all up to the last one are in all of them.
+            // A message that is stored between two reads would be found in one queue and not in
+            // another. By now, all up to the last one are in all of them.
             waiting = self.read(last).await?;
         }
         self.sent = waiting.last_key_value().map_or(last, |(&last, _)| last);
@@ -265,8 +267,8 @@ impl Attendance {
         self.wait_for_ack(last).await
     }
 
-    /// Waits until something is acked, and holds back messages for persons meanwhile. Returns whether it was
-    /// acked in time.
+    /// Waits until something is acked, and holds back messages for persons meanwhile. Returns
+    /// whether it was acked in time.
     async fn wait_for_ack(&mut self, id: Flake) -> Result<bool, End> {
         let deadline = tokio::time::Instant::now() + self.batch_timeout;
         let may_time_out = self.manner != Manner::Runtime;

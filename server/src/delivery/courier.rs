@@ -1,8 +1,9 @@
 //! Delivers the messages of back ends.
 //!
-//! A message is stored, then its sender is answered, then it is put into the arrivals of the connections that
-//! it is for; each ack takes it off a queue. All letters go through one task, which delivers them in the order
-//! of their ids. Each connection has a task of its own, which sends them: see `attend`.
+//! A message is stored, then its sender is answered, then it is put into the arrivals of the
+//! connections that it is for; each ack takes it off a queue. All letters go through one task,
+//! which delivers them in the order of their ids. Each connection has a task of its own, which
+//! sends them: see `attend`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -314,8 +315,9 @@ struct Stored {
 }
 
 impl Seats {
-    /// Delivers a message to each connection once, however many of its rooms it is for. A connection that
-    /// gets it as a person, under this id, does not get it as a member of another room.
+    /// Delivers a message to each connection once, however many of its rooms it is for. A
+    /// connection that gets it as a person, under this id, does not get it as a member of another
+    /// room.
     fn deliver(&self, letter: &Stored, id: Option<Flake>) {
         let site: Arc<str> = letter.name.as_str().into();
         let mut recipients: BTreeMap<u64, (Seat, Vec<Arc<str>>)> = BTreeMap::new();

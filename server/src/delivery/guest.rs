@@ -136,7 +136,7 @@ impl Manner {
         }
     }
 
-    /// One that is in no queue, so that it has no id: the event and its arguments.
+    /// The event and the arguments of a message that is not in a queue, and so has no id.
     pub(crate) fn in_passing<'a>(
         self,
         event: &'a str,

@@ -1,9 +1,9 @@
-//! The devices of a client, and its place among the recipients of messages, from before its CONNECT is
-//! answered until it is gone.
+//! The devices of a client, and its place among the recipients of messages, from before its CONNECT
+//! is answered until it is gone.
 //!
-//! Invariant: a client has its place and its devices their queues before the CONNECT is answered. So every
-//! message that is sent after the answer reaches the client, and another device of the same person that acks
-//! a message first does not take it away.
+//! Invariant: a client has its place and its devices their queues before the CONNECT is answered.
+//! So every message that is sent after the answer reaches the client, and another device of the
+//! same person that acks a message first does not take it away.
 
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
@@ -14,14 +14,14 @@ use super::guest::Guest;
 use crate::clock::now;
 use crate::engine::{self, Device};
 
-/// Devices that have been said to be there, and the place of their connection. They are away when this is
-/// dropped.
+/// The devices that the store has recorded as connected, and the place of their connection among
+/// the recipients. Dropping it records the devices as disconnected.
 pub(crate) struct Present {
     courier: Courier,
     devices: Vec<Device>,
     pub(super) place: Place,
-    /// The id of the last message that was stored before the devices were there. The messages up to it are
-    /// the backlog.
+    /// The id of the last message that was stored before the devices were there. The messages up to
+    /// it are the backlog.
     pub(super) backlog_end: Flake,
     /// Also whoever is let go while nothing runs any more may be dropped.
     runtime: Handle,
@@ -37,7 +37,7 @@ pub(crate) enum Unseated {
         most: usize,
     },
     /// They are to come again.
-    #[error("store: it can not be asked now")]
+    #[error("the store does not answer now")]
     Store(#[from] engine::Error),
 }
 

@@ -1,7 +1,8 @@
 //! Why a CONNECT to a site is refused, and the message for each kind of client.
 //!
-//! Apps made for the SocketIO Web Service compare the beginning of its messages, so the server repeats those to
-//! the letter. For our runtime, a permanent refusal begins with a code and a temporary one does not.
+//! Apps made for the SocketIO Web Service compare the beginning of its messages, so the server
+//! repeats those to the letter. For our runtime, a permanent refusal begins with a code and a
+//! temporary one does not.
 
 use super::guest::LONGEST_DEVICE;
 use crate::criteria::shown;
@@ -91,7 +92,9 @@ mod tests {
         let is_temporary = |refusal| {
             Rejection::Auth { site: "shop".to_owned(), has_token: true, refusal }.is_temporary()
         };
-        for refusal in [Refusal::Unavailable("it is down"), Refusal::Status(503)] {
+        for refusal in
+            [Refusal::Unavailable("it is down"), Refusal::Status(503), Refusal::Status(429)]
+        {
             assert!(is_temporary(refusal));
         }
         for refusal in [Refusal::Unauthorized, Refusal::Status(500), Refusal::Failed("no list")] {

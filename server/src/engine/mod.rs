@@ -51,9 +51,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Commits one write and answers with its change. A write whose key the ledger knows is not
     /// committed again: the stored outcome is given back and nothing reaches the tail.
     ///
-    /// Invariant: a write that [changes nothing](crate::write::Decision::Unchanged) leaves records, log
-    /// and tail alone, but the engine remembers its key. A repeat that is applied after a later change of
-    /// the record would undo that change.
+    /// Invariant: a write that [changes nothing](crate::write::Decision::Unchanged) leaves records,
+    /// log and tail alone, but the engine remembers its key. A repeat that is applied after a later
+    /// change of the record would undo that change.
     ///
     /// Invariant: what is only published has its place in the log, and in the chain of its record's
     /// changes, and leaves the records alone.
@@ -82,8 +82,8 @@ pub trait Engine: Send + Sync + 'static {
     /// What happened in a room after a position.
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error>;
 
-    /// The name of the primary key, by resource: that of the [model](Write::model) of the first written
-    /// record. Resources without any written record are left out.
+    /// The name of the primary key, by resource: that of the [model](Write::model) of the first
+    /// written record. Resources without any written record are left out.
     async fn keys(&self) -> Result<HashMap<Resource, String>, Error>;
 
     /// What is kept of visitors. An engine without a place for it has a [`MemorySessions`].
@@ -111,7 +111,8 @@ pub struct Committed {
     pub change: Arc<Change>,
     /// Whether the ledger knew the write: nothing was committed and nothing reached the tail.
     pub repeated: bool,
-    /// Whether the record had these values already: nothing was logged and nothing reached the tail.
+    /// Whether the record had these values already: nothing was logged and nothing reached the
+    /// tail.
     pub unchanged: bool,
 }
 

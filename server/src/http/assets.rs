@@ -1,5 +1,5 @@
-//! The scripts that pages load: `/backwire.js` and the parts that it loads, its ES module twin, and the
-//! stock Socket.IO client where every page made for Sails looks for it.
+//! The scripts that pages load: `/backwire.js` and the parts that it loads, its ES module twin, and
+//! the stock Socket.IO client where every page made for Sails looks for it.
 //!
 //! `build.rs` embeds what the JavaScript side has built. A server built without it still works for
 //! every other client, and says what is missing to the one who asks for a script.

@@ -1,5 +1,6 @@
-//! Method override and form bodies: `Backbone.emulateHTTP`, `Backbone.emulateJSON` and forms with a `_method`.
-//! Pages send them that were made for servers which know only `GET` and `POST`, or only forms.
+//! Method override and form bodies: `Backbone.emulateHTTP`, `Backbone.emulateJSON` and forms with a
+//! `_method`. Pages send them that were made for servers which know only `GET` and `POST`, or only
+//! forms.
 //!
 //! The server rewrites such a request before it looks for a route, over HTTP and sockets alike.
 

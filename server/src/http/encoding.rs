@@ -11,7 +11,8 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// The smallest that the client accepts. A client that accepts none of them gets the content as it is.
+    /// The smallest that the client accepts. A client that accepts none of them gets the content as
+    /// it is.
     pub(super) fn accepted(headers: &HeaderMap) -> Self {
         let lists = headers.get_all(header::ACCEPT_ENCODING).into_iter();
         let lists: Vec<_> = lists.filter_map(|list| list.to_str().ok()).collect();

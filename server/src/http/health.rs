@@ -1,5 +1,4 @@
-//! Whether this server can do its work: `/health` for whoever sends it requests, `/health/live` for
-//! whoever restarts it.
+//! Health checks: `/health` for load balancers, `/health/live` for process supervisors.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,8 +57,8 @@ impl Checks {
         match timeout(PATIENCE, self.write()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::debug!(%error, "a write to check the engine fails");
-                return failed("the engine can not write");
+                tracing::debug!(%error, "health check: a write to the engine failed");
+                return failed("the engine cannot write");
             }
             Err(_) => return failed("the engine does not write in time"),
         }
@@ -67,7 +66,7 @@ impl Checks {
         ok()
     }
 
-    /// Reads a record there need not be.
+    /// Reads a record. It does not matter whether the record exists.
     async fn read(&self) -> Result<(), Error> {
         let resource = Resource::parse("health-check").expect("it is a name and not reserved");
         self.engine.find_one(&resource, &Id::Integer(0)).await.map(drop)
@@ -81,7 +80,7 @@ impl Checks {
     }
 }
 
-/// That the process serves requests.
+/// Reports that the process serves requests.
 pub(crate) fn live() -> Report {
     ok()
 }

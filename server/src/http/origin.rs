@@ -64,8 +64,9 @@ impl Origins {
         ["localhost", "127.0.0.1", "[::1]"].contains(&page) || asked.as_deref() == Some(page)
     }
 
-    /// The answer to a page that may not use the server. The page may read the answer to a handshake, so that our
-    /// runtime can report why it does not connect. Browsers hide all other answers from such a page.
+    /// The answer to a page that may not use the server. The page may read the answer to a
+    /// handshake, so that our runtime can report why it does not connect. Browsers hide all other
+    /// answers from such a page.
     fn refuse(&self, origin: HeaderValue, uri: &Uri) -> Response {
         let name = String::from_utf8_lossy(origin.as_bytes());
         let name = String::from_iter(name.chars().take(LONGEST_ORIGIN));

@@ -2,8 +2,8 @@
 //!
 //! All of it is pure. A [`Model`] is declared in Rust or in the configuration file; a resource that
 //! nobody declared has the default one, which takes whatever comes. In reading order: [`Model`];
-//! [`Attribute`], one of them and what its values may be; `format`, the forms of
-//! texts; [`Models`], those of a server; `undeclared`, the keys of undeclared resources; `association`, `half` and
+//! [`Attribute`], one of them and what its values may be; `format`, the forms of texts; [`Models`],
+//! those of a server; `undeclared`, the keys of undeclared resources; `association`, `half` and
 //! `pair`, which of their records belong together; [`Populate`], which of those a read brings along; `criteria`,
 //! what a declaration adds to the criteria of a request, and `parameters`, the parameters that are no criteria.
 

@@ -125,8 +125,8 @@ impl Models {
         self.keys = Arc::new(UndeclaredKeys::new(keys));
     }
 
-    /// Learns the name of the key from the first record of an undeclared resource, before its create. `false`
-    /// if the record has an invalid id.
+    /// Learns the name of the key from the first record of an undeclared resource, before its
+    /// create. `false` if the record has an invalid id.
     pub(crate) fn learn_key(&self, resource: &Resource, record: &Attributes) -> bool {
         self.is_declared(resource) || self.keys.learn(resource, record)
     }

@@ -1,8 +1,8 @@
 //! Parameters that are no criteria of Sails: conventions of other APIs, and mistakes.
 //!
-//! If a model declares attributes, the server refuses a parameter that is neither one of them nor known. If it
-//! declares none, any name may be an attribute, except the names that other APIs use for something else: the
-//! server translates some of them and ignores the others.
+//! If a model declares attributes, the server refuses a parameter that is neither one of them nor
+//! known. If it declares none, any name may be an attribute, except the names that other APIs use
+//! for something else: the server translates some of them and ignores the others.
 
 use serde_json::Value;
 
@@ -54,8 +54,8 @@ impl Model {
         names.filter(|_| self.is_schemaless()).collect()
     }
 
-    /// Refuses criteria and values beside a write: the url names its record, the body has its values. Other
-    /// parameters mean nothing there.
+    /// Refuses criteria and values beside a write: the url names its record, the body has its
+    /// values. Other parameters mean nothing there.
     pub(crate) fn refuse_criteria(&self, parameters: &Parameters) -> Result<(), Bad> {
         let owner = self.access.owner.as_deref();
         let is_attribute = |name: &str| {
@@ -75,8 +75,9 @@ impl Model {
         }
     }
 
-    /// Refuses unknown names; or, if no attributes are declared, translates or removes the parameters of other
-    /// APIs. Returns the direction in `order=desc`, which is for the whole sort.
+    /// Refuses unknown names; or, if no attributes are declared, translates or removes the
+    /// parameters of other APIs. Returns the direction in `order=desc`, which is for the whole
+    /// sort.
     pub(super) fn normalize(
         &self,
         parameters: &mut Parameters,

@@ -1,7 +1,8 @@
 //! The names of the primary keys of undeclared resources.
 //!
-//! The first record decides: if it has `_id` and no `id`, as documents of MongoDB do, `_id` is the key from
-//! then on. The engine stores the name with the record and reports it when the server starts.
+//! The first record decides: if it has `_id` and no `id`, as documents of MongoDB do, `_id` is the
+//! key from then on. The engine stores the name with the record and reports it when the server
+//! starts.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -30,9 +31,10 @@ impl UndeclaredKeys {
         keys.get(resource).copied().unwrap_or_default()
     }
 
-    /// Learns the key from the first record of a resource, before the engine commits it: so concurrent first
-    /// records agree. If the commit fails, the choice holds until the server restarts. `false` means that the
-    /// record has an invalid id; it is refused and decides nothing.
+    /// Learns the key from the first record of a resource, before the engine commits it: so
+    /// concurrent first records agree. If the commit fails, the choice holds until the server
+    /// restarts. `false` means that the record has an invalid id; it is refused and decides
+    /// nothing.
     pub(super) fn learn(&self, resource: &Resource, record: &Attributes) -> bool {
         let is_known = |keys: &HashMap<Resource, bool>| keys.contains_key(resource);
         if is_known(&self.0.read().unwrap_or_else(PoisonError::into_inner)) {

@@ -1,5 +1,5 @@
-//! Files, which a socket cannot serve. HTTP serves them before resources, so the server refuses a request of our
-//! runtime for a file, and the runtime sends it over HTTP.
+//! Files, which a socket cannot serve. HTTP serves them before resources, so the server refuses a
+//! request of our runtime for a file, and the runtime sends it over HTTP.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,8 +30,8 @@ impl Files {
         Self { directory: directory.into(), service }
     }
 
-    /// Whether HTTP answers a `GET` of this url with a file or a redirect. `ServeDir` decides it there as well, so
-    /// both agree.
+    /// Whether HTTP answers a `GET` of this url with a file or a redirect. `ServeDir` decides it
+    /// there as well, so both agree.
     async fn has(&self, uri: &Uri) -> bool {
         if !self.may_have(uri.path()) {
             return false;
@@ -43,8 +43,8 @@ impl Files {
         found.status() != StatusCode::NOT_FOUND
     }
 
-    /// Whether the directory has an entry of the first name in a path. Most reads are of resources, and this
-    /// check saves them a whole request.
+    /// Whether the directory has an entry of the first name in a path. Most reads are of resources,
+    /// and this check saves them a whole request.
     fn may_have(&self, path: &str) -> bool {
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         match percent_decode_str(first).decode_utf8() {
@@ -54,7 +54,8 @@ impl Files {
     }
 }
 
-/// Refuses reads of files to our runtime. Stock clients cannot send them over HTTP, so they get the resource.
+/// Refuses reads of files to our runtime. Stock clients cannot send them over HTTP, so they get the
+/// resource.
 pub(super) async fn refuse(State(files): State<Files>, request: Request, next: Next) -> Response {
     let client = request.extensions().get::<Client>();
     let is_runtime = client.is_some_and(|client| client.dialect() == Dialect::Runtime);

@@ -3,9 +3,10 @@
 //! - Concurrent connects with one token share one request. Later connects send another one, because
 //!   a token may have expired. A refusal is repeated for a few seconds without a request.
 //! - At most `authAtOnce` requests run at a time. The others wait in a [`FairQueue`].
-//! - A client is refused only if the back end refuses it. If the back end does not answer, or the
-//!   client would wait too long, the outcome is [`Refusal::Unavailable`], for which the server ends
-//!   the transport: clients of Socket.IO connect again after that, and do not after a refusal.
+//! - A client is refused if the back end answers, but not with a list of rooms. If it does not
+//!   answer, answers that it cannot now, or the client would wait too long, the outcome is temporary
+//!   ([`Refusal::is_temporary`]) and the server ends the transport: clients of Socket.IO connect
+//!   again after that, and do not after a refusal.
 //!
 //! The texts of refusals are those of the SocketIO Web Service, because apps compare how they
 //! begin.
@@ -49,9 +50,9 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// Clients of one site that may wait for their turn.
 const MAX_WAITING: usize = 10_000;
 
-const UNREACHABLE: Refusal = Refusal::Unavailable("the site can not be asked");
-const LATE: Refusal = Refusal::Unavailable("the site does not answer in time");
-const BUSY: Refusal = Refusal::Unavailable("too many are asked for at once");
+const UNREACHABLE: Refusal = Refusal::Unavailable("the authUrl cannot be reached");
+const LATE: Refusal = Refusal::Unavailable("the authUrl did not answer within authTimeout");
+const BUSY: Refusal = Refusal::Unavailable("too many clients wait for the authUrl");
 
 /// The rooms of somebody, each once, in the order in which they were told.
 pub type Rooms = Arc<[String]>;
@@ -77,23 +78,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the site can not answer now, so that the client should connect again.
+    /// Whether the site cannot answer now, so that the client should connect again.
     pub fn is_temporary(self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Status(502..=504))
+        matches!(self, Self::Unavailable(_) | Self::Status(408 | 425 | 429 | 502..=504))
     }
 
     /// Whether a second request may be answered differently.
     fn is_worth_a_retry(self) -> bool {
-        self.is_temporary() || matches!(self, Self::Status(500..))
+        matches!(self, Self::Unavailable(_) | Self::Status(500..))
     }
 
     /// Whether it is the token that is refused.
     fn is_about_the_token(self) -> bool {
         match self {
             Self::Unauthorized | Self::NoUserRoom => true,
-            Self::Status(status) => {
-                matches!(status, 400..=499) && ![408, 425, 429].contains(&status)
-            }
+            Self::Status(status) => matches!(status, 400..=499) && !self.is_temporary(),
             Self::Failed(_) | Self::Unavailable(_) => false,
         }
     }
@@ -230,10 +229,10 @@ impl Inner {
         let (site, url) = (&self.name, self.site.auth_url.uri());
         match failure {
             Some(failure) if !was_failing => {
-                tracing::info!(%site, %url, reason, "authUrl fails: {failure}");
+                tracing::info!(%site, %url, reason, "authUrl failed: {failure}");
             }
             Some(failure) => tracing::debug!(%site, reason, "authUrl still fails: {failure}"),
-            None if was_failing => tracing::info!(%site, %url, "authUrl works again"),
+            None if was_failing => tracing::info!(%site, %url, "authUrl answers again"),
             None => {}
         }
     }

@@ -47,7 +47,8 @@ pub struct Site {
     /// away the longest is forgotten; if none is away, it is refused.
     #[serde(default = "most_devices", deserialize_with = "count")]
     pub most_devices: usize,
-    /// How long a stock client may take to ack a batch. After that, events no longer wait for the ack.
+    /// How long a stock client may take to ack a batch. After that, events no longer wait for the
+    /// ack.
     #[serde(default = "batch_timeout", deserialize_with = "timeout_of_batch")]
     pub batch_timeout: Duration,
     /// How long it may take to be told the rooms of a person.

@@ -442,8 +442,8 @@ impl Client {
     }
 }
 
-/// Whether all requests of a connection have this header from the handshake. The browser and proxies set it
-/// there, and proxies do not see the headers of a single request.
+/// Whether all requests of a connection have this header from the handshake. The browser and
+/// proxies set it there, and proxies do not see the headers of a single request.
 fn is_of_handshake(name: &HeaderName) -> bool {
     const NAMES: [HeaderName; 6] = [
         header::COOKIE,

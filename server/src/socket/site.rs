@@ -89,7 +89,7 @@ impl Met {
             Ok(present) => present,
             Err(unseated) => {
                 if let Unseated::Store(error) = &unseated {
-                    tracing::error!(%error, "a person can not be attended to");
+                    tracing::error!(%error, "store failed: the connection of a client is ended, and it connects again");
                     transport::end(socket).await;
                 }
                 return Err(match (&unseated, guest.is_runtime) {
@@ -159,7 +159,8 @@ impl Line {
         Ok(self.socket().emit(event, &arguments)?)
     }
 
-    /// Sends an event that is to be acked: by a stock client each by itself, by our runtime up to the last.
+    /// Sends an event that is to be acked: by a stock client each by itself, by our runtime up to
+    /// the last.
     pub(crate) fn send_for_ack(
         &self,
         Saying { event, arguments, last }: &Saying,
@@ -257,8 +258,8 @@ fn introduction(socket: &Socket, auth: Option<&Value>) -> Introduction {
     Introduction { token, device, is_runtime: false, address: transport::address(socket) }
 }
 
-/// The site, token and device in the auth of a CONNECT of our runtime. They are never on its url, because urls
-/// end up in logs.
+/// The site, token and device in the auth of a CONNECT of our runtime. They are never on its url,
+/// because urls end up in logs.
 pub(super) fn named(socket: &Socket, auth: Option<&str>) -> Option<(String, Introduction)> {
     let auth: Json = serde_json::from_str(auth?).ok()?;
     let text = |name: &str| auth.get(name)?.as_str().map(str::to_owned);

@@ -34,7 +34,8 @@ pub(crate) async fn find(
     ids: &BTreeSet<Id>,
     of: Collection,
 ) -> Result<Read<Vec<Arc<Attributes>>>> {
-    // As in a read of a resource, an answer that the server's own limit may have shortened is a part.
+    // As in a read of a resource, an answer that the server's own limit may have shortened is a
+    // part.
     let cut = criteria.cut_at(ids.len()).filter(|_| !is_stock(cx));
     let criteria = cut.unwrap_or(criteria);
     let key = criteria.key.clone();
@@ -58,8 +59,8 @@ pub(crate) async fn find(
     Ok(Read { snapshot, room: Some(room), query })
 }
 
-/// The scope of the members that is followed: a filter by their ids, or a part if there are too many ids. Then any
-/// changed record may be a member.
+/// The scope of the members that is followed: a filter by their ids, or a part if there are too
+/// many ids. Then any changed record may be a member.
 fn scope(resource: &Resource, criteria: [&Criteria; 2], of: &Collection) -> Option<Scope> {
     let [picked, criteria] = criteria;
     let scopes = [Scope::of(picked), Scope::part_of(criteria)];

@@ -235,7 +235,7 @@ async fn health_is_a_503_while_writes_fail_and_the_process_is_live() {
     let health = async |path: &str| ask(&server, Method::GET, path, None).await;
     assert_eq!(ask(&server, Method::GET, "/todo", None).await.0, 200);
     for _ in 0..2 {
-        let failed = (503, json!({ "status": "the engine can not write" }));
+        let failed = (503, json!({ "status": "the engine cannot write" }));
         assert_eq!(health("/health").await, failed);
         assert_eq!(health("/health/live").await, (200, json!({ "status": "ok" })));
     }

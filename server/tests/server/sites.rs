@@ -186,7 +186,7 @@ async fn temporary_failure_is_retried_once_and_other_answers_are_not() {
     }
     for (first, second, told) in [
         (Answer::Text(500, ""), Answer::Text(500, ""), "Auth 500 error"),
-        (Answer::Cut, Answer::Cut, "Auth error: the site can not be asked"),
+        (Answer::Cut, Answer::Cut, "Auth error: the authUrl cannot be reached"),
         (Answer::Cut, Answer::Text(401, ""), "Authentication error"),
     ] {
         let mut back_end = BackEnd::start([first, second]).await;
@@ -228,7 +228,7 @@ async fn a_back_end_that_is_not_there_is_told_apart_from_a_bad_token() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     drop(listener);
-    let told = "Auth error: the site can not be asked";
+    let told = "Auth error: the authUrl cannot be reached";
     assert_eq!(refusal(&authority(&format!("http://{addr}/"), |_| {})).await, told);
     let plain = BackEnd::start([]).await.url.replace("http:", "https:");
     assert_eq!(refusal(&authority(&plain, |_| {})).await, told);
@@ -238,7 +238,10 @@ async fn a_back_end_that_is_not_there_is_told_apart_from_a_bad_token() {
 async fn a_back_end_that_never_answers_is_given_up() {
     let mut back_end = BackEnd::start([Answer::Never, Answer::Never]).await;
     let authority = back_end.authority(|site| site.auth_timeout = Duration::from_millis(50));
-    assert_eq!(refusal(&authority).await, "Auth error: the site does not answer in time");
+    assert_eq!(
+        refusal(&authority).await,
+        "Auth error: the authUrl did not answer within authTimeout"
+    );
     assert!(back_end.times_asked() <= 2);
 }
 
@@ -250,6 +253,8 @@ async fn back_end_that_does_not_answer_is_a_temporary_refusal_and_another_answer
         ([Answer::Text(502, ""), Answer::Text(502, "")], true),
         ([Answer::Text(500, ""), Answer::Text(503, "")], true),
         ([Answer::Text(504, ""), Answer::Text(504, "")], true),
+        // It is not sent another request at once.
+        ([Answer::Text(429, ""), Answer::Text(401, "")], true),
         ([Answer::Text(503, ""), Answer::Text(500, "")], false),
         ([Answer::Text(503, ""), Answer::Text(401, "")], false),
         ([Answer::Text(503, ""), Answer::Text(200, "hello")], false),

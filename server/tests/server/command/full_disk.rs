@@ -45,7 +45,7 @@ async fn health_is_a_503_once_the_disk_is_full_and_the_process_is_live() {
             failed => break failed,
         }
     };
-    assert_eq!(failed, (503, json!({ "status": "the engine can not write" })));
+    assert_eq!(failed, (503, json!({ "status": "the engine cannot write" })));
     assert_eq!(get("/health/live").await, (200, json!({ "status": "ok" })));
     assert_eq!(get("/todo?limit=1").await.0, 200);
 }

@@ -77,8 +77,12 @@ async fn log_has_one_line_for_the_start_the_first_failure_of_an_auth_url_and_its
     let start = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
     for (line, parts) in lines.iter().zip([
         ["the server has started", &start, "engine=\"memory\" sites=1"],
-        ["authUrl fails: Auth error: the site can not be asked", "site=shop", "url=http://127."],
-        ["authUrl works again", "site=shop", "url=http://127."],
+        [
+            "authUrl failed: Auth error: the authUrl cannot be reached",
+            "site=shop",
+            "url=http://127.",
+        ],
+        ["authUrl answers again", "site=shop", "url=http://127."],
         ["stopping", "", ""],
     ]) {
         assert!(parts.iter().all(|part| line.contains(part)) && line.contains(" INFO "), "{line}");
