@@ -181,7 +181,7 @@ impl<'c> Group<'c> {
         {
             return Ok((at >= cutoff(now)).then_some(entry));
         }
-        Ok(ledger::recall(&self.transaction, self.remembered(), key, now, epoch)?)
+        ledger::recall(&self.transaction, self.remembered(), key, now, epoch)
     }
 
     /// What is not in the ledger's table.

@@ -7,6 +7,7 @@ use axum::response::IntoResponse;
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use super::{Process, backwire};
@@ -61,7 +62,9 @@ async fn log_has_one_line_for_the_start_the_first_failure_of_an_auth_url_and_its
     };
     let down = async {
         loop {
-            drop(listener.accept().await);
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // A connection that ends before its request would be opened again and again.
+            tokio::spawn(async move { stream.read(&mut [0; 4096]).await });
         }
     };
     tokio::select! { () = fails => {}, () = down => {} }
