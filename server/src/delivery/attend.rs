@@ -382,7 +382,7 @@ impl Attendance {
     }
 }
 
-/// What was sent, or `None` if there is no room.
+/// The result of a send, or `None` if the send buffer has no room.
 fn sent<T>(outcome: Result<T, SendError>) -> Result<Option<T>, End> {
     match outcome {
         Ok(sent) => Ok(Some(sent)),

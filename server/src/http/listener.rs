@@ -63,7 +63,7 @@ pub(crate) struct Plug {
     state: Arc<State>,
 }
 
-/// What is known of a connection from elsewhere.
+/// The state of a connection that other tasks can read.
 #[derive(Debug, Default)]
 struct State {
     /// Bytes that the kernel has been given to send.

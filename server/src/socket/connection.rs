@@ -356,6 +356,11 @@ impl Client {
         is_done
     }
 
+    /// Takes back the last [`expects`](Self::expects), because nothing was sent.
+    pub(super) fn expects_no_longer(&self, last: Flake) {
+        lock(&self.connection.undone).pop_back_if(|(expected, _)| *expected == last);
+    }
+
     /// It is done with all up to this.
     pub(crate) fn delivered(&self, upto: Flake) {
         let mut undone = lock(&self.connection.undone);

@@ -173,8 +173,10 @@ impl Line {
                 Ok(acked.map(|ack| matches!(ack, Ok(_) | Err(AckError::Decode(_)))).boxed())
             }
             Self::Runtime(client) => {
-                self.send(event, arguments)?;
-                Ok(client.expects(*last).map(|it| it.is_ok()).boxed())
+                // The ack may arrive as soon as the event is sent.
+                let done = client.expects(*last);
+                self.send(event, arguments).inspect_err(|_| client.expects_no_longer(*last))?;
+                Ok(done.map(|it| it.is_ok()).boxed())
             }
         }
     }

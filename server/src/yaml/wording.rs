@@ -12,7 +12,7 @@ const SECRETS: [&str; 6] = ["api_key", "apiKey", "session_secret", "auth_pass", 
 
 const ONE_VALUE: &str = "expected one value, not a list or a mapping";
 
-/// What is wrong, without the place.
+/// The problem of an error, without the place.
 pub(super) fn describe(error: &Error, yaml: &str) -> String {
     let place = error.location().map(|it| (it.line(), it.column()));
     let (key, value) =

@@ -1,4 +1,4 @@
-//! A file that can not grow any more, as on a full disk.
+//! A database file that cannot grow, as on a full disk.
 
 use std::net::SocketAddr;
 use std::process::Command;

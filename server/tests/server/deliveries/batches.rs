@@ -127,7 +127,7 @@ async fn a_batch_that_is_not_acked_in_time_does_not_hold_back_events() {
     // No further batch, but events.
     house.send(json!("user_1"), "other", 251).await;
     assert_eq!(ann.take().await, json!(["other", 251]));
-    // An ack that comes late counts. What is left of the backlog comes at the next connect.
+    // A late ack counts. The rest of the backlog is sent at the next connect.
     ann.ack(late).await;
     ann.leave(&house, "user_1").await;
     let mut again = house.phone("user_1").await;
