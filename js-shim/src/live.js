@@ -353,8 +353,9 @@ export class Live {
       find: (id, record = recordOf(id)) => this.find(target, resource, id, record),
       itemOf: id => source?.itemFor(target, id) ?? copy(recordOf(id)),
       onGone: model => this.destroy(model),
+      // A model that shows a part of its record is not updated by pushes.
       onAdded: (id, model) => {
-        this.models.add(resource, id, model);
+        if (this.targets.of(resource).get(target)) this.models.add(resource, id, model);
         this.changes.wasSet(model);
       }
     });

@@ -28,6 +28,10 @@ export class Notices {
       'models; set `realtime: false` where it must stay.');
   }
 
+  refused(reason) {
+    this._once(`the server refuses this page: ${reason}`, text => console.error(text));
+  }
+
   blockedByPolicy() {
     this._once(`the page's content security policy does not let it connect to ${this._server}: add ` +
       `${this._server.replace(/^http/, 'ws')} to its connect-src.`, text => console.error(text));

@@ -130,7 +130,7 @@ export class Receiver {
   }
 
   refused(reason) {
-    console.error('Backwire: the server refuses this page: ' + reason);
+    this.explain('refused', reason);
     this.runtime.tell('refused', {reason});
   }
 

@@ -5,6 +5,9 @@
 // another client changes the records, the page writes, and the line is cut. Once everything is
 // quiet, each collection shows the union of fresh reads of its queries, in the server's order if
 // there is one query with a sort. Its events lead from its first models to its last ones.
+//
+// Beside them, a collection whose `parse` changes the list, collections with `select` and `omit`, and
+// a model that shows one record after another equal fresh reads too.
 
 const STEPS = 40;
 const KINDS = ['a', 'b', 'c'];
@@ -27,9 +30,18 @@ function step(random) {
     ...Array(2).fill({call: 'delete', record}),
     ...Array(4).fill({call: 'fetch', list, query: random.below(QUERIES.length), remove: random.chance(0.5)}),
     {call: 'save', list, record, n}, {call: 'save', list, record, kind}, {call: 'destroy', list, record},
-    {call: 'cut'}, {call: 'mend'}, {call: 'mend'}, {call: 'leave'}, {call: 'together', n, kind, record}, {call: 'wait'}
+    {call: 'show', record}, {call: 'cut'}, {call: 'mend'}, {call: 'mend'}, {call: 'leave'}, {call: 'together', n, kind, record}, {call: 'wait'}
   ]);
 }
+
+// The collections beside the lists: the data of their fetch, and a `parse`.
+const OTHERS = [
+  {parse: list => list.map(({id, n, kind}) => ({id, label: `${n} ${kind}`}))},
+  {data: {sort: 'n DESC'}, parse: list => list.map(({id, n, kind}) => ({id, label: `${n} ${kind}`})).reverse()},
+  {data: {select: 'n'}},
+  {data: {omit: 'kind', where: '{"n":{"<":30}}'}},
+  {data: {select: 'kind', sort: 'n', limit: 3}}
+];
 
 let run = 0;
 
@@ -52,6 +64,23 @@ class World {
       }).on('reset', () => faults.push('was reset'));
       return {items, queries: [], shown, faults};
     });
+    this.others = OTHERS.map(({data, parse}) => ({data, items: new (Backbone.Collection.extend({url: this.url, ...parse && {parse}}))()}));
+    this.detail = new (Backbone.Model.extend({urlRoot: this.url}))();
+  }
+
+  // The first answer has to contain a record, so that the effect of a `parse` can be seen.
+  async open() {
+    await this.step({call: 'post', n: 7, kind: 'a'});
+    for (const {items, data} of this.others) await fetched(items, {data});
+  }
+
+  // Shows another record in the detail model.
+  async show(id) {
+    await this.cut(false);
+    await online();
+    this.detail.clear();
+    this.detail.set({id});
+    await fetched(this.detail);
   }
 
   id(record) {
@@ -73,6 +102,7 @@ class World {
       return;
     }
     if (call === 'wait') return this.isCut || settled(1);
+    if (call === 'show') return this.show(this.id(record));
     const {items} = this.lists[list];
     if (call === 'fetch') return this.fetch(this.lists[list], query, remove);
     const model = items.at(record % (items.length || 1));
@@ -103,7 +133,8 @@ class World {
     let faults;
     const end = performance.now() + 5000;
     do {
-      faults = (await Promise.all(this.lists.map((list, index) => this.fault(list, index)))).filter(Boolean);
+      const checks = [...this.lists.map((list, index) => this.fault(list, index)), ...this.others.map(other => this.faultBeside(other)), this.faultOfDetail()];
+      faults = (await Promise.all(checks)).filter(Boolean);
       if (faults.length) await new Promise(resolve => { setTimeout(resolve, 50); });
     } while (faults.length && performance.now() < end);
     return faults.join('\n  ');
@@ -123,14 +154,33 @@ class World {
     if (order([...shown]) !== order(items.pluck('id')) && !isSorted) return `the events of list ${index} lead to ${[...shown]}, and it shows ${items.pluck('id')}`;
   }
 
+  // Compares all attributes with a collection that was never live.
+  async faultBeside({items, data}) {
+    const fresh = new items.constructor();
+    await fetched(fresh, {data, realtime: false});
+    const text = list => JSON.stringify((data?.sort ? list.models : list.sortBy('id')).map(model => Object.entries(model.attributes).sort()));
+    if (text(items) !== text(fresh)) return `the collection of ${JSON.stringify(data)}\n    shows ${text(items)}\n    not   ${text(fresh)}`;
+  }
+
+  async faultOfDetail() {
+    const {id} = this.detail;
+    const record = id === undefined ? {} : await http('GET', `${this.url}/${id}`);
+    const is = this.detail.pick('n', 'kind');
+    if (record.id !== undefined && !_.isMatch(is, _.pick(record, 'n', 'kind'))) {
+      return `the model of record ${id}\n    shows ${JSON.stringify(is)}\n    not   ${JSON.stringify(record)}`;
+    }
+  }
+
   end() {
-    for (const {items} of this.lists) Backwire.stop(items.off());
+    for (const {items} of [...this.lists, ...this.others]) Backwire.stop(items.off());
+    Backwire.stop(this.detail);
   }
 }
 
 async function failure(steps) {
   const world = new World();
   try {
+    await world.open();
     for (const step of steps) await world.step(step);
     return await world.faults();
   } catch (error) {
