@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn what_can_not_be_is_told_with_its_place_and_without_the_key() {
         for (from, to, told) in [
-            ("authUrl", "authURL", "sites.yml:2:3: authURL is no key here; did you mean authUrl?"),
+            ("authUrl", "authURL", "sites.yml:2:3: unknown key authURL; did you mean authUrl?"),
             (
                 "authUrl: http",
                 "authUrl: ftp",
@@ -237,11 +237,7 @@ mod tests {
                 "user_\n  resources: true\nother: {authUrl: 'http://o', apiKey: 1, resources: true}",
                 "sites.yml: newsite and other both have `resources`",
             ),
-            (
-                "user_",
-                "user_\n  eventNames: plan",
-                "sites.yml:6:15: plan is no value here; did you",
-            ),
+            ("user_", "user_\n  eventNames: plan", "sites.yml:6:15: unknown value plan; did you"),
             (
                 "user_",
                 "user_\n  mostWaiting: 0",
@@ -293,7 +289,7 @@ mod tests {
             let refused = changed("54321", value).unwrap_err();
             assert_eq!(refused, format!("sites.yml:{line}:{column}: {secret}"), "{value}");
         }
-        let text = "a text is missing; ~ and null are texts only in quotes";
+        let text = "a text is missing: write ~ or null in quotes to use it as a text";
         for (from, to, at) in [
             ("54321", "{file: }", "4:16"),
             ("54321", "{env: ~}", "4:17"),

@@ -56,7 +56,7 @@ pub(crate) use limits::Limits;
 const LONGEST_ACK: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often a full send buffer is looked at again. Nothing reports that it has room.
-pub(crate) const ROOM_AGAIN: Duration = Duration::from_millis(5);
+pub(crate) const SEND_BUFFER_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The event that a broadcast to a room of any name arrives as.
 const MESSAGE: &str = "message";

@@ -13,7 +13,7 @@ use super::flake::Flake;
 use super::message::{self, Message};
 use crate::lock::lock;
 
-/// The most messages that are kept.
+/// The most messages that are buffered.
 const MAX_MESSAGES: usize = 1_000;
 
 /// The most bytes in their names of events and arguments. A single message may have more.
@@ -35,9 +35,9 @@ pub(super) enum Next {
     /// Send this message.
     Arrival(Arrival),
     /// Read messages from the queues.
-    Behind,
+    ReadQueues,
     /// End the connection: messages for rooms of several people were dropped.
-    Lost,
+    Disconnect,
 }
 
 /// Filled by the task that delivers, and emptied by the task of the connection.
@@ -46,50 +46,50 @@ pub(super) struct Arrivals(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    kept: Mutex<Kept>,
+    buffered: Mutex<Buffered>,
     come: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Buffered {
     arrivals: VecDeque<Arrival>,
     bytes: usize,
     /// Set if there was no room.
     ///
-    /// Invariant: then no message for a person is kept, so that none is sent before those that were
-    /// dropped.
-    is_behind: bool,
+    /// Invariant: then no message for a person is buffered, so that none is sent before those that
+    /// were dropped.
+    must_read_queues: bool,
     /// Set if a message for a room of several people was dropped.
-    is_lost: bool,
+    must_disconnect: bool,
 }
 
 impl Arrivals {
     /// Adds a message. The queues have it already if it is for a person.
     pub(super) fn put(&self, arrival: Arrival) {
-        let mut kept = self.kept();
-        kept.put(arrival);
-        drop(kept);
+        let mut buffered = self.buffered();
+        buffered.put(arrival);
+        drop(buffered);
         self.0.come.notify_one();
     }
 
     /// Waits for the next message. Nothing is lost if the future is dropped.
     pub(super) async fn next(&self) -> Next {
         loop {
-            if let Some(next) = self.kept().next() {
+            if let Some(next) = self.buffered().next() {
                 return next;
             }
             self.0.come.notified().await;
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        lock(&self.0.kept)
+    fn buffered(&self) -> MutexGuard<'_, Buffered> {
+        lock(&self.0.buffered)
     }
 }
 
-impl Kept {
+impl Buffered {
     fn put(&mut self, arrival: Arrival) {
-        if self.is_lost || self.is_behind && arrival.id.is_some() {
+        if self.must_disconnect || self.must_read_queues && arrival.id.is_some() {
             return;
         }
         let size = arrival.size();
@@ -104,17 +104,17 @@ impl Kept {
 
     fn drop_all(&mut self, last: &Arrival) {
         let dropped = std::mem::take(&mut self.arrivals);
-        self.is_lost = dropped.iter().chain([last]).any(|arrival| arrival.id.is_none());
-        self.is_behind = true;
+        self.must_disconnect = dropped.iter().chain([last]).any(|arrival| arrival.id.is_none());
+        self.must_read_queues = true;
         self.bytes = 0;
     }
 
     fn next(&mut self) -> Option<Next> {
-        if self.is_lost {
-            return Some(Next::Lost);
+        if self.must_disconnect {
+            return Some(Next::Disconnect);
         }
-        if std::mem::take(&mut self.is_behind) {
-            return Some(Next::Behind);
+        if std::mem::take(&mut self.must_read_queues) {
+            return Some(Next::ReadQueues);
         }
         let arrival = self.arrivals.pop_front()?;
         self.bytes -= arrival.size();
@@ -169,7 +169,7 @@ mod tests {
             (0..count as u64).for_each(|id| arrivals.put(arrival(Some(id), size)));
             arrivals.put(arrival(Some(7), 1));
             arrivals.put(arrival(None, 1));
-            assert!(matches!(taken(&arrivals), (ids, Some(Next::Behind)) if ids.is_empty()));
+            assert!(matches!(taken(&arrivals), (ids, Some(Next::ReadQueues)) if ids.is_empty()));
             arrivals.put(arrival(Some(8), 1));
             assert!(matches!(taken(&arrivals), (ids, None) if ids == [0, 8]));
         }
@@ -183,7 +183,9 @@ mod tests {
             (2..=MAX_MESSAGES as u64).for_each(|id| arrivals.put(arrival(Some(id), 1)));
             arrivals.put(arrival(first.xor(Some(1)), 1));
             for _ in 0..2 {
-                assert!(matches!(taken(&arrivals), (ids, Some(Next::Lost)) if ids.is_empty()));
+                assert!(
+                    matches!(taken(&arrivals), (ids, Some(Next::Disconnect)) if ids.is_empty())
+                );
             }
         }
     }

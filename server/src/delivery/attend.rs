@@ -33,7 +33,7 @@ use super::present::Present;
 use super::rules::Portion;
 use crate::clock::now;
 use crate::engine::{self, Acked, Asked, Delivery, Device, Outcome, Said};
-use crate::socket::ROOM_AGAIN;
+use crate::socket::SEND_BUFFER_POLL_INTERVAL;
 use crate::socket::site::{self, Arguments, Line, SendError};
 
 /// How much goes into one batch.
@@ -61,7 +61,7 @@ type Done = Vec<(Device, Acked)>;
 type Waiting = BTreeMap<Flake, (Delivery, Vec<Device>)>;
 
 /// A connection and what it was sent.
-struct Attendance {
+struct DeliverySession {
     courier: Courier,
     line: Line,
     manner: Manner,
@@ -72,7 +72,7 @@ struct Attendance {
     /// All deliveries up to this one were sent, of every queue.
     sent: Flake,
     /// Whether the queues have deliveries after that, which were not kept as arrivals.
-    is_behind: bool,
+    must_read_queues: bool,
     /// The acks of what was sent, by the last of its ids.
     acks: FuturesUnordered<BoxFuture<'static, (Flake, Option<Done>)>>,
     /// Gives up waiting for each of these.
@@ -96,7 +96,7 @@ impl Courier {
             line.hang_up();
             return line.leave();
         }
-        let mut attendance = Attendance {
+        let mut session = DeliverySession {
             courier: self.clone(),
             line: line.clone(),
             manner: guest.manner(),
@@ -105,31 +105,31 @@ impl Courier {
             present,
             gone,
             sent: Flake::ZERO,
-            is_behind: false,
+            must_read_queues: false,
             acks: FuturesUnordered::new(),
             unacked: BTreeMap::new(),
         };
-        if let End::HangUp = attendance.run(&guest).await {
+        if let End::HangUp = session.run(&guest).await {
             line.hang_up();
         }
         line.leave();
     }
 }
 
-impl Attendance {
+impl DeliverySession {
     async fn run(&mut self, guest: &Guest) -> End {
-        let Err(end) = self.go(guest).await;
+        let Err(end) = self.send_until_end(guest).await;
         end
     }
 
-    async fn go(&mut self, guest: &Guest) -> Result<Infallible, End> {
+    async fn send_until_end(&mut self, guest: &Guest) -> Result<Infallible, End> {
         let ttl = self.courier.ttl(&guest.site);
         if let Some((event, settings)) = guest.settings(ttl) {
             self.send(event, &[settings]).await?;
         }
         self.send_backlog().await?;
         loop {
-            if std::mem::take(&mut self.is_behind) {
+            if std::mem::take(&mut self.must_read_queues) {
                 self.catch_up().await?;
             }
             tokio::select! {
@@ -172,7 +172,7 @@ impl Attendance {
                 Box::pin(self.acked(acked)).await
             }
             _ = &mut self.gone => Err(End::Gone),
-            () = sleep(ROOM_AGAIN) => Ok(()),
+            () = sleep(SEND_BUFFER_POLL_INTERVAL) => Ok(()),
         }
     }
 
@@ -279,7 +279,7 @@ impl Attendance {
                 _ = &mut self.gone => return Err(End::Gone),
                 () = sleep_until(deadline), if may_time_out => return Ok(false),
                 next = self.present.place.arrivals.next() => match next {
-                    Next::Arrival(Arrival { id: Some(_), .. }) => self.is_behind = true,
+                    Next::Arrival(Arrival { id: Some(_), .. }) => self.must_read_queues = true,
                     next => self.arrived(next).await?,
                 }
             }
@@ -304,15 +304,15 @@ impl Attendance {
     async fn arrived(&mut self, next: Next) -> Result<(), End> {
         let Arrival { id, message, persons } = match next {
             Next::Arrival(arrival) => arrival,
-            Next::Behind => {
-                self.is_behind = true;
+            Next::ReadQueues => {
+                self.must_read_queues = true;
                 return Ok(());
             }
-            Next::Lost => return Err(End::HangUp),
+            Next::Disconnect => return Err(End::HangUp),
         };
         let Message { event, args, .. } = &*message;
         let Some(id) = id else {
-            let (event, args) = self.manner.in_passing(event, args);
+            let (event, args) = self.manner.unqueued_event(event, args);
             return self.send(event, &args).await;
         };
         // Those before were read from the queues.

@@ -34,7 +34,7 @@ use crate::socket::Sockets;
 
 /// How long a client of a removed site waits before its transport is ended. Socket.IO ends a
 /// connection without a CONNECT after 45 seconds.
-const LONGEST_ABSENCE: Duration = Duration::from_secs(30);
+const MAX_WAIT_FOR_SITE: Duration = Duration::from_secs(30);
 
 /// Letters that may wait for the one task, and as many that are being stored.
 pub(crate) const LETTERS: usize = 512;
@@ -160,7 +160,7 @@ impl Courier {
         }
         let mut changes = self.0.sites.changes();
         let added = changes.wait_for(|table| table.contains_key(name));
-        let table = timeout(LONGEST_ABSENCE, added).await.ok().and_then(std::result::Result::ok);
+        let table = timeout(MAX_WAIT_FOR_SITE, added).await.ok().and_then(std::result::Result::ok);
         let site = table.and_then(|table| table.get(name).cloned());
         site.ok_or_else(|| Rejection::Removed(name.as_str().to_owned()))
     }

@@ -137,7 +137,7 @@ impl Manner {
     }
 
     /// The event and the arguments of a message that is not in a queue, and so has no id.
-    pub(crate) fn in_passing<'a>(
+    pub(crate) fn unqueued_event<'a>(
         self,
         event: &'a str,
         arguments: &'a [Box<RawValue>],

@@ -26,7 +26,7 @@ pub(crate) enum Rejection {
 impl Rejection {
     /// Whether the client should connect again. Then its transport is ended: clients of Socket.IO
     /// do not repeat a CONNECT that is refused.
-    pub(crate) fn is_temporary(&self) -> bool {
+    pub(crate) fn ends_transport(&self) -> bool {
         match self {
             Self::Auth { refusal, .. } => refusal.is_temporary(),
             Self::Removed(_) => true,
@@ -89,18 +89,18 @@ mod tests {
 
     #[test]
     fn site_that_does_not_answer_is_a_temporary_problem_and_a_definite_answer_is_not() {
-        let is_temporary = |refusal| {
-            Rejection::Auth { site: "shop".to_owned(), has_token: true, refusal }.is_temporary()
+        let ends_transport = |refusal| {
+            Rejection::Auth { site: "shop".to_owned(), has_token: true, refusal }.ends_transport()
         };
         for refusal in
             [Refusal::Unavailable("it is down"), Refusal::Status(503), Refusal::Status(429)]
         {
-            assert!(is_temporary(refusal));
+            assert!(ends_transport(refusal));
         }
         for refusal in [Refusal::Unauthorized, Refusal::Status(500), Refusal::Failed("no list")] {
-            assert!(!is_temporary(refusal));
+            assert!(!ends_transport(refusal));
         }
-        assert!(!Rejection::Device.is_temporary());
+        assert!(!Rejection::Device.ends_transport());
     }
 
     fn auth(has_token: bool, refusal: Refusal) -> String {

@@ -14,16 +14,16 @@ use crate::clock::now;
 use crate::engine::{Edit, Engine, Error};
 
 /// An engine that has not answered by then does not do its work.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a good report is repeated. Anybody may ask, and each check is a write to the disk.
-const REPEATED: Duration = Duration::from_secs(1);
+const SUCCESS_CACHE_TIME: Duration = Duration::from_secs(1);
 
 /// The session that is written to find out whether anything can be written. No cookie leads to it.
-const SESSION: &str = "health";
+const CHECK_SESSION: &str = "health";
 
 /// How long that session is kept, in milliseconds.
-const KEPT: u64 = 24 * 60 * 60 * 1000;
+const CHECK_SESSION_TTL_MS: u64 = 24 * 60 * 60 * 1000;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Health {
@@ -32,13 +32,13 @@ pub(crate) struct Health {
 
 type Report = (StatusCode, Json<Health>);
 
-/// Checks an engine. Concurrent requests share a check.
-pub(crate) struct Checks {
+/// HealthCheck an engine. Concurrent requests share a check.
+pub(crate) struct HealthCheck {
     engine: Arc<dyn Engine>,
     last_success: Mutex<Option<Instant>>,
 }
 
-impl Checks {
+impl HealthCheck {
     pub(crate) fn new(engine: Arc<dyn Engine>) -> Self {
         Self { engine, last_success: Mutex::default() }
     }
@@ -46,15 +46,15 @@ impl Checks {
     /// Whether the engine reads and writes.
     pub(crate) async fn report(&self) -> Report {
         let mut last_success = self.last_success.lock().await;
-        if last_success.is_some_and(|at| at.elapsed() < REPEATED) {
+        if last_success.is_some_and(|at| at.elapsed() < SUCCESS_CACHE_TIME) {
             return ok();
         }
         *last_success = None;
-        match timeout(PATIENCE, self.read()).await {
+        match timeout(CHECK_TIMEOUT, self.read()).await {
             Ok(Ok(())) => {}
             _ => return failed("the engine does not answer"),
         }
-        match timeout(PATIENCE, self.write()).await {
+        match timeout(CHECK_TIMEOUT, self.write()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::debug!(%error, "health check: a write to the engine failed");
@@ -75,7 +75,13 @@ impl Checks {
     async fn write(&self) -> Result<(), Error> {
         let at = now();
         let set = [("at".to_owned(), Some(at.into()))].into();
-        let edit = Edit { id: SESSION.into(), set, at, until: at + KEPT, ..Edit::default() };
+        let edit = Edit {
+            id: CHECK_SESSION.into(),
+            set,
+            at,
+            until: at + CHECK_SESSION_TTL_MS,
+            ..Edit::default()
+        };
         self.engine.sessions().edit(edit).await
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn assemble(
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check));
     let hosts = Hosts::new(&settings.allowed_hosts, addr);
     let origins = Origins::new(&settings.origins);
-    let checks = Arc::new(health::Checks::new(engine));
+    let checks = Arc::new(health::HealthCheck::new(engine));
     let app = assets::router()
         .route("/health", get(async move || checks.report().await))
         .route("/health/live", get(async || health::live()))

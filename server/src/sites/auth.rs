@@ -89,7 +89,7 @@ impl Refusal {
     }
 
     /// Whether it is the token that is refused.
-    fn is_about_the_token(self) -> bool {
+    fn rejects_token(self) -> bool {
         match self {
             Self::Unauthorized | Self::NoUserRoom => true,
             Self::Status(status) => matches!(status, 400..=499) && !self.is_temporary(),
@@ -152,7 +152,7 @@ impl Authority {
         let flight = async move {
             let outcome = landing.inner.ask(&header, address).await;
             if let Err(refusal) = outcome
-                && refusal.is_about_the_token()
+                && refusal.rejects_token()
             {
                 landing.inner.refused.insert(&landing.token, refusal);
             }
@@ -224,7 +224,7 @@ impl Inner {
     /// Logs the first failure of the `authUrl`, with its reason, and its recovery. A refusal of the
     /// token is no failure.
     fn log(&self, refusal: Option<Refusal>, reason: Option<&str>) {
-        let failure = refusal.filter(|refusal| !refusal.is_about_the_token());
+        let failure = refusal.filter(|refusal| !refusal.rejects_token());
         let was_failing = self.is_failing.swap(failure.is_some(), Ordering::Relaxed);
         let (site, url) = (&self.name, self.site.auth_url.uri());
         match failure {

@@ -1,7 +1,7 @@
 //! Tokens that a site has refused a moment ago.
 //!
 //! A client with a bad token that connects over and over costs the site one request per
-//! [`REMEMBERED`]. Tokens are not kept, only hashes of them with keys of this process.
+//! [`REFUSAL_CACHE_TIME`]. Tokens are not kept, only hashes of them with keys of this process.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -14,7 +14,7 @@ use super::auth::Refusal;
 use crate::lock::lock;
 
 /// How long a refusal is repeated without asking the site again.
-const REMEMBERED: Duration = Duration::from_secs(5);
+const REFUSAL_CACHE_TIME: Duration = Duration::from_secs(5);
 
 /// Refusals that are remembered. With more, the oldest are forgotten earlier.
 const MAX_REFUSALS: usize = 10_000;
@@ -45,7 +45,7 @@ impl RefusedTokens {
 
     pub(super) fn insert(&self, token: &str, refusal: Refusal) {
         let mut refusals = lock(&self.refusals);
-        let (hash, end) = (self.hash(token), Instant::now() + REMEMBERED);
+        let (hash, end) = (self.hash(token), Instant::now() + REFUSAL_CACHE_TIME);
         refusals.by_token.insert(hash, (end, refusal));
         refusals.ends.push_back((end, hash));
         while refusals.ends.len() > MAX_REFUSALS {

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::connection::{Arrival, Client, Connection, Event, Met};
 use super::site::{self, Line};
 use super::turn::{Turn, Turns};
-use super::{Counters, Entrance, Limits, ROOM_AGAIN, Sockets};
+use super::{Counters, Entrance, Limits, SEND_BUFFER_POLL_INTERVAL, Sockets};
 use crate::access::Known;
 use crate::answers::Answers;
 use crate::delivery::courier::Courier;
@@ -152,7 +152,7 @@ impl House {
             let refused = client.connection.refused();
             self.catch_up(client, refused.into_iter().map(|ack| (ack, refusal()))).await;
             if !client.takes_answers(self.limits) {
-                sleep(ROOM_AGAIN).await;
+                sleep(SEND_BUFFER_POLL_INTERVAL).await;
             }
         }
     }
@@ -162,7 +162,7 @@ impl House {
     async fn catch_up(&self, client: &Client, unsent: impl Iterator<Item = Found>) {
         for found in unsent {
             while !self.answer(client, &found) {
-                sleep(ROOM_AGAIN).await;
+                sleep(SEND_BUFFER_POLL_INTERVAL).await;
             }
         }
     }

@@ -107,7 +107,7 @@ impl Service<Request> for Served {
         let upgrade = upgrade(&request);
         let session = upgrade.as_ref().map(|(session, _)| *session);
         if let Some((session, plug)) = upgrade {
-            self.transports.upgrades(session, plug);
+            self.transports.begin_upgrade(session, plug);
         }
         let answer = match exchange {
             None if session.is_none() => return Either::Left(self.inner.call(request)),
@@ -120,7 +120,7 @@ impl Service<Request> for Served {
         Either::Right(Box::pin(async move {
             let answer = answer.await?;
             if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-                transports.does_not_upgrade(session);
+                transports.cancel_upgrade(session);
             }
             Ok(answer)
         }))

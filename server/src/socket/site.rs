@@ -238,7 +238,7 @@ pub(super) async fn admitted(
     };
     if let Err(rejection) = &admitted {
         let (connection, reason) = (socket.id, rejection.for_stock());
-        if rejection.is_temporary() {
+        if rejection.ends_transport() {
             tracing::debug!(%connection, reason, "the transport of a client is ended");
             transport::end(socket).await;
         } else {

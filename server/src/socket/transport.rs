@@ -40,13 +40,13 @@ use crate::lock::lock;
 
 /// How long the last poll of a closed session may take to be answered. It would carry a packet that
 /// is sent before then.
-const LAST_POLL: Duration = Duration::from_secs(1);
+const LAST_POLL_GRACE: Duration = Duration::from_secs(1);
 
 /// How long an upgrade may take. Engine.IO ends it after 10 seconds.
-const LONGEST_UPGRADE: Duration = Duration::from_secs(11);
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(11);
 
 /// How often an upgrade is looked at. Nothing reports that it is done.
-const UPGRADE_AGAIN: Duration = Duration::from_millis(20);
+const UPGRADE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Answers a request for Socket.IO with its status.
 type Serve = Box<dyn Fn(Request) -> BoxFuture<'static, StatusCode> + Send + Sync>;
@@ -78,7 +78,7 @@ impl Transports {
     }
 
     /// A session asks on this TCP connection to become a WebSocket.
-    pub(super) fn upgrades(&self, session: Sid, plug: Plug) {
+    pub(super) fn begin_upgrade(&self, session: Sid, plug: Plug) {
         const FEW: usize = 64;
         let mut upgraded = lock(&self.upgraded);
         if upgraded.by_session.len() >= upgraded.purge_at {
@@ -89,7 +89,7 @@ impl Transports {
     }
 
     /// The session may not become a WebSocket.
-    pub(super) fn does_not_upgrade(&self, session: Sid) {
+    pub(super) fn cancel_upgrade(&self, session: Sid) {
         lock(&self.upgraded).by_session.remove(&session);
     }
 
@@ -99,17 +99,17 @@ impl Transports {
     }
 
     async fn end(&self, socket: &Socket) {
-        let given_up = Instant::now() + LONGEST_UPGRADE;
+        let given_up = Instant::now() + UPGRADE_TIMEOUT;
         while let Some(plug) = self.upgrade_of(socket.id) {
             if matches!(socket.transport_type(), TransportType::Websocket)
                 || Instant::now() >= given_up
             {
                 return plug.pull();
             }
-            let _ = timeout(UPGRADE_AGAIN, plug.closed()).await;
+            let _ = timeout(UPGRADE_POLL_INTERVAL, plug.closed()).await;
         }
         if self.close(socket.id, &socket.req_parts().uri).await {
-            sleep(LAST_POLL).await;
+            sleep(LAST_POLL_GRACE).await;
         }
     }
 

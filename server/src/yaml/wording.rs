@@ -37,14 +37,16 @@ fn problem(error: &Error) -> String {
         Error::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
         Error::SerdeUnknownVariant { variant, expected, .. } => unknown("value", variant, expected),
         Error::SerdeMissingField { field, .. } => format!("{field} is missing"),
-        Error::DuplicateMappingKey { key: Some(key), .. } => format!("{key} is there twice"),
-        Error::DuplicateMappingKey { key: None, .. } => "a key is there twice".to_owned(),
-        Error::NullIntoString { .. } => {
-            "a text is missing; ~ and null are texts only in quotes".to_owned()
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("{key} is set twice: remove one")
         }
-        Error::InvalidScalar { ty, .. } => format!("is not {}", in_words(ty)),
+        Error::DuplicateMappingKey { key: None, .. } => "a key is set twice: remove one".to_owned(),
+        Error::NullIntoString { .. } => {
+            "a text is missing: write ~ or null in quotes to use it as a text".to_owned()
+        }
+        Error::InvalidScalar { ty, .. } => format!("is not {}", describe_type(ty)),
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
-            format!("expected {}", in_words(expected))
+            format!("expected {}", describe_type(expected))
         }
         Error::Unexpected { expected: "string scalar", .. }
         | Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. }
@@ -52,7 +54,7 @@ fn problem(error: &Error) -> String {
         | Error::ExpectedMappingEndAfterEnumVariantValue { .. }
         | Error::UnexpectedValueForUnit { .. }
         | Error::UnexpectedValueForUnitEnumVariant { .. } => ONE_VALUE.to_owned(),
-        Error::Unexpected { expected, .. } => format!("expected {}", in_words(expected)),
+        Error::Unexpected { expected, .. } => format!("expected {}", describe_type(expected)),
         // A secret that begins with `!` is a tag. It is not shown.
         Error::TaggedEnumMismatch { .. } | Error::UnsupportedTag { .. } => {
             "a text that begins with ! needs quotes".to_owned()
@@ -61,7 +63,9 @@ fn problem(error: &Error) -> String {
             "<< takes a mapping or a list of mappings".to_owned()
         }
         Error::MultipleDocuments { .. } => "the file has more than one document".to_owned(),
-        Error::Eof { .. } => "the file ends in the middle of something".to_owned(),
+        Error::Eof { .. } => {
+            "the file ends inside a list, a mapping or a quoted text: close it".to_owned()
+        }
         other => rendered(other),
     }
 }
@@ -77,7 +81,7 @@ fn rendered(error: &Error) -> String {
     }
 }
 
-fn in_words(expected: &str) -> &str {
+fn describe_type(expected: &str) -> &str {
     match expected {
         "boolean" | "a boolean" => "true or false",
         "sequence start" | "a sequence" => "a list",
@@ -93,8 +97,8 @@ fn in_words(expected: &str) -> &str {
 pub(super) fn unknown(kind: &str, name: &str, known: &[&str]) -> String {
     let shown = if name.is_empty() { "''" } else { name };
     match nearest(name, known.iter().copied()) {
-        Some(nearest) => format!("{shown} is no {kind} here; did you mean {nearest}?"),
-        None => format!("{shown} is no {kind} here; there are {}", known.join(", ")),
+        Some(nearest) => format!("unknown {kind} {shown}; did you mean {nearest}?"),
+        None => format!("unknown {kind} {shown}; expected one of {}", known.join(", ")),
     }
 }
 
