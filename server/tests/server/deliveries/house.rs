@@ -157,6 +157,11 @@ impl Phone {
                 break;
             }
         }
+        self.hang_up().await;
+    }
+
+    /// Leaves, when the server has taken all acks that were sent.
+    pub(super) async fn hang_up(mut self) {
         self.socket.send(format!("41{}", self.start)).await;
         self.socket.send("1").await;
         self.socket.is_ended().await;
