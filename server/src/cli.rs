@@ -2,6 +2,7 @@
 
 mod send;
 
+use std::env;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -18,7 +19,7 @@ use crate::duration::{duration, seconds};
 use crate::engine::Window;
 use crate::route::{Paths, Shortcuts};
 use crate::server::Server;
-use crate::settings::{AllowedHost, ApiKey, SessionSecret, Settings, Store};
+use crate::settings::{AllowedHost, AllowedOrigin, ApiKey, SessionSecret, Settings, Store};
 use crate::sites::{self, Sites};
 
 /// The push server that makes Backbone apps live.
@@ -62,12 +63,13 @@ struct Said {
     #[arg(long, env = "BACKWIRE_SITES", value_name = "FILE")]
     sites: Option<PathBuf>,
 
-    /// Port to listen on; 0 takes any that is free [default: 1337]
+    /// Port to listen on; 0 takes any that is free. Without it the variable PORT counts
+    /// [default: 1337]
     #[arg(long, env = "BACKWIRE_PORT")]
     port: Option<u16>,
 
     /// Address to listen on; 0.0.0.0 lets other machines in, and nobody is asked for a password
-    /// [default: 127.0.0.1]
+    /// [default: 127.0.0.1, or 0.0.0.0 with sites and no declared resources]
     #[arg(long, env = "BACKWIRE_HOST")]
     host: Option<IpAddr>,
 
@@ -79,9 +81,10 @@ struct Said {
     #[arg(long = "static", env = "BACKWIRE_STATIC", value_name = "DIR")]
     pages: Option<PathBuf>,
 
-    /// Origin whose pages may use this server, beyond its own host and localhost; may be repeated
+    /// Origin whose pages may use this server, beyond its own host and localhost; may be repeated.
+    /// * is any origin, without cookies
     #[arg(long = "origin", env = "BACKWIRE_ORIGIN", value_name = "URL", value_delimiter = ',')]
-    origins: Option<Vec<String>>,
+    origins: Option<Vec<AllowedOrigin>>,
 
     /// Name of this server, beside localhost and addresses; what is meant for another is refused. May be
     /// repeated; .example is all below example, too
@@ -208,20 +211,23 @@ fn reloads(sites: Sites) -> io::Result<impl Future<Output = ()>> {
 impl Said {
     /// Options and variables over the file, the file over the defaults.
     fn settings(self) -> io::Result<Settings> {
-        let settings = of_file(self.config)?;
+        let sites = match place(self.sites, sites::PLACE) {
+            Some(file) => Some(Sites::read(&file).map_err(io::Error::other)?),
+            None => None,
+        };
+        let settings = of_file(self.config, sites)?;
         let (window, paths) = (settings.window, settings.paths);
         let secret = self.session_secret_file.or(self.session_secret);
         Ok(Settings {
             host: self.host.unwrap_or(settings.host),
-            port: self.port.unwrap_or(settings.port),
+            port: self
+                .port
+                .map_or_else(port_of_platform, |port| Ok(Some(port)))?
+                .unwrap_or(settings.port),
             store: self.engine.unwrap_or(settings.store),
             window: Window {
                 count: self.log_count.unwrap_or(window.count),
                 age: self.log_age.unwrap_or(window.age),
-            },
-            sites: match place(self.sites, sites::PLACE) {
-                Some(file) => Sites::read(&file).map_err(io::Error::other)?,
-                None => settings.sites,
             },
             pages: self.pages.or(settings.pages),
             origins: self.origins.unwrap_or(settings.origins),
@@ -243,16 +249,31 @@ impl Said {
     }
 }
 
+/// The port that platforms give to the programs they run, in the variable `PORT`.
+fn port_of_platform() -> io::Result<Option<u16>> {
+    let Some(text) = env::var_os("PORT").filter(|text| !text.is_empty()) else { return Ok(None) };
+    let port = text.to_str().and_then(|text| text.parse().ok());
+    let refused =
+        || io::Error::other(format!("PORT: {} is not a port, 0 to 65535", text.display()));
+    port.map(Some).ok_or_else(refused)
+}
+
 /// The defaults, and over them what the file says.
-fn of_file(file: Option<PathBuf>) -> io::Result<Settings> {
-    let Some(file) = place(file, config::PLACE) else {
-        return Ok(Settings::default());
+fn of_file(file: Option<PathBuf>, sites: Option<Sites>) -> io::Result<Settings> {
+    let file = place(file, config::PLACE);
+    let config = match &file {
+        Some(file) => Config::read(file).map_err(io::Error::other)?,
+        None => Config::default(),
     };
-    let config = Config::read(&file).map_err(io::Error::other)?;
-    for stray in config.strays(&file) {
+    for stray in file.iter().flat_map(|file| config.strays(file)) {
         tracing::warn!("{stray}");
     }
-    let settings = config.over(Settings::default()).map_err(io::Error::other)?;
+    let mut settings = match sites.is_some() && !config.has_resources() {
+        true => Settings::push_service(),
+        false => Settings::default(),
+    };
+    settings.sites = sites.unwrap_or_default();
+    let settings = config.over(settings).map_err(io::Error::other)?;
     if settings.redis.is_some() {
         tracing::warn!("redis: it is understood, but there is no engine yet that uses it");
     }
@@ -314,7 +335,8 @@ mod tests {
         ]);
         let Deed::Serve(serve) = command.deed else { panic!("it says serve") };
         let settings = serve.said.settings().unwrap();
-        assert_eq!(settings.origins, ["https://a.example", "https://b.example"]);
+        let origins = ["https://a.example", "https://b.example"].map(|it| it.parse().unwrap());
+        assert_eq!(settings.origins, origins);
         assert_eq!(settings.store, Store::Memory);
         assert!(settings.api_key.is_some_and(|key| key.is("secret")));
     }

@@ -12,10 +12,12 @@ use crate::change::Resource;
 use crate::model::{Model, Undeclarable, Undeclared};
 use crate::route::Shortcuts;
 use crate::settings::{
-    AllowedHost, ApiKey, Flake, Heartbeat, Redis, SessionSecret, Settings, Store,
+    AllowedHost, AllowedOrigin, ApiKey, Cors, Flake, Heartbeat, Redis, SessionSecret, Settings,
+    Store,
 };
 use crate::yaml::{
-    self, Block, Document, Stray, duration, maybe_address, maybe_port, maybe_secret, seconds, text,
+    self, Block, Document, Stray, duration, maybe_address, maybe_list, maybe_port, maybe_secret,
+    seconds, text,
 };
 
 pub use crate::yaml::Bad;
@@ -35,7 +37,8 @@ pub struct Config {
     engine: Option<Store>,
     #[serde(rename = "static")]
     pages: Option<PathBuf>,
-    origins: Option<Vec<String>>,
+    #[serde(deserialize_with = "maybe_list")]
+    origins: Option<Vec<AllowedOrigin>>,
     allowed_hosts: Option<Vec<AllowedHost>>,
     #[serde(deserialize_with = "maybe_secret")]
     api_key: Option<ApiKey>,
@@ -56,6 +59,7 @@ pub struct Config {
     flakeid: Option<Block<Flake>>,
     io: Option<Block<Heartbeat>>,
     undeclared: Option<Undeclared>,
+    cors: Option<Block<Cors>>,
     resources: BTreeMap<String, Model>,
 }
 
@@ -71,12 +75,21 @@ impl Config {
         fn of<T>(block: &Option<Block<T>>) -> &[Stray] {
             block.as_ref().map_or(&[], |block| &block.strays)
         }
-        let blocks =
-            [("redis", of(&self.redis)), ("flakeid", of(&self.flakeid)), ("io", of(&self.io))];
+        let blocks = [
+            ("redis", of(&self.redis)),
+            ("flakeid", of(&self.flakeid)),
+            ("io", of(&self.io)),
+            ("cors", of(&self.cors)),
+        ];
         let strays = blocks.into_iter().flat_map(|(block, strays)| {
             strays.iter().map(move |stray| stray.within(block).of(file))
         });
         strays.collect()
+    }
+
+    /// Whether it declares a resource.
+    pub fn has_resources(&self) -> bool {
+        !self.resources.is_empty()
     }
 
     /// Puts what it says over what there is.
@@ -89,7 +102,8 @@ impl Config {
         set(self.host, &mut settings.host);
         set(self.port, &mut settings.port);
         set(self.engine, &mut settings.store);
-        set(self.origins, &mut settings.origins);
+        let of_cors = self.cors.and_then(|block| block.known.origins());
+        set(self.origins.or(of_cors), &mut settings.origins);
         set(self.allowed_hosts, &mut settings.allowed_hosts);
         set(self.log_count, &mut settings.window.count);
         set(self.session_age, &mut settings.session_age);
@@ -196,7 +210,9 @@ mod tests {
             ("port: 70000", "config.yml:1:7: port: 70000 is not a port, 1 to 65535"),
             ("host: localhost", "config.yml:1:7: host: localhost is not an address, such as 127"),
             ("log_count: -1", "config.yml:1:12: log_count: -1 is not a whole number, 0 or more"),
-            ("origins: here", "config.yml:1:10: origins: expected a list"),
+            ("origins: here", "config.yml:1:10: \"here\" is not an origin: expected sch"),
+            ("origins: [here]", "config.yml:1:11: \"here\" is not an origin: expected sch"),
+            ("origins: {here: 1}", "config.yml:1:10: origins: expected a text or a list"),
             ("resources: [todo]", "config.yml:1:12: resources: expected a mapping, KEY: VALUE"),
             ("prefix: [/api]", "config.yml:1:9: prefix: expected one value, not a list or a"),
             ("port: 1\nport: 2", "config.yml:2:1: port is set twice: remove one"),

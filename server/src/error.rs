@@ -118,6 +118,12 @@ pub enum Error {
         "pages of {0} may not use this server: --origin {0}, or `origins` in its configuration, allows them"
     )]
     Origin(String),
+    /// A page that may use nothing but the sites that allow its origin.
+    #[error(
+        "pages of {0} may connect to their site, and use nothing else of this server: --origin {0}, or \
+         `origins` in its configuration, allows them everything"
+    )]
+    SitesOnly(String),
     /// A host that this server is not.
     #[error("{0} is no host of this server; --allowed-host or allowed_hosts names those that are")]
     Host(String),
@@ -185,7 +191,9 @@ impl Error {
             Self::Unknown => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", None),
             Self::Forbidden => (StatusCode::FORBIDDEN, "E_FORBIDDEN", None),
             Self::GivenId(_) => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
-            Self::Origin(_) => (StatusCode::FORBIDDEN, "E_ORIGIN", Some("origin")),
+            Self::Origin(_) | Self::SitesOnly(_) => {
+                (StatusCode::FORBIDDEN, "E_ORIGIN", Some("origin"))
+            }
             Self::Host(_) => (StatusCode::MISDIRECTED_REQUEST, "E_HOST", Some("host")),
             Self::BadAnswer(_) => (StatusCode::INTERNAL_SERVER_ERROR, "E_BAD_ANSWER", None),
             Self::Engine(engine::Error::Unavailable(_)) => {

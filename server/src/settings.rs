@@ -1,28 +1,32 @@
 //! What can be set, with its defaults.
 //!
-//! In reading order: `store`: which engine; `allowed_host`: names of the server; `secret`: keys, which are not shown; `service`: what else is in
-//! the file of a push service.
+//! In reading order: `store`: which engine; `allowed_host`: names of the server; `allowed_origin`: pages that may use it; `openness`: what is
+//! open to whom; `secret`: keys, which are not shown; `service`: what else is in the file of a push service.
 
 mod allowed_host;
+mod allowed_origin;
+mod openness;
 mod secret;
 mod service;
 mod store;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::delivery::flake::Node;
 use crate::delivery::rules::Ttl;
 use crate::engine::Window;
-use crate::model::Models;
+use crate::model::{Models, Undeclared};
 use crate::route::Paths;
 use crate::sites::Sites;
 
 pub use allowed_host::AllowedHost;
+pub(crate) use allowed_origin::without_port;
+pub use allowed_origin::{AllowedOrigin, Origin};
 pub use secret::{ApiKey, SessionSecret};
-pub use service::{Flake, Heartbeat, Redis};
+pub use service::{Cors, Flake, Heartbeat, Redis};
 pub use store::Store;
 
 /// How a server is to be.
@@ -42,8 +46,8 @@ pub struct Settings {
     pub paths: Paths,
     /// A directory of pages to serve beside the resources.
     pub pages: Option<PathBuf>,
-    /// Origins (`https://app.example`) whose pages may use the server, beyond those of its own host.
-    pub origins: Vec<String>,
+    /// Origins whose pages may use the server, beyond those of its own host.
+    pub origins: Vec<AllowedOrigin>,
     /// The names it may be asked by, beside `localhost` and addresses. Without any, whatever it is called,
     /// with one exception: who listens on this machine alone is not asked by a name with its own port.
     pub allowed_hosts: Vec<AllowedHost>,
@@ -103,6 +107,15 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The defaults of a server that has sites and no declared resources: a push service. Other
+    /// machines reach it, and it has no resources. What its file or command line says counts
+    /// before them.
+    pub fn push_service() -> Self {
+        let mut settings = Self { host: IpAddr::V4(Ipv4Addr::UNSPECIFIED), ..Self::default() };
+        settings.models.undeclared(Undeclared::Refuse);
+        settings
+    }
+
     /// How long messages wait at sites that do not say it.
     pub(crate) fn ttl(&self) -> Ttl {
         Ttl::seconds(self.client_ttl.unwrap_or_default().as_secs())
@@ -115,14 +128,25 @@ impl Settings {
     }
 }
 
-/// What is in force, as a configuration file would say it; a key is not shown.
+/// A summary in comments, and what is in force as a configuration file has it. No key is shown.
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "# backwire {}", env!("CARGO_PKG_VERSION"))?;
+        writeln!(f, "# address: {}", SocketAddr::new(self.host, self.port))?;
+        writeln!(f, "# engine: {}", self.store)?;
+        match self.site_names().as_str() {
+            "" => writeln!(f, "# sites: none")?,
+            names => writeln!(f, "# sites: {names}")?,
+        }
+        for open in self.openness() {
+            writeln!(f, "# open: {open}")?;
+        }
         writeln!(f, "host: {}\nport: {}\nengine: {}", self.host, self.port, self.store)?;
         if let Some(pages) = &self.pages {
             writeln!(f, "static: {}", pages.display())?;
         }
-        writeln!(f, "origins: [{}]", self.origins.join(", "))?;
+        let origins: Vec<_> = self.origins.iter().map(ToString::to_string).collect();
+        writeln!(f, "origins: [{}]", origins.join(", "))?;
         let hosts: Vec<_> = self.allowed_hosts.iter().map(ToString::to_string).collect();
         writeln!(f, "allowed_hosts: [{}]", hosts.join(", "))?;
         writeln!(f, "api_key: {}", if self.api_key.is_some() { "(set)" } else { "~" })?;

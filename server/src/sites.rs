@@ -107,9 +107,9 @@ impl Sites {
     }
 
     /// Whether the resources are this site's, and no other's.
-    pub(crate) fn has_resources(&self, name: &Name) -> bool {
+    pub(crate) fn has_resources(&self, name: &str) -> bool {
         let table = self.all();
-        let mut all = table.iter().filter(|(_, site)| site.resources).map(|(name, _)| name);
+        let mut all = table.iter().filter(|(_, site)| site.resources).map(|(it, _)| it.as_str());
         all.next() == Some(name) && all.next().is_none()
     }
 
@@ -253,6 +253,11 @@ mod tests {
                 "user_\n  batchTimeout: 301",
                 "sites.yml:6:17: batchTimeout: 301 is not 1 to 300 seconds",
             ),
+            (
+                "user_",
+                "user_\n  origins: here",
+                "sites.yml:6:12: \"here\" is not an origin: expected",
+            ),
             ("user_", "user_\n  apiKey: 1", "sites.yml:6:3: "),
             ("newsite:", "newsite: {}\nother:", "sites.yml:1:"),
         ] {
@@ -312,7 +317,7 @@ mod tests {
 
     #[test]
     fn what_is_in_force_is_shown_but_for_the_key() {
-        let own = "user_\n  clientTtl: 0\n  eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  \
+        let own = "user_\n  origins: ['*', 'https://A.example/']\n  clientTtl: 0\n  eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  \
                    batchTimeout: 20s\n  authTimeout: 2s\n  authAtOnce: 3";
         let sites = changed("user_", own).unwrap();
         assert_eq!(sites.get("newsite").unwrap().client_ttl, Some(Duration::ZERO));
@@ -320,7 +325,7 @@ mod tests {
         assert_eq!(
             shown,
             "newsite:\n  authUrl: http://newsite.com/socketrooms\n  authScheme: Bearer\n  \
-             apiKey: (set)\n  userRoomPrefix: \"user_\"\n  clientTtl: 0\n  \
+             apiKey: (set)\n  userRoomPrefix: \"user_\"\n  origins: ['*', https://a.example]\n  clientTtl: 0\n  \
              eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  batchTimeout: 20\n  authTimeout: 2\n  authAtOnce: 3\n  \
              resources: false\n"
         );

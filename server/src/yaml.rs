@@ -5,6 +5,7 @@
 //! part of what is told of it where they may be secrets.
 
 mod block;
+mod list;
 mod secret;
 mod wording;
 
@@ -24,6 +25,7 @@ use serde::{Deserialize, Deserializer};
 use crate::duration;
 
 pub(crate) use block::{Block, Stray};
+pub(crate) use list::maybe_list;
 pub(crate) use secret::{maybe_secret, secret};
 use wording::unknown;
 

@@ -139,6 +139,7 @@ impl Courier {
     ) -> std::result::Result<Guest, Rejection> {
         let device = said.device()?;
         let site = self.site(name).await?;
+        said.check_origin(name, &site)?;
         let authority = self.authority(name, &site);
         let asked = authority.rooms(said.token.as_deref(), said.address).await;
         let rooms = asked.map_err(|refusal| {
@@ -172,7 +173,12 @@ impl Courier {
 
     /// Who a guest is to the rules of resources: nobody, unless those are the site's.
     pub(crate) fn who(&self, guest: &Guest) -> Option<Who> {
-        self.0.sites.has_resources(&guest.name).then(|| guest.who())
+        self.has_resources(guest.name.as_str()).then(|| guest.who())
+    }
+
+    /// Whether the resources are those of the site of this name.
+    pub(crate) fn has_resources(&self, name: &str) -> bool {
+        self.0.sites.has_resources(name)
     }
 
     /// The one that the site as it is now is asked by.

@@ -14,6 +14,7 @@ use crate::access::Who;
 use crate::change::Id;
 use crate::dialect::runtime;
 use crate::engine::{Delivery, Device, Said};
+use crate::http::origin::SitePage;
 use crate::sites::{EventNames, Name, Site};
 
 /// Bytes in the name of a device.
@@ -29,6 +30,8 @@ pub(crate) struct Introduction {
     pub(crate) is_runtime: bool,
     /// Its address, as far as it is known.
     pub(crate) address: Option<IpAddr>,
+    /// The origin of its page, if only the site can allow it.
+    pub(crate) page: Option<SitePage>,
 }
 
 /// Who has been let in.
@@ -49,6 +52,17 @@ impl Introduction {
         match device.len() {
             ..=LONGEST_DEVICE => Ok(device.into()),
             _ => Err(Rejection::Device),
+        }
+    }
+
+    /// Whether the site allows the page.
+    pub(crate) fn check_origin(&self, name: &Name, site: &Site) -> Result<(), Rejection> {
+        match &self.page {
+            Some(SitePage(origin)) if !site.allows(origin) => {
+                let (site, origin) = (name.as_str().to_owned(), origin.clone());
+                Err(Rejection::Origin { site, origin })
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use super::guest::LONGEST_DEVICE;
 use crate::criteria::shown;
+use crate::settings::Origin;
 use crate::sites::Refusal;
 
 /// Why a client may not connect.
@@ -15,6 +16,8 @@ pub(crate) enum Rejection {
     NoSite(String),
     /// The name of the device is too long.
     Device,
+    /// The site does not allow pages of this origin.
+    Origin { site: String, origin: Origin },
     /// The site was removed from the file, and may be added again.
     Removed(String),
     /// The client is gone. Nobody receives the message.
@@ -30,7 +33,7 @@ impl Rejection {
         match self {
             Self::Auth { refusal, .. } => refusal.is_temporary(),
             Self::Removed(_) => true,
-            Self::NoSite(_) | Self::Gone | Self::Device => false,
+            Self::NoSite(_) | Self::Gone | Self::Device | Self::Origin { .. } => false,
         }
     }
 
@@ -40,6 +43,7 @@ impl Rejection {
             Self::NoSite(_) | Self::Removed(_) => "Auth error: there is no such site".to_owned(),
             Self::Gone => "the connection has ended".to_owned(),
             Self::Device => format!("deviceId: it has at most {LONGEST_DEVICE} bytes"),
+            Self::Origin { site, origin } => refused_origin(site, origin),
             Self::Auth { refusal, .. } => refusal.to_string(),
         }
     }
@@ -60,6 +64,7 @@ impl Rejection {
                     "E_DEVICE: the deviceId has more than {LONGEST_DEVICE} bytes: use a shorter one"
                 );
             }
+            Self::Origin { site, origin } => return refused_origin(site, origin),
             Self::Auth { site, has_token, refusal } => (site, *has_token, refusal),
         };
         match refusal {
@@ -83,6 +88,14 @@ impl Rejection {
     }
 }
 
+fn refused_origin(site: &str, origin: &Origin) -> String {
+    format!(
+        "E_ORIGIN: pages of {} may not connect to site {site:?}: add the origin to the site's \
+         origins in the server's sites file",
+        shown(origin.as_str())
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,11 +113,16 @@ mod tests {
         for refusal in [Refusal::Unauthorized, Refusal::Status(500), Refusal::Failed("no list")] {
             assert!(!ends_transport(refusal));
         }
-        assert!(!Rejection::Device.ends_transport());
+        assert!(!Rejection::Device.ends_transport() && !origin().ends_transport());
     }
 
     fn auth(has_token: bool, refusal: Refusal) -> String {
         Rejection::Auth { site: "shop".to_owned(), has_token, refusal }.for_runtime()
+    }
+
+    fn origin() -> Rejection {
+        let origin = "https://evil.example".parse().unwrap();
+        Rejection::Origin { site: "shop".to_owned(), origin }
     }
 
     #[test]
@@ -112,6 +130,7 @@ mod tests {
         for (message, code) in [
             (Rejection::NoSite("x".to_owned()).for_runtime(), "E_SITE: "),
             (Rejection::Device.for_runtime(), "E_DEVICE: "),
+            (origin().for_runtime(), "E_ORIGIN: "),
             (auth(false, Refusal::Unauthorized), "E_TOKEN: "),
             (auth(true, Refusal::Unauthorized), "E_TOKEN: "),
             (auth(true, Refusal::Status(403)), "E_TOKEN: "),

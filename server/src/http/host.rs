@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 
 use crate::error::Error;
-use crate::settings::AllowedHost;
+use crate::settings::{AllowedHost, without_port};
 
 /// The rule.
 #[derive(Debug, Clone)]
@@ -61,14 +61,6 @@ pub(crate) async fn check(State(hosts): State<Hosts>, request: Request, next: Ne
         Some(host) if !hosts.allow(&host) => Error::Host(host.into_owned()).into_response(),
         // Browsers always say it.
         _ => next.run(request).await,
-    }
-}
-
-pub(super) fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        // The last colon of an IPv6 address stands inside its brackets.
-        Some((name, port)) if !port.ends_with(']') => name,
-        _ => host,
     }
 }
 

@@ -4,6 +4,13 @@
 //! this very host may, at any port, and those of localhost, and those named in the settings. What
 //! says nothing is no browser and may, too: this is about other people's pages, not about people. That the
 //! host is ours at all is [`host`](super::host)'s to find out.
+//!
+//! A site of the push service has origins of its own. Their pages may connect to that site, and
+//! use nothing else. A handshake does not name a site, so it is accepted for an origin of any
+//! site. The CONNECT names the site, which then [decides](SitePage).
+//!
+//! Cookies belong to the visitor of pages that may use everything. From all other pages the server
+//! neither accepts nor sets them, so that no such page acts as its visitor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +19,16 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use tower::ServiceExt;
 use tower_http::cors::{AllowCredentials, AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::error::Error;
 use crate::http::assets::STOCK_CLIENT;
-use crate::http::host::without_port;
 use crate::log_once::LogOnce;
+use crate::settings::{AllowedOrigin, Origin, without_port};
+use crate::sites::Sites;
 
 /// What pages may see of the headers of our answers.
 const EXPOSED: [&str; 4] =
@@ -28,11 +37,32 @@ const EXPOSED: [&str; 4] =
 /// The rule.
 #[derive(Debug, Clone)]
 pub(crate) struct Origins {
-    /// Allowed beyond one's own host, as `scheme://host[:port]`.
-    named: Arc<[String]>,
+    /// Allowed beyond one's own host.
+    named: Arc<[AllowedOrigin]>,
+    sites: Sites,
     /// The refused origins that were logged.
     refused: Arc<LogOnce<String>>,
 }
+
+/// What the pages of an origin may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Permission {
+    /// Everything.
+    Full,
+    /// Everything, without the cookies of the visitor.
+    WithoutCookies,
+    /// Connections to the sites that allow the origin, without cookies.
+    Sites {
+        /// Whether a site names the origin. Otherwise a site allows any origin.
+        is_named: bool,
+    },
+    Nothing,
+}
+
+/// The origin of a page that may use no more than the sites that allow it. It is among the
+/// extensions of such a handshake.
+#[derive(Debug, Clone)]
+pub(crate) struct SitePage(pub(crate) Origin);
 
 /// Log lines about refused origins. Any client can send any origin.
 const MAX_REFUSED_ORIGINS: usize = 100;
@@ -41,27 +71,27 @@ const MAX_REFUSED_ORIGINS: usize = 100;
 const LONGEST_ORIGIN: usize = 267;
 
 impl Origins {
-    pub(crate) fn new(named: &[String]) -> Self {
-        let normal = |origin: &String| origin.trim_end_matches('/').to_ascii_lowercase();
+    pub(crate) fn new(named: &[AllowedOrigin], sites: Sites) -> Self {
         let refused = Arc::new(LogOnce::new(MAX_REFUSED_ORIGINS));
-        Self { named: named.iter().map(normal).collect(), refused }
+        Self { named: named.into(), sites, refused }
     }
 
-    /// Whether pages of this origin may use the host that was asked.
-    fn allow(&self, origin: &HeaderValue, headers: &HeaderMap) -> bool {
-        let Ok(origin) = origin.to_str() else {
-            return false;
-        };
-        let origin = origin.to_ascii_lowercase();
-        if self.named.contains(&origin) {
-            return true;
+    /// What pages of this origin may use on the host that was asked.
+    fn permission(&self, origin: &HeaderValue, headers: &HeaderMap) -> Permission {
+        let origin = Origin::of_header(origin);
+        let is_named = |allowed: &[AllowedOrigin]| allowed.iter().any(|it| it.names(&origin));
+        if is_own(&origin, headers) || is_named(&self.named) {
+            return Permission::Full;
         }
-        let Some(page) = host_of(&origin) else {
-            return false;
-        };
-        let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let asked = asked.map(|host| without_port(host).to_ascii_lowercase());
-        ["localhost", "127.0.0.1", "[::1]"].contains(&page) || asked.as_deref() == Some(page)
+        if self.named.iter().any(AllowedOrigin::is_any) {
+            return Permission::WithoutCookies;
+        }
+        let sites = self.sites.all();
+        let mut allowing = sites.values().filter(|site| site.allows(&origin)).peekable();
+        match allowing.peek().is_some() {
+            true => Permission::Sites { is_named: allowing.any(|site| is_named(&site.origins())) },
+            false => Permission::Nothing,
+        }
     }
 
     /// The answer to a page that may not use the server. The page may read the answer to a
@@ -88,7 +118,7 @@ impl Origins {
         let [origins, trusted] = [self.clone(), self.clone()];
         CorsLayer::new()
             .allow_origin(AllowOrigin::predicate(move |origin, parts| {
-                origins.allow(origin, &parts.headers)
+                origins.permission(origin, &parts.headers).allows(&parts.uri)
             }))
             .allow_methods([
                 Method::GET,
@@ -100,11 +130,42 @@ impl Origins {
             ])
             .allow_headers(AllowHeaders::mirror_request())
             .allow_credentials(AllowCredentials::predicate(move |origin, parts| {
-                trusted.allow(origin, &parts.headers)
+                trusted.permission(origin, &parts.headers).allows_credentials(parts)
             }))
             .expose_headers(EXPOSED.map(HeaderName::from_static))
             .max_age(Duration::from_secs(600))
     }
+}
+
+impl Permission {
+    /// Whether it is enough for what is at this path.
+    fn allows(self, uri: &Uri) -> bool {
+        match self {
+            Self::Full | Self::WithoutCookies => true,
+            Self::Sites { .. } => is_handshake(uri),
+            Self::Nothing => false,
+        }
+    }
+
+    /// Whether a page may read the answer to a request with credentials. A browser polls with
+    /// credentials for a client of Socket.IO 1 or 2, whatever the page wants, so those need it,
+    /// too.
+    fn allows_credentials(self, Parts { uri, .. }: &Parts) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Sites { is_named: true } => is_handshake(uri),
+            Self::WithoutCookies | Self::Sites { is_named: false } => is_old_handshake(uri),
+            Self::Nothing => false,
+        }
+    }
+}
+
+/// Whether this is the origin of the server's own host, or of the visitor's own machine.
+fn is_own(origin: &Origin, headers: &HeaderMap) -> bool {
+    let Some(page) = origin.host() else { return false };
+    let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let asked = asked.map(|host| without_port(host).to_ascii_lowercase());
+    ["localhost", "127.0.0.1", "[::1]"].contains(&page) || asked.as_deref() == Some(page)
 }
 
 /// The layer for CORS takes every `OPTIONS` for a preflight and answers it. One that is none, as it has
@@ -126,17 +187,29 @@ pub(crate) async fn no_preflight(
 /// browser, which does not show the answer to such a page.
 pub(crate) async fn check(
     State(origins): State<Origins>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let origin = request.headers().get(header::ORIGIN);
-    let refused = origin.filter(|origin| !origins.allow(origin, request.headers()));
-    match refused {
-        Some(origin) if needs_permission(request.method(), request.uri()) => {
-            origins.refuse(origin.clone(), request.uri())
-        }
-        _ => next.run(request).await,
+    let Some(origin) = request.headers().get(header::ORIGIN).cloned() else {
+        return next.run(request).await;
+    };
+    let permission = origins.permission(&origin, request.headers());
+    if !permission.allows(request.uri()) {
+        return match needs_permission(request.method(), request.uri()) {
+            true => origins.refuse(origin, request.uri()),
+            false => next.run(request).await,
+        };
     }
+    if let Permission::Sites { .. } = permission {
+        request.extensions_mut().insert(SitePage(Origin::of_header(&origin)));
+    }
+    if permission == Permission::Full {
+        return next.run(request).await;
+    }
+    request.headers_mut().remove(header::COOKIE);
+    let mut response = next.run(request).await;
+    response.headers_mut().remove(header::SET_COOKIE);
+    response
 }
 
 fn needs_permission(method: &Method, uri: &Uri) -> bool {
@@ -148,45 +221,117 @@ fn is_handshake(uri: &Uri) -> bool {
     uri.path().starts_with("/socket.io") && uri.path() != STOCK_CLIENT
 }
 
-/// The host of `scheme://host[:port]`; an origin that hides itself (`null`) has none.
-fn host_of(origin: &str) -> Option<&str> {
-    let (_, host) = origin.split_once("://")?;
-    Some(without_port(host)).filter(|host| !host.is_empty())
+/// Whether this is a request of a client of Socket.IO 1 or 2.
+fn is_old_handshake(uri: &Uri) -> bool {
+    let mut query = uri.query().unwrap_or_default().split('&');
+    is_handshake(uri) && query.any(|pair| pair == "EIO=3")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sites::Site;
 
-    fn allowed(origin: &str, host: &str) -> bool {
-        let origins = Origins::new(&["https://App.example/".to_owned()]);
+    fn origins(named: &[&str], of_sites: &[&[&str]]) -> Origins {
+        let parsed = |origins: &[&str]| origins.iter().map(|it| it.parse().unwrap()).collect();
+        let sites = Sites::default();
+        sites.replace(of_sites.iter().enumerate().map(|(number, origins)| {
+            let url = format!("http://site{number}.example/rooms");
+            let mut site = Site::new(url.parse().unwrap(), "54321".parse().unwrap());
+            site.origins = (!origins.is_empty()).then(|| parsed(origins));
+            (format!("site{number}").parse().unwrap(), site)
+        }));
+        Origins::new(&parsed(named), sites)
+    }
+
+    fn permission(origins: &Origins, origin: &str, host: &str) -> Permission {
         let headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);
-        origins.allow(&origin.parse().unwrap(), &headers)
+        origins.permission(&origin.parse().unwrap(), &headers)
+    }
+
+    fn is_allowed(origin: &str, host: &str) -> bool {
+        let origins = origins(&["https://App.example/"], &[]);
+        permission(&origins, origin, host) == Permission::Full
     }
 
     #[test]
     fn pages_of_the_same_host_may_at_any_port() {
-        assert!(allowed("http://shop.example", "shop.example:1337"));
-        assert!(allowed("http://shop.example:8080", "SHOP.example"));
-        assert!(allowed("http://[2001:db8::1]:80", "[2001:db8::1]:1337"));
-        assert!(!allowed("http://evil.example", "shop.example"));
-        assert!(!allowed("http://shop.example.evil.example", "shop.example"));
-        assert!(!allowed("http://[2001:db8::2]", "[2001:db8::1]"));
+        assert!(is_allowed("http://shop.example", "shop.example:1337"));
+        assert!(is_allowed("http://shop.example:8080", "SHOP.example"));
+        assert!(is_allowed("http://[2001:db8::1]:80", "[2001:db8::1]:1337"));
+        assert!(!is_allowed("http://evil.example", "shop.example"));
+        assert!(!is_allowed("http://shop.example.evil.example", "shop.example"));
+        assert!(!is_allowed("http://[2001:db8::2]", "[2001:db8::1]"));
     }
 
     #[test]
     fn pages_of_this_machine_may() {
         for origin in ["http://localhost:3000", "http://127.0.0.1", "http://[::1]:9"] {
-            assert!(allowed(origin, "shop.example"), "{origin}");
+            assert!(is_allowed(origin, "shop.example"), "{origin}");
         }
     }
 
     #[test]
     fn named_pages_may_and_hidden_ones_may_not() {
-        assert!(allowed("https://app.example", "shop.example"));
-        assert!(!allowed("http://app.example", "shop.example"));
-        assert!(!allowed("null", "shop.example"));
-        assert!(!allowed("http://", ""));
+        assert!(is_allowed("https://app.example", "shop.example"));
+        assert!(!is_allowed("http://app.example", "shop.example"));
+        assert!(!is_allowed("null", "shop.example"));
+        assert!(!is_allowed("http://", ""));
+    }
+
+    #[test]
+    fn pages_of_any_origin_may_use_everything_without_cookies() {
+        let origins = origins(&["*", "https://app.example"], &[&["https://a.example"]]);
+        let permission = |origin| permission(&origins, origin, "push.example");
+        assert_eq!(permission("https://app.example"), Permission::Full);
+        assert_eq!(permission("https://push.example"), Permission::Full);
+        for origin in ["https://evil.example", "https://a.example", "null", "é"] {
+            assert_eq!(permission(origin), Permission::WithoutCookies, "{origin}");
+        }
+    }
+
+    #[test]
+    fn pages_of_a_site_are_those_of_its_auth_url_or_of_the_origins_it_names() {
+        let origins = origins(&[], &[&[], &["https://a.example", "https://b.example"]]);
+        let permission = |origin| permission(&origins, origin, "push.example");
+        let named = Permission::Sites { is_named: true };
+        for origin in ["http://site0.example", "https://a.example", "https://b.example"] {
+            assert_eq!(permission(origin), named, "{origin}");
+        }
+        for origin in ["https://site0.example", "http://site1.example", "null"] {
+            assert_eq!(permission(origin), Permission::Nothing, "{origin}");
+        }
+    }
+
+    #[test]
+    fn pages_of_a_site_may_connect_and_nothing_else() {
+        let origins = origins(&[], &[&["*"], &["https://a.example"]]);
+        let permission = |origin| permission(&origins, origin, "push.example");
+        let [any, named] = [false, true].map(|is_named| Permission::Sites { is_named });
+        assert_eq!(permission("https://a.example"), named);
+        assert_eq!(permission("null"), any);
+        for permission in [any, named] {
+            let allows = |uri| permission.allows(&Uri::from_static(uri));
+            assert!(allows("/socket.io/?EIO=4&transport=polling"));
+            assert!(!allows("/todo") && !allows("/send?site=newsite"));
+        }
+    }
+
+    #[test]
+    fn credentials_are_for_named_origins_and_for_old_clients_which_always_send_them() {
+        let allows = |permission: Permission, uri| {
+            let (mut parts, ()) = http::Request::new(()).into_parts();
+            parts.uri = Uri::from_static(uri);
+            permission.allows_credentials(&parts)
+        };
+        let [any, named] = [false, true].map(|is_named| Permission::Sites { is_named });
+        let old = "/socket.io/?token=1&EIO=3&transport=polling";
+        let new = "/socket.io/?token=1&EIO=4&transport=polling";
+        assert_eq!([any, named].map(|it| allows(it, new)), [false, true]);
+        assert_eq!([any, named].map(|it| allows(it, old)), [true, true]);
+        assert_eq!([any, named].map(|it| allows(it, "/todo?x&EIO=3")), [false, false]);
+        assert!(!allows(Permission::WithoutCookies, new) && !allows(Permission::Nothing, old));
+        assert!(allows(Permission::WithoutCookies, old) && allows(Permission::Full, "/todo"));
     }
 
     #[test]

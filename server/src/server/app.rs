@@ -34,7 +34,8 @@ pub(super) async fn keeper(
         Some(secret) => secret.clone(),
         None => engine.sessions().secret().await?.into(),
     };
-    let cookies = Cookies::new(&secret, !settings.origins.is_empty());
+    let has_origins = settings.origins.iter().any(|origin| !origin.is_any());
+    let cookies = Cookies::new(&secret, has_origins);
     Ok(Keeper::new(Arc::new(cookies), settings.session_age))
 }
 
@@ -80,7 +81,7 @@ pub(super) fn assemble(
         .layer(middleware::from_fn_with_state(settings.body_limit, emulation::layer))
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check));
     let hosts = Hosts::new(&settings.allowed_hosts, addr);
-    let origins = Origins::new(&settings.origins);
+    let origins = Origins::new(&settings.origins, settings.sites.clone());
     let checks = Arc::new(health::HealthCheck::new(engine));
     let app = assets::router()
         .route("/health", get(async move || checks.report().await))

@@ -23,7 +23,7 @@ use crate::model::{Model, Undeclarable};
 use crate::pubsub::Publisher;
 use crate::route::Paths;
 use crate::router::Routes;
-use crate::settings::{AllowedHost, ApiKey, SessionSecret, Settings, Store};
+use crate::settings::{AllowedHost, AllowedOrigin, ApiKey, SessionSecret, Settings, Store};
 
 /// Changes that may wait for the fan-out before writers have to.
 const TAIL: usize = 1024;
@@ -96,8 +96,8 @@ impl Builder {
     }
 
     /// One more origin whose pages may use the server.
-    pub fn origin(mut self, origin: impl Into<String>) -> Self {
-        self.settings.origins.push(origin.into());
+    pub fn origin(mut self, origin: AllowedOrigin) -> Self {
+        self.settings.origins.push(origin);
         self
     }
 
@@ -237,14 +237,12 @@ impl Builder {
         let lines = Lines::new(listener, settings.write_deadline);
         let serving = axum::serve(lines, app).with_graceful_shutdown(stopped);
         let serving = tokio::spawn(async { serving.await });
-        let declared = settings.models.declared().count();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             %addr,
             engine = engine_name,
-            sites = settings.sites.all().len(),
-            resources = declared,
-            undeclared = ?settings.models.others(),
+            sites = settings.site_names(),
+            open = settings.openness().join("; "),
             "the server has started"
         );
         let work = Work { serving, fanout, post, watch, following };

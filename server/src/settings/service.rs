@@ -1,11 +1,13 @@
-//! What a SocketIO Web Service has in its `config.yml` beside the port.
+//! What a SocketIO Web Service has in its `config.yml` beside the port, and Sails in its
+//! `config/cors.js`.
 
 use std::fmt;
 use std::time::Duration;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::ApiKey;
+use super::{AllowedOrigin, ApiKey};
 use crate::yaml;
 
 /// Where a Redis is. It is read, and used by nothing yet.
@@ -61,6 +63,36 @@ impl Default for Heartbeat {
     fn default() -> Self {
         Self { timeout: Duration::from_secs(20), interval: Duration::from_secs(25) }
     }
+}
+
+/// Which pages of other origins may use the server, as Sails 0.9 and 1 say it.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct Cors {
+    /// Whether they may at all.
+    all_routes: bool,
+    /// The origins, separated by commas. Without them, any.
+    #[serde(rename = "origin", deserialize_with = "origins")]
+    origin: Option<Vec<AllowedOrigin>>,
+    /// The same in Sails 1.
+    #[serde(deserialize_with = "yaml::maybe_list")]
+    allow_origins: Option<Vec<AllowedOrigin>>,
+}
+
+impl Cors {
+    /// The origins that it allows, or `None` if it does not change them.
+    pub(crate) fn origins(self) -> Option<Vec<AllowedOrigin>> {
+        let named = self.allow_origins.or(self.origin);
+        self.all_routes.then(|| named.unwrap_or_else(|| vec![AllowedOrigin::Any]))
+    }
+}
+
+fn origins<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<AllowedOrigin>>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let parsed = text.map(|text| text.split(',').map(|origin| origin.trim().parse()).collect());
+    parsed.transpose().map_err(D::Error::custom)
 }
 
 fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -1,5 +1,6 @@
 //! One site: what `sites.yml` says of it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use crate::settings::ApiKey;
+use crate::settings::{AllowedOrigin, ApiKey, Origin};
 use crate::yaml;
 
 /// The name of a site, which is that of its namespace without the slash.
@@ -33,6 +34,9 @@ pub struct Site {
     /// What the names of rooms begin with that are one person's.
     #[serde(default, deserialize_with = "prefix")]
     pub user_room_prefix: Option<String>,
+    /// The origins whose pages may connect to the site. Without them, that of `auth_url`.
+    #[serde(default, deserialize_with = "yaml::maybe_list")]
+    pub origins: Option<Vec<AllowedOrigin>>,
     /// How long messages wait for a person whose last device has left; zero is for ever. Without it, as
     /// long as [`Settings::client_ttl`](crate::Settings::client_ttl) says.
     #[serde(default, deserialize_with = "yaml::seconds")]
@@ -120,6 +124,7 @@ impl Site {
             auth_scheme: Scheme::default(),
             api_key,
             user_room_prefix: None,
+            origins: None,
             client_ttl: None,
             event_names: EventNames::default(),
             most_waiting: most_waiting(),
@@ -129,6 +134,19 @@ impl Site {
             auth_at_once: auth_at_once(),
             resources: false,
         }
+    }
+
+    /// The origins whose pages may connect to the site.
+    pub fn origins(&self) -> Cow<'_, [AllowedOrigin]> {
+        match &self.origins {
+            Some(origins) => origins.into(),
+            None => vec![AllowedOrigin::One(self.auth_url.origin())].into(),
+        }
+    }
+
+    /// Whether pages of this origin may connect to the site.
+    pub(crate) fn allows(&self, origin: &Origin) -> bool {
+        self.origins().iter().any(|allowed| allowed.is_any() || allowed.names(origin))
     }
 
     /// Whether a room is one person's.
@@ -189,6 +207,13 @@ impl AuthUrl {
     /// As a request has it.
     pub fn uri(&self) -> &Uri {
         &self.0
+    }
+
+    /// The origin of the pages beside it.
+    fn origin(&self) -> Origin {
+        let authority = self.0.authority().map_or("", |authority| authority.as_str());
+        let origin = format!("{}://{authority}", self.0.scheme_str().unwrap_or("http"));
+        origin.parse().expect("an authUrl has a scheme and a host, and no name and password")
     }
 }
 
@@ -281,6 +306,8 @@ impl fmt::Display for Site {
             Some(prefix) => writeln!(f, "  userRoomPrefix: {prefix:?}")?,
             None => writeln!(f, "  userRoomPrefix: ~")?,
         }
+        let origins: Vec<_> = self.origins().iter().map(ToString::to_string).collect();
+        writeln!(f, "  origins: [{}]", origins.join(", "))?;
         if let Some(ttl) = self.client_ttl {
             writeln!(f, "  clientTtl: {}", ttl.as_secs())?;
         }

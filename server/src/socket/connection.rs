@@ -24,6 +24,7 @@ use crate::http::listener::Plug;
 use crate::incoming;
 use crate::lock::lock;
 use crate::rooms::{self, Presence};
+use crate::settings::Origin;
 
 /// Requests in flight are limited by number, and by bytes to as much as this many of the largest. So are
 /// answers that are not taken.
@@ -46,6 +47,8 @@ pub(super) struct Connection {
     /// Not yet known of a stock client that has requested nothing yet.
     dialect: OnceLock<Dialect>,
     presence: Arc<Presence>,
+    /// The origin of its page, if that may not use resources.
+    refused_page: Option<Origin>,
     /// The id of its session, once it has been asked for.
     session: OnceLock<Arc<str>>,
     /// Who it has been found to be.
@@ -101,11 +104,17 @@ pub(super) enum Arrival {
 }
 
 impl Connection {
-    pub(super) fn new(id: &str, dialect: Option<Dialect>, presence: Arc<Presence>) -> Self {
+    pub(super) fn new(
+        id: &str,
+        dialect: Option<Dialect>,
+        presence: Arc<Presence>,
+        refused_page: Option<Origin>,
+    ) -> Self {
         Self {
             id: id.into(),
             dialect: dialect.map_or_else(OnceLock::new, OnceLock::from),
             presence,
+            refused_page,
             session: OnceLock::new(),
             asked: Mutex::default(),
             undone: Mutex::default(),
@@ -185,6 +194,11 @@ impl Connection {
         counted.iter().flatten().for_each(|counted| self.presence.remove(counted));
         drop(lock(&self.attended).take());
         lock(&self.undone).clear();
+    }
+
+    /// The origin of its page, if that may not use resources.
+    pub(super) fn refused_page(&self) -> Option<&Origin> {
+        self.refused_page.as_ref()
     }
 
     pub(super) fn know(&self, known: Known) {

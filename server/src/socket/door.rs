@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
+use socketioxide::ProtocolVersion;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, MessageHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
@@ -22,6 +23,7 @@ use crate::answers::Answers;
 use crate::delivery::courier::Courier;
 use crate::dialect::{Arguments, Dialect};
 use crate::error::Error;
+use crate::http::origin::SitePage;
 use crate::rooms::Presence;
 
 /// An answer, and the ack that it is.
@@ -59,15 +61,24 @@ impl Doors {
     async fn meet(&self, socket: &Arc<Socket>, auth: Option<&Value>) -> Result<(), String> {
         let auth = auth.and_then(Value::as_str).map(|auth| auth.as_str());
         let dialect = Dialect::of_auth(auth)?;
+        let site = (dialect == Some(Dialect::Runtime)).then(|| site::named(socket, auth)).flatten();
+        let site_page = site::page(socket).map(|SitePage(origin)| origin);
+        if let Some(origin) = &site_page
+            && site.is_none()
+            && !joins_by_itself(socket)
+        {
+            return Err(format!("E_ORIGIN: {}", Error::SitesOnly(origin.to_string())));
+        }
+        let has_resources = |(name, _): &(String, _)| self.0.courier.has_resources(name);
+        let refused_page = site_page.filter(|_| !site.as_ref().is_some_and(has_resources));
         let id = socket.id.to_string();
-        let connection = Arc::new(Connection::new(&id, dialect, self.0.presence.clone()));
+        let connection = Connection::new(&id, dialect, self.0.presence.clone(), refused_page);
+        let connection = Arc::new(connection);
         let met = Met { socket: Arc::downgrade(socket), connection: connection.clone() };
         socket.extensions.insert(met);
         socket.on_disconnect(Exit(connection.clone()));
         socket.on_fallback(Door { house: self.0.clone(), connection: connection.clone() });
-        if dialect == Some(Dialect::Runtime)
-            && let Some((site, introduction)) = site::named(socket, auth)
-        {
+        if let Some((site, introduction)) = site {
             let gone = connection.going();
             let admission = self.0.courier.admit_to(&site, introduction);
             let admitted = site::admitted(socket, admission).await;
@@ -99,6 +110,12 @@ impl ConnectHandler<LocalAdapter, Self> for Doors {
             met.map_err(|refusal| Box::new(refusal) as _)
         })
     }
+}
+
+/// Whether this is a client of Socket.IO 1 or 2. Such a client is connected to this namespace
+/// before any other, and takes a refusal for one of all its namespaces.
+fn joins_by_itself(socket: &Socket) -> bool {
+    matches!(socket.protocol(), ProtocolVersion::V4)
 }
 
 /// Takes the events of one connection, in arrival order.
@@ -169,7 +186,10 @@ impl House {
 
     async fn find_answer(&self, client: &Client, event: Event, turn: Turn) -> Found {
         let text = event.text.as_str().map_or("", |text| text.as_str());
-        let answer = self.answers.answer(client, text, &turn).await;
+        let answer = match client.connection.refused_page() {
+            Some(origin) => Err(Error::SitesOnly(origin.to_string())),
+            None => self.answers.answer(client, text, &turn).await,
+        };
         turn.pass();
         (event.ack, answer)
     }

@@ -25,6 +25,7 @@ use crate::delivery::courier::Courier;
 use crate::delivery::guest::{Guest, Introduction, Saying};
 use crate::delivery::present::{Present, Unseated};
 use crate::delivery::rejection::Rejection;
+use crate::http::origin::SitePage;
 use crate::rooms;
 use crate::sites::Name;
 
@@ -257,7 +258,8 @@ fn introduction(socket: &Socket, auth: Option<&Value>) -> Introduction {
         in_auth.or_else(|| on_url(socket, name))
     };
     let (token, device) = (said("token"), said("deviceId"));
-    Introduction { token, device, is_runtime: false, address: transport::address(socket) }
+    let (address, page) = (transport::address(socket), page(socket));
+    Introduction { token, device, is_runtime: false, address, page }
 }
 
 /// The site, token and device in the auth of a CONNECT of our runtime. They are never on its url,
@@ -270,9 +272,15 @@ pub(super) fn named(socket: &Socket, auth: Option<&str>) -> Option<(String, Intr
         Json::String(site) => site.clone(),
         other => other.to_string(),
     };
-    let (token, device, address) = (text("token"), text("deviceId"), transport::address(socket));
-    let introduction = Introduction { token, device, is_runtime: true, address };
+    let (token, device) = (text("token"), text("deviceId"));
+    let (address, page) = (transport::address(socket), page(socket));
+    let introduction = Introduction { token, device, is_runtime: true, address, page };
     Some((site, introduction))
+}
+
+/// The page that opened the connection, if it may use nothing but sites.
+pub(super) fn page(socket: &Socket) -> Option<SitePage> {
+    socket.req_parts().extensions.get::<SitePage>().cloned()
 }
 
 fn on_url(socket: &Socket, name: &str) -> Option<String> {

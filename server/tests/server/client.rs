@@ -97,6 +97,15 @@ impl Socket {
         socket
     }
 
+    /// A client of Socket.IO 2 in a page of this origin.
+    pub(crate) async fn old_of_page(server: &Server, origin: &str) -> Self {
+        let mut request = request(server.addr(), "EIO=3");
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+        let mut socket = Self::opened_small(server.addr(), request).await;
+        assert_eq!(socket.next_frame().await, "40");
+        socket
+    }
+
     async fn opened_small(addr: SocketAddr, request: Request) -> Self {
         let small = TcpSocket::new_v4().unwrap();
         small.set_recv_buffer_size(4096).unwrap();

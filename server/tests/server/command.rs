@@ -1,5 +1,6 @@
 //! The command, as a process of its own.
 
+mod drop_in;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod log;
@@ -111,7 +112,10 @@ struct Process {
 
 impl Process {
     fn spawn(command: &mut Command, engine: &str) -> Self {
-        let command = command.args(["--port", "0", "--engine", engine]);
+        Self::run(command.args(["--port", "0", "--engine", engine]))
+    }
+
+    fn run(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         Self { child, log }

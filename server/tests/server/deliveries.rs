@@ -5,6 +5,7 @@ mod batches;
 mod devices;
 mod house;
 mod old_clients;
+mod origins;
 mod random;
 mod runtime;
 mod sites;

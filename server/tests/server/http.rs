@@ -280,7 +280,7 @@ async fn a_healthy_server_says_so() {
 
 #[tokio::test]
 async fn only_pages_of_the_same_host_and_named_ones_may_write() {
-    let server = start(builder().origin("https://app.example")).await;
+    let server = start(builder().origin("https://app.example".parse().unwrap())).await;
     let post = async |origin: &str| {
         let url = format!("http://{}/todo", server.addr());
         let request = Client::new().post(url).header("origin", origin).body("{}");
@@ -351,7 +351,7 @@ async fn preflight(server: &Server, origin: &str, method: &str) -> Response {
 
 #[tokio::test]
 async fn a_preflight_of_an_allowed_page_is_granted_its_headers_and_cookies() {
-    let server = start(builder().origin("https://app.example")).await;
+    let server = start(builder().origin("https://app.example".parse().unwrap())).await;
     for method in ["PUT", "PATCH", "DELETE"] {
         let granted = preflight(&server, "https://app.example", method).await;
         assert_eq!(granted.status(), 200);
@@ -366,7 +366,7 @@ async fn a_preflight_of_an_allowed_page_is_granted_its_headers_and_cookies() {
 
 #[tokio::test]
 async fn a_preflight_of_any_other_page_is_granted_nothing() {
-    let server = start(builder().origin("https://app.example")).await;
+    let server = start(builder().origin("https://app.example".parse().unwrap())).await;
     for origin in ["https://evil.example", "http://app.example", "null"] {
         let refused = preflight(&server, origin, "PUT").await;
         for name in ["access-control-allow-origin", "access-control-allow-credentials"] {
@@ -378,7 +378,7 @@ async fn a_preflight_of_any_other_page_is_granted_nothing() {
 
 #[tokio::test]
 async fn answers_say_which_pages_may_read_them_and_which_of_their_headers() {
-    let server = start(builder().origin("https://app.example")).await;
+    let server = start(builder().origin("https://app.example".parse().unwrap())).await;
     let read = async |origin: &str| {
         let url = format!("http://{}/todo", server.addr());
         let read = Client::new().get(url).header("origin", origin).send().await.unwrap();
@@ -399,5 +399,26 @@ async fn answers_say_which_pages_may_read_them_and_which_of_their_headers() {
     );
     let [origin, credentials, _] = read("https://evil.example").await;
     assert_eq!((origin, credentials), (None, None));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn pages_of_any_origin_may_use_everything_without_cookies() {
+    let server = start(builder().origin("*".parse().unwrap())).await;
+    let url = format!("http://{}/", server.addr());
+    let opened = Client::new().get(&url).send().await.unwrap();
+    let cookie = opened.headers()["set-cookie"].clone();
+    let of_page = |origin: &str| {
+        Client::new().get(&url).header("origin", origin).header("cookie", cookie.clone())
+    };
+    let answer = of_page("https://evil.example").send().await.unwrap();
+    assert_eq!(answer.headers()["access-control-allow-origin"], "https://evil.example");
+    assert!(!answer.headers().contains_key("access-control-allow-credentials"));
+    // The server did not see the cookie, and does not replace it.
+    assert!(!answer.headers().contains_key("set-cookie"));
+    let posted = Client::new().post(format!("{url}todo")).header("origin", "https://evil.example");
+    assert_eq!(posted.body("{}").send().await.unwrap().status(), 201);
+    let own = of_page("http://localhost:8000").send().await.unwrap();
+    assert_eq!(own.headers()["access-control-allow-credentials"], "true");
     server.shutdown().await;
 }

@@ -79,7 +79,7 @@ async fn log_has_one_line_for_the_start_the_first_failure_of_an_auth_url_and_its
     assert_eq!(lines.len(), 4, "{log}");
     let start = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
     for (line, parts) in lines.iter().zip([
-        ["the server has started", &start, "engine=\"memory\" sites=1"],
+        ["the server has started", &start, "engine=\"memory\" sites=\"shop\""],
         [
             "authUrl failed: Auth error: the authUrl cannot be reached",
             "site=shop",

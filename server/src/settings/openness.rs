@@ -1,0 +1,125 @@
+//! Who can use what, as `check` prints it and the server logs it when it starts.
+
+use super::Settings;
+use crate::model::Undeclared;
+use crate::sites::Table;
+
+impl Settings {
+    /// What is open and to whom.
+    pub(crate) fn openness(&self) -> Vec<String> {
+        let mut all = self.openness_of_resources();
+        if self.api_key.is_some() {
+            all.push("POST /publish: callers with the api_key".to_owned());
+        }
+        all.push(format!("pages that may use all of that: {}", self.pages_with_everything()));
+        all.extend(openness_of_sites(&self.sites.all()));
+        all
+    }
+
+    /// The names of the sites.
+    pub(crate) fn site_names(&self) -> String {
+        self.sites.all().keys().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn openness_of_resources(&self) -> Vec<String> {
+        let (mut open, mut ruled) = (Vec::new(), Vec::new());
+        for (resource, model) in self.models.declared() {
+            let names = if model.access.is_open() { &mut open } else { &mut ruled };
+            names.push(resource.as_str());
+        }
+        open.sort_unstable();
+        ruled.sort_unstable();
+        if self.models.others() == Undeclared::Allow {
+            open.push("every undeclared one");
+        }
+        if open.is_empty() && ruled.is_empty() {
+            return vec!["resources: none".to_owned()];
+        }
+        let kinds = [
+            ("resources that everyone may read and write", open),
+            ("resources with access rules", ruled),
+        ];
+        let kinds = kinds.into_iter().filter(|(_, names)| !names.is_empty());
+        kinds.map(|(kind, names)| format!("{kind}: {}", names.join(", "))).collect()
+    }
+
+    fn pages_with_everything(&self) -> String {
+        let mut pages = vec!["this host".to_owned(), "localhost".to_owned()];
+        pages.extend(self.origins.iter().map(|origin| match origin.is_any() {
+            true => "any origin, without cookies".to_owned(),
+            false => origin.to_string(),
+        }));
+        pages.join(", ")
+    }
+}
+
+fn openness_of_sites(sites: &Table) -> impl Iterator<Item = String> {
+    sites.iter().map(|(name, site)| {
+        let origins = site.origins();
+        let origins: Vec<_> = origins.iter().map(ToString::to_string).collect();
+        let pages = if origins.is_empty() { "no others".to_owned() } else { origins.join(", ") };
+        format!("pages that may connect to site {name}: {pages}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Access;
+    use crate::model::Model;
+    use crate::sites::Site;
+
+    #[test]
+    fn everything_is_open_to_pages_of_this_host_by_default() {
+        assert_eq!(
+            Settings::default().openness(),
+            [
+                "resources that everyone may read and write: every undeclared one",
+                "pages that may use all of that: this host, localhost",
+            ]
+        );
+    }
+
+    #[test]
+    fn push_service_has_no_resources_and_is_open_to_pages_of_its_sites() {
+        let settings = Settings::push_service();
+        let url = "https://newsite.com/rooms".parse().unwrap();
+        let site = Site::new(url, "54321".parse().unwrap());
+        let other = Site { origins: Some(vec!["*".parse().unwrap()]), ..site.clone() };
+        let none = Site { origins: Some(Vec::new()), ..site.clone() };
+        let sites = [("newsite", site), ("other", other), ("shut", none)];
+        settings.sites.replace(sites.map(|(name, site)| (name.parse().unwrap(), site)));
+        assert_eq!(
+            settings.openness(),
+            [
+                "resources: none",
+                "pages that may use all of that: this host, localhost",
+                "pages that may connect to site newsite: https://newsite.com",
+                "pages that may connect to site other: '*'",
+                "pages that may connect to site shut: no others",
+            ]
+        );
+        assert_eq!(settings.site_names(), "newsite, other, shut");
+        assert!(!settings.openness().concat().contains("54321"));
+    }
+
+    #[test]
+    fn resources_with_access_rules_are_listed_apart() {
+        let mut settings = Settings { api_key: "54321".parse().ok(), ..Settings::push_service() };
+        let access = Access { owner: Some("userId".to_owned()), ..Access::default() };
+        let ruled = Model { access, ..Model::default() };
+        settings.models.declare("note", ruled).unwrap();
+        settings.models.declare("todo", Model::default()).unwrap();
+        settings.origins = vec!["*".parse().unwrap(), "https://app.example".parse().unwrap()];
+        assert_eq!(
+            settings.openness(),
+            [
+                "resources that everyone may read and write: todo",
+                "resources with access rules: note",
+                "POST /publish: callers with the api_key",
+                "pages that may use all of that: this host, localhost, any origin, without cookies, \
+                 https://app.example",
+            ]
+        );
+    }
+}
