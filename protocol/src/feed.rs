@@ -39,6 +39,9 @@ pub(crate) struct Feed<P> {
     lost: Vec<String>,
     /// Deliveries and rooms to read again.
     news: Queue<Output<P>>,
+    /// The page has received answers without a link since the last resume. They may be beyond the
+    /// positions of the rooms.
+    pub(crate) is_ahead: bool,
 }
 
 #[derive(Debug)]
@@ -70,7 +73,13 @@ enum State {
 
 impl<P: Payload> Feed<P> {
     pub(crate) fn new() -> Self {
-        Self { rooms: Names::new(), records: Names::new(), lost: Vec::new(), news: Queue::new() }
+        Self {
+            rooms: Names::new(),
+            records: Names::new(),
+            lost: Vec::new(),
+            news: Queue::new(),
+            is_ahead: false,
+        }
     }
 
     /// A push arrived. One for a room nobody knows belongs to a read on its way, or to nobody.
@@ -130,16 +139,22 @@ impl<P: Payload> Feed<P> {
             return Some(());
         }
         let epoch = answer.item(1).and_then(|epoch| epoch.number());
-        let place = room.place.filter(|place| Some(place.epoch) == epoch);
-        let Some(place) = place else {
+        let place = room.place.as_mut()?;
+        // After a restart the log goes on from this position. It may lack what the page has
+        // received beyond it, if a backup was restored.
+        let is_ahead = self.is_ahead || !self.records.is_empty();
+        let Some(epoch) = epoch.filter(|epoch| place.epoch == *epoch || !is_ahead) else {
+            // So that no later resume finds this position valid.
+            place.epoch = 0;
             room.state = State::Stale;
             self.news.push(Output::Refresh(name));
             return Some(());
         };
+        place.epoch = epoch;
         let head = answer.item(2)?.number()?;
         let changes = Change::read_all(&answer.item(3)?)?;
         room.state = State::Live;
-        self.apply(Push { room: name.clone(), epoch: place.epoch, prev: 0, changes }, outbox);
+        self.apply(Push { room: name.clone(), epoch, prev: 0, changes }, outbox);
         self.move_to(&name, head);
         self.settle(&name, outbox);
         Some(())
@@ -409,9 +424,11 @@ impl<P> Room<P> {
 /// Something was missed.
 struct Gap;
 
-/// Returns whether the first position comes before the second one in the same log.
+/// Returns whether the first position comes before the second one, if both are of one log. The
+/// epochs do not say so: they also differ if the server has restarted in between. If the log is
+/// another one, the room is read again, and what was concluded from its former position is void.
 fn is_behind(place: Position, other: Position) -> bool {
-    place.epoch == other.epoch && place.offset < other.offset
+    place.offset < other.offset
 }
 
 /// Returns the resource of a room: `todo` for `todo/7`, `todo?…` and `todo`.

@@ -22,7 +22,7 @@ pub use to_id::ToId;
 /// A place in a resource's log. Written `epoch:offset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Position {
-    /// Which log: drawn when the store was made, below 2⁴⁸ so that it is exact in JavaScript.
+    /// Which log: drawn at each start of the server, below 2⁴⁸ so that it is exact in JavaScript.
     pub epoch: u64,
     /// Which change: the first of a resource is 1.
     pub offset: u64,

@@ -36,6 +36,10 @@ enum Deed {
     Serve(Serve),
     /// Says what `serve` would do with the same options and file, or what is wrong with them
     Check(Said),
+    /// Copies the database to a file, also while a server uses it
+    Backup(Copy),
+    /// Replaces the database by a copy that `backup` has made. Stop the server first
+    Restore(Copy),
     /// Sends a message to people's browsers, or many from the standard input
     Send(send::Send),
 }
@@ -49,6 +53,17 @@ struct Serve {
     /// Stops by itself after this many seconds
     #[arg(long, env = "BACKWIRE_OPEN_FOR", value_name = "SECONDS")]
     open_for: Option<u64>,
+}
+
+/// `backwire backup`, `backwire restore`
+#[derive(Debug, Args)]
+struct Copy {
+    #[command(flatten)]
+    said: Said,
+
+    /// The copy
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
 }
 
 /// What is said of the settings; what is not said here may be said in the file.
@@ -152,6 +167,27 @@ impl Command {
             Deed::Serve(serve) => serve.run().await,
             Deed::Send(send) => send.run().await,
             Deed::Check(said) => write!(io::stdout(), "{}", said.settings()?),
+            Deed::Backup(copy) => copy.back_up(),
+            Deed::Restore(copy) => copy.restore(),
+        }
+    }
+}
+
+impl Copy {
+    fn back_up(self) -> io::Result<()> {
+        let store = self.said.settings()?.store;
+        store.back_up(&self.file).map_err(io::Error::other)?;
+        let size = self.file.metadata()?.len();
+        writeln!(io::stdout(), "{store} is copied to {}, {size} bytes", self.file.display())
+    }
+
+    fn restore(self) -> io::Result<()> {
+        let store = self.said.settings()?.store;
+        let former = store.restore(&self.file).map_err(io::Error::other)?;
+        writeln!(io::stdout(), "{store} is restored from {}", self.file.display())?;
+        match former {
+            Some(former) => writeln!(io::stdout(), "the former database is {}", former.display()),
+            None => Ok(()),
         }
     }
 }

@@ -55,6 +55,7 @@ impl<P: Payload> Client<P> {
             if index == 0 {
                 return None;
             }
+            self.feed.is_ahead = false;
         } else {
             if let Some(at) = self.outbox.find_acked(ack) {
                 self.take(now, at, Reply::read(&answer));
@@ -85,6 +86,7 @@ impl<P: Payload> Client<P> {
         let Some(position) = position else {
             return;
         };
+        self.feed.is_ahead |= !self.link.is_up();
         match (record, room) {
             (Some(record), _) if entry.is_wanted => self.feed.was_written(&record, position),
             // A read over HTTP joins no room.

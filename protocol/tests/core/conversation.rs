@@ -205,6 +205,73 @@ fn a_log_that_no_longer_reaches_back_means_reading_again() {
 }
 
 #[test]
+fn ordinary_restart_reads_nothing_again() {
+    let mut pair = Pair::connected();
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.ask(Verb::Post, "/todo", json!({"title": "own"}));
+    pair.run();
+    for number in 0..3 {
+        pair.cut_link();
+        pair.server.write(1, None, &json!({"title": "before"}));
+        pair.server.restart();
+        if number > 0 {
+            pair.server.write(1, None, &json!({"title": "after"}));
+        }
+        pair.mend_link();
+        pair.server.write(1, None, &json!({"title": "live"}));
+        pair.run();
+        assert_eq!(pair.app.shown, pair.server.records);
+    }
+    assert_eq!(pair.app.refreshes, 0);
+}
+
+#[test]
+fn restored_backup_is_read_again_whether_it_is_behind_the_page_or_has_overtaken_it() {
+    for others in [0, 1, 2, 3, 7] {
+        let mut pair = Pair::connected();
+        pair.ask(Verb::Get, "/todo", Value::Null);
+        pair.server.write(1, None, &json!({"title": "kept"}));
+        pair.run();
+        pair.server.back_up();
+        for _ in 0..2 {
+            pair.server.write(1, None, &json!({"title": "lost"}));
+        }
+        pair.run();
+        pair.cut_link();
+        assert!(pair.server.restore());
+        pair.app.is_between_logs = true;
+        for _ in 0..others {
+            pair.server.write(1, None, &json!({"title": "new"}));
+        }
+        pair.mend_link();
+        assert_eq!(pair.app.refreshes, 1, "{others}");
+        pair.server.write(1, None, &json!({"title": "live"}));
+        pair.run();
+        assert_eq!(pair.app.shown, pair.server.records, "{others}");
+    }
+}
+
+#[test]
+fn page_that_has_read_over_http_reads_again_if_a_backup_is_restored_before_it_reconnects() {
+    let mut pair = Pair::connected();
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    pair.server.back_up();
+    pair.cut_link();
+    pair.wait(4_000);
+    pair.server.write(1, None, &json!({"title": "lost"}));
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    assert_eq!(pair.app.shown.len(), 1);
+    assert!(pair.server.restore());
+    pair.app.is_between_logs = true;
+    // The position of the room is valid, but the page has received more than that.
+    pair.mend_link();
+    assert_eq!(pair.app.refreshes, 1);
+    assert!(pair.app.shown.is_empty());
+}
+
+#[test]
 fn a_push_that_never_came_is_noticed_and_fetched() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);

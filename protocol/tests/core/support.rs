@@ -41,10 +41,26 @@ impl From<u16> for Refusal {
     }
 }
 
+/// What a backup of a server has.
+#[derive(Debug, Clone)]
+struct Store {
+    /// Of each start the epoch, and the offset of its first change if it made one.
+    epochs: Vec<(u64, Option<usize>)>,
+    log: Vec<Entry>,
+    floor: usize,
+    records: BTreeMap<u64, Record>,
+    ledger: BTreeMap<String, Value>,
+    next_id: u64,
+}
+
 /// The server.
 #[derive(Debug)]
 pub struct Server {
     epoch: u64,
+    epochs: Vec<(u64, Option<usize>)>,
+    /// For each epoch, which of the logs it belongs to: a restored backup begins another one.
+    logs: BTreeMap<u64, u64>,
+    backup: Option<Store>,
     log: Vec<Entry>,
     /// Changes up to here are no longer in the log.
     floor: usize,
@@ -80,6 +96,9 @@ impl Server {
     pub fn new(epoch: u64) -> Self {
         Self {
             epoch,
+            epochs: vec![(epoch, None)],
+            logs: BTreeMap::from([(epoch, 0)]),
+            backup: None,
             log: Vec::new(),
             floor: 0,
             records: BTreeMap::new(),
@@ -103,13 +122,59 @@ impl Server {
     /// Another epoch and an empty log, as a memory engine after a restart; records are kept so that
     /// there is something to read again.
     pub fn lose_the_log(&mut self) {
-        self.epoch += 1;
+        self.epochs.clear();
+        self.begin(true);
         self.log.clear();
         self.floor = 0;
         self.pushed = 0;
         for record in self.records.values_mut() {
             record.insert("v".into(), json!(0));
         }
+    }
+
+    /// The server restarts with its log.
+    pub fn restart(&mut self) {
+        self.begin(false);
+    }
+
+    pub fn back_up(&mut self) {
+        self.backup = Some(Store {
+            epochs: self.epochs.clone(),
+            log: self.log.clone(),
+            floor: self.floor,
+            records: self.records.clone(),
+            ledger: self.ledger.clone(),
+            next_id: self.next_id,
+        });
+    }
+
+    /// The server restarts with the last backup. Returns `false` if there is none.
+    pub fn restore(&mut self) -> bool {
+        let Some(backup) = self.backup.clone() else { return false };
+        let Store { epochs, log, floor, records, ledger, next_id } = backup;
+        (self.epochs, self.log, self.floor) = (epochs, log, floor);
+        (self.records, self.ledger, self.next_id) = (records, ledger, next_id);
+        self.pushed = self.log.len();
+        // Writes to records that are no longer there are refused.
+        self.has_refused = true;
+        self.begin(true);
+        true
+    }
+
+    /// Another start, whose log may be another one.
+    fn begin(&mut self, is_another_log: bool) {
+        let log = self.logs[&self.epoch];
+        self.epoch = self.logs.keys().max().expect("there is an epoch") + 1;
+        self.epochs.push((self.epoch, None));
+        let last = *self.logs.values().max().expect("there is a log");
+        self.logs.insert(self.epoch, if is_another_log { last + 1 } else { log });
+    }
+
+    /// Whether the log goes on from a position.
+    fn reaches(&self, epoch: u64, offset: usize) -> bool {
+        let Some(at) = self.epochs.iter().position(|(it, _)| *it == epoch) else { return false };
+        let mut later = self.epochs[at + 1..].iter().filter_map(|(_, first)| *first);
+        (self.floor..=self.log.len()).contains(&offset) && later.all(|first| offset < first)
     }
 
     pub fn truncate(&mut self) {
@@ -155,6 +220,8 @@ impl Server {
             _ => return None,
         }
         let data = if verb == 3 { Value::Null } else { Value::Object(set) };
+        let (_, first) = self.epochs.last_mut().expect("there is an epoch");
+        first.get_or_insert(offset as usize);
         self.log.push(Entry { verb, id, data, mark, previous: previous.unwrap_or(0) });
         Some(id)
     }
@@ -201,7 +268,7 @@ impl Server {
         let room = asked[0].as_str().expect("a room").to_owned();
         self.rooms.insert(room.clone());
         let from = asked[2].as_u64().expect("an offset") as usize;
-        if asked[1] != self.epoch || from < self.floor || from > self.log.len() {
+        if !self.reaches(asked[1].as_u64().expect("an epoch"), from) {
             return json!([room, null]);
         }
         let changes: Vec<_> = (from..self.log.len())
@@ -319,7 +386,11 @@ pub struct App {
     /// The newest state of each record that a response to a write over HTTP has shown. That
     /// response may arrive before the one of an older read over the link, which sets the page back.
     written_by_http: BTreeMap<u64, u64>,
-    epoch: u64,
+    /// The log that the shown states are of.
+    log: u64,
+    /// A backup was restored, and the collection was not read since. Changes of the former log that
+    /// the client has received may still be delivered.
+    pub is_between_logs: bool,
     /// The collection was read over the link.
     pub is_live: bool,
     /// The position of the last read of the collection.
@@ -332,26 +403,29 @@ pub struct App {
 }
 
 impl App {
-    /// Applies a response. `destroyed` is the record of a delete. `may_be_late` returns whether the
-    /// response to a write at this position may arrive after later changes.
+    /// Applies a response. `destroyed` is the record of a delete. The response to a write of which
+    /// the server knows that it is a repeat, or that the page sent itself (`is_elsewhere`), may
+    /// arrive after later changes.
     fn finish(
         &mut self,
         token: Token,
         destroyed: Option<u64>,
         result: Result<Reply<Json>, Failure>,
         is_over_http: bool,
-        may_be_late: impl Fn(&str) -> bool,
+        server: &Server,
+        is_elsewhere: bool,
     ) {
         if let Ok(Reply { status: 200, body: Some(Json(body)), headers: Some(headers) }) = &result {
             let position = headers.field("backwire-position").and_then(|text| text.text());
             let position = position.expect("a position");
             let (epoch, offset) = numbers(&position);
-            if epoch != self.epoch {
+            let log = server.logs[&epoch];
+            if log != self.log {
                 self.newest.clear();
                 self.newest_by_http.clear();
                 self.written_by_http.clear();
                 self.read_at = 0;
-                self.epoch = epoch;
+                self.log = log;
             }
             // The client cannot know of a refusal that was lost with the connection. So a repeated
             // write may be answered after later changes, and the page goes by the position.
@@ -359,13 +433,15 @@ impl App {
             let of = |newest: &BTreeMap<u64, u64>| id.and_then(|id| newest.get(&id)).copied();
             // A record that the last read of all records lacks does not exist.
             let newest = of(&self.newest).unwrap_or(self.read_at);
-            let is_late = may_be_late(&position)
+            let is_late = is_elsewhere
+                || server.repeated.contains(&position)
                 || of(&self.newest_by_http).is_some_and(|newest| offset < newest);
             let is_read = headers.field("backwire-record").is_none();
             if is_read && is_over_http {
                 self.merge(body);
             } else if !(is_late && offset < newest) {
                 if is_read {
+                    self.end_of_former_log(id, log == server.logs[&server.epoch]);
                     self.set_back(id, offset);
                     self.read_at = if id.is_none() { offset } else { self.read_at };
                 } else if let Some(id) = id.filter(|_| is_over_http) {
@@ -375,6 +451,14 @@ impl App {
             }
         }
         self.results.push((token, result));
+    }
+
+    /// A read of the collection ends what is left of a former log.
+    fn end_of_former_log(&mut self, id: Option<u64>, is_current: bool) {
+        if self.is_between_logs && id.is_none() && is_current {
+            self.is_between_logs = false;
+            self.newest.clear();
+        }
     }
 
     /// Allows older states after a read that lacks writes over HTTP.
@@ -423,7 +507,8 @@ impl App {
     /// Invariant: a record is never shown older than it has been shown.
     fn grow(&mut self, id: u64, v: u64) {
         let newest = self.newest.entry(id).or_insert(0);
-        assert!(v >= *newest, "record {id} went back from {newest} to {v}");
+        let may_go_back = v >= *newest || self.is_between_logs;
+        assert!(may_go_back, "record {id} went back from {newest} to {v}");
         *newest = v;
     }
 
@@ -436,7 +521,8 @@ impl App {
             }
             self.news += 1;
             let newest = self.newest.get(&id).copied().unwrap_or(0);
-            assert!(offset > newest, "change {offset} of record {id} came after {newest}");
+            let is_in_order = offset > newest || self.is_between_logs;
+            assert!(is_in_order, "change {offset} of record {id} came after {newest}");
             self.newest.insert(id, offset);
             match verb {
                 Some(1) => {
@@ -735,9 +821,8 @@ impl Pair {
                     let destroyed = self.destroys.remove(&token);
                     self.app.waited.extend(waited.then_some(token));
                     let is_elsewhere = self.elsewhere.contains(&token);
-                    self.app.finish(token, destroyed, result, self.is_over_http, |position| {
-                        is_elsewhere || self.server.repeated.contains(position)
-                    });
+                    let (server, is_over_http) = (&self.server, self.is_over_http);
+                    self.app.finish(token, destroyed, result, is_over_http, server, is_elsewhere);
                 }
                 Output::Http(token) => self.send_over_http(token),
                 Output::Deliver(delivery) => self.app.deliver(&delivery.changes),

@@ -45,9 +45,9 @@ impl Counters {
         }
     }
 
-    /// Whether everything after a position is still in the log.
-    pub(super) fn reaches(&self, epoch: u64, position: Position) -> bool {
-        position.epoch == epoch && (self.floor..=self.head).contains(&position.offset)
+    /// Whether everything after an offset is still in the log.
+    pub(super) fn reaches(&self, offset: u64) -> bool {
+        (self.floor..=self.head).contains(&offset)
     }
 
     /// Where the floor has to be at least for the log to keep to its count.

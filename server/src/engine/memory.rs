@@ -102,7 +102,7 @@ impl Engine for Memory {
 
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
         Ok(self.state().table(&room.resource, |table| {
-            if !table.counters.reaches(self.epoch, position) {
+            if position.epoch != self.epoch || !table.counters.reaches(position.offset) {
                 return Since::OutOfReach;
             }
             Since::Changes {

@@ -29,6 +29,7 @@ pub use queues::{
 };
 pub use sessions::{Edit, Held, MemorySessions, Sessions};
 pub use sqlite::Sqlite;
+pub(crate) use sqlite::{back_up, restore};
 
 /// The far end of the log: every engine is opened with one and sends each committed change to it,
 /// in commit order and once, after the change is durable and before the writer is answered.

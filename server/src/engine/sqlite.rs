@@ -8,7 +8,9 @@
 //! Readers have connections of their own, which never wait for the writer: a read sees one snapshot.
 
 mod along;
+mod backup;
 mod column;
+mod epochs;
 mod forget;
 mod group;
 mod indexes;
@@ -46,6 +48,8 @@ use crate::delivery::flake::{Flake, Node};
 use crate::delivery::rules::Ttl;
 use crate::model::Models;
 use crate::write::Write;
+pub(crate) use backup::{back_up, restore};
+use epochs::CurrentEpoch;
 use group::Known;
 use indexes::Indexes;
 use ledger::Recent;
@@ -81,11 +85,12 @@ impl Sqlite {
         make_folder_of(path)?;
         // Before anything is read or, in the file of an older version, upgraded.
         let lock = Lock::of(path)?;
-        let connection = schema::create(path)?;
-        let epoch = schema::epoch(&connection)?;
+        let mut connection = schema::create(path)?;
+        let current = CurrentEpoch::begin(&mut connection)?;
+        let epoch = current.epoch;
         let recent = Recent::load(&connection)?;
         let has_unchanged = unchanged::has_entries(&connection)?;
-        let known = Known { epoch, window, records: Records::new(), recent, has_unchanged };
+        let known = Known { current, window, records: Records::new(), recent, has_unchanged };
         let jobs = Writer { connection, _lock: lock, known }.spawn(tail)?;
         Ok(Self {
             path: path.into(),

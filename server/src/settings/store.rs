@@ -1,7 +1,7 @@
 //! Which engine there is to be.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -32,6 +32,29 @@ impl Store {
         match self {
             Self::Memory => Ok(Arc::new(Memory::new(window, tail))),
             Self::Sqlite(file) => Ok(Arc::new(Sqlite::open(file, window, tail)?)),
+        }
+    }
+}
+
+impl Store {
+    /// Copies what is stored to a file that does not exist yet, while a server uses the store.
+    pub fn back_up(&self, copy: &Path) -> Result<(), engine::Error> {
+        engine::back_up(self.file()?, copy)
+    }
+
+    /// Replaces what is stored by a copy of [`back_up`](Self::back_up). No server may use the store
+    /// meanwhile. Returns where the former store is now, if there was one.
+    pub fn restore(&self, copy: &Path) -> Result<Option<PathBuf>, engine::Error> {
+        engine::restore(copy, self.file()?)
+    }
+
+    fn file(&self) -> Result<&Path, engine::Error> {
+        match self {
+            Self::Sqlite(file) => Ok(file),
+            Self::Memory => {
+                let reason = "engine: memory has no file: there is nothing to back up or restore";
+                Err(engine::Error::Unavailable(reason.to_owned()))
+            }
         }
     }
 }

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use backwire::change::Verb;
+use backwire::change::{Change, Position, Room, Verb};
 use backwire::criteria::{Criteria, Language, Parameters};
 use backwire::delivery::flake::Node;
-use backwire::engine::{Acked, Edit, Error, Post, Posted, Sqlite, Window};
+use backwire::engine::{Acked, Edit, Error, Post, Posted, Since, Sqlite, Window};
 use backwire::model::{Attribute, Model, Models};
 use backwire::write::Refused;
 use futures_util::future::join_all;
@@ -61,7 +61,10 @@ fn go_back_to_the_sixth_version(visitor: &Connection) {
                 at INTEGER NOT NULL, PRIMARY KEY (identity, key));
              INSERT INTO ledger SELECT identity, key, fingerprint, resource, offset, verb, id,
                                        coalesce(after, before), mark, at
-                                FROM log WHERE key IS NOT NULL",
+                                FROM log WHERE key IS NOT NULL;
+             INSERT INTO meta SELECT 'epoch', epoch FROM epochs;
+             DROP TABLE epochs;
+             DROP TABLE first_offsets",
         )
         .unwrap();
 }
@@ -71,6 +74,16 @@ async fn unavailable(store: &Store) -> String {
         Err(Error::Unavailable(reason)) => reason,
         other => panic!("available: {other:?}"),
     }
+}
+
+/// The same changes as a later start reads them: their positions have its epoch.
+async fn after_restart(store: &Store, log: &[Arc<Change>]) -> Vec<Arc<Change>> {
+    let epoch = store.head().await.epoch;
+    let changes = log.iter().map(|change| {
+        let position = Position { epoch, ..change.position };
+        Arc::new(Change { position, ..Change::clone(change) })
+    });
+    changes.collect()
 }
 
 #[tokio::test]
@@ -86,11 +99,68 @@ async fn everything_is_there_after_a_restart() {
     drop(store);
 
     let mut store = open(folder.path());
-    assert_eq!((store.records().await, store.head().await), (records, head));
-    assert_eq!(store.since("todo", 0).await, log);
+    assert_eq!(store.records().await, records);
+    assert_eq!(store.head().await.offset, head.offset);
+    assert_eq!(store.since("todo", 0).await, Some(after_restart(&store, &log.unwrap()).await));
     assert!(store.commit(keyed("k", milk())).await.repeated);
     assert_eq!(store.done(milk()).await.id, crate::store::id("2"));
     assert_eq!(offsets(&store.heard()), [5]);
+}
+
+/// The offsets of what a client has missed, or `None` if it has to read again.
+async fn missed(store: &Store, position: Position) -> Option<Vec<u64>> {
+    match store.engine.since(&Room::class(todo()), position).await.unwrap() {
+        Since::Changes { changes, .. } => Some(offsets(&changes)),
+        Since::OutOfReach => None,
+    }
+}
+
+#[tokio::test]
+async fn ordinary_restarts_leave_all_positions_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut positions = Vec::new();
+    for _ in 0..5 {
+        let store = open(folder.path());
+        positions.push(store.head().await);
+        store.done(milk()).await;
+        positions.push(store.head().await);
+        for position in &positions {
+            let expected = (position.offset + 1..=store.head().await.offset).collect();
+            assert_eq!(missed(&store, *position).await, Some(expected), "{position}");
+        }
+        drop(store);
+        // Another one, which commits nothing.
+        positions.push(open(folder.path()).head().await);
+    }
+}
+
+#[tokio::test]
+async fn restored_file_has_no_position_of_what_it_lacks_also_when_its_log_is_longer_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.done(milk()).await;
+    let common = store.head().await;
+    let backup = folder.path().join("copy.db");
+    visitor(folder.path()).execute("VACUUM INTO ?1", [backup.to_str()]).unwrap();
+    store.done(milk()).await;
+    let lost = store.head().await;
+    drop(store);
+    // Another start before the restore.
+    let also_lost = open(folder.path()).head().await;
+
+    fs::copy(&backup, file(folder.path())).unwrap();
+    let store = open(folder.path());
+    for overtaken in [false, true] {
+        let expected = if overtaken { vec![2, 3] } else { vec![] };
+        assert_eq!(missed(&store, common).await, Some(expected));
+        for position in [lost, also_lost] {
+            assert_eq!(missed(&store, position).await, None, "{position}");
+        }
+        if !overtaken {
+            store.done(milk()).await;
+            store.done(milk()).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -213,7 +283,10 @@ async fn what_was_answered_survives_a_crash() {
     let log = survivor.since("todo", 0).await.unwrap();
     assert_eq!(offsets(&log), (1..=log.len() as u64).collect::<Vec<_>>());
     assert!(survivor.commit(keyed("k", milk())).await.repeated);
-    assert_eq!(survivor.head().await.epoch, store.head().await.epoch);
+    assert_eq!(
+        missed(&survivor, Position { offset: last, ..store.head().await }).await.unwrap().len(),
+        log.len() - last as usize
+    );
 }
 
 #[tokio::test]
@@ -409,8 +482,13 @@ async fn keys_are_known_after_a_restart_whether_their_changes_are_in_the_log_or_
             let repeat = store.commit(keyed(&n.to_string(), milk())).await;
             assert!(repeat.repeated);
             assert_eq!(
-                (repeat.change.position, &repeat.change.id, &repeat.change.after, repeat.change.at),
-                (first.position, &first.id, &first.after, first.at)
+                (
+                    repeat.change.position.offset,
+                    &repeat.change.id,
+                    &repeat.change.after,
+                    repeat.change.at
+                ),
+                (first.position.offset, &first.id, &first.after, first.at)
             );
         }
         drop(store);
@@ -535,7 +613,7 @@ async fn keys_of_the_fourth_version_are_known() {
     let store = open(folder.path());
     store.done(keyed("l", milk())).await;
     let repeat = store.commit(keyed("k", milk())).await;
-    assert_eq!((repeat.repeated, repeat.change.position), (true, first.position));
+    assert_eq!((repeat.repeated, repeat.change.position.offset), (true, first.position.offset));
     drop(store);
     assert!(open(folder.path()).commit(keyed("l", milk())).await.repeated);
 }
@@ -555,7 +633,8 @@ async fn what_was_set_in_the_log_of_the_fifth_version_is_known() {
     let visitor = visitor(folder.path());
     go_back_to_the_fifth_version(&visitor);
     visitor.execute_batch("UPDATE meta SET value = 5 WHERE name = 'version'").unwrap();
-    assert_eq!(open(folder.path()).since("todo", 0).await.unwrap(), log);
+    let store = open(folder.path());
+    assert_eq!(store.since("todo", 0).await.unwrap(), after_restart(&store, &log).await);
 }
 
 #[tokio::test]
@@ -585,13 +664,21 @@ async fn keys_of_the_sixth_version_are_known_whether_the_log_has_their_changes_o
         .unwrap();
     for _ in 0..2 {
         let store = reopen();
-        assert_eq!(store.since("todo", 9).await, log);
+        assert_eq!(
+            store.since("todo", 9).await,
+            Some(after_restart(&store, log.as_ref().unwrap()).await)
+        );
         for (n, first) in first.iter().enumerate() {
             let repeat = store.commit(write(n)).await;
             assert!(repeat.repeated, "{n}");
             assert_eq!(
-                (repeat.change.position, &repeat.change.id, &repeat.change.after, repeat.change.at),
-                (first.position, &first.id, &first.after, first.at)
+                (
+                    repeat.change.position.offset,
+                    &repeat.change.id,
+                    &repeat.change.after,
+                    repeat.change.at
+                ),
+                (first.position.offset, &first.id, &first.after, first.at)
             );
         }
     }

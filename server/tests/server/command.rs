@@ -1,5 +1,6 @@
 //! The command, as a process of its own.
 
+mod backup;
 mod drop_in;
 #[cfg(target_os = "linux")]
 mod full_disk;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Result, Transaction, TransactionBehavior};
 
+use super::epochs::CurrentEpoch;
 use super::ledger::{self, Recent};
 use super::queues::{self, Step};
 use super::records::{Records, Stored};
@@ -26,7 +27,7 @@ use crate::write::{Decision, Key, Standing, Write};
 
 /// What the writer knows of its file.
 pub(super) struct Known {
-    pub(super) epoch: u64,
+    pub(super) current: CurrentEpoch,
     pub(super) window: Window,
     pub(super) records: Records,
     /// What is remembered and not in the ledger's table.
@@ -54,10 +55,11 @@ struct Steps {
     at: u64,
 }
 
-/// A resource's counters, the time of its newest change, and the model of its first written record.
-/// Publications alone have no model.
+/// A resource's counters, the offset of the group's first change of it, the time of its newest
+/// change, and the model of its first written record. Publications alone have no model.
 struct Grown {
     counters: Counters,
+    first: u64,
     at: u64,
     model: Option<Arc<Model>>,
 }
@@ -147,6 +149,7 @@ impl<'c> Group<'c> {
             queues::forget(&self.transaction, count, at)?;
         }
         self.transaction.commit()?;
+        self.known.current.stored(self.grown.into_keys());
         match is_settled {
             true => self.known.recent.clear(),
             false => self.known.recent.append(self.fresh),
@@ -158,9 +161,10 @@ impl<'c> Group<'c> {
     /// remembered in its table. Says whether it did.
     fn forget(&self) -> Result<bool> {
         let Some(now) = self.grown.values().map(|grown| grown.at).max() else { return Ok(false) };
-        for (resource, Grown { counters, at, model }) in &self.grown {
+        for (resource, Grown { counters, first, at, model }) in &self.grown {
             let window = &self.known.window;
             let floor = forget::floor(&self.transaction, resource, counters, window, *at)?;
+            self.known.current.store_first(&self.transaction, resource, *first)?;
             let key = model.as_ref().map(|model| &*model.key);
             store_counters(&self.transaction, resource, Counters { floor, ..*counters }, key)?;
             if floor > counters.floor {
@@ -175,7 +179,7 @@ impl<'c> Group<'c> {
     }
 
     fn recall(&self, key: &Key, now: u64) -> Result<Option<Entry<Arc<Change>>>> {
-        let epoch = self.known.epoch;
+        let epoch = self.known.current.epoch;
         if self.known.has_unchanged
             && let Some((at, entry)) = unchanged::recall(&self.transaction, key, epoch)?
         {
@@ -196,7 +200,7 @@ impl<'c> Group<'c> {
         let stored = self.known.records.take(&self.transaction, &write.resource, &id)?;
         let record = stored.as_ref().and_then(|stored| stored.record.clone());
         let previous = stored.as_ref().map_or(counters.floor, |stored| stored.offset);
-        let position = counters.next_position(self.known.epoch);
+        let position = counters.next_position(self.known.current.epoch);
         let taken = self.taken(write, &id, record.as_deref())?;
         Ok((Standing { record, previous, position, next_id: counters.next_id, taken }, stored))
     }
@@ -253,8 +257,10 @@ impl<'c> Group<'c> {
             self.fresh.remember(key, change);
         }
         let model = (!change.published).then_some(model);
-        let before = self.grown.remove(&change.resource).and_then(|before| before.model);
-        let grown = Grown { counters, at: change.at, model: before.or(model) };
+        let before = self.grown.remove(&change.resource);
+        let first = before.as_ref().map_or(change.position.offset, |before| before.first);
+        let model = before.and_then(|before| before.model).or(model);
+        let grown = Grown { counters, first, at: change.at, model };
         self.grown.insert(change.resource.clone(), grown);
         Ok(())
     }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task;
 
 use super::prefilter::Prefilter;
-use super::{list, row, schema};
+use super::{epochs, list, row, schema};
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::engine::{Error, Since, Snapshot};
 use crate::lock::lock;
@@ -191,9 +191,12 @@ pub(super) fn since(
 ) -> rusqlite::Result<Since> {
     let resource = &room.resource;
     let counters = row::counters(snapshot, resource)?;
-    if !counters.reaches(epoch, position) {
+    let is_reached =
+        counters.reaches(position.offset) && epochs::is_valid(snapshot, resource, position, epoch)?;
+    if !is_reached {
         return Ok(Since::OutOfReach);
     }
+    let position = Position { epoch, ..position };
     let changes = match &room.id {
         None => class_since(snapshot, resource, position)?,
         Some(id) => instance_since(snapshot, resource, id, position)?,

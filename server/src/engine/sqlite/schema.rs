@@ -7,14 +7,14 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::indexes::Indexes;
-use super::unchanged;
-use crate::engine::{Error, draw_epoch};
+use super::{epochs, unchanged};
+use crate::engine::Error;
 
 /// Of the tables below. A file of a later version is left alone, as we can not know what is in it.
 const VERSION: i64 = UPGRADES.len() as i64 + 1;
 
 /// What each version added to the one before it, beginning with the first.
-const UPGRADES: [&str; 8] = [
+const UPGRADES: [&str; 10] = [
     "ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE",
     SESSIONS,
     QUEUES,
@@ -42,6 +42,8 @@ const UPGRADES: [&str; 8] = [
      DROP TABLE entries",
     unchanged::TABLE,
     "ALTER TABLE resources ADD COLUMN key_name TEXT; UPDATE resources SET key_name = 'id'",
+    epochs::TABLES,
+    epochs::UPGRADE,
 ];
 
 /// How long to wait for another process (a backup, a curious person) to let go of the file.
@@ -229,13 +231,27 @@ pub(super) fn create(path: &Path) -> Result<Connection, Error> {
     });
     let connection =
         opened.map_err(|error| Error::Unavailable(format!("{}: {error}", path.display())))?;
-    match meta(&connection, "version")? {
+    match version(&connection)? {
         VERSION => Ok(connection),
-        other => Err(Error::Unavailable(format!(
-            "{}: made by another version of backwire: its tables have version {other}, not {VERSION}",
-            path.display()
-        ))),
+        other => Err(of_another_version(path, other)),
     }
+}
+
+/// The version of a file's tables.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    meta(connection, "version")
+}
+
+/// Fails if a file is of a later version than this.
+pub(super) fn check_version(path: &Path, version: i64) -> Result<(), Error> {
+    if version <= VERSION { Ok(()) } else { Err(of_another_version(path, version)) }
+}
+
+fn of_another_version(path: &Path, version: i64) -> Error {
+    Error::Unavailable(format!(
+        "{}: made by another version of backwire: its tables have version {version}, not {VERSION}",
+        path.display()
+    ))
 }
 
 /// Makes the indexes there are to be.
@@ -253,11 +269,6 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "cache_size", READER_CACHE)?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
-}
-
-/// Which log this is.
-pub(super) fn epoch(connection: &Connection) -> rusqlite::Result<u64> {
-    meta(connection, "epoch").map(i64::cast_unsigned)
 }
 
 /// What session cookies are signed with where no other secret is set.
@@ -285,9 +296,9 @@ fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.execute_batch(SESSIONS)?;
         transaction.execute_batch(QUEUES)?;
         transaction.execute_batch(unchanged::TABLE)?;
-        let mut set = transaction.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
-        set.execute(("version", VERSION))?;
-        set.execute(("epoch", draw_epoch().cast_signed()))?;
+        transaction.execute_batch(epochs::TABLES)?;
+        let set = "INSERT INTO meta (name, value) VALUES ('version', ?1)";
+        transaction.execute(set, [VERSION])?;
     }
     let version = meta(&transaction, "version")?;
     for (upgrade, to) in UPGRADES.iter().zip(2..).filter(|(_, to)| *to > version) {
