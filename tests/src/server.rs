@@ -82,6 +82,24 @@ impl Server {
         (self.process, _) = serve(port, self.home.path(), &self.pages, &self.arguments);
     }
 
+    /// Copies its database to a file with this name, while it runs.
+    pub fn back_up(&self, name: &str) {
+        self.run("backup", name);
+    }
+
+    /// Replaces its database by such a copy. It has to be killed before.
+    pub fn restore(&self, name: &str) {
+        self.run("restore", name);
+    }
+
+    fn run(&self, command: &str, name: &str) {
+        let engine = format!("sqlite:{}", database(self.home.path()).display());
+        let mut process = Command::new(places::server());
+        process.arg(command).arg(self.home.path().join(name)).args(["--engine", &engine]);
+        let output = process.output().expect("the program of the server can be run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Returns the lines that the server has printed.
     pub fn log(&self) -> Vec<String> {
         self.process.lines()
@@ -118,11 +136,10 @@ impl Default for Site {
 const CONFIG: &str = "config.yml";
 
 fn serve(port: u16, home: &Path, pages: &Path, arguments: &[String]) -> (Process, u16) {
-    let database = home.join("backwire.db");
     let mut command = Command::new(places::server());
     command
         .args(["serve", "--port", &port.to_string()])
-        .args(["--engine", &format!("sqlite:{}", database.display())])
+        .args(["--engine", &format!("sqlite:{}", database(home).display())])
         .arg("--config")
         .arg(home.join(CONFIG))
         // Should we be killed before we can stop it.
@@ -131,6 +148,10 @@ fn serve(port: u16, home: &Path, pages: &Path, arguments: &[String]) -> (Process
         .arg(pages)
         .args(arguments);
     Process::start(&mut command, port_in)
+}
+
+fn database(home: &Path) -> PathBuf {
+    home.join("backwire.db")
 }
 
 /// The port in `listening on http://localhost:1337`.

@@ -30,7 +30,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 
 use crate::deliveries::back_end;
 
-type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// In a run of all tests. `cargo xtask crash` does more.
 const KILLS: usize = 100;
@@ -286,7 +286,8 @@ impl Device {
     }
 
     async fn try_listen(&mut self, addr: SocketAddr, life: &Life) -> Option<()> {
-        let mut stream = connect(addr).await?;
+        let auth = json!({ "backwire": 1, "site": "shop", "token": TOKEN });
+        let mut stream = connect(addr, &auth).await?;
         self.told.clear();
         // What was acked in this life: by the next batch it is removed.
         let mut before = Vec::new();
@@ -334,11 +335,11 @@ impl Device {
     }
 }
 
-async fn connect(addr: SocketAddr) -> Option<Stream> {
+/// Connects our runtime with this auth, unless the server is gone.
+pub(crate) async fn connect(addr: SocketAddr, auth: &Value) -> Option<Stream> {
     let url = format!("ws://{addr}/socket.io/?EIO=4&transport=websocket");
     let (mut stream, _) = connect_async(url).await.ok()?;
     frame(&mut stream).await.filter(|open| open.starts_with('0'))?;
-    let auth = json!({ "backwire": 1, "site": "shop", "token": TOKEN });
     stream.send(format!("40{auth}").into()).await.ok()?;
     let answer = frame(&mut stream).await?;
     assert!(answer.starts_with("40{"), "{answer}");
@@ -359,7 +360,7 @@ async fn frame(stream: &mut Stream) -> Option<String> {
 }
 
 /// What is delivered next.
-async fn next(stream: &mut Stream) -> Option<Vec<Value>> {
+pub(crate) async fn next(stream: &mut Stream) -> Option<Vec<Value>> {
     let frame = frame(stream).await?;
     let said = frame.strip_prefix("42").expect("it is an event");
     let (event, room, _, _, deliveries): (String, String, u8, u8, Vec<Value>) =
@@ -369,10 +370,10 @@ async fn next(stream: &mut Stream) -> Option<Vec<Value>> {
 }
 
 /// `backwire serve`, killed when it is dropped.
-struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
-    fn start(home: &Path) -> Self {
+    pub(crate) fn start(home: &Path) -> Self {
         let engine = format!("sqlite:{}", home.join("backwire.db").display());
         let child = Command::new(env!("CARGO_BIN_EXE_backwire"))
             .args(["serve", "--port", "0", "--engine", &engine, "--sites", "sites.yml"])
@@ -384,7 +385,7 @@ impl Process {
     }
 
     /// Waits until it listens, and tells where.
-    fn listens(&mut self) -> SocketAddr {
+    pub(crate) fn listens(&mut self) -> SocketAddr {
         let mut line = String::new();
         BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let port = line.trim().rsplit_once(':').expect("it has started").1.parse().unwrap();

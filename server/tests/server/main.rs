@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "whatever fails in a test fails the test")]
 
 mod browser;
+mod chaos;
 mod client;
 mod intercepted;
 

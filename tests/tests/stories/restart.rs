@@ -41,3 +41,32 @@ async fn what_was_shown_as_saved_is_there_after_the_server_was_killed() {
     let c = stage.window().await;
     c.shows(["[ ] Milk", "[ ] Eggs", "[ ] Bread"]).await;
 }
+
+#[tokio::test]
+async fn windows_show_what_a_restored_backup_has_and_are_live() {
+    let mut stage = Stage::set();
+    let (connected, away) = stage.two_windows().await;
+    connected.add("Milk").await;
+    away.shows(["[ ] Milk"]).await;
+    stage.server.back_up("backup.db");
+    connected.add("Eggs").await;
+    connected.toggle("Milk").await;
+    away.shows(["[x] Milk", "[ ] Eggs"]).await;
+    away.line.cut();
+    stage.server.kill();
+    stage.server.restore("backup.db");
+    stage.server.start_again();
+    connected.is("online").await;
+    connected.shows(["[ ] Milk"]).await;
+    // The restored log overtakes the position of the window that is away.
+    for title in ["Bread", "Rice", "Tea", "Salt"] {
+        connected.add(title).await;
+    }
+    let todos = ["[ ] Milk", "[ ] Bread", "[ ] Rice", "[ ] Tea", "[ ] Salt"];
+    connected.shows(todos).await;
+    away.line.mend();
+    away.is("online").await;
+    away.shows(todos).await;
+    away.toggle("Tea").await;
+    connected.shows(["[ ] Milk", "[ ] Bread", "[ ] Rice", "[x] Tea", "[ ] Salt"]).await;
+}
