@@ -16,8 +16,9 @@
 //!   connection itself has a deadline (see `http::listener`), and closing pulls its plug;
 //! - it can refuse a CONNECT and disconnect a namespace, after which clients stay away, but it
 //!   cannot end a transport, after which they come back. `transport` does that;
-//! - it would take a query that an old client says in the name of a namespace for a part of the name.
-//!   Here such a CONNECT is put as later clients put it, before it is read (see `legacy`).
+//! - it would take a query that a client of Socket.IO 1 or 2 has in the name of a namespace for a part of
+//!   the name, send such clients refusals that they do not expect, and break the text of Socket.IO 1. Here
+//!   their packets are rewritten on the way in and out (see `legacy`).
 
 mod connection;
 mod door;

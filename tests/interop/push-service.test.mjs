@@ -1,41 +1,22 @@
 // The push service with clients that npm has, unmodified
 // ------------------------------------------------------
 //
-// Against a server with the site `shop`, whose back end knows people by tokens such as `user_1+staff`.
-// A back end sends by POST, a form as jQuery makes it included.
+// Four generations of socket.io-client against a server with the site `shop`, whose back end knows people by
+// tokens such as `user_1+staff`, percent-encoded, and the site `desk`, whose events are underscored. A back end
+// sends by POST, a form as jQuery makes it included.
 
 import assert from 'node:assert/strict';
-import {createRequire} from 'node:module';
 import {describe, test} from 'node:test';
-import {io} from 'socket.io-client';
 import {realJquery} from '../../js-shim/fakes/jquery.js';
 import {server} from './client.mjs';
+import {generations, oldIo, text} from './generations.mjs';
 import {Pushes} from './pushes.mjs';
-
-const oldIo = createRequire(import.meta.url)('socket.io-client-2');
-
-const clients = {
-  'socket.io-client 4.8': {
-    open: (said, transports) => io(`${server}/shop`, {auth: said, transports, forceNew: true, reconnection: false}),
-    refused: ['connect_error', error => error.message]
-  },
-  // It says the query in the name of the namespace, too.
-  'socket.io-client 2.5': {
-    open: (said, transports) =>
-      oldIo(`${server}/shop?${new URLSearchParams(said)}`, {transports, forceNew: true, reconnection: false}),
-    refused: ['error', error => error.message ?? error]
-  },
-  'socket.io-client 2.5 with {query}': {
-    open: (query, transports) => oldIo(`${server}/shop`, {query, transports, forceNew: true, reconnection: false}),
-    refused: ['error', error => error.message ?? error]
-  }
-};
 
 // Who gets no answer at all would wait for it for ever.
 const timeout = 30_000;
 
-async function send(message, query = '') {
-  const response = await fetch(`${server}/send?site=shop&apiKey=54321${query}`, {
+async function send(message, query = '', site = 'shop') {
+  const response = await fetch(`${server}/send?site=${site}&apiKey=54321${query}`, {
     method: 'POST',
     headers: {'content-type': 'application/json'},
     body: JSON.stringify(message)
@@ -51,9 +32,9 @@ function listen(socket, ...events) {
 }
 
 // From here on, what is sent is told as it comes: who has only just come may be told of it in a batch.
-async function live(pushes, token) {
+async function live(pushes, room, site) {
   for (let count = 1; ; count++) {
-    await send({rooms: token, event: 'hello'});
+    await send({rooms: room, event: 'hello'}, '', site);
     const push = (await pushes.count(count)).at(-1);
     push.at(-1)();
     if (push[0] === 'hello') break;
@@ -65,15 +46,16 @@ async function live(pushes, token) {
 let count = 0;
 const person = () => `user_${process.pid}_${++count}`;
 
-for (const [name, {open, refused}] of Object.entries(clients)) {
+for (const {name, open, refused} of generations) {
   for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']]) {
     describe(`${name} over ${transports.join(', then ')}`, {timeout}, () => {
       // The connection, and all of these events there have been.
       async function connect(t, said, ...events) {
-        const socket = open(said, transports);
+        const {site = 'shop', ...query} = said;
+        const socket = open(site, query, {transports, forceNew: true, reconnection: false});
         t.after(() => socket.disconnect());
         const pushes = listen(socket, ...events);
-        await new Promise((resolve, reject) => socket.on('connect', resolve).on(refused[0], reject));
+        await new Promise((resolve, reject) => socket.on('connect', resolve).on(refused, reject));
         return {socket, pushes};
       }
 
@@ -146,37 +128,91 @@ for (const [name, {open, refused}] of Object.entries(clients)) {
         assert.deepEqual((await ann.pushes.count(3))[2], ['resync']);
       });
 
-      test('who is not let in is told why', async t => {
-        for (const [token, why] of [
+      test('who is not let in is told why, as its generation is told it', async t => {
+        for (const [token, why, site = 'shop'] of [
           ['stranger', 'Authentication error'],
           ['broken', 'Auth 500 error'],
-          ['staff', 'User is missing a private room']
+          ['staff', 'User is missing a private room'],
+          ['user_1', 'Invalid namespace', 'nosuchsite']
         ]) {
-          const socket = open({token}, transports);
+          const socket = open(site, {token}, {transports, forceNew: true, reconnection: false});
           t.after(() => socket.disconnect());
           const told = await new Promise((resolve, reject) => {
-            socket.on(refused[0], resolve).on('connect', () => reject(new Error('it is let in')));
+            socket.on(refused, resolve).on('connect', () => reject(new Error('it is let in')));
           });
-          assert.equal(refused[1](told), why);
+          // Pages of the SocketIO Web Service compare the string: `reason.indexOf('Auth') === 0`.
+          assert.equal(refused === 'error' ? told : told.message, why);
         }
+      });
+
+      test('events with underscored names are sent where the site has them', async t => {
+        const token = person();
+        await send({rooms: token, event: 'news', args: [1]}, '', 'desk');
+        const ann = await connect(t, {site: 'desk', token}, '_settings', '_batch', '_resync', 'hello', 'news');
+        const [settings, [batch, events, done]] = await ann.pushes.count(2);
+        assert.deepEqual(settings, ['_settings', {device_ttl: 3600}]);
+        assert.deepEqual([batch, events], ['_batch', [['news', 1]]]);
+        done();
+        ann.pushes.all.length = 0;
+        await live(ann.pushes, token, 'desk');
+        for (const number of [2, 3]) await send({rooms: token, event: 'news', args: [number]}, '&resync=true', 'desk');
+        const [, [, , ack]] = await ann.pushes.count(2);
+        ack();
+        assert.deepEqual((await ann.pushes.count(3))[2], ['_resync']);
+      });
+
+      test('text other than ASCII arrives both ways', async t => {
+        const room = `${person()} ${text}`;
+        const [token, deviceId] = [encodeURIComponent(room), `büro ${text}`];
+        const ann = await connect(t, {token, deviceId}, 'hello', 'größe', 'batch');
+        await live(ann.pushes, room);
+        await send({rooms: room, event: 'größe', args: [text, {[text]: [text, 1]}]});
+        const [[event, ...args]] = await ann.pushes.count(1);
+        assert.deepEqual([event, ...args.slice(0, -1)], ['größe', text, {[text]: [text, 1]}]);
+        args.at(-1)(text);
+        await send({rooms: room, event: 'größe', args: [2]});
+        await ann.pushes.count(2);
+        // Another device acks it. The first one's queue keeps it, under the name that the client has given.
+        const phone = await connect(t, {token, deviceId: 'phone'}, 'größe', 'batch');
+        (await phone.pushes.count(1))[0].at(-1)();
+        ann.socket.disconnect();
+        const again = generations.at(-1).open('shop', {token, deviceId}, {forceNew: true});
+        t.after(() => again.disconnect());
+        const pushes = listen(again, 'batch');
+        assert.deepEqual((await pushes.count(1))[0].slice(0, 2), ['batch', [['größe', 2]]]);
+      });
+
+      test('large messages arrive, live and in a batch', async t => {
+        const token = person();
+        const large = {ascii: 'x'.repeat(400_000), text: text.repeat(20_000)};
+        await send({rooms: token, event: 'news', args: large});
+        const ann = await connect(t, {token}, 'hello', 'news', 'batch');
+        const [[, events, done]] = await ann.pushes.count(1);
+        assert.deepEqual(events, [['news', large]]);
+        done();
+        ann.pushes.all.length = 0;
+        await live(ann.pushes, token);
+        await send({rooms: token, event: 'news', args: large});
+        const [[event, args, ack]] = await ann.pushes.count(1);
+        assert.deepEqual([event, args], ['news', large]);
+        ack(large.text);
+        await send({rooms: token, event: 'news', args: 'small'});
+        assert.deepEqual((await ann.pushes.count(2))[1].slice(0, 2), ['news', 'small']);
       });
     });
   }
 }
 
-for (const [name, open] of [
-  ['socket.io-client 4.8', (token, options) => io(`${server}/shop`, {auth: {token}, ...options})],
-  ['socket.io-client 2.5', (token, options) => oldIo(`${server}/shop?token=${token}`, options)]
-]) {
+for (const {name, open} of generations) {
   // The default is to poll, and to become a WebSocket meanwhile.
   for (const transports of [undefined, ['websocket'], ['polling']]) {
     test(`${name} connects by itself once authUrl is back, over ${transports ?? 'both'}`, {timeout}, async t => {
-      const token = `user_late_${name.at(-3)}_${transports ?? 'both'}`;
-      const socket = open(token, {...(transports && {transports}), forceNew: true, reconnectionDelay: 100});
+      const token = `user_late_${encodeURIComponent(name)}_${transports ?? 'both'}`;
+      const socket = open('shop', {token}, {...(transports && {transports}), forceNew: true, reconnectionDelay: 100});
       t.after(() => socket.disconnect());
       await new Promise(resolve => socket.on('connect', resolve));
       const pushes = listen(socket, 'hello', 'batch');
-      await live(pushes, token);
+      await live(pushes, decodeURIComponent(token));
     });
   }
 }
@@ -199,7 +235,7 @@ test('over a connection there is already, socket.io-client 2.5 says who it is as
 test('a form as jQuery makes it says the same as JSON', {timeout}, async t => {
   const {$} = realJquery();
   const token = person();
-  const socket = clients['socket.io-client 4.8'].open({token}, ['websocket']);
+  const socket = generations.at(-1).open('shop', {token}, {transports: ['websocket'], forceNew: true});
   t.after(() => socket.disconnect());
   const pushes = listen(socket, 'hello', 'update_store', 'batch');
   await new Promise((resolve, reject) => socket.on('connect', resolve).on('connect_error', reject));

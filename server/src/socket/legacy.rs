@@ -1,16 +1,22 @@
-//! Clients of Socket.IO 2 (Engine.IO 3) that say a query in the name of the namespace.
+//! Clients of Socket.IO 1 and 2 (Engine.IO 3), where they differ from what socketioxide does for them.
 //!
-//! `io(url + '/shop?token=x')` and `io(url + '/shop', {query})` send their CONNECT as
-//! `40/shop?token=x,`. Node's Socket.IO 2 takes the query off that name; socketioxide looks for a
-//! namespace of all of it. So what says who somebody is goes where later clients say it, into the auth
-//! of the CONNECT, before socketioxide reads it: in reading order, in a `connect` packet, in the
-//! `payload` of a request, in the `frames` of a WebSocket. What is sent to a client stays as it is, and
-//! Engine.IO 4 is not looked at. Nor is a CONNECT in several frames or among bytes: no client of that time is
-//! known to say one so. Its name is then that of no site, and so it is told.
+//! - **A query in the name of the namespace.** `io(url + '/shop?token=x')` and `io(url + '/shop', {query})`
+//!   send their CONNECT as `40/shop?token=x,`. Node's Socket.IO takes the query off that name; socketioxide
+//!   looks for a namespace of all of it. So what says who somebody is goes where later clients say it, into
+//!   the auth of the CONNECT, before socketioxide reads it: `connect`.
+//! - **The data of a refusal** is a string to these clients and an object to socketioxide: `refusal`.
+//! - **Text over polling.** Socket.IO 1 encodes all but ASCII in its own ways, and socketioxide reads and
+//!   writes the way of Socket.IO 2: `payload`, and `sessions` remembers which client has which way.
+//!
+//! Packets are rewritten in the body of a request or an answer (`payload`), and in the frames of a WebSocket
+//! (`frames`). Engine.IO 4 is not looked at. Nor is a CONNECT in several frames or beside binary packets: no
+//! client of that time is known to send one so. Its name is then that of no site, and it is refused.
 
 mod connect;
 mod frames;
 mod payload;
+mod refusal;
+mod sessions;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,11 +26,11 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::routing::Route;
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Either};
+use futures_util::future::{BoxFuture, Either, MapOk};
 use futures_util::stream::{self, StreamExt};
+use futures_util::{FutureExt, TryFutureExt};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Collected};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use socketioxide::layer::SocketIoLayer;
@@ -35,12 +41,17 @@ use tower::{Layer, Service, ServiceExt};
 use frames::Line;
 pub(crate) use frames::passed;
 pub(crate) use payload::rewritten;
+use payload::{Encoding, Received};
+use sessions::Sessions;
 
 use super::transport::{self, Transports};
 use crate::http::listener::Plug;
 
 /// The type of a payload that is not text.
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// The type of a payload that is.
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain;charset=UTF-8");
 
 /// Serves Socket.IO to clients of any age.
 #[derive(Clone)]
@@ -56,14 +67,21 @@ pub(crate) struct Served {
     inner: Inner,
     largest: usize,
     transports: Arc<Transports>,
+    sessions: Arc<Sessions>,
 }
 
 type Inner = SocketIoService<Route>;
-type Answer = <Inner as Service<Request>>::Response;
+type Unboxed = <Inner as Service<Request>>::Response;
+type Answer = http::Response<Body>;
 
 /// What an old client wants that may have to be put otherwise.
 #[derive(Debug, PartialEq)]
 enum Exchange {
+    /// A new session that polls.
+    Handshake,
+    /// Packets for the client.
+    Poll,
+    /// Packets of the client.
     Packets,
     WebSocket,
 }
@@ -84,7 +102,7 @@ impl Layer<Route> for AllAges {
             let answer = service.clone().oneshot(request);
             answer.map(|Ok(answer)| answer.status()).boxed()
         }));
-        Served { inner, largest: self.largest, transports }
+        Served { inner, largest: self.largest, transports, sessions: Arc::default() }
     }
 }
 
@@ -92,7 +110,7 @@ impl Service<Request> for Served {
     type Response = Answer;
     type Error = Infallible;
     type Future = Either<
-        <Inner as Service<Request>>::Future,
+        MapOk<<Inner as Service<Request>>::Future, fn(Unboxed) -> Answer>,
         BoxFuture<'static, Result<Self::Response, Infallible>>,
     >;
 
@@ -103,6 +121,7 @@ impl Service<Request> for Served {
     fn call(&mut self, mut request: Request) -> Self::Future {
         self.transports.attach(&mut request);
         let (inner, largest) = (self.inner.clone(), self.largest);
+        let sessions = Arc::clone(&self.sessions);
         let exchange = exchange(request.method(), request.uri());
         let upgrade = upgrade(&request);
         let session = upgrade.as_ref().map(|(session, _)| *session);
@@ -110,9 +129,13 @@ impl Service<Request> for Served {
             self.transports.begin_upgrade(session, plug);
         }
         let answer = match exchange {
-            None if session.is_none() => return Either::Left(self.inner.call(request)),
-            None => inner.oneshot(request).boxed(),
-            Some(Exchange::Packets) => take_packets(inner, request, largest).boxed(),
+            None if session.is_none() => {
+                return Either::Left(self.inner.call(request).map_ok(boxed));
+            }
+            None => inner.oneshot(request).map_ok(boxed).boxed(),
+            Some(Exchange::Handshake) => begin(inner, request, sessions).boxed(),
+            Some(Exchange::Poll) => give_packets(inner, request, sessions).boxed(),
+            Some(Exchange::Packets) => take_packets(inner, request, sessions, largest).boxed(),
             Some(Exchange::WebSocket) => open(inner, request).boxed(),
         };
         let Some(session) = session else { return Either::Right(answer) };
@@ -127,6 +150,10 @@ impl Service<Request> for Served {
     }
 }
 
+fn boxed(answer: Unboxed) -> Answer {
+    answer.map(Body::new)
+}
+
 /// The session that asks to become a WebSocket, and the TCP connection it asks on.
 fn upgrade(request: &Request) -> Option<(Sid, Plug)> {
     let is_websocket = said(request.uri(), "transport=") == Some("websocket");
@@ -138,6 +165,8 @@ fn upgrade(request: &Request) -> Option<(Sid, Plug)> {
 fn exchange(method: &Method, uri: &Uri) -> Option<Exchange> {
     let is_old = uri.path().starts_with("/socket.io") && said(uri, "EIO=") == Some("3");
     match (is_old.then_some(method)?, said(uri, "transport=")?) {
+        (&Method::GET, "polling") if said(uri, "sid=").is_none() => Some(Exchange::Handshake),
+        (&Method::GET, "polling") => Some(Exchange::Poll),
         (&Method::POST, "polling") => Some(Exchange::Packets),
         (&Method::GET, "websocket") => Some(Exchange::WebSocket),
         _ => None,
@@ -149,23 +178,73 @@ pub(super) fn said<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
     uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name))
 }
 
+/// A session. Which generation its client is of is not known yet.
+async fn begin(
+    inner: Inner,
+    mut request: Request,
+    sessions: Arc<Sessions>,
+) -> Result<Answer, Infallible> {
+    let client = sessions::attach(&mut request);
+    let (head, body) = inner.oneshot(request).await?.into_parts();
+    // It is made of bytes that are there.
+    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+    if let Some(session) = sessions::session_in(&body) {
+        sessions.begin(session, &client);
+    }
+    Ok(Answer::from_parts(head, body.into()))
+}
+
+/// Packets by GET.
+async fn give_packets(
+    inner: Inner,
+    request: Request,
+    sessions: Arc<Sessions>,
+) -> Result<Answer, Infallible> {
+    let session = transport::session(request.uri());
+    let (mut head, body) = inner.oneshot(request).await?.into_parts();
+    if head.status != StatusCode::OK || head.headers.get(header::CONTENT_TYPE) == Some(&BYTES) {
+        return Ok(Answer::from_parts(head, Body::new(body)));
+    }
+    // It is made of bytes that are there.
+    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+    let encoding = session.map_or(Encoding::Text, |session| sessions.encoding(session));
+    let Some(body) = payload::answered(&body, encoding) else {
+        return Ok(Answer::from_parts(head, body.into()));
+    };
+    if encoding == Encoding::Bytes {
+        head.headers.insert(header::CONTENT_TYPE, BYTES);
+    }
+    head.headers.insert(header::CONTENT_LENGTH, body.len().into());
+    Ok(Answer::from_parts(head, body.into()))
+}
+
 /// Packets by POST.
 async fn take_packets(
     inner: Inner,
     mut request: Request,
+    sessions: Arc<Sessions>,
     largest: usize,
 ) -> Result<Answer, Infallible> {
-    // Bytes are sent for the sake of attachments, and nothing here takes one.
-    let is_text = request.headers().get(header::CONTENT_TYPE) != Some(&BYTES);
-    if is_text {
-        let body = std::mem::take(request.body_mut());
-        *request.body_mut() = match read(body, largest).await {
-            Ok(packets) => payload::rewritten(&packets).map_or_else(|| packets.into(), Body::from),
-            Err(body) => body,
-        };
-        request.headers_mut().remove(header::CONTENT_LENGTH);
-    }
-    inner.oneshot(request).await
+    let session = transport::session(request.uri());
+    let encoding = session.map_or(Encoding::Text, |session| sessions.encoding(session));
+    let is_known = encoding != Encoding::Text;
+    let is_binary = request.headers().get(header::CONTENT_TYPE) == Some(&BYTES);
+    let body = std::mem::take(request.body_mut());
+    *request.body_mut() = match read(body, largest).await {
+        Ok(body) => match payload::received(&body, is_binary, is_known) {
+            Some(Received { packets, is_of_socket_io_1 }) => {
+                if let Some(session) = session.filter(|_| is_of_socket_io_1) {
+                    sessions.learn(session);
+                }
+                request.headers_mut().insert(header::CONTENT_TYPE, TEXT);
+                packets.into()
+            }
+            None => body.into(),
+        },
+        Err(body) => body,
+    };
+    request.headers_mut().remove(header::CONTENT_LENGTH);
+    inner.oneshot(request).map_ok(boxed).await
 }
 
 /// All of a body. One that is too large or breaks off is as it was, to be refused by whom it is for.
@@ -190,7 +269,7 @@ async fn open(inner: Inner, mut request: Request) -> Result<Answer, Infallible> 
     let line = hyper::upgrade::on(&mut request);
     let (head, body) = request.into_parts();
     let handshake = http::Request::from_parts(head.clone(), ());
-    let answer = inner.clone().oneshot(Request::from_parts(head, body)).await?;
+    let answer = inner.clone().oneshot(Request::from_parts(head, body)).map_ok(boxed).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         tokio::spawn(serve(inner, line, handshake));
     }
@@ -234,7 +313,10 @@ mod tests {
         let opens = "/socket.io/?token=x&EIO=3&transport=websocket";
         assert_eq!(exchanged(Method::POST, polls), Some(Exchange::Packets));
         assert_eq!(exchanged(Method::GET, opens), Some(Exchange::WebSocket));
-        assert_eq!(exchanged(Method::GET, polls), None);
+        assert_eq!(exchanged(Method::GET, polls), Some(Exchange::Poll));
+        let begins = "/socket.io/?EIO=3&transport=polling&b64=1";
+        assert_eq!(exchanged(Method::GET, begins), Some(Exchange::Handshake));
+        assert_eq!(exchanged(Method::GET, "/socket.io/?EIO=4&transport=polling&sid=x"), None);
         assert_eq!(exchanged(Method::GET, "/socket.io/?EIO=4&transport=websocket"), None);
         assert_eq!(exchanged(Method::POST, "/socket.io/?EIO=4&transport=polling&sid=x"), None);
         assert_eq!(exchanged(Method::GET, "/todo?EIO=3&transport=websocket"), None);

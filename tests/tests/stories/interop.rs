@@ -1,18 +1,23 @@
 //! Clients that know nothing of Backwire, as npm has them, under Node.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use backwire::model::{Attribute, Model};
 use backwire::settings::{Settings, Store};
-use backwire::sites::{Site, Sites};
-use backwire_tests::{Server, places};
+use backwire::sites::{EventNames, Site, Sites};
+use backwire_tests::{Browser, Server, places};
+use percent_encoding::percent_decode_str;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
 
 #[allow(dead_code, reason = "its main function is for people")]
 #[path = "../../../server/examples/session.rs"]
@@ -70,45 +75,115 @@ async fn sails_io_js_has_associations() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stock_clients_have_the_push_service() {
-    let back_end = back_end().await.parse().expect("it is a url");
-    let key = "54321".parse().expect("it is a key");
-    let mut shop = Site::new(back_end, key);
-    shop.user_room_prefix = Some("user_".to_owned());
-    let sites = Sites::default();
-    sites.replace([("shop".parse().expect("it is a name"), shop)]);
-    let settings = Settings { port: 0, store: Store::Memory, sites, ..Settings::default() };
-    let server = backwire::Server::builder().settings(settings);
-    let server = server.bind().await.expect("there is a free port");
+    let server = push_service(None).await;
     pass_at(&format!("http://{}", server.addr()), "push-service.test.mjs");
     server.shutdown().await;
 }
 
-/// A site's own, which knows people by tokens such as `user_1+staff`: these are their rooms. For a token
-/// that begins with `user_late` it is unavailable to the first four requests.
-async fn back_end() -> String {
-    static LATE: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
-    async fn rooms(headers: HeaderMap) -> Response {
-        let said = headers.get("authorization").and_then(|said| said.to_str().ok());
-        match said.and_then(|said| said.strip_prefix("Bearer ")) {
-            Some("stranger") | None => StatusCode::UNAUTHORIZED.into_response(),
-            Some("broken") => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-            Some(token) if token.starts_with("user_late") && is_one_of_four(token) => {
-                StatusCode::SERVICE_UNAVAILABLE.into_response()
-            }
-            Some(token) => Json(token.split('+').collect::<Vec<_>>()).into_response(),
-        }
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_clients_come_back_after_a_restart_of_the_push_service() {
+    let folder = TempDir::new().expect("there is room for a file");
+    let sites = folder.path().join("sites.yml");
+    let back_end = listen(Router::new().route("/rooms", get(rooms))).await;
+    let site =
+        format!("shop: {{authUrl: '{back_end}/rooms', apiKey: 54321, userRoomPrefix: user_}}\n");
+    fs::write(&sites, site).expect("the folder is ours");
+    let arguments = ["--sites".to_owned(), sites.display().to_string()];
+    let server = Server::with_arguments(&places::demo(), "", &arguments);
+    let origin = server.origin();
+    let server = Arc::new(Mutex::new(server));
+    let restart = async move || {
+        let restarted = spawn_blocking(move || {
+            let mut server = server.lock().unwrap_or_else(PoisonError::into_inner);
+            server.kill();
+            server.start_again();
+        });
+        restarted.await.expect("it starts as it did before");
+    };
+    let control = listen(Router::new().route("/restart", post(restart))).await;
+    let variables = [("BACKWIRE_TEST_SERVER", &*origin), ("BACKWIRE_TEST_CONTROL", &control)];
+    pass_with(&variables, "restart.test.mjs");
+}
+
+/// In a browser, Socket.IO 1 sends and reads bytes when it polls, which it does not under Node.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_with_old_clients_have_the_push_service_over_polling() {
+    let folder = TempDir::new().expect("there is room for two pages");
+    for generation in ["socket.io-client-1", "socket.io-client-2"] {
+        let script = places::node_modules().join(generation).join("dist/socket.io.js");
+        let script = fs::read_to_string(script).expect("npm has installed it");
+        let page = folder.path().join(generation);
+        fs::create_dir(&page).expect("the folder is ours");
+        fs::write(page.join("socket.io.js"), script).expect("the folder is ours");
+        let html = include_str!("../../pages/old_client.html");
+        fs::write(page.join("index.html"), html).expect("the folder is ours");
     }
+    let server = push_service(Some(folder.path().to_owned())).await;
+    let browser = Browser::start();
+    for (generation, transports) in [
+        ("socket.io-client-1", "polling"),
+        ("socket.io-client-1", "polling,websocket"),
+        ("socket.io-client-2", "polling"),
+    ] {
+        let url = format!("http://{}/{generation}/index.html?{transports}", server.addr());
+        let page = browser.open(&url).await;
+        page.until("outcome !== ''", format!("{generation} over {transports} to be done")).await;
+        let outcome = page.value("outcome").await;
+        assert_eq!(outcome, "as it should be", "{generation} over {transports}");
+    }
+    server.shutdown().await;
+}
+
+/// The sites `shop` and `desk`, and perhaps pages.
+async fn push_service(pages: Option<PathBuf>) -> backwire::Server {
+    let back_end = format!("{}/rooms", listen(Router::new().route("/rooms", get(rooms))).await);
+    let site = |event_names| {
+        let key = "54321".parse().expect("it is a key");
+        let mut site = Site::new(back_end.parse().expect("it is a url"), key);
+        site.user_room_prefix = Some("user_".to_owned());
+        site.event_names = event_names;
+        site
+    };
+    let sites = Sites::default();
+    sites.replace([
+        ("shop".parse().expect("it is a name"), site(EventNames::Plain)),
+        ("desk".parse().expect("it is a name"), site(EventNames::Underscored)),
+    ]);
+    let settings = Settings { port: 0, store: Store::Memory, sites, pages, ..Settings::default() };
+    let server = backwire::Server::builder().settings(settings);
+    server.bind().await.expect("there is a free port")
+}
+
+/// A site's own back end, which knows people by tokens such as `user_1+staff`, percent-encoded: these are their
+/// rooms. For a token that begins with `user_late` it is unavailable to the first four requests.
+async fn rooms(headers: HeaderMap) -> Response {
+    static LATE: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
     fn is_one_of_four(token: &str) -> bool {
         let mut late = LATE.lock().unwrap_or_else(PoisonError::into_inner);
         let count = late.entry(token.to_owned()).or_default();
         *count += 1;
         *count <= 4
     }
-    let app = Router::new().route("/rooms", get(rooms));
+    let said = headers.get("authorization").and_then(|said| said.to_str().ok());
+    match said.and_then(|said| said.strip_prefix("Bearer ")) {
+        Some("stranger") | None => StatusCode::UNAUTHORIZED.into_response(),
+        Some("broken") => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Some(token) if token.starts_with("user_late") && is_one_of_four(token) => {
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+        Some(token) => {
+            let rooms = token.split('+').map(|room| percent_decode_str(room).decode_utf8_lossy());
+            Json(rooms.collect::<Vec<_>>()).into_response()
+        }
+    }
+}
+
+/// Where this is served.
+async fn listen(app: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
     let address = listener.local_addr().expect("it is bound");
     tokio::spawn(async { axum::serve(listener, app).await });
-    format!("http://{address}/rooms")
+    format!("http://{address}")
 }
 
 /// Runs the tests of a file against a server of their own.
@@ -117,10 +192,14 @@ fn pass(file: &str) {
 }
 
 fn pass_at(server: &str, file: &str) {
+    pass_with(&[("BACKWIRE_TEST_SERVER", server)], file);
+}
+
+fn pass_with(variables: &[(&str, &str)], file: &str) {
     let output = Command::new("node")
         .args(["--test", "--test-reporter=spec", &format!("tests/interop/{file}")])
         .current_dir(places::root())
-        .env("BACKWIRE_TEST_SERVER", server)
+        .envs(variables.iter().copied())
         .output()
         .expect("Node.js 20 or later is installed, as the README asks");
     print!("{}", String::from_utf8_lossy(&output.stdout));

@@ -1,11 +1,12 @@
-//! The frames that arrive on a WebSocket.
+//! The frames on a WebSocket, in both directions.
 //!
 //! They are not taken off the line and put on another: deadlines, plugs, limits, pings and closes stay
-//! those of the one line there is. All bytes pass but for those of a frame that is a whole CONNECT with
-//! a query. At most that much is held back, and to tell which it is, a header and a few bytes.
+//! those of the one line there is. All bytes pass but for those of a received frame that is a whole CONNECT
+//! with a query, and of a sent frame that is a whole refusal. At most that much is held back, and to tell
+//! which it is, a header and a few bytes. Sent bytes that pass are not copied.
 
 use std::convert::Infallible;
-use std::io::{self, Cursor, IoSlice};
+use std::io::{self, Cursor};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -15,21 +16,24 @@ use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 
-use super::connect;
+use super::{connect, refusal};
 
-/// A line that is read as if its client knew where the auth of a CONNECT belongs.
+/// A line whose client seems to know where the auth of a CONNECT belongs, and gets refusals as it expects them.
 pub(super) struct Line<Io> {
     io: Io,
-    frames: Frames,
+    received: Frames,
     /// What has been made of what was read, and not been taken yet.
     ready: Bytes,
+    sent: Frames,
+    /// What has been made of what was written, and not been sent yet.
+    pending: Bytes,
     /// Gone with the line.
     _here: oneshot::Sender<Infallible>,
 }
 
-/// Frames of a client as they come, in parts.
-#[derive(Default)]
+/// Frames of one direction as they come, in parts.
 struct Frames {
+    fate: fn(&[u8]) -> Fate,
     /// What is left of a frame that passes.
     passing: usize,
     /// The begin of a frame that is not decided on.
@@ -50,19 +54,50 @@ impl<Io> Line<Io> {
     /// The line, and what ends with it.
     pub(super) fn new(io: Io) -> (Self, oneshot::Receiver<Infallible>) {
         let (here, gone) = oneshot::channel();
-        let frames = Frames::default();
-        (Self { io, frames, ready: Bytes::new(), _here: here }, gone)
+        let [received, sent] = [Frames::new(fate_of_received), Frames::new(fate_of_sent)];
+        let (ready, pending) = (Bytes::new(), Bytes::new());
+        (Self { io, received, ready, sent, pending, _here: here }, gone)
     }
 }
 
 impl Frames {
+    fn new(fate: fn(&[u8]) -> Fate) -> Self {
+        Self { fate, passing: 0, held: BytesMut::new() }
+    }
+
+    /// How many of these bytes pass before the first frame that has to be held. Those that really went on
+    /// are to be reported to [`advance`](Self::advance).
+    fn unchanged(&self, bytes: &[u8]) -> usize {
+        if self.held.is_empty() {
+            self.end_of_passing(bytes, bytes.len()).min(bytes.len())
+        } else {
+            0
+        }
+    }
+
+    /// So many of these bytes, all of which pass, went on.
+    fn advance(&mut self, bytes: &[u8], count: usize) {
+        self.passing = self.end_of_passing(bytes, count) - count;
+    }
+
+    /// Where the last frame ends that passes and begins before a place.
+    fn end_of_passing(&self, bytes: &[u8], place: usize) -> usize {
+        let mut end = self.passing;
+        while end < place
+            && let Fate::Passes(length) = (self.fate)(&bytes[end..])
+        {
+            end = end.saturating_add(length);
+        }
+        end
+    }
+
     /// What all that has been read until now adds to what passes.
     fn take(&mut self, read: &[u8]) -> Bytes {
         self.held.extend_from_slice(read);
         let mut passed = BytesMut::new();
         while !self.held.is_empty() {
             if self.passing == 0 {
-                match fate(&self.held) {
+                match (self.fate)(&self.held) {
                     Fate::Open => return passed.freeze(),
                     Fate::Passes(length) => self.passing = length,
                     Fate::Becomes(length, frame) => {
@@ -83,53 +118,85 @@ impl Frames {
 
 /// What passes of bytes that come in parts of a size.
 pub(crate) fn passed(bytes: &[u8], size: usize) -> Vec<u8> {
-    let mut frames = Frames::default();
+    let mut frames = Frames::new(fate_of_received);
     bytes.chunks(size).flat_map(|part| frames.take(part)).collect()
 }
 
-/// What becomes of the frame that these bytes begin with.
-fn fate(bytes: &[u8]) -> Fate {
-    let mut cursor = Cursor::new(bytes);
-    let (header, length) = match FrameHeader::parse(&mut cursor) {
-        Ok(Some(parsed)) => parsed,
-        Ok(None) => return Fate::Open,
-        // No frame is found behind such a one; the connection will be closed for it.
-        Err(_) => return Fate::Passes(usize::MAX),
-    };
-    let (head, payload) = bytes.split_at(header.len(length).min(bytes.len()));
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let whole = head.len().saturating_add(length);
-    let Some(mask) = mask_of_text(&header, length) else { return Fate::Passes(whole) };
-    let begin = connect::BEGIN.as_bytes();
-    match unmasked(&payload[..payload.len().min(begin.len())], mask) {
-        // It is longer than that, so more of it is to come.
-        came if came.len() < begin.len() && begin.starts_with(&came) => Fate::Open,
-        came if came != begin => Fate::Passes(whole),
-        _ if payload.len() < length => Fate::Open,
-        _ => match rewritten(header, unmasked(&payload[..length], mask)) {
-            Some(frame) => Fate::Becomes(whole, frame),
-            None => Fate::Passes(whole),
-        },
-    }
+/// Packets that are replaced.
+struct Replaced {
+    begin: &'static str,
+    longest: usize,
+    is_masked: bool,
+    rewritten: fn(&str) -> Option<String>,
 }
 
-/// That of a frame that is a message by itself and long enough, but not too long, for a CONNECT.
-fn mask_of_text(header: &FrameHeader, length: usize) -> Option<[u8; 4]> {
-    let is_plain = header.is_final && !(header.rsv1 || header.rsv2 || header.rsv3);
-    let is_text = is_plain && header.opcode == OpCode::Data(Data::Text);
-    let may_be_connect = is_text && (connect::BEGIN.len()..=connect::LONGEST).contains(&length);
-    header.mask.filter(|_| may_be_connect)
+fn fate_of_received(bytes: &[u8]) -> Fate {
+    Replaced {
+        begin: connect::BEGIN,
+        longest: connect::LONGEST,
+        is_masked: true,
+        rewritten: connect::rewritten,
+    }
+    .fate(bytes)
+}
+
+fn fate_of_sent(bytes: &[u8]) -> Fate {
+    Replaced {
+        begin: refusal::BEGIN,
+        longest: refusal::LONGEST,
+        is_masked: false,
+        rewritten: refusal::rewritten,
+    }
+    .fate(bytes)
+}
+
+impl Replaced {
+    /// What becomes of the frame that these bytes begin with.
+    fn fate(&self, bytes: &[u8]) -> Fate {
+        let mut cursor = Cursor::new(bytes);
+        let (header, length) = match FrameHeader::parse(&mut cursor) {
+            Ok(Some(parsed)) => parsed,
+            Ok(None) => return Fate::Open,
+            // No frame is found behind such a one; the connection will be closed for it.
+            Err(_) => return Fate::Passes(usize::MAX),
+        };
+        let (head, payload) = bytes.split_at(header.len(length).min(bytes.len()));
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let whole = head.len().saturating_add(length);
+        let Some(mask) = self.mask(&header, length) else { return Fate::Passes(whole) };
+        let begin = self.begin.as_bytes();
+        match unmasked(&payload[..payload.len().min(begin.len())], mask) {
+            // It is longer than that, so more of it is to come.
+            came if came.len() < begin.len() && begin.starts_with(&came) => Fate::Open,
+            came if came != begin => Fate::Passes(whole),
+            _ if payload.len() < length => Fate::Open,
+            _ => match self.frame(header, &unmasked(&payload[..length], mask)) {
+                Some(frame) => Fate::Becomes(whole, frame),
+                None => Fate::Passes(whole),
+            },
+        }
+    }
+
+    /// That of a frame that is a message by itself, long enough and not too long. Without one, it is zero.
+    fn mask(&self, header: &FrameHeader, length: usize) -> Option<[u8; 4]> {
+        let is_plain = header.is_final && !(header.rsv1 || header.rsv2 || header.rsv3);
+        let is_text = is_plain && header.opcode == OpCode::Data(Data::Text);
+        let is_expected = is_text
+            && (self.begin.len()..=self.longest).contains(&length)
+            && header.mask.is_some() == self.is_masked;
+        is_expected.then(|| header.mask.unwrap_or_default())
+    }
+
+    fn frame(&self, header: FrameHeader, payload: &[u8]) -> Option<Vec<u8>> {
+        let packet = (self.rewritten)(std::str::from_utf8(payload).ok()?)?;
+        let mut frame = Vec::new();
+        Frame::from_payload(header, packet.into()).format(&mut frame).ok()?;
+        Some(frame)
+    }
 }
 
 fn unmasked(payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
-}
-
-fn rewritten(header: FrameHeader, payload: Vec<u8>) -> Option<Vec<u8>> {
-    let packet = connect::rewritten(std::str::from_utf8(&payload).ok()?)?;
-    let mut frame = Vec::new();
-    Frame::from_payload(header, packet.into()).format(&mut frame).ok()?;
-    Some(frame)
 }
 
 impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
@@ -147,7 +214,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
                 // The end, or there was no room.
                 return Poll::Ready(Ok(()));
             }
-            line.ready = line.frames.take(read);
+            line.ready = line.received.take(read);
             buffer.set_filled(before);
         }
         let most = buffer.remaining().min(line.ready.len());
@@ -156,33 +223,52 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
     }
 }
 
+impl<Io: AsyncWrite + Unpin> Line<Io> {
+    /// Sends what is ready of the frames that were held.
+    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.pending.is_empty() {
+            match ready!(Pin::new(&mut self.io).poll_write(cx, &self.pending))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.pending.advance(count),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<Io: AsyncWrite + Unpin> AsyncWrite for Line<Io> {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let line = self.get_mut();
+        ready!(line.poll_pending(cx))?;
+        match line.sent.unchanged(bytes) {
+            0 => {
+                line.pending = line.sent.take(bytes);
+                // An error comes again with the next call.
+                let _ = line.poll_pending(cx);
+                Poll::Ready(Ok(bytes.len()))
+            }
+            count => {
+                let written = ready!(Pin::new(&mut line.io).poll_write(cx, &bytes[..count]))?;
+                line.sent.advance(bytes, written);
+                Poll::Ready(Ok(written))
+            }
+        }
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let line = self.get_mut();
+        ready!(line.poll_pending(cx))?;
+        Pin::new(&mut line.io).poll_flush(cx)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let line = self.get_mut();
+        ready!(line.poll_pending(cx))?;
+        Pin::new(&mut line.io).poll_shutdown(cx)
     }
 }
 
@@ -259,7 +345,7 @@ mod tests {
 
     #[test]
     fn nothing_is_held_between_frames() {
-        let mut frames = Frames::default();
+        let mut frames = Frames::new(fate_of_received);
         frames.take(&[text("2"), text(CONNECT)].concat());
         assert_eq!((frames.passing, frames.held.capacity()), (0, 0));
     }
@@ -281,6 +367,55 @@ mod tests {
         assert!(gone.await.is_err());
     }
 
+    const REFUSAL: &str = r#"44/shop,{"message":"Auth 500 error"}"#;
+    const AS_STRING: &str = r#"44/shop,"Auth 500 error""#;
+
+    fn of_server(payload: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let payload = Bytes::copy_from_slice(payload.as_bytes());
+        Frame::message(payload, OpCode::Data(Data::Text), true).format(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Everything that reaches the client of what is written in parts of a size, on a line with little room.
+    async fn arrived(written: &[u8], size: usize) -> Vec<u8> {
+        let (client, server) = duplex(10);
+        let (mut line, _gone) = Line::new(server);
+        let (mut client, mut all) = (client, Vec::new());
+        let parts: Vec<_> = written.chunks(size).map(<[u8]>::to_vec).collect();
+        let writing = tokio::spawn(async move {
+            for part in parts {
+                line.write_all(&part).await.unwrap();
+            }
+            line.flush().await.unwrap();
+        });
+        client.read_to_end(&mut all).await.unwrap();
+        writing.await.unwrap();
+        all
+    }
+
+    #[tokio::test]
+    async fn a_sent_refusal_is_rewritten_among_others_in_whatever_parts_it_is_written() {
+        let event = format!(r#"42/shop,["hello","{}"]"#, "x".repeat(70_000));
+        let around = |refusal: &str| {
+            let others = [of_server("3"), of_server(&event), of_server(refusal), of_server("")];
+            [others.concat(), of_server("44"), of_server(refusal), of_server("40")].concat()
+        };
+        let (sent, expected) = (around(REFUSAL), around(AS_STRING));
+        for size in [1, 2, 3, 64, 4096, sent.len()] {
+            assert!(arrived(&sent, size).await == expected, "in parts of {size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sent_event_is_left_whatever_is_in_it() {
+        for packet in [r#"42/shop,["44/shop,{\"message\":1}"]"#, r#"44/shop,"text""#, "4"] {
+            assert_eq!(arrived(&of_server(packet), 3).await, of_server(packet));
+        }
+        let masked = text(REFUSAL);
+        assert_eq!(arrived(&masked, 5).await, masked);
+    }
+
     proptest! {
         #[test]
         fn it_does_not_matter_in_which_parts_whatever_is_sent_comes(
@@ -291,7 +426,7 @@ mod tests {
             size in 1..40usize,
         ) {
             let sent = sent.concat();
-            let mut frames = Frames::default();
+            let mut frames = Frames::new(fate_of_received);
             let at_once = frames.take(&sent);
             prop_assert_eq!(at_once, passed(&sent, size));
         }

@@ -1,30 +1,145 @@
-//! Several packets of Engine.IO 3 in one text, each behind its length: `2:4015:40/shop?token=x`.
+//! Several packets of Engine.IO 3 in the body of a request or an answer, each behind its length:
+//! `2:4015:40/shop?token=x`.
+//!
+//! How text is written in a payload depends on the client ([`Encoding`]). socketioxide knows the way of
+//! Socket.IO 2 only, so payloads of Socket.IO 1 are decoded before socketioxide reads them, and encoded after
+//! it has written them.
 
-use super::connect;
+use std::borrow::Cow;
 
-/// All packets again, if there is a CONNECT with a query among them and all is as it should be.
-pub(crate) fn rewritten(payload: &[u8]) -> Option<String> {
-    let mut rest = std::str::from_utf8(payload).ok()?;
-    let mut all = String::with_capacity(rest.len());
-    let mut is_other = false;
-    while !rest.is_empty() {
-        let packet;
-        (packet, rest) = split_packet(rest)?;
-        match connect::rewritten(packet) {
-            Some(packet) => {
-                push(&mut all, &packet);
-                is_other = true;
-            }
-            None => push(&mut all, packet),
+use super::{connect, refusal};
+
+/// How a client reads the characters of a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// Socket.IO 2: text, with lengths in UTF-16 code units.
+    Text,
+    /// Socket.IO 1 where `XMLHttpRequest` can return bytes, as in browsers: binary payloads. Text it would read
+    /// byte by byte, and fail at a large one.
+    Bytes,
+    /// Socket.IO 1 elsewhere, with `b64=1`: text in which each character is a byte of a packet's UTF-8, so that
+    /// all but ASCII is encoded as UTF-8 twice. Every client of Socket.IO 1 writes like this.
+    ByteChars,
+}
+
+/// What arrived in one request.
+#[derive(Debug, PartialEq)]
+pub(super) struct Received {
+    /// As socketioxide reads it.
+    pub(super) packets: String,
+    /// Whether its client is known to be one of Socket.IO 1.
+    pub(super) is_of_socket_io_1: bool,
+}
+
+/// Reads a payload. `None` if there is nothing to change, or something is wrong with it that socketioxide is to
+/// refuse.
+pub(super) fn received(
+    payload: &[u8],
+    is_binary: bool,
+    mut is_of_socket_io_1: bool,
+) -> Option<Received> {
+    let packets: Vec<Cow<'_, str>> = if is_binary {
+        // Socket.IO 2 sends a binary payload only if one of its packets is binary.
+        is_of_socket_io_1 = true;
+        binary_packets(payload)?
+    } else {
+        let packets = packets(std::str::from_utf8(payload).ok()?)?;
+        is_of_socket_io_1 |= packets.iter().any(|packet| has_name_of_socket_io_1(packet));
+        let decoded = packets.into_iter().map(|packet| match is_of_socket_io_1 {
+            true => from_byte_chars(packet),
+            false => packet.into(),
+        });
+        decoded.collect()
+    };
+    let is_other = is_of_socket_io_1 || packets.iter().any(|it| connect::rewritten(it).is_some());
+    is_other.then(|| Received {
+        packets: joined(packets.iter().map(|packet| with_auth(packet))),
+        is_of_socket_io_1,
+    })
+}
+
+/// A payload of socketioxide as a client reads it. `None` if that is how it is.
+pub(super) fn answered(payload: &[u8], encoding: Encoding) -> Option<Vec<u8>> {
+    let may_have_refusal = payload.windows(3).any(|bytes| bytes == b":44");
+    let is_as_read = match encoding {
+        Encoding::Text => !may_have_refusal,
+        Encoding::Bytes => payload.is_empty(),
+        Encoding::ByteChars => !may_have_refusal && payload.is_ascii(),
+    };
+    if is_as_read {
+        return None;
+    }
+    let packets = packets(std::str::from_utf8(payload).ok()?)?;
+    let mut all = Vec::with_capacity(payload.len());
+    for packet in packets {
+        let packet = refusal::rewritten(packet).map_or(Cow::Borrowed(packet), Cow::Owned);
+        match encoding {
+            Encoding::Text => push(&mut all, &packet),
+            Encoding::Bytes => push_binary(&mut all, &packet),
+            Encoding::ByteChars => push(&mut all, &to_byte_chars(&packet)),
         }
     }
-    is_other.then_some(all)
+    Some(all)
+}
+
+/// What socketioxide reads instead of a payload, for tests of any input.
+pub(crate) fn rewritten(payload: &[u8]) -> Option<String> {
+    for is_binary in [false, true] {
+        received(payload, is_binary, true);
+    }
+    for encoding in [Encoding::Text, Encoding::Bytes, Encoding::ByteChars] {
+        answered(payload, encoding);
+    }
+    Some(received(payload, false, false)?.packets)
+}
+
+/// Whether only Socket.IO 1 writes this packet: Socket.IO 2 ends the name of a namespace with a comma.
+fn has_name_of_socket_io_1(packet: &str) -> bool {
+    packet.starts_with(connect::BEGIN) && !packet.contains(',')
+}
+
+fn with_auth(packet: &str) -> Cow<'_, str> {
+    connect::rewritten(packet).map_or(Cow::Borrowed(packet), Cow::Owned)
+}
+
+/// The packets of a text.
+fn packets(mut payload: &str) -> Option<Vec<&str>> {
+    let mut packets = Vec::new();
+    while !payload.is_empty() {
+        let packet;
+        (packet, payload) = split_packet(payload)?;
+        packets.push(packet);
+    }
+    Some(packets)
 }
 
 /// The first packet, and what follows.
 fn split_packet(payload: &str) -> Option<(&str, &str)> {
     let (length, rest) = payload.split_once(':')?;
     rest.split_at_checked(bytes_of(rest, length.parse().ok()?)?)
+}
+
+/// Before a packet of text in a binary payload.
+const TEXT: u8 = 0;
+
+/// Behind the length of a packet in a binary payload.
+const END_OF_LENGTH: u8 = 255;
+
+/// The packets of a binary payload, `0 1 5 255 40/shop?token=x`, if all of them are text.
+fn binary_packets(mut payload: &[u8]) -> Option<Vec<Cow<'_, str>>> {
+    const MOST_DIGITS: usize = 9;
+    let mut packets = Vec::new();
+    while let Some(rest) = payload.strip_prefix(&[TEXT]) {
+        let digits = rest.iter().take(MOST_DIGITS + 1).position(|byte| *byte == END_OF_LENGTH)?;
+        let length = rest[..digits].iter().try_fold(0, |length: usize, digit| {
+            (*digit < 10).then(|| length * 10 + usize::from(*digit))
+        })?;
+        let packet;
+        (packet, payload) = rest[digits + 1..].split_at_checked(length)?;
+        // Half a surrogate pair, which JavaScript may send, is not UTF-8.
+        packets.push(String::from_utf8_lossy(packet));
+    }
+    (payload.is_empty() && !packets.is_empty()).then_some(packets)
 }
 
 /// Lengths are counted as JavaScript does, in units of UTF-16.
@@ -38,36 +153,73 @@ fn bytes_of(text: &str, length: usize) -> Option<usize> {
     (units == length).then_some(bytes)
 }
 
-fn push(payload: &mut String, packet: &str) {
-    let length = packet.encode_utf16().count();
-    payload.push_str(&length.to_string());
-    payload.push(':');
-    payload.push_str(packet);
+fn utf16_length(text: &str) -> usize {
+    text.chars().map(char::len_utf16).sum()
+}
+
+/// The text whose UTF-8 has these characters as its bytes. A packet with other characters is not encoded.
+fn from_byte_chars(packet: &str) -> Cow<'_, str> {
+    if packet.is_ascii() {
+        return packet.into();
+    }
+    let bytes: Result<Vec<u8>, _> = packet.chars().map(u8::try_from).collect();
+    match bytes {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned().into(),
+        Err(_) => packet.into(),
+    }
+}
+
+fn to_byte_chars(packet: &str) -> String {
+    packet.bytes().map(char::from).collect()
+}
+
+fn joined(packets: impl Iterator<Item = impl AsRef<str>>) -> String {
+    let mut payload = Vec::new();
+    packets.for_each(|packet| push(&mut payload, packet.as_ref()));
+    String::from_utf8(payload).expect("it is made of strings")
+}
+
+fn push(payload: &mut Vec<u8>, packet: &str) {
+    payload.extend_from_slice(utf16_length(packet).to_string().as_bytes());
+    payload.push(b':');
+    payload.extend_from_slice(packet.as_bytes());
+}
+
+fn push_binary(payload: &mut Vec<u8>, packet: &str) {
+    payload.push(TEXT);
+    payload.extend(packet.len().to_string().bytes().map(|digit| digit - b'0'));
+    payload.push(END_OF_LENGTH);
+    payload.extend_from_slice(packet.as_bytes());
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
 
     fn payload(packets: &[&str]) -> String {
-        let mut payload = String::new();
-        packets.iter().for_each(|packet| push(&mut payload, packet));
+        joined(packets.iter())
+    }
+
+    fn binary(packets: &[&str]) -> Vec<u8> {
+        let mut payload = Vec::new();
+        packets.iter().for_each(|packet| push_binary(&mut payload, packet));
         payload
     }
 
     #[test]
     fn a_connect_is_rewritten_among_others() {
         let event = r#"42["hello","/shop?token=x"]"#;
-        let sent = payload(&["2", "40/shop?token=x,", event, "40/news?a=b"]);
+        let sent = payload(&["2", "40/shop?token=x,", event, "40/news?a=b,"]);
         let expected = payload(&["2", r#"40/shop,{"token":"x"}"#, event, r#"40/news,{"a":"b"}"#]);
         assert_eq!(rewritten(sent.as_bytes()).unwrap(), expected);
     }
 
     #[test]
     fn lengths_are_those_of_utf_16() {
-        let sent = "9:42[\"ä😀\"]15:40/shop?token=ö";
+        let sent = "9:42[\"ä😀\"]16:40/shop?token=ö,";
         let expected = "9:42[\"ä😀\"]21:40/shop,{\"token\":\"ö\"}";
         assert_eq!(rewritten(sent.as_bytes()).unwrap(), expected);
         let face = rewritten(b"22:40/shop?a=%F0%9F%98%80").unwrap();
@@ -91,12 +243,92 @@ mod tests {
         assert_eq!(rewritten(&[good.as_bytes(), b"1:\xff"].concat()), None);
     }
 
+    #[test]
+    fn text_of_socket_io_1_that_is_encoded_twice_is_decoded() {
+        let connect = to_byte_chars("40/shop?token=ö");
+        let ack = to_byte_chars(r#"43/shop,1["ä😀"]"#);
+        let sent = payload(&[&connect, &ack]);
+        let expected = payload(&[r#"40/shop,{"token":"ö"}"#, r#"43/shop,1["ä😀"]"#]);
+        let read = received(sent.as_bytes(), false, false).unwrap();
+        assert_eq!(read, Received { packets: expected, is_of_socket_io_1: true });
+        // Without a CONNECT in it, the client is known already.
+        let sent = payload(&[&ack]);
+        assert_eq!(received(sent.as_bytes(), false, false), None);
+        let read = received(sent.as_bytes(), false, true).unwrap();
+        assert_eq!(read.packets, payload(&[r#"43/shop,1["ä😀"]"#]));
+    }
+
+    #[test]
+    fn binary_payload_of_text_is_that_of_socket_io_1() {
+        let sent = binary(&["40/shop?token=x", r#"43/shop,1["ä😀"]"#]);
+        let expected = payload(&[r#"40/shop,{"token":"x"}"#, r#"43/shop,1["ä😀"]"#]);
+        let read = received(&sent, true, false).unwrap();
+        assert_eq!(read, Received { packets: expected, is_of_socket_io_1: true });
+        let surrogate = [&[0, 4, 255], &b"4\xed\xa0\x80"[..]].concat();
+        assert!(received(&surrogate, true, false).is_some());
+    }
+
+    #[test]
+    fn binary_payload_with_bytes_or_a_mistake_is_left() {
+        let text = binary(&["2"]);
+        let bytes = [1, 2, 255, 4, 7];
+        assert_eq!(received(&[&text[..], &bytes].concat(), true, false), None);
+        for bad in [&[0][..], &[0, 1], &[0, 2, 255, b'2'], &[0, 10, 255, b'2'], &[7], &[0; 99]] {
+            assert_eq!(received(&[&text, bad].concat(), true, false), None, "{bad:?}");
+        }
+        assert_eq!(received(b"", true, false), None);
+    }
+
+    #[test]
+    fn answer_has_the_lengths_and_characters_that_its_client_reads() {
+        let packets = [r#"42/shop,["e","ä😀"]"#, "2"];
+        let sent = payload(&packets);
+        assert_eq!(answered(sent.as_bytes(), Encoding::Text), None);
+        assert_eq!(answered(sent.as_bytes(), Encoding::Bytes).unwrap(), binary(&packets));
+        let twice = answered(sent.as_bytes(), Encoding::ByteChars).unwrap();
+        let expected = "22:42/shop,[\"e\",\"Ã¤ð\u{9f}\u{98}\u{80}\"]1:2";
+        assert_eq!(String::from_utf8(twice).unwrap(), expected);
+        assert_eq!(answered(b"6:42[\"e\"]", Encoding::ByteChars), None);
+        assert_eq!(answered(b"1:2", Encoding::Bytes).unwrap(), [0, 1, 255, b'2']);
+        assert_eq!(answered(b"", Encoding::Bytes), None);
+    }
+
+    #[test]
+    fn refusal_in_an_answer_has_a_string_for_every_old_client() {
+        let sent = payload(&["2", r#"44/shop,{"message":"Auth 500 error"}"#]);
+        let packets = ["2", r#"44/shop,"Auth 500 error""#];
+        for (encoding, expected) in [
+            (Encoding::Text, payload(&packets).into_bytes()),
+            (Encoding::Bytes, binary(&packets)),
+            (Encoding::ByteChars, payload(&packets).into_bytes()),
+        ] {
+            assert_eq!(answered(sent.as_bytes(), encoding).unwrap(), expected);
+        }
+        let event = payload(&[r#"42/shop,["e",":44"]"#]);
+        assert_eq!(answered(event.as_bytes(), Encoding::Text).unwrap(), event.as_bytes());
+    }
+
     proptest! {
         #[test]
         fn packets_stay_apart_whatever_is_in_them(before in ".{0,9}", after in ".{0,9}") {
-            let sent = payload(&[&before, "40/shop?ä", &after]);
+            let sent = payload(&[&before, "40/shop?ä,", &after]);
+            // Text that begins like a CONNECT of Socket.IO 1 makes all of it one of those.
+            prop_assume!(![&before, &after].iter().any(|it| it.starts_with("40/")));
             let expected = payload(&[&before, r#"40/shop,{"ä":""}"#, &after]);
             prop_assert_eq!(rewritten(sent.as_bytes()).unwrap(), expected);
+        }
+
+        #[test]
+        fn text_of_socket_io_1_arrives_whatever_is_in_it(texts in vec("[1-9]?.{0,9}", 1..4)) {
+            let texts: Vec<_> = texts.iter().map(|text| format!("4{text}")).collect();
+            let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+            prop_assume!(!texts.iter().any(|it| it.starts_with("40/") || it.starts_with("44")));
+            let sent = payload(&texts);
+            for (encoding, is_binary) in [(Encoding::Bytes, true), (Encoding::ByteChars, false)] {
+                let encoded = answered(sent.as_bytes(), encoding).unwrap_or(sent.clone().into());
+                let read = received(&encoded, is_binary, true).unwrap();
+                prop_assert_eq!(&read.packets, &sent);
+            }
         }
     }
 }

@@ -1,0 +1,137 @@
+//! How the client of each session of Engine.IO 3 that polls reads and writes text.
+//!
+//! The first packets of a client show it. What is known is kept as long as its session is: socketioxide keeps the head of
+//! the handshake with the session, and in it the value that is pointed to here.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use axum::extract::Request;
+use serde::Deserialize;
+use socketioxide::socket::Sid;
+
+use super::payload::Encoding;
+use super::said;
+use crate::lock::lock;
+
+/// What is known of the client of one session.
+#[derive(Default)]
+struct KnownClient {
+    /// Whether it asked for text alone as it began: `b64=1`.
+    has_no_bytes: bool,
+    is_of_socket_io_1: AtomicBool,
+}
+
+/// The client of a session that begins.
+#[derive(Clone)]
+pub(super) struct NewClient(Arc<KnownClient>);
+
+/// The clients of all sessions.
+#[derive(Default)]
+pub(super) struct Sessions(Mutex<Clients>);
+
+#[derive(Default)]
+struct Clients {
+    by_session: HashMap<Sid, Weak<KnownClient>>,
+    /// At this size, sessions that have ended are removed.
+    purge_at: usize,
+}
+
+/// Puts what is known of the client where it lives as long as the session that this handshake begins.
+pub(super) fn attach(handshake: &mut Request) -> NewClient {
+    let has_no_bytes = matches!(said(handshake.uri(), "b64="), Some("1" | "true"));
+    let client = NewClient(Arc::new(KnownClient { has_no_bytes, ..KnownClient::default() }));
+    handshake.extensions_mut().insert(client.clone());
+    client
+}
+
+/// The session that a handshake is answered with: `96:0{"sid":"…",…}`.
+pub(super) fn session_in(answer: &[u8]) -> Option<Sid> {
+    #[derive(Deserialize)]
+    struct Open<'a> {
+        sid: &'a str,
+    }
+    let begin = answer.iter().position(|byte| *byte == b'{')?;
+    let open: Open<'_> = serde_json::from_slice(&answer[begin..]).ok()?;
+    open.sid.parse().ok()
+}
+
+impl Sessions {
+    pub(super) fn begin(&self, session: Sid, NewClient(client): &NewClient) {
+        const FEW: usize = 64;
+        let mut clients = lock(&self.0);
+        if clients.by_session.len() >= clients.purge_at {
+            clients.by_session.retain(|_, client| client.strong_count() > 0);
+            clients.purge_at = FEW.max(clients.by_session.len() * 2);
+        }
+        clients.by_session.insert(session, Arc::downgrade(client));
+    }
+
+    /// The client of this session is one of Socket.IO 1.
+    pub(super) fn learn(&self, session: Sid) {
+        if let Some(client) = self.client(session) {
+            client.is_of_socket_io_1.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// How the client of this session reads payloads.
+    pub(super) fn encoding(&self, session: Sid) -> Encoding {
+        match self.client(session) {
+            Some(client) if client.is_of_socket_io_1.load(Ordering::Relaxed) => {
+                if client.has_no_bytes { Encoding::ByteChars } else { Encoding::Bytes }
+            }
+            _ => Encoding::Text,
+        }
+    }
+
+    fn client(&self, session: Sid) -> Option<Arc<KnownClient>> {
+        lock(&self.0).by_session.get(&session)?.upgrade()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn client(uri: &str) -> NewClient {
+        attach(&mut Request::get(uri).body(Body::empty()).unwrap())
+    }
+
+    #[test]
+    fn client_is_known_as_long_as_its_session_lives() {
+        for (uri, encoding) in [
+            ("/socket.io/?EIO=3&transport=polling&b64=1", Encoding::ByteChars),
+            ("/socket.io/?EIO=3&transport=polling", Encoding::Bytes),
+        ] {
+            let (sessions, session) = (Sessions::default(), Sid::new());
+            let client = client(uri);
+            sessions.begin(session, &client);
+            assert_eq!(sessions.encoding(session), Encoding::Text);
+            sessions.learn(session);
+            assert_eq!(sessions.encoding(session), encoding);
+            drop(client);
+            assert_eq!(sessions.encoding(session), Encoding::Text);
+        }
+    }
+
+    #[test]
+    fn clients_of_ended_sessions_are_removed() {
+        let sessions = Sessions::default();
+        for _ in 0..1000 {
+            sessions.begin(Sid::new(), &client("/socket.io/"));
+        }
+        assert!(lock(&sessions.0).by_session.len() <= 64);
+    }
+
+    #[test]
+    fn session_is_in_the_answer_to_its_handshake() {
+        let session = Sid::new();
+        let answer = format!(r#"85:0{{"sid":"{session}","upgrades":[],"pingTimeout":20000}}"#);
+        assert_eq!(session_in(answer.as_bytes()), Some(session));
+        assert_eq!(session_in(br#"{"code":"0","message":"Transport unknown"}"#), None);
+        assert_eq!(session_in(b""), None);
+    }
+}
