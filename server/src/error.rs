@@ -43,6 +43,16 @@ pub enum Error {
     /// A part of what arrived is not as it has to be.
     #[error("{1}")]
     BadField(&'static str, &'static str),
+    /// A header of the request names something that is not understood here.
+    #[error("{}", unsupported(header, value, supported))]
+    Unsupported {
+        /// The header, in lower case.
+        header: &'static str,
+        /// What it says; nothing if it is not there.
+        value: String,
+        /// What it may say.
+        supported: &'static str,
+    },
     /// A name that can not be that of a resource.
     #[error("{0:?} can not be a resource")]
     NoResource(String),
@@ -144,6 +154,19 @@ pub enum Error {
     Engine(#[from] engine::Error),
 }
 
+fn unsupported(header: &str, value: &str, supported: &str) -> String {
+    // As people write it: Content-Type.
+    let words = header.split('-').map(|word| {
+        let (first, rest) = word.split_at(1);
+        first.to_ascii_uppercase() + rest
+    });
+    let header = words.collect::<Vec<_>>().join("-");
+    match value {
+        "" => format!("{header} is missing; expected {supported}"),
+        value => format!("{header}: {value:?} is not supported; expected {supported}"),
+    }
+}
+
 /// The body of a refusal.
 #[derive(Debug, Serialize)]
 struct Refusal<'a> {
@@ -172,6 +195,9 @@ impl Error {
             Self::BadBody(_) => (StatusCode::BAD_REQUEST, "E_BAD_BODY", Some("body")),
             Self::BadForm(_) => (StatusCode::BAD_REQUEST, "E_BAD_FORM", Some("body")),
             Self::BadField(field, _) => (StatusCode::BAD_REQUEST, "E_BAD_BODY", Some(field)),
+            Self::Unsupported { header, .. } => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "E_UNSUPPORTED", Some(header))
+            }
             Self::NoResource(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::BadUrl => (StatusCode::BAD_REQUEST, "E_BAD_URL", Some("url")),
             Self::UnknownVerb(_) => (StatusCode::METHOD_NOT_ALLOWED, "E_UNKNOWN_VERB", None),

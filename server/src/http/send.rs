@@ -6,6 +6,7 @@
 
 mod backlog;
 mod bodies;
+mod compressed;
 mod draft;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub(crate) use backlog::Share;
 
 use backlog::Backlog;
 use bodies::Body;
+use compressed::decompressed;
 use draft::{Draft, yes_or_no};
 
 /// A message of a site on its way to where it is kept.
@@ -51,11 +53,12 @@ pub(crate) struct Letter {
 /// Keeps a message. The order of letters is that in which their futures are polled first.
 pub(crate) type Post = Arc<dyn Fn(Letter) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
-/// The route, for back ends of these sites.
-pub(crate) fn router(sites: Sites, to: Post) -> Router {
+/// The route, for back ends of these sites, with so many bytes in a body at most, also decompressed.
+pub(crate) fn router(sites: Sites, limit: usize, to: Post) -> Router {
     Router::new().route("/send", post(send)).with_state(Desk {
         sites,
         backlog: Backlog::default(),
+        limit,
         post: to,
     })
 }
@@ -64,6 +67,7 @@ pub(crate) fn router(sites: Sites, to: Post) -> Router {
 struct Desk {
     sites: Sites,
     backlog: Backlog,
+    limit: usize,
     post: Post,
 }
 
@@ -89,7 +93,7 @@ async fn send(
     body: Bytes,
 ) -> Result<Response> {
     let (request, site) = (request_id(&headers), caller.site.clone());
-    let outcome = store(desk, &caller, query, &headers, &body).await;
+    let outcome = store(desk, &caller, query, &headers, body).await;
     match &outcome {
         Ok(response) => {
             let status = response.status().as_u16();
@@ -112,11 +116,12 @@ async fn store(
     caller: &Caller,
     Query(Manner { resync }): Query<Manner>,
     headers: &HeaderMap,
-    body: &Bytes,
+    body: Bytes,
 ) -> Result<Response> {
     let (name, site) = desk.admit(caller)?;
     let resync = yes_or_no(resync.as_deref().unwrap_or_default())?;
-    let (key, body) = (key::of(headers)?, Body::read(headers, body)?);
+    let (key, body) = (key::of(headers)?, decompressed(headers, body, desk.limit)?);
+    let body = Body::read(headers, &body)?;
     let share = desk.backlog.take(&name, body.len())?;
     let sender = Sender { name, site, resync, key, share, post: desk.post };
     match body {

@@ -74,8 +74,11 @@ pub(super) fn assemble(
     });
     let answers = Answers::new(over_sockets.clone(), Arc::clone(&shared), settings.body_limit);
     sockets.open(answers, courier.clone());
-    let services = publish::router(settings.api_key.clone())
-        .merge(send::router(settings.sites.clone(), slot.post()));
+    let services = publish::router(settings.api_key.clone()).merge(send::router(
+        settings.sites.clone(),
+        settings.body_limit,
+        slot.post(),
+    ));
     let over_http = dressed(services)
         .fallback_service(with_pages.unwrap_or(over_sockets))
         .layer(middleware::from_fn_with_state(settings.body_limit, emulation::layer))

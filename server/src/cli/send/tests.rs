@@ -37,7 +37,7 @@ async fn server() -> (String, Arc<Mutex<Vec<Sent>>>) {
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
-    let app = router(sites, post);
+    let app = router(sites, 1 << 20, post);
     tokio::spawn(async { axum::serve(listener, app).await });
     (url, letters)
 }

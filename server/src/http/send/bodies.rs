@@ -27,25 +27,35 @@ impl Body {
     }
 
     pub(super) fn read(headers: &HeaderMap, bytes: &[u8]) -> Result<Self> {
+        // `curl -d` calls everything a form, and other programs say nothing or `text/plain`. No form of a
+        // message begins like this.
+        let looks_like_json = matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'['));
         match kind(headers).as_str() {
-            "application/json" | "" => of_json(bytes),
+            "application/json" => of_json(bytes),
+            "" | "text/plain" | FORM if looks_like_json => of_json(bytes),
             "application/x-ndjson" => {
                 let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
                 many(lines.filter(|line| !line.is_empty()).map(Draft::read).collect())
             }
-            "application/x-www-form-urlencoded" => {
+            FORM => {
                 let said = brackets::read(bytes).map_err(Error::BadForm)?;
                 let json = serde_json::to_vec(&said).expect("it is made of strings");
                 one(&json)
             }
-            _ => Err(Error::BadField(
-                "content-type",
-                "it has to be application/json, application/x-ndjson or \
-                 application/x-www-form-urlencoded",
-            )),
+            kind => Err(Error::Unsupported {
+                header: "content-type",
+                value: kind.chars().take(LONGEST_SHOWN).collect(),
+                supported: "application/json, application/x-ndjson or \
+                            application/x-www-form-urlencoded",
+            }),
         }
     }
 }
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Characters of a header that are repeated in an error.
+pub(super) const LONGEST_SHOWN: usize = 100;
 
 /// Its media type, without what may follow it.
 fn kind(headers: &HeaderMap) -> String {

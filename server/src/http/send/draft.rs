@@ -57,11 +57,11 @@ impl Draft {
 
 const BAD_RESYNC: Error = Error::BadField("resync", "it has to be true or false");
 
-/// Any text used to be a yes, `false` included.
+/// Python writes `False`, and people write `no`. Any text used to be a yes, `false` included.
 pub(super) fn yes_or_no(text: &str) -> Result<bool> {
-    match text {
-        "true" | "1" => Ok(true),
-        "false" | "0" | "" => Ok(false),
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" | "" => Ok(false),
         _ => Err(BAD_RESYNC),
     }
 }
@@ -157,14 +157,16 @@ mod tests {
                 .message(EventNames::Plain, of_request)
                 .map(|message| message.resync)
         };
-        for yes in ["true", "1", r#""true""#, r#""1""#] {
+        for yes in ["true", "1", r#""true""#, r#""1""#, r#""True""#, r#""yes""#, r#""ON""#] {
             assert!(resync(yes, false).unwrap(), "{yes}");
         }
-        for no in ["false", "0", r#""false""#, r#""0""#, r#""""#] {
+        for no in
+            ["false", "0", r#""false""#, r#""0""#, r#""""#, r#""False""#, r#""No""#, r#""off""#]
+        {
             assert!(!resync(no, true).unwrap(), "{no}");
         }
         assert!(resync("null", true).unwrap() && !resync("null", false).unwrap());
-        for neither in [r#""no""#, "2", "[]", r#""TRUE""#] {
+        for neither in [r#""maybe""#, "2", "[]", r#""yes please""#] {
             assert!(resync(neither, true).is_err(), "{neither}");
         }
     }

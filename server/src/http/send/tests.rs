@@ -51,7 +51,7 @@ fn recorder() -> Recorder {
         }
         .boxed()
     });
-    let router = router(sites.clone(), post)
+    let router = router(sites.clone(), LIMIT, post)
         .layer(axum::extract::DefaultBodyLimit::disable())
         .layer(map_response(in_our_words))
         .layer(from_fn_with_state(LIMIT, limit::check));
@@ -59,8 +59,8 @@ fn recorder() -> Recorder {
 }
 
 impl Recorder {
-    async fn send(&self, request: Request<String>) -> (u16, String) {
-        let request = request.map(HttpBody::from);
+    async fn send(&self, request: Request<impl Into<HttpBody>>) -> (u16, String) {
+        let request = request.map(Into::into);
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -113,10 +113,100 @@ async fn a_form_as_jquery_sends_it_means_what_json_means_but_for_numbers() {
 }
 
 #[tokio::test]
-async fn a_body_without_a_type_is_json() {
+async fn json_is_understood_without_its_type() {
     let recorder = recorder();
-    let request = Request::post(KEY).body(r#"{"rooms":"a","event":"e"}"#.to_owned()).unwrap();
+    let json = r#" {"rooms":"a","event":"e"}"#;
+    let request = Request::post(KEY).body(json.to_owned()).unwrap();
     assert_eq!(recorder.send(request).await, ok());
+    // The last is what `curl -d` says.
+    for kind in ["text/plain", "text/plain;charset=UTF-8", FORM] {
+        assert_eq!(recorder.post(KEY, kind, json).await, ok());
+        assert_eq!(recorder.post(KEY, kind, format!("[{json}]")).await.0, 200);
+    }
+    assert_eq!(recorder.came().as_array().unwrap().len(), 7);
+}
+
+#[tokio::test]
+async fn body_of_another_type_is_refused_with_the_name_of_the_header() {
+    let recorder = recorder();
+    let refused = recorder.refused(KEY, "text/html", "{}").await;
+    let expected =
+        "expected application/json, application/x-ndjson or application/x-www-form-urlencoded";
+    assert_eq!(
+        refused,
+        format!(r#"415 "content-type": Content-Type: "text/html" is not supported; {expected}"#)
+    );
+    let request = Request::post(KEY).body("rooms".to_owned()).unwrap();
+    let (status, body) = recorder.send(request).await;
+    assert_eq!(status, 415);
+    assert!(body.contains(&format!("Content-Type is missing; {expected}")), "{body}");
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn deflate(bytes: &[u8], has_header: bool) -> Vec<u8> {
+    let level = flate2::Compression::default();
+    let mut compress = flate2::Compress::new(level, has_header);
+    let mut all = Vec::with_capacity(bytes.len() + 100);
+    compress.compress_vec(bytes, &mut all, flate2::FlushCompress::Finish).unwrap();
+    all
+}
+
+fn compressed(encoding: &str, body: Vec<u8>) -> Request<Vec<u8>> {
+    let request = Request::post(KEY).header("content-type", JSON);
+    request.header("content-encoding", encoding).body(body).unwrap()
+}
+
+#[tokio::test]
+async fn body_may_be_compressed() {
+    let recorder = recorder();
+    let json = r#"{"rooms":"a","event":"e","args":["ä"]}"#.as_bytes();
+    for (encoding, body) in [
+        ("gzip", gzip(json)),
+        ("GZIP", gzip(json)),
+        ("x-gzip", gzip(json)),
+        ("deflate", deflate(json, true)),
+        ("deflate", deflate(json, false)),
+        ("identity", json.to_vec()),
+    ] {
+        assert_eq!(recorder.send(compressed(encoding, body)).await, ok(), "{encoding}");
+        assert_eq!(recorder.came(), json!([[["a"], "e", ["ä"], false]]));
+    }
+}
+
+#[tokio::test]
+async fn body_that_becomes_too_large_is_refused_without_being_decompressed_further() {
+    let recorder = recorder();
+    // As many as the limit are let through to be parsed.
+    let (status, body) = recorder.send(compressed("gzip", gzip(&[b' '; LIMIT]))).await;
+    assert_eq!((status, body.contains("E_BAD_JSON")), (400, true), "{body}");
+    let expected = "more than 4096 bytes when it is decompressed";
+    let (status, body) = recorder.send(compressed("gzip", gzip(&[b' '; LIMIT + 1]))).await;
+    assert_eq!((status, body.contains(expected)), (413, true), "{body}");
+    // What follows the limit is not read: it is not even gzip.
+    let bomb = gzip(&vec![b' '; 3 << 20]);
+    assert!(bomb.len() < LIMIT);
+    let begin = bomb[..bomb.len() / 2].to_vec();
+    let (status, body) = recorder.send(compressed("gzip", begin)).await;
+    assert_eq!((status, body.contains(expected)), (413, true), "{body}");
+}
+
+#[tokio::test]
+async fn body_in_another_encoding_or_a_broken_one_is_refused_with_the_name_of_the_header() {
+    let recorder = recorder();
+    for (encoding, status, told) in [
+        ("br", 415, r#"Content-Encoding: \"br\" is not supported; expected gzip, deflate, or"#),
+        ("gzip, gzip", 415, "Content-Encoding: "),
+        ("gzip", 400, r#""message":"the body is not compressed like this","field":"content-enc"#),
+        ("deflate", 400, r#""field":"content-encoding""#),
+    ] {
+        let (answered, body) = recorder.send(compressed(encoding, b"{}".to_vec())).await;
+        assert_eq!((answered, body.contains(told)), (status, true), "{encoding}: {body}");
+    }
 }
 
 #[tokio::test]
@@ -127,6 +217,10 @@ async fn resync_false_is_false() {
         ("", false),
         ("&resync=false", false),
         ("&resync=0", false),
+        ("&resync=False", false),
+        ("&resync=no", false),
+        ("&resync=True", true),
+        ("&resync=on", true),
         ("&resync=true", true),
         ("&resync=1", true),
     ] {
@@ -188,7 +282,11 @@ async fn what_is_wrong_with_a_body_is_told_by_its_field() {
         (NDJSON, "\n \n", r#"400 "body": there have to be 1 to 1000 messages"#),
         (FORM, "rooms[]=a&rooms[x]=b&event=e", r#"400 "rooms": it has to be the name of a room"#),
         (FORM, "rooms[=a", r#"400 "body": "rooms[" of the form is no name with brackets"#),
-        ("text/plain", "rooms=a", r#"400 "content-type": it has to be application/json"#),
+        (
+            "text/plain",
+            "rooms=a",
+            r#"415 "content-type": Content-Type: "text/plain" is not supported; expected application/json, "#,
+        ),
     ] {
         let refused = recorder.refused(KEY, kind, body).await;
         assert!(refused.starts_with(told), "{refused}");
