@@ -7,12 +7,13 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::change::Resource;
 use crate::model::{Model, Undeclarable, Undeclared};
 use crate::route::Shortcuts;
 use crate::settings::{
-    AllowedHost, AllowedOrigin, ApiKey, Cors, Flake, Heartbeat, Redis, SessionSecret, Settings,
+    AllowedHost, AllowedOrigin, ApiKey, Cors, Flake, IoBlock, PAGE, Redis, SessionSecret, Settings,
     Store,
 };
 use crate::yaml::{
@@ -55,9 +56,16 @@ pub struct Config {
     shortcuts: Option<Shortcuts>,
     #[serde(deserialize_with = "seconds")]
     client_ttl: Option<Duration>,
+    /// The same, as later versions of the SocketIO Web Service call it.
+    #[serde(deserialize_with = "seconds")]
+    device_ttl: Option<Duration>,
+    /// The log of those versions.
+    winston: Option<IgnoredAny>,
+    /// Where those versions were deployed.
+    servers: Option<IgnoredAny>,
     redis: Option<Block<Redis>>,
     flakeid: Option<Block<Flake>>,
-    io: Option<Block<Heartbeat>>,
+    io: Option<Block<IoBlock>>,
     undeclared: Option<Undeclared>,
     cors: Option<Block<Cors>>,
     resources: BTreeMap<String, Model>,
@@ -84,7 +92,22 @@ impl Config {
         let strays = blocks.into_iter().flat_map(|(block, strays)| {
             strays.iter().map(move |stray| stray.within(block).of(file))
         });
-        strays.collect()
+        let io = self.io.as_ref().and_then(|block| block.known.ignored());
+        let is_twice = self.client_ttl.is_some() && self.device_ttl.is_some();
+        let others = [
+            ("device_ttl", is_twice, "client_ttl is set, which is the same"),
+            (
+                "winston",
+                self.winston.is_some(),
+                "the log goes to stderr, and RUST_LOG says how much",
+            ),
+            ("servers", self.servers.is_some(), "Backwire does not deploy itself"),
+        ];
+        let others = others.into_iter().filter(|(_, is_ignored, _)| *is_ignored);
+        let others = others.map(|(key, _, instead)| {
+            Bad::new(format!("{key} changes nothing: {instead} ({PAGE})"))
+        });
+        strays.chain(io.into_iter().chain(others).map(|bad| bad.of(file))).collect()
     }
 
     /// Whether it declares a resource.
@@ -103,7 +126,9 @@ impl Config {
         set(self.port, &mut settings.port);
         set(self.engine, &mut settings.store);
         let of_cors = self.cors.and_then(|block| block.known.origins());
-        set(self.origins.or(of_cors), &mut settings.origins);
+        let of_io = self.io.as_ref().and_then(|block| block.known.origins.as_ref());
+        let of_io = of_io.map(|origins| origins.named.clone());
+        set(self.origins.or(of_cors).or(of_io), &mut settings.origins);
         set(self.allowed_hosts, &mut settings.allowed_hosts);
         set(self.log_count, &mut settings.window.count);
         set(self.session_age, &mut settings.session_age);
@@ -113,8 +138,10 @@ impl Config {
         set(self.rest_prefix, &mut settings.paths.rest_prefix);
         set(self.shortcuts, &mut settings.paths.shortcuts);
         set(self.flakeid.map(|block| block.known), &mut settings.flake);
-        set(self.io.map(|block| block.known), &mut settings.heartbeat);
-        if let Some(ttl) = self.client_ttl {
+        if let Some(Block { known, .. }) = self.io {
+            known.over(&mut settings.heartbeat, &mut settings.socket_io);
+        }
+        if let Some(ttl) = self.client_ttl.or(self.device_ttl) {
             settings.client_ttl = Some(ttl).filter(|ttl| !ttl.is_zero());
         }
         settings.redis = self.redis.map(|block| block.known).or(settings.redis);
@@ -153,6 +180,7 @@ fn settings_keys() -> &'static [&'static str] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{SocketIo, Transports};
 
     fn parse(yaml: &str) -> Result<Config, String> {
         let config = yaml::parse(yaml, "production");
@@ -267,7 +295,7 @@ mod tests {
         let redis = settings.redis.unwrap();
         assert_eq!((&*redis.host, redis.port), ("10.0.0.1", 6380));
         assert!(redis.auth_pass.is_some_and(|password| password.is("0123")));
-        assert_eq!(settings.flake, Flake { datacenter: 1, worker: 31 });
+        assert_eq!(settings.flake, Flake { datacenter: 1, worker: 31, epoch: 0 });
         let heartbeat = settings.heartbeat;
         assert_eq!(heartbeat.timeout, Duration::from_secs(60));
         assert_eq!(heartbeat.interval, Duration::from_secs(25));
@@ -283,19 +311,93 @@ mod tests {
 
     #[test]
     fn a_key_that_is_none_in_a_block_of_the_service_is_told_and_changes_nothing() {
-        let config = parse("redis:\n  db: [1, 2]\n  port: 1\nio: {pingTimeot: 5}").unwrap();
+        let config = parse("redis:\n  dbs: [1, 2]\n  port: 1\nio: {pingTimeot: 5}").unwrap();
         let told: Vec<_> =
             config.strays(Path::new("c.yml")).iter().map(ToString::to_string).collect();
         assert_eq!(
             told,
             [
-                "c.yml:2:3: redis.db changes nothing: unknown key db; \
+                "c.yml:2:3: redis.dbs changes nothing: unknown key dbs; \
                  expected one of host, port, auth_pass",
                 "c.yml:4:6: io.pingTimeot changes nothing: unknown key pingTimeot; \
                  did you mean pingTimeout?",
             ]
         );
         assert_eq!(config.over(Settings::default()).unwrap().redis.unwrap().port, 1);
+    }
+
+    fn warnings(yaml: &str) -> Vec<String> {
+        let config = parse(yaml).unwrap();
+        config.strays(Path::new("c.yml")).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn options_of_socket_io_that_have_a_meaning_are_settings() {
+        let yaml = "io:\n  path: /push/socket.io/\n  transports: [websocket]\n  \
+                    maxHttpBufferSize: 100000000\n  origins: 'https://a.example:443 b.example:80'\n  \
+                    pingTimeout: 60000\n  pingInterval: 10000\n";
+        assert_eq!(warnings(yaml), [""; 0]);
+        let settings = read(yaml).unwrap();
+        let SocketIo { path, transports, max_http_buffer_size } = settings.socket_io;
+        assert_eq!(path.as_str(), "/push/socket.io");
+        assert_eq!((transports, max_http_buffer_size), (Transports::WebSocket, Some(100_000_000)));
+        let origins = ["https://a.example", "http://b.example", "https://b.example:80"];
+        assert_eq!(settings.origins, origins.map(|origin| origin.parse().unwrap()));
+        assert_eq!(settings.heartbeat.interval, Duration::from_secs(10));
+        let own = read(&format!("origins: ['https://own.example']\n{yaml}")).unwrap();
+        assert_eq!(own.origins, ["https://own.example".parse().unwrap()]);
+        assert_eq!(
+            read("io: {transports: [polling]}").unwrap().socket_io.path.as_str(),
+            "/socket.io"
+        );
+    }
+
+    #[test]
+    fn options_of_socket_io_and_redis_without_a_meaning_warn_by_name() {
+        let yaml = "io: {cookie: false, perMessageDeflate: {threshold: 1}, origins: 'b:* a:1'}\n\
+                    redis: {url: 'redis://h', connect_timeout: 5}\nflakeid: {seqMask: 3}\n";
+        let warnings = warnings(yaml);
+        for (warning, begin) in warnings.iter().zip([
+            "c.yml:2:9: redis.url changes nothing: messages are not kept in Redis (see docs/",
+            "c.yml:2:27: redis.connect_timeout changes nothing: ",
+            "c.yml:3:11: flakeid.seqMask changes nothing: ",
+            "c.yml:1:6: io.cookie changes nothing: Socket.IO sets no cookie here (see docs/coming",
+            "c.yml:1:21: io.perMessageDeflate changes nothing: messages are not compressed",
+            "c.yml: io.origins: b:* changes nothing: Backwire allows origins by their full names",
+        ]) {
+            assert!(warning.starts_with(begin), "{warning}");
+        }
+        assert_eq!(warnings.len(), 6);
+        let origins = ["http://a:1", "https://a:1"].map(|origin| origin.parse().unwrap());
+        assert_eq!(read(yaml).unwrap().origins, origins);
+        assert!(read("io: {origins: 'ftp://a'}").unwrap_err().contains("is not an origin"));
+    }
+
+    #[test]
+    fn id_of_a_flake_is_datacenter_and_worker_in_one() {
+        let flake = |yaml| read(yaml).unwrap().flake;
+        let yaml = "flakeid: {id: 1023, worker: 3, epoch: 1300000000000}";
+        let expected = Flake { datacenter: 31, worker: 31, epoch: 1_300_000_000_000 };
+        assert_eq!(flake(yaml), expected);
+        assert_eq!(flake("flakeid: {id: 33}"), Flake { datacenter: 1, worker: 1, epoch: 0 });
+        assert_eq!(warnings(yaml), [""; 0]);
+        let wrong = read("flakeid: {id: 1024}").unwrap_err();
+        assert_eq!(wrong, "config.yml:1:15: id: 1024 is not a number from 0 to 1023");
+    }
+
+    #[test]
+    fn keys_of_later_versions_of_the_service_are_understood_or_warn() {
+        let ttl = |yaml| read(yaml).unwrap().client_ttl;
+        assert_eq!(ttl("device_ttl: 60"), Some(Duration::from_secs(60)));
+        assert_eq!(ttl("device_ttl: 0"), None);
+        let both = "device_ttl: 60\nclient_ttl: 90\n";
+        assert_eq!(ttl(both), Some(Duration::from_secs(90)));
+        let yaml = format!("{both}winston: {{console: {{level: info}}}}\nservers: [a@b]\n");
+        let warnings = warnings(&yaml);
+        assert_eq!(warnings.len(), 3);
+        for (warning, key) in warnings.iter().zip(["device_ttl", "winston", "servers"]) {
+            assert!(warning.starts_with(&format!("c.yml: {key} changes nothing: ")), "{warning}");
+        }
     }
 
     #[test]
@@ -343,7 +445,7 @@ mod tests {
     }
 
     /// Beyond those of [`settings_keys`], up to the value.
-    const INNER_KEYS: [&str; 33] = [
+    const INNER_KEYS: [&str; 39] = [
         "redis: {host",
         "redis: {port",
         "redis: {auth_pass",
@@ -351,6 +453,12 @@ mod tests {
         "flakeid: {worker",
         "io: {pingTimeout",
         "io: {pingInterval",
+        "io: {path",
+        "io: {transports",
+        "io: {origins",
+        "io: {maxHttpBufferSize",
+        "flakeid: {id",
+        "flakeid: {epoch",
         "resources: {todo",
         "resources: {todo: {key",
         "resources: {todo: {ids",

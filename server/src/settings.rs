@@ -1,13 +1,15 @@
 //! What can be set, with its defaults.
 //!
 //! In reading order: `store`: which engine; `allowed_host`: names of the server; `allowed_origin`: pages that may use it; `openness`: what is
-//! open to whom; `secret`: keys, which are not shown; `service`: what else is in the file of a push service.
+//! open to whom; `secret`: keys, which are not shown; `service`: what else is in the file of a push service; `socket_io`: what of that is about
+//! Socket.IO.
 
 mod allowed_host;
 mod allowed_origin;
 mod openness;
 mod secret;
 mod service;
+mod socket_io;
 mod store;
 
 use std::fmt;
@@ -26,7 +28,9 @@ pub use allowed_host::AllowedHost;
 pub(crate) use allowed_origin::without_port;
 pub use allowed_origin::{AllowedOrigin, Origin};
 pub use secret::{ApiKey, SessionSecret};
-pub use service::{Cors, Flake, Heartbeat, Redis};
+pub use service::{Cors, Flake, Redis};
+pub use socket_io::{Heartbeat, SocketIo, SocketPath, Transports};
+pub(crate) use socket_io::{IoBlock, PAGE};
 pub use store::Store;
 
 /// How a server is to be.
@@ -67,6 +71,8 @@ pub struct Settings {
     pub flake: Flake,
     /// How it is found out that the other end of a connection is gone.
     pub heartbeat: Heartbeat,
+    /// How Socket.IO is served.
+    pub socket_io: SocketIo,
     /// Bytes a body may have.
     pub body_limit: usize,
     /// Requests one connection may have in flight.
@@ -98,6 +104,7 @@ impl Default for Settings {
             sites: Sites::default(),
             flake: Flake::default(),
             heartbeat: Heartbeat::default(),
+            socket_io: SocketIo::default(),
             body_limit: 1 << 20,
             in_flight: 256,
             unread: 512,
@@ -123,8 +130,8 @@ impl Settings {
 
     /// Who draws the ids of messages.
     pub(crate) fn node(&self) -> Node {
-        let Flake { datacenter, worker } = self.flake;
-        Node::new(datacenter.into(), worker.into()).unwrap_or_default()
+        let Flake { datacenter, worker, epoch } = self.flake;
+        Node::new(datacenter.into(), worker.into()).unwrap_or_default().since(epoch)
     }
 }
 
@@ -162,7 +169,7 @@ impl fmt::Display for Settings {
         if let Some(redis) = &self.redis {
             writeln!(f, "redis: {redis}")?;
         }
-        writeln!(f, "flakeid: {}\nio: {}", self.flake, self.heartbeat)?;
+        writeln!(f, "flakeid: {}\nio: {{{}, {}}}", self.flake, self.heartbeat, self.socket_io)?;
         writeln!(f, "body_limit: {}", self.body_limit)?;
         let Paths { prefix, rest_prefix, shortcuts } = &self.paths;
         writeln!(f, "prefix: {prefix:?}\nrest_prefix: {rest_prefix:?}")?;

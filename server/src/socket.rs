@@ -40,14 +40,14 @@ use serde_json::value::RawValue;
 use socketioxide::extract::SocketRef;
 use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::{Sid, Socket};
-use socketioxide::{ParserConfig, SocketIo};
+use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tokio::time::timeout;
 
 use crate::change::{Id, Resource, Room};
 use crate::dialect::Dialect;
-use crate::http::limit::TOLERANCE;
 use crate::http::listener::Plug;
 use crate::rooms::{self, Presence};
+use crate::settings::Transports;
 
 pub use connection::Client;
 use legacy::AllAges;
@@ -104,8 +104,13 @@ pub(crate) struct Audience<'a> {
 impl Sockets {
     /// No sockets yet, and the layer that serves them: they are let in when `door` is opened.
     pub(crate) fn new(limits: Limits) -> (Self, AllAges) {
-        let largest = limits.body * TOLERANCE;
-        let (layer, io) = SocketIo::builder()
+        let largest = limits.message;
+        let builder = match limits.transports {
+            Transports::All => SocketIo::builder(),
+            Transports::Polling => SocketIo::builder().transports([TransportType::Polling]),
+            Transports::WebSocket => SocketIo::builder().transports([TransportType::Websocket]),
+        };
+        let (layer, io) = builder
             .ack_timeout(LONGEST_ACK)
             .ping_interval(limits.heartbeat.interval)
             .ping_timeout(limits.heartbeat.timeout)

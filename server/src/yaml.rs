@@ -24,7 +24,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::duration;
 
-pub(crate) use block::{Block, Stray};
+pub(crate) use block::{Block, Options, Stray};
 pub(crate) use list::maybe_list;
 pub(crate) use secret::{maybe_secret, secret};
 use wording::unknown;

@@ -1,6 +1,6 @@
 //! Flake ids: 64 bits that grow with time, drawn without asking anybody.
 //!
-//! From the top: 42 bits of Unix milliseconds, 5 of the datacenter, 5 of the worker, 12 of a sequence.
+//! From the top: 42 bits of milliseconds since 1970 or since an epoch of one's own, 5 of the datacenter, 5 of the worker, 12 of a sequence.
 //! An id is drawn from the one before it and the time. So the last id is all there is to remember, and
 //! whatever the clock does the next one is greater: when it stands still, the sequence counts on, and when
 //! that is used up, so does the millisecond.
@@ -28,7 +28,7 @@ impl Flake {
     /// No id is greater.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// The next id after this one, by the same node, at a time in Unix milliseconds.
+    /// The next id after this one, by the same node, at a time in milliseconds since its epoch.
     pub fn next(self, now: u64) -> Self {
         let now = now.min(LAST_MILLISECOND);
         if now > self.millisecond() {
@@ -40,13 +40,14 @@ impl Flake {
         Self::compose(self.millisecond() + 1, self.node())
     }
 
-    /// The next id after this one by a node that may be another.
+    /// The next id after this one by a node that may be another, at a time in Unix milliseconds.
     pub fn next_by(self, node: Node, now: u64) -> Self {
+        let now = now.saturating_sub(node.epoch);
         let next = self.next(now);
-        if next.node() == node.0 {
+        if next.node() == node.number {
             return next;
         }
-        Self::compose(now.min(LAST_MILLISECOND).max(self.millisecond() + 1), node.0)
+        Self::compose(now.min(LAST_MILLISECOND).max(self.millisecond() + 1), node.number)
     }
 
     fn compose(millisecond: u64, node: u64) -> Self {
@@ -90,7 +91,11 @@ impl FromStr for Flake {
 
 /// Who draws ids: no two processes that do it at the same time may be the same node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Node(u64);
+pub struct Node {
+    number: u64,
+    /// Unix milliseconds at which its time begins.
+    epoch: u64,
+}
 
 impl Node {
     /// A worker of a datacenter, each 0 to 31.
@@ -100,7 +105,12 @@ impl Node {
             _ => Err(NoNode { field, number }),
         };
         let (datacenter, worker) = (check("datacenter", datacenter)?, check("worker", worker)?);
-        Ok(Self(datacenter << WORKER_BITS | worker))
+        Ok(Self { number: datacenter << WORKER_BITS | worker, epoch: 0 })
+    }
+
+    /// The same node with ids whose time begins at these Unix milliseconds.
+    pub fn since(self, epoch: u64) -> Self {
+        Self { epoch, ..self }
     }
 }
 
@@ -130,6 +140,17 @@ mod tests {
         assert_eq!(u64::from(first), NOW << 22 | 3 << 17 | 17 << 12);
         assert_eq!(u64::from(first.next(NOW)), NOW << 22 | 3 << 17 | 17 << 12 | 1);
         assert_eq!(u64::from(first.next(NOW + 5)), (NOW + 5) << 22 | 3 << 17 | 17 << 12);
+    }
+
+    #[test]
+    fn time_in_an_id_begins_at_the_epoch_of_its_node() {
+        let node = Node::new(3, 17).unwrap().since(NOW - 1000);
+        let first = Flake::ZERO.next_by(node, NOW);
+        assert_eq!(u64::from(first), 1000 << 22 | 3 << 17 | 17 << 12);
+        // Also ids of an earlier epoch are followed by greater ones.
+        let earlier = Flake::ZERO.next_by(Node::default(), NOW);
+        assert!(earlier.next_by(node, NOW + 1) > earlier);
+        assert!(Flake::ZERO.next_by(node.since(NOW + 1), NOW) > Flake::ZERO);
     }
 
     #[test]

@@ -16,3 +16,4 @@ pub(crate) mod origin;
 pub(crate) mod outgoing;
 pub(crate) mod publish;
 pub(crate) mod send;
+pub(crate) mod socket_path;

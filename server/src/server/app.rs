@@ -13,7 +13,9 @@ use crate::engine::{self, Engine};
 use crate::http::cookies::{self, Cookies};
 use crate::http::host::{self, Hosts};
 use crate::http::origin::Origins;
-use crate::http::{assets, emulation, handshake, health, limit, origin, publish, send};
+use crate::http::{
+    assets, emulation, handshake, health, limit, origin, publish, send, socket_path,
+};
 use crate::log_once::LogOnce;
 use crate::route::Routing;
 use crate::router::{self, Files, Routes};
@@ -39,7 +41,7 @@ pub(super) async fn keeper(
     Ok(Keeper::new(Arc::new(cookies), settings.session_age))
 }
 
-/// Edges outermost. A request meets, in this order: the check of the host, what detaches handshakes from their buffer, CORS,
+/// Edges outermost. A request meets, in this order: another path of Socket.IO, the check of the host, what detaches handshakes from their buffer, CORS,
 /// the origin check, the stock client, Socket.IO, the giver of cookies; then our own routes, the user's, files, resources.
 pub(super) fn assemble(
     settings: &Settings,
@@ -100,5 +102,5 @@ pub(super) fn assemble(
         .layer(middleware::from_fn_with_state(app, origin::no_preflight))
         .layer(middleware::map_request(handshake::detach))
         .layer(middleware::from_fn_with_state(hosts, host::check));
-    (app, shared)
+    (socket_path::also_at(settings.socket_io.path.as_str(), app), shared)
 }

@@ -2,13 +2,12 @@
 //! `config/cors.js`.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::{AllowedOrigin, ApiKey};
-use crate::yaml;
+use crate::yaml::{self, Options};
 
 /// Where a Redis is. It is read, and used by nothing yet.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,39 +29,93 @@ impl Default for Redis {
     }
 }
 
-/// Which server this is among those whose ids may not meet.
+impl Options for Redis {
+    const IGNORED: &'static [(&'static str, &'static str)] = &[
+        ("url", NO_REDIS),
+        ("path", NO_REDIS),
+        ("db", NO_REDIS),
+        ("password", NO_REDIS),
+        ("prefix", NO_REDIS),
+        ("family", NO_REDIS),
+        ("tls", NO_REDIS),
+        ("parser", NO_REDIS),
+        ("return_buffers", NO_REDIS),
+        ("detect_buffers", NO_REDIS),
+        ("string_numbers", NO_REDIS),
+        ("socket_nodelay", NO_REDIS),
+        ("socket_keepalive", NO_REDIS),
+        ("no_ready_check", NO_REDIS),
+        ("enable_offline_queue", NO_REDIS),
+        ("connect_timeout", NO_REDIS),
+        ("max_attempts", NO_REDIS),
+        ("retry_max_delay", NO_REDIS),
+        ("retry_strategy", NO_REDIS),
+        ("retry_unfulfilled_commands", NO_REDIS),
+        ("disable_resubscribing", NO_REDIS),
+        ("rename_commands", NO_REDIS),
+        ("command_queue_high_water", NO_REDIS),
+        ("command_queue_low_water", NO_REDIS),
+    ];
+}
+
+const NO_REDIS: &str = "messages are not kept in Redis";
+
+/// Which server this is among those whose ids may not meet, and from when its ids count.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(from = "FlakeBlock")]
 pub struct Flake {
     /// 0 to 31.
-    #[serde(deserialize_with = "five_bits")]
     pub datacenter: u8,
     /// 0 to 31.
-    #[serde(deserialize_with = "five_bits")]
     pub worker: u8,
+    /// Milliseconds since 1970 at which the time in ids begins.
+    pub epoch: u64,
+}
+
+/// The block, as it is in a file.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FlakeBlock {
+    #[serde(deserialize_with = "five_bits")]
+    datacenter: u8,
+    #[serde(deserialize_with = "five_bits")]
+    worker: u8,
+    /// Both of them in one number, which counts before them.
+    #[serde(deserialize_with = "ten_bits")]
+    id: Option<(u8, u8)>,
+    #[serde(deserialize_with = "epoch")]
+    epoch: u64,
+}
+
+impl From<FlakeBlock> for Flake {
+    fn from(FlakeBlock { datacenter, worker, id, epoch }: FlakeBlock) -> Self {
+        let (datacenter, worker) = id.unwrap_or((datacenter, worker));
+        Self { datacenter, worker, epoch }
+    }
+}
+
+impl Options for Flake {
+    const IGNORED: &'static [(&'static str, &'static str)] = &[(
+        "seqMask",
+        "ids of one millisecond are counted with 12 bits, and then with the next one's",
+    )];
+}
+
+fn ten_bits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<(u8, u8)>, D::Error> {
+    let number = yaml::number(deserializer, 0..=1023, "a number from 0 to 1023")?;
+    let bits = |number: u64| u8::try_from(number & 31).unwrap_or_default();
+    Ok(Some((bits(number >> 5), bits(number))))
+}
+
+fn epoch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    /// Until the year 2100.
+    const LATEST: u64 = 4_102_444_800_000;
+    yaml::number(deserializer, 0..=LATEST, "milliseconds since 1970")
 }
 
 fn five_bits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
     let number = yaml::number(deserializer, 0..=31, "a number from 0 to 31")?;
     Ok(u8::try_from(number).unwrap_or_default())
-}
-
-/// How it is found out that the other end of a connection is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Heartbeat {
-    /// How long after a ping its pong may come.
-    #[serde(rename = "pingTimeout", deserialize_with = "milliseconds")]
-    pub timeout: Duration,
-    /// How long after a pong the next ping is sent.
-    #[serde(rename = "pingInterval", deserialize_with = "milliseconds")]
-    pub interval: Duration,
-}
-
-impl Default for Heartbeat {
-    fn default() -> Self {
-        Self { timeout: Duration::from_secs(20), interval: Duration::from_secs(25) }
-    }
 }
 
 /// Which pages of other origins may use the server, as Sails 0.9 and 1 say it.
@@ -87,17 +140,27 @@ impl Cors {
     }
 }
 
+impl Options for Cors {
+    const IGNORED: &'static [(&'static str, &'static str)] = &[
+        ("credentials", "pages whose origins are named have their visitor's cookies"),
+        ("allowCredentials", "pages whose origins are named have their visitor's cookies"),
+        ("methods", "all methods are allowed"),
+        ("allowRequestMethods", "all methods are allowed"),
+        ("headers", "all request headers are allowed"),
+        ("allowRequestHeaders", "all request headers are allowed"),
+        ("exposeHeaders", "pages can read all headers whose names begin with backwire-"),
+        ("allowResponseHeaders", "pages can read all headers whose names begin with backwire-"),
+        ("securityLevel", "writes and handshakes of other pages are refused"),
+        ("allowAnyOriginWithCredentialsUnsafe", "`origins` names those that have cookies"),
+    ];
+}
+
 fn origins<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<AllowedOrigin>>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     let parsed = text.map(|text| text.split(',').map(|origin| origin.trim().parse()).collect());
     parsed.transpose().map_err(D::Error::custom)
-}
-
-fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let number = yaml::number(deserializer, 1..=86_400_000, "milliseconds, 1 to 86400000")?;
-    Ok(Duration::from_millis(number))
 }
 
 /// As a configuration file would say it; a password is not shown.
@@ -110,13 +173,7 @@ impl fmt::Display for Redis {
 
 impl fmt::Display for Flake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{datacenter: {}, worker: {}}}", self.datacenter, self.worker)
-    }
-}
-
-impl fmt::Display for Heartbeat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (timeout, interval) = (self.timeout.as_millis(), self.interval.as_millis());
-        write!(f, "{{pingTimeout: {timeout}, pingInterval: {interval}}}")
+        let Self { datacenter, worker, epoch } = self;
+        write!(f, "{{datacenter: {datacenter}, worker: {worker}, epoch: {epoch}}}")
     }
 }

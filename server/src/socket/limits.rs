@@ -1,27 +1,37 @@
 //! What one client may do.
 
-use crate::settings::{Heartbeat, Settings};
+use crate::http::limit::TOLERANCE;
+use crate::settings::{Heartbeat, Settings, Transports};
 
 /// How much of everything.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Bytes in the body of a request.
     pub(crate) body: usize,
+    /// Bytes in a message or a payload.
+    pub(crate) message: usize,
     /// Requests that have not been answered yet.
     pub(crate) in_flight: usize,
     /// Packets that wait for it to read them.
     pub(crate) unread: usize,
     /// When a client is given up that does not answer.
     pub(crate) heartbeat: Heartbeat,
+    /// The transports that it may use.
+    pub(crate) transports: Transports,
 }
 
 impl Limits {
     pub(crate) fn of(settings: &Settings) -> Self {
         Self {
             body: settings.body_limit,
+            message: settings
+                .socket_io
+                .max_http_buffer_size
+                .unwrap_or(settings.body_limit * TOLERANCE),
             in_flight: settings.in_flight,
             unread: settings.unread,
             heartbeat: settings.heartbeat,
+            transports: settings.socket_io.transports,
         }
     }
 }

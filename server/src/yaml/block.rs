@@ -11,6 +11,13 @@ use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use super::{Bad, keys_of, unknown};
+use crate::settings::PAGE;
+
+/// What the library understood that a block was handed to.
+pub(crate) trait Options: DeserializeOwned {
+    /// Its options that have no meaning here, and what is so instead.
+    const IGNORED: &'static [(&'static str, &'static str)];
+}
 
 /// What is understood of a block, and what is not.
 #[derive(Debug, Default)]
@@ -35,7 +42,7 @@ impl Stray {
     }
 }
 
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Block<T> {
+impl<'de, T: Options> Deserialize<'de> for Block<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Reader(PhantomData))
     }
@@ -43,7 +50,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Block<T> {
 
 struct Reader<T>(PhantomData<T>);
 
-impl<'de, T: DeserializeOwned> Visitor<'de> for Reader<T> {
+impl<'de, T: Options> Visitor<'de> for Reader<T> {
     type Value = Block<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,7 +59,8 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for Reader<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Block<T>, A::Error> {
         let mut strays = Vec::new();
-        let known = Known { entries, keys: keys_of::<T>(), strays: &mut strays };
+        let keys = keys_of::<T>();
+        let known = Known { entries, keys, ignored: T::IGNORED, strays: &mut strays };
         let known = T::deserialize(MapAccessDeserializer::new(known))?;
         Ok(Block { known, strays })
     }
@@ -62,6 +70,7 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for Reader<T> {
 struct Known<'a, A> {
     entries: A,
     keys: Vec<&'static str>,
+    ignored: &'static [(&'static str, &'static str)],
     strays: &'a mut Vec<Stray>,
 }
 
@@ -78,7 +87,11 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Known<'_, A> {
             }
             self.entries.next_value::<IgnoredAny>()?;
             let at = (key.referenced.line(), key.referenced.column());
-            let what = unknown("key", &key.value, &self.keys);
+            let ignored = self.ignored.iter().find(|(name, _)| *name == key.value);
+            let what = match ignored {
+                Some((_, instead)) => format!("{instead} ({PAGE})"),
+                None => unknown("key", &key.value, &self.keys),
+            };
             self.strays.push(Stray { name: key.value, at, what });
         }
         Ok(None)

@@ -58,8 +58,8 @@ fn check_tells_what_the_documented_files_put_in_force_without_keys() {
     for line in [
         "port: 80",
         "client_ttl: 3600",
-        "flakeid: {datacenter: 0, worker: 0}",
-        "io: {pingTimeout: 60000, pingInterval: 25000}",
+        "flakeid: {datacenter: 0, worker: 0, epoch: 0}",
+        "io: {pingTimeout: 60000, pingInterval: 25000, path: /socket.io, transports: [polling, websocket]}",
         "newsite:",
         "  authUrl: http://newsite.com/socketrooms",
         "  apiKey: (set)",
@@ -82,10 +82,10 @@ fn check_points_at_what_is_wrong_and_warns_of_what_changes_nothing() {
     assert!(!is_good);
     assert!(told.contains("sites.yml:2:3: unknown key authURL; did you mean authUrl?"), "{told}");
     std::fs::write(&sites, yaml).unwrap();
-    std::fs::write(&config, "io: {transports: [polling]}\nredis: {port: 6380}\n").unwrap();
+    std::fs::write(&config, "io: {cookie: false}\nredis: {port: 6380}\n").unwrap();
     let (is_good, told, warned) = check(&config, &sites);
     assert!(is_good && told.contains("redis: {host: 127.0.0.1, port: 6380, auth_pass: ~}"));
-    assert!(warned.contains("config.yml:1:6: io.transports changes nothing"), "{warned}");
+    assert!(warned.contains("config.yml:1:6: io.cookie changes nothing: "), "{warned}");
     assert!(warned.contains("there is no engine yet that uses it"), "{warned}");
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::routing::get;
 use backwire::Context;
-use backwire::settings::{Heartbeat, Settings, Store};
+use backwire::settings::{Heartbeat, Settings, SocketIo, Store, Transports};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -175,5 +175,64 @@ async fn clients_are_told_the_heartbeat_that_is_set() {
     let opened = reqwest::get(url).await.unwrap().text().await.unwrap();
     let opened: Value = serde_json::from_str(opened.trim_start_matches('0')).unwrap();
     assert_eq!((&opened["pingTimeout"], &opened["pingInterval"]), (&json!(60_000), &json!(10_000)));
+    server.shutdown().await;
+}
+
+async fn with_socket_io(change: impl FnOnce(&mut SocketIo)) -> backwire::Server {
+    let mut socket_io = SocketIo::default();
+    change(&mut socket_io);
+    let settings = Settings { port: 0, store: Store::Memory, socket_io, ..Settings::default() };
+    start(builder().settings(settings)).await
+}
+
+async fn status(server: &backwire::Server, path: &str) -> u16 {
+    reqwest::get(format!("http://{}{path}", server.addr())).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn socket_io_is_served_at_the_path_that_is_set_and_at_its_own() {
+    let server = with_socket_io(|it| it.path = "/push/io".parse().unwrap()).await;
+    for path in ["/push/io/", "/socket.io/"] {
+        assert_eq!(status(&server, &format!("{path}?EIO=4&transport=polling")).await, 200);
+        // A server that was built without the script says so.
+        assert_ne!(status(&server, &format!("{path}socket.io.js")).await, 404);
+    }
+    assert_eq!(status(&server, "/push/todo").await, 404);
+    assert_eq!(status(&server, "/todo").await, 200);
+    // The check of origins is for both.
+    let url = format!("http://{}/push/io/?EIO=4&transport=polling", server.addr());
+    let other = reqwest::Client::new().get(url).header("origin", "https://other.example");
+    assert_eq!(other.send().await.unwrap().status(), 403);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn transport_that_is_not_allowed_is_refused() {
+    let handshake = "/socket.io/?EIO=4&transport=polling";
+    let server = with_socket_io(|it| it.transports = Transports::WebSocket).await;
+    assert_eq!(status(&server, handshake).await, 400);
+    let mut socket = Socket::runtime(&server).await;
+    assert_eq!(socket.get("/todo").await["statusCode"], 200);
+    server.shutdown().await;
+    let server = with_socket_io(|it| it.transports = Transports::Polling).await;
+    assert_eq!(status(&server, handshake).await, 200);
+    let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", server.addr());
+    assert!(tokio_tungstenite::connect_async(url).await.is_err());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn message_may_have_as_many_bytes_as_are_set() {
+    let server = with_socket_io(|it| it.max_http_buffer_size = Some(2000)).await;
+    let url = format!("http://{}/socket.io/?EIO=4&transport=polling", server.addr());
+    let post = async |body: String| {
+        let opened = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        let opened: Value = serde_json::from_str(opened.trim_start_matches('0')).unwrap();
+        assert_eq!(opened["maxPayload"], 2000);
+        let url = format!("{url}&sid={}", opened["sid"].as_str().unwrap());
+        reqwest::Client::new().post(url).body(body).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(post(format!("40{}", " ".repeat(1990))).await, 200);
+    assert_eq!(post(format!("40{}", " ".repeat(2000))).await, 413);
     server.shutdown().await;
 }
