@@ -8,6 +8,7 @@ mod auth;
 mod fair_queue;
 mod refused;
 mod site;
+mod user_updates;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -23,7 +24,8 @@ use crate::yaml::{self, Bad, Document};
 
 pub use crate::http::outgoing::Outgoing;
 pub use auth::{Authority, Refusal, Rooms};
-pub use site::{AuthUrl, EventNames, Name, Scheme, Site};
+pub use site::{AuthUrl, EventNames, Name, Scheme, Site, UpdateUserUrl};
+pub(crate) use user_updates::{UserEvent, UserUpdates};
 
 /// Where the file is looked for if nobody says where it is.
 pub const PLACE: &str = "config/sites.yml";
@@ -222,7 +224,11 @@ mod tests {
                 "authUrl: ftp",
                 "sites.yml:2:12: \"ftp://newsite.com/socketrooms\" is",
             ),
-            ("http://", "http://me:mine@", "sites.yml:2:12: an authUrl has no name and password"),
+            (
+                "http://",
+                "http://me:mine@",
+                "sites.yml:2:12: a url of a site has no name and password",
+            ),
             ("Bearer", "'Bearer x'", "sites.yml:3:15: it is a word of visible ASCII"),
             ("  apiKey: 54321\n", "", "sites.yml:4:3: apiKey is missing"),
             ("54321", "{file: /nowhere/54321}", "sites.yml:4:11: /nowhere/54321: "),
@@ -317,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_is_in_force_is_shown_but_for_the_key() {
-        let own = "user_\n  origins: ['*', 'https://A.example/']\n  clientTtl: 0\n  eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  \
+        let own = "user_\n  origins: ['*', 'https://A.example/']\n  publicChannel: public\n  updateUserUrl: http://newsite.com/users/:id\n  clientTtl: 0\n  eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  \
                    batchTimeout: 20s\n  authTimeout: 2s\n  authAtOnce: 3";
         let sites = changed("user_", own).unwrap();
         assert_eq!(sites.get("newsite").unwrap().client_ttl, Some(Duration::ZERO));
@@ -325,7 +331,8 @@ mod tests {
         assert_eq!(
             shown,
             "newsite:\n  authUrl: http://newsite.com/socketrooms\n  authScheme: Bearer\n  \
-             apiKey: (set)\n  userRoomPrefix: \"user_\"\n  origins: ['*', https://a.example]\n  clientTtl: 0\n  \
+             apiKey: (set)\n  userRoomPrefix: \"user_\"\n  origins: ['*', https://a.example]\n  publicChannel: \"public\"\n  \
+             updateUserUrl: http://newsite.com/users/:id\n  clientTtl: 0\n  \
              eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  batchTimeout: 20\n  authTimeout: 2\n  authAtOnce: 3\n  \
              resources: false\n"
         );

@@ -33,6 +33,7 @@ use super::present::Present;
 use super::rules::Portion;
 use crate::clock::now;
 use crate::engine::{self, Acked, Asked, Delivery, Device, Outcome, Said};
+use crate::sites::UserEvent;
 use crate::socket::SEND_BUFFER_POLL_INTERVAL;
 use crate::socket::site::{self, Arguments, Line, SendError};
 
@@ -109,10 +110,12 @@ impl Courier {
             acks: FuturesUnordered::new(),
             unacked: BTreeMap::new(),
         };
+        self.report(&guest, UserEvent::Connected);
         if let End::HangUp = session.run(&guest).await {
             line.hang_up();
         }
         line.leave();
+        self.report(&guest, UserEvent::Disconnected);
     }
 }
 

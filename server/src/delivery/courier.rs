@@ -29,7 +29,7 @@ use crate::engine::{self, Engine, Post, Posted};
 use crate::error::{Error, Result};
 use crate::http::send::{self, Letter, Share};
 use crate::lock::lock;
-use crate::sites::{Authority, Name, Outgoing, Site, Sites, Table};
+use crate::sites::{Authority, Name, Outgoing, Site, Sites, Table, UserEvent, UserUpdates};
 use crate::socket::Sockets;
 
 /// How long a client of a removed site waits before its transport is ended. Socket.IO ends a
@@ -54,6 +54,7 @@ struct Inner {
     /// back.
     opened: Mutex<BTreeSet<Name>>,
     seats: Seats,
+    user_updates: UserUpdates,
 }
 
 /// The connections to sites, by site and room.
@@ -109,12 +110,27 @@ impl Slot {
 impl Courier {
     pub(crate) fn new(engine: Arc<dyn Engine>, sites: Sites, ttl: Ttl) -> Self {
         let http = Outgoing::default();
+        let user_updates = UserUpdates::new(http.clone());
         let (authorities, opened, seats) = Default::default();
-        Self(Arc::new(Inner { engine, sites, http, ttl, authorities, opened, seats }))
+        Self(Arc::new(Inner { engine, sites, http, ttl, authorities, opened, seats, user_updates }))
     }
 
     pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
         &self.0.engine
+    }
+
+    /// Reports to a site's back end what one of its people does.
+    pub(super) fn report(&self, guest: &Guest, event: UserEvent) {
+        let Some((url, authorization)) =
+            guest.site.update_user_url.as_ref().zip(guest.authorization.as_ref())
+        else {
+            return;
+        };
+        let prefix = guest.site.user_room_prefix.as_deref();
+        for person in guest.rooms.iter().filter_map(|room| room.strip_prefix(prefix?)) {
+            let timeout = guest.site.auth_timeout;
+            self.0.user_updates.report(url, person, authorization, event, timeout);
+        }
     }
 
     pub(super) fn ttl(&self, site: &Site) -> Ttl {
@@ -147,7 +163,8 @@ impl Courier {
             Rejection::Auth { site, has_token, refusal }
         })?;
         let is_runtime = said.is_runtime;
-        Ok(Guest { name: name.clone(), site, rooms, device, is_runtime })
+        let authorization = said.token.and_then(|token| site.auth_scheme.header(&token));
+        Ok(Guest { name: name.clone(), site, rooms, device, is_runtime, authorization })
     }
 
     /// The site of this name. If it was removed, waits a while for it to be added again: a

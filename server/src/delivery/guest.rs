@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -43,6 +44,8 @@ pub(crate) struct Guest {
     pub(crate) rooms: Arc<[String]>,
     pub(crate) device: Arc<str>,
     pub(crate) is_runtime: bool,
+    /// What its token is shown as to the site's back end.
+    pub(crate) authorization: Option<HeaderValue>,
 }
 
 impl Introduction {

@@ -191,9 +191,7 @@ impl Inner {
             Err(refusal) if refusal.is_worth_a_retry() => self.ask_once(header).await?,
             rooms => rooms?,
         };
-        let is_known = self.site.user_room_prefix.is_none()
-            || rooms.iter().any(|room| self.site.is_user_room(room));
-        if is_known { Ok(rooms) } else { Err(Refusal::NoUserRoom) }
+        if self.site.lets_in(&rooms) { Ok(rooms) } else { Err(Refusal::NoUserRoom) }
     }
 
     /// Waits until one more request may run.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Uri};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use url::Url;
@@ -37,6 +38,12 @@ pub struct Site {
     /// The origins whose pages may connect to the site. Without them, that of `auth_url`.
     #[serde(default, deserialize_with = "yaml::maybe_list")]
     pub origins: Option<Vec<AllowedOrigin>>,
+    /// The room that clients may be in who have no room of their own, where there is a prefix of those.
+    #[serde(default, deserialize_with = "prefix")]
+    pub public_channel: Option<String>,
+    /// What is told by `PUT` when a person's client has connected or disconnected.
+    #[serde(default, deserialize_with = "yaml::text")]
+    pub update_user_url: Option<UpdateUserUrl>,
     /// How long messages wait for a person whose last device has left; zero is for ever. Without it, as
     /// long as [`Settings::client_ttl`](crate::Settings::client_ttl) says.
     #[serde(default, deserialize_with = "yaml::seconds")]
@@ -70,6 +77,10 @@ pub struct Site {
 /// An address that is asked over http or https.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthUrl(Uri);
+
+/// An address that is told of people over http or https. `:id` in it stands for one of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpdateUserUrl(String);
 
 /// The first word of an `Authorization` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +136,8 @@ impl Site {
             api_key,
             user_room_prefix: None,
             origins: None,
+            public_channel: None,
+            update_user_url: None,
             client_ttl: None,
             event_names: EventNames::default(),
             most_waiting: most_waiting(),
@@ -147,6 +160,14 @@ impl Site {
     /// Whether pages of this origin may connect to the site.
     pub(crate) fn allows(&self, origin: &Origin) -> bool {
         self.origins().iter().any(|allowed| allowed.is_any() || allowed.names(origin))
+    }
+
+    /// Whether somebody with these rooms is let in: people without a room of their own are not where there is
+    /// a prefix of those, unless they are in the public channel.
+    pub(crate) fn lets_in(&self, rooms: &[String]) -> bool {
+        let is_public = |room: &String| self.public_channel.as_ref() == Some(room);
+        self.user_room_prefix.is_none()
+            || rooms.iter().any(|room| self.is_user_room(room) || is_public(room))
     }
 
     /// Whether a room is one person's.
@@ -227,9 +248,28 @@ impl FromStr for AuthUrl {
             return Err(not_one());
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("an authUrl has no name and password: the header is for the token".into());
+            return Err(
+                "a url of a site has no name and password: the header is for the token".into()
+            );
         }
         url.as_str().parse().map(Self).map_err(|_| not_one())
+    }
+}
+
+impl UpdateUserUrl {
+    /// That of one person.
+    pub(crate) fn of(&self, person: &str) -> Option<Uri> {
+        let person = utf8_percent_encode(person, NON_ALPHANUMERIC).to_string();
+        self.0.replace(":id", &person).parse().ok()
+    }
+}
+
+impl FromStr for UpdateUserUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let AuthUrl(url) = text.parse()?;
+        Ok(Self(url.to_string()))
     }
 }
 
@@ -308,6 +348,12 @@ impl fmt::Display for Site {
         }
         let origins: Vec<_> = self.origins().iter().map(ToString::to_string).collect();
         writeln!(f, "  origins: [{}]", origins.join(", "))?;
+        if let Some(channel) = &self.public_channel {
+            writeln!(f, "  publicChannel: {channel:?}")?;
+        }
+        if let Some(UpdateUserUrl(url)) = &self.update_user_url {
+            writeln!(f, "  updateUserUrl: {url}")?;
+        }
         if let Some(ttl) = self.client_ttl {
             writeln!(f, "  clientTtl: {}", ttl.as_secs())?;
         }

@@ -1,0 +1,108 @@
+//! Tells a site's own back end when its people connect and disconnect: `updateUserUrl`.
+//!
+//! A report is sent once. It waits for its turn if many people come or go at once; beyond a bound it is dropped,
+//! and the log says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::Full;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::UpdateUserUrl;
+use crate::http::outgoing::Outgoing;
+
+/// Requests that run at a time.
+const AT_ONCE: usize = 16;
+
+/// Reports that may wait for their turn.
+const MAX_WAITING: usize = 10_000;
+
+/// Bytes of an answer that are read. Nothing is done with them.
+const LARGEST_ANSWER: usize = 1 << 20;
+
+/// What somebody has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UserEvent {
+    Connected,
+    Disconnected,
+}
+
+/// Sends reports.
+pub(crate) struct UserUpdates {
+    http: Outgoing,
+    running: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+}
+
+impl UserUpdates {
+    pub(crate) fn new(http: Outgoing) -> Self {
+        let [running, waiting] =
+            [AT_ONCE, AT_ONCE + MAX_WAITING].map(|most| Arc::new(Semaphore::new(most)));
+        Self { http, running, waiting }
+    }
+
+    /// Reports in the background that a person has done something now.
+    pub(crate) fn report(
+        &self,
+        url: &UpdateUserUrl,
+        person: &str,
+        authorization: &HeaderValue,
+        event: UserEvent,
+        deadline: Duration,
+    ) {
+        let Some(request) = request(url, person, authorization, event) else { return };
+        let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            return tracing::warn!("too many reports wait for updateUserUrl: one is dropped");
+        };
+        let (http, running) = (self.http.clone(), Arc::clone(&self.running));
+        tokio::spawn(async move {
+            let _place = place;
+            let Ok(_turn) = running.acquire().await else { return };
+            let uri = request.uri().clone();
+            let problem = match timeout(deadline, http.ask(request, LARGEST_ANSWER)).await {
+                Ok(Ok(answer)) if answer.status() == StatusCode::OK => return,
+                Ok(Ok(answer)) => format!("it answered {}", answer.status().as_u16()),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it did not answer within authTimeout".to_owned(),
+            };
+            tracing::warn!(%uri, problem, "updateUserUrl failed");
+        });
+    }
+}
+
+fn request(
+    url: &UpdateUserUrl,
+    person: &str,
+    authorization: &HeaderValue,
+    event: UserEvent,
+) -> Option<Request<Full<axum::body::Bytes>>> {
+    let key = match event {
+        UserEvent::Connected => "last_connected",
+        UserEvent::Disconnected => "last_disconnected",
+    };
+    let now = Timestamp::from_millisecond(i64::try_from(crate::clock::now()).ok()?).ok()?;
+    let body = json!({ "id": person, "user": { key: format!("{now:.3}") } });
+    Request::put(url.of(person)?)
+        .header(header::AUTHORIZATION, authorization)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::from(body.to_string()))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn person_is_named_in_the_url_without_changing_what_it_means() {
+        let url: UpdateUserUrl = "http://newsite.com/users/:id?x=1".parse().unwrap();
+        assert_eq!(url.of("8").unwrap(), "http://newsite.com/users/8?x=1");
+        assert_eq!(url.of("../a?b").unwrap(), "http://newsite.com/users/%2E%2E%2Fa%3Fb?x=1");
+        assert!("ftp://newsite.com/:id".parse::<UpdateUserUrl>().is_err());
+    }
+}
