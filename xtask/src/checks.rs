@@ -13,7 +13,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::command::{answers, cargo, program, run, run_counted, run_tests};
-use crate::requirements::{BROWSER, CLIPPY, GZIP, KILL, RUSTFMT, Requirement, WASM_TARGET};
+use crate::requirements::{
+    BROWSER, CLIPPY, GZIP, KILL, LANGUAGES, RUSTFMT, Requirement, WASM_TARGET,
+};
 use crate::server::Server;
 use crate::size::{BUDGET, PART_BUDGET, Size};
 use crate::stamp::files_under;
@@ -98,7 +100,7 @@ pub(crate) const STEPS: [Step; 10] = [
     Step {
         name: "e2e",
         about: "the demo in two browsers, and stock clients",
-        requirements: &[build::RUNTIME, build::SERVER, BROWSER],
+        requirements: &[build::RUNTIME, build::SERVER, BROWSER, LANGUAGES],
         run: end_to_end,
     },
 ];

@@ -105,6 +105,13 @@ async fn stock_clients_come_back_after_a_restart_of_the_push_service() {
     pass_with(&variables, "restart.test.mjs");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn documented_programs_in_other_languages_send_messages() {
+    let server = push_service(None).await;
+    pass_at(&format!("http://{}", server.addr()), "snippets.test.mjs");
+    server.shutdown().await;
+}
+
 /// In a browser, Socket.IO 1 sends and reads bytes when it polls, which it does not under Node.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_with_old_clients_have_the_push_service_over_polling() {
@@ -134,7 +141,7 @@ async fn pages_with_old_clients_have_the_push_service_over_polling() {
     server.shutdown().await;
 }
 
-/// The sites `shop` and `desk`, and perhaps pages.
+/// The sites `shop`, `desk` and that of the documentation, and perhaps pages.
 async fn push_service(pages: Option<PathBuf>) -> backwire::Server {
     let back_end = format!("{}/rooms", listen(Router::new().route("/rooms", get(rooms))).await);
     let site = |event_names| {
@@ -148,6 +155,7 @@ async fn push_service(pages: Option<PathBuf>) -> backwire::Server {
     sites.replace([
         ("shop".parse().expect("it is a name"), site(EventNames::Plain)),
         ("desk".parse().expect("it is a name"), site(EventNames::Underscored)),
+        ("newsite".parse().expect("it is a name"), site(EventNames::Plain)),
     ]);
     let settings = Settings { port: 0, store: Store::Memory, sites, pages, ..Settings::default() };
     let server = backwire::Server::builder().settings(settings);

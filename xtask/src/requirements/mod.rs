@@ -21,7 +21,7 @@ use plan::{Machine, Plan};
 use program::Program;
 use rust::Part;
 
-pub(crate) use program::{BROWSER, CC, CXX, GZIP, KILL, MAKE, REDIS};
+pub(crate) use program::{BROWSER, CC, CXX, GZIP, KILL, LANGUAGES, MAKE, REDIS};
 
 /// A program or package that a command needs on the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,6 +37,14 @@ pub(crate) const BROWSER: &[Requirement] = &[
     Program::new("chromedriver", "chromium-driver").required(),
 ];
 
+/// Languages in which the documentation shows how a message is sent.
+pub(crate) const LANGUAGES: &[Requirement] = &[
+    Program::new("python3", "python3").required(),
+    Program::new("php", "php-cli").required(),
+    Program::new("ruby", "ruby").required(),
+    Program::new("curl", "curl").required(),
+];
+
 const BUILD_TOOLS: &str = "build-essential";
 
 impl Program {
