@@ -251,7 +251,10 @@ mod tests {
             ("engine: redis", "config.yml:1:9: \"redis\" is no engine"),
             ("session_secret: short", "config.yml:1:17: a session secret has at least 32"),
             ("allowed_hosts: ['http://a']", "config.yml:1:17: \"http://a\" is no name of a host"),
-            ("log_age: long", "config.yml:1:10: \"long\" is no duration"),
+            (
+                "log_age: long",
+                "config.yml:1:10: log_age: long is not a duration, such as 90s, 30m,",
+            ),
             ("flakeid: {worker: 32}", "config.yml:1:19: worker: 32 is not a number from 0 to 31"),
             ("io: {pingTimeout: 0}", "config.yml:1:19: pingTimeout: 0 is not milliseconds"),
             ("redis: {port: x}", "config.yml:1:15: port: x is not a port"),

@@ -150,7 +150,8 @@ where
     D: Deserializer<'de>,
 {
     let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| duration::duration(&text).map_err(D::Error::custom)).transpose()
+    let duration = text.map(|text| duration::duration(&text)).transpose();
+    duration.map_err(|_| D::Error::custom("is not a duration, such as 90s, 30m, 24h or 7d"))
 }
 
 /// Seconds, or a number with a unit.
