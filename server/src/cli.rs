@@ -138,6 +138,15 @@ struct Said {
     #[arg(long, env = "BACKWIRE_LOG_AGE", value_name = "DURATION", value_parser = duration)]
     log_age: Option<Duration>,
 
+    /// How long an Idempotency-Key is known: a number with s, m, h or d [default: 7d]
+    #[arg(long, env = "BACKWIRE_LEDGER_AGE", value_name = "DURATION", value_parser = duration)]
+    ledger_age: Option<Duration>,
+
+    /// Bytes that what is known of the keys of writes may take; the oldest are forgotten first
+    /// [default: 1073741824]
+    #[arg(long, env = "BACKWIRE_LEDGER_BYTES", value_name = "BYTES")]
+    ledger_bytes: Option<u64>,
+
     /// How long messages wait for a person whose last device has left: seconds, or a number with s, m, h
     /// or d; 0 is for ever [default: 3600]
     #[arg(long, env = "BACKWIRE_CLIENT_TTL", value_name = "DURATION", value_parser = seconds)]
@@ -264,6 +273,8 @@ impl Said {
             window: Window {
                 count: self.log_count.unwrap_or(window.count),
                 age: self.log_age.unwrap_or(window.age),
+                ledger_age: self.ledger_age.unwrap_or(window.ledger_age),
+                ledger_bytes: self.ledger_bytes.unwrap_or(window.ledger_bytes),
             },
             pages: self.pages.or(settings.pages),
             origins: self.origins.unwrap_or(settings.origins),

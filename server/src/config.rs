@@ -50,6 +50,9 @@ pub struct Config {
     log_count: Option<u64>,
     #[serde(deserialize_with = "duration")]
     log_age: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    ledger_age: Option<Duration>,
+    ledger_bytes: Option<u64>,
     body_limit: Option<usize>,
     prefix: Option<String>,
     rest_prefix: Option<String>,
@@ -133,6 +136,8 @@ impl Config {
         set(self.log_count, &mut settings.window.count);
         set(self.session_age, &mut settings.session_age);
         set(self.log_age, &mut settings.window.age);
+        set(self.ledger_age, &mut settings.window.ledger_age);
+        set(self.ledger_bytes, &mut settings.window.ledger_bytes);
         set(self.body_limit, &mut settings.body_limit);
         set(self.prefix, &mut settings.paths.prefix);
         set(self.rest_prefix, &mut settings.paths.rest_prefix);
@@ -203,6 +208,9 @@ mod tests {
         let settings = read("port: 80\nengine: memory\nlog_age: 90s\nshortcuts: write\n").unwrap();
         assert_eq!((settings.port, settings.store), (80, Store::Memory));
         assert_eq!(settings.window.age, Duration::from_secs(90));
+        let window = read("ledger_age: 30d\nledger_bytes: 1000000").unwrap().window;
+        assert_eq!(window.ledger_age, Duration::from_secs(30 * 24 * 3600));
+        assert_eq!(window.ledger_bytes, 1_000_000);
         assert_eq!(read("session_age: 1h").unwrap().session_age, Duration::from_secs(3600));
         assert_eq!(settings.paths.shortcuts, Shortcuts::Write);
     }
@@ -255,6 +263,16 @@ mod tests {
                 "log_age: long",
                 "config.yml:1:10: log_age: long is not a duration, such as 90s, 30m,",
             ),
+            (
+                "ledger_age: 7",
+                "config.yml:1:13: ledger_age: 7 is not a duration, such as 90s, 30m,",
+            ),
+            ("ledger_age: -1d", "config.yml:1:13: ledger_age: -1d is not a duration, such as"),
+            (
+                "ledger_bytes: 1 GB",
+                "config.yml:1:15: ledger_bytes: 1 GB is not a whole number, 0 or more",
+            ),
+            ("ledger_bytes: -1", "config.yml:1:15: ledger_bytes: -1 is not a whole number, 0 or"),
             ("flakeid: {worker: 32}", "config.yml:1:19: worker: 32 is not a number from 0 to 31"),
             ("io: {pingTimeout: 0}", "config.yml:1:19: pingTimeout: 0 is not milliseconds"),
             ("redis: {port: x}", "config.yml:1:15: port: x is not a port"),

@@ -42,7 +42,7 @@ pub struct Settings {
     pub port: u16,
     /// Where records and logs live.
     pub store: Store,
-    /// How much of each log is kept.
+    /// How much is kept of each log, and of the ledger.
     pub window: Window,
     /// What is declared of resources.
     pub models: Models,
@@ -165,6 +165,8 @@ impl fmt::Display for Settings {
         writeln!(f, "session_age: {}s", self.session_age.as_secs())?;
         writeln!(f, "log_count: {}", self.window.count)?;
         writeln!(f, "log_age: {}s", self.window.age.as_secs())?;
+        writeln!(f, "ledger_age: {}s", self.window.ledger_age.as_secs())?;
+        writeln!(f, "ledger_bytes: {}", self.window.ledger_bytes)?;
         writeln!(f, "client_ttl: {}", self.client_ttl.unwrap_or_default().as_secs())?;
         if let Some(redis) = &self.redis {
             writeln!(f, "redis: {redis}")?;

@@ -212,6 +212,11 @@ impl Write {
         model::is_same(own, other.get(owner).unwrap_or(&Value::Null))
     }
 
+    /// Whether a record is within what is left to the writer.
+    pub(crate) fn is_left(&self, record: &Attributes) -> bool {
+        self.within.matches(record, Case::Sensitive)
+    }
+
     /// Decides what this write does. Pure: engines store what comes out.
     pub fn apply(self, standing: Standing) -> Result<Decision, Refused> {
         let model = Arc::clone(&self.model);

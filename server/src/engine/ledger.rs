@@ -1,22 +1,62 @@
 //! What is remembered of a write or a post that came with a key, and when it counts as a repeat.
 //!
-//! Only what was committed is remembered: a refused write changed nothing, so trying it again does
-//! no harm and may fare better. A repeat is answered from here without asking what has become of
-//! the record since.
+//! Of a write the ledger has what an answer needs and not the record. While the log has the change, a
+//! repeat gets the stored reply, made from the log's entry. Afterwards it gets the same status and id,
+//! and the record as it is now.
+//!
+//! A refused write is not remembered: it changed nothing, so trying it again does no harm and may fare
+//! better.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::change::{Attributes, Change, Verb};
-use crate::write::{Key, Refused};
+use sha2::{Digest, Sha256};
 
-/// How long a key is known: 7 days. The runtime does not resend what is older.
-const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+use super::Window;
+use crate::change::{Attributes, Change, Id, Position, Resource, Verb};
+use crate::write::{Key, Refused, Write};
 
 /// Entries that may be dropped for each one that is added. More than one, so that the ledger
 /// shrinks to what it should be; not many, so that no write pays for a busy day of last week.
 pub(super) const DROPPED_PER_WRITE: u32 = 2;
+
+/// Bytes an entry of a write costs in a file beside its resource and its id: its row, and its place among
+/// the keys.
+const BYTES_PER_ENTRY: u64 = 104;
+
+/// Identity and key, in few bytes however long they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct KeyHash([u8; KeyHash::LENGTH]);
+
+impl KeyHash {
+    const LENGTH: usize = Self::PREFIX + 16;
+
+    /// So much of the key begins the hash. The keys of one client begin alike, so they share a page.
+    const PREFIX: usize = 8;
+
+    pub(super) fn of(identity: &str, key: &str) -> Self {
+        let mut hash = Sha256::new();
+        // Where the identity ends is a part of it: no two pairs are the same text.
+        hash.update((identity.len() as u64).to_le_bytes());
+        hash.update(identity);
+        hash.update(key);
+        let mut bytes = [0; Self::LENGTH];
+        let prefix = key.len().min(Self::PREFIX);
+        bytes[..prefix].copy_from_slice(&key.as_bytes()[..prefix]);
+        bytes[Self::PREFIX..].copy_from_slice(&hash.finalize()[..Self::LENGTH - Self::PREFIX]);
+        Self(bytes)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&Key> for KeyHash {
+    fn from(key: &Key) -> Self {
+        Self::of(&key.identity, &key.key)
+    }
+}
 
 /// Something that was done.
 #[derive(Debug, Clone)]
@@ -37,76 +77,179 @@ impl<T> Entry<T> {
     }
 }
 
+/// What an answer needs of a write: not its record, but which one it is.
+#[derive(Debug, Clone)]
+pub(super) struct Written {
+    pub(super) resource: Resource,
+    pub(super) id: Id,
+    /// Where its change is in the log; of one that changed nothing, where the log stood.
+    pub(super) offset: u64,
+    pub(super) verb: Verb,
+    pub(super) kind: Kind,
+    pub(super) at: u64,
+}
+
+/// What a write has left in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The change of its record.
+    Changed,
+    /// A publication, which changes no record.
+    Published,
+    /// Nothing: the record had these values already.
+    Unchanged,
+}
+
+impl Written {
+    /// A change that was logged.
+    pub(super) fn logged(change: &Change) -> Self {
+        let kind = if change.published { Kind::Published } else { Kind::Changed };
+        Self::of(change, kind)
+    }
+
+    /// A write that changed nothing.
+    pub(super) fn unchanged(change: &Change) -> Self {
+        Self::of(change, Kind::Unchanged)
+    }
+
+    fn of(change: &Change, kind: Kind) -> Self {
+        let Change { resource, id, verb, at, position, .. } = change;
+        let (resource, id, offset) = (resource.clone(), id.clone(), position.offset);
+        Self { resource, id, offset, verb: *verb, kind, at: *at }
+    }
+
+    /// Whether the log had an entry of it, and may still have it.
+    pub(super) fn was_logged(&self) -> bool {
+        self.kind != Kind::Unchanged
+    }
+
+    /// Bytes it costs in a file.
+    pub(super) fn bytes(&self) -> u64 {
+        bytes(&self.resource, &self.id)
+    }
+
+    /// The answer to a repeat whose change the log no longer has: the record as it is now, where the log
+    /// stands now.
+    ///
+    /// Where there is no such record (any more), or it is not left to the writer, the answer shows its id
+    /// alone, at the position of the write: a destroy that the client has yet to learn of comes later in
+    /// the log. A repeated destroy shows the id, too: a record that is there now is another one.
+    pub(super) fn answer(
+        self,
+        write: &Write,
+        record: Option<Arc<Attributes>>,
+        head: Position,
+    ) -> Change {
+        let is_shown = |record: &Arc<Attributes>| {
+            self.kind != Kind::Published && self.verb != Verb::Destroy && write.is_left(record)
+        };
+        let (record, offset) = match record.filter(is_shown) {
+            Some(record) => (record, head.offset),
+            None => {
+                let id = (write.model.key.clone(), self.id.to_json());
+                (Arc::new(Attributes::from_iter([id])), self.offset)
+            }
+        };
+        let (before, after) = sides(self.verb, Some(record));
+        Change {
+            resource: self.resource,
+            position: Position { epoch: head.epoch, offset },
+            previous: 0,
+            verb: self.verb,
+            id: self.id,
+            before,
+            after,
+            set: Attributes::new(),
+            mark: write.key.as_ref().map_or(0, Key::mark),
+            published: self.kind == Kind::Published,
+            origin: None,
+            at: self.at,
+        }
+    }
+}
+
+/// Bytes an entry costs in a file.
+pub(super) fn bytes(resource: &Resource, id: &Id) -> u64 {
+    let id = match id {
+        Id::Integer(_) => size_of::<i64>(),
+        Id::Text(text) => text.len(),
+    };
+    BYTES_PER_ENTRY + (resource.as_str().len() + id) as u64
+}
+
 /// What is remembered in memory.
 #[derive(Debug)]
 pub(super) struct Ledger<T> {
-    entries: HashMap<Name, (u64, Entry<T>)>,
-    /// In the order they were written; the oldest go first.
-    ages: VecDeque<(u64, Name)>,
+    entries: HashMap<KeyHash, (u64, Entry<T>)>,
+    /// In the order they were written, with what each costs; the oldest go first.
+    ages: VecDeque<(u64, u64, KeyHash)>,
+    /// What all of them cost.
+    bytes: u64,
 }
-
-/// Identity and key.
-type Name = (Arc<str>, Arc<str>);
 
 impl<T> Default for Ledger<T> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), ages: VecDeque::new() }
+        Self { entries: HashMap::new(), ages: VecDeque::new(), bytes: 0 }
     }
 }
 
 impl<T: Clone> Ledger<T> {
-    /// What came of the request that had this key, if there was one.
-    pub(super) fn recall(&self, key: &Key, now: u64) -> Option<Entry<T>> {
-        let (at, entry) = self.entries.get(&(Arc::clone(&key.identity), Arc::clone(&key.key)))?;
-        (*at >= cutoff(now)).then(|| entry.clone())
+    /// What came of the request that had this key, if there was one and it is young enough.
+    pub(super) fn recall(&self, key: &Key, cutoff: u64) -> Option<Entry<T>> {
+        let (at, entry) = self.entries.get(&KeyHash::from(key))?;
+        (*at >= cutoff).then(|| entry.clone())
     }
 
-    pub(super) fn remember(&mut self, key: Key, at: u64, outcome: T) {
-        self.drop_old(cutoff(at));
-        let name = (key.identity, key.key);
-        self.ages.push_back((at, name.clone()));
-        self.entries.insert(name, (at, Entry { fingerprint: key.fingerprint, outcome }));
-    }
-
-    fn drop_old(&mut self, cutoff: u64) {
+    /// Adds an entry of so many bytes, and drops a few that are older than the cutoff or more than fit.
+    pub(super) fn remember(&mut self, key: &Key, at: u64, outcome: T, bytes: u64, most: Most) {
+        let hash = KeyHash::from(key);
+        self.ages.push_back((at, bytes, hash));
+        self.bytes += bytes;
+        self.entries.insert(hash, (at, Entry { fingerprint: key.fingerprint, outcome }));
         for _ in 0..DROPPED_PER_WRITE {
-            let Some((_, name)) = self.ages.pop_front_if(|(at, _)| *at < cutoff) else {
+            let is_too_much = self.bytes > most.bytes;
+            let Some((at, bytes, hash)) =
+                self.ages.pop_front_if(|(at, ..)| is_too_much || *at < most.cutoff)
+            else {
                 return;
             };
-            // A name that was used again after its time has an entry that is younger.
-            if self.entries.get(&name).is_some_and(|(at, _)| *at < cutoff) {
-                self.entries.remove(&name);
+            self.bytes -= bytes;
+            // A key that was used again after its time has an entry that is younger.
+            if self.entries.get(&hash).is_some_and(|(last, _)| *last == at) {
+                self.entries.remove(&hash);
             }
         }
     }
 }
 
-/// Entries older than this are forgotten, also when they have not been dropped yet.
-pub(super) fn cutoff(now: u64) -> u64 {
-    now.saturating_sub(u64::try_from(KEPT.as_millis()).expect("a week of milliseconds fits"))
+/// What is kept of a ledger.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    /// What is older is dropped.
+    pub(super) cutoff: u64,
+    /// What all entries may cost.
+    pub(super) bytes: u64,
 }
 
-/// A change as far as an answer needs it.
-pub(super) fn outcome(change: &Change) -> Change {
-    let (before, after) = sides(change.verb, shown(change).cloned());
-    Change {
-        before,
-        after,
-        previous: 0,
-        set: Attributes::new(),
-        published: false,
-        origin: None,
-        ..change.clone()
+impl Most {
+    pub(super) fn of(window: &Window, now: u64) -> Self {
+        Self { cutoff: window.ledger_cutoff(now), bytes: window.ledger_bytes }
     }
 }
 
-/// The one record an answer shows: as it is now, or as it was when it was destroyed.
-pub(super) fn shown(change: &Change) -> Option<&Arc<Attributes>> {
+/// A change of the log as far as an answer needs it.
+pub(super) fn stored(change: &Change) -> Change {
+    let (before, after) = sides(change.verb, shown(change).cloned());
+    Change { before, after, previous: 0, set: Attributes::new(), origin: None, ..change.clone() }
+}
+
+/// The one record an answer shows: as it was after the write, or when it was destroyed.
+fn shown(change: &Change) -> Option<&Arc<Attributes>> {
     change.after.as_ref().or(change.before.as_ref())
 }
 
 /// Puts what was [`shown`] back in its place: before or after the change.
-pub(super) fn sides(verb: Verb, shown: Option<Arc<Attributes>>) -> (Side, Side) {
+fn sides(verb: Verb, shown: Option<Arc<Attributes>>) -> (Side, Side) {
     match verb {
         Verb::Destroy => (shown, None),
         Verb::Create | Verb::Update => (None, shown),
@@ -114,3 +257,26 @@ pub(super) fn sides(verb: Verb, shown: Option<Arc<Attributes>>) -> (Side, Side) 
 }
 
 type Side = Option<Arc<Attributes>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_hash_tells_identity_and_key_apart() {
+        let hashes = [("", "ab"), ("a", "b"), ("ab", ""), ("", "ba")]
+            .map(|(identity, key)| KeyHash::of(identity, key));
+        for (index, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[index + 1..].contains(hash));
+        }
+        assert_eq!(KeyHash::of("a", "b"), hashes[1]);
+    }
+
+    #[test]
+    fn keys_of_one_client_have_hashes_that_begin_alike() {
+        let [one, other] = ["5f0c2a9e-1", "5f0c2a9e-2"].map(|key| KeyHash::of("ann", key));
+        assert_eq!(one.as_bytes()[..8], *b"5f0c2a9e");
+        assert_eq!(one.as_bytes()[..8], other.as_bytes()[..8]);
+        assert_ne!(one, other);
+    }
+}

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::Mutex as FairMutex;
 
 use super::counters::Counters;
-use super::ledger::{self, Ledger};
+use super::ledger::{self, Ledger, Most, Written};
 use super::{
     Committed, Engine, Error, MemoryQueues, MemorySessions, Queues, Sessions, Since, Snapshot,
     Tail, Window, draw_epoch,
@@ -48,7 +48,7 @@ impl Memory {
             tail: FairMutex::new(tail),
             state: Mutex::default(),
             sessions: MemorySessions::default(),
-            queues: MemoryQueues::default(),
+            queues: MemoryQueues::new(&window),
         }
     }
 
@@ -133,15 +133,16 @@ impl Engine for Memory {
 #[derive(Debug, Default)]
 struct State {
     tables: HashMap<Resource, Table>,
-    ledger: Ledger<Arc<Change>>,
+    ledger: Ledger<Written>,
 }
 
 impl State {
     fn commit(&mut self, write: Write, epoch: u64, window: &Window) -> Result<Committed, Refused> {
         if let Some(key) = &write.key
-            && let Some(entry) = self.ledger.recall(key, write.at)
+            && let Some(entry) = self.ledger.recall(key, window.ledger_cutoff(write.at))
         {
-            return entry.answer(key).map(Committed::repeated);
+            let written = entry.answer(key)?;
+            return Ok(Committed::repeated(self.answer(written, &write, epoch)));
         }
         let id = write.id()?;
         if let Some(table) = self.tables.get_mut(&write.resource) {
@@ -151,15 +152,32 @@ impl State {
         }
         let standing = self.table(&write.resource, |table| table.standing(id, &write, epoch));
         let (key, model) = (write.key.clone(), Arc::clone(&write.model));
-        let committed = match write.apply(standing)? {
-            Decision::Changed(change) => self.store(Arc::new(change), &model, window),
-            Decision::Unchanged(change) => Committed::unchanged(change),
+        let (committed, written) = match write.apply(standing)? {
+            Decision::Changed(change) => {
+                let written = Written::logged(&change);
+                (self.store(Arc::new(change), &model, window), written)
+            }
+            Decision::Unchanged(change) => {
+                let written = Written::unchanged(&change);
+                (Committed::unchanged(change), written)
+            }
         };
-        let change = &committed.change;
         if let Some(key) = key {
-            self.ledger.remember(key, change.at, Arc::new(ledger::outcome(change)));
+            let (at, bytes) = (written.at, written.bytes());
+            self.ledger.remember(&key, at, written, bytes, Most::of(window, at));
         }
         Ok(committed)
+    }
+
+    /// The answer to a repeat of a write.
+    fn answer(&self, written: Written, write: &Write, epoch: u64) -> Change {
+        self.table(&written.resource.clone(), |table| match table.logged(&written) {
+            Some(change) => ledger::stored(change),
+            None => {
+                let record = table.rows.get(&written.id).map(|row| Arc::clone(&row.record));
+                written.answer(write, record, table.counters.position(epoch))
+            }
+        })
     }
 
     fn store(&mut self, change: Arc<Change>, model: &Model, window: &Window) -> Committed {
@@ -263,6 +281,13 @@ impl Table {
                 self.absent.remove(&oldest.id);
             }
         }
+    }
+
+    /// The change of a write, if the log still has it.
+    fn logged(&self, written: &Written) -> Option<&Change> {
+        let offset = written.offset;
+        let place = self.log.binary_search_by_key(&offset, |change| change.position.offset).ok()?;
+        written.was_logged().then(|| &*self.log[place])
     }
 
     fn since(&self, id: Option<&Id>, offset: u64) -> Vec<Arc<Change>> {

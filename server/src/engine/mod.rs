@@ -50,7 +50,12 @@ pub trait Engine: Send + Sync + 'static {
     }
 
     /// Commits one write and answers with its change. A write whose key the ledger knows is not
-    /// committed again: the stored outcome is given back and nothing reaches the tail.
+    /// committed again: its outcome is given back and nothing reaches the tail. While the log has the
+    /// change, that is the stored reply. Afterwards, and for a write that changed nothing, it has the
+    /// verb and the id of the write, and the record as it is now, at the head of the log. If there is no
+    /// such record now, or the write destroyed it or only published something, or it is not
+    /// [within](Write::within) what is left to the writer, it has the id alone, at the position of the
+    /// write.
     ///
     /// Invariant: a write that [changes nothing](crate::write::Decision::Unchanged) leaves records,
     /// log and tail alone, but the engine remembers its key. A repeat that is applied after a later
@@ -106,9 +111,9 @@ pub struct Snapshot<T> {
 /// The outcome of a write.
 #[derive(Debug, Clone)]
 pub struct Committed {
-    /// What happened; of a repeat, what happened the first time, as far as an answer needs it: the
-    /// record after a create or an update, the record before a destroy, and no `previous`, `set`,
-    /// `published` or `origin`.
+    /// What happened; of a repeat, what [the ledger has of it](Engine::commit), as far as an answer
+    /// needs it: the record after a create or an update, the record before a destroy, and no `previous`,
+    /// `set` or `origin`.
     pub change: Arc<Change>,
     /// Whether the ledger knew the write: nothing was committed and nothing reached the tail.
     pub repeated: bool,
@@ -129,8 +134,8 @@ impl Committed {
     }
 
     /// The stored outcome of a repeat.
-    fn repeated(change: Arc<Change>) -> Self {
-        Self { change, repeated: true, unchanged: false }
+    fn repeated(change: Change) -> Self {
+        Self { change: Arc::new(change), repeated: true, unchanged: false }
     }
 
     /// The change to send to the tail, if the write made one.
@@ -153,27 +158,42 @@ pub enum Since {
     OutOfReach,
 }
 
-/// How much of a resource's log is kept. What is older than either bound may go.
+/// How much is kept of each resource's log, and of the ledger. What is outside of either bound may go.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     /// Changes kept per resource, and a sixteenth more at most.
     pub count: u64,
     /// How long a change is kept.
     pub age: Duration,
+    /// How long the key of a write or a post is known, and its repeat therefore harmless.
+    pub ledger_age: Duration,
+    /// Bytes that what is remembered of the keys of writes may take. The oldest entries are dropped
+    /// first, a few with each write.
+    pub ledger_bytes: u64,
 }
 
 impl Default for Window {
-    /// 10,000 changes and 24 hours.
+    /// 10,000 changes and 24 hours; of the ledger 7 days and 1 GiB.
     fn default() -> Self {
-        Self { count: 10_000, age: Duration::from_secs(24 * 60 * 60) }
+        let day = Duration::from_secs(24 * 60 * 60);
+        Self { count: 10_000, age: day, ledger_age: 7 * day, ledger_bytes: 1 << 30 }
     }
 }
 
 impl Window {
     /// What happened before this may be forgotten.
     fn cutoff(&self, now: u64) -> u64 {
-        now.saturating_sub(u64::try_from(self.age.as_millis()).unwrap_or(u64::MAX))
+        before(now, self.age)
     }
+
+    /// A key that was used before this is not known any more, also where it has not been dropped yet.
+    fn ledger_cutoff(&self, now: u64) -> u64 {
+        before(now, self.ledger_age)
+    }
+}
+
+fn before(now: u64, age: Duration) -> u64 {
+    now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Draws the name of a new log: below 2⁴⁸, so that it is exact in JavaScript.

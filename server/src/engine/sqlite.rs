@@ -25,7 +25,6 @@ mod row;
 mod schema;
 mod sessions;
 mod sketch;
-mod unchanged;
 mod writer;
 
 use std::collections::HashMap;
@@ -89,8 +88,7 @@ impl Sqlite {
         let current = CurrentEpoch::begin(&mut connection)?;
         let epoch = current.epoch;
         let recent = Recent::load(&connection)?;
-        let has_unchanged = unchanged::has_entries(&connection)?;
-        let known = Known { current, window, records: Records::new(), recent, has_unchanged };
+        let known = Known { current, window, records: Records::new(), recent };
         let jobs = Writer { connection, _lock: lock, known }.spawn(tail)?;
         Ok(Self {
             path: path.into(),

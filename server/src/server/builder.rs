@@ -62,7 +62,7 @@ impl Builder {
         self
     }
 
-    /// How much of each log is kept.
+    /// How much is kept of each log, and of the ledger.
     pub fn window(mut self, window: Window) -> Self {
         self.settings.window = window;
         self

@@ -3,19 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backwire::access::Access;
 use backwire::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire::criteria::{Criteria, Filter};
-use backwire::engine::{Error, Since};
+use backwire::engine::{Committed, Error, Post, Since, Window};
 use backwire::model::{Attribute, Model};
 use backwire::write::{Action, Refused, Write};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::store::{
-    DAY, HOUR, NOON, Open, Store, at, attributes, create, destroy, forgetful, id, keyed, keyed_by,
-    milk, offsets, publish, roomy, todo, update,
+    DAY, HOUR, NOON, Open, Store, at, attributes, create, destroy, forgetful, forgetful_window, id,
+    keyed, keyed_by, milk, offsets, publish, roomy, todo, update,
 };
 
 const LAST_EXACT: i64 = (1 << 53) - 1;
@@ -209,10 +210,10 @@ pub(crate) async fn a_repeated_update_without_effect_does_not_undo_later_changes
     store.done(update("1", json!({"done": false}))).await;
     let repeat = store.commit(write()).await;
     assert!(repeat.repeated);
-    let [first, again] = [&first.change, &repeat.change].map(|change| {
-        (change.position, change.verb, change.id.clone(), change.after.clone(), change.mark)
-    });
-    assert_eq!(again, first);
+    // Nothing of it is in the log, so it is answered with the record as it is.
+    let Change { position, verb, id, after, mark, .. } = &*repeat.change;
+    assert_eq!((position.offset, verb, id), (2, &Verb::Update, &first.change.id));
+    assert_eq!((&after.as_ref().unwrap()["done"], *mark), (&json!(false), first.change.mark));
     assert_eq!(store.record("1").await.unwrap()["done"], false);
     assert_eq!(offsets(&store.heard()), [1, 2]);
     let other = keyed_by("", "k", 2, update("1", json!({"done": true})));
@@ -263,6 +264,139 @@ pub(crate) async fn a_repeated_destroy_shows_the_record_it_destroyed(open: Open)
     let first = store.done(keyed("k", destroy("1"))).await;
     let repeat = store.done(keyed("k", destroy("1"))).await;
     assert_eq!((&repeat.before, &repeat.after), (&first.before, &None));
+}
+
+pub(crate) async fn repeat_after_the_log_has_forgotten_the_write_gets_the_record_as_it_is(
+    open: Open,
+) {
+    let mut store = forgetful(open, 2);
+    let write = || keyed("k", create(json!({"title": "Milk"})));
+    let first = store.done(write()).await;
+    let update_1 = || keyed("l", update("1", json!({"title": "Eggs"})));
+    store.done(update_1()).await;
+    store.done(update("1", json!({"n": 1}))).await;
+    for _ in 0..3 {
+        store.done(milk()).await;
+    }
+    let heard = store.heard().len();
+    for (write, verb) in [(write(), Verb::Create), (update_1(), Verb::Update)] {
+        let mark = write.key.as_ref().unwrap().mark();
+        let Committed { change, repeated, unchanged } = store.commit(write).await;
+        assert!(repeated && !unchanged);
+        let now = json!({"title": "Eggs", "n": 1});
+        let shown = change.after.as_ref().unwrap();
+        assert_eq!((&shown["title"], &shown["n"]), (&now["title"], &now["n"]));
+        assert_eq!((change.verb, &change.id, change.mark), (verb, &first.id, mark));
+        assert_eq!(change.position, store.head().await);
+    }
+    assert_eq!((heard, store.heard().len()), (6, 0));
+    let other = keyed_by("", "k", 2, milk());
+    assert_eq!(store.refused(other).await, Refused::KeyReused);
+    assert!(!store.commit(keyed_by("bob", "k", 1, milk())).await.repeated);
+}
+
+pub(crate) async fn repeat_of_a_write_whose_record_is_gone_gets_its_id_at_its_own_position(
+    open: Open,
+) {
+    let store = forgetful(open, 2);
+    let model = Arc::new(Model { key: "_id".to_owned(), ..Model::default() });
+    let write = || Write { model: Arc::clone(&model), ..keyed("k", create(json!({"_id": "a"}))) };
+    let first = store.done(write()).await;
+    store.done(destroy("a")).await;
+    for _ in 0..4 {
+        store.done(milk()).await;
+    }
+    let repeat = store.commit(write()).await;
+    assert!(repeat.repeated);
+    // At the head, the client would not learn of the destroy.
+    assert_eq!((repeat.change.position, repeat.change.verb), (first.position, Verb::Create));
+    assert_eq!(repeat.change.after.as_deref(), Some(&attributes(json!({"_id": "a"}))));
+    assert_eq!(store.record("a").await, None);
+}
+
+pub(crate) async fn destroy_repeated_after_the_log_gets_the_id_though_the_record_is_there_again(
+    open: Open,
+) {
+    let store = forgetful(open, 2);
+    store.done(create(json!({"id": "a", "title": "Milk"}))).await;
+    let first = store.done(keyed("k", destroy("a"))).await;
+    store.done(create(json!({"id": "a", "title": "Eggs"}))).await;
+    for _ in 0..3 {
+        store.done(milk()).await;
+    }
+    let repeat = store.commit(keyed("k", destroy("a"))).await;
+    assert!(repeat.repeated);
+    assert_eq!((repeat.change.position, repeat.change.verb), (first.position, Verb::Destroy));
+    assert_eq!(repeat.change.before.as_deref(), Some(&attributes(json!({"id": "a"}))));
+    assert_eq!(repeat.change.after, None);
+    assert!(store.record("a").await.is_some());
+}
+
+pub(crate) async fn repeat_after_the_log_shows_no_record_that_the_writer_may_not_write_any_more(
+    open: Open,
+) {
+    let store = forgetful(open, 2);
+    let own = Filter::read(json!({"by": "ann"})).unwrap();
+    let write = || {
+        let write = keyed("k", create(json!({"by": "ann"})));
+        Write { within: own.clone(), ..write }
+    };
+    store.done(write()).await;
+    store.done(update("1", json!({"by": "bob", "secret": 1}))).await;
+    for _ in 0..3 {
+        store.done(milk()).await;
+    }
+    let repeat = store.commit(write()).await;
+    assert_eq!((repeat.repeated, repeat.change.position.offset), (true, 1));
+    assert_eq!(repeat.change.after.as_deref(), Some(&attributes(json!({"id": 1}))));
+}
+
+pub(crate) async fn publication_repeated_after_the_log_gets_its_position(open: Open) {
+    let mut store = forgetful(open, 2);
+    let write = || keyed("k", publish(Verb::Update, "1", json!({"n": 1})));
+    let first = store.done(write()).await;
+    for _ in 0..4 {
+        store.done(milk()).await;
+    }
+    store.heard();
+    let repeat = store.commit(write()).await;
+    assert!(repeat.repeated && repeat.change.published);
+    assert_eq!(repeat.change.position, first.position);
+    assert_eq!(repeat.change.after.as_deref(), Some(&attributes(json!({"id": 1}))));
+    assert!(store.heard().is_empty());
+}
+
+pub(crate) async fn key_is_forgotten_after_the_ledger_age(open: Open) {
+    let ledger_age = Duration::from_millis(HOUR);
+    let store = open(Window { ledger_age, ..Window::default() }, 4096);
+    store.done(keyed("k", milk())).await;
+    assert!(store.commit(at(NOON + HOUR, keyed("k", milk()))).await.repeated);
+    assert!(!store.commit(at(NOON + HOUR + 1, keyed("k", milk()))).await.repeated);
+    let post = || crate::queues::keyed("k", 1, crate::queues::post(&["ann"], "e", 1));
+    let later = |at| Post { at, ..post() };
+    store.posted(post()).await.unwrap();
+    assert!(store.posted(later(NOON + HOUR)).await.unwrap().repeated);
+    assert!(!store.posted(later(NOON + HOUR + 1)).await.unwrap().repeated);
+}
+
+pub(crate) async fn oldest_keys_are_forgotten_when_the_ledger_is_larger_than_its_bytes(open: Open) {
+    // An entry counts as 116 bytes here.
+    let window = Window { ledger_bytes: 20 * 116, ..forgetful_window(2) };
+    let store = open(window, 4096);
+    let write = |n: u32| keyed(&n.to_string(), update("1", json!({"n": n})));
+    store.done(milk()).await;
+    for n in 0..60 {
+        store.done(write(n)).await;
+    }
+    for n in 45..60 {
+        assert!(store.commit(write(n)).await.repeated, "{n}");
+    }
+    // Whatever is committed makes room for itself.
+    assert!(!store.commit(write(0)).await.repeated);
+    assert!(store.commit(write(0)).await.repeated);
+    for n in (1..30).rev() {
+        assert!(!store.commit(write(n)).await.repeated, "{n}");
+    }
 }
 
 pub(crate) async fn a_key_used_for_another_request_is_refused(open: Open) {
@@ -323,7 +457,7 @@ pub(crate) async fn the_tail_gets_each_change_once_and_in_order(open: Open) {
 }
 
 pub(crate) async fn a_tail_that_nobody_reads_any_more_stops_no_writer(open: Open) {
-    let mut store = open(backwire::engine::Window::default(), 1);
+    let mut store = open(Window::default(), 1);
     store.tail.close();
     store.done(milk()).await;
     store.done(milk()).await;
@@ -331,7 +465,7 @@ pub(crate) async fn a_tail_that_nobody_reads_any_more_stops_no_writer(open: Open
 }
 
 pub(crate) async fn a_writer_that_gives_up_leaves_log_and_tail_alike(open: Open) {
-    let mut store = open(backwire::engine::Window::default(), 1);
+    let mut store = open(Window::default(), 1);
     store.done(milk()).await;
     // The tail is full now, so this one would have to wait; but it does not.
     tokio::select! {

@@ -65,6 +65,13 @@ every_engine! {
     repeat_gets_the_outcome_of_the_latest_use_of_its_key
     the_first_record_decides_the_name_of_the_key
     a_repeated_destroy_shows_the_record_it_destroyed
+    repeat_after_the_log_has_forgotten_the_write_gets_the_record_as_it_is
+    repeat_of_a_write_whose_record_is_gone_gets_its_id_at_its_own_position
+    destroy_repeated_after_the_log_gets_the_id_though_the_record_is_there_again
+    repeat_after_the_log_shows_no_record_that_the_writer_may_not_write_any_more
+    publication_repeated_after_the_log_gets_its_position
+    key_is_forgotten_after_the_ledger_age
+    oldest_keys_are_forgotten_when_the_ledger_is_larger_than_its_bytes
     a_key_used_for_another_request_is_refused
     a_key_belongs_to_its_identity
     a_key_is_not_remembered_by_a_refused_write

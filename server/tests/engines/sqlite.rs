@@ -10,7 +10,7 @@ use backwire::criteria::{Criteria, Language, Parameters};
 use backwire::delivery::flake::Node;
 use backwire::engine::{Acked, Edit, Error, Post, Posted, Since, Sqlite, Window};
 use backwire::model::{Attribute, Model, Models};
-use backwire::write::Refused;
+use backwire::write::{Refused, Write};
 use futures_util::future::join_all;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -36,6 +36,27 @@ fn visitor(folder: &Path) -> Connection {
     Connection::open(file(folder)).unwrap()
 }
 
+/// Up to it, the log kept the changes of keys that the ledger's table led to.
+fn go_back_to_the_ninth_version(visitor: &Connection) {
+    visitor
+        .execute_batch(
+            "INSERT INTO meta SELECT 'epoch', epoch FROM epochs;
+             DROP TABLE epochs;
+             DROP TABLE first_offsets;
+             DROP TABLE ledger;
+             DELETE FROM meta WHERE name = 'ledger_bytes';
+             CREATE TABLE ledger (key TEXT NOT NULL, identity TEXT NOT NULL, resource TEXT NOT NULL,
+                offset INTEGER NOT NULL, PRIMARY KEY (key, identity)) WITHOUT ROWID;
+             INSERT INTO ledger SELECT key, identity, resource, offset FROM log WHERE key IS NOT NULL;
+             CREATE TABLE unchanged (key TEXT NOT NULL, identity TEXT NOT NULL,
+                fingerprint INTEGER NOT NULL, resource TEXT NOT NULL, offset INTEGER NOT NULL,
+                id NOT NULL, json TEXT NOT NULL, mark INTEGER NOT NULL, at INTEGER NOT NULL,
+                PRIMARY KEY (key, identity));
+             UPDATE meta SET value = 9 WHERE name = 'version'",
+        )
+        .unwrap();
+}
+
 /// Up to it, the log said what was set, and not its names alone.
 fn go_back_to_the_fifth_version(visitor: &Connection) {
     go_back_to_the_sixth_version(visitor);
@@ -50,6 +71,7 @@ fn go_back_to_the_fifth_version(visitor: &Connection) {
 
 /// The ledger up to the sixth version was a table of all there is to answer.
 fn go_back_to_the_sixth_version(visitor: &Connection) {
+    go_back_to_the_ninth_version(visitor);
     visitor
         .execute_batch(
             "DROP TABLE unchanged;
@@ -61,10 +83,7 @@ fn go_back_to_the_sixth_version(visitor: &Connection) {
                 at INTEGER NOT NULL, PRIMARY KEY (identity, key));
              INSERT INTO ledger SELECT identity, key, fingerprint, resource, offset, verb, id,
                                        coalesce(after, before), mark, at
-                                FROM log WHERE key IS NOT NULL;
-             INSERT INTO meta SELECT 'epoch', epoch FROM epochs;
-             DROP TABLE epochs;
-             DROP TABLE first_offsets",
+                                FROM log WHERE key IS NOT NULL",
         )
         .unwrap();
 }
@@ -431,7 +450,7 @@ async fn old_changes_and_old_keys_leave_the_file() {
         let sql = format!("SELECT count(*) FROM {what}");
         visitor(folder.path()).query_row(&sql, [], |row| row.get::<_, u32>(0)).unwrap()
     };
-    // Without a key nothing of a change stays, and with one as much as is needed to answer a repeat.
+    // Nothing of a change stays but, of one with a key, what is needed to answer a repeat.
     for n in 0..8 {
         store.done(create(json!({"id": format!("a{n}")}))).await;
     }
@@ -445,16 +464,19 @@ async fn old_changes_and_old_keys_leave_the_file() {
         write.await;
     }
     store.done(keyed("destroyed", destroy("a2"))).await;
-    assert_eq!(count("log"), BATCH + 1);
+    assert_eq!((count("log"), count("ledger")), (3, BATCH + 1));
     // A week later, as many go as come, and more.
     for batch in 1..4 {
         for write in many(batch * BATCH, NOON + 8 * DAY) {
             write.await;
         }
     }
-    assert_eq!(count("log WHERE at < (SELECT max(at) FROM log)"), 0);
-    assert_eq!(count("log"), 3 * BATCH);
-    assert_eq!(count("ledger WHERE offset < (SELECT min(offset) FROM log)"), 0);
+    assert_eq!(count("ledger WHERE at < (SELECT max(at) FROM ledger)"), 0);
+    let all = count("ledger") + count("log WHERE offset > (SELECT moved FROM resources)");
+    assert_eq!((count("log"), all), (3, 3 * BATCH));
+    let sum = "SELECT sum(104 + length(resource) + 8) = (SELECT value FROM meta
+               WHERE name = 'ledger_bytes') FROM ledger";
+    assert!(visitor(folder.path()).query_row(sum, [], |row| row.get::<_, bool>(0)).unwrap());
     assert_eq!(count("records WHERE json IS NULL"), 0);
 }
 
@@ -481,6 +503,8 @@ async fn keys_are_known_after_a_restart_whether_their_changes_are_in_the_log_or_
         for (n, first) in first.iter().enumerate() {
             let repeat = store.commit(keyed(&n.to_string(), milk())).await;
             assert!(repeat.repeated);
+            let is_in_the_log = store.since("todo", first.position.offset - 1).await.is_some();
+            let position = if is_in_the_log { first.position } else { store.head().await };
             assert_eq!(
                 (
                     repeat.change.position.offset,
@@ -488,7 +512,7 @@ async fn keys_are_known_after_a_restart_whether_their_changes_are_in_the_log_or_
                     &repeat.change.after,
                     repeat.change.at
                 ),
-                (first.position.offset, &first.id, &first.after, first.at)
+                (position.offset, &first.id, &first.after, first.at)
             );
         }
         drop(store);
@@ -640,8 +664,7 @@ async fn what_was_set_in_the_log_of_the_fifth_version_is_known() {
 #[tokio::test]
 async fn keys_of_the_sixth_version_are_known_whether_the_log_has_their_changes_or_not() {
     let folder = tempfile::tempdir().unwrap();
-    let reopen = || sqlite_in(folder.path(), Window { count: 3, ..Window::default() }, 4096);
-    let store = reopen();
+    let store = open(folder.path());
     let write = |n: usize| match n {
         5 => keyed("5", destroy("1")),
         n => keyed(&n.to_string(), milk()),
@@ -656,32 +679,128 @@ async fn keys_of_the_sixth_version_are_known_whether_the_log_has_their_changes_o
     go_back_to_the_sixth_version(&visitor);
     visitor
         .execute_batch(
-            "DELETE FROM log WHERE offset <= (SELECT floor FROM resources);
-             UPDATE resources SET moved = 10;
+            "DELETE FROM log WHERE offset <= 9;
+             UPDATE resources SET floor = 9, moved = 10;
              DELETE FROM ledger WHERE offset > 10;
              UPDATE meta SET value = 6 WHERE name = 'version'",
         )
         .unwrap();
     for _ in 0..2 {
-        let store = reopen();
-        assert_eq!(
-            store.since("todo", 9).await,
-            Some(after_restart(&store, log.as_ref().unwrap()).await)
-        );
+        let store = open(folder.path());
+        let log = after_restart(&store, log.as_ref().unwrap()).await;
+        assert_eq!((store.since("todo", 9).await, store.since("todo", 8).await), (Some(log), None));
         for (n, first) in first.iter().enumerate() {
-            let repeat = store.commit(write(n)).await;
-            assert!(repeat.repeated, "{n}");
-            assert_eq!(
-                (
-                    repeat.change.position.offset,
-                    &repeat.change.id,
-                    &repeat.change.after,
-                    repeat.change.at
-                ),
-                (first.position.offset, &first.id, &first.after, first.at)
-            );
+            repeat_is_right(&store, write(n), first, 9).await;
         }
     }
+}
+
+/// Checks the answer to a repeat of a create of milk or a destroy of the first.
+async fn repeat_is_right(store: &Store, write: Write, first: &Change, floor: u64) {
+    let repeat = store.commit(write).await;
+    assert!(repeat.repeated, "{first:?}");
+    let change = &repeat.change;
+    assert_eq!((&change.id, change.at, change.verb), (&first.id, first.at, first.verb));
+    let shown = |change: &Change| change.after.clone().or(change.before.clone()).unwrap();
+    let only_id = || Arc::new(attributes(json!({ "id": first.id.to_json() })));
+    let is_gone = first.id == crate::store::id("1");
+    let (offset, record) = match first.position.offset {
+        offset if offset > floor => (offset, shown(first)),
+        offset if is_gone => (offset, only_id()),
+        _ => (store.head().await.offset, shown(first)),
+    };
+    assert_eq!((change.position.offset, shown(change)), (offset, record));
+}
+
+#[tokio::test]
+async fn file_of_the_ninth_version_keeps_its_keys_and_no_records_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let write = |n: usize| match n {
+        7 => keyed("7", destroy("1")),
+        n => keyed_by(&(n % 3).to_string(), &n.to_string(), 1, milk()),
+    };
+    let mut first = Vec::new();
+    for n in 0..40 {
+        first.push(store.done(write(n)).await);
+    }
+    drop(store);
+    let visitor = visitor(folder.path());
+    go_back_to_the_ninth_version(&visitor);
+    // The log has forgotten what it kept for keys.
+    visitor
+        .execute_batch(
+            r#"UPDATE resources SET floor = 30, moved = 20;
+               DELETE FROM ledger WHERE offset > 20;
+               INSERT INTO unchanged VALUES ('u', 'ann', 1, 'todo', 12, 3, '{"id":3}', 5, 1)"#,
+        )
+        .unwrap();
+    visitor.execute("UPDATE unchanged SET at = ?1", [NOON.cast_signed()]).unwrap();
+    for _ in 0..2 {
+        let store = open(folder.path());
+        for (n, first) in first.iter().enumerate() {
+            repeat_is_right(&store, write(n), first, 30).await;
+        }
+        let other = keyed_by("0", "3", 2, milk());
+        assert_eq!(store.refused(other).await, Refused::KeyReused);
+        let unchanged = keyed_by("ann", "u", 1, update("3", json!({"title": "Milk"})));
+        let repeat = store.commit(unchanged).await;
+        assert_eq!((repeat.repeated, repeat.change.position.offset), (true, 40));
+        assert_eq!(repeat.change.after.as_ref().unwrap()["title"], "Milk");
+        let count = |sql: &str| visitor.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
+        assert_eq!(count("SELECT count(*) FROM log"), 10);
+        assert_eq!(count("SELECT count(*) FROM ledger"), 41);
+    }
+}
+
+/// Bytes of the file when its journal is in it, and those of them that are in use.
+fn size(folder: &Path) -> [u64; 2] {
+    let visitor = visitor(folder);
+    let number = |sql| visitor.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
+    number("PRAGMA wal_checkpoint(TRUNCATE)");
+    let free = number("PRAGMA freelist_count") * number("PRAGMA page_size");
+    let all = fs::metadata(file(folder)).unwrap().len();
+    [all, all - u64::from(free)]
+}
+
+/// How many rows a table has.
+fn count(folder: &Path, what: &str) -> u64 {
+    let sql = format!("SELECT count(*) FROM {what}");
+    visitor(folder).query_row(&sql, [], |row| row.get::<_, u32>(0)).unwrap().into()
+}
+
+/// Updates a record so many times, with keys as the runtime makes them: drawn for each page, and counted.
+async fn many_updates(store: &mut Store, from: u64, count: u64, text: &str, at: u64) {
+    let write = |n: u64| {
+        let page = (n % 50 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let update = update("1", json!({ "text": text, "n": n }));
+        crate::store::at(at, keyed_by("2c1743a3-91ab", &format!("{page:016x}-{n}"), 1, update))
+    };
+    // Few at a time, as the log may be longer by as many.
+    for first in (from..from + count).step_by(64) {
+        let begun = (first..(from + count).min(first + 64)).map(|n| store.begin(write(n)));
+        for write in Vec::from_iter(begun) {
+            write.await;
+        }
+        store.heard();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keyed_update_of_2_kb_costs_at_most_300_bytes_after_its_log_entry_is_gone() {
+    const WRITES: u64 = 5000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = sqlite_in(folder.path(), Window { count: 100, ..Window::default() }, 4096);
+    let text = "x".repeat(2000);
+    store.done(milk()).await;
+    many_updates(&mut store, 0, 1000, &text, NOON).await;
+    let before = size(folder.path());
+    many_updates(&mut store, 1000, WRITES, &text, NOON).await;
+    let after = size(folder.path());
+    let [growth, cost] = [0, 1].map(|it| after[it].saturating_sub(before[it]) / WRITES);
+    println!("a write costs {cost} bytes of the file, which has grown by {growth}");
+    assert!(cost <= 300 && growth <= 300, "{before:?} {after:?}");
+    assert!(count(folder.path(), "ledger") >= 1000 + WRITES - 100);
 }
 
 #[test]

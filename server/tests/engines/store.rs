@@ -56,7 +56,11 @@ pub(crate) fn roomy(open: Open) -> Store {
 
 /// With a log that keeps so many changes, for an hour.
 pub(crate) fn forgetful(open: Open, count: u64) -> Store {
-    open(Window { count, age: Duration::from_millis(HOUR) }, 4096)
+    open(forgetful_window(count), 4096)
+}
+
+pub(crate) fn forgetful_window(count: u64) -> Window {
+    Window { count, age: Duration::from_millis(HOUR), ..Window::default() }
 }
 
 impl Store {

@@ -34,7 +34,7 @@ async fn a_resume_tells_what_was_missed_in_each_room_and_subscribes() {
 
 #[tokio::test]
 async fn who_was_away_longer_than_the_log_reaches_is_told_to_read_again() {
-    let window = Window { count: 3, age: Duration::from_secs(3600) };
+    let window = Window { count: 3, age: Duration::from_secs(3600), ..Window::default() };
     let server = start(builder().window(window)).await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     let (epoch, _) = position(&a.get("/todo").await);

@@ -16,8 +16,8 @@ use crate::delivery::flake::{Flake, Node};
 use crate::delivery::message;
 use crate::delivery::message::Message;
 use crate::delivery::rules::Ttl;
-use crate::engine::Error;
-use crate::engine::ledger::Ledger;
+use crate::engine::ledger::{Ledger, Most};
+use crate::engine::{Error, Window};
 use crate::lock::lock;
 use crate::write::Refused;
 
@@ -28,6 +28,11 @@ pub struct MemoryQueues {
 }
 
 impl MemoryQueues {
+    /// Empty queues, which know the keys of posts as long as the window says.
+    pub fn new(window: &Window) -> Self {
+        Self { state: Mutex::new(State { window: *window, ..State::default() }) }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -96,6 +101,7 @@ impl fmt::Debug for MemoryQueues {
 
 #[derive(Default)]
 struct State {
+    window: Window,
     /// The last id that was drawn.
     last: Flake,
     sites: HashMap<Arc<str>, Site>,
@@ -113,14 +119,16 @@ impl State {
     fn post(&mut self, post: &Post) -> Result<Posted, Refused> {
         let site = self.sites.entry(Arc::clone(&post.site)).or_default();
         if let Some(key) = &post.key
-            && let Some(entry) = site.posts.recall(key, post.at)
+            && let Some(entry) = site.posts.recall(key, self.window.ledger_cutoff(post.at))
         {
             return Ok(Posted { id: entry.answer(key)?, repeated: true });
         }
         self.last = self.last.next(post.at);
         let id = self.last;
         if let Some(key) = &post.key {
-            site.posts.remember(key.clone(), post.at, id);
+            // They are few beside writes, so only their age has a bound.
+            let most = Most { bytes: u64::MAX, ..Most::of(&self.window, post.at) };
+            site.posts.remember(key, post.at, id, 0, most);
         }
         for name in BTreeSet::from_iter(&post.persons) {
             self.step(&post.site, name, post.at, |person, last| {

@@ -1,4 +1,4 @@
-//! What a commit leaves behind: changes outside the window, and keys of last week.
+//! What a commit leaves behind: changes outside the window, and keys of posts that are too old.
 //!
 //! Each commit forgets a little more than it adds and looks at no more than it forgets.
 
@@ -9,13 +9,13 @@ use crate::engine::counters::Counters;
 use crate::engine::{Window, ledger};
 
 /// Drops old posts after one was added.
-pub(super) fn post(connection: &Connection, now: u64) -> Result<()> {
+pub(super) fn post(connection: &Connection, cutoff: u64) -> Result<()> {
     connection
         .prepare_cached(
             "DELETE FROM posts WHERE at < ?1 AND rowid IN
              (SELECT rowid FROM posts ORDER BY rowid LIMIT ?2)",
         )?
-        .execute((ledger::cutoff(now).cast_signed(), ledger::DROPPED_PER_WRITE))?;
+        .execute((cutoff.cast_signed(), ledger::DROPPED_PER_WRITE))?;
     Ok(())
 }
 
@@ -40,7 +40,7 @@ pub(super) fn floor(
 }
 
 /// Drops the changes up to a new floor, and with them the last trace of the records that are not there.
-/// Those that came with a key stay for the ledger.
+/// The ledger's table has the keys that some of them came with.
 pub(super) fn changes(
     connection: &Connection,
     resource: &Resource,
@@ -56,53 +56,7 @@ pub(super) fn changes(
         )?
         .execute((resource, from, floor, Verb::Destroy))?;
     connection
-        .prepare_cached(
-            "DELETE FROM log
-             WHERE resource = ?1 AND offset > ?2 AND offset <= ?3 AND key IS NULL",
-        )?
+        .prepare_cached("DELETE FROM log WHERE resource = ?1 AND offset > ?2 AND offset <= ?3")?
         .execute((resource, from, floor))?;
     Ok(())
-}
-
-/// Drops old keys after so many were added, and the changes below the floor that stayed for them.
-pub(super) fn keyed(connection: &Connection, added: usize, now: u64) -> Result<()> {
-    let mut room = added * ledger::DROPPED_PER_WRITE as usize;
-    let mut resources = connection.prepare_cached("SELECT name, floor FROM resources")?;
-    let mut rows = resources.query(())?;
-    while let Some(row) = rows.next()? {
-        let (resource, floor) = (row.get("name")?, row.get("floor")?);
-        let old = old(connection, &resource, floor, ledger::cutoff(now), room)?;
-        let Some(last) = old.last() else { continue };
-        connection
-            .prepare_cached(
-                "DELETE FROM ledger WHERE resource = ?1 AND offset <= ?2 AND (key, identity) IN
-                 (SELECT key, identity FROM log WHERE resource = ?1 AND offset <= ?2)",
-            )?
-            .execute((&resource, last))?;
-        connection
-            .prepare_cached("DELETE FROM log WHERE resource = ?1 AND offset <= ?2")?
-            .execute((&resource, last))?;
-        room -= old.len();
-    }
-    Ok(())
-}
-
-/// The first changes below the floor, as long as they are old.
-fn old(
-    connection: &Connection,
-    resource: &Resource,
-    floor: i64,
-    cutoff: u64,
-    most: usize,
-) -> Result<Vec<i64>> {
-    let cutoff = cutoff.cast_signed();
-    connection
-        .prepare_cached(
-            "SELECT offset, at FROM log WHERE resource = ?1 AND offset <= ?2 ORDER BY offset",
-        )?
-        .query_map((resource, floor), |row| Ok((row.get("offset")?, row.get("at")?)))?
-        .take(most)
-        .take_while(|found| found.as_ref().map_or(true, |(_, at): &(i64, i64)| *at < cutoff))
-        .map(|found| found.map(|(offset, _)| offset))
-        .collect()
 }

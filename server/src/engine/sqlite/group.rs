@@ -16,11 +16,11 @@ use super::queues::{self, Step};
 use super::records::{Records, Stored};
 use super::row::{self, Names};
 use super::writer::{Deed, Done};
-use super::{column, forget, sessions, unchanged};
+use super::{column, forget, sessions};
 use crate::change::{Attributes, Change, Id, Resource};
 use crate::delivery::flake::Flake;
 use crate::engine::counters::Counters;
-use crate::engine::ledger::{Entry, cutoff};
+use crate::engine::ledger::{Most, Written};
 use crate::engine::{Committed, Error, Window};
 use crate::model::{self, Model};
 use crate::write::{Decision, Key, Standing, Write};
@@ -32,8 +32,6 @@ pub(super) struct Known {
     pub(super) records: Records,
     /// What is remembered and not in the ledger's table.
     pub(super) recent: Recent,
-    /// Whether the table of keys of writes that changed nothing may have entries.
-    pub(super) has_unchanged: bool,
 }
 
 /// An open transaction.
@@ -44,6 +42,8 @@ pub(super) struct Group<'c> {
     grown: HashMap<Resource, Grown>,
     /// What is remembered of this group.
     fresh: Recent,
+    /// When the latest write was that is stored or remembered.
+    latest: Option<u64>,
     /// What happened to queues.
     steps: Option<Steps>,
 }
@@ -70,7 +70,7 @@ impl<'c> Group<'c> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         known.records.refresh(&transaction)?;
         let (grown, fresh) = (HashMap::new(), Recent::default());
-        Ok(Self { transaction, known, grown, fresh, steps: None })
+        Ok(Self { transaction, known, grown, fresh, latest: None, steps: None })
     }
 
     /// Takes a deed into the group, wholly or not at all. An error concerns this one alone, unless
@@ -106,16 +106,16 @@ impl<'c> Group<'c> {
             Some(Steps { count, last, .. }) => (last, count),
             None => (queues::last(&self.transaction)?, 0),
         };
-        let done = queues::take(&self.transaction, step, at, &mut last)?;
+        let done = queues::take(&self.transaction, step, at, &mut last, &self.known.window)?;
         self.steps = Some(Steps { count: steps + 1, last, at });
         Ok(done)
     }
 
     fn write(&mut self, write: Write) -> Result<Committed, Error> {
         if let Some(key) = &write.key
-            && let Some(entry) = self.recall(key, write.at)?
+            && let Some(written) = self.recall(key, write.at)?
         {
-            return Ok(Committed::repeated(entry.answer(key)?));
+            return Ok(Committed::repeated(self.answer(written, &write)?));
         }
         let (standing, stored) = self.standing(&write)?;
         let key = write.key.clone();
@@ -127,8 +127,8 @@ impl<'c> Group<'c> {
             }
             Decision::Unchanged(change) => {
                 if let Some(key) = &key {
-                    unchanged::remember(&self.transaction, key, &change)?;
-                    self.known.has_unchanged = true;
+                    self.fresh.remember(key, Written::unchanged(&change));
+                    self.latest = self.latest.max(Some(change.at));
                 }
                 Ok(Committed::unchanged(change))
             }
@@ -157,35 +157,49 @@ impl<'c> Group<'c> {
         Ok(())
     }
 
-    /// Stores the counters, drops what the logs have kept long enough, and where there are many, puts what is
-    /// remembered in its table. Says whether it did.
+    /// Stores the counters and drops what the logs have kept long enough. Where there are many, or the log
+    /// forgets one of them, puts what is remembered in its table before. Says whether it did.
     fn forget(&self) -> Result<bool> {
-        let Some(now) = self.grown.values().map(|grown| grown.at).max() else { return Ok(false) };
+        let Some(now) = self.latest else { return Ok(false) };
+        let window = &self.known.window;
+        let mut is_due = self.known.recent.are_due(&self.fresh);
+        let mut forgotten = Vec::new();
         for (resource, Grown { counters, first, at, model }) in &self.grown {
-            let window = &self.known.window;
             let floor = forget::floor(&self.transaction, resource, counters, window, *at)?;
             self.known.current.store_first(&self.transaction, resource, *first)?;
             let key = model.as_ref().map(|model| &*model.key);
             store_counters(&self.transaction, resource, Counters { floor, ..*counters }, key)?;
             if floor > counters.floor {
-                forget::changes(&self.transaction, resource, counters.floor, floor)?;
+                forgotten.push((resource, counters.floor, floor));
+                is_due |= self.remembered().iter().any(|recent| recent.reaches(resource, floor));
             }
         }
-        let is_full = self.known.recent.is_full(&self.fresh);
-        if is_full {
-            ledger::settle(&self.transaction, self.remembered(), now)?;
+        if is_due {
+            ledger::settle(&self.transaction, self.remembered(), Most::of(window, now))?;
         }
-        Ok(is_full)
+        for (resource, from, floor) in forgotten {
+            forget::changes(&self.transaction, resource, from, floor)?;
+        }
+        Ok(is_due)
     }
 
-    fn recall(&self, key: &Key, now: u64) -> Result<Option<Entry<Arc<Change>>>> {
+    /// The write that had this key, if it is remembered.
+    fn recall(&self, key: &Key, now: u64) -> Result<Option<Written>, Error> {
+        let cutoff = self.known.window.ledger_cutoff(now);
+        let entry = ledger::recall(&self.transaction, self.remembered(), key, cutoff)?;
+        Ok(entry.map(|entry| entry.answer(key)).transpose()?)
+    }
+
+    /// The answer to a repeat of a write.
+    fn answer(&mut self, written: Written, write: &Write) -> Result<Change> {
         let epoch = self.known.current.epoch;
-        if self.known.has_unchanged
-            && let Some((at, entry)) = unchanged::recall(&self.transaction, key, epoch)?
-        {
-            return Ok((at >= cutoff(now)).then_some(entry));
+        if let Some(reply) = ledger::reply(&self.transaction, &written, epoch)? {
+            return Ok(reply);
         }
-        ledger::recall(&self.transaction, self.remembered(), key, now, epoch)
+        let head = self.counters(&written.resource)?.position(epoch);
+        let records = &mut self.known.records;
+        let record = records.look(&self.transaction, &written.resource, &written.id)?;
+        Ok(written.answer(write, record, head))
     }
 
     /// What is not in the ledger's table.
@@ -250,11 +264,9 @@ impl<'c> Group<'c> {
         let before = before.filter(|_| change.before.is_some());
         append(&self.transaction, change, [before, after.as_deref()], key.as_ref())?;
         self.known.records.store(&self.transaction, stored, change, after)?;
+        self.latest = self.latest.max(Some(change.at));
         if let Some(key) = key {
-            if self.known.has_unchanged {
-                unchanged::forget(&self.transaction, &key)?;
-            }
-            self.fresh.remember(key, change);
+            self.fresh.remember(&key, Written::logged(change));
         }
         let model = (!change.published).then_some(model);
         let before = self.grown.remove(&change.resource);

@@ -1,37 +1,99 @@
 //! The ledger of a file.
 //!
-//! An entry is part of its change's row in the log: a write pays for no row more, and for no place
-//! among keys that are in no order. A row stays there for as long as its key is remembered, also when the log
-//! has forgotten the change. Where the newest are is known in memory, and found again when the
-//! file is opened; many at a time, and in the order of their keys, that is put in a table.
+//! While a write's change is young, its entry is a part of the change's row in the log: the write pays
+//! for no row more, and for no place among keys that are in no order. Where the newest are is known in
+//! memory, and found again when the file is opened. Many at a time, and before the log forgets one of
+//! them, they are put in a table, which has of each what an answer needs. A write that changed nothing
+//! has no row in the log, so its entry is put there at once.
 //!
 //! Invariant: an entry is in one commit with its change, and found in memory or by the table from then on.
+//! Of one key, what is in memory is later than what is in the table.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
-use super::{forget, row};
-use crate::change::{Attributes, Change, Position, Resource, Verb};
-use crate::engine::ledger::{self, Entry};
+use super::row;
+use crate::change::{Change, Resource};
+use crate::engine::ledger::{
+    DROPPED_PER_WRITE, Entry, KeyHash, Kind, Most, Written, bytes, stored,
+};
 use crate::write::Key;
 
-/// Entries that are put in the table together: enough for neighbours to share a page.
+/// Entries that are put in the table together: enough for those of one client to share a page.
 const TOGETHER: usize = 1024;
+
+/// In the order of n, the entries are in the order they were added; the oldest are dropped first. What all
+/// of them cost is in `meta`.
+pub(super) const TABLE: &str = "
+    -- key: hash of identity and key. offset: in the log, which may have forgotten it.
+    -- kind: 0 changed its record, 1 was only published, 2 changed nothing.
+    CREATE TABLE ledger (
+        n INTEGER PRIMARY KEY,
+        key BLOB NOT NULL UNIQUE,
+        fingerprint INTEGER NOT NULL,
+        resource TEXT NOT NULL,
+        id NOT NULL,
+        offset INTEGER NOT NULL,
+        verb INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        at INTEGER NOT NULL
+    );
+
+    INSERT INTO meta (name, value) VALUES ('ledger_bytes', 0);
+";
+
+/// Makes a table of the tenth version of what the ninth had: keys that lead to the log, which kept whole
+/// changes for them, and whole records of writes that changed nothing.
+pub(super) const UPGRADE: &str = "
+    DROP TABLE ledger;
+    CREATE TABLE ledger (
+        n INTEGER PRIMARY KEY,
+        key BLOB NOT NULL UNIQUE,
+        fingerprint INTEGER NOT NULL,
+        resource TEXT NOT NULL,
+        id NOT NULL,
+        offset INTEGER NOT NULL,
+        verb INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        at INTEGER NOT NULL
+    );
+    INSERT OR REPLACE INTO ledger (key, fingerprint, resource, id, offset, verb, kind, at)
+        SELECT key_hash(identity, key), fingerprint, resource, id, offset, verb, kind, at FROM (
+            SELECT identity, key, fingerprint, resource, id, offset, verb, published AS kind, at
+                FROM log WHERE key IS NOT NULL
+            UNION ALL
+            SELECT identity, key, fingerprint, resource, id, offset, 2, 2, at FROM unchanged
+        ) ORDER BY at, offset;
+    INSERT INTO meta (name, value)
+        SELECT 'ledger_bytes', coalesce(sum(entry_bytes(resource, id)), 0) FROM ledger;
+    DROP TABLE unchanged;
+    DELETE FROM log WHERE offset <= (SELECT floor FROM resources WHERE name = resource);
+    UPDATE resources SET moved = head;
+";
+
+/// Gives a connection the functions that [`UPGRADE`] calls.
+pub(super) fn add_functions(connection: &Connection) -> Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("key_hash", 2, flags, |call| {
+        let (identity, key): (String, String) = (call.get(0)?, call.get(1)?);
+        Ok(KeyHash::of(&identity, &key))
+    })?;
+    connection.create_scalar_function("entry_bytes", 2, flags, |call| {
+        Ok(bytes(&call.get(0)?, &call.get(1)?).cast_signed())
+    })
+}
 
 /// Entries that the table does not have.
 #[derive(Debug, Default)]
-pub(super) struct Recent(HashMap<Name, Place>);
-
-/// Key and identity.
-type Name = (Arc<str>, Arc<str>);
-
-/// A place in a log.
-#[derive(Debug, Clone)]
-struct Place {
-    resource: Resource,
-    offset: u64,
+pub(super) struct Recent {
+    entries: HashMap<KeyHash, Entry<Written>>,
+    /// The first of each resource that is in the log.
+    firsts: HashMap<Resource, u64>,
+    /// Whether one of them is not in the log.
+    has_unlogged: bool,
 }
 
 impl Recent {
@@ -40,45 +102,56 @@ impl Recent {
         let mut recent = Self::default();
         // Of two with the same key, the first had its time.
         let mut statement = connection.prepare(
-            "SELECT identity, key, resource, offset
+            "SELECT log.identity, log.key, fingerprint, resource, id, offset, verb,
+                    published AS kind, at
              FROM resources CROSS JOIN log ON log.resource = name AND offset > moved
              WHERE key IS NOT NULL ORDER BY at, offset",
         )?;
         let mut rows = statement.query(())?;
         while let Some(row) = rows.next()? {
-            recent.0.insert((row.get("key")?, row.get("identity")?), Place::read(row)?);
+            let (identity, key): (String, String) = (row.get("identity")?, row.get("key")?);
+            recent.add(KeyHash::of(&identity, &key), entry(row)?);
         }
         Ok(recent)
     }
 
     /// Remembers what a key was used for.
-    pub(super) fn remember(&mut self, key: Key, change: &Change) {
-        let (resource, offset) = (change.resource.clone(), change.position.offset);
-        self.0.insert((key.key, key.identity), Place { resource, offset });
+    pub(super) fn remember(&mut self, key: &Key, outcome: Written) {
+        self.add(key.into(), Entry { fingerprint: key.fingerprint, outcome });
+    }
+
+    fn add(&mut self, key: KeyHash, entry: Entry<Written>) {
+        let Written { resource, offset, .. } = &entry.outcome;
+        match entry.outcome.was_logged() {
+            true => drop(self.firsts.entry(resource.clone()).or_insert(*offset)),
+            false => self.has_unlogged = true,
+        }
+        self.entries.insert(key, entry);
     }
 
     /// Adds those that came later.
     pub(super) fn append(&mut self, later: Self) {
-        self.0.extend(later.0);
+        self.entries.extend(later.entries);
+        for (resource, offset) in later.firsts {
+            self.firsts.entry(resource).or_insert(offset);
+        }
+        self.has_unlogged |= later.has_unlogged;
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 
-    /// Whether there are, with those that came later, as many as are put in the table together.
-    pub(super) fn is_full(&self, later: &Self) -> bool {
-        self.0.len() + later.0.len() >= TOGETHER
+    /// Whether they have to be put in the table, with those that came later.
+    pub(super) fn are_due(&self, later: &Self) -> bool {
+        self.has_unlogged
+            || later.has_unlogged
+            || self.entries.len() + later.entries.len() >= TOGETHER
     }
 
-    fn place(&self, key: &Key) -> Option<&Place> {
-        self.0.get(&(Arc::clone(&key.key), Arc::clone(&key.identity)))
-    }
-}
-
-impl Place {
-    fn read(row: &Row<'_>) -> Result<Self> {
-        Ok(Self { resource: row.get("resource")?, offset: row::unsigned(row, "offset")? })
+    /// Whether one of them is at or below an offset of a log.
+    pub(super) fn reaches(&self, resource: &Resource, offset: u64) -> bool {
+        self.firsts.get(resource).is_some_and(|first| *first <= offset)
     }
 }
 
@@ -88,76 +161,159 @@ pub(super) fn recall(
     connection: &Connection,
     recent: [&Recent; 2],
     key: &Key,
-    now: u64,
-    epoch: u64,
-) -> Result<Option<Entry<Arc<Change>>>> {
+    cutoff: u64,
+) -> Result<Option<Entry<Written>>> {
+    let key = KeyHash::from(key);
     // Of one key, the later counts: the earlier had its time.
-    let known = recent.into_iter().rev().find_map(|recent| recent.place(key).cloned());
-    let Some(place) = known.map_or_else(|| settled(connection, key), |place| Ok(Some(place)))?
-    else {
-        return Ok(None);
-    };
+    let known = recent.into_iter().rev().find_map(|recent| recent.entries.get(&key).cloned());
+    let known = known.map_or_else(|| settled(connection, &key), |known| Ok(Some(known)))?;
+    Ok(known.filter(|entry| entry.outcome.at >= cutoff))
+}
+
+/// What the table has of a key.
+fn settled(connection: &Connection, key: &KeyHash) -> Result<Option<Entry<Written>>> {
     connection
-        .prepare_cached(
-            "SELECT *, coalesce(after, before) AS shown FROM log
-             WHERE resource = ?1 AND offset = ?2 AND at >= ?3",
-        )?
-        .query_row((place.resource, place.offset.cast_signed(), since(now)), |row| {
-            entry(row, epoch, row.get("verb")?, row::record(row, "shown")?)
+        .prepare_cached("SELECT * FROM ledger WHERE key = ?1")?
+        .query_row([key], entry)
+        .optional()
+}
+
+/// What was answered to a write, if the log still has its change.
+pub(super) fn reply(
+    connection: &Connection,
+    written: &Written,
+    epoch: u64,
+) -> Result<Option<Change>> {
+    if !written.was_logged() {
+        return Ok(None);
+    }
+    connection
+        .prepare_cached("SELECT * FROM log WHERE resource = ?1 AND offset = ?2")?
+        .query_row((&written.resource, written.offset.cast_signed()), |row| {
+            Ok(stored(&*row::change(row, epoch, &written.resource)?))
         })
         .optional()
 }
 
-/// Where the table has a key.
-fn settled(connection: &Connection, key: &Key) -> Result<Option<Place>> {
-    connection
-        .prepare_cached("SELECT resource, offset FROM ledger WHERE key = ?1 AND identity = ?2")?
-        .query_row((&key.key, &key.identity), Place::read)
-        .optional()
-}
-
-/// Puts all that the table does not have in it, where they replace those that were forgotten but
-/// not dropped yet. The heads of all resources have been stored.
-pub(super) fn settle(connection: &Connection, recent: [&Recent; 2], now: u64) -> Result<()> {
-    let mut entries: Vec<_> = recent.into_iter().flat_map(|recent| &recent.0).collect();
+/// Puts all that the table does not have in it, and drops some of the oldest. The heads of all resources
+/// have been stored.
+pub(super) fn settle(connection: &Connection, recent: [&Recent; 2], most: Most) -> Result<()> {
+    let mut entries: Vec<_> = recent.into_iter().flat_map(|recent| &recent.entries).collect();
     // Of one key, the later comes later.
-    entries.sort_by_key(|(name, _)| *name);
-    let mut insert =
-        connection.prepare_cached("INSERT OR REPLACE INTO ledger VALUES (?1, ?2, ?3, ?4)")?;
-    for ((key, identity), Place { resource, offset }) in &entries {
-        insert.execute((key, identity, resource, offset.cast_signed()))?;
+    entries.sort_by_key(|(_, Entry { outcome, .. })| (outcome.at, outcome.offset));
+    let mut bytes = stored_bytes(connection)?;
+    for (key, entry) in &entries {
+        if !insert(connection, key, entry)? {
+            bytes -= take(connection, key)?;
+            insert(connection, key, entry)?;
+        }
+        bytes += entry.outcome.bytes();
     }
     connection
         .prepare_cached("UPDATE resources SET moved = head WHERE moved < head")?
         .execute(())?;
-    forget::keyed(connection, entries.len(), now)
+    bytes -= drop_oldest(connection, entries.len(), bytes, most)?;
+    connection
+        .prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'ledger_bytes'")?
+        .execute([bytes.cast_signed()])?;
+    Ok(())
 }
 
-fn since(now: u64) -> i64 {
-    ledger::cutoff(now).cast_signed()
+/// Adds an entry, unless there is one with its key.
+fn insert(connection: &Connection, key: &KeyHash, entry: &Entry<Written>) -> Result<bool> {
+    let Entry { fingerprint, outcome: Written { resource, id, offset, verb, kind, at } } = entry;
+    let count = connection
+        .prepare_cached(
+            "INSERT INTO ledger (key, fingerprint, resource, id, offset, verb, kind, at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (key) DO NOTHING",
+        )?
+        .execute((
+            key,
+            fingerprint.cast_signed(),
+            resource,
+            id,
+            offset.cast_signed(),
+            verb,
+            kind,
+            at.cast_signed(),
+        ))?;
+    Ok(count > 0)
 }
 
-/// The entry in a row, whose answer shows this record.
-pub(super) fn entry(
-    row: &Row<'_>,
-    epoch: u64,
-    verb: Verb,
-    shown: Option<Arc<Attributes>>,
-) -> Result<Entry<Arc<Change>>> {
-    let (before, after) = ledger::sides(verb, shown);
-    let outcome = Change {
+/// Removes the entry of a key, which is used again after its time, and returns what it has cost.
+fn take(connection: &Connection, key: &KeyHash) -> Result<u64> {
+    let mut delete =
+        connection.prepare_cached("DELETE FROM ledger WHERE key = ?1 RETURNING resource, id")?;
+    delete.query_row([key], cost)
+}
+
+/// Drops entries from the oldest on, as long as they are too old or all of them cost too much: a few more
+/// than were added. Returns what they have cost.
+fn drop_oldest(connection: &Connection, added: usize, bytes: u64, most: Most) -> Result<u64> {
+    let room = i64::try_from(added).unwrap_or(i64::MAX).saturating_mul(DROPPED_PER_WRITE.into());
+    let mut select =
+        connection.prepare_cached("SELECT n, resource, id, at FROM ledger ORDER BY n LIMIT ?1")?;
+    let mut rows = select.query([room])?;
+    let (mut last, mut dropped) = (None, 0);
+    while let Some(row) = rows.next()? {
+        if row::unsigned(row, "at")? >= most.cutoff && bytes - dropped <= most.bytes {
+            break;
+        }
+        dropped += cost(row)?;
+        last = Some(row.get::<_, i64>("n")?);
+    }
+    if let Some(last) = last {
+        connection.prepare_cached("DELETE FROM ledger WHERE n <= ?1")?.execute([last])?;
+    }
+    Ok(dropped)
+}
+
+/// What all entries in the table cost.
+fn stored_bytes(connection: &Connection) -> Result<u64> {
+    connection
+        .prepare_cached("SELECT value FROM meta WHERE name = 'ledger_bytes'")?
+        .query_row((), |row| row::unsigned(row, "value"))
+}
+
+fn cost(row: &Row<'_>) -> Result<u64> {
+    Ok(bytes(&row.get("resource")?, &row.get("id")?))
+}
+
+fn entry(row: &Row<'_>) -> Result<Entry<Written>> {
+    let outcome = Written {
         resource: row.get("resource")?,
-        position: Position { epoch, offset: row::unsigned(row, "offset")? },
-        previous: 0,
-        verb,
         id: row.get("id")?,
-        before,
-        after,
-        set: Attributes::new(),
-        mark: row::unsigned(row, "mark")?,
-        published: false,
-        origin: None,
+        offset: row::unsigned(row, "offset")?,
+        verb: row.get("verb")?,
+        kind: row.get("kind")?,
         at: row::unsigned(row, "at")?,
     };
-    Ok(Entry { fingerprint: row::unsigned(row, "fingerprint")?, outcome: Arc::new(outcome) })
+    Ok(Entry { fingerprint: row::unsigned(row, "fingerprint")?, outcome })
+}
+
+impl ToSql for KeyHash {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.as_bytes()))
+    }
+}
+
+impl ToSql for Kind {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(match self {
+            Self::Changed => 0,
+            Self::Published => 1,
+            Self::Unchanged => 2,
+        }))
+    }
+}
+
+impl FromSql for Kind {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_i64()? {
+            0 => Ok(Self::Changed),
+            1 => Ok(Self::Published),
+            2 => Ok(Self::Unchanged),
+            other => Err(FromSqlError::OutOfRange(other)),
+        }
+    }
 }

@@ -17,9 +17,9 @@ use super::row::{self, Json};
 use crate::delivery::flake::{Flake, Node};
 use crate::delivery::message::Message;
 use crate::delivery::rules::Ttl;
-use crate::engine::Error;
-use crate::engine::ledger::{self, Entry};
+use crate::engine::ledger::Entry;
 use crate::engine::queues::{Acked, Device, FORGOTTEN_PER_STEP, Outcome, Post, Posted};
+use crate::engine::{Error, Window};
 use crate::write::Key;
 use person::Person;
 
@@ -51,6 +51,7 @@ pub(super) fn take(
     step: Step,
     at: u64,
     last: &mut Flake,
+    window: &Window,
 ) -> Result<Done, Error> {
     Ok(match step {
         Step::Begin(node) => {
@@ -58,7 +59,7 @@ pub(super) fn take(
             person::everybody_leaves(connection, at)?;
             Done::Begun
         }
-        Step::Post(post) => Done::Posted(self::post(connection, &post, last)?),
+        Step::Post(post) => Done::Posted(self::post(connection, &post, last, window)?),
         Step::Connect(device, ttl, most) => {
             let person = Person::met(connection, &device.site, &device.person, at)?;
             let has_room = person.connect(&device.name, ttl, most, *last)?;
@@ -111,16 +112,22 @@ pub(super) fn store_last(connection: &Connection, last: Flake) -> Result<()> {
     Ok(())
 }
 
-fn post(connection: &Connection, post: &Post, last: &mut Flake) -> Result<Posted, Error> {
+fn post(
+    connection: &Connection,
+    post: &Post,
+    last: &mut Flake,
+    window: &Window,
+) -> Result<Posted, Error> {
+    let cutoff = window.ledger_cutoff(post.at);
     if let Some(key) = &post.key
-        && let Some(entry) = recall(connection, &post.site, key, post.at)?
+        && let Some(entry) = recall(connection, &post.site, key, cutoff)?
     {
         return Ok(Posted { id: entry.answer(key)?, repeated: true });
     }
     *last = last.next(post.at);
     let id = *last;
     if let Some(key) = &post.key {
-        remember(connection, post, key, id)?;
+        remember(connection, post, key, id, cutoff)?;
     }
     if !post.persons.is_empty() {
         store_message(connection, id, Some(&post.message))?;
@@ -201,21 +208,21 @@ fn recall(
     connection: &Connection,
     site: &str,
     key: &Key,
-    now: u64,
+    cutoff: u64,
 ) -> Result<Option<Entry<Flake>>> {
     connection
         .prepare_cached(
             "SELECT * FROM posts WHERE site = ?1 AND identity = ?2 AND key = ?3 AND at >= ?4",
         )?
-        .query_row((site, &key.identity, &key.key, ledger::cutoff(now).cast_signed()), |row| {
+        .query_row((site, &key.identity, &key.key, cutoff.cast_signed()), |row| {
             Ok(Entry { fingerprint: row::unsigned(row, "fingerprint")?, outcome: row.get("id")? })
         })
         .optional()
 }
 
 /// Replaces an entry that was forgotten but not dropped yet.
-fn remember(connection: &Connection, post: &Post, key: &Key, id: Flake) -> Result<()> {
-    super::forget::post(connection, post.at)?;
+fn remember(connection: &Connection, post: &Post, key: &Key, id: Flake, cutoff: u64) -> Result<()> {
+    super::forget::post(connection, cutoff)?;
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO posts (site, identity, key, fingerprint, id, at)

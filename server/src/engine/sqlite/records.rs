@@ -59,6 +59,19 @@ impl Records {
         Ok(())
     }
 
+    /// A record, for the answer to a repeat.
+    pub(super) fn look(
+        &mut self,
+        connection: &Connection,
+        resource: &Resource,
+        id: &Id,
+    ) -> Result<Option<Arc<Attributes>>> {
+        match self.lately.get(&(resource.clone(), id.clone())) {
+            Some(stored) => Ok(stored.record.clone()),
+            None => Ok(read(connection, resource, id)?.and_then(|stored| stored.record)),
+        }
+    }
+
     /// A record's row, for whoever is about to write to it.
     pub(super) fn take(
         &mut self,

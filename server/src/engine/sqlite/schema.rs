@@ -7,14 +7,14 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::indexes::Indexes;
-use super::{epochs, unchanged};
+use super::{epochs, ledger};
 use crate::engine::Error;
 
 /// Of the tables below. A file of a later version is left alone, as we can not know what is in it.
 const VERSION: i64 = UPGRADES.len() as i64 + 1;
 
 /// What each version added to the one before it, beginning with the first.
-const UPGRADES: [&str; 10] = [
+const UPGRADES: [&str; 11] = [
     "ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE",
     SESSIONS,
     QUEUES,
@@ -40,8 +40,9 @@ const UPGRADES: [&str; 10] = [
      ) WITHOUT ROWID;
      INSERT INTO ledger SELECT key, identity, resource, offset FROM entries;
      DROP TABLE entries",
-    unchanged::TABLE,
+    UNCHANGED,
     "ALTER TABLE resources ADD COLUMN key_name TEXT; UPDATE resources SET key_name = 'id'",
+    ledger::UPGRADE,
     epochs::TABLES,
     epochs::UPGRADE,
 ];
@@ -64,7 +65,7 @@ const TABLES: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 
     -- floor: up to here the log has changes only for what is remembered of them.
-    -- moved: up to here the ledger has the keys that are in the log.
+    -- moved: up to here the ledger has what it needs of those in the log that came with a key.
     -- key_name: the name of the primary key of the first record; null before it was written.
     CREATE TABLE resources (
         name TEXT PRIMARY KEY,
@@ -87,7 +88,7 @@ const TABLES: &str = "
 
     -- The changes of one record are a chain: records.offset, previous, previous ...
     -- attributes: the names of those that were set, whose values are in after.
-    -- identity, key, fingerprint: of a write that is remembered.
+    -- identity, key, fingerprint: of a write that is remembered; up to moved the ledger has them, too.
     CREATE TABLE log (
         resource TEXT NOT NULL,
         offset INTEGER NOT NULL,
@@ -106,15 +107,22 @@ const TABLES: &str = "
         fingerprint INTEGER,
         PRIMARY KEY (resource, offset)
     );
+";
 
-    -- Where in the log a key is.
-    CREATE TABLE ledger (
+/// The table that the eighth and the ninth version had of writes with a key that changed nothing.
+const UNCHANGED: &str = "
+    CREATE TABLE unchanged (
         key TEXT NOT NULL,
         identity TEXT NOT NULL,
+        fingerprint INTEGER NOT NULL,
         resource TEXT NOT NULL,
         offset INTEGER NOT NULL,
+        id NOT NULL,
+        json TEXT NOT NULL,
+        mark INTEGER NOT NULL,
+        at INTEGER NOT NULL,
         PRIMARY KEY (key, identity)
-    ) WITHOUT ROWID;
+    );
 ";
 
 /// The table of sessions, and in `meta` what their cookies are signed with.
@@ -226,6 +234,7 @@ pub(super) fn create(path: &Path) -> Result<Connection, Error> {
         connection.pragma_update(None, "cache_size", WRITER_CACHE)?;
         // A commit is on the disk when it returns, also if the power goes.
         connection.pragma_update(None, "synchronous", "full")?;
+        ledger::add_functions(&connection)?;
         fill(&mut connection)?;
         Ok(connection)
     });
@@ -295,7 +304,7 @@ fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.execute_batch(TABLES)?;
         transaction.execute_batch(SESSIONS)?;
         transaction.execute_batch(QUEUES)?;
-        transaction.execute_batch(unchanged::TABLE)?;
+        transaction.execute_batch(ledger::TABLE)?;
         transaction.execute_batch(epochs::TABLES)?;
         let set = "INSERT INTO meta (name, value) VALUES ('version', ?1)";
         transaction.execute(set, [VERSION])?;
