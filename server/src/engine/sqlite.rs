@@ -25,6 +25,7 @@ mod row;
 mod schema;
 mod sessions;
 mod sketch;
+mod vacuum;
 mod writer;
 
 use std::collections::HashMap;

@@ -727,10 +727,12 @@ async fn file_of_the_ninth_version_keeps_its_keys_and_no_records_for_them() {
     drop(store);
     let visitor = visitor(folder.path());
     go_back_to_the_ninth_version(&visitor);
-    // The log has forgotten what it kept for keys.
+    // The file is as it was before it could shrink, and the log has forgotten what it kept for keys.
     visitor
         .execute_batch(
-            r#"UPDATE resources SET floor = 30, moved = 20;
+            r#"PRAGMA auto_vacuum = NONE;
+               VACUUM;
+               UPDATE resources SET floor = 30, moved = 20;
                DELETE FROM ledger WHERE offset > 20;
                INSERT INTO unchanged VALUES ('u', 'ann', 1, 'todo', 12, 3, '{"id":3}', 5, 1)"#,
         )
@@ -750,6 +752,7 @@ async fn file_of_the_ninth_version_keeps_its_keys_and_no_records_for_them() {
         let count = |sql: &str| visitor.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
         assert_eq!(count("SELECT count(*) FROM log"), 10);
         assert_eq!(count("SELECT count(*) FROM ledger"), 41);
+        assert_eq!(count("PRAGMA auto_vacuum"), 2);
     }
 }
 
@@ -801,6 +804,37 @@ async fn keyed_update_of_2_kb_costs_at_most_300_bytes_after_its_log_entry_is_gon
     println!("a write costs {cost} bytes of the file, which has grown by {growth}");
     assert!(cost <= 300 && growth <= 300, "{before:?} {after:?}");
     assert!(count(folder.path(), "ledger") >= 1000 + WRITES - 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_shrinks_after_the_entries_of_its_ledger_expire() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = sqlite_in(folder.path(), Window { count: 10, ..Window::default() }, 4096);
+    store.done(milk()).await;
+    many_updates(&mut store, 0, 16_000, "", NOON).await;
+    let [full, _] = size(folder.path());
+    // For each that comes, two go.
+    many_updates(&mut store, 16_000, 8000, "", NOON + 8 * DAY).await;
+    let [shrunk, used] = size(folder.path());
+    println!("{full} bytes before, {shrunk} after; {used} in use");
+    assert_eq!(count(folder.path(), "ledger WHERE at < (SELECT max(at) FROM ledger)"), 0);
+    assert!(shrunk < full * 3 / 4, "{shrunk} of {full}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_shrinks_after_its_log_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path());
+    let text = "x".repeat(2000);
+    store.done(milk()).await;
+    many_updates(&mut store, 0, 2000, &text, NOON).await;
+    let [full, used] = size(folder.path());
+    println!("a write costs {} bytes with its log entry", used / 2000);
+    for n in 0..50 {
+        many_updates(&mut store, 2000 + n, 1, &text, NOON + 2 * DAY).await;
+    }
+    let [shrunk, _] = size(folder.path());
+    assert!(shrunk < 2 << 20, "{shrunk} of {full}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::queues::{self, Step};
 use super::records::{Records, Stored};
 use super::row::{self, Names};
 use super::writer::{Deed, Done};
-use super::{column, forget, sessions};
+use super::{column, forget, sessions, vacuum};
 use crate::change::{Attributes, Change, Id, Resource};
 use crate::delivery::flake::Flake;
 use crate::engine::counters::Counters;
@@ -144,6 +144,7 @@ impl<'c> Group<'c> {
     /// Makes it durable.
     pub(super) fn commit(self) -> Result<()> {
         let is_settled = self.forget()?;
+        vacuum::step(&self.transaction)?;
         if let Some(Steps { count, last, at }) = self.steps {
             queues::store_last(&self.transaction, last)?;
             queues::forget(&self.transaction, count, at)?;

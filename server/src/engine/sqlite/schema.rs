@@ -7,7 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::indexes::Indexes;
-use super::{epochs, ledger};
+use super::{epochs, ledger, vacuum};
 use crate::engine::Error;
 
 /// Of the tables below. A file of a later version is left alone, as we can not know what is in it.
@@ -230,6 +230,8 @@ const QUEUES: &str = "
 /// Opens the writer's connection, and makes file and tables where they are missing.
 pub(super) fn create(path: &Path) -> Result<Connection, Error> {
     let opened = connect(path, OpenFlags::SQLITE_OPEN_CREATE).and_then(|mut connection| {
+        // Before anything is written.
+        vacuum::enable(&connection)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "cache_size", WRITER_CACHE)?;
         // A commit is on the disk when it returns, also if the power goes.
@@ -241,7 +243,10 @@ pub(super) fn create(path: &Path) -> Result<Connection, Error> {
     let connection =
         opened.map_err(|error| Error::Unavailable(format!("{}: {error}", path.display())))?;
     match version(&connection)? {
-        VERSION => Ok(connection),
+        VERSION => {
+            vacuum::rewrite_older(&connection, path);
+            Ok(connection)
+        }
         other => Err(of_another_version(path, other)),
     }
 }

@@ -1,0 +1,94 @@
+//! Giving room in the file back to the disk.
+//!
+//! What is forgotten leaves free pages in the file, which what comes takes first. A commit that finds
+//! many more of them than are soon taken again gives a few back: the file shrinks little by little, and no
+//! writer waits for it long.
+
+use std::path::Path;
+
+use rusqlite::{Connection, Result};
+
+/// Pages a commit gives back at most: a quarter of a MiB.
+const PER_COMMIT: u64 = 64;
+const VACUUM: &str = "PRAGMA incremental_vacuum(64)";
+
+/// Free pages that a file may always have: a quarter of a MiB.
+const SPARE: u64 = 64;
+
+/// The part of the file that may be free. The log forgets a sixteenth at a time and takes as much again.
+const SPARE_PART: u64 = 8;
+
+/// How much there may be in a file that is rewritten when it is opened: it takes a few seconds.
+const REWRITTEN_AT_ONCE: u64 = 1 << 30;
+
+/// Has free pages kept in a way that they can be given back. In a file that has pages already, this
+/// takes effect when it is rewritten.
+pub(super) fn enable(connection: &Connection) -> Result<()> {
+    connection.pragma_update(None, "auto_vacuum", "incremental")
+}
+
+/// Rewrites a file that cannot give pages back because it was made by an older version. One that would
+/// take long is left as it is.
+pub(super) fn rewrite_older(connection: &Connection, path: &Path) {
+    let file = path.display();
+    match should_rewrite(connection) {
+        Ok(false) => {}
+        Ok(true) => match rewrite(connection) {
+            Ok(()) => tracing::info!("{file} was rewritten once, so that it can shrink"),
+            Err(error) => {
+                tracing::warn!("{file} does not shrink: to rewrite it failed: {error}");
+            }
+        },
+        Err(error) => tracing::warn!("{file} does not shrink: {error}"),
+    }
+}
+
+/// Logs a file that should be rewritten and is too large.
+fn should_rewrite(connection: &Connection) -> Result<bool> {
+    let is_enabled = pragma(connection, "PRAGMA auto_vacuum")? != 0;
+    if is_enabled {
+        return Ok(false);
+    }
+    let used = pragma(connection, "PRAGMA page_count")? - free(connection)?;
+    let bytes = used * pragma(connection, "PRAGMA page_size")?;
+    if bytes > REWRITTEN_AT_ONCE {
+        let file = connection.path().unwrap_or_default();
+        tracing::warn!(
+            "{file} does not shrink because an older version made it, and it is too large to be \
+             rewritten at the start: stop the server and run \
+             sqlite3 {file} 'PRAGMA auto_vacuum=INCREMENTAL; VACUUM'"
+        );
+    }
+    Ok(bytes <= REWRITTEN_AT_ONCE)
+}
+
+fn rewrite(connection: &Connection) -> Result<()> {
+    connection.execute_batch("VACUUM")?;
+    // The journal has all of it once more.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
+}
+
+/// Gives some free pages back, if there are too many.
+pub(super) fn step(connection: &Connection) -> Result<()> {
+    let free = free(connection)?;
+    if free < SPARE + PER_COMMIT {
+        return Ok(());
+    }
+    let spare = SPARE.max(pragma(connection, "PRAGMA page_count")? / SPARE_PART);
+    if free < spare + PER_COMMIT {
+        return Ok(());
+    }
+    let mut vacuum = connection.prepare_cached(VACUUM)?;
+    let mut pages = vacuum.query(())?;
+    // Each row is a page that was given back.
+    while pages.next()?.is_some() {}
+    Ok(())
+}
+
+fn free(connection: &Connection) -> Result<u64> {
+    pragma(connection, "PRAGMA freelist_count")
+}
+
+fn pragma(connection: &Connection, sql: &str) -> Result<u64> {
+    connection.prepare_cached(sql)?.query_row((), |row| row.get(0).map(i64::cast_unsigned))
+}
