@@ -10,6 +10,7 @@ use backwire::criteria::{Criteria, Language, Parameters};
 use backwire::delivery::flake::Node;
 use backwire::engine::{Acked, Edit, Error, Post, Posted, Since, Sqlite, Window};
 use backwire::model::{Attribute, Model, Models};
+use backwire::settings;
 use backwire::write::{Refused, Write};
 use futures_util::future::join_all;
 use rusqlite::Connection;
@@ -167,7 +168,7 @@ async fn restored_file_has_no_position_of_what_it_lacks_also_when_its_log_is_lon
     // Another start before the restore.
     let also_lost = open(folder.path()).head().await;
 
-    fs::copy(&backup, file(folder.path())).unwrap();
+    settings::Store::Sqlite(file(folder.path())).restore(&backup).unwrap();
     let store = open(folder.path());
     for overtaken in [false, true] {
         let expected = if overtaken { vec![2, 3] } else { vec![] };

@@ -1,16 +1,24 @@
 //! Random sends, connects and acks, compared with plain lists: one of the messages that wait for a
 //! person, and one of the messages that a connection has to receive.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use backwire::settings::Store;
+use backwire::delivery::flake::Flake;
+use backwire::delivery::rules::Portion;
+use backwire::engine::{Asked, Delivery, Device, Engine, Memory, Said, Window};
 use backwire::sites::Site;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 
 use super::house::{House, Phone};
+
+/// What is waited for longer than this does not come.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -56,6 +64,7 @@ fn program() -> impl Strategy<Value = (Duration, Vec<Step>)> {
 
 struct World {
     house: House,
+    engine: Arc<dyn Engine>,
     sent: usize,
     /// The numbers of the messages that wait for the person.
     waiting: Vec<usize>,
@@ -159,8 +168,34 @@ impl World {
             Acks::None => true,
         });
         connection.phone.hang_up().await;
+        self.acks_are_done().await;
         Ok(())
     }
+
+    /// Resolves when the queue has what the list has. The server goes on with the acks it has
+    /// received when the connection has ended. A client that connects again meanwhile may get a
+    /// message that it has acked once more.
+    async fn acks_are_done(&self) {
+        let (site, person, name) = ("shop".into(), "user_1".into(), "".into());
+        let device = Device { site, person, name };
+        let portion = Portion { count: usize::MAX, bytes: usize::MAX };
+        let done = async {
+            loop {
+                let asked = Asked { after: Flake::ZERO, upto: Flake::MAX, portion, at: 0 };
+                let waiting = self.engine.queues().waiting(device.clone(), asked).await.unwrap();
+                let news = waiting.deliveries.iter().filter(|it| is_news(it)).count();
+                if news == self.waiting.len() {
+                    break;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, done).await.expect("the queue has what the list has");
+    }
+}
+
+fn is_news(delivery: &Delivery) -> bool {
+    matches!(&delivery.said, Said::Event { event, .. } if event == "news")
 }
 
 fn number(value: &Value) -> usize {
@@ -181,15 +216,23 @@ proptest! {
                 site.batch_timeout = timeout;
                 site.most_waiting = 10_000;
             };
+            let (kept, mut engine) = mpsc::channel(1);
+            let open = move |tail| {
+                let engine: Arc<dyn Engine> = Arc::new(Memory::new(Window::default(), tail));
+                kept.blocking_send(Arc::clone(&engine)).expect("the test waits for it");
+                Ok(engine)
+            };
             let house =
-                House::built(change, |builder| builder.store(Store::Memory).unread(unread)).await;
-            let mut world = World { house, sent: 0, waiting: Vec::new(), connection: None };
+                House::built(change, |builder| builder.engine(open).unread(unread)).await;
+            let engine = engine.recv().await.expect("it was opened");
+            let mut world = World { house, engine, sent: 0, waiting: Vec::new(), connection: None };
             for step in steps {
                 world.take(step).await?;
             }
             if let Some(connection) = world.connection.take() {
                 world.leave(connection).await?;
             }
+            drop(world.engine);
             world.house.server.shutdown().await;
             Ok::<(), TestCaseError>(())
         })?;
