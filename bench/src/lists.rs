@@ -1,106 +1,141 @@
-//! Short lists out of many records, as Backwire alone has them.
+//! Reads of short lists out of many records. Only Backwire has them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use serde::de::IgnoredAny;
 use tokio::task::JoinSet;
 
-use crate::load::{AT_ONCE, TITLE, main_namespace};
-use crate::peer::Peer;
+use crate::dialect::{Dialect, TITLE};
+use crate::measure::{Sample, Schedule, Workload, measure};
+use crate::peer::{Kind, Peer, Programs};
+use crate::report::Report;
 use crate::socket::Socket;
 
-/// How many records there are.
+/// Records of the resource.
 const RECORDS: usize = 100_000;
 
-/// How many are created by one request.
+/// Records that one request creates.
 const BATCH: usize = 50;
 
-/// In how many lists they are.
+/// Lists that the records are in.
 const LISTS: usize = 1_000;
 
-/// How many are asked for.
+/// Records that a request reads.
 const LIMIT: usize = 30;
 
-/// What is said of them in the configuration file.
-pub(crate) const CONFIG: &str = "resources: {todo: {attributes: {\
+/// Clients that read at the same time.
+const READERS: usize = 50;
+
+const CONFIG: &str = "resources: {todo: {attributes: {\
     list: {indexed: true}, rank: {indexed: true}, createdAt: {indexed: true}}}}";
 
-/// What is asked for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum List {
-    /// The first of one of many lists, of which there is an index.
+enum List {
+    /// The first of one of many lists, by an index.
     OfOne,
     /// The newest of all.
     Newest,
 }
 
-impl List {
-    pub(crate) const ALL: [Self; 2] = [Self::OfOne, Self::Newest];
+/// The lists, in the order of the samples.
+const ALL: [(List, &str); 2] = [
+    (List::OfOne, "a list: 30 of 100 in one of 1,000 lists, sorted"),
+    (List::Newest, "a list: the 30 newest of 100,000"),
+];
 
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::OfOne => "30 of 100 in one of 1,000 lists, sorted",
-            Self::Newest => "the 30 newest of 100,000",
+/// Measures both lists.
+pub(crate) async fn run(programs: &Programs, schedule: Schedule) -> Result<Report> {
+    let load = Lists::start(programs.start_with(Kind::Backwire, CONFIG).await?).await?;
+    let series = measure(vec![(Kind::Backwire.name().to_owned(), load)], schedule).await?;
+    let mut report = Report::default();
+    for (operation, (_, name)) in ALL.into_iter().enumerate() {
+        report.add_costs(name, &series, operation);
+    }
+    report.add_warm_ups("lists", &series);
+    Ok(report)
+}
+
+struct Lists {
+    peer: Peer,
+    readers: Vec<Socket>,
+}
+
+impl Lists {
+    async fn start(peer: Peer) -> Result<Self> {
+        create_records(&peer).await?;
+        let mut readers = Vec::new();
+        for _ in 0..READERS {
+            readers.push(Dialect::Runtime.connect(&peer.address).await?);
         }
+        peer.until_idle().await?;
+        Ok(Self { peer, readers })
     }
 
-    fn request(self, number: usize) -> String {
-        let list = number % LISTS;
-        let criteria = match self {
-            Self::OfOne => format!("\"where\":{{\"list\":{list}}},\"sort\":\"rank\""),
-            Self::Newest => "\"sort\":\"createdAt DESC\"".to_owned(),
-        };
-        format!("\"url\":\"/todo\",\"data\":{{{criteria},\"limit\":{LIMIT}}}")
-    }
-
-    /// CPU for each, asked for so often in all. That the file is read from the disk is not counted.
-    pub(crate) async fn read(self, peer: &Peer, times: usize) -> Result<Duration> {
-        let mut sockets = Vec::new();
-        for _ in 0..AT_ONCE {
-            sockets.push(main_namespace(&peer.address).await?);
-        }
-        let sockets = self.ask(sockets, LISTS / AT_ONCE).await?;
-        peer.is_idle().await?;
-        let before = peer.cpu()?;
-        let share = times / AT_ONCE;
-        let sockets = self.ask(sockets, share).await?;
-        peer.is_idle().await?;
-        let cpu = peer.cpu()?.saturating_sub(before);
-        Ok(cpu.div_f64((share * sockets.len()) as f64))
-    }
-
-    /// All at the same time, each for another list so often.
-    async fn ask(self, sockets: Vec<Socket>, share: usize) -> Result<Vec<Socket>> {
+    /// Every reader reads one list after the other, until the time is over.
+    async fn read(&mut self, list: List, time: Duration) -> Result<Sample> {
+        let end = Instant::now() + time;
         let mut reading = JoinSet::new();
-        for (name, mut socket) in sockets.into_iter().enumerate() {
+        for (reader, mut socket) in self.readers.drain(..).enumerate() {
             reading.spawn(async move {
-                for number in 0..share {
-                    socket.ask("get", &self.request(name * share + number)).await?;
-                    let answer = socket.answer().await?;
-                    let count = answer["body"].as_array().map_or(0, Vec::len);
-                    ensure!(count == LIMIT, "{count} records in a list of {LIMIT}");
+                let mut count = 0;
+                while Instant::now() < end {
+                    let number = reader * LISTS / READERS + count;
+                    let request = Dialect::Runtime.read(&list.criteria(number));
+                    socket.request("get", &request).await?;
+                    let length = socket.reply::<Vec<IgnoredAny>>().await?.len();
+                    ensure!(length == LIMIT, "{length} records in a list of {LIMIT}");
+                    count += 1;
                 }
-                anyhow::Ok(socket)
+                anyhow::Ok((socket, count))
             });
         }
-        reading.join_all().await.into_iter().collect()
+        let (done, mut sample) = self
+            .peer
+            .measure(async { reading.join_all().await.into_iter().collect::<Result<Vec<_>>>() })
+            .await?;
+        for (socket, count) in done {
+            self.readers.push(socket);
+            sample.count += count;
+        }
+        Ok(sample)
     }
 }
 
-/// Creates the records.
-pub(crate) async fn fill(peer: &Peer) -> Result<()> {
-    let mut writer = main_namespace(&peer.address).await?;
+impl Workload for Lists {
+    async fn run(&mut self, time: Duration) -> Result<Vec<Sample>> {
+        let mut samples = Vec::new();
+        for (list, _) in ALL {
+            samples.push(self.read(list, time).await?);
+        }
+        Ok(samples)
+    }
+}
+
+impl List {
+    fn criteria(self, number: usize) -> String {
+        let list = number % LISTS;
+        let criteria = match self {
+            Self::OfOne => format!(r#""where":{{"list":{list}}},"sort":"rank""#),
+            Self::Newest => r#""sort":"createdAt DESC""#.to_owned(),
+        };
+        format!(r#"{{{criteria},"limit":{LIMIT}}}"#)
+    }
+}
+
+async fn create_records(peer: &Peer) -> Result<()> {
+    let mut writer = Dialect::Runtime.connect(&peer.address).await?;
     for batch in 0..RECORDS / BATCH {
         let records =
             (batch * BATCH..(batch + 1) * BATCH).map(record).collect::<Vec<_>>().join(",");
-        writer.ask("post", &format!("\"url\":\"/todo\",\"data\":[{records}]")).await?;
-        writer.answer().await?;
+        writer.request("post", &format!(r#"{{"url":"/todo","data":[{records}]}}"#)).await?;
+        writer.reply::<IgnoredAny>().await?;
     }
     Ok(())
 }
 
-/// The ranks are all different, and in no order.
+/// A record. The ranks are all different, and in no order.
 fn record(number: usize) -> String {
     let (list, rank) = (number % LISTS, number * 7_919 % RECORDS);
-    format!("{{\"title\":\"{TITLE}\",\"done\":false,\"list\":{list},\"rank\":{rank}}}")
+    format!(r#"{{"title":"{TITLE}","done":false,"list":{list},"rank":{rank}}}"#)
 }

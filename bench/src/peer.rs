@@ -1,58 +1,139 @@
-//! A server as a child process, and what it used of the machine.
+//! A server as a child process, and the CPU time and memory that it uses.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::time::{ClockId, clock_getcpuclockid};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
-/// The unit of time in /proc/PID/stat, which Linux keeps to on every machine.
-const TICK: Duration = Duration::from_millis(10);
+use crate::measure::Sample;
 
-/// The program, from Redis 7 or what is like it.
+/// The program, from Redis 7 or a program like it.
 const REDIS: &str = "redis-server";
 
-/// How long it may take to start.
+/// How long Redis may take to start.
 const REDIS_START: Duration = Duration::from_secs(10);
 
-/// Who is measured.
+/// A server is idle if it uses less CPU time than this in [`IDLE_PERIOD`]. The heartbeats of 5,000
+/// connections take less.
+const IDLE_CPU: Duration = Duration::from_millis(2);
+const IDLE_PERIOD: Duration = Duration::from_millis(200);
+
+/// The servers that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Durable, with a log and a ledger.
+    /// Durable, with a log and idempotency keys.
     Backwire,
-    /// The library that Backwire rests on, with a map of records.
+    /// The library that Backwire uses, with records in a map.
     Bare,
-    /// The original, with a map of records.
-    Node,
+    /// The original Socket.IO, with records in a map.
+    Npm,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Backwire, Self::Bare, Self::Node];
+    pub(crate) const ALL: [Self; 3] = [Self::Backwire, Self::Bare, Self::Npm];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Backwire => "Backwire",
             Self::Bare => "bare socketioxide",
-            Self::Node => "npm socket.io",
+            Self::Npm => "npm Socket.IO",
         }
     }
+}
+
+/// The programs of the servers, and the directory of their files.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Programs {
+    /// The program `backwire`
+    #[arg(long)]
+    pub(crate) backwire: PathBuf,
+
+    /// The program made of examples/bare.rs
+    #[arg(long)]
+    bare: PathBuf,
+
+    /// The script peers/node.mjs, with the package socket.io in reach
+    #[arg(long)]
+    node: PathBuf,
+
+    /// The script peers/relay.mjs, with the package socket.io in reach
+    #[arg(long)]
+    pub(crate) relay: PathBuf,
+
+    /// The directory of the databases, on the disk to measure
+    #[arg(long)]
+    directory: PathBuf,
+}
+
+impl Programs {
+    /// Starts a server on a free port.
+    pub(crate) async fn start(&self, kind: Kind) -> Result<Peer> {
+        self.start_with(kind, "").await
+    }
+
+    /// Starts a server on a free port. Backwire gets this configuration file.
+    pub(crate) async fn start_with(&self, kind: Kind, config: &str) -> Result<Peer> {
+        let home = self.temporary_directory()?;
+        let command = match kind {
+            Kind::Backwire => {
+                let file = home.path().join("config.yml");
+                fs::write(&file, config)?;
+                let mut command = self.serve(&home);
+                command.arg("--config").arg(&file);
+                command
+            }
+            Kind::Bare => Command::new(&self.bare),
+            Kind::Npm => {
+                let mut command = Command::new("node");
+                command.arg(&self.node).env("NODE_ENV", "production");
+                command
+            }
+        };
+        Peer::launch(kind.name(), command, home).await
+    }
+
+    /// Backwire as it is installed, on a free port.
+    pub(crate) fn serve(&self, home: &TempDir) -> Command {
+        let mut command = Command::new(&self.backwire);
+        command.args(["serve", "--port", "0", "--engine"]);
+        command.arg(format!("sqlite:{}", home.path().join("backwire.db").display()));
+        command
+    }
+
+    /// A new directory on the disk to measure.
+    pub(crate) fn temporary_directory(&self) -> Result<TempDir> {
+        fs::create_dir_all(&self.directory)?;
+        let directory = TempDir::new_in(&self.directory);
+        directory.with_context(|| format!("no directory in {}", self.directory.display()))
+    }
+}
+
+/// Raises this process's limit of open files, which its children inherit: thousands of connections
+/// need more than the usual 1,024.
+pub(crate) fn raise_open_file_limit() -> Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
 }
 
 /// A running server.
 pub(crate) struct Peer {
     server: Process,
-    /// What it keeps things in, if that is a program of its own.
+    /// The process of its database, if that is a program of its own.
     store: Option<Process>,
     pub(crate) address: String,
-    /// Kept open: a server that can not print might mind.
+    /// Kept open: a server that cannot print might fail.
     _output: Lines<BufReader<ChildStdout>>,
-    /// Where its database and its configuration live.
+    /// The directory of its database and its configuration.
     _home: TempDir,
 }
 
@@ -60,35 +141,25 @@ pub(crate) struct Peer {
 pub(crate) struct Process {
     child: Child,
     id: u32,
+    clock: ClockId,
 }
 
 impl Process {
     fn spawn(command: &mut Command) -> Result<Self> {
         let child = command.stdin(Stdio::null()).kill_on_drop(true).spawn();
-        let child = child.with_context(|| format!("can not be started: {command:?}"))?;
+        let child = child.with_context(|| format!("cannot be started: {command:?}"))?;
         let id = child.id().context("it runs")?;
-        Ok(Self { child, id })
+        let clock = clock_getcpuclockid(Pid::from_raw(id.try_into()?))?;
+        Ok(Self { child, id, clock })
     }
 
-    /// CPU time it has used so far.
+    /// User and system time of all its threads so far.
     fn cpu(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id))?;
-        // The name, in parentheses, may contain anything; after it comes field 3.
-        let fields = stat.rsplit_once(')').context("a name in parentheses")?.1;
-        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
-        Ok(TICK * ticks.sum::<Result<u32, _>>()?)
+        Ok(self.clock.now().context("the process has ended")?.into())
     }
 }
 
-/// Backwire as it is installed, on a free port.
-pub(crate) fn serve(program: &Path, home: &TempDir) -> Command {
-    let mut command = Command::new(program);
-    command.args(["serve", "--port", "0", "--engine"]);
-    command.arg(format!("sqlite:{}", home.path().join("backwire.db").display()));
-    command
-}
-
-/// A Redis of its own and the path of its socket, once it can be connected to.
+/// Starts a Redis and returns the path of its socket, once it accepts connections.
 pub(crate) async fn redis(home: &TempDir, options: &[&str]) -> Result<(Process, PathBuf)> {
     let socket = home.path().join("redis.sock");
     let mut command = Command::new(REDIS);
@@ -104,40 +175,14 @@ pub(crate) async fn redis(home: &TempDir, options: &[&str]) -> Result<(Process, 
     Ok((process, socket))
 }
 
-/// Whether there is a Redis on this machine.
+/// Whether this machine has Redis.
 pub(crate) async fn has_redis() -> bool {
     let version = Command::new(REDIS).arg("--version").output().await;
     version.is_ok_and(|version| version.status.success())
 }
 
 impl Peer {
-    /// Starts a server on a free port.
-    pub(crate) async fn start(kind: Kind, program: &Path) -> Result<Self> {
-        Self::start_with(kind, program, "").await
-    }
-
-    /// The same, and Backwire has this in its configuration file.
-    pub(crate) async fn start_with(kind: Kind, program: &Path, config: &str) -> Result<Self> {
-        let home = TempDir::new()?;
-        let file = home.path().join("config.yml");
-        fs::write(&file, config)?;
-        let command = match kind {
-            Kind::Backwire => {
-                let mut command = serve(program, &home);
-                command.arg("--config").arg(&file);
-                command
-            }
-            Kind::Bare => Command::new(program),
-            Kind::Node => {
-                let mut command = Command::new("node");
-                command.arg(program).env("NODE_ENV", "production");
-                command
-            }
-        };
-        Self::launch(kind.name(), command, home).await
-    }
-
-    /// Starts a server and waits until it says where it listens.
+    /// Starts a server and waits until it prints its address.
     pub(crate) async fn launch(name: &str, mut command: Command, home: TempDir) -> Result<Self> {
         let mut server = Process::spawn(command.env("RUST_LOG", "warn").stdout(Stdio::piped()))?;
         let output = server.child.stdout.take().context("it has been piped")?;
@@ -150,41 +195,57 @@ impl Peer {
         Ok(Self { server, store: None, address: address.into(), _output: output, _home: home })
     }
 
-    /// With a store that is to be measured and stopped along with it.
-    pub(crate) fn with(self, store: Process) -> Self {
+    /// Adds a database that is measured and stopped along with the server.
+    pub(crate) fn with_store(self, store: Process) -> Self {
         Self { store: Some(store), ..self }
     }
 
-    /// CPU time it has used so far, with its store.
-    pub(crate) fn cpu(&self) -> Result<Duration> {
+    /// Runs some load and returns what it returned, with the CPU time that the server used for it.
+    /// The sample counts nothing yet.
+    pub(crate) async fn measure<T>(
+        &self,
+        load: impl Future<Output = Result<T>>,
+    ) -> Result<(T, Sample)> {
+        let (cpu, store_cpu, start) = (self.cpu()?, self.store_cpu()?, Instant::now());
+        let done = load.await?;
+        let elapsed = start.elapsed();
+        self.until_idle().await?;
+        let cpu = self.cpu()?.saturating_sub(cpu);
+        let store_cpu = self.store_cpu()?.saturating_sub(store_cpu);
+        Ok((done, Sample { cpu, store_cpu, elapsed, ..Sample::default() }))
+    }
+
+    /// CPU time that server and database have used so far.
+    fn cpu(&self) -> Result<Duration> {
         Ok(self.server.cpu()? + self.store_cpu()?)
     }
 
-    /// CPU time that its store has used, if that is a program of its own.
-    pub(crate) fn store_cpu(&self) -> Result<Duration> {
+    /// CPU time of the database, if it is a program of its own.
+    fn store_cpu(&self) -> Result<Duration> {
         self.store.as_ref().map_or(Ok(Duration::ZERO), Process::cpu)
     }
 
-    /// Bytes of memory it has.
+    /// Resident memory of the server in bytes.
     pub(crate) fn memory(&self) -> Result<i64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.server.id))?;
+        let status =
+            fs::read_to_string(Path::new("/proc").join(self.server.id.to_string()).join("status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<i64>().ok());
         Ok(kilobytes.context("VmRSS in kB")? * 1024)
     }
 
-    /// Waits until it has nothing left to do: no CPU time used for a while.
-    pub(crate) async fn is_idle(&self) -> Result<()> {
+    /// Waits until the server has nothing left to do.
+    pub(crate) async fn until_idle(&self) -> Result<()> {
         let mut before = self.cpu()?;
         for _ in 0..50 {
-            sleep(Duration::from_millis(200)).await;
+            sleep(IDLE_PERIOD).await;
             let now = self.cpu()?;
-            if now == before {
+            if now.saturating_sub(before) < IDLE_CPU {
                 return Ok(());
             }
             before = now;
         }
-        bail!("the server does not come to rest")
+        bail!("the server does not become idle")
     }
 
     /// Ends it.

@@ -1,225 +1,208 @@
-//! The push service beside what it replaces: messages that are stored, told, acked and removed.
+//! The push service beside what it replaces: messages that are stored, delivered, acked and removed.
 //!
-//! - [`back_end`]: who sends;
-//! - [`site`]: whose people are told;
-//! - [`table`]: what comes out.
+//! - [`back_end`]: a back end that sends;
+//! - [`site`]: the site whose users receive.
 
 mod back_end;
 mod site;
-pub(crate) mod table;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::peer::{self, Peer};
+use crate::measure::{Sample, Schedule, Workload, measure};
+use crate::peer::{self, Peer, Programs};
+use crate::report::{Ratio, Report};
 use crate::socket::Socket;
 use back_end::BackEnd;
 use site::Site;
 
-/// Messages in one request, when there are several.
-const BATCH: usize = 100;
+/// Users that are connected.
+const USERS: usize = 200;
 
-/// Back ends that send one message after the other, and that send many at once.
-const SINGLE_SENDERS: usize = 50;
-const BATCH_SENDERS: usize = 4;
+/// How back ends send: messages in one request, and back ends that send at the same time. In the
+/// order of the samples.
+const WAYS: [(usize, usize, &str); 2] =
+    [(1, 50, "a push message, single POSTs"), (100, 4, "a push message, 100 in a POST")];
 
 /// How long the last messages may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(30);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Who is measured.
+/// The servers that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// With SQLite, every message on the disk before it is answered.
+enum Kind {
+    /// With SQLite: every message is on the disk before the reply.
     Backwire,
-    /// With npm's socket.io and Redis as it is installed: on the disk some time.
+    /// npm's Socket.IO and Redis as it is installed: messages are on the disk some time later.
     Redis,
-    /// The same, with Redis told to have everything on the disk before it answers.
-    SafeRedis,
+    /// The same, but Redis has every message on the disk before it replies.
+    DurableRedis,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Backwire, Self::Redis, Self::SafeRedis];
+    const ALL: [Self; 3] = [Self::Backwire, Self::Redis, Self::DurableRedis];
 
-    pub(crate) const fn name(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
             Self::Backwire => "Backwire",
             Self::Redis => "npm + Redis",
-            Self::SafeRedis => "npm + Redis, fsync always",
+            Self::DurableRedis => "npm + Redis, fsync always",
         }
     }
 
     const fn redis_options(self) -> &'static [&'static str] {
         match self {
             Self::Backwire | Self::Redis => &[],
-            Self::SafeRedis => &["--appendonly", "yes", "--appendfsync", "always"],
+            Self::DurableRedis => &["--appendonly", "yes", "--appendfsync", "always"],
         }
     }
 }
 
-/// Where the programs are.
-#[derive(Clone, Copy)]
-pub(crate) struct Programs<'a> {
-    pub(crate) backwire: &'a Path,
-    /// The script peers/relay.mjs.
-    pub(crate) relay: &'a Path,
-}
-
-/// How much of it.
-#[derive(Clone, Copy)]
-pub(crate) struct Load {
-    pub(crate) persons: usize,
-    pub(crate) singles: usize,
-    pub(crate) batched: usize,
-}
-
-/// What one peer did in one round.
-pub(crate) struct Round {
-    pub(crate) singles: Sent,
-    pub(crate) batched: Sent,
-}
-
-/// What came of sending in one way.
-pub(crate) struct Sent {
-    /// CPU for each message that was stored, told, acked and removed.
-    pub(crate) cpu: Duration,
-    /// Of which that of the store's own process.
-    pub(crate) store_cpu: Duration,
-    /// Stored and told in a second.
-    pub(crate) rate: f64,
-}
-
-impl Load {
-    /// One round of one peer. Each way of sending gets a server that has done nothing else.
-    pub(crate) async fn measure(self, kind: Kind, programs: Programs<'_>) -> Result<Round> {
-        Ok(Round {
-            singles: self.send(kind, programs, self.singles, (1, SINGLE_SENDERS)).await?,
-            batched: self.send(kind, programs, self.batched, (BATCH, BATCH_SENDERS)).await?,
-        })
+/// Measures all servers for which the machine has the programs.
+pub(crate) async fn run(programs: &Programs, schedule: Schedule) -> Result<Report> {
+    let has_redis = peer::has_redis().await;
+    if !has_redis {
+        eprintln!("  redis-server is missing: only Backwire is measured");
     }
+    let mut targets = Vec::new();
+    for kind in Kind::ALL.into_iter().filter(|&kind| has_redis || kind == Kind::Backwire) {
+        targets.push((kind.name().to_owned(), Pushes::start(kind, programs).await?));
+    }
+    let series = measure(targets, schedule).await?;
+    let mut report = Report::default();
+    let (ours, peers) = (&series[0], &series[1..]);
+    for (operation, (.., work)) in WAYS.into_iter().enumerate() {
+        for peer in peers {
+            let (ours, theirs) = ((ours, operation), (peer, operation));
+            report.ratios.push(Ratio::of_cpu(work.to_owned(), &peer.server, ours, theirs));
+        }
+        report.add_costs(work, &series, operation);
+    }
+    report.add_warm_ups("push service", &series);
+    Ok(report)
+}
 
-    /// Everybody connects; then so many senders send so many messages at once, until all are sent.
-    async fn send(
-        self,
-        kind: Kind,
-        programs: Programs<'_>,
-        messages: usize,
-        (at_once, senders): (usize, usize),
-    ) -> Result<Sent> {
+/// A server and its connected users, who ack every message.
+struct Pushes {
+    peer: Peer,
+    /// Kept: it authenticates the users.
+    _site: Site,
+    received: Arc<AtomicUsize>,
+    listening: JoinSet<Result<()>>,
+}
+
+impl Pushes {
+    async fn start(kind: Kind, programs: &Programs) -> Result<Self> {
         let site = Site::open().await?;
-        let peer = start(kind, programs, &site).await?;
-        let told = Arc::new(AtomicUsize::new(0));
-        let mut listening = listen(&peer.address, self.persons, &told).await?;
-        peer.is_idle().await?;
+        let peer = launch(kind, programs, &site).await?;
+        let received = Arc::new(AtomicUsize::new(0));
+        let listening = listen(&peer.address, &received).await?;
+        peer.until_idle().await?;
+        Ok(Self { peer, _site: site, received, listening })
+    }
 
-        let (cpu, store_cpu, start) = (peer.cpu()?, peer.store_cpu()?, Instant::now());
+    /// Back ends send until the time is over. Then all messages arrive.
+    async fn send(&mut self, batch: usize, senders: usize, time: Duration) -> Result<Sample> {
+        let Self { peer, received, listening, .. } = self;
+        received.store(0, Ordering::Relaxed);
+        let end = Instant::now() + time;
         let mut sending = JoinSet::new();
-        let share = messages / senders / at_once;
         for sender in 0..senders {
-            let (address, first) = (peer.address.clone(), sender * share * at_once);
-            let requests = (0..share).map(|number| {
-                let first = first + number * at_once;
-                body(first..first + at_once, self.persons)
-            });
-            let requests: Vec<_> = requests.collect();
-            sending.spawn(send_all(address, requests));
+            let first = sender * USERS / senders;
+            sending.spawn(send_until(end, peer.address.clone(), first, batch));
         }
-        let sent = share * at_once * senders;
-        let arrived = timeout(PATIENCE, async {
-            while told.load(Ordering::Relaxed) < sent {
-                sleep(Duration::from_millis(2)).await;
-                if let Some(lost) = listening.try_join_next() {
-                    return lost?;
-                }
-                if let Some(done) = sending.try_join_next() {
-                    done??;
-                }
+        let load = async {
+            let mut sent = 0;
+            for count in sending.join_all().await {
+                sent += count?;
             }
-            Ok(())
-        });
-        arrived.await??;
-        let took = start.elapsed();
-        while let Some(done) = sending.join_next().await {
-            done??;
-        }
-        peer.is_idle().await?;
-        ensure!(told.load(Ordering::Relaxed) == sent, "something was told twice");
-        let cpu = peer.cpu()?.saturating_sub(cpu);
-        let store_cpu = peer.store_cpu()?.saturating_sub(store_cpu);
-        peer.stop().await?;
-        let each = |cpu: Duration| cpu.div_f64(sent as f64);
-        Ok(Sent {
-            cpu: each(cpu),
-            store_cpu: each(store_cpu),
-            rate: sent as f64 / took.as_secs_f64(),
-        })
+            let arrived = timeout(DELIVERY_TIMEOUT, async {
+                while received.load(Ordering::Relaxed) < sent {
+                    sleep(Duration::from_millis(2)).await;
+                    if let Some(lost) = listening.try_join_next() {
+                        return lost?;
+                    }
+                }
+                Ok(())
+            });
+            arrived.await??;
+            Ok(sent)
+        };
+        let (sent, mut sample) = peer.measure(load).await?;
+        ensure!(received.load(Ordering::Relaxed) == sent, "a message was delivered twice");
+        sample.count = sent;
+        Ok(sample)
     }
 }
 
-async fn start(kind: Kind, programs: Programs<'_>, site: &Site) -> Result<Peer> {
-    let home = TempDir::new()?;
+impl Workload for Pushes {
+    async fn run(&mut self, time: Duration) -> Result<Vec<Sample>> {
+        let mut samples = Vec::new();
+        for (batch, senders, _) in WAYS {
+            samples.push(self.send(batch, senders, time).await?);
+        }
+        Ok(samples)
+    }
+}
+
+async fn launch(kind: Kind, programs: &Programs, site: &Site) -> Result<Peer> {
+    let home = programs.temporary_directory()?;
     if kind == Kind::Backwire {
-        let mut backwire = peer::serve(programs.backwire, &home);
+        let mut backwire = programs.serve(&home);
         backwire.arg("--sites").arg(site.describe(home.path())?);
         return Peer::launch(kind.name(), backwire, home).await;
     }
     let (redis, socket) = peer::redis(&home, kind.redis_options()).await?;
     let mut relay = Command::new("node");
-    relay.arg(programs.relay).arg(socket).env("NODE_ENV", "production");
-    Ok(Peer::launch(kind.name(), relay, home).await?.with(redis))
+    relay.arg(&programs.relay).arg(socket).env("NODE_ENV", "production");
+    Ok(Peer::launch(kind.name(), relay, home).await?.with_store(redis))
 }
 
-/// Connects everybody. They ack whatever they are told, and count it.
-async fn listen(
-    address: &str,
-    persons: usize,
-    told: &Arc<AtomicUsize>,
-) -> Result<JoinSet<Result<()>>> {
+/// Connects all users. They ack every message, and count it.
+async fn listen(address: &str, received: &Arc<AtomicUsize>) -> Result<JoinSet<Result<()>>> {
     let mut listening = JoinSet::new();
-    for person in 0..persons {
-        let auth = json!({"token": person.to_string()}).to_string();
+    for user in 0..USERS {
+        let auth = json!({"token": user.to_string()}).to_string();
         let mut socket = Socket::connect(address, &format!("/{},", site::NAME), &auth).await?;
-        let told = Arc::clone(told);
+        let received = Arc::clone(received);
         listening.spawn(async move {
             loop {
-                told.fetch_add(socket.messages().await?, Ordering::Relaxed);
+                received.fetch_add(socket.messages().await?, Ordering::Relaxed);
             }
         });
     }
     Ok(listening)
 }
 
-async fn send_all(address: String, requests: Vec<String>) -> Result<()> {
+/// One back end sends, the next request when the last is answered. Returns how many messages.
+async fn send_until(end: Instant, address: String, first: usize, batch: usize) -> Result<usize> {
     let mut back_end = BackEnd::connect(&address).await?;
-    for request in requests {
-        back_end.send(&request).await?;
+    let mut sent = 0;
+    while Instant::now() < end {
+        back_end.send(&body(first + sent, batch)).await?;
+        sent += batch;
     }
-    Ok(())
+    Ok(sent)
 }
 
-/// A message, or a list of them, to one person after the other.
-fn body(numbers: std::ops::Range<usize>, persons: usize) -> String {
-    let mut messages: Vec<_> = numbers.map(|number| message(number, persons)).collect();
+/// A message, or a list of them, to one user after the other.
+fn body(first: usize, batch: usize) -> String {
+    let mut messages: Vec<_> = (first..first + batch).map(message).collect();
     match messages.len() {
         1 => messages.remove(0),
         _ => format!("[{}]", messages.join(",")),
     }
 }
 
-fn message(number: usize, persons: usize) -> String {
-    let person = number % persons;
-    json!({
-        "rooms": format!("user_{person}"),
-        "event": "update_store",
-        "args": ["user", {"id": number, "name": "Ann Other", "note": "has seen the cat, and put up a note"}],
-    })
-    .to_string()
+fn message(number: usize) -> String {
+    let user = number % USERS;
+    format!(
+        r#"{{"rooms":"user_{user}","event":"update_store","args":["user",{{"id":{number},"name":"Ann Other","note":"has seen the cat, and put up a note"}}]}}"#
+    )
 }

@@ -1,73 +1,186 @@
-//! `cargo xtask bench`: the server beside its peers under the same load, and what a page downloads.
+//! `cargo xtask bench`: the server beside its peers under the same load, `Backbone.sync` beside plain
+//! Ajax, and the size of what a page downloads.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::command::{cargo, program, run};
 use crate::requirements::{BROWSER, GZIP, REDIS, Requirement};
-use crate::size::{BUDGET, Size};
+use crate::size::{BUDGET, PART_BUDGET, Size};
 use crate::workspace::{Profile, Workspace};
 use crate::{build, demo};
 
 const BENCH: &str = "backwire-bench";
 
-/// The requirements of the command.
-pub(crate) const REQUIREMENTS: &[&[Requirement]] =
-    &[build::RUNTIME, build::SERVER, BROWSER, &[REDIS, GZIP]];
-
-/// Measure the server beside a bare socketioxide program, npm's socket.io and lists in Redis;
-/// docs/benchmarks.md says how to read it.
+/// Measure the server beside a bare socketioxide program, npm's Socket.IO and lists in Redis.
+///
+/// Every server is warmed, then measured. All benchmarks take about 20 minutes, on a machine that
+/// does nothing else. docs/benchmarks.md describes the results.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// How often everything is done; the median counts
+    /// Rounds in which everything is measured once; the median counts
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+
+    /// Run only this benchmark; may be given several times
+    #[arg(long, value_enum, value_name = "BENCHMARK")]
+    only: Vec<Benchmark>,
+}
+
+/// The benchmarks. All but the last two are those of the crate `backwire-bench`, by the same names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Benchmark {
+    /// Durable creates, updates and destroys with ack
+    Writes,
+    /// A durable update at one connection, beside one fdatasync
+    Latency,
+    /// Deliveries to 1,000 listeners
+    Deliveries,
+    /// Deliveries to 5,000 listeners
+    ManyListeners,
+    /// CPU time of connecting and subscribing
+    Connects,
+    /// Memory of idle sockets
+    Memory,
+    /// Short lists out of 100,000 records
+    Lists,
+    /// The push service, beside lists in Redis
+    PushService,
+    /// `Backbone.sync` in Chromium
+    Sync,
+    /// The size of the scripts
+    Download,
 }
 
 impl Bench {
+    /// The requirements of the selected benchmarks.
+    pub(crate) fn requirements(&self) -> Vec<Requirement> {
+        let mut requirements = [build::RUNTIME, build::SERVER].concat();
+        if self.includes(Benchmark::PushService) {
+            requirements.push(REDIS);
+        }
+        if self.includes(Benchmark::Sync) {
+            requirements.extend(BROWSER);
+        }
+        if self.includes(Benchmark::Download) {
+            requirements.push(GZIP);
+        }
+        requirements
+    }
+
     /// Runs the command.
     pub(crate) fn run(self, workspace: &Workspace) -> Result<ExitCode> {
         build::runtime(workspace)?;
         build::server(workspace, Profile::Release)?;
-        let made = ["build", "--release", "--package", BENCH, "--bins", "--examples"];
-        run(&mut cargo(workspace, made))?;
-        run(program(workspace, workspace.release(BENCH))
-            .arg("--backwire")
-            .arg(workspace.server(Profile::Release))
-            .arg("--bare")
-            .arg(workspace.release("examples/bare"))
-            .arg("--node")
-            .arg(workspace.root().join("bench/peers/node.mjs"))
-            .arg("--relay")
-            .arg(workspace.root().join("bench/peers/relay.mjs"))
-            .args(["--rounds", &self.rounds.to_string()]))?;
-        time_sync(workspace)?;
-        weigh(workspace)?;
+        self.measure_servers(workspace)?;
+        if self.includes(Benchmark::Sync) {
+            self.measure_sync(workspace)?;
+        }
+        if self.includes(Benchmark::Download) {
+            print_sizes(workspace)?;
+        }
         Ok(ExitCode::SUCCESS)
     }
-}
 
-/// What a call of `Backbone.sync` costs a page. It is the browser that works, so the program that
-/// drives it is built as the tests are.
-fn time_sync(workspace: &Workspace) -> Result<()> {
-    demo::assemble(workspace)?;
-    run(cargo(
-        workspace,
-        ["run", "--quiet", "--package", "backwire-tests", "--example", "sync_cost"],
-    )
-    .env("BACKWIRE_BIN", workspace.server(Profile::Release))
-    .env("BACKWIRE_DEMO", workspace.demo_site()))
-}
-
-/// The size of what a page downloads, beside socket.io's own client, which has no sync in it.
-fn weigh(workspace: &Workspace) -> Result<()> {
-    let ours = workspace.script();
-    let theirs = workspace.node_modules().join("socket.io-client/dist/socket.io.min.js");
-    println!("| download | size |\n| --- | --- |");
-    for script in [&ours, &theirs] {
-        println!("| {} | {} |", workspace.short(script), Size::of(script)?);
+    fn includes(&self, benchmark: Benchmark) -> bool {
+        self.only.is_empty() || self.only.contains(&benchmark)
     }
-    Size::of(&ours)?.within(BUDGET)
+
+    /// Runs the selected benchmarks of servers, if there are any.
+    fn measure_servers(&self, workspace: &Workspace) -> Result<()> {
+        let selected = self.of_servers();
+        if selected.is_empty() {
+            return Ok(());
+        }
+        let programs = ["build", "--release", "--package", BENCH, "--bins", "--examples"];
+        run(&mut cargo(workspace, programs))?;
+        let peers = workspace.root().join("bench/peers");
+        let mut bench = program(workspace, workspace.release(BENCH));
+        bench.arg("--backwire").arg(workspace.server(Profile::Release));
+        bench.arg("--bare").arg(workspace.release("examples/bare"));
+        bench.arg("--node").arg(peers.join("node.mjs"));
+        bench.arg("--relay").arg(peers.join("relay.mjs"));
+        // The directory of temporary files may be in memory, where nothing is durable.
+        bench.arg("--directory").arg(workspace.scratch().join("bench"));
+        bench.args(["--rounds", &self.rounds.to_string()]);
+        for benchmark in selected {
+            bench.args(["--only", &benchmark.name()]);
+        }
+        run(&mut bench)
+    }
+
+    /// The selected benchmarks that the crate runs.
+    fn of_servers(&self) -> Vec<Benchmark> {
+        let of_servers = |it: &Benchmark| !matches!(it, Benchmark::Sync | Benchmark::Download);
+        let all = Benchmark::value_variants().iter().copied();
+        all.filter(|it| self.includes(*it)).filter(of_servers).collect()
+    }
+
+    /// Measures calls of `Backbone.sync` in a browser. The program that drives the browser is built as
+    /// the tests are.
+    fn measure_sync(&self, workspace: &Workspace) -> Result<()> {
+        demo::assemble(workspace)?;
+        run(cargo(
+            workspace,
+            ["run", "--quiet", "--package", "backwire-tests", "--example", "sync_cost"],
+        )
+        .env("BACKWIRE_BIN", workspace.server(Profile::Release))
+        .env("BACKWIRE_DEMO", workspace.demo_site())
+        .env("BACKWIRE_ROUNDS", self.rounds.to_string()))
+    }
+}
+
+impl Benchmark {
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// The sizes of what a page downloads, beside Socket.IO's own client, which has no sync.
+fn print_sizes(workspace: &Workspace) -> Result<()> {
+    let part = |name| (workspace.dist().join(name), Some(PART_BUDGET));
+    let theirs = workspace.node_modules().join("socket.io-client/dist/socket.io.min.js");
+    println!("| download | size | budget, gzipped | |\n| --- | --- | --- | --- |");
+    for (script, budget) in [
+        (workspace.script(), Some(BUDGET)),
+        part("backwire.live.js"),
+        part("backwire.extra.js"),
+        (theirs, None),
+    ] {
+        let size = Size::of(&script)?;
+        let (budget, verdict) = match budget {
+            Some(most) if size.within(most).is_ok() => (format!("≤ {} KB", most / 1024), "met"),
+            Some(most) => (format!("≤ {} KB", most / 1024), "MISSED"),
+            None => ("–".to_owned(), "–"),
+        };
+        println!("| {} | {size} | {budget} | {verdict} |", workspace.short(&script));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bench(only: &[Benchmark]) -> Bench {
+        Bench { rounds: 3, only: only.to_vec() }
+    }
+
+    #[test]
+    fn benchmark_checks_only_for_the_programs_that_it_needs() {
+        let requirements = bench(&[Benchmark::Writes]).requirements();
+        assert!(!requirements.contains(&REDIS) && !requirements.contains(&GZIP));
+        assert!(!requirements.contains(&BROWSER[0]));
+        assert!(bench(&[Benchmark::PushService]).requirements().contains(&REDIS));
+        assert!(bench(&[]).requirements().contains(&BROWSER[0]));
+    }
+
+    #[test]
+    fn benchmarks_of_servers_are_selected_by_name() {
+        let selected = bench(&[Benchmark::Sync, Benchmark::ManyListeners]).of_servers();
+        assert_eq!(selected.iter().map(|it| it.name()).collect::<Vec<_>>(), ["many-listeners"]);
+        assert_eq!(bench(&[]).of_servers().len(), 8);
+    }
 }

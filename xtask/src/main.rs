@@ -80,7 +80,7 @@ impl Task {
             Self::Build(_) => build::REQUIREMENTS.concat(),
             Self::Demo(_) => demo::REQUIREMENTS.concat(),
             Self::Test(test) => test.requirements(),
-            Self::Bench(_) => bench::REQUIREMENTS.concat(),
+            Self::Bench(bench) => bench.requirements(),
             Self::Fuzz(_) => fuzz::REQUIREMENTS.concat(),
             Self::Crash(_) => crash::REQUIREMENTS.concat(),
         }

@@ -22,7 +22,7 @@ impl BackEnd {
         Ok(Self { stream, address: address.into(), line: String::new(), body: Vec::new() })
     }
 
-    /// Sends, and waits until it is stored.
+    /// Sends, and waits until the message is stored.
     pub(super) async fn send(&mut self, body: &str) -> Result<()> {
         let request = format!(
             "POST /send?site={NAME}&apiKey={API_KEY} HTTP/1.1\r\nHost: {}\r\n\
@@ -47,7 +47,10 @@ impl BackEnd {
     /// The next line, in lower case and without its end.
     async fn line(&mut self) -> Result<&str> {
         self.line.clear();
-        ensure!(self.stream.read_line(&mut self.line).await? > 0, "the server went away");
+        ensure!(
+            self.stream.read_line(&mut self.line).await? > 0,
+            "the server closed the connection"
+        );
         self.line.truncate(self.line.trim_end().len());
         self.line.make_ascii_lowercase();
         Ok(&self.line)

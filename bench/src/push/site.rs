@@ -1,4 +1,4 @@
-//! The site whose people are told something: a back end that knows them, and what is said of it in sites.yml.
+//! The site whose users receive messages: its back end, which authenticates them, and its entry in sites.yml.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 pub(super) const NAME: &str = "bench";
 pub(super) const API_KEY: &str = "54321";
 
-/// The back end, as long as this is kept.
+/// The back end. It runs as long as this is kept.
 pub(super) struct Site {
     address: String,
     serving: JoinHandle<()>,
@@ -26,7 +26,7 @@ impl Site {
         let app = Router::new().route("/rooms", get(rooms));
         let serving = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
-                eprintln!("nobody can be authenticated: {error}");
+                eprintln!("the back end of the site failed: {error}");
             }
         });
         Ok(Self { address, serving })
@@ -50,9 +50,9 @@ impl Drop for Site {
     }
 }
 
-/// A token is the number of a person.
+/// The token is the number of the user.
 async fn rooms(headers: HeaderMap) -> Json<Vec<String>> {
-    let said = headers.get(header::AUTHORIZATION).and_then(|said| said.to_str().ok());
-    let token = said.and_then(|said| said.strip_prefix("Bearer "));
+    let header = headers.get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
+    let token = header.and_then(|header| header.strip_prefix("Bearer "));
     Json(token.map(|token| format!("user_{token}")).into_iter().collect())
 }
