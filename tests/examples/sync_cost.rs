@@ -1,49 +1,79 @@
-//! What a call of `Backbone.sync` costs a page in Chromium, until the frame is sent; beside Backbone's own
-//! `sync` with the least there could be in place of us: an `ajax` that puts the same into a frame and
-//! sends it. What the browser takes for a frame is in both. `cargo xtask bench` runs it.
+//! The cost of `Backbone.sync` in Chromium, until the request is sent, compared with Backbone's own
+//! `sync`: with jQuery beside its plain `$.ajax`, and without jQuery beside an `ajax` that does nothing
+//! but send a frame with the same request. `cargo xtask bench` runs it.
+//!
+//! Both sides take turns in one page, in batches as large as those of a busy page. The clock of a browser
+//! is too coarse for one call, and for one batch: the mean of many batches counts. It is the mean of the
+//! middle half, because other work of the machine falls into some of them.
+
+use std::env;
 
 use backwire_tests::{Browser, Page, Server};
+use serde::Deserialize;
 
-/// Batches of each kind; the first few find the page's code not yet optimised.
-const BATCHES: u32 = 300;
-const WARM_UP: u32 = 50;
-/// Calls in a batch, as many as a busy page makes at once. The browser's clock is too coarse for one, and
-/// for one batch: the mean of many counts. It is the mean of the middle half, because what else the
-/// machine does falls into some of them.
-const CALLS: u32 = 20;
-/// Microseconds it may cost more.
-const BUDGET: f64 = 20.0;
+/// Milliseconds of a window of the warm-up, and of a round.
+const WARM_UP_WINDOW: u32 = 2_000;
+const ROUND: u32 = 10_000;
+
+/// A page is warm if both costs change by less than this between windows.
+const WARM: f64 = 0.03;
+const MIN_WINDOWS: usize = 3;
+const MAX_WINDOWS: usize = 8;
+
+/// What a page is compared with.
+struct Comparison {
+    name: &'static str,
+    /// Scripts that the page loads before Backbone.
+    scripts: &'static str,
+    /// The `ajax` of the plain side. `undefined` keeps Backbone's own.
+    ajax: &'static str,
+    budget: f64,
+}
+
+const COMPARISONS: [Comparison; 2] = [
+    Comparison {
+        name: "with jQuery | plain `$.ajax`",
+        scripts: r#"<script src="vendor/jquery.min.js"></script>"#,
+        ajax: "undefined",
+        budget: 1.2,
+    },
+    Comparison {
+        name: "without jQuery | an `ajax` that sends a frame",
+        scripts: "",
+        ajax: "sendFrame",
+        budget: 1.5,
+    },
+];
 
 const PAGE: &str = r#"
     <!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
+    SCRIPTS
     <script src="vendor/underscore-min.js"></script>
     <script src="vendor/backbone-min.js"></script>
     <script>const plainSync = Backbone.sync;</script>
     <script src="/backwire.js"></script>
     <script>
+      const CALLS = 20;
       const Todos = Backbone.Collection.extend({url: '/todo'});
       const todos = new Todos();
+      let pending = 0;
       const answered = () => new Promise(resolve => {
         const check = () => pending === 0 ? resolve() : setTimeout(check, 1);
         check();
       });
-      let pending = 0;
-      const answer = {success() { pending -= 1; }, error() { pending -= 1; }};
+      const settled = {success() { pending -= 1; }, error() { pending -= 1; }};
 
-      // Microseconds a call.
-      const batch = (calls, sync) => {
+      // Microseconds for each call.
+      let number = 0;
+      const batch = sync => {
         const start = performance.now();
-        for (let call = 0; call < calls; call++) sync(todos.at(call % todos.length), call);
-        return (performance.now() - start) * 1000 / calls;
-      };
-      const ours = (model, call) => {
-        pending += 1;
-        model.set('title', `Milk ${call}`, {silent: true});
-        Backbone.sync('update', model, {...answer});
-      };
-      const plain = (model, call) => {
-        model.set('title', `Eggs ${call}`, {silent: true});
-        plainSync.call(model, 'update', model, {...answer});
+        for (let call = 0; call < CALLS; call++) {
+          const model = todos.at(call % todos.length);
+          pending += 1;
+          model.set('title', `Milk ${number++}`, {silent: true});
+          sync.call(model, 'update', model, {...settled});
+        }
+        return (performance.now() - start) * 1000 / CALLS;
       };
 
       const bare = new WebSocket(`ws://${location.host}/socket.io/?EIO=4&transport=websocket`);
@@ -55,58 +85,108 @@ const PAGE: &str = r#"
           else if (data.startsWith('43')) pending -= 1;
         };
       });
-      const send = ({url, data}) => {
-        pending += 1;
+      const sendFrame = ({url, data}) => {
         bare.send(`421["put",{"url":"${url}","data":${data}}]`);
         return {};
       };
 
-      const measure = async (batches, warmUp, calls) => {
-        await Promise.all([joined, new Promise((success, error) => todos.fetch({success, error}))]);
+      const ready = () => Promise.all([joined, new Promise((success, error) => todos.fetch({success, error}))]);
+
+      // The mean of the middle half of the batches within a time, of both sides.
+      const measure = async time => {
         const costs = {ours: [], plain: []};
         const ajax = Backbone.ajax;
-        for (let round = 0; round < batches; round++) {
-          const cost = batch(calls, ours);
+        const plainAjax = AJAX ?? ajax;
+        const end = performance.now() + time;
+        do {
+          costs.ours.push(batch(Backbone.sync));
           await answered();
-          Backbone.ajax = send;
-          const own = batch(calls, plain);
+          Backbone.ajax = plainAjax;
+          costs.plain.push(batch(plainSync));
           Backbone.ajax = ajax;
           await answered();
-          if (round >= warmUp) costs.ours.push(cost), costs.plain.push(own);
-        }
+        } while (performance.now() < end);
         const middle = list => {
           const half = list.sort((a, b) => a - b).slice(list.length / 4, list.length * 3 / 4);
-          return half.reduce((sum, cost) => sum + cost) / half.length;
+          return half.reduce((sum, cost) => sum + cost, 0) / half.length;
         };
-        window.measured = {ours: middle(costs.ours), plain: middle(costs.plain)};
+        return {ours: middle(costs.ours), plain: middle(costs.plain), batches: costs.ours.length};
       };
     </script>"#;
 
-#[tokio::main]
-async fn main() {
-    let (server, _site) = Server::with_page(PAGE);
-    let browser = Browser::start();
-    let page = browser.open(&format!("{}/index.html", server.origin())).await;
-    fill(&page).await;
-    page.run(&format!("measure({BATCHES}, {WARM_UP}, {CALLS})")).await;
-    page.until("window.measured", "the measurement").await;
-    let [ours, plain] = [cost(&page, "ours").await, cost(&page, "plain").await];
-    let more = ours - plain;
-    let verdict = if more <= BUDGET { "kept" } else { "MISSED" };
-    println!("| `Backbone.sync` in Chromium, a call | µs |\n| --- | --- |");
-    println!("| Backwire, until the frame is sent | {ours:.1} |");
-    println!("| Backbone, with an `ajax` that sends a frame | {plain:.1} |");
-    println!("| more: at most {BUDGET:.0} | {more:.1}: {verdict} |");
+/// Microseconds for each call, on both sides.
+#[derive(Deserialize)]
+struct Costs {
+    ours: f64,
+    plain: f64,
+    batches: usize,
 }
 
-/// A short list, as a page has one.
+#[tokio::main]
+async fn main() {
+    let rounds = env::var("BACKWIRE_ROUNDS").ok().and_then(|it| it.parse().ok()).unwrap_or(3);
+    let browser = Browser::start();
+    println!(
+        "| `Backbone.sync` until the request is sent | Backwire ÷ | ratio (lowest to highest round) | budget | | Backwire, µs | plain, µs | batches | warm-up |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    for comparison in COMPARISONS {
+        let html = PAGE.replace("SCRIPTS", comparison.scripts).replace("AJAX", comparison.ajax);
+        let (server, _site) = Server::with_page(&html);
+        let page = browser.open(&format!("{}/index.html", server.origin())).await;
+        fill(&page).await;
+        let warm_up = warm_up(&page).await;
+        let mut costs = Vec::new();
+        for _ in 0..rounds {
+            costs.push(measure(&page, ROUND).await);
+        }
+        let ratios: Vec<_> = costs.iter().map(|costs| costs.ours / costs.plain).collect();
+        let of = |read: fn(&Costs) -> f64| median(costs.iter().map(read).collect());
+        let bound = |choose: fn(f64, f64) -> f64| ratios.iter().copied().fold(f64::NAN, choose);
+        let (lowest, highest, ratio) = (bound(f64::min), bound(f64::max), median(ratios.clone()));
+        let Comparison { name, budget, .. } = comparison;
+        let verdict = if ratio <= budget { "met" } else { "MISSED" };
+        let batches: usize = costs.iter().map(|costs| costs.batches).sum();
+        println!(
+            "| {name} | {ratio:.2} ({lowest:.2} to {highest:.2}) | ≤ {budget} | {verdict} | {:.1} | {:.1} | {batches} | {warm_up} |",
+            of(|costs| costs.ours),
+            of(|costs| costs.plain),
+        );
+    }
+}
+
+/// Creates a short list, as a page has one.
 async fn fill(page: &Page) {
     page.run("for (let i = 0; i < 20; i++) todos.create({title: `Milk ${i}`, completed: false})")
         .await;
     page.until("todos.length === 20 && todos.every(todo => todo.id)", "the list").await;
+    page.answer("ready()").await;
 }
 
-async fn cost(page: &Page, of: &str) -> f64 {
-    let cost = page.value(&format!("measured.{of}")).await;
-    cost.as_f64().expect("it has been measured")
+/// Runs windows until both costs are stable, and returns how that ended.
+async fn warm_up(page: &Page) -> String {
+    let mut former = measure(page, WARM_UP_WINDOW).await;
+    for windows in 2.. {
+        let last = measure(page, WARM_UP_WINDOW).await;
+        let changes = [last.ours / former.ours, last.plain / former.plain];
+        let change = changes.map(|ratio| (ratio - 1.0).abs()).into_iter().fold(0.0, f64::max);
+        if windows >= MIN_WINDOWS && change < WARM {
+            return format!("{windows} windows");
+        }
+        if windows == MAX_WINDOWS {
+            return format!("ENDED WHILE STILL CHANGING by {:.1} %", change * 100.0);
+        }
+        former = last;
+    }
+    unreachable!("the loop returns")
+}
+
+async fn measure(page: &Page, milliseconds: u32) -> Costs {
+    let costs = page.answer(&format!("measure({milliseconds})")).await;
+    serde_json::from_value(costs).expect("both sides have been measured")
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
