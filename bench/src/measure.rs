@@ -20,7 +20,7 @@ const WARM: f64 = 0.03;
 const MIN_WINDOWS: usize = 3;
 
 /// The most windows. The report names the servers that were still changing.
-const MAX_WINDOWS: usize = 8;
+const MAX_WINDOWS: usize = 6;
 
 /// The longest time that one run of a load may take.
 const TIME_LIMIT: Duration = Duration::from_secs(180);
@@ -29,11 +29,12 @@ const TIME_LIMIT: Duration = Duration::from_secs(180);
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Schedule {
     /// Rounds in which every server is measured once; the median counts
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 7)]
     pub(crate) rounds: usize,
 
-    /// Seconds that every operation is measured for in each round
-    #[arg(long, default_value_t = 5)]
+    /// Seconds that every operation is measured for in each round. Other work of the machine comes and
+    /// goes within seconds, so many short rounds are better than a few long ones
+    #[arg(long, default_value_t = 2)]
     seconds: u64,
 }
 

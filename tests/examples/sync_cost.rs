@@ -11,14 +11,14 @@ use std::env;
 use backwire_tests::{Browser, Page, Server};
 use serde::Deserialize;
 
-/// Milliseconds of a window of the warm-up, and of a round.
+/// Milliseconds of a window of the warm-up, and of a round, for both sides.
 const WARM_UP_WINDOW: u32 = 2_000;
-const ROUND: u32 = 10_000;
+const ROUND: u32 = 4_000;
 
 /// A page is warm if both costs change by less than this between windows.
 const WARM: f64 = 0.03;
 const MIN_WINDOWS: usize = 3;
-const MAX_WINDOWS: usize = 8;
+const MAX_WINDOWS: usize = 6;
 
 /// What a page is compared with.
 struct Comparison {
@@ -124,7 +124,7 @@ struct Costs {
 
 #[tokio::main]
 async fn main() {
-    let rounds = env::var("BACKWIRE_ROUNDS").ok().and_then(|it| it.parse().ok()).unwrap_or(3);
+    let rounds = env::var("BACKWIRE_ROUNDS").ok().and_then(|it| it.parse().ok()).unwrap_or(7);
     let browser = Browser::start();
     println!(
         "| `Backbone.sync` until the request is sent | Backwire ÷ | ratio (lowest to highest round) | budget | | Backwire, µs | plain, µs | batches | warm-up |"

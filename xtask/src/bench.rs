@@ -20,9 +20,9 @@ const BENCH: &str = "backwire-bench";
 /// does nothing else. docs/benchmarks.md describes the results.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// Rounds in which everything is measured once; the median counts
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
+    /// Rounds in which everything is measured for 2 seconds; the median counts
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(3..))]
+    rounds: u16,
 
     /// Run only this benchmark; may be given several times
     #[arg(long, value_enum, value_name = "BENCHMARK")]
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     fn bench(only: &[Benchmark]) -> Bench {
-        Bench { rounds: 3, only: only.to_vec() }
+        Bench { rounds: 7, only: only.to_vec() }
     }
 
     #[test]
