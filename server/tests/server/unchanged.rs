@@ -47,8 +47,10 @@ async fn a_repeated_save_that_changed_nothing_does_not_undo_what_came_after_it()
                                "data": { "done": true } }]);
     let first = socket.ask(save.clone()).await;
     socket.put("/todo/1", json!({ "done": false })).await;
-    assert_eq!(socket.ask(save).await, first);
     assert_eq!(first["body"], created["body"]);
+    // Nothing of the save is in the log, so its repeat shows the record as it is.
+    let repeat = socket.ask(save).await;
+    assert_eq!((&repeat["statusCode"], &repeat["body"]["done"]), (&json!(200), &json!(false)));
     assert_eq!(socket.get("/todo/1").await["body"]["done"], false);
     server.shutdown().await;
 }
