@@ -184,12 +184,17 @@ struct Scene {
 impl Scene {
     async fn set(site: &Site, pages: &Server, story: &Story) -> Self {
         let mut arguments = story.args.clone();
+        let mut config = story.config.clone();
         if let Some(sites) = &story.sites {
+            if config.is_empty() {
+                // With sites there are no undeclared resources by default, and the harness has one.
+                config = "undeclared: allow\n".to_owned();
+            }
             site.write("sites.yml", &sites.replace("PAGES", &pages.origin()));
             let file = site.path().join("sites.yml");
             arguments.extend(["--sites".to_owned(), file.display().to_string()]);
         }
-        let server = Server::with_arguments(site.path(), &story.config, &arguments);
+        let server = Server::with_arguments(site.path(), &config, &arguments);
         let line = Proxy::to(server.address()).await;
         let elsewhere = story.host.as_ref().map(|host| {
             let args = ["--allowed-host".to_owned(), host.clone()];
