@@ -142,8 +142,7 @@ impl<P: Payload> Feed<P> {
         let place = room.place.as_mut()?;
         // After a restart the log goes on from this position. It may lack what the page has
         // received beyond it, if a backup was restored.
-        let is_ahead = self.is_ahead || !self.records.is_empty();
-        let Some(epoch) = epoch.filter(|epoch| place.epoch == *epoch || !is_ahead) else {
+        let Some(epoch) = epoch.filter(|epoch| place.epoch == *epoch || !self.is_ahead) else {
             // So that no later resume finds this position valid.
             place.epoch = 0;
             room.state = State::Stale;
@@ -189,15 +188,18 @@ impl<P: Payload> Feed<P> {
         }
     }
 
-    /// A room to resume, with the position to resume from.
-    pub(crate) fn next_lost(&mut self) -> Option<(String, Position)> {
+    /// A room to resume, with the numbers to resume from: the epoch and offset of its position, and
+    /// the highest offset of its resource that the page has received.
+    pub(crate) fn next_lost(&mut self) -> Option<(String, [u64; 3])> {
         while !self.lost.is_empty() {
             let name = self.lost.remove(0);
             if let Some(room) = self.rooms.get_mut(&name)
                 && let Some(place) = room.place
             {
                 room.resumes += 1;
-                return Some((name, place));
+                let inside = self.records.iter_mut().filter(|(record, _)| is_inside(record, &name));
+                let seen = inside.fold(place.offset, |seen, (_, known)| seen.max(known.ahead));
+                return Some((name, [place.epoch, place.offset, seen]));
             }
         }
         None

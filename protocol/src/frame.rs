@@ -2,7 +2,6 @@
 
 use crate::json;
 use crate::outbox::Entry;
-use crate::push::Position;
 
 /// Returns the auth of a CONNECT: the version and the members of the object from the app.
 pub(crate) fn auth(version: u64, members: &str) -> String {
@@ -52,13 +51,13 @@ pub(crate) fn event(name: &str, argument: &str) -> String {
     data
 }
 
-/// Returns `["resume",[[room,epoch,offset],…]]`, or an empty text if there is no room.
-pub(crate) fn resume(mut next: impl FnMut() -> Option<(String, Position)>) -> String {
+/// Returns `["resume",[[room,epoch,offset,seen],…]]`, or an empty text if there is no room.
+pub(crate) fn resume(mut next: impl FnMut() -> Option<(String, [u64; 3])>) -> String {
     let mut data = String::new();
-    while let Some((room, position)) = next() {
+    while let Some((room, numbers)) = next() {
         data.push_str(if data.is_empty() { "[\"resume\",[[" } else { ",[" });
         json::push_string(&mut data, &room);
-        for number in [position.epoch, position.offset] {
+        for number in numbers {
             data.push(',');
             json::push_number(&mut data, number);
         }

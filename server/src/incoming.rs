@@ -7,10 +7,12 @@ mod sails09;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 use http::Method;
-use serde::Deserialize;
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::change::{Attributes, Position};
@@ -26,11 +28,21 @@ pub(crate) enum Incoming<'a> {
     /// Something for the router.
     Request(Request<'a>),
     /// "What did I miss in these rooms?"
-    Resume(Vec<(Cow<'a, str>, Position)>),
+    Resume(Vec<(Cow<'a, str>, Seen)>),
     /// "I no longer listen to this room."
     Unsubscribe(Cow<'a, str>),
     /// "I am done with what I was sent, up to this."
     Delivered(Flake),
+}
+
+/// What a client has received of a room.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Seen {
+    /// It has received everything up to here.
+    pub(crate) position: Position,
+    /// The highest offset of the resource that it has received at all. The answer to a write may
+    /// come before the pushes of the changes before it.
+    pub(crate) highest: u64,
 }
 
 /// A request over a socket.
@@ -99,7 +111,7 @@ pub(crate) fn read(text: &str, dialect: Dialect, body_limit: usize) -> Result<In
         return argument
             .and_then(rooms)
             .map(Incoming::Resume)
-            .ok_or(Error::BadBody("resume takes a list of [room, epoch, offset]"));
+            .ok_or(Error::BadBody("resume takes a list of [room, epoch, offset, highest]"));
     }
     if dialect == Dialect::Runtime && name == "unsubscribe" {
         let room = argument.and_then(string);
@@ -180,12 +192,38 @@ fn headers(raw: &RawValue) -> Result<Vec<(String, String)>> {
     headers.into_iter().filter_map(read).collect()
 }
 
-fn rooms(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, Position)>> {
-    let rooms: Vec<(&RawValue, u64, u64)> = serde_json::from_str(raw.get()).ok()?;
-    rooms
-        .into_iter()
-        .map(|(room, epoch, offset)| Some((string(room)?, Position { epoch, offset })))
-        .collect()
+fn rooms(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, Seen)>> {
+    let rooms: Vec<RawRoom<'_>> = serde_json::from_str(raw.get()).ok()?;
+    rooms.into_iter().map(|RawRoom(room, seen)| Some((string(room)?, seen))).collect()
+}
+
+/// `[room, epoch, offset]` or `[room, epoch, offset, highest]`.
+struct RawRoom<'a>(&'a RawValue, Seen);
+
+impl<'de> Deserialize<'de> for RawRoom<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = RawRoom<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("[room, epoch, offset] or [room, epoch, offset, highest]")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut list: A,
+            ) -> std::result::Result<Self::Value, A::Error> {
+                let short = |count| de::Error::invalid_length(count, &self);
+                let room = list.next_element()?.ok_or_else(|| short(0))?;
+                let epoch = list.next_element()?.ok_or_else(|| short(1))?;
+                let offset = list.next_element()?.ok_or_else(|| short(2))?;
+                let highest = list.next_element()?.unwrap_or(offset);
+                Ok(RawRoom(room, Seen { position: Position { epoch, offset }, highest }))
+            }
+        }
+        deserializer.deserialize_seq(Reader)
+    }
 }
 
 /// A JSON string's text, without a copy where it has no escapes.
@@ -359,7 +397,8 @@ mod tests {
         let Ok(Incoming::Resume(rooms)) = read(text, Dialect::Runtime, 100) else {
             panic!("it is a resume");
         };
-        assert_eq!(rooms[1], ("cart/3".into(), Position { epoch: 5, offset: 17 }));
+        let position = Position { epoch: 5, offset: 17 };
+        assert_eq!(rooms[1], ("cart/3".into(), Seen { position, highest: 17 }));
         assert!(matches!(read(text, Dialect::Sails, 100), Err(Error::UnknownVerb(_))));
     }
 }

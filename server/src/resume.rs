@@ -13,21 +13,22 @@ use crate::caller;
 use crate::change::{Position, Room};
 use crate::criteria::{Collection, Scope};
 use crate::dialect::runtime;
-use crate::engine::Since;
+use crate::engine::{self, Since};
+use crate::incoming::Seen;
 use crate::shared::Shared;
 use crate::socket::Client;
 use crate::subscription::members;
 
-/// Answers `[[room, epoch, offset], …]`. When there are `enough` bytes, no more is told.
+/// Answers `[[room, epoch, offset, highest], …]`. When there are `enough` bytes, no more is told.
 pub(crate) async fn resume(
     shared: &Shared,
     client: &Client,
-    rooms: Vec<(Cow<'_, str>, Position)>,
+    rooms: Vec<(Cow<'_, str>, Seen)>,
     enough: usize,
 ) -> Box<RawValue> {
     let (mut answers, mut told) = (Vec::new(), 0);
-    for (room, position) in rooms {
-        let from = Some(position).filter(|_| told < enough);
+    for (room, seen) in rooms {
+        let from = Some(seen).filter(|_| told < enough);
         let answer = missed(shared, client, &room, from).await;
         told += answer.get().len();
         answers.push(answer);
@@ -36,12 +37,7 @@ pub(crate) async fn resume(
 }
 
 /// Joins a room, and tells what happened there from a position on.
-async fn missed(
-    shared: &Shared,
-    client: &Client,
-    name: &str,
-    from: Option<Position>,
-) -> Box<RawValue> {
+async fn missed(shared: &Shared, client: &Client, name: &str, from: Option<Seen>) -> Box<RawValue> {
     let Some(room) = Room::parse(name).filter(|room| client.may_join(room)) else {
         return runtime::resync(name);
     };
@@ -50,7 +46,7 @@ async fn missed(
     }
     client.join([room.clone()]);
     let since = match from {
-        Some(position) => shared.engine.since(&room, position).await,
+        Some(seen) => since(shared, &room, seen).await,
         None => Ok(Since::OutOfReach),
     };
     // Whoever was asked to leave meanwhile may have been so before they had joined.
@@ -79,6 +75,19 @@ async fn missed(
             runtime::resync(name)
         }
     }
+}
+
+/// The changes after a position. They are out of reach if the log is not the one that had what the
+/// client has received beyond the position.
+async fn since(shared: &Shared, room: &Room, seen: Seen) -> Result<Since, engine::Error> {
+    let Seen { position, highest } = seen;
+    if highest > position.offset {
+        let beyond = Position { offset: highest, ..position };
+        if let Since::OutOfReach = shared.engine.since(room, beyond).await? {
+            return Ok(Since::OutOfReach);
+        }
+    }
+    shared.engine.since(room, position).await
 }
 
 /// Whether a collection has the members it had.

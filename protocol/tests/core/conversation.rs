@@ -251,6 +251,31 @@ fn restored_backup_is_read_again_whether_it_is_behind_the_page_or_has_overtaken_
     }
 }
 
+/// The answer to a write may come before the pushes of the changes before it.
+#[test]
+fn page_that_is_ahead_of_its_room_reads_again_only_if_the_log_lacks_its_write() {
+    for is_restored in [false, true] {
+        let mut pair = Pair::connected();
+        pair.ask(Verb::Get, "/todo", Value::Null);
+        pair.run();
+        pair.server.back_up();
+        pair.server.write(1, None, &json!({"title": "of another"}));
+        pair.ask(Verb::Post, "/todo", json!({"title": "own"}));
+        while pair.step_up() || pair.step_reply() || pair.step_down() {}
+        assert_eq!(pair.app.shown.len(), 1);
+        pair.cut_link();
+        if is_restored {
+            assert!(pair.server.restore());
+            pair.app.is_between_logs = true;
+        } else {
+            pair.server.restart();
+        }
+        pair.mend_link();
+        assert_eq!(pair.app.refreshes, usize::from(is_restored));
+        assert_eq!(pair.app.shown, pair.server.records);
+    }
+}
+
 #[test]
 fn page_that_has_read_over_http_reads_again_if_a_backup_is_restored_before_it_reconnects() {
     let mut pair = Pair::connected();

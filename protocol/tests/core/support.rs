@@ -268,7 +268,9 @@ impl Server {
         let room = asked[0].as_str().expect("a room").to_owned();
         self.rooms.insert(room.clone());
         let from = asked[2].as_u64().expect("an offset") as usize;
-        if !self.reaches(asked[1].as_u64().expect("an epoch"), from) {
+        let epoch = asked[1].as_u64().expect("an epoch");
+        let seen = asked[3].as_u64().expect("an offset") as usize;
+        if !self.reaches(epoch, from) || !self.reaches(epoch, seen) {
             return json!([room, null]);
         }
         let changes: Vec<_> = (from..self.log.len())

@@ -83,6 +83,10 @@ async fn clients_read_again_after_a_backup_is_restored_however_late_they_return(
     assert_eq!(resume(addr, lost).await, json!(["todo", null]));
     let caught_up = resume(addr, common).await;
     assert_eq!((&caught_up[2], &caught_up[3]), (&json!(1), &json!([])));
+    // One that had the answer to its write, and not yet the changes before it.
+    let mut ahead = Socket::runtime_at(addr).await;
+    let resumed = ahead.ask(json!(["resume", [["todo", common.0, common.1, lost.1]]])).await;
+    assert_eq!(resumed[0], json!(["todo", null]));
     // One that returns when there are other changes at its position.
     let mut writer = Socket::runtime_at(addr).await;
     for number in 0..5 {
