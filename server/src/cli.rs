@@ -196,7 +196,10 @@ impl Copy {
         writeln!(io::stdout(), "{store} is restored from {}", self.file.display())?;
         match former {
             Some(former) => writeln!(io::stdout(), "the former database is {}", former.display()),
-            None => Ok(()),
+            None => {
+                let folder = env::current_dir()?;
+                writeln!(io::stdout(), "there was no database before (in {})", folder.display())
+            }
         }
     }
 }

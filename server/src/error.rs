@@ -125,7 +125,8 @@ pub enum Error {
     Session(String, String),
     /// A page that may not use this server.
     #[error(
-        "pages of {0} may not use this server: --origin {0}, or `origins` in its configuration, allows them"
+        "pages of {0} may not use this server: --origin {0}, or `origins` in its configuration, allows them. \
+         For a site of the push service, name the origin in `origins` of the site"
     )]
     Origin(String),
     /// A page that may use nothing but the sites that allow its origin.

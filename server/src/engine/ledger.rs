@@ -201,15 +201,22 @@ impl<T: Clone> Ledger<T> {
     }
 
     /// Adds an entry of so many bytes, and drops a few that are older than the cutoff or more than fit.
-    pub(super) fn remember(&mut self, key: &Key, at: u64, outcome: T, bytes: u64, most: Most) {
+    pub(super) fn remember(
+        &mut self,
+        key: &Key,
+        at: u64,
+        outcome: T,
+        bytes: u64,
+        limits: LedgerLimits,
+    ) {
         let hash = KeyHash::from(key);
         self.ages.push_back((at, bytes, hash));
         self.bytes += bytes;
         self.entries.insert(hash, (at, Entry { fingerprint: key.fingerprint, outcome }));
         for _ in 0..DROPPED_PER_WRITE {
-            let is_too_much = self.bytes > most.bytes;
+            let is_too_much = self.bytes > limits.bytes;
             let Some((at, bytes, hash)) =
-                self.ages.pop_front_if(|(at, ..)| is_too_much || *at < most.cutoff)
+                self.ages.pop_front_if(|(at, ..)| is_too_much || *at < limits.cutoff)
             else {
                 return;
             };
@@ -222,16 +229,16 @@ impl<T: Clone> Ledger<T> {
     }
 }
 
-/// What is kept of a ledger.
+/// The limits of a ledger.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Most {
-    /// What is older is dropped.
+pub(super) struct LedgerLimits {
+    /// Older entries are dropped.
     pub(super) cutoff: u64,
-    /// What all entries may cost.
+    /// Bytes of all entries together.
     pub(super) bytes: u64,
 }
 
-impl Most {
+impl LedgerLimits {
     pub(super) fn of(window: &Window, now: u64) -> Self {
         Self { cutoff: window.ledger_cutoff(now), bytes: window.ledger_bytes }
     }

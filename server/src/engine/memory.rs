@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::Mutex as FairMutex;
 
 use super::counters::Counters;
-use super::ledger::{self, Ledger, Most, Written};
+use super::ledger::{self, Ledger, LedgerLimits, Written};
 use super::{
     Committed, Engine, Error, MemoryQueues, MemorySessions, Queues, Sessions, Since, Snapshot,
     Tail, Window, draw_epoch,
@@ -164,7 +164,7 @@ impl State {
         };
         if let Some(key) = key {
             let (at, bytes) = (written.at, written.bytes());
-            self.ledger.remember(&key, at, written, bytes, Most::of(window, at));
+            self.ledger.remember(&key, at, written, bytes, LedgerLimits::of(window, at));
         }
         Ok(committed)
     }

@@ -30,6 +30,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -85,6 +86,7 @@ impl Sqlite {
         make_folder_of(path)?;
         // Before anything is read or, in the file of an older version, upgraded.
         let lock = Lock::of(path)?;
+        create_private(path)?;
         let mut connection = schema::create(path)?;
         let current = CurrentEpoch::begin(&mut connection)?;
         let epoch = current.epoch;
@@ -225,6 +227,16 @@ impl Queues for Sqlite {
 
     async fn waiting(&self, device: Device, asked: Asked) -> Result<Batch, Error> {
         self.readers.read(move |snapshot| queues::waiting(snapshot, &device, asked)).await
+    }
+}
+
+/// The database holds the secret of the session cookies. Its journal gets the same permissions.
+fn create_private(path: &Path) -> Result<(), Error> {
+    match backup::create_private(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::Unavailable(format!("{}: {error}", path.display())))
+        }
+        _ => Ok(()),
     }
 }
 

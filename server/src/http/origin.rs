@@ -1,9 +1,8 @@
-//! Whose pages may use this server.
+//! Decides which origins may use this server.
 //!
-//! A browser says with every write and every socket handshake which page it does it for. Pages of
-//! this very host may, at any port, and those of localhost, and those named in the settings. What
-//! says nothing is no browser and may, too: this is about other people's pages, not about people. That the
-//! host is ours at all is [`host`](super::host)'s to find out.
+//! The server always allows the origins of its own host at any port, and of localhost, and those
+//! named in the settings. It also allows requests without an `Origin` header: browsers send one with every write
+//! and every socket handshake of a page of another origin. [`host`](super::host) checks the `Host` header.
 //!
 //! A site of the push service has origins of its own. Their pages may connect to that site, and
 //! use nothing else. A handshake does not name a site, so it is accepted for an origin of any
@@ -103,7 +102,7 @@ impl Origins {
         if self.refused.is_new(name.clone()) {
             tracing::warn!(
                 origin = name,
-                "page of another origin refused; --origin or `origins` allows its origin"
+                "page of another origin refused; --origin or `origins` allows its origin, or `origins` of its site"
             );
         }
         let mut response = Error::Origin(name).into_response();
@@ -113,7 +112,7 @@ impl Origins {
         response
     }
 
-    /// What browsers need to hear to let allowed pages of other origins read answers, and bring cookies.
+    /// The CORS headers of answers to pages of allowed origins.
     pub(crate) fn cors(&self) -> CorsLayer {
         let [origins, trusted] = [self.clone(), self.clone()];
         CorsLayer::new()

@@ -1,4 +1,4 @@
-//! Who can use what, as `check` prints it and the server logs it when it starts.
+//! A summary of who has access to what. `check` prints it, and the server logs it when it starts.
 
 use super::Settings;
 use crate::model::Undeclared;
@@ -11,7 +11,7 @@ impl Settings {
         if self.api_key.is_some() {
             all.push("POST /publish: callers with the api_key".to_owned());
         }
-        all.push(format!("pages that may use all of that: {}", self.pages_with_everything()));
+        all.push(format!("origins with full access: {}", self.pages_with_everything()));
         all.extend(openness_of_sites(&self.sites.all()));
         all
     }
@@ -57,8 +57,8 @@ fn openness_of_sites(sites: &Table) -> impl Iterator<Item = String> {
     sites.iter().map(|(name, site)| {
         let origins = site.origins();
         let origins: Vec<_> = origins.iter().map(ToString::to_string).collect();
-        let pages = if origins.is_empty() { "no others".to_owned() } else { origins.join(", ") };
-        format!("pages that may connect to site {name}: {pages}")
+        let pages = if origins.is_empty() { "none".to_owned() } else { origins.join(", ") };
+        format!("origins with access to site {name}: {pages}")
     })
 }
 
@@ -75,7 +75,7 @@ mod tests {
             Settings::default().openness(),
             [
                 "resources that everyone may read and write: every undeclared one",
-                "pages that may use all of that: this host, localhost",
+                "origins with full access: this host, localhost",
             ]
         );
     }
@@ -93,10 +93,10 @@ mod tests {
             settings.openness(),
             [
                 "resources: none",
-                "pages that may use all of that: this host, localhost",
-                "pages that may connect to site newsite: https://newsite.com",
-                "pages that may connect to site other: '*'",
-                "pages that may connect to site shut: no others",
+                "origins with full access: this host, localhost",
+                "origins with access to site newsite: https://newsite.com",
+                "origins with access to site other: '*'",
+                "origins with access to site shut: none",
             ]
         );
         assert_eq!(settings.site_names(), "newsite, other, shut");
@@ -117,7 +117,7 @@ mod tests {
                 "resources that everyone may read and write: todo",
                 "resources with access rules: note",
                 "POST /publish: callers with the api_key",
-                "pages that may use all of that: this host, localhost, any origin, without cookies, \
+                "origins with full access: this host, localhost, any origin, without cookies, \
                  https://app.example",
             ]
         );

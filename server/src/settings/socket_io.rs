@@ -235,8 +235,16 @@ fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dur
 
 /// As much as a body may have at most, and as little as a CONNECT needs.
 fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
-    let number = yaml::number(deserializer, 1024..=1 << 30, "bytes, 1024 to 1073741824")?;
-    Ok(usize::try_from(number).ok())
+    // The documentation of Socket.IO writes its default as 10E7.
+    let number = f64::deserialize(deserializer).ok().filter(|it| it.fract() == 0.0);
+    let number = number.filter(|it| (1024.0..=1_073_741_824.0).contains(it));
+    let number = number.ok_or_else(|| de::Error::custom("is not bytes, 1024 to 1073741824"))?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is in the range"
+    )]
+    Ok(Some(number as usize))
 }
 
 /// As a configuration file would say it, without the braces.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, header};
 use http_body_util::Full;
 use jiff::Timestamp;
 use serde_json::json;
@@ -65,7 +65,7 @@ impl UserUpdates {
             let Ok(_turn) = running.acquire().await else { return };
             let uri = request.uri().clone();
             let problem = match timeout(deadline, http.ask(request, LARGEST_ANSWER)).await {
-                Ok(Ok(answer)) if answer.status() == StatusCode::OK => return,
+                Ok(Ok(answer)) if answer.status().is_success() => return,
                 Ok(Ok(answer)) => format!("it answered {}", answer.status().as_u16()),
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "it did not answer within authTimeout".to_owned(),

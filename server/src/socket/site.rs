@@ -254,7 +254,7 @@ fn introduction(socket: &Socket, auth: Option<&Value>) -> Introduction {
     let text = auth.and_then(Value::as_str).map(|auth| auth.as_str());
     let auth: Option<Json> = text.and_then(|text| serde_json::from_str(text).ok());
     let said = |name: &str| {
-        let in_auth = auth.as_ref().and_then(|auth| auth.get(name)?.as_str().map(str::to_owned));
+        let in_auth = auth.as_ref().and_then(|auth| text_in(auth, name));
         in_auth.or_else(|| on_url(socket, name))
     };
     let (token, device) = (said("token"), said("deviceId"));
@@ -266,7 +266,7 @@ fn introduction(socket: &Socket, auth: Option<&Value>) -> Introduction {
 /// because urls end up in logs.
 pub(super) fn named(socket: &Socket, auth: Option<&str>) -> Option<(String, Introduction)> {
     let auth: Json = serde_json::from_str(auth?).ok()?;
-    let text = |name: &str| auth.get(name)?.as_str().map(str::to_owned);
+    let text = |name: &str| text_in(&auth, name);
     let site = match auth.get("site")? {
         Json::Null => return None,
         Json::String(site) => site.clone(),
@@ -281,6 +281,15 @@ pub(super) fn named(socket: &Socket, auth: Option<&str>) -> Option<(String, Intr
 /// The page that opened the connection, if it may use nothing but sites.
 pub(super) fn page(socket: &Socket) -> Option<SitePage> {
     socket.req_parts().extensions.get::<SitePage>().cloned()
+}
+
+/// A text of the auth. A number counts as its text: `{token: 12345}`.
+fn text_in(auth: &Json, name: &str) -> Option<String> {
+    match auth.get(name)? {
+        Json::String(text) => Some(text.clone()),
+        Json::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 fn on_url(socket: &Socket, name: &str) -> Option<String> {

@@ -16,7 +16,7 @@ use crate::delivery::flake::{Flake, Node};
 use crate::delivery::message;
 use crate::delivery::message::Message;
 use crate::delivery::rules::Ttl;
-use crate::engine::ledger::{Ledger, Most};
+use crate::engine::ledger::{Ledger, LedgerLimits};
 use crate::engine::{Error, Window};
 use crate::lock::lock;
 use crate::write::Refused;
@@ -127,8 +127,9 @@ impl State {
         let id = self.last;
         if let Some(key) = &post.key {
             // They are few beside writes, so only their age has a bound.
-            let most = Most { bytes: u64::MAX, ..Most::of(&self.window, post.at) };
-            site.posts.remember(key, post.at, id, 0, most);
+            let limits =
+                LedgerLimits { bytes: u64::MAX, ..LedgerLimits::of(&self.window, post.at) };
+            site.posts.remember(key, post.at, id, 0, limits);
         }
         for name in BTreeSet::from_iter(&post.persons) {
             self.step(&post.site, name, post.at, |person, last| {

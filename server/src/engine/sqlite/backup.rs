@@ -1,15 +1,16 @@
-//! Copies of a store, made while a server uses it, and how one takes the place of the store.
+//! Backups of a database that a server uses, and their restore.
 //!
-//! A copy is complete when it has its name: it is made beside it, with `.partial` behind the name, and is
-//! on the disk before it is renamed. The same is true of a restored store.
+//! A copy is complete when it has its name. It is written to a file with `.partial` behind the name,
+//! and is on the disk before that file is renamed. The same is true of a restored database.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::lock::Lock;
 use super::schema;
@@ -20,7 +21,8 @@ use crate::engine::Error;
 /// cookies included, so only its owner may read it.
 pub fn back_up(store: &Path, copy: &Path) -> Result<(), Error> {
     if !store.exists() {
-        return Err(failed(store, "there is no such database"));
+        let reason = "there is no such database: use the --config or --engine of the server";
+        return Err(failed(store, reason));
     }
     if copy.exists() {
         return Err(failed(copy, "the file exists already: name another one"));
@@ -33,12 +35,13 @@ pub fn back_up(store: &Path, copy: &Path) -> Result<(), Error> {
 pub fn restore(copy: &Path, store: &Path) -> Result<Option<PathBuf>, Error> {
     check(copy)?;
     super::make_folder_of(store)?;
-    // Whichever link leads to the store.
+    // Resolves symbolic links.
     let store = &fs::canonicalize(store).unwrap_or_else(|_| store.to_owned());
-    let _lock = Lock::of(store)?;
+    let lock = Lock::of(store)?;
     let new = with_suffix(store, ".restored");
     remove(&new)?;
     write_copy(copy, &new)?;
+    give_to_owner_of(store, [&new, lock.place()])?;
     let former = set_aside(store)?;
     fs::rename(&new, store).map_err(|error| failed(store, error))?;
     sync_folder_of(store)?;
@@ -58,11 +61,14 @@ fn check(copy: &Path) -> Result<(), Error> {
     match checked {
         Ok((version, report)) if report == "ok" => schema::check_version(copy, version),
         Ok((_, report)) => Err(failed(copy, format!("the file is damaged: {report}"))),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+            Err(failed(copy, format!("the file is damaged: {error}")))
+        }
         Err(error) => Err(failed(copy, format!("not a database of backwire: {error}"))),
     }
 }
 
-/// Whoever reads a database of a server that runs needs its index of the journal, and so may write.
+/// SQLite needs write access even to read a database in WAL mode, for its `-shm` file.
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(path, flags)
@@ -76,7 +82,7 @@ fn write_copy(from: &Path, to: &Path) -> Result<(), Error> {
         sync_folder_of(to)
     });
     if written.is_err() {
-        // That it stays does no harm: the next copy replaces it.
+        // A leftover file is harmless: the next backup replaces it.
         let _ = fs::remove_file(&partial);
     }
     written
@@ -85,13 +91,28 @@ fn write_copy(from: &Path, to: &Path) -> Result<(), Error> {
 fn write_partial(from: &Path, partial: &Path) -> Result<(), Error> {
     let failed_here = |error: &dyn std::fmt::Display| failed(partial, error);
     // SQLite takes an empty file.
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(partial);
-    created.map_err(|error| failed_here(&error))?;
+    create_private(partial).map_err(|error| failed_here(&error))?;
     let connection = open(from).map_err(|error| failed(from, error))?;
     let name = partial.to_str().ok_or_else(|| failed_here(&"the name has to be UTF-8"))?;
     let copied = connection.execute("VACUUM INTO ?1", [name]);
     copied.map_err(|error| failed(from, error))?;
     File::open(partial).and_then(|file| file.sync_all()).map_err(|error| failed_here(&error))
+}
+
+/// The server may run as another user than the one who restores. It has to be able to use these
+/// files, so they get the owner of the former store, or else of its folder.
+fn give_to_owner_of(store: &Path, files: [&Path; 2]) -> Result<(), Error> {
+    let folder = folder_of(store);
+    let owner = fs::metadata(store).or_else(|_| fs::metadata(folder));
+    let owner = owner.map_err(|error| failed(folder, error))?;
+    for file in files {
+        let is_same = fs::metadata(file).is_ok_and(|it| it.uid() == owner.uid());
+        if !is_same {
+            let given = chown(file, Some(owner.uid()), Some(owner.gid()));
+            given.map_err(|error| failed(file, error))?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives the store another name beside its own, which it keeps until something takes its place.
@@ -126,9 +147,18 @@ fn remove(path: &Path) -> Result<(), Error> {
 
 /// A name is on the disk when its folder is.
 fn sync_folder_of(path: &Path) -> Result<(), Error> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     File::open(folder).and_then(|it| it.sync_all()).map_err(|error| failed(folder, error))
+}
+
+/// Creates an empty file that only its owner may read.
+pub(super) fn create_private(path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -37,22 +37,23 @@ pub(super) const TABLES: &str = "
     ) WITHOUT ROWID;
 ";
 
-/// What an older file calls its epoch becomes the first of them.
+/// Migrates the single epoch of an older file.
 pub(super) const UPGRADE: &str = "
     INSERT INTO epochs (epoch) SELECT value FROM meta WHERE name = 'epoch';
     DELETE FROM meta WHERE name = 'epoch';
 ";
 
-/// The epoch of this start, and the resources that have a first offset of it.
+/// The epoch of this start.
 #[derive(Debug)]
 pub(super) struct CurrentEpoch {
     pub(super) epoch: u64,
     number: i64,
-    begun: HashSet<Resource>,
+    /// The resources whose first offset is stored.
+    with_first_offset: HashSet<Resource>,
 }
 
 impl CurrentEpoch {
-    /// Draws one and stores it, and forgets those that are too old.
+    /// Creates a random epoch and stores it, and deletes the oldest ones.
     pub(super) fn begin(connection: &mut Connection) -> Result<Self> {
         let transaction = connection.transaction()?;
         forget(&transaction)?;
@@ -60,7 +61,7 @@ impl CurrentEpoch {
         transaction.execute("INSERT INTO epochs (epoch) VALUES (?1)", [epoch.cast_signed()])?;
         let number = transaction.last_insert_rowid();
         transaction.commit()?;
-        Ok(Self { epoch, number, begun: HashSet::new() })
+        Ok(Self { epoch, number, with_first_offset: HashSet::new() })
     }
 
     /// Stores the first offset of a resource, unless one is stored.
@@ -70,7 +71,7 @@ impl CurrentEpoch {
         resource: &Resource,
         first: u64,
     ) -> Result<()> {
-        if !self.begun.contains(resource) {
+        if !self.with_first_offset.contains(resource) {
             let sql = "INSERT INTO first_offsets (resource, number, first) VALUES (?1, ?2, ?3)";
             let mut insert = transaction.prepare_cached(sql)?;
             insert.execute((resource, self.number, first.cast_signed()))?;
@@ -78,9 +79,9 @@ impl CurrentEpoch {
         Ok(())
     }
 
-    /// The first offsets of these resources are on the disk.
-    pub(super) fn stored(&mut self, resources: impl Iterator<Item = Resource>) {
-        self.begun.extend(resources);
+    /// Records that the first offsets of these resources are on the disk.
+    pub(super) fn mark_stored(&mut self, resources: impl Iterator<Item = Resource>) {
+        self.with_first_offset.extend(resources);
     }
 }
 
@@ -105,9 +106,9 @@ pub(super) fn is_valid(
     Ok(next.is_none_or(|next| position.offset < next.cast_unsigned()))
 }
 
-/// Forgets the oldest epochs, and first offsets that decide nothing: those of forgotten epochs, and
-/// those below the end of the log but the last of them. No position below that end is valid, and
-/// the last of them makes all positions of earlier starts above it invalid.
+/// Deletes the oldest epochs and the first offsets that are no longer needed: those of deleted epochs,
+/// and those below the end of the log except the last of them. No position below that end is
+/// valid, and the last first offset makes all positions of earlier starts above it invalid.
 fn forget(transaction: &Transaction<'_>) -> Result<()> {
     transaction.execute(
         "DELETE FROM epochs WHERE number <= (SELECT max(number) FROM epochs) - ?1",
@@ -243,7 +244,7 @@ mod tests {
             let transaction = connection.transaction().unwrap();
             current.store_first(&transaction, &resource(), first).unwrap();
             transaction.commit().unwrap();
-            current.stored([resource()].into_iter());
+            current.mark_stored([resource()].into_iter());
             self.store_counters();
             self.give();
         }

@@ -20,7 +20,7 @@ use super::{column, forget, sessions, vacuum};
 use crate::change::{Attributes, Change, Id, Resource};
 use crate::delivery::flake::Flake;
 use crate::engine::counters::Counters;
-use crate::engine::ledger::{Most, Written};
+use crate::engine::ledger::{LedgerLimits, Written};
 use crate::engine::{Committed, Error, Window};
 use crate::model::{self, Model};
 use crate::write::{Decision, Key, Standing, Write};
@@ -150,7 +150,7 @@ impl<'c> Group<'c> {
             queues::forget(&self.transaction, count, at)?;
         }
         self.transaction.commit()?;
-        self.known.current.stored(self.grown.into_keys());
+        self.known.current.mark_stored(self.grown.into_keys());
         match is_settled {
             true => self.known.recent.clear(),
             false => self.known.recent.append(self.fresh),
@@ -176,7 +176,7 @@ impl<'c> Group<'c> {
             }
         }
         if is_due {
-            ledger::settle(&self.transaction, self.remembered(), Most::of(window, now))?;
+            ledger::settle(&self.transaction, self.remembered(), LedgerLimits::of(window, now))?;
         }
         for (resource, from, floor) in forgotten {
             forget::changes(&self.transaction, resource, from, floor)?;

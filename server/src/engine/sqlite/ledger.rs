@@ -1,13 +1,12 @@
 //! The ledger of a file.
 //!
-//! While a write's change is young, its entry is a part of the change's row in the log: the write pays
-//! for no row more, and for no place among keys that are in no order. Where the newest are is known in
-//! memory, and found again when the file is opened. Many at a time, and before the log forgets one of
-//! them, they are put in a table, which has of each what an answer needs. A write that changed nothing
-//! has no row in the log, so its entry is put there at once.
+//! A write stores its entry in the row of its change, so it needs no extra row and no insert among
+//! keys that are in random order. Entries of recent writes are also kept in memory, and are rebuilt when
+//! the file is opened. They are moved to the table `ledger` in batches, at the latest before the log
+//! drops them. A write that changed nothing has no row in the log, so its entry is put there at once.
 //!
-//! Invariant: an entry is in one commit with its change, and found in memory or by the table from then on.
-//! Of one key, what is in memory is later than what is in the table.
+//! Invariant: an entry is in one commit with its change, and is found in memory or in the table from then on.
+//! If both have a key, the entry in memory is newer.
 
 use std::collections::HashMap;
 
@@ -18,7 +17,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row};
 use super::row;
 use crate::change::{Change, Resource};
 use crate::engine::ledger::{
-    DROPPED_PER_WRITE, Entry, KeyHash, Kind, Most, Written, bytes, stored,
+    DROPPED_PER_WRITE, Entry, KeyHash, Kind, LedgerLimits, Written, bytes, stored,
 };
 use crate::write::Key;
 
@@ -197,7 +196,11 @@ pub(super) fn reply(
 
 /// Puts all that the table does not have in it, and drops some of the oldest. The heads of all resources
 /// have been stored.
-pub(super) fn settle(connection: &Connection, recent: [&Recent; 2], most: Most) -> Result<()> {
+pub(super) fn settle(
+    connection: &Connection,
+    recent: [&Recent; 2],
+    limits: LedgerLimits,
+) -> Result<()> {
     let mut entries: Vec<_> = recent.into_iter().flat_map(|recent| &recent.entries).collect();
     // Of one key, the later comes later.
     entries.sort_by_key(|(_, Entry { outcome, .. })| (outcome.at, outcome.offset));
@@ -212,7 +215,7 @@ pub(super) fn settle(connection: &Connection, recent: [&Recent; 2], most: Most) 
     connection
         .prepare_cached("UPDATE resources SET moved = head WHERE moved < head")?
         .execute(())?;
-    bytes -= drop_oldest(connection, entries.len(), bytes, most)?;
+    bytes -= drop_oldest(connection, entries.len(), bytes, limits)?;
     connection
         .prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'ledger_bytes'")?
         .execute([bytes.cast_signed()])?;
@@ -249,14 +252,19 @@ fn take(connection: &Connection, key: &KeyHash) -> Result<u64> {
 
 /// Drops entries from the oldest on, as long as they are too old or all of them cost too much: a few more
 /// than were added. Returns what they have cost.
-fn drop_oldest(connection: &Connection, added: usize, bytes: u64, most: Most) -> Result<u64> {
+fn drop_oldest(
+    connection: &Connection,
+    added: usize,
+    bytes: u64,
+    limits: LedgerLimits,
+) -> Result<u64> {
     let room = i64::try_from(added).unwrap_or(i64::MAX).saturating_mul(DROPPED_PER_WRITE.into());
     let mut select =
         connection.prepare_cached("SELECT n, resource, id, at FROM ledger ORDER BY n LIMIT ?1")?;
     let mut rows = select.query([room])?;
     let (mut last, mut dropped) = (None, 0);
     while let Some(row) = rows.next()? {
-        if row::unsigned(row, "at")? >= most.cutoff && bytes - dropped <= most.bytes {
+        if row::unsigned(row, "at")? >= limits.cutoff && bytes - dropped <= limits.bytes {
             break;
         }
         dropped += cost(row)?;

@@ -29,6 +29,7 @@ const LINKS: usize = 40;
 /// The store is ours as long as this is there.
 #[derive(Debug)]
 pub(super) struct Lock {
+    place: PathBuf,
     /// The system unlocks it when it is closed.
     _file: File,
 }
@@ -41,6 +42,11 @@ impl Lock {
         Self::within(store, iter::repeat_with(|| thread::sleep(PAUSE)).take(pauses))
     }
 
+    /// The locked file.
+    pub(super) fn place(&self) -> &Path {
+        &self.place
+    }
+
     /// Looks again after each pause there is.
     fn within(store: &Path, mut pauses: impl Iterator<Item = ()>) -> Result<Self, Error> {
         let place = place(store);
@@ -50,7 +56,7 @@ impl Lock {
         let mut is_waited_for = false;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) => return Ok(Self { place, _file: file }),
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
                 Err(TryLockError::WouldBlock) if !is_waited_for => {
                     let store = store.display();
@@ -67,7 +73,7 @@ impl Lock {
 fn in_use(store: &Path, place: &Path) -> Error {
     let (store, place) = (store.display(), place.display());
     Error::Unavailable(format!(
-        "{store} is open in another process, which has locked {place}: one server has a file for itself"
+        "{store} is open in another process, which has locked {place}: stop that server first"
     ))
 }
 

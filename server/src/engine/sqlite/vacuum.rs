@@ -1,25 +1,24 @@
-//! Giving room in the file back to the disk.
+//! Returns free pages of the file to the file system.
 //!
-//! What is forgotten leaves free pages in the file, which what comes takes first. A commit that finds
-//! many more of them than are soon taken again gives a few back: the file shrinks little by little, and no
-//! writer waits for it long.
+//! Deleted rows leave free pages, which SQLite reuses first. If a commit finds more free pages than are
+//! soon reused, it returns some of them, so the file shrinks little by little and no writer waits long.
 
 use std::path::Path;
 
 use rusqlite::{Connection, Result};
 
 /// Pages a commit gives back at most: a quarter of a MiB.
-const PER_COMMIT: u64 = 64;
+const MAX_PAGES_PER_COMMIT: u64 = 64;
 const VACUUM: &str = "PRAGMA incremental_vacuum(64)";
 
 /// Free pages that a file may always have: a quarter of a MiB.
 const SPARE: u64 = 64;
 
 /// The part of the file that may be free. The log forgets a sixteenth at a time and takes as much again.
-const SPARE_PART: u64 = 8;
+const SPARE_DIVISOR: u64 = 8;
 
 /// How much there may be in a file that is rewritten when it is opened: it takes a few seconds.
-const REWRITTEN_AT_ONCE: u64 = 1 << 30;
+const MAX_REWRITE_BYTES: u64 = 1 << 30;
 
 /// Has free pages kept in a way that they can be given back. In a file that has pages already, this
 /// takes effect when it is rewritten.
@@ -36,7 +35,9 @@ pub(super) fn rewrite_older(connection: &Connection, path: &Path) {
         Ok(true) => match rewrite(connection) {
             Ok(()) => tracing::info!("{file} was rewritten once, so that it can shrink"),
             Err(error) => {
-                tracing::warn!("{file} does not shrink: to rewrite it failed: {error}");
+                tracing::warn!(
+                    "{file} cannot shrink: VACUUM failed: {error}; free disk space and restart"
+                );
             }
         },
         Err(error) => tracing::warn!("{file} does not shrink: {error}"),
@@ -51,7 +52,7 @@ fn should_rewrite(connection: &Connection) -> Result<bool> {
     }
     let used = pragma(connection, "PRAGMA page_count")? - free(connection)?;
     let bytes = used * pragma(connection, "PRAGMA page_size")?;
-    if bytes > REWRITTEN_AT_ONCE {
+    if bytes > MAX_REWRITE_BYTES {
         let file = connection.path().unwrap_or_default();
         tracing::warn!(
             "{file} does not shrink because an older version made it, and it is too large to be \
@@ -59,7 +60,7 @@ fn should_rewrite(connection: &Connection) -> Result<bool> {
              sqlite3 {file} 'PRAGMA auto_vacuum=INCREMENTAL; VACUUM'"
         );
     }
-    Ok(bytes <= REWRITTEN_AT_ONCE)
+    Ok(bytes <= MAX_REWRITE_BYTES)
 }
 
 fn rewrite(connection: &Connection) -> Result<()> {
@@ -71,11 +72,11 @@ fn rewrite(connection: &Connection) -> Result<()> {
 /// Gives some free pages back, if there are too many.
 pub(super) fn step(connection: &Connection) -> Result<()> {
     let free = free(connection)?;
-    if free < SPARE + PER_COMMIT {
+    if free < SPARE + MAX_PAGES_PER_COMMIT {
         return Ok(());
     }
-    let spare = SPARE.max(pragma(connection, "PRAGMA page_count")? / SPARE_PART);
-    if free < spare + PER_COMMIT {
+    let spare = SPARE.max(pragma(connection, "PRAGMA page_count")? / SPARE_DIVISOR);
+    if free < spare + MAX_PAGES_PER_COMMIT {
         return Ok(());
     }
     let mut vacuum = connection.prepare_cached(VACUUM)?;

@@ -165,8 +165,10 @@ fn backup_is_for_its_owner_alone_and_replaces_no_file() {
     let (process, _) = home.serve();
     assert!(home.run(&["backup", "copy.db"]).unwrap().contains("is copied to copy.db, "));
     use std::os::unix::fs::PermissionsExt;
-    let mode = home.file("copy.db").metadata().unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    for name in ["copy.db", "data/backwire.db", "data/backwire.db-wal"] {
+        let mode = home.file(name).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
     let refused = home.run(&["backup", "copy.db"]).unwrap_err();
     assert!(refused.contains("copy.db: the file exists already: name another one"), "{refused}");
     let refused = home.run(&["backup", "nowhere/copy.db"]).unwrap_err();
@@ -209,6 +211,8 @@ fn file_that_is_not_an_intact_backup_is_refused_and_changes_nothing() {
         assert!(refused.contains(reason), "{refused}");
     }
     assert_eq!(bytes(&home.file("data/backwire.db")), before);
+    let printed = Home::new().run(&["restore", home.file("copy.db").to_str().unwrap()]).unwrap();
+    assert!(printed.contains("there was no database before (in "), "{printed}");
     let refused = home.run(&["restore", "copy.db", "--engine", "memory"]).unwrap_err();
     assert!(refused.contains("engine: memory has no file"), "{refused}");
 }

@@ -69,8 +69,8 @@ async fn files_of_a_socketio_web_service_are_served_to_other_machines_and_to_pag
         &format!("addr=0.0.0.0:{port}"),
         "engine=\"sqlite:data/backwire.db\"",
         "sites=\"newsite\"",
-        "open=\"resources: none; pages that may use all of that: this host, localhost; \
-         pages that may connect to site newsite: http://newsite.com\"",
+        "open=\"resources: none; origins with full access: this host, localhost; \
+         origins with access to site newsite: http://newsite.com\"",
     ] {
         assert!(start.contains(part), "{part} in {start}");
     }
@@ -98,7 +98,7 @@ fn check_summarizes_address_engine_sites_and_what_is_open() {
         "# engine: sqlite:data/backwire.db",
         "# sites: newsite",
         "# open: resources: none",
-        "# open: pages that may connect to site newsite: '*'",
+        "# open: origins with access to site newsite: '*'",
         "undeclared: refuse",
         "  origins: ['*']",
     ] {
