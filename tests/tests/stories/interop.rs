@@ -141,6 +141,66 @@ async fn pages_with_old_clients_have_the_push_service_over_polling() {
     server.shutdown().await;
 }
 
+/// The client code that the documentation of the SocketIO Web Service shows, with each generation
+/// of the stock client.
+#[tokio::test(flavor = "multi_thread")]
+async fn documented_page_of_the_socketio_web_service_works_with_every_generation_of_its_client() {
+    let folder = TempDir::new().expect("there is room for a few pages");
+    let write = |name: &str, text: &str| {
+        fs::write(folder.path().join(name), text).expect("the folder is ours");
+    };
+    write("sender.html", include_str!("../../pages/documented_sender.html"));
+    let generations =
+        ["socket.io-client-1", "socket.io-client-2", "socket.io-client-3", "socket.io-client"];
+    for generation in generations {
+        let script = places::node_modules().join(generation).join("dist/socket.io.js");
+        let script = fs::read_to_string(script).expect("npm has installed it");
+        fs::create_dir(folder.path().join(generation)).expect("the folder is ours");
+        write(&format!("{generation}/socket.io.js"), &script);
+        let page = include_str!("../../pages/documented_client.html");
+        write(&format!("{generation}/index.html"), page);
+    }
+    let server = push_service(Some(folder.path().to_owned())).await;
+    let origin = format!("http://{}", server.addr());
+    let browser = Browser::start();
+    let sender = browser.open(&format!("{origin}/sender.html")).await;
+    for generation in generations {
+        let user = format!("user_{generation}");
+        let url = format!("{origin}/{generation}/index.html?{user}");
+        let send = async |rooms: &str, entity: &str, resync: bool| {
+            let sent = sender.answer(&format!("send({rooms}, {entity}, {resync})")).await;
+            assert_eq!(sent, "OK");
+        };
+        let own = format!("['{user}']");
+        let page = browser.open(&url).await;
+        let has = async |entries: &str| {
+            let is_so = format!("JSON.stringify(heard) === JSON.stringify({entries})");
+            page.until(&is_so, format!("{generation} to have {entries}")).await;
+        };
+        has("['loaded', 'connected']").await;
+        send(&format!("['{user}', 'staff']"), "{id: 1}", false).await;
+        has("['loaded', 'connected', 'user 1 with callback']").await;
+        send("['staff']", "{id: 2}", false).await;
+        has("['loaded', 'connected', 'user 1 with callback', 'user 2']").await;
+
+        // What it has missed is a batch, and what it has acked is not in it.
+        page.go(&format!("{origin}/sender.html")).await;
+        send(&own, "{id: 3}", false).await;
+        send(&own, "{id: 4}", false).await;
+        page.run("sessionStorage.clear()").await;
+        page.go(&url).await;
+        has("['loaded', 'connected', 'user 3', 'user 4']").await;
+
+        // A handler that fails acks nothing. The next ack is out of order, so the page reads again.
+        send(&own, "{id: 5, fails: true}", true).await;
+        send(&own, "{id: 6}", true).await;
+        has("['loaded', 'connected', 'user 3', 'user 4', 'user 6 with callback', 'loaded', 'connected']")
+            .await;
+        page.go("about:blank").await;
+    }
+    server.shutdown().await;
+}
+
 /// The sites `shop`, `desk` and that of the documentation, and perhaps pages.
 async fn push_service(pages: Option<PathBuf>) -> backwire::Server {
     let back_end = format!("{}/rooms", listen(Router::new().route("/rooms", get(rooms))).await);
