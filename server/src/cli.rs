@@ -142,7 +142,7 @@ struct Said {
     #[arg(long, env = "BACKWIRE_LEDGER_AGE", value_name = "DURATION", value_parser = duration)]
     ledger_age: Option<Duration>,
 
-    /// Bytes that what is known of the keys of writes may take; the oldest are forgotten first
+    /// Bytes of all stored idempotency keys; the oldest are deleted first
     /// [default: 1073741824]
     #[arg(long, env = "BACKWIRE_LEDGER_BYTES", value_name = "BYTES")]
     ledger_bytes: Option<u64>,

@@ -12,6 +12,7 @@ mod user_updates;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -60,6 +61,9 @@ impl Sites {
     pub fn reload(&self) -> Result<(), Bad> {
         if let Some(file) = &self.file {
             let sites = yaml::read::<File>(file)?.0;
+            if sites.is_empty() && !self.all().is_empty() && is_blank(file) {
+                return Err(Bad::new("the file is empty: write {} to remove all sites").of(file));
+            }
             one_has_resources(&sites).map_err(|what| Bad::new(what).of(file))?;
             self.replace(sites);
         }
@@ -119,6 +123,11 @@ impl Sites {
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
+}
+
+/// Whether nothing is in a file, as while a program writes it.
+fn is_blank(file: &Path) -> bool {
+    fs::read_to_string(file).is_ok_and(|text| text.trim().is_empty())
 }
 
 /// People of two sites that are called the same are two people, and resources could not tell them apart.
@@ -349,9 +358,11 @@ mod tests {
         let sites = Sites::read(&file).unwrap();
         let mut changes = sites.changes();
         let first = sites.get("newsite").unwrap();
-        std::fs::write(&file, "newsite: [").unwrap();
-        assert!(sites.reload().is_err());
-        assert!(!changes.has_changed().unwrap());
+        for unusable in ["newsite: [", "", "  \n"] {
+            std::fs::write(&file, unusable).unwrap();
+            assert!(sites.reload().is_err(), "{unusable:?}");
+            assert!(!changes.has_changed().unwrap());
+        }
         let other = NEWSITE.replace("newsite:", "other:");
         std::fs::write(&file, format!("{NEWSITE}{other}")).unwrap();
         sites.reload().unwrap();
@@ -361,5 +372,8 @@ mod tests {
         sites.clone().reload().unwrap();
         assert!(sites.get("newsite").is_none());
         assert!(sites.get("other").unwrap().api_key.is("12345"));
+        std::fs::write(&file, "{}").unwrap();
+        sites.reload().unwrap();
+        assert!(sites.all().is_empty());
     }
 }

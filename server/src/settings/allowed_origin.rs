@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use serde::{Deserialize, Deserializer};
+use url::Url;
 
 use crate::yaml;
 
@@ -49,6 +50,16 @@ impl Origin {
         (!host.is_empty()).then_some(host)
     }
 
+    /// As a browser writes it, if it is one of its own: with a domain in ASCII and an address in its
+    /// shortest form.
+    fn canonical(self) -> Option<Self> {
+        if !["http://", "https://"].iter().any(|scheme| self.0.starts_with(scheme)) {
+            return Some(self);
+        }
+        let origin = Url::parse(&self.0).ok()?.origin();
+        origin.is_tuple().then(|| Self(origin.ascii_serialization().into()))
+    }
+
     /// Its text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -85,9 +96,9 @@ impl FromStr for Origin {
             && origin.host().is_some()
             && !authority.contains(['/', '?', '#', '@', '*', ' ', ','])
             && port.is_none_or(|port| port.parse::<u16>().is_ok());
-        match is_origin {
-            true => Ok(origin),
-            false => Err(format!(
+        match is_origin.then(|| origin.canonical()).flatten() {
+            Some(origin) => Ok(origin),
+            None => Err(format!(
                 "{text:?} is not an origin: expected scheme://host or scheme://host:port, such as \
                  https://app.example, or *"
             )),
@@ -138,6 +149,10 @@ mod tests {
             ("http://app.example:443", "http://app.example:443"),
             ("http://[2001:DB8::1]:80", "http://[2001:db8::1]"),
             ("capacitor://localhost", "capacitor://localhost"),
+            ("https://Zoë.example", "https://xn--zo-ija.example"),
+            ("http://[0:0::2]:81", "http://[::2]:81"),
+            ("http://127.1", "http://127.0.0.1"),
+            ("https://x.example:0443", "https://x.example"),
         ] {
             let named: AllowedOrigin = written.parse().unwrap();
             assert!(named.names(&Origin::of_header(&sent.parse().unwrap())), "{written}");

@@ -1,7 +1,8 @@
 //! Backups of a database that a server uses, and their restore.
 //!
-//! A copy is complete when it has its name. It is written to a file with `.partial` behind the name,
-//! and is on the disk before that file is renamed. The same is true of a restored database.
+//! A copy is complete when it has its name. It is written to a file of its own beside it, with
+//! `.partial-` and random digits behind the name, and is on the disk before it gets its name. The same is
+//! true of a restored database.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::lock::Lock;
+use super::lock::{self, Lock};
 use super::schema;
 use crate::engine::Error;
 
@@ -24,10 +25,25 @@ pub fn back_up(store: &Path, copy: &Path) -> Result<(), Error> {
         let reason = "there is no such database: use the --config or --engine of the server";
         return Err(failed(store, reason));
     }
-    if copy.exists() {
-        return Err(failed(copy, "the file exists already: name another one"));
+    if copy.symlink_metadata().is_ok() {
+        return Err(exists(copy));
     }
-    write_copy(store, copy)
+    let partial = write_partial(store, copy)?;
+    // Unlike a rename, a link never replaces a file. Not every file system has links.
+    let named = fs::hard_link(&partial, copy).or_else(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Err(error),
+        _ => fs::rename(&partial, copy),
+    });
+    let _ = fs::remove_file(&partial);
+    match named {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(copy)),
+        Err(error) => Err(failed(copy, error)),
+        Ok(()) => sync_folder_of(copy),
+    }
+}
+
+fn exists(copy: &Path) -> Error {
+    failed(copy, "the file exists already: name another one")
 }
 
 /// Puts a copy in the place of a store, which no server may have open. Returns where the former
@@ -35,15 +51,18 @@ pub fn back_up(store: &Path, copy: &Path) -> Result<(), Error> {
 pub fn restore(copy: &Path, store: &Path) -> Result<Option<PathBuf>, Error> {
     check(copy)?;
     super::make_folder_of(store)?;
-    // Resolves symbolic links.
-    let store = &fs::canonicalize(store).unwrap_or_else(|_| store.to_owned());
+    let store = &lock::resolved(store);
     let lock = Lock::of(store)?;
-    let new = with_suffix(store, ".restored");
-    remove(&new)?;
-    write_copy(copy, &new)?;
-    give_to_owner_of(store, [&new, lock.place()])?;
-    let former = set_aside(store)?;
-    fs::rename(&new, store).map_err(|error| failed(store, error))?;
+    let new = write_partial(copy, store)?;
+    let prepared = give_to_owner_of(store, [&new, lock.place()]).and_then(|()| set_aside(store));
+    let replaced = prepared.and_then(|former| {
+        fs::rename(&new, store).map_err(|error| failed(store, error))?;
+        Ok(former)
+    });
+    if replaced.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    let former = replaced?;
     sync_folder_of(store)?;
     Ok(former)
 }
@@ -74,26 +93,26 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, flags)
 }
 
-fn write_copy(from: &Path, to: &Path) -> Result<(), Error> {
-    let partial = with_suffix(to, ".partial");
-    remove(&partial)?;
-    let written = write_partial(from, &partial).and_then(|()| {
-        fs::rename(&partial, to).map_err(|error| failed(to, error))?;
-        sync_folder_of(to)
-    });
+/// Writes a copy to a new file beside `to`, and returns its name.
+fn write_partial(from: &Path, to: &Path) -> Result<PathBuf, Error> {
+    let partial = with_suffix(to, &format!(".partial-{:016x}", rand::random::<u64>()));
+    let written = write(from, &partial);
     if written.is_err() {
-        // A leftover file is harmless: the next backup replaces it.
-        let _ = fs::remove_file(&partial);
+        for leftover in [partial.clone(), with_suffix(&partial, "-journal")] {
+            let _ = fs::remove_file(leftover);
+        }
     }
-    written
+    written.map(|()| partial)
 }
 
-fn write_partial(from: &Path, partial: &Path) -> Result<(), Error> {
+fn write(from: &Path, partial: &Path) -> Result<(), Error> {
     let failed_here = |error: &dyn std::fmt::Display| failed(partial, error);
     // SQLite takes an empty file.
     create_private(partial).map_err(|error| failed_here(&error))?;
     let connection = open(from).map_err(|error| failed(from, error))?;
-    let name = partial.to_str().ok_or_else(|| failed_here(&"the name has to be UTF-8"))?;
+    // SQLite takes a name that begins with `file:` for a url, and this does not begin with that.
+    let name = std::path::absolute(partial).map_err(|error| failed_here(&error))?;
+    let name = name.to_str().ok_or_else(|| failed_here(&"the name has to be UTF-8"))?;
     let copied = connection.execute("VACUUM INTO ?1", [name]);
     copied.map_err(|error| failed(from, error))?;
     File::open(partial).and_then(|file| file.sync_all()).map_err(|error| failed_here(&error))
@@ -136,13 +155,6 @@ fn set_aside(store: &Path) -> Result<Option<PathBuf>, Error> {
     let kept = fs::hard_link(store, &former).or_else(|_| fs::copy(store, &former).map(drop));
     kept.map_err(|error| failed(&former, error))?;
     Ok(Some(former))
-}
-
-fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(path, error)),
-        _ => Ok(()),
-    }
 }
 
 /// A name is on the disk when its folder is.

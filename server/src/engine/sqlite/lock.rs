@@ -79,11 +79,16 @@ fn in_use(store: &Path, place: &Path) -> Error {
 
 /// The same whichever link leads to the store, also before there is one.
 fn place(store: &Path) -> PathBuf {
-    let led_to = |link: &PathBuf| Some(link.parent()?.join(fs::read_link(link).ok()?));
-    let links = iter::successors(Some(store.to_owned()), led_to);
-    let mut place = links.take(LINKS).last().unwrap_or_default().into_os_string();
+    let mut place = resolved(store).into_os_string();
     place.push(".lock");
     place.into()
+}
+
+/// The file that symbolic links lead to. It need not exist.
+pub(super) fn resolved(store: &Path) -> PathBuf {
+    let led_to = |link: &PathBuf| Some(link.parent()?.join(fs::read_link(link).ok()?));
+    let links = iter::successors(Some(store.to_owned()), led_to);
+    links.take(LINKS).last().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -171,8 +171,16 @@ fn backup_is_for_its_owner_alone_and_replaces_no_file() {
     }
     let refused = home.run(&["backup", "copy.db"]).unwrap_err();
     assert!(refused.contains("copy.db: the file exists already: name another one"), "{refused}");
+    home.run(&["backup", "file:copy.db"]).unwrap();
+    let mode = home.file("file:copy.db").metadata().unwrap();
+    assert!(mode.len() > 0 && mode.permissions().mode() & 0o777 == 0o600);
+    std::fs::remove_file(home.file("file:copy.db")).unwrap();
+    std::os::unix::fs::symlink("elsewhere.db", home.file("link.db")).unwrap();
+    let refused = home.run(&["backup", "link.db"]).unwrap_err();
+    assert!(refused.contains("link.db: the file exists already"), "{refused}");
+    std::fs::remove_file(home.file("link.db")).unwrap();
     let refused = home.run(&["backup", "nowhere/copy.db"]).unwrap_err();
-    assert!(refused.contains("nowhere/copy.db.partial: No such file"), "{refused}");
+    assert!(refused.contains("nowhere/copy.db.partial-"), "{refused}");
     stop(process);
     let files = std::fs::read_dir(home.0.path()).unwrap();
     let names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
@@ -215,4 +223,30 @@ fn file_that_is_not_an_intact_backup_is_refused_and_changes_nothing() {
     assert!(printed.contains("there was no database before (in "), "{printed}");
     let refused = home.run(&["restore", "copy.db", "--engine", "memory"]).unwrap_err();
     assert!(refused.contains("engine: memory has no file"), "{refused}");
+}
+
+#[test]
+fn backups_that_overlap_do_not_damage_each_other() {
+    let home = Home::new();
+    let (process, _) = home.serve();
+    let spawn = || home.command(&["backup", "copy.db"]).spawn().unwrap();
+    let backups = Vec::from_iter((0..8).map(|_| spawn()));
+    let succeeded = backups.into_iter().map(|mut backup| backup.wait().unwrap().success());
+    assert_eq!(succeeded.filter(|success| *success).count(), 1);
+    stop(process);
+    let printed = home.run(&["restore", "copy.db"]).unwrap();
+    assert!(printed.contains("is restored from copy.db"), "{printed}");
+}
+
+#[test]
+fn restore_follows_a_link_to_a_database_that_is_missing() {
+    let home = Home::new();
+    let (process, _) = home.serve();
+    home.run(&["backup", "copy.db"]).unwrap();
+    stop(process);
+    std::fs::create_dir(home.file("volume")).unwrap();
+    std::os::unix::fs::symlink("volume/x.db", home.file("link.db")).unwrap();
+    home.run(&["restore", "copy.db", "--engine", "sqlite:link.db"]).unwrap();
+    assert!(home.file("link.db").symlink_metadata().unwrap().is_symlink());
+    assert!(home.file("volume/x.db").exists());
 }
