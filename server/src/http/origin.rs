@@ -88,7 +88,7 @@ impl Origins {
         let sites = self.sites.all();
         let mut allowing = sites.values().filter(|site| site.allows(&origin)).peekable();
         match allowing.peek().is_some() {
-            true => Permission::Sites { is_named: allowing.any(|site| is_named(&site.origins())) },
+            true => Permission::Sites { is_named: allowing.any(|site| is_named(site.origins())) },
             false => Permission::Nothing,
         }
     }

@@ -1,6 +1,5 @@
 //! One site: what `sites.yml` says of it.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -76,7 +75,11 @@ pub struct Site {
 
 /// An address that is asked over http or https.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuthUrl(Uri);
+pub struct AuthUrl {
+    uri: Uri,
+    /// The origin of the pages beside it.
+    origin: AllowedOrigin,
+}
 
 /// An address that is told of people over http or https. `:id` in it stands for one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,11 +153,8 @@ impl Site {
     }
 
     /// The origins whose pages may connect to the site.
-    pub fn origins(&self) -> Cow<'_, [AllowedOrigin]> {
-        match &self.origins {
-            Some(origins) => origins.into(),
-            None => vec![AllowedOrigin::One(self.auth_url.origin())].into(),
-        }
+    pub fn origins(&self) -> &[AllowedOrigin] {
+        self.origins.as_deref().unwrap_or(std::slice::from_ref(&self.auth_url.origin))
     }
 
     /// Whether pages of this origin may connect to the site.
@@ -227,14 +227,7 @@ impl std::borrow::Borrow<str> for Name {
 impl AuthUrl {
     /// As a request has it.
     pub fn uri(&self) -> &Uri {
-        &self.0
-    }
-
-    /// The origin of the pages beside it.
-    fn origin(&self) -> Origin {
-        let authority = self.0.authority().map_or("", |authority| authority.as_str());
-        let origin = format!("{}://{authority}", self.0.scheme_str().unwrap_or("http"));
-        origin.parse().expect("an authUrl has a scheme and a host, and no name and password")
+        &self.uri
     }
 }
 
@@ -252,7 +245,9 @@ impl FromStr for AuthUrl {
                 "a url of a site has no name and password: the header is for the token".into()
             );
         }
-        url.as_str().parse().map(Self).map_err(|_| not_one())
+        let origin = url.origin().ascii_serialization().parse().map_err(|_| not_one())?;
+        let uri = url.as_str().parse().map_err(|_| not_one())?;
+        Ok(Self { uri, origin: AllowedOrigin::One(origin) })
     }
 }
 
@@ -268,7 +263,7 @@ impl FromStr for UpdateUserUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let AuthUrl(url) = text.parse()?;
+        let AuthUrl { uri: url, .. } = text.parse()?;
         Ok(Self(url.to_string()))
     }
 }
