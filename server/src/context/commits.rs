@@ -16,6 +16,7 @@ use crate::criteria::Filter;
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
+use crate::http::key;
 use crate::in_line::in_line;
 use crate::model::{Ids, Model};
 use crate::socket::turn::Turn;
@@ -109,9 +110,13 @@ impl Context {
         Ok(Permit { identity, within: reach.filter(), action })
     }
 
-    /// Creates several records in the caller's name, in their order; each has a key of its own, made of
-    /// the request's. All are looked at first, so that nothing is created if one of them can not be; what
-    /// others do meanwhile may still have one refused, and those before it are created then.
+    /// Creates several records in the caller's name, in their order. All are checked first, so that
+    /// nothing is created if one of them is invalid. If another write comes in between and one is
+    /// refused because of it, the others are created.
+    ///
+    /// The first record has the key of the request, with a fingerprint of all of them, and is committed
+    /// before the others: the same key with another list, or with a single record, is refused. Each of the
+    /// others has a key made of it.
     pub(crate) async fn create_each(
         &self,
         resource: Resource,
@@ -119,15 +124,21 @@ impl Context {
     ) -> Result<Vec<Arc<Change>>> {
         let model = self.model(&resource)?;
         refuse_invalid(&model, &records)?;
-        let prepared = records.into_iter().enumerate().map(|(index, record)| {
-            let key = self.key.as_ref().map(|key| format!("{key}/{index}").into());
-            self.prepare(key, resource.clone(), Action::Create(record))
-        });
+        let all = fingerprint_of_all(&resource, &records);
         let mut writes = Vec::new();
-        for write in prepared {
-            writes.push(Ok(write.await?));
+        for (index, record) in records.into_iter().enumerate() {
+            let key = self.key.as_ref().map(|key| key::nth(key, index));
+            writes.push(self.prepare(key, resource.clone(), Action::Create(record)).await?);
         }
-        self.in_order(writes).await.into_iter().collect()
+        let first = match writes.first_mut().and_then(|first| first.key.as_mut()) {
+            Some(key) => {
+                key.fingerprint = all;
+                Some(self.engine().commit(writes.remove(0)).await?.change)
+            }
+            None => None,
+        };
+        let others = self.in_order(writes.into_iter().map(Ok).collect()).await;
+        first.map(Ok).into_iter().chain(others).collect()
     }
 
     /// Commits several writes in the caller's name, in their order, whatever comes of each. They have no
@@ -236,6 +247,11 @@ fn fingerprint_of(resource: &Resource, action: &Action) -> u64 {
             serde_json::to_vec(&("publish", resource, verb, id, data))
         }
     };
+    fingerprint::of(&deed.expect("it is made of JSON and strings"))
+}
+
+fn fingerprint_of_all(resource: &Resource, records: &[Attributes]) -> u64 {
+    let deed = serde_json::to_vec(&("create each", resource, records));
     fingerprint::of(&deed.expect("it is made of JSON and strings"))
 }
 

@@ -21,6 +21,15 @@ pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
     }
 }
 
+/// The key of one of several writes of a request, counted from 0. The first has the request's own,
+/// so that a use of it for another request is noticed.
+pub(crate) fn nth(key: &Arc<str>, index: usize) -> Arc<str> {
+    match index {
+        0 => Arc::clone(key),
+        index => format!("{key}/{index}").into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,13 +23,14 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::delivery::message::Message;
+use crate::engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::http::caller::Caller;
 use crate::http::key;
 use crate::in_line::in_line;
 use crate::sites::{EventNames, Name, Site, Sites};
-use crate::write::Key;
+use crate::write::{Key, Refused};
 
 pub(crate) use backlog::Share;
 
@@ -126,10 +127,10 @@ async fn store(
     let sender = Sender { name, site, resync, key, share, post: desk.post };
     match body {
         Body::One(draft) => {
-            (sender.post)(sender.letter(*draft, None)?).await?;
+            (sender.post)(sender.letter(*draft, 0)?).await?;
             Ok("OK".into_response())
         }
-        Body::Many(drafts) => Ok(answer(sender.send_each(drafts).await)),
+        Body::Many(drafts) => Ok(answer(sender.send_each(drafts).await?)),
     }
 }
 
@@ -153,25 +154,58 @@ struct Sender {
 }
 
 impl Sender {
-    fn letter(&self, draft: Draft, place: Option<usize>) -> Result<Letter> {
+    fn letter(&self, draft: Draft, place: usize) -> Result<Letter> {
         let message = draft.message(self.site.event_names, self.resync)?;
         let key = self.key.as_ref().map(|key| Key {
             identity: self.name.as_str().into(),
-            key: place.map_or_else(|| key.clone(), |place| format!("{key}/{place}").into()),
+            key: key::nth(key, place),
             fingerprint: fingerprint_of(&message),
         });
         let (name, site) = (self.name.clone(), Arc::clone(&self.site));
         Ok(Letter { name, site, message, key, share: self.share.clone() })
     }
 
-    /// In their order, without waiting for one before the next is in line.
-    async fn send_each(&self, drafts: Vec<Result<Draft>>) -> Vec<Result<()>> {
-        let stored = drafts.into_iter().enumerate().map(async |(place, draft)| {
-            let letter = self.letter(draft?, Some(place))?;
-            (self.post)(letter).await
-        });
-        in_line(stored).await
+    /// Stores messages in their order, without waiting for one before the next is in line. With a
+    /// key, the first has a fingerprint of all of them and is stored before the others: an error is
+    /// that the key was used for another request.
+    async fn send_each(&self, drafts: Vec<Result<Draft>>) -> Result<Vec<Result<()>>> {
+        let letter = |(place, draft): (_, Result<Draft>)| self.letter(draft?, place);
+        let mut letters: Vec<_> = drafts.into_iter().enumerate().map(letter).collect();
+        let all = fingerprint_of_all(&letters);
+        let mut before_others = 0;
+        if let Some(own) = &self.key
+            && let Some(first) = letters.iter().position(Result::is_ok)
+            && let Ok(Letter { key: Some(key), .. }) = &mut letters[first]
+        {
+            key.key = Arc::clone(own);
+            key.fingerprint = all;
+            before_others = first + 1;
+        }
+        let others = letters.split_off(before_others);
+        let store = async |letter: Result<Letter>| (self.post)(letter?).await;
+        let mut outcomes = in_line(letters.into_iter().map(store)).await;
+        if let Some(Err(error)) = outcomes.pop_if(|outcome| is_key_reused(outcome)) {
+            return Err(error);
+        }
+        outcomes.extend(in_line(others.into_iter().map(store)).await);
+        Ok(outcomes)
     }
+}
+
+fn is_key_reused(outcome: &Result<()>) -> bool {
+    let reused = Refused::KeyReused;
+    matches!(outcome, Err(Error::Engine(engine::Error::Refused(it))) if *it == reused)
+}
+
+/// The fingerprint of a list: its length, and the messages that can be stored, with their places.
+fn fingerprint_of_all(letters: &[Result<Letter>]) -> u64 {
+    let length = letters.len();
+    let letters = letters.iter().enumerate().filter_map(|(place, letter)| {
+        let fingerprint = letter.as_ref().ok()?.key.as_ref()?.fingerprint;
+        Some((place, fingerprint))
+    });
+    let all = serde_json::to_vec(&("send each", length, letters.collect::<Vec<_>>()));
+    fingerprint::of(&all.expect("it is made of numbers"))
 }
 
 fn fingerprint_of(Message { rooms, event, args, resync }: &Message) -> u64 {

@@ -4,6 +4,7 @@ mod acks;
 mod batches;
 mod devices;
 mod house;
+mod keys;
 mod later_versions;
 mod old_clients;
 mod origins;

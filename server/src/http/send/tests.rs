@@ -353,9 +353,13 @@ async fn a_repeat_is_known_by_its_key_and_another_message_under_it_as_another() 
     assert_eq!((status, &*first[0].0, &*first[0].1), (200, "newsite", "k"));
     assert_eq!(send("k", a).await.1, first);
     assert_ne!(send("k", b).await.1[0].2, first[0].2);
-    let (_, list) = send("k", &format!("[{a},{{}},{b}]")).await;
+    let (_, list) = send("k", &format!("[{{}},{a},{{}},{b}]")).await;
     let keys: Vec<_> = list.iter().map(|(_, key, _)| &**key).collect();
-    assert_eq!(keys, ["k/0", "k/2"]);
+    assert_eq!(keys, ["k", "k/3"]);
+    // The first is known by all of them.
+    for other in [a.to_owned(), format!("[{{}},{a},{{}}]"), format!("[{a},{b}]")] {
+        assert_ne!(send("k", &other).await.1[0].2, list[0].2);
+    }
     assert_eq!(send("no key", a).await, (400, vec![]));
 }
 
