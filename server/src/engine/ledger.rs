@@ -1,6 +1,6 @@
-//! What is remembered of a write or a post that came with a key, and when it counts as a repeat.
+//! Idempotency keys, and the outcomes of the requests that had them.
 //!
-//! Of a write the ledger has what an answer needs and not the record. While the log has the change, a
+//! For a write the ledger stores the parts that a reply needs, and not the record. While the log has the change, a
 //! repeat gets the stored reply, made from the log's entry. Afterwards it gets the same status and id,
 //! and the record as it is now.
 //!
@@ -58,12 +58,12 @@ impl From<&Key> for KeyHash {
     }
 }
 
-/// Something that was done.
+/// One ledger entry.
 #[derive(Debug, Clone)]
 pub(super) struct Entry<T> {
     /// Of the request.
     pub(super) fingerprint: u64,
-    /// What it came to.
+    /// The outcome of the request.
     pub(super) outcome: T,
 }
 
@@ -77,7 +77,7 @@ impl<T> Entry<T> {
     }
 }
 
-/// What an answer needs of a write: not its record, but which one it is.
+/// The parts of a write that a reply needs: not its record, but which one it is.
 #[derive(Debug, Clone)]
 pub(super) struct Written {
     pub(super) resource: Resource,
@@ -131,9 +131,9 @@ impl Written {
     /// The answer to a repeat whose change the log no longer has: the record as it is now, where the log
     /// stands now.
     ///
-    /// Where there is no such record (any more), or it is not left to the writer, the answer shows its id
-    /// alone, at the position of the write: a destroy that the client has yet to learn of comes later in
-    /// the log. A repeated destroy shows the id, too: a record that is there now is another one.
+    /// If the record is gone, or the caller may not write it any more, the reply has its id alone, at the
+    /// position of the write: a client that has not received the destroy yet gets it from the log after
+    /// that position. A repeated destroy has the id alone, too: a record with this id is another one now.
     pub(super) fn answer(
         self,
         write: &Write,
@@ -194,7 +194,7 @@ impl<T> Default for Ledger<T> {
 }
 
 impl<T: Clone> Ledger<T> {
-    /// What came of the request that had this key, if there was one and it is young enough.
+    /// The outcome of the request that had this key, if it is younger than the cutoff.
     pub(super) fn recall(&self, key: &Key, cutoff: u64) -> Option<Entry<T>> {
         let (at, entry) = self.entries.get(&KeyHash::from(key))?;
         (*at >= cutoff).then(|| entry.clone())

@@ -158,7 +158,7 @@ pub enum Since {
     OutOfReach,
 }
 
-/// How much is kept of each resource's log, and of the ledger. What is outside of either bound may go.
+/// The limits of each resource's log, and of the ledger. The engine may drop entries outside of either bound.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     /// Changes kept per resource, and a sixteenth more at most.

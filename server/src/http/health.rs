@@ -32,7 +32,7 @@ pub(crate) struct Health {
 
 type Report = (StatusCode, Json<Health>);
 
-/// HealthCheck an engine. Concurrent requests share a check.
+/// Checks an engine. Concurrent requests share a check.
 pub(crate) struct HealthCheck {
     engine: Arc<dyn Engine>,
     last_success: Mutex<Option<Instant>>,

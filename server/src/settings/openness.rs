@@ -5,7 +5,7 @@ use crate::model::Undeclared;
 use crate::sites::Table;
 
 impl Settings {
-    /// What is open and to whom.
+    /// The groups of callers, and what each has access to.
     pub(crate) fn openness(&self) -> Vec<String> {
         let mut all = self.openness_of_resources();
         if self.api_key.is_some() {

@@ -1,4 +1,4 @@
-//! What can be set of Socket.IO: the block `io` of a configuration file.
+//! The settings of Socket.IO: the block `io` of a configuration file.
 //!
 //! Its keys are those of the options of `socket.io` for Node.js, as far as they have a meaning here.
 
@@ -66,7 +66,7 @@ pub(crate) struct IoBlock {
 }
 
 impl IoBlock {
-    /// Puts what it says over what there is.
+    /// Applies the block over the current settings.
     pub(crate) fn over(self, heartbeat: &mut Heartbeat, socket_io: &mut SocketIo) {
         heartbeat.timeout = self.ping_timeout.unwrap_or(heartbeat.timeout);
         heartbeat.interval = self.ping_interval.unwrap_or(heartbeat.interval);
@@ -78,7 +78,7 @@ impl IoBlock {
         }
     }
 
-    /// What of it changes nothing.
+    /// A warning about values without effect.
     pub(crate) fn ignored(&self) -> Option<Bad> {
         let patterns = &self.origins.as_ref().filter(|it| !it.patterns.is_empty())?.patterns;
         Some(Bad::new(format!(
@@ -161,7 +161,7 @@ fn not_an_origin(text: &str) -> String {
 }
 
 impl SocketPath {
-    /// The path of Socket.IO's clients, if nothing else is said.
+    /// The default path of Socket.IO's clients.
     pub const DEFAULT: &'static str = "/socket.io";
 
     /// The path, without a slash at its end.
@@ -233,7 +233,7 @@ fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dur
     Ok(Some(Duration::from_millis(number)))
 }
 
-/// As much as a body may have at most, and as little as a CONNECT needs.
+/// From the size of a CONNECT to the largest limit of a body.
 fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
     // The documentation of Socket.IO writes its default as 10E7.
     let number = f64::deserialize(deserializer).ok().filter(|it| it.fract() == 0.0);

@@ -40,7 +40,7 @@ pub struct Site {
     /// The room that clients may be in who have no room of their own, where there is a prefix of those.
     #[serde(default, deserialize_with = "prefix")]
     pub public_channel: Option<String>,
-    /// What is told by `PUT` when a person's client has connected or disconnected.
+    /// The url that the server sends a `PUT` to when a person's client has connected or disconnected.
     #[serde(default, deserialize_with = "yaml::text")]
     pub update_user_url: Option<UpdateUserUrl>,
     /// How long messages wait for a person whose last device has left; zero is for ever. Without it, as

@@ -38,7 +38,7 @@ use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
 use tower::{Layer, Service, ServiceExt};
 
-use frames::Line;
+use frames::RewritingStream;
 pub(crate) use frames::passed;
 pub(crate) use payload::rewritten;
 use payload::{Encoding, Received};
@@ -156,16 +156,18 @@ fn boxed(answer: Unboxed) -> Answer {
 
 /// The session that asks to become a WebSocket, and the TCP connection it asks on.
 fn upgrade(request: &Request) -> Option<(Sid, Plug)> {
-    let is_websocket = said(request.uri(), "transport=") == Some("websocket");
+    let is_websocket = query_value(request.uri(), "transport=") == Some("websocket");
     let session = transport::session(request.uri()).filter(|_| is_websocket)?;
     let ConnectInfo(plug) = request.extensions().get::<ConnectInfo<Plug>>()?;
     Some((session, plug.clone()))
 }
 
 fn exchange(method: &Method, uri: &Uri) -> Option<Exchange> {
-    let is_old = uri.path().starts_with("/socket.io") && said(uri, "EIO=") == Some("3");
-    match (is_old.then_some(method)?, said(uri, "transport=")?) {
-        (&Method::GET, "polling") if said(uri, "sid=").is_none() => Some(Exchange::Handshake),
+    let is_old = uri.path().starts_with("/socket.io") && query_value(uri, "EIO=") == Some("3");
+    match (is_old.then_some(method)?, query_value(uri, "transport=")?) {
+        (&Method::GET, "polling") if query_value(uri, "sid=").is_none() => {
+            Some(Exchange::Handshake)
+        }
         (&Method::GET, "polling") => Some(Exchange::Poll),
         (&Method::POST, "polling") => Some(Exchange::Packets),
         (&Method::GET, "websocket") => Some(Exchange::WebSocket),
@@ -174,7 +176,7 @@ fn exchange(method: &Method, uri: &Uri) -> Option<Exchange> {
 }
 
 /// What follows, as Engine.IO finds it.
-pub(super) fn said<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+pub(super) fn query_value<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
     uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name))
 }
 
@@ -280,8 +282,8 @@ async fn open(inner: Inner, mut request: Request) -> Result<Answer, Infallible> 
 async fn serve(inner: Inner, line: OnUpgrade, handshake: http::Request<()>) {
     // Who is gone already needs nothing.
     let Ok(line) = line.await else { return };
-    let (line, gone) = Line::new(TokioIo::new(line));
-    let farewell = said(handshake.uri(), "sid=").and_then(farewell);
+    let (line, gone) = RewritingStream::new(TokioIo::new(line));
+    let farewell = query_value(handshake.uri(), "sid=").and_then(farewell);
     if inner.clone().oneshot((line, handshake)).await.is_err() {
         return;
     }

@@ -33,7 +33,7 @@ use socketioxide::TransportType;
 use socketioxide::socket::{Sid, Socket};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::legacy::said;
+use super::legacy::query_value;
 use crate::http::client_address::client_address;
 use crate::http::listener::Plug;
 use crate::lock::lock;
@@ -115,7 +115,7 @@ impl Transports {
 
     /// Closes a session that polls. `false` if it does not, or has ended.
     async fn close(&self, session: Sid, uri: &Uri) -> bool {
-        let protocol = said(uri, "EIO=").unwrap_or("4");
+        let protocol = query_value(uri, "EIO=").unwrap_or("4");
         // Engine.IO 3 writes the length before each packet.
         let packet = if protocol == "3" { "1:1" } else { "1" };
         let request = Request::builder()
@@ -129,7 +129,7 @@ impl Transports {
 
 /// The session that a request belongs to. A handshake has none.
 pub(super) fn session(uri: &Uri) -> Option<Sid> {
-    Sid::from_str(said(uri, "sid=")?).ok()
+    Sid::from_str(query_value(uri, "sid=")?).ok()
 }
 
 /// Ends the transport of a connection. When this resolves, nothing reaches the client any more.

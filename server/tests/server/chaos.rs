@@ -25,6 +25,7 @@ use reqwest::{Client, StatusCode};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use crate::crashes::{Process, Stream, connect, next};
@@ -40,7 +41,7 @@ const KILLS: usize = 20;
 /// One kill in so many ends with the last backup.
 const RESTORE_EACH: usize = 5;
 
-/// What is waited for longer than this does not come.
+/// After this long, a test that waits has failed.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Where the server is, if there is one.
@@ -65,7 +66,7 @@ struct Device {
     name: String,
     random: StdRng,
     /// The numbers that its handler was given, in their order.
-    handled: Arc<Mutex<Vec<usize>>>,
+    handled: Arc<watch::Sender<Vec<usize>>>,
     seen: BTreeSet<u64>,
     /// Dropped when it has connected: its queue is there from then on.
     unconnected: Option<mpsc::Sender<()>>,
@@ -98,7 +99,8 @@ impl Device {
                 assert!(on_this_connection.insert(id), "{delivery} came twice on one connection");
                 if self.seen.insert(id) {
                     let number = delivery[3][1].as_u64().unwrap();
-                    self.handled.lock().unwrap().push(usize::try_from(number).unwrap());
+                    let number = usize::try_from(number).unwrap();
+                    self.handled.send_modify(|handled| handled.push(number));
                 }
             }
             if self.random.random_ratio(1, 10) {
@@ -146,7 +148,8 @@ async fn send(
                     sent.since_backup.insert(number);
                     break;
                 }
-                Err(_) => sleep(Duration::from_millis(5)).await,
+                // The server was killed, and `there` waits for the next one.
+                Err(_) => yield_now().await,
             }
         }
     }
@@ -264,7 +267,7 @@ async fn devices_get_all_messages_through_cuts_kills_and_restores() {
     );
     if all_came.await.is_err() {
         for (person, handled) in &handled {
-            let missing = missing(*person, &handled.lock().unwrap(), &sent.lock().unwrap());
+            let missing = missing(*person, &handled.borrow(), &sent.lock().unwrap());
             assert!(missing.is_empty(), "a device of person {person} misses {missing:?}");
         }
     }
@@ -275,7 +278,7 @@ async fn devices_get_all_messages_through_cuts_kills_and_restores() {
     }
     let sent = sent.lock().unwrap();
     for (person, handled) in &handled {
-        check(*person, &handled.lock().unwrap(), &sent);
+        check(*person, &handled.borrow(), &sent);
     }
     let count = sent.answered.len();
     println!("{count} messages, of which {} may be lost", sent.may_be_lost.len());
@@ -283,10 +286,9 @@ async fn devices_get_all_messages_through_cuts_kills_and_restores() {
 }
 
 /// Resolves when a device has all that has to come.
-async fn come(person: usize, handled: &Mutex<Vec<usize>>, sent: &Mutex<Sent>) {
-    while !missing(person, &handled.lock().unwrap(), &sent.lock().unwrap()).is_empty() {
-        sleep(Duration::from_millis(20)).await;
-    }
+async fn come(person: usize, handled: &watch::Sender<Vec<usize>>, sent: &Mutex<Sent>) {
+    let has_all = |handled: &Vec<usize>| missing(person, handled, &sent.lock().unwrap()).is_empty();
+    handled.subscribe().wait_for(has_all).await.expect("the sender is here");
 }
 
 fn missing(person: usize, handled: &[usize], sent: &Sent) -> Vec<usize> {

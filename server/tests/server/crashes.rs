@@ -38,7 +38,7 @@ const KILLS: usize = 100;
 /// Servers that are killed beside each other.
 const LANES: usize = 4;
 
-/// What is waited for longer than this does not come.
+/// After this long, a test that waits has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the device is for its site: two persons, so that a message may be for both of them.

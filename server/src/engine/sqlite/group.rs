@@ -176,7 +176,11 @@ impl<'c> Group<'c> {
             }
         }
         if is_due {
-            ledger::settle(&self.transaction, self.remembered(), LedgerLimits::of(window, now))?;
+            ledger::move_to_table(
+                &self.transaction,
+                self.remembered(),
+                LedgerLimits::of(window, now),
+            )?;
         }
         for (resource, from, floor) in forgotten {
             forget::changes(&self.transaction, resource, from, floor)?;

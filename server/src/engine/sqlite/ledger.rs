@@ -99,7 +99,7 @@ impl Recent {
     /// Those of a file.
     pub(super) fn load(connection: &Connection) -> Result<Self> {
         let mut recent = Self::default();
-        // Of two with the same key, the first had its time.
+        // If a key occurs twice, the earlier entry has expired, and the later one replaces it.
         let mut statement = connection.prepare(
             "SELECT log.identity, log.key, fingerprint, resource, id, offset, verb,
                     published AS kind, at
@@ -154,8 +154,8 @@ impl Recent {
     }
 }
 
-/// What came of the request that had this key, if it is remembered. Those that came later are in the second
-/// of what the table does not have.
+/// The outcome of the request that had this key, if the ledger has it. The entries of `recent[1]` are
+/// newer than those of `recent[0]`.
 pub(super) fn recall(
     connection: &Connection,
     recent: [&Recent; 2],
@@ -163,21 +163,21 @@ pub(super) fn recall(
     cutoff: u64,
 ) -> Result<Option<Entry<Written>>> {
     let key = KeyHash::from(key);
-    // Of one key, the later counts: the earlier had its time.
+    // If a key occurs twice, the earlier entry has expired.
     let known = recent.into_iter().rev().find_map(|recent| recent.entries.get(&key).cloned());
-    let known = known.map_or_else(|| settled(connection, &key), |known| Ok(Some(known)))?;
+    let known = known.map_or_else(|| find_in_table(connection, &key), |known| Ok(Some(known)))?;
     Ok(known.filter(|entry| entry.outcome.at >= cutoff))
 }
 
-/// What the table has of a key.
-fn settled(connection: &Connection, key: &KeyHash) -> Result<Option<Entry<Written>>> {
+/// Looks a key up in the table.
+fn find_in_table(connection: &Connection, key: &KeyHash) -> Result<Option<Entry<Written>>> {
     connection
         .prepare_cached("SELECT * FROM ledger WHERE key = ?1")?
         .query_row([key], entry)
         .optional()
 }
 
-/// What was answered to a write, if the log still has its change.
+/// The stored reply to a write, if the log still has its change.
 pub(super) fn reply(
     connection: &Connection,
     written: &Written,
@@ -194,20 +194,20 @@ pub(super) fn reply(
         .optional()
 }
 
-/// Puts all that the table does not have in it, and drops some of the oldest. The heads of all resources
-/// have been stored.
-pub(super) fn settle(
+/// Moves all entries in memory to the table, and drops some of the oldest. The heads of all resources
+/// have to be stored before.
+pub(super) fn move_to_table(
     connection: &Connection,
     recent: [&Recent; 2],
     limits: LedgerLimits,
 ) -> Result<()> {
     let mut entries: Vec<_> = recent.into_iter().flat_map(|recent| &recent.entries).collect();
-    // Of one key, the later comes later.
+    // If a key occurs twice, the later entry replaces the earlier one.
     entries.sort_by_key(|(_, Entry { outcome, .. })| (outcome.at, outcome.offset));
     let mut bytes = stored_bytes(connection)?;
     for (key, entry) in &entries {
         if !insert(connection, key, entry)? {
-            bytes -= take(connection, key)?;
+            bytes -= remove(connection, key)?;
             insert(connection, key, entry)?;
         }
         bytes += entry.outcome.bytes();
@@ -244,7 +244,7 @@ fn insert(connection: &Connection, key: &KeyHash, entry: &Entry<Written>) -> Res
 }
 
 /// Removes the entry of a key, which is used again after its time, and returns what it has cost.
-fn take(connection: &Connection, key: &KeyHash) -> Result<u64> {
+fn remove(connection: &Connection, key: &KeyHash) -> Result<u64> {
     let mut delete =
         connection.prepare_cached("DELETE FROM ledger WHERE key = ?1 RETURNING resource, id")?;
     delete.query_row([key], cost)

@@ -1,9 +1,9 @@
 //! The frames on a WebSocket, in both directions.
 //!
-//! They are not taken off the line and put on another: deadlines, plugs, limits, pings and closes stay
-//! those of the one line there is. All bytes pass but for those of a received frame that is a whole CONNECT
-//! with a query, and of a sent frame that is a whole refusal. At most that much is held back, and to tell
-//! which it is, a header and a few bytes. Sent bytes that pass are not copied.
+//! [`RewritingStream`] wraps the TCP stream, so timeouts, limits, pings and closes still work on it. It
+//! forwards all bytes unchanged except those of two frames: a received CONNECT with a query, and a sent
+//! refusal. It buffers at most one such frame, and of any other a header and a few bytes. Sent bytes that are
+//! forwarded are not copied.
 
 use std::convert::Infallible;
 use std::io::{self, Cursor};
@@ -18,14 +18,14 @@ use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 
 use super::{connect, refusal};
 
-/// A line whose client seems to know where the auth of a CONNECT belongs, and gets refusals as it expects them.
-pub(super) struct Line<Io> {
+/// A stream on which a CONNECT has its auth where socketioxide expects it, and a refusal is as the client expects it.
+pub(super) struct RewritingStream<Io> {
     io: Io,
     received: Frames,
-    /// What has been made of what was read, and not been taken yet.
+    /// Received bytes that can be read.
     ready: Bytes,
     sent: Frames,
-    /// What has been made of what was written, and not been sent yet.
+    /// Written bytes that are not sent yet.
     pending: Bytes,
     /// Gone with the line.
     _here: oneshot::Sender<Infallible>,
@@ -33,36 +33,36 @@ pub(super) struct Line<Io> {
 
 /// Frames of one direction as they come, in parts.
 struct Frames {
-    fate: fn(&[u8]) -> Fate,
-    /// What is left of a frame that passes.
+    decide: fn(&[u8]) -> Decision,
+    /// The bytes that are still to come of a forwarded frame.
     passing: usize,
-    /// The begin of a frame that is not decided on.
+    /// The beginning of a frame that is not decided on.
     held: BytesMut,
 }
 
-/// What becomes of a frame.
-enum Fate {
-    /// There is too little of it to say.
-    Open,
-    /// This much of what comes is as it was.
-    Passes(usize),
-    /// This much of what came is replaced.
-    Becomes(usize, Vec<u8>),
+/// What is done with a frame.
+enum Decision {
+    /// Wait for more of it.
+    NeedMore,
+    /// Forward this many bytes unchanged.
+    Forward(usize),
+    /// Replace this many bytes.
+    Replace(usize, Vec<u8>),
 }
 
-impl<Io> Line<Io> {
-    /// The line, and what ends with it.
+impl<Io> RewritingStream<Io> {
+    /// The stream, and a receiver that ends with it.
     pub(super) fn new(io: Io) -> (Self, oneshot::Receiver<Infallible>) {
         let (here, gone) = oneshot::channel();
-        let [received, sent] = [Frames::new(fate_of_received), Frames::new(fate_of_sent)];
+        let [received, sent] = [Frames::new(decide_received), Frames::new(decide_sent)];
         let (ready, pending) = (Bytes::new(), Bytes::new());
         (Self { io, received, ready, sent, pending, _here: here }, gone)
     }
 }
 
 impl Frames {
-    fn new(fate: fn(&[u8]) -> Fate) -> Self {
-        Self { fate, passing: 0, held: BytesMut::new() }
+    fn new(decide: fn(&[u8]) -> Decision) -> Self {
+        Self { decide, passing: 0, held: BytesMut::new() }
     }
 
     /// How many of these bytes pass before the first frame that has to be held. Those that really went on
@@ -84,7 +84,7 @@ impl Frames {
     fn end_of_passing(&self, bytes: &[u8], place: usize) -> usize {
         let mut end = self.passing;
         while end < place
-            && let Fate::Passes(length) = (self.fate)(&bytes[end..])
+            && let Decision::Forward(length) = (self.decide)(&bytes[end..])
         {
             end = end.saturating_add(length);
         }
@@ -97,10 +97,10 @@ impl Frames {
         let mut passed = BytesMut::new();
         while !self.held.is_empty() {
             if self.passing == 0 {
-                match (self.fate)(&self.held) {
-                    Fate::Open => return passed.freeze(),
-                    Fate::Passes(length) => self.passing = length,
-                    Fate::Becomes(length, frame) => {
+                match (self.decide)(&self.held) {
+                    Decision::NeedMore => return passed.freeze(),
+                    Decision::Forward(length) => self.passing = length,
+                    Decision::Replace(length, frame) => {
                         self.held.advance(length);
                         passed.extend_from_slice(&frame);
                     }
@@ -118,7 +118,7 @@ impl Frames {
 
 /// What passes of bytes that come in parts of a size.
 pub(crate) fn passed(bytes: &[u8], size: usize) -> Vec<u8> {
-    let mut frames = Frames::new(fate_of_received);
+    let mut frames = Frames::new(decide_received);
     bytes.chunks(size).flat_map(|part| frames.take(part)).collect()
 }
 
@@ -130,49 +130,49 @@ struct Replaced {
     rewritten: fn(&str) -> Option<String>,
 }
 
-fn fate_of_received(bytes: &[u8]) -> Fate {
+fn decide_received(bytes: &[u8]) -> Decision {
     Replaced {
         begin: connect::BEGIN,
         longest: connect::LONGEST,
         is_masked: true,
         rewritten: connect::rewritten,
     }
-    .fate(bytes)
+    .decide(bytes)
 }
 
-fn fate_of_sent(bytes: &[u8]) -> Fate {
+fn decide_sent(bytes: &[u8]) -> Decision {
     Replaced {
         begin: refusal::BEGIN,
         longest: refusal::LONGEST,
         is_masked: false,
         rewritten: refusal::rewritten,
     }
-    .fate(bytes)
+    .decide(bytes)
 }
 
 impl Replaced {
     /// What becomes of the frame that these bytes begin with.
-    fn fate(&self, bytes: &[u8]) -> Fate {
+    fn decide(&self, bytes: &[u8]) -> Decision {
         let mut cursor = Cursor::new(bytes);
         let (header, length) = match FrameHeader::parse(&mut cursor) {
             Ok(Some(parsed)) => parsed,
-            Ok(None) => return Fate::Open,
+            Ok(None) => return Decision::NeedMore,
             // No frame is found behind such a one; the connection will be closed for it.
-            Err(_) => return Fate::Passes(usize::MAX),
+            Err(_) => return Decision::Forward(usize::MAX),
         };
         let (head, payload) = bytes.split_at(header.len(length).min(bytes.len()));
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let whole = head.len().saturating_add(length);
-        let Some(mask) = self.mask(&header, length) else { return Fate::Passes(whole) };
+        let Some(mask) = self.mask(&header, length) else { return Decision::Forward(whole) };
         let begin = self.begin.as_bytes();
         match unmasked(&payload[..payload.len().min(begin.len())], mask) {
             // It is longer than that, so more of it is to come.
-            came if came.len() < begin.len() && begin.starts_with(&came) => Fate::Open,
-            came if came != begin => Fate::Passes(whole),
-            _ if payload.len() < length => Fate::Open,
+            came if came.len() < begin.len() && begin.starts_with(&came) => Decision::NeedMore,
+            came if came != begin => Decision::Forward(whole),
+            _ if payload.len() < length => Decision::NeedMore,
             _ => match self.frame(header, &unmasked(&payload[..length], mask)) {
-                Some(frame) => Fate::Becomes(whole, frame),
-                None => Fate::Passes(whole),
+                Some(frame) => Decision::Replace(whole, frame),
+                None => Decision::Forward(whole),
             },
         }
     }
@@ -199,7 +199,7 @@ fn unmasked(payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
 }
 
-impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
+impl<Io: AsyncRead + Unpin> AsyncRead for RewritingStream<Io> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -223,7 +223,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
     }
 }
 
-impl<Io: AsyncWrite + Unpin> Line<Io> {
+impl<Io: AsyncWrite + Unpin> RewritingStream<Io> {
     /// Sends what is ready of the frames that were held.
     fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.pending.is_empty() {
@@ -236,7 +236,7 @@ impl<Io: AsyncWrite + Unpin> Line<Io> {
     }
 }
 
-impl<Io: AsyncWrite + Unpin> AsyncWrite for Line<Io> {
+impl<Io: AsyncWrite + Unpin> AsyncWrite for RewritingStream<Io> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn nothing_is_held_between_frames() {
-        let mut frames = Frames::new(fate_of_received);
+        let mut frames = Frames::new(decide_received);
         frames.take(&[text("2"), text(CONNECT)].concat());
         assert_eq!((frames.passing, frames.held.capacity()), (0, 0));
     }
@@ -353,7 +353,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_with_little_room_gets_all_and_the_end() {
         let (mut client, line) = duplex(10);
-        let (mut line, gone) = Line::new(line);
+        let (mut line, gone) = RewritingStream::new(line);
         let sending = tokio::spawn(async move {
             client.write_all(&text(CONNECT)).await.unwrap();
         });
@@ -380,7 +380,7 @@ mod tests {
     /// Everything that reaches the client of what is written in parts of a size, on a line with little room.
     async fn arrived(written: &[u8], size: usize) -> Vec<u8> {
         let (client, server) = duplex(10);
-        let (mut line, _gone) = Line::new(server);
+        let (mut line, _gone) = RewritingStream::new(server);
         let (mut client, mut all) = (client, Vec::new());
         let parts: Vec<_> = written.chunks(size).map(<[u8]>::to_vec).collect();
         let writing = tokio::spawn(async move {
@@ -426,7 +426,7 @@ mod tests {
             size in 1..40usize,
         ) {
             let sent = sent.concat();
-            let mut frames = Frames::new(fate_of_received);
+            let mut frames = Frames::new(decide_received);
             let at_once = frames.take(&sent);
             prop_assert_eq!(at_once, passed(&sent, size));
         }

@@ -14,15 +14,15 @@ use super::{connect, refusal};
 pub(super) enum Encoding {
     /// Socket.IO 2: text, with lengths in UTF-16 code units.
     Text,
-    /// Socket.IO 1 where `XMLHttpRequest` can return bytes, as in browsers: binary payloads. Text it would read
-    /// byte by byte, and fail at a large one.
+    /// Socket.IO 1 where `XMLHttpRequest` can return bytes, as in browsers: binary payloads. This client would
+    /// decode text byte by byte, and fail on large messages.
     Bytes,
     /// Socket.IO 1 elsewhere, with `b64=1`: text in which each character is a byte of a packet's UTF-8, so that
     /// all but ASCII is encoded as UTF-8 twice. Every client of Socket.IO 1 writes like this.
     ByteChars,
 }
 
-/// What arrived in one request.
+/// The body of one request.
 #[derive(Debug, PartialEq)]
 pub(super) struct Received {
     /// As socketioxide reads it.
@@ -58,7 +58,7 @@ pub(super) fn received(
     })
 }
 
-/// A payload of socketioxide as a client reads it. `None` if that is how it is.
+/// A payload of socketioxide as a client reads it. `None` if it is unchanged.
 pub(super) fn answered(payload: &[u8], encoding: Encoding) -> Option<Vec<u8>> {
     let may_have_refusal = payload.windows(3).any(|bytes| bytes == b":44");
     let is_as_read = match encoding {

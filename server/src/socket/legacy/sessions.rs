@@ -1,7 +1,7 @@
 //! How the client of each session of Engine.IO 3 that polls reads and writes text.
 //!
-//! The first packets of a client show it. What is known is kept as long as its session is: socketioxide keeps the head of
-//! the handshake with the session, and in it the value that is pointed to here.
+//! The first packets of a client show it. The handshake of a session carries the `KnownClient`, and socketioxide keeps the
+//! handshake as long as the session, so this module needs only weak references.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ use serde::Deserialize;
 use socketioxide::socket::Sid;
 
 use super::payload::Encoding;
-use super::said;
+use super::query_value;
 use crate::lock::lock;
 
-/// What is known of the client of one session.
+/// The properties of the client of one session.
 #[derive(Default)]
 struct KnownClient {
     /// Whether it asked for text alone as it began: `b64=1`.
@@ -40,7 +40,7 @@ struct Clients {
 
 /// Puts what is known of the client where it lives as long as the session that this handshake begins.
 pub(super) fn attach(handshake: &mut Request) -> NewClient {
-    let has_no_bytes = matches!(said(handshake.uri(), "b64="), Some("1" | "true"));
+    let has_no_bytes = matches!(query_value(handshake.uri(), "b64="), Some("1" | "true"));
     let client = NewClient(Arc::new(KnownClient { has_no_bytes, ..KnownClient::default() }));
     handshake.extensions_mut().insert(client.clone());
     client

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::house::{House, Phone};
 
-/// What is waited for longer than this does not come.
+/// After this long, a test that waits has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone)]
