@@ -1,7 +1,7 @@
 //! A server before it starts, and its start.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -211,7 +211,11 @@ impl Builder {
         let engine = spawn_blocking(|| open(tail)).await?.map_err(io::Error::other)?;
         settings.models.learn_keys(engine.keys().await.map_err(io::Error::other)?);
         engine.declare(&settings.models).await.map_err(io::Error::other)?;
-        let listener = TcpListener::bind((settings.host, settings.port)).await?;
+        let address = SocketAddr::new(settings.host, settings.port);
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            let reason = format!("cannot listen on {address}: {error}");
+            io::Error::new(error.kind(), reason)
+        })?;
         let addr = listener.local_addr()?;
         let sessions = keeper(&settings, &*engine).await.map_err(io::Error::other)?;
         engine.queues().begin(settings.node(), now()).await.map_err(io::Error::other)?;

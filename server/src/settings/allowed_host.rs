@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
+use url::Host;
 
 use crate::yaml;
 
@@ -34,7 +35,14 @@ impl FromStr for AllowedHost {
             let examples = "push.example and .push.example are, without scheme and port";
             return Err(format!("{text:?} is no name of a host; {examples}"));
         }
-        Ok(Self(text.to_ascii_lowercase().into()))
+        // Browsers send a domain in ASCII.
+        let name = text.trim_start_matches('.');
+        let domain = match Host::parse(name) {
+            Ok(Host::Domain(domain)) => domain,
+            _ => name.to_ascii_lowercase(),
+        };
+        let dot = if text.starts_with('.') { "." } else { "" };
+        Ok(Self(format!("{dot}{domain}").into()))
     }
 }
 
@@ -62,6 +70,16 @@ mod tests {
         let domain: AllowedHost = ".push.example".parse().unwrap();
         assert!(domain.is("push.example") && domain.is("a.b.push.example"));
         assert!(!domain.is("evilpush.example") && !domain.is("push.example.evil.example"));
+    }
+
+    #[test]
+    fn domain_is_compared_as_browsers_send_it() {
+        let host: AllowedHost = "Zoë.example".parse().unwrap();
+        assert!(host.is("xn--zo-ija.example") && !host.is("zoë.example"));
+        let domain: AllowedHost = ".Zoë.example".parse().unwrap();
+        assert!(domain.is("a.xn--zo-ija.example") && domain.is("xn--zo-ija.example"));
+        let host: AllowedHost = "my_host".parse().unwrap();
+        assert!(host.is("my_host"));
     }
 
     #[test]
