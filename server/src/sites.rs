@@ -14,12 +14,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::lock::lock;
 use crate::settings::ApiKey;
 use crate::yaml::{self, Bad, Document};
 
@@ -38,13 +39,16 @@ pub type Table = Arc<BTreeMap<Name, Arc<Site>>>;
 #[derive(Debug, Clone)]
 pub struct Sites {
     table: Arc<watch::Sender<Table>>,
+    /// Sites that were removed and may be added again.
+    removed: Arc<Mutex<BTreeMap<Name, Arc<Site>>>>,
     file: Option<PathBuf>,
 }
 
 impl Default for Sites {
     /// No sites.
     fn default() -> Self {
-        Self { table: Arc::new(watch::Sender::new(Table::default())), file: None }
+        let table = Arc::new(watch::Sender::new(Table::default()));
+        Self { table, removed: Arc::default(), file: None }
     }
 }
 
@@ -81,8 +85,18 @@ impl Sites {
                 let site = kept(&name, site);
                 (name, site)
             });
-            *table = Arc::new(new.collect());
+            let new: BTreeMap<_, _> = new.collect();
+            let mut removed = lock(&self.removed);
+            removed.extend(table.iter().map(|(name, site)| (name.clone(), Arc::clone(site))));
+            removed.retain(|name, _| !new.contains_key(name));
+            *table = Arc::new(new);
         });
+    }
+
+    /// The sites that were removed, as they were then. Their clients wait for them to be added
+    /// again.
+    pub(crate) fn removed(&self) -> Vec<Arc<Site>> {
+        lock(&self.removed).values().cloned().collect()
     }
 
     /// All of them.

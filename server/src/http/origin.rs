@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::http::assets::STOCK_CLIENT;
 use crate::log_once::LogOnce;
 use crate::settings::{AllowedOrigin, Origin, without_port};
-use crate::sites::Sites;
+use crate::sites::{Site, Sites};
 
 /// What pages may see of the headers of our answers.
 const EXPOSED: [&str; 4] =
@@ -85,12 +85,16 @@ impl Origins {
         if self.named.iter().any(AllowedOrigin::is_any) {
             return Permission::WithoutCookies;
         }
-        let sites = self.sites.all();
-        let mut allowing = sites.values().filter(|site| site.allows(&origin)).peekable();
-        match allowing.peek().is_some() {
-            true => Permission::Sites { is_named: allowing.any(|site| is_named(site.origins())) },
-            false => Permission::Nothing,
-        }
+        let of_sites = |sites: &mut dyn Iterator<Item = &Arc<Site>>| {
+            let mut allowing = sites.filter(|site| site.allows(&origin)).peekable();
+            allowing.peek()?;
+            Some(Permission::Sites { is_named: allowing.any(|site| is_named(site.origins())) })
+        };
+        // A client whose site was removed waits for it. If its handshake were refused, our runtime
+        // would not connect again.
+        of_sites(&mut self.sites.all().values())
+            .or_else(|| of_sites(&mut self.sites.removed().iter()))
+            .unwrap_or(Permission::Nothing)
     }
 
     /// The answer to a page that may not use the server. The page may read the answer to a
@@ -229,7 +233,6 @@ fn is_old_handshake(uri: &Uri) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sites::Site;
 
     fn origins(named: &[&str], of_sites: &[&[&str]]) -> Origins {
         let parsed = |origins: &[&str]| origins.iter().map(|it| it.parse().unwrap()).collect();

@@ -81,6 +81,19 @@ async fn origins_that_are_replaced_while_the_server_runs_count_from_then_on() {
 }
 
 #[tokio::test]
+async fn page_of_a_removed_site_waits_for_it_and_is_let_in_when_it_is_added_again() {
+    let house = house().await;
+    let all = house.sites.all();
+    let without = all.iter().filter(|(name, _)| name.as_str() != "shop");
+    house.sites.replace(without.map(|(name, site)| (name.clone(), (**site).clone())));
+    let mut socket = Socket::open(&house.server, &[("origin", SHOP)]).await.unwrap();
+    socket.send(r#"40/shop,{"token":"user_1"}"#).await;
+    house.sites.replace(all.iter().map(|(name, site)| (name.clone(), (**site).clone())));
+    assert!(socket.next_frame().await.starts_with("40/shop,"));
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
 async fn origin_of_the_auth_url_is_allowed_if_a_site_names_none() {
     let house =
         House::with(|site| site.auth_url = "https://newsite.com/x".parse().unwrap(), Store::Memory)
