@@ -34,6 +34,13 @@ impl Answers {
         Self { router, shared, body_limit }
     }
 
+    /// Counts the limit that a client has reached by what is refused with this error.
+    pub(crate) fn refused(&self, client: &Client, error: &Error) {
+        if let Some(limit) = error.limit_reached() {
+            self.shared.limits.reached(limit, client.address());
+        }
+    }
+
     /// What the event's ack carries.
     pub(crate) async fn answer(
         &self,
@@ -70,6 +77,7 @@ impl Answers {
         let request = emulation::rewrite(request, self.body_limit).await?;
         let Ok(response) = self.router.clone().oneshot(request).await;
         let (parts, body) = response.into_parts();
+        self.shared.limits.refused(&parts.extensions, client.address());
         let body = body.collect().await.map_err(|error| Error::BadAnswer(error.to_string()))?;
         let body = body.to_bytes();
         client.dialect().ack(parts.status, &parts.headers, &body)

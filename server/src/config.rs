@@ -13,8 +13,8 @@ use crate::change::Resource;
 use crate::model::{Model, Undeclarable, Undeclared};
 use crate::route::Shortcuts;
 use crate::settings::{
-    AllowedHost, AllowedOrigin, ApiKey, Cors, Flake, IoBlock, PAGE, Redis, SessionSecret, Settings,
-    Store,
+    AllowedHost, AllowedOrigin, ApiKey, Cors, Flake, IoBlock, LimitsBlock, PAGE, Redis,
+    SessionSecret, Settings, Store, TrustedProxy,
 };
 use crate::yaml::{
     self, Block, Document, Stray, duration, maybe_address, maybe_list, maybe_port, maybe_secret,
@@ -54,6 +54,9 @@ pub struct Config {
     ledger_age: Option<Duration>,
     ledger_bytes: Option<u64>,
     body_limit: Option<usize>,
+    limits: LimitsBlock,
+    #[serde(deserialize_with = "maybe_list")]
+    trusted_proxies: Option<Vec<TrustedProxy>>,
     prefix: Option<String>,
     rest_prefix: Option<String>,
     shortcuts: Option<Shortcuts>,
@@ -139,6 +142,8 @@ impl Config {
         set(self.ledger_age, &mut settings.window.ledger_age);
         set(self.ledger_bytes, &mut settings.window.ledger_bytes);
         set(self.body_limit, &mut settings.body_limit);
+        self.limits.over(&mut settings.limits);
+        set(self.trusted_proxies, &mut settings.trusted_proxies);
         set(self.prefix, &mut settings.paths.prefix);
         set(self.rest_prefix, &mut settings.paths.rest_prefix);
         set(self.shortcuts, &mut settings.paths.shortcuts);
@@ -185,7 +190,7 @@ fn settings_keys() -> &'static [&'static str] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{SocketIo, Transports};
+    use crate::settings::{Limits, SocketIo, Transports};
 
     fn parse(yaml: &str) -> Result<Config, String> {
         let config = yaml::parse(yaml, "production");
@@ -213,6 +218,10 @@ mod tests {
         assert_eq!(window.ledger_bytes, 1_000_000);
         assert_eq!(read("session_age: 1h").unwrap().session_age, Duration::from_secs(3600));
         assert_eq!(settings.paths.shortcuts, Shortcuts::Write);
+        let settings = read("limits: {write_deadline: 30s}\ntrusted_proxies: 10.0.0.7").unwrap();
+        let limits = Limits { write_deadline: Duration::from_secs(30), ..Limits::default() };
+        assert_eq!(settings.limits, limits);
+        assert_eq!(settings.trusted_proxies, ["10.0.0.7".parse().unwrap()]);
     }
 
     #[test]
@@ -272,6 +281,16 @@ mod tests {
                 "ledger_bytes: 1 GB",
                 "config.yml:1:15: ledger_bytes: 1 GB is not a whole number, 0 or more",
             ),
+            (
+                "limits: {unread_packets: 0}",
+                "config.yml:1:26: unread_packets: 0 is not a whole number, 1 or more",
+            ),
+            (
+                "limits: {write_deadline: 20}",
+                "config.yml:1:26: write_deadline: 20 is not a duration, such as 2s, 30m",
+            ),
+            ("limits: {unread: 1}", "config.yml:1:10: unknown key unread; did you mean"),
+            ("trusted_proxies: nginx", "config.yml:1:18: \"nginx\" is not an address of a proxy"),
             ("ledger_bytes: -1", "config.yml:1:15: ledger_bytes: -1 is not a whole number, 0 or"),
             ("flakeid: {worker: 32}", "config.yml:1:19: worker: 32 is not a number from 0 to 31"),
             ("io: {pingTimeout: 0}", "config.yml:1:19: pingTimeout: 0 is not milliseconds"),

@@ -17,6 +17,7 @@ use crate::change::{Id, Resource};
 use crate::criteria;
 use crate::engine;
 use crate::model::Violation;
+use crate::settings::Limit;
 use crate::write::Refused;
 
 /// What a handler gives back.
@@ -120,6 +121,11 @@ pub enum Error {
     /// The caller has not shown that it may publish.
     #[error("this is no site and its apiKey")]
     BadApiKey,
+    /// A caller that is not the operator of the server.
+    #[error(
+        "this is for the operator: show the key of --api-key, or call from the server's machine"
+    )]
+    OperatorOnly,
     /// A session can not keep this, or keeps something else than what is asked for.
     #[error("{0:?} of the session: {1}")]
     Session(String, String),
@@ -214,6 +220,7 @@ impl Error {
             Self::NoApiKey => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::NoCaller(field) => (StatusCode::BAD_REQUEST, "E_NO_SITE", Some(field)),
             Self::BadApiKey => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", Some("apiKey")),
+            Self::OperatorOnly => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", None),
             Self::Session(..) => (StatusCode::INTERNAL_SERVER_ERROR, "E_SESSION", Some("session")),
             Self::Unknown => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", None),
             Self::Forbidden => (StatusCode::FORBIDDEN, "E_FORBIDDEN", None),
@@ -275,6 +282,15 @@ impl Error {
         is_temporary.then_some("1")
     }
 
+    /// The limit of the settings that the caller has reached.
+    pub(crate) fn limit_reached(&self) -> Option<Limit> {
+        match self {
+            Self::TooLarge { .. } => Some(Limit::BodyLimit),
+            Self::TooMany { .. } => Some(Limit::RequestsInFlight),
+            _ => None,
+        }
+    }
+
     fn limit(&self) -> Option<Number> {
         match self {
             Self::TooLarge { limit, .. }
@@ -303,6 +319,10 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, body) = self.refusal();
         let mut response = (status, Json(body)).into_response();
+        // For the limit monitor.
+        if let Some(limit) = self.limit_reached() {
+            response.extensions_mut().insert(limit);
+        }
         if let Self::HttpOnly(_) = self {
             let http = HeaderValue::from_static("http");
             response.headers_mut().insert("backwire-transport", http);

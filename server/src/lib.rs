@@ -46,6 +46,7 @@ mod duration;
 pub mod error;
 mod fingerprint;
 mod in_line;
+mod limit_monitor;
 mod lock;
 mod log_once;
 mod nearest;

@@ -1,16 +1,18 @@
 //! What can be set, with its defaults.
 //!
-//! In reading order: `store`: which engine; `allowed_host`: names of the server; `allowed_origin`: pages that may use it; `openness`: what is
+//! In reading order: `limits`: what a client may use; `trusted_proxy`: whose client a request is; `store`: which engine; `allowed_host`: names of the server; `allowed_origin`: pages that may use it; `openness`: what is
 //! open to whom; `secret`: keys, which are not shown; `service`: what else is in the file of a push service; `socket_io`: what of that is about
 //! Socket.IO.
 
 mod allowed_host;
 mod allowed_origin;
+mod limits;
 mod openness;
 mod secret;
 mod service;
 mod socket_io;
 mod store;
+mod trusted_proxy;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -27,11 +29,14 @@ use crate::sites::Sites;
 pub use allowed_host::AllowedHost;
 pub(crate) use allowed_origin::without_port;
 pub use allowed_origin::{AllowedOrigin, Origin};
+pub(crate) use limits::LimitsBlock;
+pub use limits::{Limit, Limits};
 pub use secret::{ApiKey, SessionSecret};
 pub use service::{Cors, Flake, Redis};
 pub use socket_io::{Heartbeat, SocketIo, SocketPath, Transports};
 pub(crate) use socket_io::{IoBlock, PAGE};
 pub use store::Store;
+pub use trusted_proxy::TrustedProxy;
 
 /// How a server is to be.
 #[derive(Debug, Clone)]
@@ -75,13 +80,10 @@ pub struct Settings {
     pub socket_io: SocketIo,
     /// Bytes a body may have.
     pub body_limit: usize,
-    /// Requests one connection may have in flight.
-    pub in_flight: usize,
-    /// Packets that may wait for one client to read them. Pushes are shared by all who wait for
-    /// them, answers are not: this many of the largest is what a client that does not read can cost.
-    pub unread: usize,
-    /// How long a client may read nothing of what is sent to it before its connection is ended.
-    pub write_deadline: Duration,
+    /// What one client, site or resource may use.
+    pub limits: Limits,
+    /// Proxies whose `X-Forwarded-For` header is believed.
+    pub trusted_proxies: Vec<TrustedProxy>,
 }
 
 impl Default for Settings {
@@ -106,9 +108,8 @@ impl Default for Settings {
             heartbeat: Heartbeat::default(),
             socket_io: SocketIo::default(),
             body_limit: 1 << 20,
-            in_flight: 256,
-            unread: 512,
-            write_deadline: Duration::from_secs(20),
+            limits: Limits::default(),
+            trusted_proxies: vec![TrustedProxy::Loopback, TrustedProxy::Private],
         }
     }
 }
@@ -172,7 +173,9 @@ impl fmt::Display for Settings {
             writeln!(f, "redis: {redis}")?;
         }
         writeln!(f, "flakeid: {}\nio: {{{}, {}}}", self.flake, self.heartbeat, self.socket_io)?;
-        writeln!(f, "body_limit: {}", self.body_limit)?;
+        writeln!(f, "body_limit: {}\nlimits: {}", self.body_limit, self.limits)?;
+        let proxies: Vec<_> = self.trusted_proxies.iter().map(ToString::to_string).collect();
+        writeln!(f, "trusted_proxies: [{}]", proxies.join(", "))?;
         let Paths { prefix, rest_prefix, shortcuts } = &self.paths;
         writeln!(f, "prefix: {prefix:?}\nrest_prefix: {rest_prefix:?}")?;
         writeln!(f, "shortcuts: {}", format!("{shortcuts:?}").to_lowercase())?;

@@ -9,6 +9,7 @@ use http::request::Parts;
 use crate::change::Resource;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
 use crate::model::{Model, Models};
 use crate::route::Routing;
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) models: Arc<Models>,
     pub(crate) routing: Routing,
     pub(crate) sessions: Keeper,
+    pub(crate) limits: Arc<LimitMonitor>,
     /// The ignored parameters that were logged, by resource.
     pub(crate) ignored_parameters: LogOnce<(Resource, String)>,
 }

@@ -1,28 +1,59 @@
-//! The address of a client, where clients share something fairly.
+//! The address of a client. Limits tell clients apart by it.
 //!
-//! A proxy on this machine or in a private network appends the address of its client to
-//! `X-Forwarded-For`, so the last entry counts. The header of any other peer does not count. An
-//! IPv6 network of 64 bits is one address, because one client has all of it.
+//! A proxy appends the address of its client to `X-Forwarded-For`. The header is read from its end, as long as the address
+//! that appended the entry is one of `trusted_proxies`: an entry before those was written by a client, which can write anything.
+//! An IPv6 network of 64 bits is one address, because one client has all of it.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
-use http::HeaderMap;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{Extensions, HeaderMap};
 
-/// The client of a TCP connection from `peer` whose handshake has these headers.
-pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-    let peer = peer.to_canonical();
-    let forwarded = headers.get_all("x-forwarded-for").into_iter().next_back();
-    let last =
-        forwarded.and_then(|list| list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
-    let client = last.filter(|_| may_be_proxy(peer)).unwrap_or(peer);
-    network(client.to_canonical())
+use super::listener::Plug;
+use crate::settings::TrustedProxy;
+
+/// The address of the client that sent a request, among the extensions of the request.
+#[derive(Debug, Clone, Copy)]
+struct ClientAddress(IpAddr);
+
+/// The address of the client that sent a request with these extensions. `None` if its connection
+/// ended before the server read it.
+pub(crate) fn client_address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get().map(|ClientAddress(address)| *address)
 }
 
-fn may_be_proxy(peer: IpAddr) -> bool {
-    match peer {
-        IpAddr::V4(peer) => peer.is_loopback() || peer.is_private(),
-        IpAddr::V6(peer) => peer.is_loopback() || peer.is_unique_local(),
+/// Adds the address of its client to a request.
+pub(crate) async fn attach(
+    State(proxies): State<Arc<[TrustedProxy]>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let peer =
+        request.extensions().get().and_then(|ConnectInfo(plug): &ConnectInfo<Plug>| plug.peer());
+    if let Some(peer) = peer {
+        let address = ClientAddress(resolve(&proxies, peer, request.headers()));
+        request.extensions_mut().insert(address);
     }
+    next.run(request).await
+}
+
+/// The client of a TCP connection from `peer` whose request has these headers.
+fn resolve(proxies: &[TrustedProxy], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let forwarded = headers.get_all("x-forwarded-for").into_iter();
+    let entries = forwarded.map(|list| list.to_str().unwrap_or_default().split(','));
+    let entries: Vec<_> = entries.flatten().map(|entry| entry.trim().parse::<IpAddr>()).collect();
+    let mut client = peer.to_canonical();
+    for entry in entries.into_iter().rev() {
+        let is_proxy = proxies.iter().any(|proxy| proxy.includes(client));
+        match entry {
+            Ok(entry) if is_proxy => client = entry.to_canonical(),
+            _ => break,
+        }
+    }
+    network(client)
 }
 
 fn network(address: IpAddr) -> IpAddr {
@@ -37,22 +68,37 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn address(peer: &str, forwarded: &[&str]) -> String {
+    fn behind(proxies: &[&str], peer: &str, forwarded: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for value in forwarded {
             headers.append("x-forwarded-for", value.parse().unwrap());
         }
-        client_address(peer.parse().unwrap(), &headers).to_string()
+        let proxies: Vec<_> = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
+        resolve(&proxies, peer.parse().unwrap(), &headers).to_string()
+    }
+
+    fn address(peer: &str, forwarded: &[&str]) -> String {
+        behind(&["loopback", "private"], peer, forwarded)
     }
 
     #[test]
-    fn proxy_nearby_reports_the_address_of_its_client_last() {
+    fn trusted_proxy_reports_the_address_of_its_client_last() {
         assert_eq!(address("127.0.0.1", &["6.6.6.6, 1.2.3.4"]), "1.2.3.4");
         assert_eq!(address("10.0.0.7", &["6.6.6.6", "1.2.3.4"]), "1.2.3.4");
         assert_eq!(address("::1", &["1.2.3.4"]), "1.2.3.4");
         assert_eq!(address("::ffff:127.0.0.1", &["1.2.3.4"]), "1.2.3.4");
         assert_eq!(address("127.0.0.1", &["nobody"]), "127.0.0.1");
+        assert_eq!(address("127.0.0.1", &["1.2.3.4, "]), "127.0.0.1");
         assert_eq!(address("127.0.0.1", &[]), "127.0.0.1");
+    }
+
+    #[test]
+    fn proxies_behind_one_another_are_skipped_up_to_the_first_that_is_not_trusted() {
+        assert_eq!(address("127.0.0.1", &["6.6.6.6, 1.2.3.4, 10.0.0.7"]), "1.2.3.4");
+        let proxies = ["127.0.0.1", "192.0.2.0/24"];
+        assert_eq!(behind(&proxies, "127.0.0.1", &["6.6.6.6, 1.2.3.4, 192.0.2.7"]), "1.2.3.4");
+        assert_eq!(behind(&proxies, "10.0.0.7", &["1.2.3.4"]), "10.0.0.7");
+        assert_eq!(behind(&[], "127.0.0.1", &["1.2.3.4"]), "127.0.0.1");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub(crate) mod host;
 pub(crate) mod key;
 pub(crate) mod limit;
 pub(crate) mod listener;
+pub(crate) mod metrics;
 pub(crate) mod origin;
 pub(crate) mod outgoing;
 pub(crate) mod publish;

@@ -14,8 +14,10 @@ use crate::http::cookies::{self, Cookies};
 use crate::http::host::{self, Hosts};
 use crate::http::origin::Origins;
 use crate::http::{
-    assets, emulation, handshake, health, limit, origin, publish, send, socket_path,
+    assets, client_address, emulation, handshake, health, limit, metrics, origin, publish, send,
+    socket_path,
 };
+use crate::limit_monitor::{self, LimitMonitor};
 use crate::log_once::LogOnce;
 use crate::route::Routing;
 use crate::router::{self, Files, Routes};
@@ -54,6 +56,7 @@ pub(super) fn assemble(
     let engine = courier.engine().clone();
     let (sockets, socket_layer) = Sockets::new(Limits::of(settings));
     let cookies = sessions.cookies().clone();
+    let limits = Arc::new(LimitMonitor::default());
     let models = Arc::new(settings.models.clone());
     let routing = routes.known_to(Routing::new(settings.paths.clone(), Arc::clone(&models)));
     let shared = Arc::new(Shared {
@@ -62,6 +65,7 @@ pub(super) fn assemble(
         models,
         routing: routing.clone(),
         sessions,
+        limits: Arc::clone(&limits),
         ignored_parameters: LogOnce::new(MAX_IGNORED_PARAMETERS),
     });
     let dressed = |routes| router::dressed(routes, Arc::clone(&shared), settings.body_limit);
@@ -76,16 +80,15 @@ pub(super) fn assemble(
     });
     let answers = Answers::new(over_sockets.clone(), Arc::clone(&shared), settings.body_limit);
     sockets.open(answers, courier.clone());
-    let services = publish::router(settings.api_key.clone()).merge(send::router(
-        settings.sites.clone(),
-        settings.body_limit,
-        slot.post(),
-    ));
+    let services = publish::router(settings.api_key.clone())
+        .merge(metrics::router(settings.api_key.clone(), Arc::clone(&limits)))
+        .merge(send::router(settings.sites.clone(), settings.body_limit, slot.post()));
     let over_http = dressed(services)
         .fallback_service(with_pages.unwrap_or(over_sockets))
         .layer(middleware::from_fn_with_state(settings.body_limit, emulation::layer))
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check));
     let hosts = Hosts::new(&settings.allowed_hosts, addr);
+    let proxies: Arc<[_]> = settings.trusted_proxies.as_slice().into();
     let origins = Origins::new(&settings.origins, settings.sites.clone());
     let checks = Arc::new(health::HealthCheck::new(engine));
     let app = assets::router()
@@ -101,6 +104,8 @@ pub(super) fn assemble(
         .layer(origins.cors())
         .layer(middleware::from_fn_with_state(app, origin::no_preflight))
         .layer(middleware::map_request(handshake::detach))
+        .layer(middleware::from_fn_with_state(limits, limit_monitor::watch))
+        .layer(middleware::from_fn_with_state(proxies, client_address::attach))
         .layer(middleware::from_fn_with_state(hosts, host::check));
     (socket_path::also_at(settings.socket_io.path.as_str(), app), shared)
 }

@@ -23,7 +23,7 @@ use crate::model::{Model, Undeclarable};
 use crate::pubsub::Publisher;
 use crate::route::Paths;
 use crate::router::Routes;
-use crate::settings::{AllowedHost, AllowedOrigin, ApiKey, SessionSecret, Settings, Store};
+use crate::settings::{AllowedHost, AllowedOrigin, ApiKey, Limits, SessionSecret, Settings, Store};
 
 /// Changes that may wait for the fan-out before writers have to.
 const TAIL: usize = 1024;
@@ -113,21 +113,27 @@ impl Builder {
         self
     }
 
+    /// What one client, site or resource may use.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = limits;
+        self
+    }
+
     /// Requests one connection may have in flight.
     pub fn in_flight(mut self, requests: usize) -> Self {
-        self.settings.in_flight = requests;
+        self.settings.limits.requests_in_flight = requests;
         self
     }
 
     /// Packets that may wait for one client to read them.
     pub fn unread(mut self, packets: usize) -> Self {
-        self.settings.unread = packets;
+        self.settings.limits.unread_packets = packets;
         self
     }
 
     /// How long a client may read nothing of what is sent to it.
     pub fn write_deadline(mut self, deadline: Duration) -> Self {
-        self.settings.write_deadline = deadline;
+        self.settings.limits.write_deadline = deadline;
         self
     }
 
@@ -238,7 +244,7 @@ impl Builder {
                 std::future::pending().await
             }
         };
-        let lines = Lines::new(listener, settings.write_deadline);
+        let lines = Lines::new(listener, settings.limits.write_deadline);
         let serving = axum::serve(lines, app).with_graceful_shutdown(stopped);
         let serving = tokio::spawn(async { serving.await });
         tracing::info!(

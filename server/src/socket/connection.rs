@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
@@ -19,6 +20,7 @@ use crate::access::Known;
 use crate::change::Room;
 use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
+use crate::http::client_address::client_address;
 use crate::http::cookies::{self, Cookies};
 use crate::http::listener::Plug;
 use crate::incoming;
@@ -245,6 +247,11 @@ impl Client {
     /// Whether the connection is still there, as far as the server knows.
     pub fn is_connected(&self) -> bool {
         lock(&self.connection.counted).is_some()
+    }
+
+    /// The address of the client, as limits count it.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        client_address(&self.socket.req_parts().extensions)
     }
 
     /// The rooms Socket.IO has it in, by their internal names.

@@ -167,6 +167,9 @@ impl House {
             self.catch_up(client, unsent.drain(..)).await;
             let refusal = || Err(Error::TooMany { limit: self.limits.in_flight });
             let refused = client.connection.refused();
+            refused.iter().for_each(|_| {
+                self.answers.refused(client, &Error::TooMany { limit: self.limits.in_flight })
+            });
             self.catch_up(client, refused.into_iter().map(|ack| (ack, refusal()))).await;
             if !client.takes_answers(self.limits) {
                 sleep(SEND_BUFFER_POLL_INTERVAL).await;
@@ -190,6 +193,9 @@ impl House {
             Some(origin) => Err(Error::SitesOnly(origin.to_string())),
             None => self.answers.answer(client, text, &turn).await,
         };
+        if let Err(error) = &answer {
+            self.answers.refused(client, error);
+        }
         turn.pass();
         (event.ack, answer)
     }

@@ -28,8 +28,8 @@ impl Limits {
                 .socket_io
                 .max_http_buffer_size
                 .unwrap_or(settings.body_limit * TOLERANCE),
-            in_flight: settings.in_flight,
-            unread: settings.unread,
+            in_flight: settings.limits.requests_in_flight,
+            unread: settings.limits.unread_packets,
             heartbeat: settings.heartbeat,
             transports: settings.socket_io.transports,
         }

@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::Request;
 use futures_util::future::{BoxFuture, FutureExt};
 use http::{Method, StatusCode, Uri};
 use socketioxide::TransportType;
@@ -158,7 +158,5 @@ pub(super) fn ended(socket: &Socket) -> impl Future<Output = ()> + Send + 'stati
 
 /// The address of the client, for fairness among clients.
 pub(super) fn address(socket: &Socket) -> Option<IpAddr> {
-    let parts = socket.req_parts();
-    let ConnectInfo(plug) = parts.extensions.get::<ConnectInfo<Plug>>()?;
-    Some(client_address(plug.peer()?, &parts.headers))
+    client_address(&socket.req_parts().extensions)
 }

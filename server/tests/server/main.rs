@@ -24,6 +24,7 @@ mod filtered;
 mod flood;
 mod http;
 mod limits;
+mod limits_reached;
 mod memberships;
 mod node;
 mod order;

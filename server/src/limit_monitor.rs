@@ -1,0 +1,141 @@
+//! Counts the limits that clients reach, and logs them.
+//!
+//! Clients decide how often a limit is reached, so the log has a bound: of each limit, a client has
+//! one line in a period, and ten clients have one.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::Extensions;
+use tokio::time::Instant;
+
+use crate::http::client_address::client_address;
+use crate::lock::lock;
+use crate::settings::Limit;
+
+/// After this, a client is named again.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Lines about one limit in a period.
+const MAX_LINES: usize = 10;
+
+/// How often each limit was reached since the start, and which lines were logged lately.
+#[derive(Debug)]
+pub(crate) struct LimitMonitor {
+    limits: Vec<Reached>,
+}
+
+#[derive(Debug, Default)]
+struct Reached {
+    count: AtomicU64,
+    log: Mutex<Log>,
+}
+
+/// The lines of one limit in the current period.
+#[derive(Debug, Default)]
+struct Log {
+    begin: Option<Instant>,
+    clients: HashSet<Option<IpAddr>>,
+    /// How often the limit was reached without a line.
+    suppressed: u64,
+}
+
+impl LimitMonitor {
+    /// Counts a limit, and logs the client that has reached it. `client` is its
+    /// [address](crate::http::client_address), if the server knows it.
+    pub(crate) fn reached(&self, limit: Limit, client: Option<IpAddr>) {
+        let reached = &self.limits[limit as usize];
+        reached.count.fetch_add(1, Ordering::Relaxed);
+        let Some(suppressed) = lock(&reached.log).line(client, Instant::now()) else {
+            return;
+        };
+        let client = client.map_or_else(|| "unknown".to_owned(), |client| client.to_string());
+        tracing::warn!(
+            limit = limit.name(),
+            %client,
+            suppressed,
+            "a client has reached a limit (see docs/limits.md)"
+        );
+    }
+
+    /// The same for the limit of a refusal, which is among the extensions of the response.
+    pub(crate) fn refused(&self, response: &Extensions, client: Option<IpAddr>) {
+        if let Some(limit) = response.get() {
+            self.reached(*limit, client);
+        }
+    }
+
+    /// How often each limit was reached since the start.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (Limit, u64)> {
+        let counts = self.limits.iter().map(|reached| reached.count.load(Ordering::Relaxed));
+        Limit::ALL.iter().copied().zip(counts)
+    }
+}
+
+/// Counts the limits that requests over HTTP reach.
+pub(crate) async fn watch(
+    State(monitor): State<Arc<LimitMonitor>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let client = client_address(request.extensions());
+    let response = next.run(request).await;
+    monitor.refused(response.extensions(), client);
+    response
+}
+
+impl Default for LimitMonitor {
+    fn default() -> Self {
+        Self { limits: Limit::ALL.iter().map(|_| Reached::default()).collect() }
+    }
+}
+
+impl Log {
+    /// Whether this client gets a line now. If so, how often none was written since the last line.
+    fn line(&mut self, client: Option<IpAddr>, now: Instant) -> Option<u64> {
+        if self.begin.is_none_or(|begin| now - begin >= PERIOD) {
+            self.begin = Some(now);
+            self.clients.clear();
+        }
+        if self.clients.len() < MAX_LINES && self.clients.insert(client) {
+            return Some(std::mem::take(&mut self.suppressed));
+        }
+        self.suppressed += 1;
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(number: u8) -> Option<IpAddr> {
+        Some([10, 0, 0, number].into())
+    }
+
+    #[test]
+    fn client_has_one_line_in_a_period_and_ten_clients_have_one() {
+        let (mut log, now) = (Log::default(), Instant::now());
+        assert_eq!(log.line(client(0), now), Some(0));
+        assert_eq!(log.line(client(0), now), None);
+        let lines = (0..100).filter(|number| log.line(client(*number), now).is_some());
+        assert_eq!(lines.count(), MAX_LINES - 1);
+        // Since the last line: clients 10 to 99.
+        assert_eq!(log.line(client(0), now + PERIOD), Some(90));
+    }
+
+    #[test]
+    fn limits_are_counted_one_by_one() {
+        let monitor = LimitMonitor::default();
+        monitor.reached(Limit::BodyLimit, client(1));
+        monitor.reached(Limit::BodyLimit, None);
+        let counts: Vec<_> = monitor.counts().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counts, [(Limit::BodyLimit, 2)]);
+    }
+}

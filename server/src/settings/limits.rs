@@ -1,0 +1,157 @@
+//! The settings `limits`: what one client, site or resource may use, and all of them together.
+//!
+//! The table at the end of the first part is the one place that names a limit: its setting, its
+//! default and its counter. `docs/limits.md` has a row for each, which a test checks.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::duration;
+
+/// Declares the limits that are settings, and those that are set elsewhere.
+macro_rules! limits {
+    (
+        settings { $($(#[doc = $doc:literal])+ $key:ident ($limit:ident): $type:ty = $default:expr,)+ }
+        others { $($(#[doc = $other_doc:literal])+ $other_key:ident ($other:ident),)* }
+    ) => {
+        /// What one client, site or resource may use. `docs/limits.md` describes what happens to
+        /// a client that reaches a limit.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $key: $type,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($key: $default,)+ }
+            }
+        }
+
+        /// The block `limits` of a configuration file.
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(crate) struct LimitsBlock {
+            $(#[serde(deserialize_with = "value")] $key: Option<$type>,)+
+        }
+
+        impl LimitsBlock {
+            /// Replaces the limits that the block sets.
+            pub(crate) fn over(self, limits: &mut Limits) {
+                $(if let Some(value) = self.$key {
+                    limits.$key = value;
+                })+
+            }
+        }
+
+        /// As a configuration file has them.
+        impl fmt::Display for Limits {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let settings = [$((stringify!($key), self.$key.to_setting()),)+];
+                let settings = settings.map(|(key, value)| format!("{key}: {value}"));
+                write!(f, "{{{}}}", settings.join(", "))
+            }
+        }
+
+        /// A limit that a client can reach.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Limit {
+            $($(#[doc = $doc])+ $limit,)+
+            $($(#[doc = $other_doc])+ $other,)*
+        }
+
+        impl Limit {
+            /// All limits, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$limit,)+ $(Self::$other,)*];
+
+            /// The key of its setting, which is also the name of its counter.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$limit => stringify!($key),)+
+                    $(Self::$other => stringify!($other_key),)*
+                }
+            }
+        }
+    };
+}
+
+limits! {
+    settings {
+        /// Requests that one connection may have in flight. The next one is refused with 429.
+        requests_in_flight (RequestsInFlight): usize = 256,
+        /// Packets that may wait for one client to read them. A client with more is disconnected.
+        unread_packets (UnreadPackets): usize = 512,
+        /// How long a client may read nothing of what is sent to it before it is disconnected.
+        write_deadline (WriteDeadline): Duration = Duration::from_secs(20),
+    }
+    others {
+        /// Bytes of the body of a request.
+        body_limit (BodyLimit),
+    }
+}
+
+/// A value of the block: a whole number of 1 or more, or a duration with a unit.
+trait LimitValue: Sized {
+    fn parse(text: &str) -> Result<Self, &'static str>;
+    fn to_setting(&self) -> String;
+}
+
+fn value<'de, D: Deserializer<'de>, T: LimitValue>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| T::parse(&text).map_err(D::Error::custom)).transpose()
+}
+
+impl LimitValue for usize {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let number = text.parse().ok().filter(|number| *number > 0);
+        number.ok_or("is not a whole number, 1 or more")
+    }
+
+    fn to_setting(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl LimitValue for Duration {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let duration = duration::duration(text).ok().filter(|duration| !duration.is_zero());
+        duration.ok_or("is not a duration, such as 2s, 30m, 24h or 7d")
+    }
+
+    fn to_setting(&self) -> String {
+        format!("{}s", self.as_secs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_has_its_number_and_a_name_of_its_own() {
+        let mut names = Vec::new();
+        for (number, limit) in Limit::ALL.iter().enumerate() {
+            assert_eq!(*limit as usize, number);
+            assert!(!names.contains(&limit.name()), "{}", limit.name());
+            names.push(limit.name());
+        }
+    }
+
+    #[test]
+    fn page_of_limits_has_each_limit_with_its_default() {
+        let page = include_str!("../../../docs/limits.md");
+        let settings = Limits::default().to_string();
+        let settings = settings.trim_matches(['{', '}']).split(", ").map(|it| it.split_once(": "));
+        for (key, default) in settings.map(Option::unwrap) {
+            let row = format!("| `{key}` | {default} |");
+            assert!(page.contains(&row), "docs/limits.md has no row that begins with: {row}");
+        }
+        for limit in Limit::ALL {
+            assert!(page.contains(&format!("`{}`", limit.name())), "{}", limit.name());
+        }
+    }
+}
