@@ -17,10 +17,14 @@ use crate::error::{Error, Result};
 use crate::http::emulation;
 use crate::http::limit::TOLERANCE;
 use crate::incoming::{self, Incoming, Request};
+use crate::memory_budget::{Claim, UNCOUNTED_BYTES};
 use crate::resume::resume;
 use crate::shared::Shared;
-use crate::socket::Client;
 use crate::socket::turn::Turn;
+use crate::socket::{Client, OutputBudget};
+
+/// The methods of requests that change nothing.
+const READS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
 
 /// Answers events.
 pub(crate) struct Answers {
@@ -29,9 +33,20 @@ pub(crate) struct Answers {
     body_limit: usize,
 }
 
+/// An answer, and the bytes that it claims until the client has read it.
+pub(crate) struct Answer {
+    pub(crate) arguments: Arguments,
+    pub(crate) claim: Option<Claim>,
+}
+
 impl Answers {
     pub(crate) fn new(router: Router, shared: Arc<Shared>, body_limit: usize) -> Self {
         Self { router, shared, body_limit }
+    }
+
+    /// The budget of answers that wait to be read.
+    pub(crate) fn output_budget(&self) -> &OutputBudget {
+        &self.shared.output_budget
     }
 
     /// Counts the limit that a client has reached by what is refused with this error.
@@ -42,31 +57,41 @@ impl Answers {
     }
 
     /// What the event's ack carries.
-    pub(crate) async fn answer(
-        &self,
-        client: &Client,
-        text: &str,
-        turn: &Turn,
-    ) -> Result<Arguments> {
+    pub(crate) async fn answer(&self, client: &Client, text: &str, turn: &Turn) -> Result<Answer> {
         let incoming = incoming::read(text, client.dialect(), self.body_limit)?;
+        let is_read = is_read(&incoming);
         if !may_write(&incoming) {
             turn.alone().await;
         }
-        match incoming {
-            Incoming::Request(request) => self.route(client, request, turn).await,
+        let arguments = match incoming {
+            Incoming::Request(request) => self.route(client, request, turn).await?,
             Incoming::Resume(rooms) => {
                 let enough = self.body_limit * TOLERANCE;
-                Ok(Arguments::One(resume(&self.shared, client, rooms, enough).await))
+                Arguments::One(resume(&self.shared, client, rooms, enough).await)
             }
             Incoming::Delivered(upto) => {
                 client.delivered(upto);
-                Ok(Arguments::One(RawValue::NULL.to_owned()))
+                Arguments::One(RawValue::NULL.to_owned())
             }
             Incoming::Unsubscribe(room) => {
                 Room::parse(&room).iter().for_each(|room| client.leave(room));
-                Ok(Arguments::One(RawValue::NULL.to_owned()))
+                Arguments::One(RawValue::NULL.to_owned())
             }
+        };
+        self.claim(client, is_read, arguments)
+    }
+
+    /// Claims the bytes of a large answer. A read that finds none is refused: it can be tried again.
+    fn claim(&self, client: &Client, is_read: bool, arguments: Arguments) -> Result<Answer> {
+        let (size, budget) = (arguments.size(), &self.shared.output_budget);
+        let claim = match size > UNCOUNTED_BYTES {
+            true => budget.claim(client.address(), size),
+            false => return Ok(Answer { arguments, claim: None }),
+        };
+        if claim.is_none() && is_read {
+            return Err(budget.exhausted());
         }
+        Ok(Answer { arguments, claim })
     }
 
     async fn route(&self, client: &Client, request: Request<'_>, turn: &Turn) -> Result<Arguments> {
@@ -84,9 +109,13 @@ impl Answers {
     }
 }
 
+/// Whether this is a request that changes nothing.
+fn is_read(incoming: &Incoming<'_>) -> bool {
+    matches!(incoming, Incoming::Request(request) if READS.contains(&request.method))
+}
+
 /// Whether this may be a write of ours. What else it may be, a route of the user, waits for its turn
 /// by itself.
 fn may_write(incoming: &Incoming<'_>) -> bool {
-    const READS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
     matches!(incoming, Incoming::Request(request) if !READS.contains(&request.method))
 }

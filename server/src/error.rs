@@ -106,6 +106,20 @@ pub enum Error {
         /// How many are allowed.
         limit: usize,
     },
+    /// The requests that one connection has in flight are too large.
+    #[error("the requests of this connection that are not answered have more than {limit} bytes")]
+    TooManyBytes {
+        /// How many bytes are allowed.
+        limit: usize,
+    },
+    /// The server has no memory left for requests, or for answers that nobody has read.
+    #[error("the server is busy: {limit} has no room for this now; try again")]
+    Busy {
+        /// The limit that is used up.
+        limit: Limit,
+        /// Its value.
+        bytes: usize,
+    },
     /// Messages come quicker than they are stored.
     #[error("too many messages of this site wait to be stored, {limit} may")]
     TooManyMessages {
@@ -214,9 +228,10 @@ impl Error {
             Self::BadId { .. } => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_LARGE", Some("body")),
             Self::BadKey => (StatusCode::BAD_REQUEST, "E_BAD_KEY", Some("idempotency-key")),
-            Self::TooMany { .. } | Self::TooManyMessages { .. } => {
+            Self::TooMany { .. } | Self::TooManyBytes { .. } | Self::TooManyMessages { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None)
             }
+            Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "E_BUSY", None),
             Self::NoApiKey => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::NoCaller(field) => (StatusCode::BAD_REQUEST, "E_NO_SITE", Some(field)),
             Self::BadApiKey => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", Some("apiKey")),
@@ -287,6 +302,8 @@ impl Error {
         match self {
             Self::TooLarge { .. } => Some(Limit::BodyLimit),
             Self::TooMany { .. } => Some(Limit::RequestsInFlight),
+            Self::TooManyBytes { .. } => Some(Limit::RequestBytes),
+            Self::Busy { limit, .. } => Some(*limit),
             _ => None,
         }
     }
@@ -295,6 +312,8 @@ impl Error {
         match self {
             Self::TooLarge { limit, .. }
             | Self::TooMany { limit }
+            | Self::TooManyBytes { limit }
+            | Self::Busy { bytes: limit, .. }
             | Self::TooManyMessages { limit } => Some((*limit).into()),
             Self::BadCriteria(bad) => bad.limit().map(Number::from),
             _ => self.problems().first()?.limit.clone(),

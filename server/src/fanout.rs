@@ -238,7 +238,9 @@ impl Fanout {
     async fn send(&mut self, room: &Room, but_not: &[&Room], push: &runtime::Push, last: Position) {
         let to = Audience { rooms: &[room], but_not, origin: None };
         self.told += self.sockets.count_in(Dialect::Runtime, room);
-        if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, push).await {
+        let (name, .., changes) = push;
+        let size = name.len() + changes.get().len();
+        if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, push, size).await {
             self.doubt(room, last);
         }
     }
@@ -255,7 +257,8 @@ impl Fanout {
         for (room, position) in std::mem::take(&mut self.doubtful) {
             let to = Audience { rooms: &[&room], but_not: &[], origin: None };
             let push = runtime::announcement(&room, position);
-            if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, &push).await {
+            let size = push.0.len();
+            if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, &push, size).await {
                 self.doubt(&room, position);
             }
         }

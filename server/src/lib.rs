@@ -49,6 +49,7 @@ mod in_line;
 mod limit_monitor;
 mod lock;
 mod log_once;
+mod memory_budget;
 mod nearest;
 pub mod pubsub;
 pub mod session;

@@ -13,7 +13,7 @@ use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
 use crate::model::{Model, Models};
 use crate::route::Routing;
-use crate::socket::Sockets;
+use crate::socket::{OutputBudget, Sockets};
 
 pub(crate) use keeper::Keeper;
 
@@ -25,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) routing: Routing,
     pub(crate) sessions: Keeper,
     pub(crate) limits: Arc<LimitMonitor>,
+    pub(crate) output_budget: Arc<OutputBudget>,
     /// The ignored parameters that were logged, by resource.
     pub(crate) ignored_parameters: LogOnce<(Resource, String)>,
 }

@@ -24,6 +24,7 @@ mod connection;
 mod door;
 pub(crate) mod legacy;
 mod limits;
+mod output;
 pub(crate) mod site;
 mod transport;
 pub(crate) mod turn;
@@ -46,18 +47,25 @@ use tokio::time::timeout;
 use crate::change::{Id, Resource, Room};
 use crate::dialect::Dialect;
 use crate::http::listener::Plug;
+use crate::limit_monitor::LimitMonitor;
+use crate::memory_budget::MemoryBudget;
 use crate::rooms::{self, Presence};
 use crate::settings::Transports;
 
 pub use connection::Client;
 use legacy::AllAges;
 pub(crate) use limits::Limits;
+use output::LARGE_PACKET;
+pub(crate) use output::OutputBudget;
 
 /// How long an ack of a client is waited for. What is not acked until then is told again at the next connect.
 const LONGEST_ACK: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often a full send buffer is looked at again. Nothing reports that it has room.
 pub(crate) const SEND_BUFFER_POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The room of those who are not sent the current push. No room of a client is called so.
+const SLOW: &str = "\0slow";
 
 /// The event that a broadcast to a room of any name arrives as.
 const MESSAGE: &str = "message";
@@ -69,6 +77,9 @@ pub(crate) struct Sockets {
     presence: Arc<Presence>,
     counters: Arc<Counters>,
     limits: Limits,
+    monitor: Arc<LimitMonitor>,
+    requests: Arc<MemoryBudget>,
+    output: Arc<OutputBudget>,
     /// Held while some are led from one room into another.
     leading: Arc<tokio::sync::Mutex<()>>,
     entrance: Entrance,
@@ -103,7 +114,11 @@ pub(crate) struct Audience<'a> {
 
 impl Sockets {
     /// No sockets yet, and the layer that serves them: they are let in when `door` is opened.
-    pub(crate) fn new(limits: Limits) -> (Self, AllAges) {
+    pub(crate) fn new(
+        limits: Limits,
+        monitor: Arc<LimitMonitor>,
+        (requests, output): (Arc<MemoryBudget>, Arc<OutputBudget>),
+    ) -> (Self, AllAges) {
         let largest = limits.message;
         let builder = match limits.transports {
             Transports::All => SocketIo::builder(),
@@ -123,7 +138,9 @@ impl Sockets {
             .build_layer();
         let (presence, counters, leading) = <(Arc<_>, Arc<_>, Arc<_>)>::default();
         let entrance = Entrance::default();
-        (Self { io, presence, counters, limits, leading, entrance }, AllAges::new(layer, largest))
+        let sockets =
+            Self { io, presence, counters, limits, monitor, requests, output, leading, entrance };
+        (sockets, AllAges::new(layer, largest))
     }
 
     /// Rooms of a part of a resource that anybody is in.
@@ -162,18 +179,24 @@ impl Sockets {
     }
 
     /// Sends an event, encoded once. `false` if somebody could not take it; whom that was, Socket.IO
-    /// does not say.
+    /// does not say. `size` is about that of the packet, in bytes.
     pub(crate) async fn emit(
         &self,
         dialect: Dialect,
         to: Audience<'_>,
         event: &str,
         arguments: &(impl Serialize + Sync),
+        size: usize,
     ) -> bool {
+        let has_slow = size >= LARGE_PACKET && self.part_slow(dialect, to, size);
         let Some(audience) = self.gather(dialect, to) else {
             return true;
         };
-        let is_complete = audience.emit(event, arguments).await.is_ok();
+        let audience = if has_slow { audience.except(SLOW) } else { audience };
+        let is_complete = audience.emit(event, arguments).await.is_ok() && !has_slow;
+        if has_slow {
+            self.rejoin_slow().await;
+        }
         if !is_complete {
             self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
         }
@@ -224,9 +247,38 @@ impl Sockets {
         }
     }
 
+    /// Puts those into the room [`SLOW`] who have not read enough to be sent this much more. `true` if there are
+    /// any. All others are counted as having been sent it; they share the memory that it takes.
+    fn part_slow(&self, dialect: Dialect, to: Audience<'_>, size: usize) -> bool {
+        let audience = self.gather(dialect, to).map(BroadcastOperators::sockets);
+        let audience = audience.unwrap_or_default();
+        let share = size / audience.len().max(1);
+        let slow = audience.iter().filter(|socket| !self.may_send(socket, size, share));
+        slow.inspect(|socket| socket.join(SLOW)).count() > 0
+    }
+
+    async fn rejoin_slow(&self) {
+        if let Some(namespace) = self.io.of("/") {
+            let Ok(()) = namespace.within(SLOW).leave(SLOW).await;
+        }
+    }
+
+    /// Counts a large packet that is sent to a connection. `false` if it may not be sent, because too much waits to be
+    /// read. `claimed` are the bytes that it takes in memory for this connection.
+    fn may_send(&self, socket: &Socket, size: usize, claimed: usize) -> bool {
+        let Some(client) = Client::of(socket) else { return true };
+        let sent = client.count_push(&self.output, self.limits, size, claimed);
+        if let Err(limit) = sent {
+            self.monitor.reached(limit, client.address());
+        }
+        sent.is_ok()
+    }
+
     fn tell_each(&self, audience: Vec<SocketRef>, event: &str, argument: &RawValue) {
+        let size = argument.get().len();
         for socket in audience {
-            if socket.emit(event, argument).is_err() {
+            let may_send = size < LARGE_PACKET || self.may_send(&socket, size, size);
+            if !may_send || socket.emit(event, argument).is_err() {
                 self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
                 match connection::plug(&socket) {
                     Some(plug) => plug.pull(),

@@ -1,6 +1,7 @@
 //! The HTTP edge: connections, who may use them, who is known again, and what is served beside resources.
 
 pub(crate) mod assets;
+pub(crate) mod budget;
 mod caller;
 pub(crate) mod client_address;
 pub(crate) mod cookies;

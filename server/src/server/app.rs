@@ -10,20 +10,22 @@ use tower_http::services::ServeDir;
 use crate::answers::Answers;
 use crate::delivery::courier::{Courier, Slot};
 use crate::engine::{self, Engine};
+use crate::http::budget::RequestBudget;
 use crate::http::cookies::{self, Cookies};
 use crate::http::host::{self, Hosts};
 use crate::http::origin::Origins;
 use crate::http::{
-    assets, client_address, emulation, handshake, health, limit, metrics, origin, publish, send,
-    socket_path,
+    assets, budget, client_address, emulation, handshake, health, limit, metrics, origin, publish,
+    send, socket_path,
 };
 use crate::limit_monitor::{self, LimitMonitor};
 use crate::log_once::LogOnce;
+use crate::memory_budget::MemoryBudget;
 use crate::route::Routing;
 use crate::router::{self, Files, Routes};
 use crate::settings::Settings;
 use crate::shared::{Keeper, Shared};
-use crate::socket::{Limits, Sockets};
+use crate::socket::{Limits, OutputBudget, Sockets};
 
 /// Log lines about ignored parameters. Callers choose the names of undeclared resources.
 const MAX_IGNORED_PARAMETERS: usize = 1_000;
@@ -54,9 +56,14 @@ pub(super) fn assemble(
     slot: Slot,
 ) -> (Router, Arc<Shared>) {
     let engine = courier.engine().clone();
-    let (sockets, socket_layer) = Sockets::new(Limits::of(settings));
-    let cookies = sessions.cookies().clone();
     let limits = Arc::new(LimitMonitor::default());
+    let requests = MemoryBudget::new(settings.limits.total_request_bytes);
+    let output_budget = OutputBudget::new(settings.limits.total_unread_bytes);
+    let socket_limits = Limits::of(settings);
+    let budgets = (Arc::clone(&requests), Arc::clone(&output_budget));
+    let (sockets, socket_layer) = Sockets::new(socket_limits, Arc::clone(&limits), budgets);
+    let requests = RequestBudget { budget: requests, largest: socket_limits.message };
+    let cookies = sessions.cookies().clone();
     let models = Arc::new(settings.models.clone());
     let routing = routes.known_to(Routing::new(settings.paths.clone(), Arc::clone(&models)));
     let shared = Arc::new(Shared {
@@ -66,6 +73,7 @@ pub(super) fn assemble(
         routing: routing.clone(),
         sessions,
         limits: Arc::clone(&limits),
+        output_budget: Arc::clone(&output_budget),
         ignored_parameters: LogOnce::new(MAX_IGNORED_PARAMETERS),
     });
     let dressed = |routes| router::dressed(routes, Arc::clone(&shared), settings.body_limit);
@@ -86,7 +94,8 @@ pub(super) fn assemble(
     let over_http = dressed(services)
         .fallback_service(with_pages.unwrap_or(over_sockets))
         .layer(middleware::from_fn_with_state(settings.body_limit, emulation::layer))
-        .layer(middleware::from_fn_with_state(settings.body_limit, limit::check));
+        .layer(middleware::from_fn_with_state(settings.body_limit, limit::check))
+        .layer(middleware::from_fn_with_state(Arc::clone(&output_budget), budget::claim_answer));
     let hosts = Hosts::new(&settings.allowed_hosts, addr);
     let proxies: Arc<[_]> = settings.trusted_proxies.as_slice().into();
     let origins = Origins::new(&settings.origins, settings.sites.clone());
@@ -97,6 +106,7 @@ pub(super) fn assemble(
         .fallback_service(over_http)
         .layer(middleware::from_fn_with_state(cookies, cookies::greet))
         .layer(socket_layer)
+        .layer(middleware::from_fn_with_state(requests, budget::claim_request))
         .route(assets::STOCK_CLIENT, assets::stock_client())
         .layer(middleware::from_fn_with_state(origins.clone(), origin::check));
     let app = app

@@ -64,6 +64,13 @@ macro_rules! limits {
             $($(#[doc = $other_doc])+ $other,)*
         }
 
+        /// Its name.
+        impl fmt::Display for Limit {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
         impl Limit {
             /// All limits, in the order of their numbers.
             pub const ALL: &[Self] = &[$(Self::$limit,)+ $(Self::$other,)*];
@@ -85,6 +92,18 @@ limits! {
         requests_in_flight (RequestsInFlight): usize = 256,
         /// Packets that may wait for one client to read them. A client with more is disconnected.
         unread_packets (UnreadPackets): usize = 512,
+        /// Bytes of the requests that one connection may have in flight. The next one is refused
+        /// with 429.
+        request_bytes (RequestBytes): usize = 4 << 20,
+        /// Bytes of all requests that are in flight, without the first 64 KiB of each connection.
+        /// The next one is refused with 503. One client may use a quarter.
+        total_request_bytes (TotalRequestBytes): usize = 32 << 20,
+        /// Bytes that may wait for one client to read them, before its next request is answered and
+        /// before it is sent another push.
+        unread_bytes (UnreadBytes): usize = 4 << 20,
+        /// Bytes that may wait for all clients to read them, without answers up to 64 KiB. The next
+        /// read is refused with 503. One client may use a quarter.
+        total_unread_bytes (TotalUnreadBytes): usize = 64 << 20,
         /// How long a client may read nothing of what is sent to it before it is disconnected.
         write_deadline (WriteDeadline): Duration = Duration::from_secs(20),
     }

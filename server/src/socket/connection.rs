@@ -3,7 +3,6 @@
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use axum::extract::ConnectInfo;
@@ -16,7 +15,9 @@ use socketioxide::{SendError, SocketError};
 use tokio::sync::oneshot;
 
 use super::limits::Limits;
+use super::output::{Output, OutputBudget};
 use crate::access::Known;
+use crate::answers::Answer;
 use crate::change::Room;
 use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
@@ -25,12 +26,9 @@ use crate::http::cookies::{self, Cookies};
 use crate::http::listener::Plug;
 use crate::incoming;
 use crate::lock::lock;
+use crate::memory_budget::{Claim, UNCOUNTED_BYTES};
 use crate::rooms::{self, Presence};
-use crate::settings::Origin;
-
-/// Requests in flight are limited by number, and by bytes to as much as this many of the largest. So are
-/// answers that are not taken.
-const MOST_BODIES: usize = 16;
+use crate::settings::{Limit, Origin};
 
 /// Refusals that may wait to be sent. Nobody has so many requests in flight who waits for any of them.
 const MOST_REFUSED: usize = 32_768;
@@ -60,8 +58,8 @@ pub(super) struct Connection {
     /// Dropped when it is gone: who attends to it hears of it by this.
     attended: Mutex<Option<oneshot::Sender<()>>>,
     inbox: Mutex<Inbox>,
-    /// When so many bytes have been written to the line, all its answers have been.
-    answered_at: AtomicU64,
+    /// What it has been sent and has not read.
+    pub(super) output: Arc<Output>,
     /// What its memberships are counted under; `None` once it is gone.
     ///
     /// Invariant: held while rooms are joined or left, and while `gone` takes it. So a join comes
@@ -80,11 +78,11 @@ struct Asked {
 /// Events in arrival order.
 #[derive(Default)]
 struct Inbox {
-    events: VecDeque<Event>,
+    events: VecDeque<(Event, Option<Claim>)>,
     /// Of the texts of all events.
     bytes: usize,
-    /// The acks of events there was no room for, to be refused.
-    refused: Vec<Option<i64>>,
+    /// The acks of events there was no room for, to be refused, and the limit that refuses them.
+    refused: Vec<(Option<i64>, Limit)>,
     /// A task is emptying it.
     is_being_emptied: bool,
 }
@@ -105,12 +103,37 @@ pub(super) enum Arrival {
     Lost,
 }
 
+impl Inbox {
+    /// A claim for an event, if it needs one; or the limit that refuses the event.
+    fn room_for(
+        &self,
+        event: &Event,
+        limits: Limits,
+        claim: impl FnOnce(usize) -> Option<Claim>,
+    ) -> Result<Option<Claim>, Limit> {
+        let bytes = self.bytes + event.text.len();
+        if self.events.len() >= limits.in_flight {
+            return Err(Limit::RequestsInFlight);
+        }
+        // One that is too large by itself gets an answer that says so.
+        if bytes > limits.request_bytes && !self.events.is_empty() {
+            return Err(Limit::RequestBytes);
+        }
+        let counted = |bytes: usize| bytes.saturating_sub(UNCOUNTED_BYTES);
+        match counted(bytes) - counted(self.bytes) {
+            0 => Ok(None),
+            counted => claim(counted).map(Some).ok_or(Limit::TotalRequestBytes),
+        }
+    }
+}
+
 impl Connection {
     pub(super) fn new(
         id: &str,
         dialect: Option<Dialect>,
         presence: Arc<Presence>,
         refused_page: Option<Origin>,
+        plug: Option<Plug>,
     ) -> Self {
         Self {
             id: id.into(),
@@ -122,23 +145,29 @@ impl Connection {
             undone: Mutex::default(),
             attended: Mutex::default(),
             inbox: Mutex::default(),
-            answered_at: AtomicU64::default(),
+            output: Arc::new(Output::new(plug)),
             counted: Mutex::new(Some(HashSet::new())),
         }
     }
 
-    pub(super) fn arrived(&self, event: Event, limits: Limits) -> Arrival {
+    /// `claim` gives bytes of the budget of all connections.
+    pub(super) fn arrived(
+        &self,
+        event: Event,
+        limits: Limits,
+        claim: impl FnOnce(usize) -> Option<Claim>,
+    ) -> Arrival {
         self.learn_dialect(&event);
         let mut inbox = lock(&self.inbox);
-        let size = event.text.len();
-        let most_bytes = limits.body * MOST_BODIES;
-        if inbox.events.len() < limits.in_flight && inbox.bytes + size <= most_bytes {
-            inbox.bytes += size;
-            inbox.events.push_back(event);
-        } else if inbox.refused.len() < MOST_REFUSED {
-            inbox.refused.push(event.ack);
-        } else {
-            return Arrival::Lost;
+        match inbox.room_for(&event, limits, claim) {
+            Ok(claim) => {
+                inbox.bytes += event.text.len();
+                inbox.events.push_back((event, claim));
+            }
+            Err(limit) if inbox.refused.len() < MOST_REFUSED => {
+                inbox.refused.push((event.ack, limit));
+            }
+            Err(_) => return Arrival::Lost,
         }
         match std::mem::replace(&mut inbox.is_being_emptied, true) {
             true => Arrival::Queued,
@@ -174,18 +203,18 @@ impl Connection {
     pub(super) fn behind(&self, begun: usize) -> Option<Event> {
         let inbox = lock(&self.inbox);
         let next = inbox.events.get(begun).filter(|_| inbox.refused.is_empty());
-        next.map(|event| Event { text: event.text.clone(), ack: event.ack })
+        next.map(|(event, _)| Event { text: event.text.clone(), ack: event.ack })
     }
 
-    /// Takes out the acks of those to be refused.
-    pub(super) fn refused(&self) -> Vec<Option<i64>> {
+    /// Takes out the acks of those to be refused, and the limits that refuse them.
+    pub(super) fn refused(&self) -> Vec<(Option<i64>, Limit)> {
         std::mem::take(&mut lock(&self.inbox).refused)
     }
 
     /// The first event has been answered.
     pub(super) fn done(&self) {
         let mut inbox = lock(&self.inbox);
-        if let Some(event) = inbox.events.pop_front() {
+        if let Some((event, _claim)) = inbox.events.pop_front() {
             inbox.bytes -= event.text.len();
         }
     }
@@ -196,6 +225,7 @@ impl Connection {
         counted.iter().flatten().for_each(|counted| self.presence.remove(counted));
         drop(lock(&self.attended).take());
         lock(&self.undone).clear();
+        self.output.clear();
     }
 
     /// The origin of its page, if that may not use resources.
@@ -399,32 +429,48 @@ impl Client {
         }
     }
 
-    /// Whether it has taken what it was answered, but for some. What it has not waits in memory. Of one that
-    /// polls, nobody knows.
+    /// Whether the client has read what it was sent, but for `unread_bytes`. What it has not read waits in
+    /// memory.
     pub(super) fn takes_answers(&self, limits: Limits) -> bool {
-        let most = (limits.body * MOST_BODIES) as u64;
-        let answered_at = self.connection.answered_at.load(Ordering::Relaxed);
-        plug(&self.socket).is_none_or(|plug| answered_at <= plug.written() + most)
-            || !self.is_connected()
+        self.connection.output.unread() <= limits.unread_bytes as u64 || !self.is_connected()
     }
 
-    /// Answers an event with what has this size, or `false`: that has to wait until the client has taken what
-    /// it was sent before.
+    /// Answers an event, or `false`: that has to wait until the client has taken what it was sent before.
     pub(super) fn answer_with(
         &self,
         ack: Option<i64>,
-        answer: &impl Serialize,
-        size: usize,
+        Answer { arguments, claim }: &mut Answer,
+        budget: &OutputBudget,
     ) -> bool {
+        let output = &self.connection.output;
         // Before it is there to be written.
-        let written = plug(&self.socket).map_or(0, Plug::written);
-        let is_sent = self.answer(ack, answer);
-        if is_sent {
-            let answered_at = &self.connection.answered_at;
-            let begun = answered_at.load(Ordering::Relaxed).max(written);
-            answered_at.store(begun + size as u64, Ordering::Relaxed);
+        let written = output.written();
+        let is_sent = self.answer(ack, arguments);
+        match claim.take_if(|_| is_sent) {
+            Some(claim) => budget.add(output, written, arguments.size(), claim),
+            None if is_sent => output.add(written, arguments.size(), None),
+            None => {}
         }
         is_sent
+    }
+
+    /// Counts a large push as sent, or says which limit forbids to send it. A client that has read
+    /// everything may be sent one of any size.
+    pub(super) fn count_push(
+        &self,
+        budget: &OutputBudget,
+        limits: Limits,
+        size: usize,
+        claimed: usize,
+    ) -> Result<(), Limit> {
+        let output = &self.connection.output;
+        let (written, unread) = (output.written(), output.unread());
+        if unread > 0 && unread + size as u64 > limits.unread_bytes as u64 {
+            return Err(Limit::UnreadBytes);
+        }
+        let claim = budget.claim(self.address(), claimed).ok_or(Limit::TotalUnreadBytes)?;
+        budget.add(output, written, size, claim);
+        Ok(())
     }
 
     /// Answers an event; `false` if that has to wait until the client has taken what it was sent before.

@@ -14,20 +14,22 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use tokio::task::consume_budget;
 use tokio::time::sleep;
 
-use super::connection::{Arrival, Client, Connection, Event, Met};
+use super::connection::{Arrival, Client, Connection, Event, Met, plug};
 use super::site::{self, Line};
 use super::turn::{Turn, Turns};
 use super::{Counters, Entrance, Limits, SEND_BUFFER_POLL_INTERVAL, Sockets};
 use crate::access::Known;
-use crate::answers::Answers;
+use crate::answers::{Answer, Answers};
 use crate::delivery::courier::Courier;
-use crate::dialect::{Arguments, Dialect};
+use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::http::origin::SitePage;
+use crate::memory_budget::MemoryBudget;
 use crate::rooms::Presence;
+use crate::settings::Limit;
 
 /// An answer, and the ack that it is.
-type Found = (Option<i64>, Result<Arguments, Error>);
+type Found = (Option<i64>, Result<Answer, Error>);
 
 impl Sockets {
     /// Lets sockets in, to be given these answers. They are given up when the sockets are closed.
@@ -46,6 +48,8 @@ struct House {
     /// Knows the sites, and attends to who is there for one.
     courier: Courier,
     limits: Limits,
+    /// The budget of the requests that are not answered.
+    requests: Arc<MemoryBudget>,
     presence: Arc<Presence>,
     counters: Arc<Counters>,
     entrance: Entrance,
@@ -53,8 +57,8 @@ struct House {
 
 impl Doors {
     pub(super) fn new(answers: Answers, courier: Courier, sockets: &Sockets) -> Self {
-        let Sockets { presence, counters, limits, entrance, .. } = sockets.clone();
-        Self(Arc::new(House { answers, courier, limits, presence, counters, entrance }))
+        let Sockets { presence, counters, limits, entrance, requests, .. } = sockets.clone();
+        Self(Arc::new(House { answers, courier, limits, requests, presence, counters, entrance }))
     }
 
     /// Runs before the CONNECT is answered, so the first event finds its door.
@@ -72,7 +76,9 @@ impl Doors {
         let has_resources = |(name, _): &(String, _)| self.0.courier.has_resources(name);
         let refused_page = site_page.filter(|_| !site.as_ref().is_some_and(has_resources));
         let id = socket.id.to_string();
-        let connection = Connection::new(&id, dialect, self.0.presence.clone(), refused_page);
+        let plug = plug(socket).cloned();
+        let presence = self.0.presence.clone();
+        let connection = Connection::new(&id, dialect, presence, refused_page, plug);
         let connection = Arc::new(connection);
         let met = Met { socket: Arc::downgrade(socket), connection: connection.clone() };
         socket.extensions.insert(met);
@@ -128,7 +134,8 @@ impl MessageHandler<LocalAdapter, Doors> for Door {
     /// Called by the connection's reader, one event after the other; nothing here waits.
     fn call(&self, socket: Arc<Socket>, text: Value, ack: Option<i64>) {
         let client = Client { socket, connection: self.connection.clone() };
-        match self.connection.arrived(Event { text, ack }, self.house.limits) {
+        let claim = |bytes| self.house.requests.claim(client.address(), bytes);
+        match self.connection.arrived(Event { text, ack }, self.house.limits, claim) {
             Arrival::Queued => {}
             Arrival::First => drop(tokio::spawn(self.house.clone().empty_inbox(client))),
             Arrival::Lost => client.disconnect(),
@@ -165,23 +172,31 @@ impl House {
             }
             // Nothing is being answered now that others might wait for.
             self.catch_up(client, unsent.drain(..)).await;
-            let refusal = || Err(Error::TooMany { limit: self.limits.in_flight });
-            let refused = client.connection.refused();
-            refused.iter().for_each(|_| {
-                self.answers.refused(client, &Error::TooMany { limit: self.limits.in_flight })
-            });
-            self.catch_up(client, refused.into_iter().map(|ack| (ack, refusal()))).await;
+            let refused = client.connection.refused().into_iter();
+            let refused = refused.map(|(ack, limit)| (ack, Err(self.refusal(client, limit))));
+            self.catch_up(client, refused).await;
             if !client.takes_answers(self.limits) {
                 sleep(SEND_BUFFER_POLL_INTERVAL).await;
             }
         }
     }
 
+    /// The error of an event that a limit refuses.
+    fn refusal(&self, client: &Client, limit: Limit) -> Error {
+        let error = match limit {
+            Limit::RequestBytes => Error::TooManyBytes { limit: self.limits.request_bytes },
+            Limit::TotalRequestBytes => Error::Busy { limit, bytes: self.requests.limit() },
+            _ => Error::TooMany { limit: self.limits.in_flight },
+        };
+        self.answers.refused(client, &error);
+        error
+    }
+
     /// Sends what there was no room for, as the client takes what it was sent before. One that takes
     /// nothing is disconnected when the connection's own deadline has passed.
     async fn catch_up(&self, client: &Client, unsent: impl Iterator<Item = Found>) {
-        for found in unsent {
-            while !self.answer(client, &found) {
+        for mut found in unsent {
+            while !self.answer(client, &mut found) {
                 sleep(SEND_BUFFER_POLL_INTERVAL).await;
             }
         }
@@ -201,15 +216,15 @@ impl House {
     }
 
     /// Gives back what could not be sent yet.
-    fn finish(&self, client: &Client, turns: &mut Turns, found: Found) -> Option<Found> {
-        let is_sent = self.answer(client, &found);
+    fn finish(&self, client: &Client, turns: &mut Turns, mut found: Found) -> Option<Found> {
+        let is_sent = self.answer(client, &mut found);
         client.connection.done();
         turns.end();
         (!is_sent).then_some(found)
     }
 
     /// `false` if there is no room for it.
-    fn answer(&self, client: &Client, (ack, answer): &Found) -> bool {
+    fn answer(&self, client: &Client, (ack, answer): &mut Found) -> bool {
         if ack.is_none() {
             if answer.is_err() {
                 self.counters.dropped.fetch_add(1, Ordering::Relaxed);
@@ -217,7 +232,7 @@ impl House {
             return true;
         }
         match answer {
-            Ok(answer) => client.answer_with(*ack, answer, answer.size()),
+            Ok(answer) => client.answer_with(*ack, answer, self.answers.output_budget()),
             Err(error) => client.answer(*ack, &client.dialect().refusal(error)),
         }
     }

@@ -6,12 +6,14 @@ use crate::settings::{Heartbeat, Settings, Transports};
 /// How much of everything.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Bytes in the body of a request.
-    pub(crate) body: usize,
     /// Bytes in a message or a payload.
     pub(crate) message: usize,
     /// Requests that have not been answered yet.
     pub(crate) in_flight: usize,
+    /// Bytes of those requests.
+    pub(crate) request_bytes: usize,
+    /// Bytes that wait for it to read them.
+    pub(crate) unread_bytes: usize,
     /// Packets that wait for it to read them.
     pub(crate) unread: usize,
     /// When a client is given up that does not answer.
@@ -23,12 +25,13 @@ pub(crate) struct Limits {
 impl Limits {
     pub(crate) fn of(settings: &Settings) -> Self {
         Self {
-            body: settings.body_limit,
             message: settings
                 .socket_io
                 .max_http_buffer_size
                 .unwrap_or(settings.body_limit * TOLERANCE),
             in_flight: settings.limits.requests_in_flight,
+            request_bytes: settings.limits.request_bytes,
+            unread_bytes: settings.limits.unread_bytes,
             unread: settings.limits.unread_packets,
             heartbeat: settings.heartbeat,
             transports: settings.socket_io.transports,

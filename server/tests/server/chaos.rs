@@ -38,6 +38,9 @@ const DEVICES: usize = 3;
 const SENDERS: usize = 10;
 const KILLS: usize = 20;
 
+/// Messages that are answered between two kills, at most.
+const MESSAGES_PER_KILL: usize = 30;
+
 /// One kill in so many ends with the last backup.
 const RESTORE_EACH: usize = 5;
 
@@ -52,6 +55,8 @@ type Address = watch::Receiver<Option<SocketAddr>>;
 struct Sent {
     /// By number: the message is for this person.
     answered: BTreeMap<usize, usize>,
+    /// How many there are, for those who wait for more.
+    count: watch::Sender<usize>,
     /// Answered after the last backup had begun.
     since_backup: BTreeSet<usize>,
     may_be_lost: BTreeSet<usize>,
@@ -145,6 +150,8 @@ async fn send(
                     assert_eq!(response.status(), StatusCode::OK);
                     let mut sent = sent.lock().unwrap();
                     sent.answered.insert(number, person);
+                    let count = sent.answered.len();
+                    sent.count.send_replace(count);
                     sent.since_backup.insert(number);
                     break;
                 }
@@ -244,8 +251,13 @@ async fn devices_get_all_messages_through_cuts_kills_and_restores() {
         .collect();
 
     let mut copy = None;
+    let mut count = sent.lock().unwrap().count.subscribe();
     for kill in 1..=KILLS {
-        sleep(Duration::from_millis(random.random_range(50..500))).await;
+        // However busy the machine is, something was sent between two kills.
+        let enough = *count.borrow() + random.random_range(1..MESSAGES_PER_KILL);
+        let is_enough = timeout(PATIENCE, count.wait_for(|count| *count >= enough)).await;
+        is_enough.expect("messages are answered").unwrap();
+        sleep(Duration::from_millis(random.random_range(0..100))).await;
         if kill % RESTORE_EACH == 2 {
             let file = world.home.path().join(format!("{kill}.db"));
             world.back_up(&file);
@@ -280,9 +292,7 @@ async fn devices_get_all_messages_through_cuts_kills_and_restores() {
     for (person, handled) in &handled {
         check(*person, &handled.borrow(), &sent);
     }
-    let count = sent.answered.len();
-    println!("{count} messages, of which {} may be lost", sent.may_be_lost.len());
-    assert!(count > 200, "{count} are too few to prove anything");
+    println!("{} messages, of which {} may be lost", sent.answered.len(), sent.may_be_lost.len());
 }
 
 /// Resolves when a device has all that has to come.

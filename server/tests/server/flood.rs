@@ -4,7 +4,9 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -31,8 +33,12 @@ impl Process {
     fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
         let engine = format!("sqlite:{}", home.path().join("backwire.db").display());
+        // Clients of these tests answer no pings.
+        let config = home.path().join("config.yml");
+        std::fs::write(&config, "io: {pingTimeout: 600000}\n").unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_backwire"))
-            .args(["serve", "--port", "0", "--engine", &engine])
+            .args(["serve", "--port", "0", "--engine", &engine, "--config"])
+            .arg(config)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -47,6 +53,13 @@ impl Process {
     fn peak(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+    }
+
+    /// The memory it has now, in bytes.
+    fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
     }
 
@@ -156,4 +169,56 @@ async fn one_that_does_not_read_its_answers_either_is_disconnected() {
     let grown = process.peak() - before;
     assert!(grown < BOUND, "it took {grown} bytes more");
     assert!(!process.end().contains("panicked"));
+}
+
+/// Sends 8 writes of 900 KB at once, and returns the statuses of the answers.
+async fn write_much(addr: SocketAddr) -> Vec<String> {
+    let (mut sink, mut stream) = Socket::runtime_at(addr).await.into_stream().split();
+    let data = json!({ "title": "x".repeat(900_000) });
+    let write = async move {
+        for number in 0..8 {
+            let request = format!(r#"42{number}["post",{{"url":"/flood","data":{data}}}]"#);
+            sink.send(Message::text(request)).await.unwrap();
+        }
+        sink
+    };
+    let read = async {
+        let mut statuses = Vec::new();
+        while statuses.len() < 8
+            && let Some(Ok(Message::Text(frame))) = stream.next().await
+        {
+            statuses.extend(status_in(&frame));
+        }
+        statuses
+    };
+    tokio::join!(write, read).1
+}
+
+/// The status in an ack. To parse all of a large one takes too long.
+fn status_in(frame: &str) -> Option<String> {
+    const NAME: &str = r#""statusCode":"#;
+    let ack = frame.strip_prefix("43")?;
+    let place = ack.rfind(NAME)? + NAME.len();
+    Some(ack[place..place + 3].to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_connections_with_large_writes_cost_bounded_memory_and_give_it_back() {
+    let process = Process::start();
+    let mut other = Socket::runtime_at(process.addr).await;
+    let before = process.peak();
+    let addr = process.addr;
+    let writers = tokio::spawn(async move { join_all((0..10).map(|_| write_much(addr))).await });
+    let statuses = asks_until_done(&mut other, writers).await.concat();
+    assert_eq!(statuses.len(), 10 * 8);
+    assert!(statuses.iter().all(|it| ["201", "429", "503"].contains(&&**it)), "{statuses:?}");
+    assert!(statuses.iter().any(|status| status == "201"));
+    let grown = process.peak() - before;
+    assert!(grown < 3 * BOUND, "it took {grown} bytes more");
+    let end = Instant::now() + Duration::from_secs(60);
+    while process.memory() > before + BOUND {
+        assert!(Instant::now() < end, "{} bytes are kept", process.memory() - before);
+        assert_eq!(other.get("/todo/1").await["statusCode"], 404);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

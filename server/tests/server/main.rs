@@ -26,6 +26,7 @@ mod http;
 mod limits;
 mod limits_reached;
 mod memberships;
+mod memory;
 mod node;
 mod order;
 mod pages;

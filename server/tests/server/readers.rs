@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::routing::get;
 use backwire::engine::Window;
 use backwire::server::Builder;
+use backwire::settings::Limits;
 use backwire::{Client, Context, Server};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -17,6 +18,12 @@ use crate::client::{RUNTIME, Socket, builder, position, socket_of, start};
 /// changes nothing is small.
 fn large(number: u64) -> Value {
     json!({ "title": format!("{number}{}", "x".repeat(1 << 16)) })
+}
+
+fn limits(set: impl FnOnce(&mut Limits)) -> Limits {
+    let mut limits = Limits::default();
+    set(&mut limits);
+    limits
 }
 
 /// A server that tells its idea of each client that asks for it.
@@ -103,7 +110,13 @@ async fn a_shutdown_does_not_wait_for_a_client_that_does_not_read() {
 
 #[tokio::test]
 async fn a_shutdown_does_not_wait_for_an_old_client_that_does_not_read() {
-    let patient = builder().write_deadline(Duration::from_secs(3600)).unread(100_000);
+    let limits = limits(|limits| {
+        limits.write_deadline = Duration::from_secs(3600);
+        limits.unread_packets = 100_000;
+        limits.unread_bytes = 1 << 30;
+        limits.total_unread_bytes = 1 << 32;
+    });
+    let patient = builder().limits(limits);
     shuts_down(with_an_old_client_that_stops_reading(patient).await).await;
 }
 

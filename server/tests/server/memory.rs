@@ -1,0 +1,203 @@
+//! What all clients together can make a server hold in memory.
+
+use std::sync::Arc;
+
+use backwire::Server;
+use backwire::settings::{Limit, Limits};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
+
+use crate::client::{RUNTIME, Socket, builder, refusal, start};
+use crate::limits_reached::{CapturedLog, count};
+
+fn limits(set: impl FnOnce(&mut Limits)) -> Limits {
+    let mut limits = Limits::default();
+    set(&mut limits);
+    limits
+}
+
+fn todo(size: usize) -> Value {
+    json!({ "title": "x".repeat(size) })
+}
+
+/// The answer to a GET over HTTP: its status and body.
+async fn get(server: &Server, path: &str) -> (u16, Value) {
+    let reply = reqwest::get(format!("http://{}{path}", server.addr())).await.unwrap();
+    (reply.status().as_u16(), reply.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn requests_of_a_connection_may_have_so_many_bytes() {
+    let log = CapturedLog::start();
+    let gate = Arc::new(Notify::new());
+    let wait = gate.clone();
+    let slow = axum::routing::get(async move || wait.notified().await);
+    let limits = limits(|limits| limits.request_bytes = 3_500);
+    let server = start(builder().limits(limits).route("/slow", slow)).await;
+    let mut socket = Socket::runtime(&server).await;
+    socket.send(r#"421["get",{"url":"/slow"}]"#).await;
+    for number in 2..=6 {
+        let request = json!(["post", { "url": "/todo", "data": todo(1_000) }]);
+        socket.send(format!("42{number}{request}")).await;
+    }
+    gate.notify_one();
+    for number in 2..=4 {
+        assert_eq!(socket.ack(number).await["statusCode"], 201, "{number}");
+    }
+    for number in 5..=6 {
+        let refused = socket.ack(number).await;
+        assert_eq!(refusal(&refused), json!([429, "E_TOO_MANY"]));
+        assert_eq!(refused["body"]["limit"], 3_500);
+    }
+    assert_eq!(count(&server, Limit::RequestBytes).await, 2);
+    assert!(log.lines_of(Limit::RequestBytes)[0].contains("client=127.0.0.1"));
+    assert_eq!(socket.ack(1).await["statusCode"], 200);
+    // One alone may be as large as a body may be.
+    assert_eq!(socket.post("/todo", todo(500_000)).await["statusCode"], 201);
+    server.shutdown().await;
+}
+
+/// Sends the head of a create with a body of this size, and half of the body.
+async fn begin_create(server: &Server, size: usize) -> (TcpStream, String) {
+    let body = todo(size).to_string();
+    let mut upload = TcpStream::connect(server.addr()).await.unwrap();
+    let (host, length) = (server.addr(), body.len());
+    let head = format!(
+        "POST /todo HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    );
+    let (begin, rest) = body.split_at(length / 2);
+    upload.write_all(format!("{head}{begin}").as_bytes()).await.unwrap();
+    (upload, rest.to_owned())
+}
+
+#[tokio::test]
+async fn bodies_that_are_being_sent_use_up_the_budget_of_requests_and_small_ones_need_none() {
+    let set = |limits: &mut Limits| limits.total_request_bytes = 400_000;
+    let server = start(builder().limits(limits(set))).await;
+    let mut socket = Socket::runtime(&server).await;
+    let (mut upload, rest) = begin_create(&server, 90_000).await;
+    // Its claim is seen when the next one of the same client, which may use a quarter, is refused.
+    let refused = loop {
+        let reply = socket.post("/todo", todo(200_000)).await;
+        if reply["statusCode"] != 201 {
+            break reply;
+        }
+    };
+    assert_eq!(refusal(&refused), json!([503, "E_BUSY"]));
+    assert_eq!(refused["body"]["limit"], 400_000);
+    assert!(refused["body"]["message"].as_str().unwrap().contains("total_request_bytes"));
+    assert_eq!(refused["headers"]["retry-after"], "1");
+    assert!(count(&server, Limit::TotalRequestBytes).await > 0);
+    assert_eq!(socket.post("/todo", todo(10_000)).await["statusCode"], 201);
+    upload.write_all(rest.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    upload.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 201 "), "{reply}");
+    assert_eq!(socket.post("/todo", todo(200_000)).await["statusCode"], 201);
+    server.shutdown().await;
+}
+
+/// A request whose answer is not read.
+async fn begin_get(server: &Server, path: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(server.addr()).await.unwrap();
+    let head =
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.addr());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_use_up_the_budget_of_answers_and_small_ones_need_none() {
+    // More than the buffers of the system have room for.
+    const LARGE: usize = 12 << 20;
+    let set = |limits: &mut Limits| limits.total_unread_bytes = 4 * LARGE;
+    let large = axum::routing::get(async || "x".repeat(LARGE));
+    let server = start(builder().limits(limits(set)).route("/large", large)).await;
+    let mut unread = begin_get(&server, "/large").await;
+    let mut first = [0];
+    unread.read_exact(&mut first).await.unwrap();
+    let (status, refused) = get(&server, "/large").await;
+    assert_eq!((status, &refused["code"]), (503, &json!("E_BUSY")));
+    assert_eq!(refused["limit"], 4 * LARGE);
+    assert_eq!(count(&server, Limit::TotalUnreadBytes).await, 1);
+    let mut socket = Socket::runtime(&server).await;
+    assert_eq!(refusal(&socket.get("/large").await), json!([503, "E_BUSY"]));
+    assert_eq!(get(&server, "/todo").await, (200, json!([])));
+    let mut rest = Vec::new();
+    unread.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.len() > LARGE);
+    drop(unread);
+    assert_eq!(socket.get("/large").await["statusCode"], 200);
+    // What a socket was sent counts until it has been read, too; then it can be claimed again.
+    assert_eq!(socket.get("/large").await["statusCode"], 200);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn client_that_does_not_read_its_pushes_misses_some_and_can_ask_for_them() {
+    let log = CapturedLog::start();
+    let server = start(builder().limits(limits(|limits| limits.unread_bytes = 1 << 20))).await;
+    let mut slow = Socket::small(&server, RUNTIME).await;
+    slow.get("/todo").await;
+    let mut writer = Socket::runtime(&server).await;
+    let mut written = 0;
+    while count(&server, Limit::UnreadBytes).await == 0 {
+        assert_eq!(writer.post("/todo", todo(500_000)).await["statusCode"], 201);
+        written += 1;
+        assert!(written < 200, "everything was sent to a client that does not read");
+    }
+    assert!(log.lines_of(Limit::UnreadBytes)[0].contains("client=127.0.0.1"));
+    // It was not disconnected; it gets the pushes that were sent, and then hears where the room stands.
+    let (mut received, mut head) = (0, 0);
+    while head < written {
+        let push = slow.event().await;
+        let changes = push[4].as_array().unwrap().len();
+        received += changes;
+        head = push[3].as_u64().unwrap() + changes as u64;
+    }
+    assert!(received < written as usize, "{received} of {written}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn stock_client_that_does_not_read_large_pushes_is_disconnected() {
+    let server = start(builder().limits(limits(|limits| limits.unread_bytes = 1 << 20))).await;
+    let mut slow = Socket::small(&server, "").await;
+    slow.emit(&json!(["get", { "url": "/todo" }])).await;
+    let mut writer = Socket::runtime(&server).await;
+    let mut written = 0;
+    while count(&server, Limit::UnreadBytes).await == 0 {
+        assert_eq!(writer.post("/todo", todo(500_000)).await["statusCode"], 201);
+        written += 1;
+        assert!(written < 200, "everything was sent to a client that does not read");
+    }
+    slow.is_ended().await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn many_connections_with_large_writes_are_answered_each_time() {
+    let server = start(builder()).await;
+    let write = async |connection: usize| {
+        let mut socket = Socket::runtime(&server).await;
+        for number in 1..=16 {
+            let request = json!(["post", { "url": "/todo", "data": todo(100_000 + connection) }]);
+            socket.send(format!("42{number}{request}")).await;
+        }
+        let mut statuses = Vec::new();
+        for number in 1..=16 {
+            statuses.push(socket.ack(number).await["statusCode"].as_u64().unwrap());
+        }
+        statuses
+    };
+    let statuses = join_all((0..10).map(write)).await.concat();
+    assert!(statuses.iter().all(|status| [201, 429, 503].contains(status)), "{statuses:?}");
+    assert!(statuses.contains(&201));
+    server.shutdown().await;
+}
