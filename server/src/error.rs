@@ -254,6 +254,7 @@ impl Error {
                 Refused::BadId | Refused::WrongId(_) => {
                     (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id"))
                 }
+                Refused::NoIdLeft { .. } => (StatusCode::CONFLICT, "E_NO_ID_LEFT", Some("id")),
                 Refused::NoId { key, .. } => (StatusCode::BAD_REQUEST, "E_NO_ID", Some(key)),
                 Refused::Invalid { is_new, wrong } => (
                     StatusCode::BAD_REQUEST,

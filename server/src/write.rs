@@ -83,7 +83,7 @@ pub struct Standing {
     pub previous: u64,
     /// The place the change will take in the log.
     pub position: Position,
-    /// The id a create without one gets.
+    /// The id that a create without one gets. Of other writes it may be any.
     pub next_id: i64,
     /// The first of the [`claims`](Write::claims) that another record has already.
     pub taken: Option<String>,
@@ -135,6 +135,14 @@ pub enum Refused {
         resource: Resource,
         /// The name of the primary key.
         key: String,
+    },
+    /// Each integer from the counter's to the largest is the id of a record.
+    #[error(
+        "{resource} has no integer left for the id of a new record; give it an id that is a text"
+    )]
+    NoIdLeft {
+        /// Of which resource.
+        resource: Resource,
     },
     /// Values are not what the model asks for.
     #[error("{}", sentences(.wrong))]

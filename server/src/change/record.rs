@@ -21,6 +21,9 @@ pub enum Id {
 }
 
 impl Id {
+    /// The largest integer that JavaScript can hold.
+    pub(crate) const LARGEST: i64 = (1 << 53) - 1;
+
     /// Reads an id from a url or a string attribute.
     pub fn parse(text: &str) -> Option<Self> {
         match text.parse::<i64>() {
@@ -41,9 +44,8 @@ impl Id {
 
     /// Whether JavaScript can hold the id: it would read a larger integer as one of its neighbours.
     pub(crate) fn is_exact(&self) -> bool {
-        const LARGEST: i64 = (1 << 53) - 1;
         match self {
-            Self::Integer(integer) => (-LARGEST..=LARGEST).contains(integer),
+            Self::Integer(integer) => (-Self::LARGEST..=Self::LARGEST).contains(integer),
             Self::Text(_) => true,
         }
     }

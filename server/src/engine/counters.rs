@@ -1,11 +1,17 @@
 //! What a store counts for each resource.
 
+use std::ops::RangeInclusive;
+
 use crate::change::{Change, Id, Position, Verb};
 use crate::engine::Window;
 
 /// The part of its count that a log may have too much: many changes that are forgotten at a time cost less than
 /// as many by themselves.
 const FORGOTTEN_TOGETHER: u64 = 16;
+
+/// The largest id given by a client that moves the counter: a client that gives a larger one would use up
+/// the ids of all others. From here on ids may be those of records, which creates without an id pass over.
+const LARGEST_COUNTED: i64 = 1 << 52;
 
 /// How far a resource's log reaches and which id comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +20,9 @@ pub(super) struct Counters {
     pub(super) head: u64,
     /// Offset of the newest change that was dropped from the log, 0 before the first.
     pub(super) floor: u64,
-    /// The id of the next record that brings none. Only grows, so that an id is never given twice:
-    /// somebody may still hold a link to the record that had it.
+    /// The id of the next record that brings none, unless a client has given a record that id. Only grows up to
+    /// [`LARGEST_COUNTED`], so that an id is never given twice: somebody may still hold a link to the
+    /// record that had it.
     pub(super) next_id: i64,
 }
 
@@ -37,11 +44,32 @@ impl Counters {
         Position { epoch, offset: self.head + 1 }
     }
 
-    /// Counts a change in.
-    pub(super) fn count(&mut self, change: &Change) {
+    /// Counts a change in. `free` is the [free id](Self::free_id) that a create without one gets.
+    pub(super) fn count(&mut self, change: &Change, free: i64) {
         self.head = change.position.offset;
-        if let (Verb::Create, Id::Integer(taken)) = (change.verb, &change.id) {
-            self.next_id = self.next_id.max(taken.saturating_add(1));
+        match (change.verb, &change.id) {
+            (Verb::Create, Id::Integer(taken)) if *taken == free => self.next_id = free + 1,
+            (Verb::Create, Id::Integer(taken)) if *taken <= LARGEST_COUNTED => {
+                self.next_id = self.next_id.max(taken + 1);
+            }
+            _ => {}
+        }
+    }
+
+    /// The id that a create without one gets; `None` if there is none left. `first_free` finds
+    /// the [first integer of a range](first_free) that is no record's id.
+    ///
+    /// A counter that has reached the end goes on behind the ids that are counted. Earlier versions counted all.
+    pub(super) fn free_id<E>(
+        &self,
+        first_free: impl Fn(RangeInclusive<i64>) -> Result<Option<i64>, E>,
+    ) -> Result<Option<i64>, E> {
+        if self.next_id <= LARGEST_COUNTED {
+            return Ok(Some(self.next_id));
+        }
+        match first_free(self.next_id..=Id::LARGEST)? {
+            Some(free) => Ok(Some(free)),
+            None => first_free(LARGEST_COUNTED + 1..=Id::LARGEST),
         }
     }
 
@@ -55,5 +83,57 @@ impl Counters {
         let floor = self.head.saturating_sub(window.count).max(self.floor);
         let is_worth_it = floor - self.floor > window.count / FORGOTTEN_TOGETHER;
         if is_worth_it { floor } else { self.floor }
+    }
+}
+
+/// The first integer of a range that is not among `taken`: the ids of records within the range, in ascending
+/// order.
+pub(super) fn first_free<E>(
+    range: &RangeInclusive<i64>,
+    taken: impl IntoIterator<Item = Result<i64, E>>,
+) -> Result<Option<i64>, E> {
+    let mut free = *range.start();
+    for id in taken {
+        if id? != free {
+            break;
+        }
+        free += 1;
+    }
+    Ok(range.contains(&free).then_some(free))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    fn free(range: RangeInclusive<i64>, taken: &[i64]) -> Option<i64> {
+        let taken = taken.iter().filter(|id| range.contains(*id));
+        let Ok(free) = first_free(&range, taken.copied().map(Ok::<_, Infallible>));
+        free
+    }
+
+    #[test]
+    fn first_free_id_is_the_first_gap() {
+        assert_eq!(free(3..=9, &[]), Some(3));
+        assert_eq!(free(3..=9, &[5]), Some(3));
+        assert_eq!(free(3..=9, &[3, 4, 6]), Some(5));
+        assert_eq!(free(3..=4, &[3, 4]), None);
+        assert_eq!(free(RangeInclusive::new(5, 4), &[]), None);
+    }
+
+    #[test]
+    fn counter_at_the_end_goes_on_with_ids_that_are_not_counted() {
+        let next_id = |next_id, taken: &[i64]| {
+            let counters = Counters { next_id, ..Counters::default() };
+            let Ok(id) = counters.free_id(|range| Ok::<_, Infallible>(free(range, taken)));
+            id
+        };
+        let (first, last) = (LARGEST_COUNTED + 1, Id::LARGEST);
+        assert_eq!(next_id(7, &[]), Some(7));
+        assert_eq!(next_id(last, &[]), Some(last));
+        assert_eq!(next_id(last, &[last]), Some(first));
+        assert_eq!(next_id(last + 1, &[first, first + 1]), Some(first + 2));
     }
 }

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Mutex as FairMutex;
 
-use super::counters::Counters;
+use super::counters::{Counters, first_free};
 use super::ledger::{self, Ledger, LedgerLimits, Written};
 use super::{
     Committed, Engine, Error, MemoryQueues, MemorySessions, Queues, Sessions, Since, Snapshot,
@@ -150,12 +150,13 @@ impl State {
             let claims = write.claims(own.map(|row| &*row.record));
             table.learn(&claims);
         }
-        let standing = self.table(&write.resource, |table| table.standing(id, &write, epoch));
+        let standing = self.table(&write.resource, |table| table.standing(id, &write, epoch))?;
+        let free = standing.next_id;
         let (key, model) = (write.key.clone(), Arc::clone(&write.model));
         let (committed, written) = match write.apply(standing)? {
             Decision::Changed(change) => {
                 let written = Written::logged(&change);
-                (self.store(Arc::new(change), &model, window), written)
+                (self.store(Arc::new(change), free, &model, window), written)
             }
             Decision::Unchanged(change) => {
                 let written = Written::unchanged(&change);
@@ -180,12 +181,18 @@ impl State {
         })
     }
 
-    fn store(&mut self, change: Arc<Change>, model: &Model, window: &Window) -> Committed {
+    fn store(
+        &mut self,
+        change: Arc<Change>,
+        free: i64,
+        model: &Model,
+        window: &Window,
+    ) -> Committed {
         let table = self.tables.entry(change.resource.clone()).or_default();
         if !change.published {
             table.key.get_or_insert_with(|| model.key.clone());
         }
-        table.store(&change);
+        table.store(&change, free);
         table.truncate(window, change.at);
         Committed::changed(change)
     }
@@ -221,8 +228,11 @@ struct Row {
 }
 
 impl Table {
-    fn standing(&self, id: Option<Id>, write: &Write, epoch: u64) -> Standing {
-        let Counters { floor, next_id, .. } = self.counters;
+    fn standing(&self, id: Option<Id>, write: &Write, epoch: u64) -> Result<Standing, Refused> {
+        let next_id = match &id {
+            Some(_) => self.counters.next_id,
+            None => self.free_id(&write.resource)?,
+        };
         let id = id.unwrap_or(Id::Integer(next_id));
         let row = self.rows.get(&id);
         let last = row.map(|row| row.offset).or_else(|| self.absent.get(&id).copied());
@@ -234,13 +244,26 @@ impl Table {
             rivals.any(|other| other.get(name).is_some_and(|other| model::is_same(other, value)))
         };
         let taken = write.claims(own).into_iter().find(is_taken).map(|(name, _)| name);
-        Standing {
+        Ok(Standing {
             record: row.map(|row| Arc::clone(&row.record)),
-            previous: last.unwrap_or(floor),
+            previous: last.unwrap_or(self.counters.floor),
             position: self.counters.next_position(epoch),
             taken,
             next_id,
-        }
+        })
+    }
+
+    /// The id that a create without one gets.
+    fn free_id(&self, resource: &Resource) -> Result<i64, Refused> {
+        let Ok(free) = self.counters.free_id(|range| {
+            let ids = Id::Integer(*range.start())..;
+            let taken = self.rows.range(ids).map_while(|(id, _)| match id {
+                Id::Integer(id) => Some(Ok::<_, Infallible>(*id)),
+                Id::Text(_) => None,
+            });
+            first_free(&range, taken)
+        });
+        free.ok_or_else(|| Refused::NoIdLeft { resource: resource.clone() })
     }
 
     fn learn(&mut self, claims: &[(String, Value)]) {
@@ -249,7 +272,7 @@ impl Table {
         }
     }
 
-    fn store(&mut self, change: &Arc<Change>) {
+    fn store(&mut self, change: &Arc<Change>, free: i64) {
         let (id, offset) = (change.id.clone(), change.position.offset);
         if !change.published {
             let before = self.rows.get(&id).map(|row| &*row.record);
@@ -266,7 +289,7 @@ impl Table {
                 self.absent.insert(id, offset);
             }
         }
-        self.counters.count(change);
+        self.counters.count(change, free);
         self.log.push_back(Arc::clone(change));
     }
 

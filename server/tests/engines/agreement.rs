@@ -498,7 +498,11 @@ fn resources() -> [Resource; 2] {
 }
 
 /// Few, so that writes meet.
-fn ids() -> [Id; 8] {
-    let texts = ["1", "2", "3", "-1", "9007199254740991", "9223372036854775807", "eggs", "Eggs"];
-    texts.map(|text| Id::parse(text).unwrap())
+fn ids() -> [Id; 11] {
+    let small = ["1", "2", "3", "-1", "eggs", "Eggs"];
+    // 2⁵² and what follows, which creates without an id pass over; the largest, and one that is too large.
+    let large = ["4503599627370496", "4503599627370497", "4503599627370499"];
+    let largest = ["9007199254740991", "9223372036854775807"];
+    let mut texts = small.into_iter().chain(large).chain(largest);
+    std::array::from_fn(|_| texts.next().unwrap()).map(|text| Id::parse(text).unwrap())
 }

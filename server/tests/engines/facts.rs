@@ -72,12 +72,25 @@ pub(crate) async fn an_id_that_javascript_can_not_hold_is_refused(open: Open) {
     assert_eq!(store.done(create(json!({"id": -LAST_EXACT}))).await.position.offset, 1);
 }
 
-pub(crate) async fn a_create_is_refused_when_the_last_id_is_taken(open: Open) {
+pub(crate) async fn creates_go_on_after_a_client_gives_the_last_id(open: Open) {
     let store = roomy(open);
     store.done(create(json!({"id": LAST_EXACT}))).await;
-    assert_eq!(store.refused(milk()).await, Refused::BadId);
-    assert_eq!(store.refused(milk()).await, Refused::BadId);
-    store.done(create(json!({"id": "still possible"}))).await;
+    store.done(publish(Verb::Create, &(LAST_EXACT - 1).to_string(), json!({}))).await;
+    for expected in ["1", "2"] {
+        assert_eq!(store.done(milk()).await.id, id(expected));
+    }
+}
+
+pub(crate) async fn create_without_an_id_passes_over_large_ids_given_by_clients(open: Open) {
+    let (store, half) = (roomy(open), 1_i64 << 52);
+    for given in [4, 2, 1, 0] {
+        store.done(create(json!({"id": half + given}))).await;
+    }
+    for expected in [3, 5, 6] {
+        assert_eq!(store.done(milk()).await.id, Id::Integer(half + expected));
+    }
+    store.done(destroy(&(half + 6).to_string())).await;
+    assert_eq!(store.done(milk()).await.id, Id::Integer(half + 7));
 }
 
 pub(crate) async fn records_come_in_the_order_of_their_ids(open: Open) {

@@ -43,7 +43,8 @@ every_engine! {
     an_id_given_by_the_client_is_kept
     an_integer_id_given_by_the_client_moves_the_next_id_past_it
     an_id_that_javascript_can_not_hold_is_refused
-    a_create_is_refused_when_the_last_id_is_taken
+    creates_go_on_after_a_client_gives_the_last_id
+    create_without_an_id_passes_over_large_ids_given_by_clients
     records_come_in_the_order_of_their_ids
     an_update_keeps_the_other_attributes
     a_destroyed_record_is_gone

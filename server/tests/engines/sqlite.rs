@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use backwire::change::{Change, Position, Room, Verb};
+use backwire::change::{Change, Id, Position, Room, Verb};
 use backwire::criteria::{Criteria, Language, Parameters};
 use backwire::delivery::flake::Node;
 use backwire::engine::{Acked, Edit, Error, Post, Posted, Since, Sqlite, Window};
@@ -1072,4 +1072,21 @@ async fn found(store: &Store, asked: Value) -> Result<usize, String> {
     let criteria = Criteria::read(parameters, Language::Current).unwrap();
     let found = store.engine.find(&todo(), &criteria).await;
     found.map(|found| found.value.len()).map_err(|error| error.to_string())
+}
+
+/// Earlier versions counted every id that a client gave.
+#[tokio::test]
+async fn counter_of_an_earlier_version_at_its_end_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path()).done(create(json!({"id": "eggs"}))).await;
+    let set = "UPDATE resources SET next_id = 9007199254740992";
+    visitor(folder.path()).execute_batch(set).unwrap();
+    let store = open(folder.path());
+    let first = (1_i64 << 52) + 1;
+    store.done(create(json!({"id": first + 1}))).await;
+    for expected in [first, first + 2] {
+        assert_eq!(store.done(milk()).await.id, Id::Integer(expected));
+    }
+    drop(store);
+    assert_eq!(open(folder.path()).done(milk()).await.id, Id::Integer(first + 3));
 }

@@ -270,3 +270,20 @@ async fn a_head_is_a_get_without_its_body_and_options_tells_the_verbs() {
     );
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn creates_go_on_after_a_client_gives_the_largest_id() {
+    let server = start(builder()).await;
+    let mut socket = Socket::runtime(&server).await;
+    for given in ["9007199254740991", "9007199254740990"] {
+        let url = format!("/todo/{given}");
+        let given: i64 = given.parse().unwrap();
+        assert_eq!(socket.post("/todo", json!({ "id": given })).await["statusCode"], 201);
+        assert_eq!(socket.get(&url).await["statusCode"], 200);
+    }
+    for expected in 1..=3 {
+        let created = socket.post("/todo", json!({ "title": "Milk" })).await;
+        assert_eq!(created["body"]["id"], expected, "{created}");
+    }
+    server.shutdown().await;
+}

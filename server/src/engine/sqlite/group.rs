@@ -19,11 +19,11 @@ use super::writer::{Deed, Done};
 use super::{column, forget, sessions, vacuum};
 use crate::change::{Attributes, Change, Id, Resource};
 use crate::delivery::flake::Flake;
-use crate::engine::counters::Counters;
+use crate::engine::counters::{Counters, first_free};
 use crate::engine::ledger::{LedgerLimits, Written};
 use crate::engine::{Committed, Error, Window};
 use crate::model::{self, Model};
-use crate::write::{Decision, Key, Standing, Write};
+use crate::write::{Decision, Key, Refused, Standing, Write};
 
 /// What the writer knows of its file.
 pub(super) struct Known {
@@ -118,11 +118,11 @@ impl<'c> Group<'c> {
             return Ok(Committed::repeated(self.answer(written, &write)?));
         }
         let (standing, stored) = self.standing(&write)?;
-        let key = write.key.clone();
+        let (key, free) = (write.key.clone(), standing.next_id);
         let model = Arc::clone(&write.model);
         match write.apply(standing)? {
             Decision::Changed(change) => {
-                self.store(&change, stored, key, model)?;
+                self.store(&change, free, stored, key, model)?;
                 Ok(Committed::changed(Arc::new(change)))
             }
             Decision::Unchanged(change) => {
@@ -215,13 +215,31 @@ impl<'c> Group<'c> {
     /// And the record's row, if it has one.
     fn standing(&mut self, write: &Write) -> Result<(Standing, Option<Stored>), Error> {
         let counters = self.counters(&write.resource)?;
-        let id = write.id()?.unwrap_or(Id::Integer(counters.next_id));
+        let id = write.id()?;
+        let next_id = match &id {
+            Some(_) => counters.next_id,
+            None => self.free_id(&write.resource, &counters)?,
+        };
+        let id = id.unwrap_or(Id::Integer(next_id));
         let stored = self.known.records.take(&self.transaction, &write.resource, &id)?;
         let record = stored.as_ref().and_then(|stored| stored.record.clone());
         let previous = stored.as_ref().map_or(counters.floor, |stored| stored.offset);
         let position = counters.next_position(self.known.current.epoch);
         let taken = self.taken(write, &id, record.as_deref())?;
-        Ok((Standing { record, previous, position, next_id: counters.next_id, taken }, stored))
+        Ok((Standing { record, previous, position, next_id, taken }, stored))
+    }
+
+    /// The id that a create without one gets.
+    fn free_id(&self, resource: &Resource, counters: &Counters) -> Result<i64, Error> {
+        let free = counters.free_id(|range| {
+            let mut statement = self.transaction.prepare_cached(
+                "SELECT id FROM records
+                 WHERE resource = ?1 AND id BETWEEN ?2 AND ?3 AND json IS NOT NULL ORDER BY id",
+            )?;
+            let taken = (resource, range.start(), range.end());
+            first_free(&range, statement.query_map(taken, |row| row.get(0))?)
+        })?;
+        free.ok_or_else(|| Refused::NoIdLeft { resource: resource.clone() }.into())
     }
 
     /// The first of the write's claims that another record has.
@@ -257,12 +275,13 @@ impl<'c> Group<'c> {
     fn store(
         &mut self,
         change: &Change,
+        free: i64,
         stored: Option<Stored>,
         key: Option<Key>,
         model: Arc<Model>,
     ) -> Result<()> {
         let mut counters = self.counters(&change.resource)?;
-        counters.count(change);
+        counters.count(change, free);
         let after = change.after.as_deref().map(row::text);
         // What is published does not say what was before.
         let before = stored.as_ref().and_then(|stored| stored.json.as_deref());
