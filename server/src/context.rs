@@ -15,6 +15,7 @@ use crate::change::Resource;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::http::key;
+use crate::identity::Identity;
 use crate::model::{Associations, Model};
 use crate::pubsub::{Publisher, Pubsub};
 use crate::session::Brought;
@@ -45,6 +46,8 @@ pub struct Context {
     /// The session that a request over HTTP brought.
     session: Brought,
     key: Option<Arc<str>>,
+    /// Whose the key is, where the rules of a resource do not ask for a person.
+    identity: Identity,
     turn: Option<Turn>,
 }
 
@@ -109,6 +112,11 @@ impl Context {
         self.key.as_deref()
     }
 
+    /// The same, for a back end that has shown the `api_key`.
+    pub(crate) fn of_api_key(self) -> Self {
+        Self { identity: Identity::ApiKey, ..self }
+    }
+
     /// Waits until all requests of the same connection before this one have been answered.
     pub(crate) async fn alone(&self) {
         if let Some(turn) = &self.turn {
@@ -138,6 +146,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
             client: parts.extensions.get::<Client>().cloned(),
             session: Brought::of(parts),
             key: key::of(&parts.headers)?,
+            identity: Identity::default(),
             turn: parts.extensions.get::<Turn>().cloned(),
         })
     }

@@ -45,6 +45,7 @@ pub mod context;
 mod duration;
 pub mod error;
 mod fingerprint;
+mod identity;
 mod in_line;
 mod limit_monitor;
 mod lock;

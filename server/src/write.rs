@@ -57,7 +57,8 @@ pub struct Publication {
 /// An idempotency key and what it stands for.
 #[derive(Debug, Clone)]
 pub struct Key {
-    /// Whose key; one identity never gets the stored reply of another. Empty for nobody in particular.
+    /// Whose key; one identity never gets the stored reply of another. Empty for anonymous callers, and
+    /// for all callers of a resource that is open to everyone.
     pub identity: Arc<str>,
     /// As the client sent it.
     pub key: Arc<str>,

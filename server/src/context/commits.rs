@@ -17,6 +17,7 @@ use crate::engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::http::key;
+use crate::identity::Identity;
 use crate::in_line::in_line;
 use crate::model::{Ids, Model};
 use crate::socket::turn::Turn;
@@ -67,7 +68,7 @@ impl Context {
         let model = self.model(&resource)?;
         let fingerprint = fingerprint_of(&resource, &action);
         let permit = self.permit(&resource, &model, action).await?;
-        let key = key.map(|key| Key { identity: permit.identity.clone(), key, fingerprint });
+        let key = key.map(|key| Key { identity: permit.identity.to_text(), key, fingerprint });
         Ok(self.write(resource, model, permit, key))
     }
 
@@ -86,7 +87,8 @@ impl Context {
     async fn permit(&self, resource: &Resource, model: &Model, action: Action) -> Result<Permit> {
         let access = &model.access;
         if access.is_open() || matches!(action, Action::Publish(_)) {
-            return Ok(Permit::whole(action));
+            let identity = self.identity.clone();
+            return Ok(Permit { identity, ..Permit::whole(action) });
         }
         let who = self.who().await?;
         let reach = |act| caller::reach(&self.shared, resource, &who, act);
@@ -106,8 +108,7 @@ impl Context {
             Action::Destroy(_) => (reach(Act::Destroy)?, action),
             Action::Update(..) | Action::Publish(_) => (reach(Act::Update)?, action),
         };
-        let identity = who.person.map_or_else(Arc::default, |person| person.to_string().into());
-        Ok(Permit { identity, within: reach.filter(), action })
+        Ok(Permit { identity: who.into(), within: reach.filter(), action })
     }
 
     /// Creates several records in the caller's name, in their order. All are checked first, so that
@@ -198,7 +199,7 @@ impl Context {
 /// A write that is the caller's to do.
 struct Permit {
     /// Whose key it comes with.
-    identity: Arc<str>,
+    identity: Identity,
     /// Where it has to stay.
     within: Filter,
     action: Action,
@@ -207,7 +208,7 @@ struct Permit {
 impl Permit {
     /// Anybody's, and wherever.
     fn whole(action: Action) -> Self {
-        Self { identity: Arc::default(), within: Filter::default(), action }
+        Self { identity: Identity::Anonymous, within: Filter::default(), action }
     }
 }
 

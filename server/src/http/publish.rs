@@ -54,7 +54,7 @@ async fn publish(
     }
     let news: News = serde_json::from_slice(&body).map_err(not_understood)?;
     let (resource, publication) = news.read(&cx)?;
-    let change = cx.commit(resource, Action::Publish(publication)).await?;
+    let change = cx.of_api_key().commit(resource, Action::Publish(publication)).await?;
     Ok(at(change.position))
 }
 

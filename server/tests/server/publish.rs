@@ -1,9 +1,14 @@
 //! `POST /publish`, for back ends in other languages.
 
-use backwire::Server;
-use reqwest::{Client, Response};
+use axum::routing::post;
+use backwire::access::Access;
+use backwire::error::Result;
+use backwire::model::{Ids, Model};
+use backwire::{Server, Session};
+use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 
+use crate::browser::Browser;
 use crate::client::{Socket, builder, server, start};
 
 async fn keyed() -> Server {
@@ -82,6 +87,46 @@ async fn a_back_end_that_is_not_sure_may_say_it_again_with_the_same_key() {
     };
     let first = say().await.unwrap().text().await.unwrap();
     assert_eq!(say().await.unwrap().text().await.unwrap(), first);
+    server.shutdown().await;
+}
+
+fn keyed_create(path: &str) -> Value {
+    json!(["post", { "url": path, "headers": { "idempotency-key": "order-7" }, "data": {} }])
+}
+
+#[tokio::test]
+async fn keys_of_back_ends_are_apart_from_those_of_anonymous_callers_and_people() {
+    async fn enter(session: Session) -> Result<()> {
+        session.sign_in(":api_key", Vec::<String>::new()).await
+    }
+    let owned = Access { owner: Some("userId".to_owned()), ..Access::default() };
+    let builder = builder().api_key("secret".parse().unwrap()).route("/door", post(enter));
+    let model = Model { access: owned, ids: Ids::Uuid, ..Model::default() };
+    let server = start(builder.resource("note", model).unwrap()).await;
+    let mut person = Browser::new(&server);
+    person.send(Method::POST, "/door", None).await;
+    // The attack: keys that the back end will use are used before it.
+    let anonymous = Socket::runtime(&server).await;
+    let mut sockets = [anonymous, person.runtime(&server).await];
+    for (socket, path) in sockets.iter_mut().zip(["/user", "/note"]) {
+        let reply = socket.ask(keyed_create(path)).await;
+        assert_eq!(reply["statusCode"], 201);
+    }
+    let url = format!("http://{}/publish{KEY}", server.addr());
+    let publish = async |id: u32| {
+        let news = json!({ "model": "user", "verb": "update", "id": id, "data": {} });
+        let request = Client::new().post(&url).header("idempotency-key", "order-7").json(&news);
+        request.send().await.unwrap()
+    };
+    assert_eq!(publish(3).await.status(), 200);
+    assert_eq!(publish(3).await.status(), 200);
+    assert_eq!(refused(publish(4).await).await, json!([422, "E_KEY_REUSED", "idempotency-key"]));
+    // The others get the answers to their own requests.
+    for (socket, path) in sockets.iter_mut().zip(["/user", "/note"]) {
+        let reply = socket.ask(keyed_create(path)).await;
+        assert_eq!(reply["statusCode"], 201);
+        assert_eq!(socket.get(path).await["body"].as_array().unwrap().len(), 1);
+    }
     server.shutdown().await;
 }
 
