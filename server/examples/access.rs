@@ -35,7 +35,7 @@ fn notes() -> Model {
         create: theirs(),
         update: theirs(),
         destroy: theirs(),
-        policy: None,
+        ..Access::default()
     };
     Model { access, ..Model::default() }
 }

@@ -6,7 +6,7 @@
 //! there is more.
 //!
 //! In reading order: `who` asks; `rule`: whom an act is allowed; `policy`: the same in Rust; `reach`: what
-//! comes of it.
+//! comes of it; `author`: whose a record is.
 //!
 //! ```yaml
 //! resources:
@@ -16,19 +16,19 @@
 //!       read: owner
 //!       create: signedIn
 //!       update: [owner, {role: editor}]   # any of these
+//!       assign: {role: editor}            # may name another owner than themselves
 //! ```
 
+mod author;
 mod policy;
 mod reach;
 mod rule;
 mod who;
 
-use serde::Deserialize;
-use serde_json::Value;
-
-use crate::change::Attributes;
 use crate::criteria::Filter;
+use serde::Deserialize;
 
+pub use author::Author;
 pub use policy::Policy;
 pub use reach::Reach;
 pub use rule::{Grant, Rule};
@@ -52,8 +52,12 @@ pub enum Act {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Access {
-    /// The attribute with the id of the person a record belongs to. A new record gets its author's.
+    /// The attribute with the id of the person a record belongs to. A new record gets its author's, and keeps
+    /// it.
     pub owner: Option<String>,
+    /// Who may name another owner than themselves in what they create, and change the owner of what they
+    /// update. Nobody by default.
+    pub assign: Option<Rule>,
     /// Who may read and follow; whoever may not, may neither update nor destroy.
     pub read: Option<Rule>,
     /// Who may add records.
@@ -147,14 +151,6 @@ impl Access {
         }
     }
 
-    /// Gives a new record its author, unless it says whose it is.
-    pub(crate) fn sign(&self, record: &mut Attributes, who: &Who) {
-        let Some((owner, person)) = self.owner.as_ref().zip(who.person.as_ref()) else { return };
-        if record.get(owner).is_none_or(Value::is_null) {
-            record.insert(owner.clone(), person.to_json());
-        }
-    }
-
     /// Whether rules speak of an owner that is not named.
     pub(crate) fn lacks_owner(&self) -> bool {
         let rules = [&self.read, &self.create, &self.update, &self.destroy];
@@ -165,7 +161,7 @@ impl Access {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::change::{Id, Room};
@@ -238,18 +234,6 @@ mod tests {
         assert_eq!(todos.reach(&who(7, &["admin"]), Act::Read), Reach::Whole);
         assert_eq!(todos.reach(&who(7, &[]), Act::Read), red());
         assert_eq!(todos.reach(&Who::default(), Act::Read), Reach::Nothing);
-    }
-
-    #[test]
-    fn a_new_record_gets_its_author_unless_it_says_whose_it_is() {
-        let notes = access(json!({ "owner": "userId" }));
-        for (said, owner) in
-            [(json!({}), 7), (json!({ "userId": null }), 7), (json!({ "userId": 8 }), 8)]
-        {
-            let mut record: Attributes = serde_json::from_value(said).unwrap();
-            notes.sign(&mut record, &who(7, &[]));
-            assert_eq!(record["userId"], owner);
-        }
     }
 
     #[test]

@@ -485,7 +485,7 @@ mod tests {
     }
 
     /// Beyond those of [`settings_keys`], up to the value.
-    const INNER_KEYS: [&str; 39] = [
+    const INNER_KEYS: [&str; 41] = [
         "redis: {host",
         "redis: {port",
         "redis: {auth_pass",
@@ -516,6 +516,8 @@ mod tests {
         "resources: {todo: {access",
         "resources: {todo: {access: {read",
         "resources: {todo: {access: {owner",
+        "resources: {todo: {access: {assign",
+        "resources: {todo: {reveals",
         "resources: {todo: {attributes: {title",
         "resources: {todo: {attributes: {title: {type",
         "resources: {todo: {attributes: {title: {required",

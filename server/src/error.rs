@@ -264,6 +264,9 @@ impl Error {
                 Refused::Taken { attribute, .. } => {
                     (StatusCode::CONFLICT, "E_UNIQUE", Some(attribute))
                 }
+                Refused::Owner { attribute, .. } => {
+                    (StatusCode::FORBIDDEN, "E_FORBIDDEN", Some(attribute))
+                }
                 Refused::Beyond { .. } => (StatusCode::FORBIDDEN, "E_FORBIDDEN", None),
                 Refused::KeyReused => {
                     (StatusCode::UNPROCESSABLE_ENTITY, "E_KEY_REUSED", Some("idempotency-key"))

@@ -227,7 +227,7 @@ impl Pubsub {
         let resource = self.resource.clone();
         let model = self.publisher.models.of(&resource).unwrap_or_default();
         let (within, at) = (Filter::default(), now());
-        let write = Write { resource, model, action, within, key: None, origin, at };
+        let write = Write { resource, model, action, within, author: None, key: None, origin, at };
         self.publisher.commit(write).await
     }
 

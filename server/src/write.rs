@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::access::Author;
 use crate::change::{Attributes, Change, Id, Position, Resource, Verb};
 use crate::criteria::{Case, Filter};
 use crate::model::{self, Ids, Model, Violation};
@@ -19,6 +20,8 @@ pub struct Write {
     pub action: Action,
     /// What of the resource is left to the writer: other records are not there, and can not be made.
     pub within: Filter,
+    /// Who writes, as far as the owner of the record goes. `None` is the server itself, which may set any.
+    pub author: Option<Author>,
     /// How a repeat is recognised.
     pub key: Option<Key>,
     /// The connection it came from.
@@ -161,6 +164,17 @@ pub enum Refused {
         /// The attribute.
         attribute: String,
     },
+    /// The owner of a record that is not the writer's to name.
+    #[error(
+        "{attribute} says whose a record of {resource} is: yours if it is new, and afterwards it stays; \
+         `assign` in the access of {resource} names those who may set another"
+    )]
+    Owner {
+        /// Of which resource.
+        resource: Resource,
+        /// The attribute with the owner.
+        attribute: String,
+    },
     /// The record would be one that is not the writer's to make.
     #[error("a record of {resource} with these values is not yours to write")]
     Beyond {
@@ -199,7 +213,7 @@ impl Write {
             Action::Create(set) | Action::Update(_, set) | Action::Upsert(_, set) => set,
             Action::Destroy(_) | Action::Publish(_) => return Vec::new(),
         };
-        let owner = self.model.access.keeps_apart().filter(|owner| set.contains_key(*owner));
+        let owner = self.model.keeps_apart().filter(|owner| set.contains_key(*owner));
         match record.filter(|_| owner.is_some()) {
             Some(record) => {
                 let whole = record.clone().into_iter().chain(set.clone()).collect();
@@ -212,7 +226,7 @@ impl Write {
     /// Whether another record stands in the way of a claim by having the value, too. Where people may not
     /// know of each other's records, those of another owner do not.
     pub(crate) fn is_rival(&self, other: &Attributes, record: Option<&Attributes>) -> bool {
-        let Some(owner) = self.model.access.keeps_apart() else { return true };
+        let Some(owner) = self.model.keeps_apart() else { return true };
         let set = match &self.action {
             Action::Create(set) | Action::Update(_, set) | Action::Upsert(_, set) => set.get(owner),
             Action::Destroy(_) | Action::Publish(_) => None,
@@ -247,6 +261,8 @@ impl Write {
         let published = matches!(self.action, Action::Publish(_));
         let within = &self.within;
         let is_within = |record: &Attributes| within.matches(record, Case::Sensitive);
+        let author = self.author.as_ref();
+        let of_another = |attribute| Refused::Owner { resource: resource.clone(), attribute };
         let before = record.filter(|_| !published);
         if before.as_deref().is_some_and(|before| !is_within(before)) {
             return Err(Refused::NotFound { resource, id });
@@ -262,7 +278,9 @@ impl Write {
             (Action::Upsert(..), None) if !model.takes(&id) => {
                 return Err(Refused::WrongId(model.ids));
             }
-            (Action::Create(given) | Action::Upsert(_, given), None) => {
+            (Action::Create(mut given) | Action::Upsert(_, mut given), None) => {
+                let signed = author.map_or(Ok(()), |it| model.access.sign(&mut given, it));
+                signed.map_err(of_another)?;
                 let filled = model.fill(given);
                 let mut record =
                     filled.map_err(|wrong| Refused::Invalid { is_new: true, wrong })?;
@@ -270,6 +288,8 @@ impl Write {
                 (Verb::Create, record.clone(), Some(record))
             }
             (Action::Update(_, given) | Action::Upsert(_, given), Some(before)) => {
+                let kept = author.map_or(Ok(()), |it| model.access.keep_owner(before, &given, it));
+                kept.map_err(of_another)?;
                 let checked = model.check(given);
                 let mut set = checked.map_err(|wrong| Refused::Invalid { is_new: false, wrong })?;
                 model.stamp(&mut set, &id, self.at, false);

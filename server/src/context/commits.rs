@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::task::coop::unconstrained;
 
 use super::Context;
-use crate::access::Act;
+use crate::access::{Act, Author, Reach, Who};
 use crate::caller;
 use crate::cascade;
 use crate::change::{Attributes, Change, Resource};
@@ -76,12 +76,12 @@ impl Context {
         &self,
         resource: Resource,
         model: Arc<Model>,
-        Permit { within, action, .. }: Permit,
+        Permit { within, author, action, .. }: Permit,
         key: Option<Key>,
     ) -> Write {
         let origin = self.client.as_ref().map(|client| client.id().clone());
         let action = with_id(action, &model);
-        Write { resource, model, action, within, key, origin, at: now() }
+        Write { resource, model, action, within, author, key, origin, at: now() }
     }
 
     async fn permit(&self, resource: &Resource, model: &Model, action: Action) -> Result<Permit> {
@@ -92,23 +92,27 @@ impl Context {
         }
         let who = self.who().await?;
         let reach = |act| caller::reach(&self.shared, resource, &who, act);
+        let author = access.author(&who);
         let (reach, action) = match action {
             Action::Create(mut record) => {
+                let reach = reach(Act::Create)?;
                 // To refuse one that is taken would tell that it is.
-                if access.hides_records() && model.id_of(&record) != Ok(None) {
+                if model.id_of(&record) != Ok(None) && are_ids_hidden(model, &who) {
                     return Err(Error::GivenId(resource.clone()));
                 }
-                access.sign(&mut record, &who);
-                (reach(Act::Create)?, Action::Create(record))
+                // Before anything is created: it may be one of a list.
+                access.sign(&mut record, &author).map_err(|attribute| {
+                    let resource = resource.clone();
+                    Refused::Owner { resource, attribute }
+                })?;
+                (reach, Action::Create(record))
             }
-            Action::Upsert(id, mut record) => {
-                access.sign(&mut record, &who);
-                (reach(Act::Create)?.and(reach(Act::Update)?), Action::Upsert(id, record))
-            }
+            Action::Upsert(..) => (reach(Act::Create)?.and(reach(Act::Update)?), action),
             Action::Destroy(_) => (reach(Act::Destroy)?, action),
             Action::Update(..) | Action::Publish(_) => (reach(Act::Update)?, action),
         };
-        Ok(Permit { identity: who.into(), within: reach.filter(), action })
+        let within = reach.filter();
+        Ok(Permit { identity: who.into(), within, author: Some(author), action })
     }
 
     /// Creates several records in the caller's name, in their order. All are checked first, so that
@@ -202,14 +206,22 @@ struct Permit {
     identity: Identity,
     /// Where it has to stay.
     within: Filter,
+    /// Who writes, where the rules say whose a record is.
+    author: Option<Author>,
     action: Action,
 }
 
 impl Permit {
     /// Anybody's, and wherever.
     fn whole(action: Action) -> Self {
-        Self { identity: Identity::Anonymous, within: Filter::default(), action }
+        Self { identity: Identity::Anonymous, within: Filter::default(), author: None, action }
     }
+}
+
+/// Whether somebody who creates a record may not find out which ids are taken.
+fn are_ids_hidden(model: &Model, who: &Who) -> bool {
+    let access = &model.access;
+    access.hides_records() || !model.reveals && access.reach(who, Act::Read) != Reach::Whole
 }
 
 /// Names of attributes are told with the place of their record in the list: `2.title`.

@@ -66,6 +66,9 @@ pub struct Model {
     pub most: Most,
     /// Who may do what.
     pub access: Access,
+    /// Whether a refused write may tell of records that the caller cannot read, by an id or a unique value that
+    /// is taken. A unique value is then had by one of all records, and not by one of each owner.
+    pub reveals: bool,
 }
 
 /// Where ids come from.
@@ -146,6 +149,7 @@ impl Default for Model {
             find: Find::default(),
             most: Most::default(),
             access: Access::default(),
+            reveals: false,
         }
     }
 }
@@ -276,6 +280,11 @@ impl Model {
             (!value.is_null()).then(|| (name.clone(), value))
         };
         unique.filter_map(claim).collect()
+    }
+
+    /// The attribute with the owner, where each owner has unique values of their own.
+    pub(crate) fn keeps_apart(&self) -> Option<&str> {
+        self.access.keeps_apart().filter(|_| !self.reveals)
     }
 
     /// The attributes records are looked up by.

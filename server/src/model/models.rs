@@ -66,6 +66,10 @@ impl Models {
         if model.access.lacks_owner() {
             return Err(Undeclarable::Owner(resource));
         }
+        if model.access.assigns_nothing() {
+            return Err(Undeclarable::Assign(resource));
+        }
+        refuse_revealing(&resource, &model)?;
         if model.access.hides_records() {
             // Numbers in a row would tell how many records others have made, and a refused id which.
             model.ids = match model.ids {
@@ -161,6 +165,22 @@ impl Models {
     }
 }
 
+/// Somebody who may create records finds out by trying what others have, unless they may read those as well.
+fn refuse_revealing(resource: &Resource, model: &Model) -> Result<(), Undeclarable> {
+    let resource = || resource.clone();
+    let mut unique = model.attributes.iter().filter(|(_, attribute)| attribute.unique);
+    match unique.next() {
+        _ if model.reveals => Ok(()),
+        Some((name, _)) if model.access.reveals_values() => {
+            Err(Undeclarable::RevealsValues(resource(), name.clone()))
+        }
+        _ if model.ids == Ids::Client && model.access.reveals_ids() => {
+            Err(Undeclarable::RevealsIds(resource(), model.key.clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Why a resource can not be declared so.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Undeclarable {
@@ -189,6 +209,24 @@ pub enum Undeclarable {
     /// Access goes by an owner, but which attribute has it is not said.
     #[error("access to {0} goes by its owner, and `owner` does not say which attribute that is")]
     Owner(Resource),
+    /// `assign` speaks of an owner that is not there, or leaves it to the owner.
+    #[error(
+        "access.assign of {0}: it names those who may set another owner than themselves (everyone, signedIn, \
+         {{role: name}}), so access needs an `owner`, and `owner` cannot be one of them"
+    )]
+    Assign(Resource),
+    /// The refusal of a value that is taken would tell who has it.
+    #[error(
+        "{0}.{1} is unique, and some may create records of {0} who may not read all: a refused value (E_UNIQUE) \
+         tells them what others have; let fewer create or more read, or say `reveals: true` in {0} to accept it"
+    )]
+    RevealsValues(Resource, String),
+    /// The same of an id.
+    #[error(
+        "{0}.{1} is given by clients (ids: client), and some may create records of {0} who may not read all: a \
+         refused id (E_EXISTS) tells them which there are; use `ids: uuid`, or say `reveals: true` in {0} to accept it"
+    )]
+    RevealsIds(Resource, String),
     /// Ids would tell of records that their caller may not know of.
     #[error("some may not know of all records of {0}: their ids have to be UUIDs (ids: uuid)")]
     TellingIds(Resource),

@@ -432,6 +432,7 @@ fn write() -> impl Strategy<Value = Write> {
         resource,
         model: Arc::new(model),
         action,
+        author: None,
         key,
         origin,
         at: 0,

@@ -121,6 +121,7 @@ fn create(record: Attributes) -> Write {
         model: Default::default(),
         action,
         within: Default::default(),
+        author: None,
         key: None,
         origin: None,
         at: NOON,

@@ -190,6 +190,7 @@ fn write(action: Action) -> Write {
         model: Arc::default(),
         action,
         within: Default::default(),
+        author: None,
         key: None,
         origin: None,
         at: NOON,

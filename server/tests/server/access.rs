@@ -1,6 +1,8 @@
 //! Who may do what, and that nobody learns of what they may not read.
 
 mod following;
+mod owners;
+mod revealing;
 mod schedules;
 mod signing_in;
 
@@ -46,7 +48,10 @@ fn notes() -> Model {
     let create = json!(["signedIn"]);
     model(json!({
         "attributes": { "slug": { "unique": true } },
-        "access": { "owner": "userId", "read": any, "create": create, "update": any, "destroy": any },
+        "access": {
+            "owner": "userId", "assign": { "role": "editor" },
+            "read": any, "create": create, "update": any, "destroy": any,
+        },
     }))
 }
 
@@ -182,13 +187,14 @@ async fn the_server_says_whose_a_new_record_is_and_nobody_else_does() {
     let (status, note) = write(&mut ann, Method::POST, "/note", json!({ "userId": null })).await;
     assert_eq!((status, &note["userId"]), (201, &json!("ann")));
     let bobs = json!({ "userId": "bob" });
-    // Who may create anything may create for another.
-    assert_eq!(write(&mut ann, Method::POST, "/note", bobs.clone()).await.0, 201);
+    let (status, refused) = write(&mut ann, Method::POST, "/note", bobs.clone()).await;
+    assert_eq!((status, &refused["field"]), (403, &json!("userId")));
     let path = format!("/note/{}", note["id"].as_str().unwrap());
     let (status, refused) = write(&mut ann, Method::PUT, &path, bobs.clone()).await;
     assert_eq!((status, &refused["code"]), (403, &json!("E_FORBIDDEN")));
     let mut editor = signed_in(&server, "eve", &["editor"]).await;
-    assert_eq!(write(&mut editor, Method::PUT, &path, bobs).await.0, 200);
+    assert_eq!(write(&mut editor, Method::PUT, &path, bobs.clone()).await.0, 200);
+    assert_eq!(write(&mut editor, Method::POST, "/note", bobs).await.0, 201);
     assert_eq!(ann.send(Method::GET, &path, None).await.status(), 404);
     server.shutdown().await;
 }

@@ -197,7 +197,7 @@ async fn what_enters_it_while_it_is_read_is_not_missed() {
 async fn who_is_in_pairs_with_what_not_everyone_may_see_is_followed_by_nobody() {
     let owned = || -> Model {
         let access = json!({ "access": { "owner": "by", "read": ["owner", "everyone"],
-                                         "create": "everyone" } });
+                                         "create": "everyone", "assign": "everyone" } });
         serde_json::from_value(access).unwrap()
     };
     for (user, team) in [(owned(), Model::default()), (Model::default(), owned())] {
