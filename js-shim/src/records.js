@@ -54,8 +54,9 @@ export class Records {
 export function copy(value) {
   if (Array.isArray(value)) return value.map(copy);
   if (!isPlain(value)) return value;
-  const result = {};
-  for (const key of Object.keys(value)) result[key] = copy(value[key]);
+  // With `__proto__` among its own keys: an assignment to another's would replace the prototype.
+  const result = {...value};
+  for (const key of Object.keys(result)) result[key] = copy(result[key]);
   return result;
 }
 

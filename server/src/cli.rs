@@ -211,6 +211,9 @@ impl Serve {
         let mut terminate = signal(SignalKind::terminate())?;
         let open_for = self.open_for.map(Duration::from_secs);
         let settings = self.said.settings()?;
+        if let Some(warning) = settings.host_warning() {
+            tracing::warn!("{warning}");
+        }
         let reloads = reloads(settings.sites.clone())?;
         let bind = Server::builder().settings(settings).bind();
         // It may wait for a server that is still stopping, and that may be waited for in vain.

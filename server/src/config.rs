@@ -41,6 +41,8 @@ pub struct Config {
     #[serde(deserialize_with = "maybe_list")]
     origins: Option<Vec<AllowedOrigin>>,
     allowed_hosts: Option<Vec<AllowedHost>>,
+    #[serde(deserialize_with = "maybe_list")]
+    frame_ancestors: Option<Vec<AllowedOrigin>>,
     #[serde(deserialize_with = "maybe_secret")]
     api_key: Option<ApiKey>,
     #[serde(deserialize_with = "maybe_secret")]
@@ -136,6 +138,7 @@ impl Config {
         let of_io = of_io.map(|origins| origins.named.clone());
         set(self.origins.or(of_cors).or(of_io), &mut settings.origins);
         set(self.allowed_hosts, &mut settings.allowed_hosts);
+        set(self.frame_ancestors, &mut settings.frame_ancestors);
         set(self.log_count, &mut settings.window.count);
         set(self.session_age, &mut settings.session_age);
         set(self.log_age, &mut settings.window.age);

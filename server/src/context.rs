@@ -15,6 +15,7 @@ use crate::change::Resource;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::http::key;
+use crate::http::security_headers::Personal;
 use crate::identity::Identity;
 use crate::model::{Associations, Model};
 use crate::pubsub::{Publisher, Pubsub};
@@ -49,6 +50,8 @@ pub struct Context {
     /// Whose the key is, where the rules of a resource do not ask for a person.
     identity: Identity,
     turn: Option<Turn>,
+    /// Over HTTP, whether the answer is for this caller alone.
+    personal: Option<Personal>,
 }
 
 impl Context {
@@ -92,6 +95,7 @@ impl Context {
 
     /// Who the caller has proved to be, by [signing in](crate::Session::sign_in).
     pub async fn who(&self) -> Result<Who> {
+        self.personal.iter().for_each(Personal::set);
         match (&self.client, self.session.id()) {
             (Some(client), _) => caller::of_client(&self.shared, client).await,
             (None, Some(session)) => Ok(caller::known(&self.shared, session).await?.who),
@@ -148,6 +152,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
             key: key::of(&parts.headers)?,
             identity: Identity::default(),
             turn: parts.extensions.get::<Turn>().cloned(),
+            personal: Personal::of(&parts.extensions),
         })
     }
 }

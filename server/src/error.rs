@@ -158,6 +158,19 @@ pub enum Error {
     /// A host that this server is not.
     #[error("{0} is no host of this server; --allowed-host or allowed_hosts names those that are")]
     Host(String),
+    /// A request that does not say which host it is for, or says it twice.
+    #[error("a request names its host once, as HTTP/1.1 demands: one valid Host header")]
+    BadHost,
+    /// A request for a WebSocket that is no handshake of one.
+    #[error(
+        "this is no handshake of a WebSocket: {header} has to be {expected}, and be there once"
+    )]
+    BadHandshake {
+        /// The part of the request.
+        header: &'static str,
+        /// What it has to be.
+        expected: &'static str,
+    },
     /// Nobody has signed in, and somebody has to.
     #[error("sign in first")]
     Unknown,
@@ -242,6 +255,10 @@ impl Error {
             Self::GivenId(_) => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
             Self::Origin(_) | Self::SitesOnly(_) => {
                 (StatusCode::FORBIDDEN, "E_ORIGIN", Some("origin"))
+            }
+            Self::BadHost => (StatusCode::BAD_REQUEST, "E_BAD_HOST", Some("host")),
+            Self::BadHandshake { header, .. } => {
+                (StatusCode::BAD_REQUEST, "E_BAD_HANDSHAKE", Some(header))
             }
             Self::Host(_) => (StatusCode::MISDIRECTED_REQUEST, "E_HOST", Some("host")),
             Self::BadAnswer(_) => (StatusCode::INTERNAL_SERVER_ERROR, "E_BAD_ANSWER", None),

@@ -22,7 +22,7 @@ use crate::session;
 use crate::shared::Shared;
 use crate::socket::turn;
 
-pub(crate) use files::Files;
+pub(crate) use files::{Files, without_other_hosts};
 
 /// Every resource: what is not another route is a path of one, or of nothing.
 pub(crate) fn resources() -> Router {

@@ -63,6 +63,7 @@ use crate::clock::now;
 use crate::engine::{Edit, Held};
 use crate::error::{Error, Result};
 use crate::http::cookies::{self, Visitor};
+use crate::http::security_headers::Personal;
 use crate::lock::lock;
 use crate::shared::Shared;
 use crate::socket::Client;
@@ -298,6 +299,7 @@ fn found(parts: &Parts) -> Session {
     if let Some(client) = parts.extensions.get::<Client>() {
         return Session::new(shared, client.session(cookies), None);
     }
+    Personal::note(&parts.extensions);
     let greeted = parts.extensions.get::<Visitor>().cloned();
     let visitor = greeted.unwrap_or_else(|| Visitor::of(cookies, &parts.headers));
     Session::new(shared, visitor.id.clone(), Some(visitor))

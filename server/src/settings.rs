@@ -60,6 +60,8 @@ pub struct Settings {
     /// The names it may be asked by, beside `localhost` and addresses. Without any, whatever it is called,
     /// with one exception: who listens on this machine alone is not asked by a name with its own port.
     pub allowed_hosts: Vec<AllowedHost>,
+    /// The origins whose pages may have pages of this server in a frame, beside pages of its own origin.
+    pub frame_ancestors: Vec<AllowedOrigin>,
     /// What back ends publish with over HTTP; without it they can not.
     pub api_key: Option<ApiKey>,
     /// What session cookies are signed with; without it, the engine's own secret.
@@ -98,6 +100,7 @@ impl Default for Settings {
             pages: None,
             origins: Vec::new(),
             allowed_hosts: Vec::new(),
+            frame_ancestors: Vec::new(),
             api_key: None,
             session_secret: None,
             session_age: Duration::from_secs(24 * 60 * 60),
@@ -157,6 +160,8 @@ impl fmt::Display for Settings {
         writeln!(f, "origins: [{}]", origins.join(", "))?;
         let hosts: Vec<_> = self.allowed_hosts.iter().map(ToString::to_string).collect();
         writeln!(f, "allowed_hosts: [{}]", hosts.join(", "))?;
+        let frames: Vec<_> = self.frame_ancestors.iter().map(ToString::to_string).collect();
+        writeln!(f, "frame_ancestors: [{}]", frames.join(", "))?;
         writeln!(f, "api_key: {}", if self.api_key.is_some() { "(set)" } else { "~" })?;
         writeln!(
             f,

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header;
+use http::uri::Authority;
+use http::{Version, header};
 
 use crate::error::Error;
 use crate::settings::{AllowedHost, without_port};
@@ -54,6 +55,9 @@ fn is_here(name: &str) -> bool {
 
 /// Refuses what is meant for another.
 pub(crate) async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    if !names_one_host(&request) {
+        return Error::BadHost.into_response();
+    }
     let said = request.headers().get(header::HOST).map(|host| host.as_bytes());
     let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     let host = said.or(authority).map(String::from_utf8_lossy);
@@ -64,9 +68,48 @@ pub(crate) async fn check(State(hosts): State<Hosts>, request: Request, next: Ne
     }
 }
 
+/// Whether a request has as many hosts as it may have. With two, a proxy before the server may have gone by the
+/// other one.
+fn names_one_host(request: &Request) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).into_iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() != Version::HTTP_11,
+        (Some(host), None) => {
+            host.is_empty()
+                || Authority::try_from(host.as_bytes()).is_ok_and(|it| !it.as_str().contains('@'))
+        }
+        (Some(_), Some(_)) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+
     use super::*;
+
+    #[test]
+    fn request_names_one_host() {
+        let names_one = |version, hosts: &[&'static str]| {
+            let mut request = Request::new(Body::empty());
+            *request.version_mut() = version;
+            for host in hosts {
+                request.headers_mut().append(header::HOST, (*host).parse().unwrap());
+            }
+            names_one_host(&request)
+        };
+        for version in [Version::HTTP_10, Version::HTTP_11] {
+            for host in ["", "localhost", "a_b.example:1337", "[::1]:80", "127.0.0.1"] {
+                assert!(names_one(version, &[host]), "{host}");
+            }
+            for host in ["a, b", "a b", "a/b", "me@a"] {
+                assert!(!names_one(version, &[host]), "{host}");
+            }
+            assert!(!names_one(version, &["a", "a"]));
+        }
+        assert!(names_one(Version::HTTP_10, &[]) && names_one(Version::HTTP_2, &[]));
+        assert!(!names_one(Version::HTTP_11, &[]));
+    }
 
     fn hosts(named: &[&str], addr: &str) -> Hosts {
         let named: Vec<_> = named.iter().map(|name| name.parse().unwrap()).collect();

@@ -17,5 +17,7 @@ pub(crate) mod metrics;
 pub(crate) mod origin;
 pub(crate) mod outgoing;
 pub(crate) mod publish;
+pub(crate) mod security_headers;
 pub(crate) mod send;
 pub(crate) mod socket_path;
+pub(crate) mod websocket;

@@ -8,14 +8,19 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{Method, StatusCode, Uri};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 use percent_encoding::percent_decode_str;
-use tower::ServiceExt;
+use tower::util::MapResponse;
+use tower::{Service, ServiceExt};
 use tower_http::services::ServeDir;
+use tower_http::services::fs::ServeFileSystemResponseBody;
 
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::socket::Client;
+
+/// An answer of [`ServeDir`].
+type FileResponse = http::Response<ServeFileSystemResponseBody>;
 
 /// The directory that is served over HTTP.
 #[derive(Debug, Clone)]
@@ -52,6 +57,23 @@ impl Files {
             _ => false,
         }
     }
+}
+
+/// Serves files. A redirect to a directory is one of this host: a browser takes `//name/` for another host.
+pub(crate) fn without_other_hosts<S>(files: S) -> MapResponse<S, fn(FileResponse) -> FileResponse>
+where
+    S: Service<Request, Response = FileResponse>,
+{
+    MapResponse::new(files, redirect_here as fn(_) -> _)
+}
+
+fn redirect_here(mut response: FileResponse) -> FileResponse {
+    let Some(place) = response.headers().get(header::LOCATION) else { return response };
+    let path = place.to_str().unwrap_or_default().trim_start_matches(['/', '\\']);
+    if let Ok(place) = HeaderValue::from_str(&format!("/{path}")) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    response
 }
 
 /// Refuses reads of files to our runtime. Stock clients cannot send them over HTTP, so they get the

@@ -14,9 +14,10 @@ use crate::http::budget::RequestBudget;
 use crate::http::cookies::{self, Cookies};
 use crate::http::host::{self, Hosts};
 use crate::http::origin::Origins;
+use crate::http::security_headers::SecurityHeaders;
 use crate::http::{
     assets, budget, client_address, emulation, handshake, health, limit, metrics, origin, publish,
-    send, socket_path,
+    security_headers, send, socket_path, websocket,
 };
 use crate::limit_monitor::{self, LimitMonitor};
 use crate::log_once::LogOnce;
@@ -83,7 +84,8 @@ pub(super) fn assemble(
     let over_sockets = with_fallback(router::resources_beside(files));
     let with_pages = settings.pages.as_ref().map(|directory| {
         let files = ServeDir::new(directory).call_fallback_on_method_not_allowed(true);
-        let routed = routes.router().fallback_service(files.fallback(router::resources()));
+        let files = router::without_other_hosts(files.fallback(router::resources()));
+        let routed = routes.router().fallback_service(files);
         dressed(routes.spelled(routed, &routing))
     });
     let answers = Answers::new(over_sockets.clone(), Arc::clone(&shared), settings.body_limit);
@@ -97,16 +99,18 @@ pub(super) fn assemble(
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check))
         .layer(middleware::from_fn_with_state(Arc::clone(&output_budget), budget::claim_answer));
     let hosts = Hosts::new(&settings.allowed_hosts, addr);
+    let headers = SecurityHeaders::new(&settings.frame_ancestors);
     let proxies: Arc<[_]> = settings.trusted_proxies.as_slice().into();
     let origins = Origins::new(&settings.origins, settings.sites.clone());
     let checks = Arc::new(health::HealthCheck::new(engine));
     let app = assets::router()
         .route("/health", get(async move || checks.report().await))
         .route("/health/live", get(async || health::live()))
-        .fallback_service(over_http)
+        .fallback_service(over_http.layer(middleware::from_fn(security_headers::keep_private)))
         .layer(middleware::from_fn_with_state(cookies, cookies::greet))
         .layer(socket_layer)
         .layer(middleware::from_fn_with_state(requests, budget::claim_request))
+        .layer(middleware::from_fn(websocket::check))
         .route(assets::STOCK_CLIENT, assets::stock_client())
         .layer(middleware::from_fn_with_state(origins.clone(), origin::check));
     let app = app
@@ -116,6 +120,7 @@ pub(super) fn assemble(
         .layer(middleware::map_request(handshake::detach))
         .layer(middleware::from_fn_with_state(limits, limit_monitor::watch))
         .layer(middleware::from_fn_with_state(proxies, client_address::attach))
-        .layer(middleware::from_fn_with_state(hosts, host::check));
+        .layer(middleware::from_fn_with_state(hosts, host::check))
+        .layer(middleware::from_fn_with_state(headers, security_headers::attach));
     (socket_path::also_at(settings.socket_io.path.as_str(), app), shared)
 }

@@ -16,6 +16,19 @@ impl Settings {
         all
     }
 
+    /// What to do about a server that other machines reach, and that answers to any name: a page whose name leads
+    /// to it is taken for a page of this server.
+    pub(crate) fn host_warning(&self) -> Option<String> {
+        let is_open = self.host.is_unspecified() && self.allowed_hosts.is_empty();
+        is_open.then(|| {
+            let host = self.host;
+            format!(
+                "host {host} without allowed_hosts: pages of any site can reach this server by a name of \
+                 their own (DNS rebinding); name the hosts of this server in allowed_hosts"
+            )
+        })
+    }
+
     /// The names of the sites.
     pub(crate) fn site_names(&self) -> String {
         self.sites.all().keys().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
@@ -68,6 +81,19 @@ mod tests {
     use crate::access::Access;
     use crate::model::Model;
     use crate::sites::Site;
+
+    #[test]
+    fn server_that_other_machines_reach_by_any_name_is_warned_about() {
+        assert_eq!(Settings::default().host_warning(), None);
+        let mut settings = Settings::push_service();
+        assert!(
+            settings.host_warning().unwrap().starts_with("host 0.0.0.0 without allowed_hosts:")
+        );
+        settings.host = "::".parse().unwrap();
+        assert!(settings.host_warning().is_some());
+        settings.allowed_hosts = vec!["push.example".parse().unwrap()];
+        assert_eq!(settings.host_warning(), None);
+    }
 
     #[test]
     fn everything_is_open_to_pages_of_this_host_by_default() {

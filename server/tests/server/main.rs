@@ -17,6 +17,7 @@ mod constant_urls;
 mod crashes;
 mod criteria;
 mod deliveries;
+mod edges;
 mod emulation;
 mod examples;
 mod filtered;

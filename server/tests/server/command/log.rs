@@ -15,6 +15,15 @@ use crate::client::Socket;
 
 /// A server that logs at this level, with the site `shop`, whose `authUrl` is at the listener.
 async fn logging(level: &str, authority: &TcpListener) -> (TempDir, Process, SocketAddr) {
+    logging_with("allowed_hosts: [push.example]\n", level, authority).await
+}
+
+/// With these settings.
+async fn logging_with(
+    settings: &str,
+    level: &str,
+    authority: &TcpListener,
+) -> (TempDir, Process, SocketAddr) {
     let home = tempfile::tempdir().unwrap();
     let file = |name: &str, yaml: String| {
         let file = home.path().join(name);
@@ -24,7 +33,7 @@ async fn logging(level: &str, authority: &TcpListener) -> (TempDir, Process, Soc
     let url = format!("http://{}/rooms", authority.local_addr().unwrap());
     let site = format!("  authUrl: {url}\n  apiKey: secret-key\n  userRoomPrefix: user_\n");
     let (config, sites) =
-        (file("c.yml", "port: 1\n".into()), file("s.yml", format!("shop:\n{site}")));
+        (file("c.yml", format!("port: 1\n{settings}")), file("s.yml", format!("shop:\n{site}")));
     let mut command = backwire("serve", &config, &sites);
     let command = command.env("RUST_LOG", level).env_remove("BACKWIRE_ENV").env_remove("NODE_ENV");
     let mut process = Process::spawn(command, "memory");
@@ -119,4 +128,17 @@ async fn log_at_debug_has_connects_refusals_and_sends_with_their_ids_and_no_secr
         assert!(found.contains(part) && found.contains("DEBUG"), "{found}");
     }
     assert!(!log.contains("secret"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_other_machines_reach_by_any_name_logs_a_warning() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for (settings, is_warned) in [("", true), ("host: 127.0.0.1\n", false)] {
+        let (_home, mut process, _) = logging_with(settings, "info", &listener).await;
+        process.signal("-TERM");
+        let log = process.rest();
+        let warned =
+            log.lines().any(|line| line.contains(" WARN ") && line.contains("allowed_hosts"));
+        assert_eq!(warned, is_warned, "{log}");
+    }
 }

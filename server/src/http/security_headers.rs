@@ -1,0 +1,110 @@
+//! Headers that tell browsers and caches what not to do with an answer.
+//!
+//! A header that a handler has set stays as it is.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{Extensions, HeaderName, HeaderValue, header};
+
+use crate::settings::AllowedOrigin;
+
+/// The headers of every answer, in the order in which they are set.
+#[derive(Debug, Clone)]
+pub(crate) struct SecurityHeaders(Arc<[(HeaderName, HeaderValue)]>);
+
+impl SecurityHeaders {
+    /// With the origins whose pages may have pages of this server in a frame, beside those of its own.
+    pub(crate) fn new(frame_ancestors: &[AllowedOrigin]) -> Self {
+        let nosniff = HeaderValue::from_static("nosniff");
+        let referrer = HeaderValue::from_static("strict-origin-when-cross-origin");
+        let always =
+            [(header::X_CONTENT_TYPE_OPTIONS, nosniff), (header::REFERRER_POLICY, referrer)];
+        let frames = frame_policy(frame_ancestors);
+        let frames = frames.map(|policy| (header::CONTENT_SECURITY_POLICY, policy));
+        Self(always.into_iter().chain(frames).collect())
+    }
+}
+
+/// The policy, unless pages of any origin may have them.
+fn frame_policy(frame_ancestors: &[AllowedOrigin]) -> Option<HeaderValue> {
+    let mut policy = "frame-ancestors 'self'".to_owned();
+    for origin in frame_ancestors {
+        if origin.is_any() {
+            return None;
+        }
+        write!(policy, " {origin}").expect("a text takes all that is written to it");
+    }
+    HeaderValue::from_str(&policy).ok()
+}
+
+/// Sets the headers of an answer.
+pub(crate) async fn attach(
+    State(SecurityHeaders(all)): State<SecurityHeaders>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in &*all {
+        response.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
+    response
+}
+
+/// Notes whether the answer to a request depends on the session of its caller.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Personal(Arc<AtomicBool>);
+
+impl Personal {
+    /// The answer depends on the session.
+    pub(crate) fn note(extensions: &Extensions) {
+        if let Some(Self(is_personal)) = extensions.get() {
+            is_personal.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The note of a request, to be made later.
+    pub(crate) fn of(extensions: &Extensions) -> Option<Self> {
+        extensions.get().cloned()
+    }
+
+    /// The answer depends on the session.
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Keeps caches from giving the answer to one caller to another.
+pub(crate) async fn keep_private(mut request: Request, next: Next) -> Response {
+    let personal = Personal::default();
+    request.extensions_mut().insert(personal.clone());
+    let mut response = next.run(request).await;
+    if personal.0.load(Ordering::Relaxed) {
+        let headers = response.headers_mut();
+        let private = HeaderValue::from_static("private");
+        headers.entry(header::CACHE_CONTROL).or_insert(private);
+        headers.append(header::VARY, HeaderValue::from_static("cookie"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_may_be_in_frames_of_their_own_origin_and_those_that_are_named() {
+        let policy = |origins: &[&str]| {
+            let origins: Vec<_> = origins.iter().map(|origin| origin.parse().unwrap()).collect();
+            frame_policy(&origins).map(|policy| policy.to_str().unwrap().to_owned())
+        };
+        assert_eq!(policy(&[]).unwrap(), "frame-ancestors 'self'");
+        let portal = "https://portal.example";
+        assert_eq!(policy(&[portal]).unwrap(), format!("frame-ancestors 'self' {portal}"));
+        assert_eq!(policy(&[portal, "*"]), None);
+    }
+}
