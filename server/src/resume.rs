@@ -2,22 +2,44 @@
 //!
 //! Each room is joined first and read second, like any read that subscribes. If the log can not tell
 //! any more, or the engine can not right now, or the room tells of more than the caller may know by now, the
-//! answer for that room is *resync*: read it again. So it is when there is enough in the answer: what one short
-//! event asks for has an end.
+//! answer for that room is *resync*: read it again. So it is when there is enough in the answer, and when what
+//! filters would have to look at is too much: what one short event asks for has an end.
+//!
+//! In reading order: `answers` has what is answered, `log` what it is read from, `shared_logs` how several
+//! clients that come back at a time share that.
+
+mod answers;
+mod log;
+mod shared_logs;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::task::consume_budget;
 
 use crate::caller;
-use crate::change::{Position, Room};
-use crate::criteria::{Collection, Scope};
+use crate::change::Room;
+use crate::criteria::Scope;
 use crate::dialect::runtime;
-use crate::engine::{self, Since};
 use crate::incoming::Seen;
+use crate::settings::Limit;
 use crate::shared::Shared;
 use crate::socket::Client;
-use crate::subscription::members;
+use answers::{Budget, Entry, answers};
+pub(crate) use shared_logs::SharedLogs;
+
+/// A room that a client has joined to be told what it missed there.
+#[derive(Debug)]
+struct Joined {
+    room: Room,
+    scope: Option<Scope>,
+    /// Whether there may be records that its followers must not hear of.
+    is_hiding: bool,
+}
 
 /// Answers `[[room, epoch, offset, highest], …]`. When there are `enough` bytes, no more is told.
 pub(crate) async fn resume(
@@ -26,71 +48,73 @@ pub(crate) async fn resume(
     rooms: Vec<(Cow<'_, str>, Seen)>,
     enough: usize,
 ) -> Box<RawValue> {
-    let (mut answers, mut told) = (Vec::new(), 0);
-    for (room, seen) in rooms {
-        let from = Some(seen).filter(|_| told < enough);
-        let answer = missed(shared, client, &room, from).await;
-        told += answer.get().len();
-        answers.push(answer);
+    let joined = join_each(shared, client, &rooms).await;
+    let entry = |(name, seen): &(Cow<'_, str>, Seen)| Entry {
+        joined: joined.get(&**name).cloned().flatten(),
+        name: name.clone().into_owned(),
+        seen: *seen,
+    };
+    let entries: Vec<_> = rooms.iter().map(entry).collect();
+    let mut budget = Budget::new(enough, shared.resume_work);
+    let is_connected = || client.is_connected();
+    let mut answers = answers(shared, &entries, &mut budget, is_connected).await;
+    if budget.is_exhausted() {
+        shared.limits.reached(Limit::ResumeWork, client.address());
+    }
+    // Whoever was asked to leave meanwhile may have been so before they had joined.
+    let kept = hold_each(shared, client, &joined).await;
+    for (entry, answer) in entries.iter().zip(&mut answers) {
+        if !kept.contains_key(&*entry.name) {
+            *answer = runtime::resync(&entry.name);
+        }
     }
     to_raw_value(&answers).expect("a list of JSON is JSON")
 }
 
-/// Joins a room, and tells what happened there from a position on.
-async fn missed(shared: &Shared, client: &Client, name: &str, from: Option<Seen>) -> Box<RawValue> {
-    let Some(room) = Room::parse(name).filter(|room| client.may_join(room)) else {
-        return runtime::resync(name);
-    };
+/// Joins each room once, however often it is named. `None` for one that may not be joined.
+async fn join_each<'a>(
+    shared: &Shared,
+    client: &Client,
+    rooms: &'a [(Cow<'_, str>, Seen)],
+) -> HashMap<&'a str, Option<Arc<Joined>>> {
+    let mut joined = HashMap::new();
+    for (name, _) in rooms {
+        if !client.is_connected() {
+            break;
+        }
+        if !joined.contains_key(&**name) {
+            joined.insert(&**name, join(shared, client, name).await.map(Arc::new));
+        }
+        consume_budget().await;
+    }
+    joined
+}
+
+async fn join(shared: &Shared, client: &Client, name: &str) -> Option<Joined> {
+    let room = Room::parse(name).filter(|room| client.may_join(room))?;
     if !caller::may_join(shared, client, &room).await {
-        return runtime::resync(name);
+        return None;
     }
     client.join([room.clone()]);
-    let since = match from {
-        Some(seen) => since(shared, &room, seen).await,
-        None => Ok(Since::OutOfReach),
-    };
-    // Whoever was asked to leave meanwhile may have been so before they had joined.
-    if !caller::may_join(shared, client, &room).await {
-        client.leave(&room);
-        return runtime::resync(name);
-    }
-    let scope = room.scope();
-    if let Some(of) = scope.as_ref().and_then(Scope::collection)
-        && !is_still(shared, of).await
-    {
-        return runtime::resync(name);
-    }
-    match since {
-        Ok(Since::Changes { changes, head }) => match scope {
-            Some(scope) => {
-                let is_hiding = shared.models.hide_records_of(&room.resource);
-                let followed = runtime::Followed { scope: &scope, is_hiding };
-                runtime::scoped_missed(name, followed, head, &changes)
-            }
-            None => runtime::missed(name, head, &changes),
-        },
-        Ok(Since::OutOfReach) => runtime::resync(name),
-        Err(error) => {
-            tracing::error!(%error, "can not tell what was missed");
-            runtime::resync(name)
-        }
-    }
+    let is_hiding = shared.models.hide_records_of(&room.resource);
+    Some(Joined { scope: room.scope(), room, is_hiding })
 }
 
-/// The changes after a position. They are out of reach if the log is not the one that had what the
-/// client has received beyond the position.
-async fn since(shared: &Shared, room: &Room, seen: Seen) -> Result<Since, engine::Error> {
-    let Seen { position, highest } = seen;
-    if highest > position.offset {
-        let beyond = Position { offset: highest, ..position };
-        if let Since::OutOfReach = shared.engine.since(room, beyond).await? {
-            return Ok(Since::OutOfReach);
+/// The rooms in which the client still may be. It leaves the others.
+async fn hold_each<'a>(
+    shared: &Shared,
+    client: &Client,
+    joined: &HashMap<&'a str, Option<Arc<Joined>>>,
+) -> HashMap<&'a str, Arc<Joined>> {
+    let mut kept = HashMap::new();
+    for (name, joined) in joined {
+        let Some(joined) = joined else { continue };
+        if caller::may_join(shared, client, &joined.room).await {
+            kept.insert(*name, Arc::clone(joined));
+        } else {
+            client.leave(&joined.room);
         }
+        consume_budget().await;
     }
-    shared.engine.since(room, position).await
-}
-
-/// Whether a collection has the members it had.
-async fn is_still(shared: &Shared, of: &Collection) -> bool {
-    members::have_changed(shared, of).await.is_ok_and(|changed| !changed)
+    kept
 }

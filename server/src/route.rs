@@ -80,6 +80,11 @@ impl Routing {
         Self { paths, models, own: HashSet::new() }
     }
 
+    /// Whether there are paths where a `GET` writes.
+    pub(crate) fn writes_with_get(&self) -> bool {
+        self.paths.shortcuts == Shortcuts::Write
+    }
+
     /// Knows that the resource at this path, `/todo` or `/todo/{id}`, has handlers of its own.
     pub(crate) fn with_own(mut self, path: &str) -> Self {
         let route = self.read(&path.replace(['{', '}'], ""));

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
 use crate::model::{Model, Models};
+use crate::resume::SharedLogs;
 use crate::route::Routing;
 use crate::socket::{OutputBudget, Sockets};
 
@@ -26,6 +27,10 @@ pub(crate) struct Shared {
     pub(crate) sessions: Keeper,
     pub(crate) limits: Arc<LimitMonitor>,
     pub(crate) output_budget: Arc<OutputBudget>,
+    /// What clients that come back at a time need of logs.
+    pub(crate) shared_logs: SharedLogs,
+    /// The work of the filters of one resume.
+    pub(crate) resume_work: usize,
     /// The ignored parameters that were logged, by resource.
     pub(crate) ignored_parameters: LogOnce<(Resource, String)>,
 }

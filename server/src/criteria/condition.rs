@@ -93,6 +93,14 @@ impl Condition {
         }
     }
 
+    /// How many comparisons it has.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::OneOf(operands) | Self::NoneOf(operands) => operands.len().max(1),
+            Self::Is(..) | Self::Like(_) => 1,
+        }
+    }
+
     /// The same, of what it compares with as it is among the values of an attribute; what can not be among
     /// them stays.
     pub(super) fn brought(self, bring: &impl Fn(Value) -> Option<Value>) -> Self {

@@ -103,6 +103,17 @@ impl Filter {
         }
     }
 
+    /// How many comparisons it has.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::All(parts) | Self::Any(parts) => {
+                parts.iter().map(Self::size).sum::<usize>().max(1)
+            }
+            Self::Not(part) => part.size(),
+            Self::Attribute(_, condition) => condition.size(),
+        }
+    }
+
     /// The attributes it is about.
     pub(crate) fn names(&self) -> Vec<&str> {
         match self {

@@ -72,12 +72,11 @@ pub(crate) fn scoped_push(
 /// What was missed in a scope.
 pub(crate) fn scoped_missed(
     room: &str,
-    followed: Followed<'_>,
+    scope: &Scope,
     head: Position,
-    changes: &[Arc<Change>],
+    entries: &[Entry<'_>],
 ) -> Box<RawValue> {
-    let entries = filtered(followed, changes);
-    match followed.scope.is_part() && !entries.is_empty() {
+    match scope.is_part() && !entries.is_empty() {
         true => resync(room),
         false => raw(&(room, head.epoch, head.offset, entries)),
     }
@@ -89,7 +88,7 @@ pub(crate) fn scoped_missed(
 /// How the rest of a record is of which something is only said, is not known here: who has it makes of it
 /// what they can. Where that would tell of records that not everyone may know of, what is said has to
 /// fulfil the filter by itself.
-fn filtered<'a>(
+pub(crate) fn filtered<'a>(
     Followed { scope, is_hiding }: Followed<'_>,
     changes: &'a [Arc<Change>],
 ) -> Vec<Entry<'a>> {
@@ -147,7 +146,7 @@ impl Serialize for All<'_> {
 }
 
 /// `[offset, verb, id, data, mark]`
-type Entry<'a> = (u64, u8, &'a Id, Data<'a>, u64);
+pub(crate) type Entry<'a> = (u64, u8, &'a Id, Data<'a>, u64);
 
 fn entry(change: &Change) -> Entry<'_> {
     let (verb, data) = match change.verb {
@@ -158,7 +157,8 @@ fn entry(change: &Change) -> Entry<'_> {
     (change.position.offset, verb, &change.id, data, change.mark)
 }
 
-enum Data<'a> {
+/// What a frame has of a change.
+pub(crate) enum Data<'a> {
     Whole(&'a Attributes),
     /// What the writer set and what is different for it. `updatedAt` is among it even if the clock
     /// has not moved, so that the news of an update is never empty.

@@ -112,6 +112,15 @@ impl Engine for Memory {
         }))
     }
 
+    async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {
+        Ok(self.state().table(of, |table| {
+            let is_reached = |position: &Position| {
+                position.epoch == self.epoch && table.counters.reaches(position.offset)
+            };
+            positions.iter().map(is_reached).collect()
+        }))
+    }
+
     async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
         let state = self.state();
         let named = state

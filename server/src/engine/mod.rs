@@ -88,6 +88,17 @@ pub trait Engine: Send + Sync + 'static {
     /// What happened in a room after a position.
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error>;
 
+    /// Whether the log of a resource has everything after each of these positions, as
+    /// [`since`](Self::since) would say.
+    async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {
+        let (room, mut reached) = (Room::class(of.clone()), Vec::new());
+        for position in positions {
+            let since = self.since(&room, *position).await?;
+            reached.push(matches!(since, Since::Changes { .. }));
+        }
+        Ok(reached)
+    }
+
     /// The name of the primary key, by resource: that of the [model](Write::model) of the first
     /// written record. Resources without any written record are left out.
     async fn keys(&self) -> Result<HashMap<Resource, String>, Error>;

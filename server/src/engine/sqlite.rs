@@ -158,6 +158,11 @@ impl Engine for Sqlite {
         self.readers.read(move |snapshot| reader::since(snapshot, epoch, &room, position)).await
     }
 
+    async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {
+        let (epoch, of, positions) = (self.epoch, of.clone(), positions.to_owned());
+        self.readers.read(move |snapshot| reader::reaches(snapshot, epoch, &of, &positions)).await
+    }
+
     async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
         self.readers.read(reader::keys).await
     }

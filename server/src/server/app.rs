@@ -22,6 +22,7 @@ use crate::http::{
 use crate::limit_monitor::{self, LimitMonitor};
 use crate::log_once::LogOnce;
 use crate::memory_budget::MemoryBudget;
+use crate::resume::SharedLogs;
 use crate::route::Routing;
 use crate::router::{self, Files, Routes};
 use crate::settings::Settings;
@@ -75,6 +76,8 @@ pub(super) fn assemble(
         sessions,
         limits: Arc::clone(&limits),
         output_budget: Arc::clone(&output_budget),
+        shared_logs: SharedLogs::default(),
+        resume_work: settings.limits.resume_work,
         ignored_parameters: LogOnce::new(MAX_IGNORED_PARAMETERS),
     });
     let dressed = |routes| router::dressed(routes, Arc::clone(&shared), settings.body_limit);

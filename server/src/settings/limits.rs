@@ -106,6 +106,9 @@ limits! {
         total_unread_bytes (TotalUnreadBytes): usize = 64 << 20,
         /// How long a client may read nothing of what is sent to it before it is disconnected.
         write_deadline (WriteDeadline): Duration = Duration::from_secs(20),
+        /// Comparisons of filters with changes that one resume may need. The rooms after that are
+        /// answered with *resync*.
+        resume_work (ResumeWork): usize = 2_000_000,
     }
     others {
         /// Bytes of the body of a request.

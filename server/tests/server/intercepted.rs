@@ -99,6 +99,10 @@ impl<I: Interceptor> Engine for Intercepted<I> {
         self.pass(Call::Since, self.memory.since(room, position)).await
     }
 
+    async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {
+        self.memory.reaches(of, positions).await
+    }
+
     async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
         self.memory.keys().await
     }

@@ -38,6 +38,7 @@ mod query_header;
 mod readers;
 mod resources;
 mod resume;
+mod resume_work;
 mod runtime;
 mod sails;
 mod sails09;

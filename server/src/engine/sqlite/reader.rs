@@ -204,6 +204,21 @@ pub(super) fn since(
     Ok(Since::Changes { changes, head: counters.position(epoch) })
 }
 
+/// Whether the log has everything after each of these positions.
+pub(super) fn reaches(
+    snapshot: &Transaction<'_>,
+    epoch: u64,
+    resource: &Resource,
+    positions: &[Position],
+) -> rusqlite::Result<Vec<bool>> {
+    let counters = row::counters(snapshot, resource)?;
+    let is_reached = |position: &Position| {
+        Ok(counters.reaches(position.offset)
+            && epochs::is_valid(snapshot, resource, *position, epoch)?)
+    };
+    positions.iter().map(is_reached).collect()
+}
+
 fn class_since(
     snapshot: &Transaction<'_>,
     resource: &Resource,

@@ -1,0 +1,191 @@
+//! Compares the answers with those of a simple implementation, over random logs and rooms.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::answers::{Budget, Entry, Source};
+use super::{Joined, SharedLogs};
+use crate::change::{Attributes, Id, Position, Resource, Room};
+use crate::criteria::{Filter, Projection, Scope, Sort, Window as Part};
+use crate::dialect::runtime;
+use crate::engine::{Engine, Memory, Since, Sqlite, Window};
+use crate::incoming::Seen;
+use crate::model::Models;
+use crate::write::{Action, Write};
+
+const ENOUGH: usize = 1 << 20;
+
+/// Numbers that depend on a seed alone.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+
+    fn resource(&mut self) -> Resource {
+        Resource::parse(["todo", "cart"][self.below(2) as usize]).unwrap()
+    }
+
+    fn action(&mut self) -> Action {
+        let id = Id::Integer(self.below(40) as i64);
+        let set = json!({ "n": self.below(3), "text": "x".repeat(self.below(2000) as usize) });
+        let set: Attributes = set.as_object().unwrap().clone();
+        match self.below(4) {
+            0 => Action::Destroy(id),
+            _ => Action::Upsert(id, set),
+        }
+    }
+
+    fn scope(&mut self) -> Scope {
+        let n = self.below(3);
+        let filters = [json!({ "n": n }), json!({ "n": { ">": n } }), json!({ "not": { "n": n } })];
+        let filter = Filter::read(filters[self.below(3) as usize].clone()).unwrap();
+        match self.below(3) {
+            0 => Scope::One(Id::Integer(self.below(40) as i64), filter),
+            1 => Scope::Whole(filter),
+            _ => {
+                Scope::Part(filter, Part::default(), Sort::default(), Projection::Whole, [].into())
+            }
+        }
+    }
+
+    fn room(&mut self) -> Room {
+        let resource = self.resource();
+        match self.below(4) {
+            0 => Room::class(resource),
+            1 => Room::instance(resource, Id::Integer(self.below(40) as i64)),
+            _ => Room::scoped(resource, &self.scope()).unwrap(),
+        }
+    }
+
+    fn entry(&mut self, epoch: u64) -> Entry {
+        let (room, offset) = (self.room(), self.below(130));
+        let epoch = epoch + u64::from(self.below(10) == 0);
+        let highest = offset + if self.below(3) == 0 { self.below(60) } else { 0 };
+        let seen = Seen { position: Position { epoch, offset }, highest };
+        Entry { name: room.to_string(), seen, joined: Some(Arc::new(joined(room))) }
+    }
+}
+
+fn joined(room: Room) -> Joined {
+    Joined { scope: room.scope(), room, is_hiding: false }
+}
+
+/// Reads the log for each entry by itself.
+async fn simple(engine: &dyn Engine, entry: &Entry) -> Box<RawValue> {
+    let joined = entry.joined.as_ref().unwrap();
+    let (mut changes, mut head) = (Vec::new(), None);
+    let mut positions: Vec<_> = entry.positions().collect();
+    positions.reverse();
+    for position in positions {
+        match engine.since(&joined.room, position).await.unwrap() {
+            Since::Changes { changes: missed, head: at } => (changes, head) = (missed, Some(at)),
+            Since::OutOfReach => return runtime::resync(&entry.name),
+        }
+    }
+    match &joined.scope {
+        None => runtime::missed(&entry.name, head.unwrap(), &changes),
+        Some(scope) => {
+            let followed = runtime::Followed { scope, is_hiding: joined.is_hiding };
+            let found = runtime::filtered(followed, &changes);
+            runtime::scoped_missed(&entry.name, scope, head.unwrap(), &found)
+        }
+    }
+}
+
+async fn write(engine: &dyn Engine, random: &mut Random, at: u64) {
+    let (resource, action) = (random.resource(), random.action());
+    let (model, within) = Default::default();
+    let write = Write { resource, model, action, within, key: None, origin: None, at };
+    // A record that is not there can not be destroyed.
+    let _ = engine.commit(write).await;
+}
+
+async fn agrees(engine: &dyn Engine, seed: u64) {
+    let mut random = Random(seed);
+    for at in 0..250 {
+        write(engine, &mut random, at).await;
+    }
+    let todo = Resource::parse("todo").unwrap();
+    let epoch = engine.find_one(&todo, &Id::Integer(1)).await.unwrap().position.epoch;
+    let (logs, models) = (SharedLogs::default(), Models::default());
+    let source = Source { engine, logs: &logs, models: &models };
+    let mut before = None;
+    for round in 0..8 {
+        let count = random.below(if round % 2 == 0 { 4 } else { 120 }) + 1;
+        let entries: Vec<_> = (0..count).map(|_| random.entry(epoch)).collect();
+        let mut budget = Budget::new(ENOUGH, 1 << 40);
+        let answers = source.answers(&entries, &mut budget, || true).await;
+        assert_eq!(answers.len(), entries.len());
+        for (entry, answer) in entries.iter().zip(&answers) {
+            let expected = simple(engine, entry).await;
+            assert_eq!(
+                answer.get(),
+                expected.get(),
+                "seed {seed}, {} {:?}",
+                entry.name,
+                entry.seen
+            );
+        }
+        write(engine, &mut random, 300).await;
+        // Another client is still being answered.
+        before = logs.read(engine, &todo, Position { epoch, offset: 115 }).await.unwrap();
+    }
+    drop(before);
+}
+
+fn window() -> Window {
+    Window { count: 100, ..Window::default() }
+}
+
+#[tokio::test]
+async fn answers_equal_those_of_reading_the_log_for_each_room() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..12 {
+        let seed = rand::random::<u64>();
+        println!("seed {seed}");
+        let (tail, _news) = mpsc::channel(4096);
+        agrees(&Memory::new(window(), tail.clone()), seed).await;
+        let path = folder.path().join(format!("{number}.db"));
+        agrees(&Sqlite::open(path, window(), tail).unwrap(), seed).await;
+    }
+}
+
+#[tokio::test]
+async fn filters_after_the_work_of_one_resume_are_resynced() {
+    let (tail, _news) = mpsc::channel(4096);
+    let engine = Memory::new(Window::default(), tail);
+    let mut random = Random(1);
+    for at in 0..200 {
+        write(&engine, &mut random, at).await;
+    }
+    let todo = Resource::parse("todo").unwrap();
+    let head = engine.find_one(&todo, &Id::Integer(1)).await.unwrap().position;
+    let seen = Seen { position: Position { offset: 0, ..head }, highest: 0 };
+    let entry = |n: u64| {
+        let filter = Filter::read(json!({ "n": 100 + n })).unwrap();
+        let room = Room::scoped(todo.clone(), &Scope::Whole(filter)).unwrap();
+        Entry { name: room.to_string(), seen, joined: Some(Arc::new(joined(room))) }
+    };
+    let entries: Vec<_> = (0..10).map(entry).collect();
+    let (logs, models) = (SharedLogs::default(), Models::default());
+    let source = Source { engine: &engine, logs: &logs, models: &models };
+    // The texts make some more work than the changes alone.
+    let work = logs.read(&engine, &todo, seen.position).await.unwrap().unwrap().size_from(0).work;
+    assert!(work > head.offset, "{work}");
+    let mut budget = Budget::new(ENOUGH, 3 * work as usize);
+    let answers = source.answers(&entries, &mut budget, || true).await;
+    let is_known = |answer: &Box<RawValue>| {
+        serde_json::from_str::<Vec<Value>>(answer.get()).unwrap().len() == 4
+    };
+    let known: Vec<_> = answers.iter().map(is_known).collect();
+    assert_eq!(known[..4], [true, true, true, false]);
+    assert!(budget.is_exhausted());
+    assert!(source.answers(&entries, &mut budget, || false).await.is_empty());
+}
