@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use record::is_attribute_name;
 pub use record::{Attributes, Id};
 pub use resource::Resource;
 pub use room::Room;

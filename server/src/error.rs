@@ -278,6 +278,7 @@ impl Error {
                     if *is_new { "E_INVALID_NEW_RECORD" } else { "E_INVALID_VALUES_TO_SET" },
                     wrong.first().map(|wrong| &*wrong.attribute),
                 ),
+                Refused::BadName(name) => (StatusCode::BAD_REQUEST, "E_BAD_NAME", Some(name)),
                 Refused::Taken { attribute, .. } => {
                     (StatusCode::CONFLICT, "E_UNIQUE", Some(attribute))
                 }

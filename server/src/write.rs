@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::access::Author;
-use crate::change::{Attributes, Change, Id, Position, Resource, Verb};
-use crate::criteria::{Case, Filter};
+use crate::change::{Attributes, Change, Id, Position, Resource, Verb, is_attribute_name};
+use crate::criteria::{Case, Filter, shown};
 use crate::model::{self, Ids, Model, Violation};
 
 /// A write on its way to an engine.
@@ -156,6 +156,12 @@ pub enum Refused {
         /// All that is wrong; not empty.
         wrong: Vec<Violation>,
     },
+    /// A name that no attribute can have.
+    #[error("the name {0} of an attribute has control characters")]
+    BadName(
+        /// The name, escaped and perhaps shortened.
+        String,
+    ),
     /// Another record has the value already.
     #[error("there is a record of {resource} with this {attribute} already")]
     Taken {
@@ -210,9 +216,10 @@ impl Write {
     /// Where owners have unique values of their own, one that changes hands brings along all it has.
     pub fn claims(&self, record: Option<&Attributes>) -> Vec<(String, Value)> {
         let set = match &self.action {
-            Action::Create(set) | Action::Update(_, set) | Action::Upsert(_, set) => set,
-            Action::Destroy(_) | Action::Publish(_) => return Vec::new(),
+            Action::Publish(_) => return Vec::new(),
+            action => action.attributes(),
         };
+        let Some(set) = set else { return Vec::new() };
         let owner = self.model.keeps_apart().filter(|owner| set.contains_key(*owner));
         match record.filter(|_| owner.is_some()) {
             Some(record) => {
@@ -256,6 +263,7 @@ impl Write {
     /// The change, even if the record already has all its values.
     fn change(self, standing: Standing) -> Result<Change, Refused> {
         let id = self.id()?.unwrap_or(Id::Integer(standing.next_id));
+        self.action.check_names()?;
         let (resource, model) = (self.resource, &*self.model);
         let Standing { record, previous, position, taken, .. } = standing;
         let published = matches!(self.action, Action::Publish(_));
@@ -331,6 +339,25 @@ fn unchanged(change: Change) -> Change {
         after: change.before.clone(),
         set: Attributes::new(),
         ..change
+    }
+}
+
+impl Action {
+    /// The attributes that it brings.
+    fn attributes(&self) -> Option<&Attributes> {
+        match self {
+            Self::Create(set) | Self::Update(_, set) | Self::Upsert(_, set) => Some(set),
+            Self::Publish(publication) => Some(&publication.data),
+            Self::Destroy(_) => None,
+        }
+    }
+
+    fn check_names(&self) -> Result<(), Refused> {
+        let mut names = self.attributes().into_iter().flat_map(Attributes::keys);
+        match names.find(|name| !is_attribute_name(name)) {
+            Some(name) => Err(Refused::BadName(shown(name))),
+            None => Ok(()),
+        }
     }
 }
 

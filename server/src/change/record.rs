@@ -9,6 +9,13 @@ use serde_json::Value;
 /// A record's attributes, in the order they were sent.
 pub type Attributes = serde_json::Map<String, Value>;
 
+/// Whether an attribute may have this name. To SQLite, a name ends where it has a NUL, so it would be
+/// found in place of another; and control characters in names confuse everybody who reads them. Names
+/// inside of values are not looked at: nothing is found by them.
+pub(crate) fn is_attribute_name(name: &str) -> bool {
+    !name.bytes().any(|byte| byte.is_ascii_control())
+}
+
 /// A record's primary key. A string that reads as an integer *is* that integer, so that `/todo/7`
 /// and `{"id":"7"}` and `{"id":7}` mean one record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! What is wrong with criteria, and where.
 
+use crate::change::is_attribute_name;
+
 /// Criteria that are not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {problem}")]
@@ -31,6 +33,9 @@ pub enum Problem {
     /// The name is neither that of an attribute nor that of a parameter.
     #[error("this is neither an attribute nor a parameter{}", .0.as_ref().map(|it| format!("; did you mean {it}?")).unwrap_or_default())]
     Unknown(Option<String>),
+    /// No attribute can have such a name.
+    #[error("the name of an attribute has no control characters")]
+    ControlCharacter,
     /// It has no place here.
     #[error("{0}")]
     Misplaced(&'static str),
@@ -56,8 +61,20 @@ impl Bad {
     }
 }
 
-/// A foreign name as it is repeated in the refusal.
+/// The name of an attribute, if it may be one.
+pub(super) fn attribute_name(name: &str) -> Result<(), Bad> {
+    match is_attribute_name(name) {
+        true => Ok(()),
+        false => Err(Bad::new(name, Problem::ControlCharacter)),
+    }
+}
+
+/// A foreign name as it is repeated in the refusal: shortened, and with its control characters escaped.
 pub(crate) fn shown(name: &str) -> String {
     const MOST: usize = 64;
-    String::from_iter(name.chars().take(MOST))
+    let escaped = name.chars().take(MOST).map(|char| match char {
+        _ if char.is_control() => format!("\\u{:04x}", u32::from(char)),
+        _ => char.to_string(),
+    });
+    escaped.collect()
 }

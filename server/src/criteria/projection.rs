@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::SIZE;
-use super::bad::{Bad, Problem};
+use super::bad::{Bad, Problem, attribute_name};
 use crate::change::Attributes;
 
 /// Which attributes are shown. The key always is.
@@ -88,6 +88,9 @@ fn names(at: &str, value: Value) -> Result<BTreeSet<String>, Bad> {
         return Err(Bad::new(at, Problem::TooMany(SIZE)));
     }
     let name = |name: Option<String>| name.filter(|name| !name.is_empty());
-    let names = list.into_iter().map(name).collect::<Option<_>>();
-    names.ok_or_else(|| Bad::new(at, Problem::Expected("names, in a list or with commas between")))
+    let names: Option<BTreeSet<_>> = list.into_iter().map(name).collect();
+    let problem = Problem::Expected("names, in a list or with commas between");
+    let names = names.ok_or_else(|| Bad::new(at, problem))?;
+    names.iter().try_for_each(|name| attribute_name(name))?;
+    Ok(names)
 }

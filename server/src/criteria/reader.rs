@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::bad::{Bad, Problem, shown};
+use super::bad::{Bad, Problem, attribute_name, shown};
 use super::condition::{Comparison, Condition, Operand};
 use super::filter::Filter;
 use super::parameters::{self, Parameter, Parameters};
@@ -68,6 +68,7 @@ impl<'k> Reader<'k> {
 
     fn entry(&mut self, name: String, value: Value, depth: usize) -> Result<Filter, Bad> {
         self.count(&name)?;
+        attribute_name(&name)?;
         match (&*name, value) {
             ("and", Value::Array(parts)) => self.each(&name, parts, depth).map(Filter::All),
             ("or", Value::Array(parts)) => self.each(&name, parts, depth).map(Filter::Any),
@@ -78,7 +79,10 @@ impl<'k> Reader<'k> {
             ("and" | "or", _) => Err(Bad::new(&name, Problem::Expected("a list of objects"))),
             ("not", _) => Err(Bad::new(&name, Problem::Expected("an object"))),
             ("like", Value::Object(patterns)) if self.language == Language::Sails09 => {
-                let like = |(name, pattern)| self.modified(name, [("like".to_owned(), pattern)]);
+                let like = |(name, pattern): (String, Value)| {
+                    attribute_name(&name)?;
+                    self.modified(name, [("like".to_owned(), pattern)])
+                };
                 patterns.into_iter().map(like).collect::<Result<_, _>>().map(Filter::All)
             }
             (_, Value::Object(modifiers)) if modifiers.is_empty() => {

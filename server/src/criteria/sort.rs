@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::bad::{Bad, Problem};
+use super::bad::{Bad, Problem, attribute_name};
 use super::{Look, SIZE, parameters};
 
 /// Attributes to sort by, the first before the others. Whoever is equal in all stays in the order of
@@ -95,13 +95,14 @@ fn spoken(at: &str, term: &str) -> Result<Term, Bad> {
         (Some(name), _, _) if name.starts_with('-') => {
             Err(Bad::new(at, Problem::Expected("\"attribute DESC\" rather than \"-attribute\"")))
         }
-        (Some(name), None, _) => Ok((name.to_owned(), Direction::Ascending)),
+        (Some(name), None, _) => pair(at, name.to_owned(), &Value::from("asc")),
         (Some(name), Some(way), None) => pair(at, name.to_owned(), &Value::from(way)),
         _ => Err(Bad::new(at, FORMS)),
     }
 }
 
 fn pair(at: &str, name: String, way: &Value) -> Result<Term, Bad> {
+    attribute_name(&name)?;
     let way = way.as_str().map_or_else(|| way.to_string(), str::to_ascii_lowercase);
     match &*way {
         "asc" | "1" => Ok((name, Direction::Ascending)),

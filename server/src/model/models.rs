@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::undeclared::{ALTERNATIVE, UndeclaredKeys};
 use super::{Associations, Ids, Model, Unfit, Violation};
-use crate::change::{Attributes, Resource};
+use crate::change::{Attributes, Resource, is_attribute_name};
 use crate::criteria::{Bad, Criteria, Language, Parameters};
 
 /// What is declared, and what becomes of the rest.
@@ -52,6 +52,9 @@ impl Models {
         }
         if let Some(name) = model.indexed().find(|name| !is_plain(name)) {
             return Err(Undeclarable::Index(name.to_owned()));
+        }
+        if let Some(name) = model.names().find(|name| !is_attribute_name(name)) {
+            return Err(Undeclarable::AttributeName(resource, name.to_owned()));
         }
         for (name, attribute) in &model.attributes {
             let taken = attribute.default.clone().map(|default| attribute.take(name, default));
@@ -195,6 +198,9 @@ pub enum Undeclarable {
     /// Two names that differ in nothing but case.
     #[error("{0} is declared twice: names of resources are the same in upper and lower case")]
     Twice(Resource),
+    /// It can not be the name of an attribute.
+    #[error("{0}: {1:?} can not be an attribute: its name has control characters")]
+    AttributeName(Resource, String),
     /// A record that says nothing of an attribute could not be created.
     #[error("{0}.{name}: its default is not what it allows: {1}", name = .1.attribute)]
     Default(Resource, Violation),
@@ -252,6 +258,7 @@ pub(super) fn is_plain(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Attribute;
 
     fn name(name: &str) -> Resource {
         Resource::parse(name).unwrap()
@@ -267,6 +274,17 @@ mod tests {
         assert_eq!(models.named(name("People")), Some(name("person")));
         assert_eq!(models.named(name("person")), None);
         assert_eq!(models.named(name("todo")), Some(name("todo")));
+    }
+
+    #[test]
+    fn attribute_with_a_control_character_in_its_name_cannot_be_declared() {
+        let named = |name: &str| Model::default().attribute(name, Attribute::default());
+        let key = Model { key: "id\u{7f}".to_owned(), ..Model::default() };
+        for model in [named("a\u{0}"), named("a\n"), key] {
+            let refused = Models::default().declare("todo", model);
+            assert!(matches!(refused, Err(Undeclarable::AttributeName(..))), "{refused:?}");
+        }
+        assert_eq!(Models::default().declare("todo", named("a\"b.\\é")), Ok(()));
     }
 
     #[test]

@@ -261,3 +261,62 @@ async fn ten_thousand_requests_without_reading_are_answered_once_each() {
     assert_eq!(answered.last(), Some(&(MANY - 1)));
     others_are_served(server).await;
 }
+
+/// Each place where a client can name an attribute.
+#[tokio::test]
+async fn name_of_an_attribute_with_control_characters_is_a_400_that_names_it() {
+    let server = watched(builder().api_key("secret".parse().unwrap())).await;
+    let http = reqwest::Client::new();
+    let url = |path: &str| format!("http://{}{path}", server.addr());
+    http.post(url("/todo")).json(&json!({ "id": 1 })).send().await.unwrap();
+    let named = json!({ "email\u{0}x": "ann@example.org" });
+    let published = json!({ "model": "todo", "verb": "update", "id": 1, "data": named });
+    let form = "application/x-www-form-urlencoded";
+    let mut answers = Vec::new();
+    for request in [
+        http.post(url("/todo")).json(&named),
+        http.post(url("/todo")).json(&json!([{ "title": "Milk" }, named])),
+        http.post(url("/todo")).header("content-type", form).body("email%00x=1"),
+        http.patch(url("/todo/1")).json(&named),
+        http.put(url("/todo/1")).json(&named),
+        http.get(url("/todo?email%00x=1")),
+        http.get(url("/todo?where=%7B%22not%22:%7B%22email%5Cu0000x%22:1%7D%7D")),
+        http.get(url("/todo?sort=a,email%00x%20DESC")),
+        http.get(url("/todo?sort=email%00x")),
+        http.get(url("/todo?select=a,email%00x")),
+        http.get(url("/todo/1?omit=email%00x")),
+        http.post(url("/publish?apiKey=secret")).json(&published),
+    ] {
+        let response = request.send().await.unwrap();
+        answers.push((response.status().as_u16(), response.json::<Value>().await.unwrap()));
+    }
+    let mut socket = Socket::runtime(&server).await;
+    let asked = json!(["get", { "url": "/todo", "data": { "where": { "a": 1, "or": [named] } } }]);
+    for ack in [
+        socket.post("/todo", named.clone()).await,
+        socket.put("/todo/1", named.clone()).await,
+        socket.ask(asked).await,
+    ] {
+        let status = ack["statusCode"].as_u64().unwrap();
+        answers.push((u16::try_from(status).unwrap(), ack["body"].clone()));
+    }
+    for (number, (status, refusal)) in answers.iter().enumerate() {
+        assert_eq!(
+            (*status, &refusal["field"]),
+            (400, &json!("email\\u0000x")),
+            "{number}: {refusal}"
+        );
+        let message = refusal["message"].as_str().unwrap();
+        assert!(message.contains("control characters"), "{number}: {message}");
+    }
+    // All control characters, and no others; inside of values a name is a part of the value.
+    for (name, status) in [("\u{1f}", 400), ("\n", 400), ("\u{7f}", 400), ("\u{80}\"\\.[0]$", 201)]
+    {
+        let response = http.post(url("/todo")).json(&json!({ name: 1 })).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{name:?}");
+    }
+    let inside = json!({ "map": named });
+    assert_eq!(http.post(url("/todo")).json(&inside).send().await.unwrap().status(), 201);
+    assert_eq!(socket.get("/todo").await["body"].as_array().unwrap().len(), 4);
+    others_are_served(server).await;
+}
