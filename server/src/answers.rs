@@ -63,8 +63,11 @@ impl Answers {
         if !may_write(&incoming) {
             turn.alone().await;
             // A write that came completely is committed. Nobody waits for anything else.
-            if !client.is_connected() && self.is_read(&incoming) {
-                return Ok(Arguments::One(RawValue::NULL.to_owned()));
+            if !client.is_connected() && self.changes_nothing(&incoming) {
+                return Ok(Answer {
+                    arguments: Arguments::One(RawValue::NULL.to_owned()),
+                    claim: None,
+                });
             }
         }
         let arguments = match incoming {
@@ -99,7 +102,7 @@ impl Answers {
     }
 
     /// Whether this does nothing but answer.
-    fn is_read(&self, incoming: &Incoming<'_>) -> bool {
+    fn changes_nothing(&self, incoming: &Incoming<'_>) -> bool {
         match incoming {
             Incoming::Request(_) => !self.shared.routing.writes_with_get(),
             Incoming::Resume(_) => true,
