@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{self, Config};
 use crate::duration::{duration, seconds};
 use crate::engine::Window;
+use crate::http::connections;
 use crate::route::{Paths, Shortcuts};
 use crate::server::Server;
 use crate::settings::{AllowedHost, AllowedOrigin, ApiKey, SessionSecret, Settings, Store};
@@ -215,6 +216,8 @@ impl Serve {
             tracing::warn!("{warning}");
         }
         let reloads = reloads(settings.sites.clone())?;
+        #[cfg(unix)]
+        connections::raise_descriptor_limit(settings.limits.connections);
         let bind = Server::builder().settings(settings).bind();
         // It may wait for a server that is still stopping, and that may be waited for in vain.
         let server = tokio::select! {

@@ -4,6 +4,8 @@
 //! not ours (a route's own, axum's 404 and 405, a caught panic) get the same shape in
 //! `in_our_words`, so a client reads one kind of error and no other.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -60,6 +62,9 @@ pub enum Error {
     /// A request over a socket without a usable url.
     #[error("a request has a url, and it starts with /")]
     BadUrl,
+    /// A request for Socket.IO whose parameter could be read in more than one way.
+    #[error("the parameter {0:?} of the query is repeated or encoded; give it once, as plain text")]
+    AmbiguousQuery(&'static str),
     /// A verb or an event nobody handles.
     #[error("{0} is not understood here")]
     UnknownVerb(String),
@@ -119,6 +124,22 @@ pub enum Error {
         limit: Limit,
         /// Its value.
         bytes: usize,
+    },
+    /// There is no room for another connection, or for another request of a client of a proxy.
+    #[error("{}", no_room(*limit, *max))]
+    NoRoom {
+        /// The limit that is reached.
+        limit: Limit,
+        /// How many are allowed.
+        max: usize,
+    },
+    /// The client has not sent the rest of a request in time.
+    #[error("the rest of the request did not arrive within {} s ({})", deadline.as_secs_f64(), limit.name())]
+    Overdue {
+        /// The limit that is reached.
+        limit: Limit,
+        /// How long it may take.
+        deadline: Duration,
     },
     /// Messages come quicker than they are stored.
     #[error("too many messages of this site wait to be stored, {limit} may")]
@@ -188,6 +209,14 @@ pub enum Error {
     Engine(#[from] engine::Error),
 }
 
+fn no_room(limit: Limit, max: usize) -> String {
+    let whose = match limit {
+        Limit::ConnectionsPerAddress => "from your address",
+        _ => "to this server",
+    };
+    format!("there are {max} connections {whose}, more are not allowed ({})", limit.name())
+}
+
 fn unsupported(header: &str, value: &str, supported: &str) -> String {
     // As people write it: Content-Type.
     let words = header.split('-').map(|word| {
@@ -234,6 +263,7 @@ impl Error {
             }
             Self::NoResource(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::BadUrl => (StatusCode::BAD_REQUEST, "E_BAD_URL", Some("url")),
+            Self::AmbiguousQuery(name) => (StatusCode::BAD_REQUEST, "E_BAD_URL", Some(name)),
             Self::UnknownVerb(_) => (StatusCode::METHOD_NOT_ALLOWED, "E_UNKNOWN_VERB", None),
             Self::NotIn { .. } => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::NoId(key) => (StatusCode::BAD_REQUEST, "E_NO_ID", Some(key)),
@@ -245,6 +275,11 @@ impl Error {
                 (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None)
             }
             Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "E_BUSY", None),
+            Self::NoRoom { limit: Limit::ConnectionsPerAddress, .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None)
+            }
+            Self::NoRoom { .. } => (StatusCode::SERVICE_UNAVAILABLE, "E_TOO_MANY", None),
+            Self::Overdue { .. } => (StatusCode::REQUEST_TIMEOUT, "E_TIMEOUT", None),
             Self::NoApiKey => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::NoCaller(field) => (StatusCode::BAD_REQUEST, "E_NO_SITE", Some(field)),
             Self::BadApiKey => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", Some("apiKey")),
@@ -336,7 +371,9 @@ impl Error {
             | Self::TooMany { limit }
             | Self::TooManyBytes { limit }
             | Self::Busy { bytes: limit, .. }
-            | Self::TooManyMessages { limit } => Some((*limit).into()),
+            | Self::TooManyMessages { limit }
+            | Self::NoRoom { max: limit, .. } => Some((*limit).into()),
+            Self::Overdue { deadline, .. } => Number::from_f64(deadline.as_secs_f64()),
             Self::BadCriteria(bad) => bad.limit().map(Number::from),
             _ => self.problems().first()?.limit.clone(),
         }

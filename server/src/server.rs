@@ -7,7 +7,6 @@ mod builder;
 
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -40,7 +39,7 @@ pub struct Server {
 
 /// What a server does all the time.
 struct Work {
-    serving: JoinHandle<io::Result<()>>,
+    serving: JoinHandle<()>,
     fanout: JoinHandle<()>,
     post: JoinHandle<()>,
     watch: JoinHandle<()>,

@@ -16,12 +16,15 @@
 //!   connection itself has a deadline (see `http::listener`), and closing pulls its plug;
 //! - it can refuse a CONNECT and disconnect a namespace, after which clients stay away, but it
 //!   cannot end a transport, after which they come back. `transport` does that;
+//! - it reads the query of a request by itself. `engine_request` reads it in the same way, once, for everything here
+//!   that depends on it;
 //! - it would take a query that a client of Socket.IO 1 or 2 has in the name of a namespace for a part of
 //!   the name, send such clients refusals that they do not expect, and break the text of Socket.IO 1. Here
 //!   their packets are rewritten on the way in and out (see `legacy`).
 
 mod connection;
 mod door;
+mod engine_request;
 pub(crate) mod legacy;
 mod limits;
 mod output;
@@ -53,6 +56,7 @@ use crate::rooms::{self, Presence};
 use crate::settings::Transports;
 
 pub use connection::Client;
+pub(crate) use engine_request::{Ambiguous, EngineRequest, is_engine_path};
 use legacy::AllAges;
 pub(crate) use limits::Limits;
 use output::LARGE_PACKET;
@@ -77,7 +81,7 @@ pub(crate) struct Sockets {
     presence: Arc<Presence>,
     counters: Arc<Counters>,
     limits: Limits,
-    monitor: Arc<LimitMonitor>,
+    limits_reached: Arc<LimitMonitor>,
     requests: Arc<MemoryBudget>,
     output: Arc<OutputBudget>,
     /// Held while some are led from one room into another.
@@ -116,7 +120,7 @@ impl Sockets {
     /// No sockets yet, and the layer that serves them: they are let in when `door` is opened.
     pub(crate) fn new(
         limits: Limits,
-        monitor: Arc<LimitMonitor>,
+        limits_reached: Arc<LimitMonitor>,
         (requests, output): (Arc<MemoryBudget>, Arc<OutputBudget>),
     ) -> (Self, AllAges) {
         let largest = limits.message;
@@ -138,9 +142,19 @@ impl Sockets {
             .build_layer();
         let (presence, counters, leading) = <(Arc<_>, Arc<_>, Arc<_>)>::default();
         let entrance = Entrance::default();
-        let sockets =
-            Self { io, presence, counters, limits, monitor, requests, output, leading, entrance };
-        (sockets, AllAges::new(layer, largest))
+        let all_ages = AllAges::new(layer, largest);
+        let sockets = Self {
+            io,
+            presence,
+            counters,
+            limits,
+            limits_reached,
+            requests,
+            output,
+            leading,
+            entrance,
+        };
+        (sockets, all_ages)
     }
 
     /// Rooms of a part of a resource that anybody is in.
@@ -269,7 +283,7 @@ impl Sockets {
         let Some(client) = Client::of(socket) else { return true };
         let sent = client.count_push(&self.output, self.limits, size, claimed);
         if let Err(limit) = sent {
-            self.monitor.reached(limit, client.address());
+            self.limits_reached.reached(limit, client.address());
         }
         sent.is_ok()
     }
@@ -277,13 +291,13 @@ impl Sockets {
     fn tell_each(&self, audience: Vec<SocketRef>, event: &str, argument: &RawValue) {
         let size = argument.get().len();
         for socket in audience {
-            let may_send = size < LARGE_PACKET || self.may_send(&socket, size, size);
-            if !may_send || socket.emit(event, argument).is_err() {
+            if size >= LARGE_PACKET && !self.may_send(&socket, size, size) {
                 self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
-                match connection::plug(&socket) {
-                    Some(plug) => plug.pull(),
-                    None => drop(socket.disconnect()),
-                }
+                drop(tokio::spawn(transport::end(&socket)));
+            } else if let Err(error) = socket.emit(event, argument) {
+                self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
+                drop(tokio::spawn(transport::end(&socket)));
+                connection::count_unread(&self.limits_reached, &socket, &error);
             }
         }
     }

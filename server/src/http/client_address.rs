@@ -9,10 +9,13 @@ use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::{Extensions, HeaderMap};
 
+use super::connections::{Addresses, Full};
 use super::listener::Plug;
+use crate::error::Error;
+use crate::limit_monitor::LimitMonitor;
 use crate::settings::TrustedProxy;
 
 /// The address of the client that sent a request, among the extensions of the request.
@@ -27,15 +30,21 @@ pub(crate) fn client_address(extensions: &Extensions) -> Option<IpAddr> {
 
 /// Adds the address of its client to a request.
 pub(crate) async fn attach(
-    State(proxies): State<Arc<[TrustedProxy]>>,
+    State((addresses, limits)): State<(Arc<Addresses>, Arc<LimitMonitor>)>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let peer =
-        request.extensions().get().and_then(|ConnectInfo(plug): &ConnectInfo<Plug>| plug.peer());
-    if let Some(peer) = peer {
-        let address = ClientAddress(resolve(&proxies, peer, request.headers()));
-        request.extensions_mut().insert(address);
+    let plug = request.extensions().get().map(|ConnectInfo(plug): &ConnectInfo<Plug>| plug.clone());
+    if let Some((plug, peer)) = plug.and_then(|plug| plug.peer().map(|peer| (plug, peer))) {
+        let client = resolve(addresses.proxies(), peer, request.headers());
+        plug.set_client(client);
+        request.extensions_mut().insert(ClientAddress(client));
+        if client != network(peer.to_canonical())
+            && let Err(Full(limit, max)) = addresses.attach(client, request.extensions_mut())
+        {
+            limits.reached(limit, Some(client));
+            return Error::NoRoom { limit, max }.into_response();
+        }
     }
     next.run(request).await
 }
@@ -56,7 +65,7 @@ fn resolve(proxies: &[TrustedProxy], peer: IpAddr, headers: &HeaderMap) -> IpAdd
     network(client)
 }
 
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     const NETWORK: u128 = !(u64::MAX as u128);
     match address {
         IpAddr::V4(_) => address,

@@ -1,34 +1,51 @@
-//! The part of a handshake that is kept, and what its url says instead of its headers.
+//! The parameters of a request for Engine.IO, the part of a handshake that is kept, and what its url says instead
+//! of its headers.
+//!
+//! Everything behind this file finds the parameters as an [`EngineRequest`] among the extensions of the request.
 //!
 //! Socket.IO keeps the head of the request that opened a connection for as long as it lives. Its
 //! headers and its url are slices of the buffer they were read into, so three hundred bytes would hold
 //! on to many thousand, for each connection.
 
 use axum::extract::{OriginalUri, Query, Request};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use serde::Deserialize;
 
-/// Copies the head of a handshake, so that it holds nothing else.
-pub(crate) async fn detach(mut request: Request) -> Request {
-    if is_kept(request.uri()) {
-        let uri = copied_uri(request.uri());
-        *request.headers_mut() = copied_headers(request.headers());
-        if let Some(cookie) = cookie_in(&uri) {
-            request.headers_mut().insert(header::COOKIE, cookie);
+use crate::error::Error;
+use crate::socket::{Ambiguous, EngineRequest};
+
+/// Reads the parameters of a request for Engine.IO. Refuses one that others could read in another way.
+pub(crate) async fn read(mut request: Request, next: Next) -> Response {
+    match EngineRequest::read(request.uri()) {
+        Ok(None) => {}
+        Ok(Some(engine)) => {
+            request.extensions_mut().insert(engine);
+            if is_kept(&engine) {
+                request = detach(request);
+            }
         }
-        *request.uri_mut() = uri.clone();
-        request.extensions_mut().insert(OriginalUri(uri));
+        Err(Ambiguous(name)) => return Error::AmbiguousQuery(name).into_response(),
     }
+    next.run(request).await
+}
+
+/// Copies the head of a handshake, so that it holds nothing else.
+fn detach(mut request: Request) -> Request {
+    let uri = copied_uri(request.uri());
+    *request.headers_mut() = copied_headers(request.headers());
+    if let Some(cookie) = cookie_in(&uri) {
+        request.headers_mut().insert(header::COOKIE, cookie);
+    }
+    *request.uri_mut() = uri.clone();
+    request.extensions_mut().insert(OriginalUri(uri));
     request
 }
 
-/// Whether this opens a connection or its WebSocket. Else it is an exchange of a connection that polls,
-/// which has its id, or nothing of Socket.IO's.
-fn is_kept(uri: &Uri) -> bool {
-    let mut query = uri.query().unwrap_or_default().split('&');
-    let is_polling = uri.query().is_some_and(|query| query.contains("transport=polling"));
-    let is_exchange = is_polling && query.any(|pair| pair.starts_with("sid="));
-    uri.path().starts_with("/socket.io") && !is_exchange
+/// Whether this opens a connection or its WebSocket. Otherwise it is an exchange of a session that polls.
+fn is_kept(engine: &EngineRequest) -> bool {
+    engine.is_handshake() || engine.is_websocket()
 }
 
 /// `?cookie=`, for clients that can not set the header: it stands for all of it, as in Sails.
@@ -60,6 +77,7 @@ fn copied_headers(headers: &HeaderMap) -> HeaderMap {
 mod tests {
     use axum::body::Body;
     use bytes::Bytes;
+    use socketioxide::socket::Sid;
 
     use super::*;
 
@@ -75,10 +93,10 @@ mod tests {
         request
     }
 
-    #[tokio::test]
-    async fn a_handshake_does_not_hold_the_buffer_it_was_read_into() {
+    #[test]
+    fn a_handshake_does_not_hold_the_buffer_it_was_read_into() {
         let buffer = Bytes::from(b"/socket.io/?EIO=4&transport=websocket a=b; c=d".to_vec());
-        let kept = detach(request(&buffer)).await;
+        let kept = detach(request(&buffer));
         assert!(buffer.is_unique());
         assert_eq!(*kept.uri(), "/socket.io/?EIO=4&transport=websocket");
         let cookies = Vec::from_iter(kept.headers().get_all("cookie"));
@@ -86,29 +104,32 @@ mod tests {
         assert_eq!(kept.extensions().get::<OriginalUri>().unwrap().0, *kept.uri());
     }
 
-    #[tokio::test]
-    async fn the_url_of_a_handshake_may_have_the_cookie() {
-        let detached = async |uri: &'static str| {
+    #[test]
+    fn the_url_of_a_handshake_may_have_the_cookie() {
+        let detached = |uri: &'static str| {
             let mut request = Request::new(Body::empty());
             *request.uri_mut() = Uri::from_static(uri);
             request.headers_mut().append("cookie", HeaderValue::from_static("a=1"));
             request.headers_mut().append("cookie", HeaderValue::from_static("b=2"));
-            let kept = detach(request).await;
+            let kept = detach(request);
             let cookies = kept.headers().get_all("cookie").into_iter();
             cookies.map(|cookie| cookie.to_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
-        assert_eq!(detached("/socket.io/?EIO=4&cookie=sid%3Dx%2By%3D").await, ["sid=x+y="]);
-        for uri in ["/socket.io/?EIO=4", "/socket.io/?cookie=%0A", "/todo?cookie=sid"] {
-            assert_eq!(detached(uri).await, ["a=1", "b=2"], "{uri}");
+        assert_eq!(detached("/socket.io/?EIO=4&cookie=sid%3Dx%2By%3D"), ["sid=x+y="]);
+        for uri in ["/socket.io/?EIO=4", "/socket.io/?cookie=%0A"] {
+            assert_eq!(detached(uri), ["a=1", "b=2"], "{uri}");
         }
     }
 
     #[test]
     fn only_what_opens_a_connection_is_kept() {
-        let is_kept = |uri: &'static str| is_kept(&Uri::from_static(uri));
-        assert!(is_kept("/socket.io/?EIO=4&transport=polling"));
-        assert!(is_kept("/socket.io/?EIO=4&transport=websocket&sid=x"));
-        assert!(!is_kept("/socket.io/?EIO=4&transport=polling&sid=x"));
-        assert!(!is_kept("/todo?EIO=4"));
+        let session = Sid::new();
+        let is_kept = |uri: String| {
+            EngineRequest::read(&uri.parse().unwrap()).unwrap().is_some_and(|it| is_kept(&it))
+        };
+        assert!(is_kept("/socket.io/?EIO=4&transport=polling".to_owned()));
+        assert!(is_kept(format!("/socket.io/?EIO=4&transport=websocket&sid={session}")));
+        assert!(!is_kept(format!("/socket.io/?EIO=4&transport=polling&sid={session}")));
+        assert!(!is_kept("/todo?EIO=4&transport=polling".to_owned()));
     }
 }

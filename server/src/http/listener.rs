@@ -4,32 +4,45 @@
 //!
 //! A client that stops reading would keep its connection for ever: the heartbeat gives it up, but
 //! the task that writes to it is stuck and holds what closing it needs. So a write that gets nowhere
-//! for some time ends the line. The kernel has the same rule (`TCP_USER_TIMEOUT`) for a peer that is
-//! gone without a word; ours also holds behind a proxy that takes in whatever it is given, up to the
-//! moment when it takes no more. A line whose plug has been pulled fails every read and write at
+//! for some time ends the line. A line whose plug has been pulled fails every read and write at
 //! once, so nothing stays stuck on it.
+//!
+//! A client that reads slowly is not one that reads nothing. The kernel takes more when a third of the send buffer is
+//! free, and the buffer grows to megabytes on a fast line. So it may hold only few bytes that the peer has no room for
+//! yet (`TCP_NOTSENT_LOWAT`): then it takes more after each `MAX_UNSENT / 2` that the peer has made room for. The kernel
+//! also ends a connection whose peer acknowledges nothing, or has no room, for some time (`TCP_USER_TIMEOUT`). That
+//! is later than our deadline, so that ours decides about a peer that is still there.
 //!
 //! A peer that is gone without a word while nothing is written to it, between two requests or in the middle of one,
 //! is found out by the kernel, too (`SO_KEEPALIVE`).
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 
-/// How long what we sent may stay unacknowledged.
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
+use super::activity::Activity;
+use super::client_address::network;
+use super::connections::Registration;
+use crate::limit_monitor::LimitMonitor;
+use crate::lock::lock;
+use crate::settings::Limit;
+
+/// How much later than our deadline the kernel ends a connection whose peer acknowledges nothing.
+const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
+
+/// Bytes that the kernel holds beyond those that the peer has room for. A reader may be as slow as half of
+/// them within the deadline, and a line with less to send would have to wait for us.
+const MAX_UNSENT: u32 = 128 * 1024;
 
 /// How long a peer may be silent before the kernel asks whether it is there.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -38,18 +51,13 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// than it was asked for has no more then, as tokio has it for its own streams.
 const TELLS_WHEN_THERE_IS_MORE: bool = cfg!(any(target_os = "linux", target_os = "macos"));
 
-/// Accepts lines.
-#[derive(Debug)]
-pub(crate) struct Lines {
-    listener: TcpListener,
-    patience: Duration,
-}
-
 /// One accepted connection.
 #[derive(Debug)]
 pub(crate) struct Line {
     stream: Arc<TcpStream>,
     state: Arc<State>,
+    limits: Option<Arc<LimitMonitor>>,
+    registration: Option<Registration>,
     /// How long a write may get nowhere.
     patience: Duration,
     /// Ends when the write that is stuck now has got nowhere for that long.
@@ -66,38 +74,52 @@ pub(crate) struct Plug {
 /// The state of a connection that other tasks can read.
 #[derive(Debug, Default)]
 struct State {
+    activity: Activity,
+    /// The client of the last request, which may not be the peer.
+    client: Mutex<Option<IpAddr>>,
     /// Bytes that the kernel has been given to send.
     written: AtomicU64,
     is_closed: AtomicBool,
     closing: Notify,
 }
 
-impl Lines {
-    /// Lines whose writes may get nowhere for as long as `patience`.
-    pub(crate) fn new(listener: TcpListener, patience: Duration) -> Self {
-        Self { listener, patience }
-    }
-}
-
 impl Line {
-    fn new(stream: TcpStream, patience: Duration) -> Self {
+    /// A connection whose writes may get nowhere for as long as `patience`.
+    pub(super) fn new(
+        stream: TcpStream,
+        patience: Duration,
+        limits: Option<Arc<LimitMonitor>>,
+    ) -> Self {
         let socket = SockRef::from(&stream);
         let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 4);
         let options = [
             socket.set_tcp_nodelay(true),
             socket.set_tcp_keepalive(&keepalive),
             #[cfg(target_os = "linux")]
-            socket.set_tcp_user_timeout(Some(USER_TIMEOUT)),
+            socket.set_tcp_user_timeout(Some(patience.saturating_add(USER_TIMEOUT_MARGIN))),
+            #[cfg(target_os = "linux")]
+            socket.set_tcp_notsent_lowat(MAX_UNSENT),
         ];
         // The peer may be gone already; then reading says so.
         for error in options.into_iter().filter_map(Result::err) {
             tracing::debug!(%error, "can not set up a connection");
         }
-        Self { stream: Arc::new(stream), state: Arc::default(), patience, stuck: None }
+        let (stream, state) = (Arc::new(stream), Arc::default());
+        Self { stream, state, limits, registration: None, patience, stuck: None }
     }
 
-    fn plug(&self) -> Plug {
+    pub(super) fn plug(&self) -> Plug {
         Plug { stream: Arc::downgrade(&self.stream), state: Arc::clone(&self.state) }
+    }
+
+    /// Counts the connection as long as it is there.
+    pub(super) fn register(&mut self, registration: Registration) {
+        self.registration = Some(registration);
+    }
+
+    /// Reads and forgets what the peer sends, until it closes the connection.
+    pub(super) async fn read_to_end(mut self) -> io::Result<u64> {
+        tokio::io::copy(&mut self, &mut tokio::io::sink()).await
     }
 }
 
@@ -108,6 +130,31 @@ impl Plug {
             // An error means that it had ended already.
             let _ = SockRef::from(&*stream).shutdown(Shutdown::Both);
         }
+    }
+
+    /// Sends this if there is room for it, and nothing after it.
+    pub(super) fn finish_with(&self, text: &str) {
+        if let Some(stream) = self.stream.upgrade() {
+            // Errors mean that the peer does not wait for it.
+            let _ = stream.try_write(text.as_bytes());
+            let _ = SockRef::from(&*stream).shutdown(Shutdown::Write);
+        }
+    }
+
+    /// What the connection waits for.
+    pub(super) fn activity(&self) -> &Activity {
+        &self.state.activity
+    }
+
+    /// Remembers the client of a request.
+    pub(super) fn set_client(&self, address: IpAddr) {
+        *lock(&self.state.client) = Some(address);
+    }
+
+    /// The client of the last request, or else the address at the other end.
+    pub(crate) fn client(&self) -> Option<IpAddr> {
+        let client = *lock(&self.state.client);
+        client.or_else(|| self.peer().map(network))
     }
 
     /// Bytes that the kernel has been given to send so far.
@@ -146,26 +193,6 @@ impl Drop for Line {
     }
 }
 
-impl Listener for Lines {
-    type Io = Line;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Line, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Line::new(stream, self.patience), address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-impl Connected<IncomingStream<'_, Lines>> for Plug {
-    fn connect_info(stream: IncomingStream<'_, Lines>) -> Self {
-        stream.io().plug()
-    }
-}
-
 impl AsyncRead for Line {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -196,6 +223,9 @@ impl Line {
             if is_drained { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
         let has_read = buffer.filled().len() > before;
+        if has_read {
+            self.state.activity.received();
+        }
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => has_read.then_some(Ok(())),
             outcome => Some(outcome),
@@ -225,7 +255,9 @@ impl Line {
 
     /// Ends the connection, both ways, and what the kernel still has for it.
     fn give_up(&self) {
-        tracing::debug!("a client does not read, its connection is ended");
+        if let Some(limits) = &self.limits {
+            limits.reached(Limit::WriteDeadline, self.plug().client());
+        }
         // Errors mean that the connection has ended by itself.
         let _ = SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
         self.plug().pull();
@@ -273,6 +305,8 @@ mod tests {
 
     use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::time::advance;
 
     use super::*;
 
@@ -282,9 +316,8 @@ mod tests {
 
     async fn patient_pair(patience: Duration) -> (Line, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut lines = Lines::new(listener, patience);
-        let client = TcpStream::connect(lines.local_addr().unwrap()).await.unwrap();
-        (Listener::accept(&mut lines).await.0, client)
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Line::new(listener.accept().await.unwrap().0, patience, None), client)
     }
 
     #[tokio::test]
@@ -297,7 +330,10 @@ mod tests {
     #[tokio::test]
     async fn an_accepted_connection_gives_up_on_a_peer_that_does_not_read() {
         let (line, _client) = pair().await;
-        assert_eq!(SockRef::from(&*line.stream).tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+        assert_eq!(
+            SockRef::from(&*line.stream).tcp_user_timeout().unwrap(),
+            Some(Duration::from_secs(30))
+        );
     }
 
     #[cfg(unix)]
@@ -377,6 +413,43 @@ mod tests {
             count += client.read(&mut buffer).await.unwrap();
         }
         writing.await.unwrap();
+    }
+
+    /// The clock goes on by a second for each 16 KB that the client reads.
+    #[cfg(target_os = "linux")]
+    #[tokio::test(start_paused = true)]
+    async fn reader_of_16_kb_a_second_is_kept_and_one_that_reads_nothing_is_not() {
+        const SECOND: Duration = Duration::from_secs(1);
+        // While a thread is blocked, the clock goes on only where the test says so.
+        let (test_ends, end) = std::sync::mpsc::channel::<()>();
+        let blocked = tokio::task::spawn_blocking(move || end.recv());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpSocket::new_v4().unwrap();
+        client.set_recv_buffer_size(65536).unwrap();
+        let mut client = client.connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = listener.accept().await.unwrap().0;
+        let limits = Arc::new(LimitMonitor::default());
+        let mut line = Line::new(stream, 20 * SECOND, Some(limits.clone()));
+        let writing = tokio::spawn(async move {
+            loop {
+                if let Err(error) = line.write_all(&[0; 65536]).await {
+                    break error;
+                }
+            }
+        });
+        for _ in 0..60 {
+            client.read_exact(&mut [0; 16384]).await.unwrap();
+            advance(SECOND).await;
+            assert!(!writing.is_finished());
+        }
+        while !writing.is_finished() {
+            advance(SECOND).await;
+        }
+        assert_eq!(writing.await.unwrap().kind(), io::ErrorKind::TimedOut);
+        let mut counts = limits.counts();
+        assert!(counts.any(|count| count == (Limit::WriteDeadline, 1)));
+        drop(test_ends);
+        assert!(blocked.await.unwrap().is_err());
     }
 
     #[tokio::test]

@@ -1,9 +1,12 @@
 //! The HTTP edge: connections, who may use them, who is known again, and what is served beside resources.
 
+mod activity;
+pub(crate) mod admission;
 pub(crate) mod assets;
 pub(crate) mod budget;
 mod caller;
 pub(crate) mod client_address;
+pub(crate) mod connections;
 pub(crate) mod cookies;
 pub(crate) mod emulation;
 mod encoding;
@@ -19,5 +22,6 @@ pub(crate) mod outgoing;
 pub(crate) mod publish;
 pub(crate) mod security_headers;
 pub(crate) mod send;
+pub(crate) mod serve;
 pub(crate) mod socket_path;
 pub(crate) mod websocket;

@@ -19,7 +19,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use tower::ServiceExt;
 use tower_http::cors::{AllowCredentials, AllowHeaders, AllowOrigin, CorsLayer};
 
@@ -28,6 +28,7 @@ use crate::http::assets::STOCK_CLIENT;
 use crate::log_once::LogOnce;
 use crate::settings::{AllowedOrigin, Origin, without_port};
 use crate::sites::{Site, Sites};
+use crate::socket::{EngineRequest, is_engine_path};
 
 /// What pages may see of the headers of our answers.
 const EXPOSED: [&str; 4] =
@@ -153,11 +154,11 @@ impl Permission {
     /// Whether a page may read the answer to a request with credentials. A browser polls with
     /// credentials for a client of Socket.IO 1 or 2, whatever the page wants, so those need it,
     /// too.
-    fn allows_credentials(self, Parts { uri, .. }: &Parts) -> bool {
+    fn allows_credentials(self, Parts { uri, extensions, .. }: &Parts) -> bool {
         match self {
             Self::Full => true,
             Self::Sites { is_named: true } => is_handshake(uri),
-            Self::WithoutCookies | Self::Sites { is_named: false } => is_old_handshake(uri),
+            Self::WithoutCookies | Self::Sites { is_named: false } => is_old_handshake(extensions),
             Self::Nothing => false,
         }
     }
@@ -221,13 +222,12 @@ fn needs_permission(method: &Method, uri: &Uri) -> bool {
 }
 
 fn is_handshake(uri: &Uri) -> bool {
-    uri.path().starts_with("/socket.io") && uri.path() != STOCK_CLIENT
+    is_engine_path(uri.path()) && uri.path() != STOCK_CLIENT
 }
 
 /// Whether this is a request of a client of Socket.IO 1 or 2.
-fn is_old_handshake(uri: &Uri) -> bool {
-    let mut query = uri.query().unwrap_or_default().split('&');
-    is_handshake(uri) && query.any(|pair| pair == "EIO=3")
+fn is_old_handshake(request: &Extensions) -> bool {
+    request.get().is_some_and(EngineRequest::is_old)
 }
 
 #[cfg(test)]
@@ -324,6 +324,9 @@ mod tests {
         let allows = |permission: Permission, uri| {
             let (mut parts, ()) = http::Request::new(()).into_parts();
             parts.uri = Uri::from_static(uri);
+            if let Some(engine) = EngineRequest::read(&parts.uri).unwrap() {
+                parts.extensions.insert(engine);
+            }
             permission.allows_credentials(&parts)
         };
         let [any, named] = [false, true].map(|is_named| Permission::Sites { is_named });

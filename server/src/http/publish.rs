@@ -18,12 +18,14 @@ use crate::http::caller::Caller;
 use crate::settings::ApiKey;
 use crate::write::{Action, Publication};
 
+pub(super) const PATH: &str = "/publish";
+
 /// The one site there is.
 const SITE: &str = "/";
 
 /// The route, for those who have the key. Without one nobody has.
 pub(crate) fn router(key: Option<ApiKey>) -> Router {
-    Router::new().route("/publish", post(publish)).with_state(key)
+    Router::new().route(PATH, post(publish)).with_state(key)
 }
 
 /// What there is to be told: `{model, verb, id, data}`.
@@ -47,15 +49,21 @@ async fn publish(
     cx: Context,
     body: Bytes,
 ) -> Result<([(HeaderName, String); 1], Json<Published>)> {
-    let key = key.ok_or(Error::NoApiKey)?;
-    let is_site = caller.site.is_none_or(|site| site == SITE);
-    if !key.is(caller.key.as_deref().unwrap_or_default()) || !is_site {
-        return Err(Error::BadApiKey);
-    }
+    admit(key.as_ref(), &caller)?;
     let news: News = serde_json::from_slice(&body).map_err(not_understood)?;
     let (resource, publication) = news.read(&cx)?;
     let change = cx.of_api_key().commit(resource, Action::Publish(publication)).await?;
     Ok(at(change.position))
+}
+
+/// Whether a back end may publish.
+pub(super) fn admit(key: Option<&ApiKey>, caller: &Caller) -> Result<()> {
+    let key = key.ok_or(Error::NoApiKey)?;
+    let is_site = caller.site.as_deref().is_none_or(|site| site == SITE);
+    if !key.is(caller.key.as_deref().unwrap_or_default()) || !is_site {
+        return Err(Error::BadApiKey);
+    }
+    Ok(())
 }
 
 fn at(position: Position) -> ([(HeaderName, String); 1], Json<Published>) {

@@ -39,6 +39,8 @@ use bodies::Body;
 use compressed::decompressed;
 use draft::{Draft, yes_or_no};
 
+pub(super) const PATH: &str = "/send";
+
 /// A message of a site on its way to where it is kept.
 #[derive(Debug)]
 pub(crate) struct Letter {
@@ -56,7 +58,7 @@ pub(crate) type Post = Arc<dyn Fn(Letter) -> BoxFuture<'static, Result<()>> + Se
 
 /// The route, for back ends of these sites, with so many bytes in a body at most, also decompressed.
 pub(crate) fn router(sites: Sites, limit: usize, to: Post) -> Router {
-    Router::new().route("/send", post(send)).with_state(Desk {
+    Router::new().route(PATH, post(send)).with_state(Desk {
         sites,
         backlog: Backlog::default(),
         limit,
@@ -119,7 +121,7 @@ async fn store(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<Response> {
-    let (name, site) = desk.admit(caller)?;
+    let (name, site) = admit(&desk.sites, caller)?;
     let resync = yes_or_no(resync.as_deref().unwrap_or_default())?;
     let (key, body) = (key::of(headers)?, decompressed(headers, body, desk.limit)?);
     let body = Body::read(headers, &body)?;
@@ -134,13 +136,12 @@ async fn store(
     }
 }
 
-impl Desk {
-    fn admit(&self, caller: &Caller) -> Result<(Name, Arc<Site>)> {
-        let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let site = said(&caller.site).ok_or(Error::NoCaller("site"))?;
-        let key = said(&caller.key).ok_or(Error::NoCaller("apiKey"))?;
-        self.sites.admit(&site, &key).ok_or(Error::BadApiKey)
-    }
+/// The site of a back end, if it shows its key.
+pub(super) fn admit(sites: &Sites, caller: &Caller) -> Result<(Name, Arc<Site>)> {
+    let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let site = said(&caller.site).ok_or(Error::NoCaller("site"))?;
+    let key = said(&caller.key).ok_or(Error::NoCaller("apiKey"))?;
+    sites.admit(&site, &key).ok_or(Error::BadApiKey)
 }
 
 /// Who sends, and how.

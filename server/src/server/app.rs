@@ -10,7 +10,9 @@ use tower_http::services::ServeDir;
 use crate::answers::Answers;
 use crate::delivery::courier::{Courier, Slot};
 use crate::engine::{self, Engine};
+use crate::http::admission::{self, Admission};
 use crate::http::budget::RequestBudget;
+use crate::http::connections::Connections;
 use crate::http::cookies::{self, Cookies};
 use crate::http::host::{self, Hosts};
 use crate::http::origin::Origins;
@@ -19,7 +21,7 @@ use crate::http::{
     assets, budget, client_address, emulation, handshake, health, limit, metrics, origin, publish,
     security_headers, send, socket_path, websocket,
 };
-use crate::limit_monitor::{self, LimitMonitor};
+use crate::limit_monitor;
 use crate::log_once::LogOnce;
 use crate::memory_budget::MemoryBudget;
 use crate::resume::SharedLogs;
@@ -48,7 +50,7 @@ pub(super) async fn keeper(
 }
 
 /// Edges outermost. A request meets, in this order: another path of Socket.IO, the check of the host, what detaches handshakes from their buffer, CORS,
-/// the origin check, the stock client, Socket.IO, the giver of cookies; then our own routes, the user's, files, resources.
+/// the origin check, the stock client, Socket.IO, the giver of cookies, the check of a back end's key; then our own routes, the user's, files, resources.
 pub(super) fn assemble(
     settings: &Settings,
     addr: SocketAddr,
@@ -56,9 +58,10 @@ pub(super) fn assemble(
     sessions: Keeper,
     courier: &Courier,
     slot: Slot,
+    connections: &Connections,
 ) -> (Router, Arc<Shared>) {
+    let limits = Arc::clone(connections.limits());
     let engine = courier.engine().clone();
-    let limits = Arc::new(LimitMonitor::default());
     let requests = MemoryBudget::new(settings.limits.total_request_bytes);
     let output_budget = OutputBudget::new(settings.limits.total_unread_bytes);
     let socket_limits = Limits::of(settings);
@@ -96,14 +99,16 @@ pub(super) fn assemble(
     let services = publish::router(settings.api_key.clone())
         .merge(metrics::router(settings.api_key.clone(), Arc::clone(&limits)))
         .merge(send::router(settings.sites.clone(), settings.body_limit, slot.post()));
+    let admission = Admission { sites: settings.sites.clone(), api_key: settings.api_key.clone() };
     let over_http = dressed(services)
         .fallback_service(with_pages.unwrap_or(over_sockets))
         .layer(middleware::from_fn_with_state(settings.body_limit, emulation::layer))
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check))
-        .layer(middleware::from_fn_with_state(Arc::clone(&output_budget), budget::claim_answer));
+        .layer(middleware::from_fn_with_state(Arc::clone(&output_budget), budget::claim_answer))
+        .layer(middleware::from_fn_with_state(admission, admission::check));
     let hosts = Hosts::new(&settings.allowed_hosts, addr);
     let headers = SecurityHeaders::new(&settings.frame_ancestors);
-    let proxies: Arc<[_]> = settings.trusted_proxies.as_slice().into();
+    let addresses = (Arc::clone(connections.addresses()), Arc::clone(&limits));
     let origins = Origins::new(&settings.origins, settings.sites.clone());
     let checks = Arc::new(health::HealthCheck::new(engine));
     let app = assets::router()
@@ -120,9 +125,9 @@ pub(super) fn assemble(
         .clone()
         .layer(origins.cors())
         .layer(middleware::from_fn_with_state(app, origin::no_preflight))
-        .layer(middleware::map_request(handshake::detach))
+        .layer(middleware::from_fn(handshake::read))
         .layer(middleware::from_fn_with_state(limits, limit_monitor::watch))
-        .layer(middleware::from_fn_with_state(proxies, client_address::attach))
+        .layer(middleware::from_fn_with_state(addresses, client_address::attach))
         .layer(middleware::from_fn_with_state(hosts, host::check))
         .layer(middleware::from_fn_with_state(headers, security_headers::attach));
     (socket_path::also_at(settings.socket_io.path.as_str(), app), shared)

@@ -18,7 +18,8 @@ use crate::clock::now;
 use crate::delivery::courier::{Courier, LETTERS, Slot};
 use crate::engine::{self, Engine, Tail, Window};
 use crate::fanout::Fanout;
-use crate::http::listener::{Lines, Plug};
+use crate::http::connections::{Connections, descriptors_for_connections};
+use crate::http::serve::HttpServer;
 use crate::model::{Model, Undeclarable};
 use crate::pubsub::Publisher;
 use crate::route::Paths;
@@ -228,7 +229,10 @@ impl Builder {
         let (slot, letters) = mpsc::channel(LETTERS);
         let courier = Courier::new(engine.clone(), settings.sites.clone(), settings.ttl());
         let to = Slot::new(slot.downgrade());
-        let (app, shared) = assemble(&settings, addr, &routes, sessions, &courier, to);
+        let max = descriptors_for_connections();
+        let connections = Connections::new(&settings, max, Arc::default());
+        let (app, shared) =
+            assemble(&settings, addr, &routes, sessions, &courier, to, &connections);
         let (sockets, publisher) = (shared.sockets.clone(), Publisher::of(&shared));
         let fanout = Fanout::new(sockets.clone(), Arc::clone(&shared.models));
         let fanout = tokio::spawn(fanout.follow(changes));
@@ -237,16 +241,14 @@ impl Builder {
         let post = tokio::spawn(courier.deliver(letters));
         let watch = tokio::spawn(caller::watch(shared));
         let (stop, stopped) = oneshot::channel();
-        let app = app.into_make_service_with_connect_info::<Plug>();
         // A sender that is dropped is a server that is left to run.
         let stopped = async {
             if stopped.await.is_err() {
                 std::future::pending().await
             }
         };
-        let lines = Lines::new(listener, settings.limits.write_deadline);
-        let serving = axum::serve(lines, app).with_graceful_shutdown(stopped);
-        let serving = tokio::spawn(async { serving.await });
+        let http = HttpServer::new(app, connections, &settings.limits);
+        let serving = tokio::spawn(http.serve(listener, stopped));
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             %addr,

@@ -109,6 +109,16 @@ limits! {
         /// Comparisons of filters with changes that one resume may need. The rooms after that are
         /// answered with *resync*.
         resume_work (ResumeWork): usize = 2_000_000,
+        /// TCP connections that may be open. Fewer if the process may not open as many files.
+        connections (Connections): usize = 65_536,
+        /// TCP connections that one address may have open, and requests that one client of a proxy may have in flight.
+        connections_per_address (ConnectionsPerAddress): usize = 4_096,
+        /// How long a client may take to send the head of a request.
+        header_deadline (HeaderDeadline): Duration = Duration::from_secs(10),
+        /// How long a client may send nothing of the body of a request.
+        body_deadline (BodyDeadline): Duration = Duration::from_secs(30),
+        /// How long a connection is kept on which no request is sent.
+        idle_deadline (IdleDeadline): Duration = Duration::from_secs(75),
     }
     others {
         /// Bytes of the body of a request.

@@ -14,8 +14,10 @@ use socketioxide::socket::Socket;
 use socketioxide::{SendError, SocketError};
 use tokio::sync::oneshot;
 
+use super::engine_request::EngineRequest;
 use super::limits::Limits;
 use super::output::{Output, OutputBudget};
+use super::transport;
 use crate::access::Known;
 use crate::answers::Answer;
 use crate::change::Room;
@@ -25,6 +27,7 @@ use crate::http::client_address::client_address;
 use crate::http::cookies::{self, Cookies};
 use crate::http::listener::Plug;
 use crate::incoming;
+use crate::limit_monitor::LimitMonitor;
 use crate::lock::lock;
 use crate::memory_budget::{Claim, UNCOUNTED_BYTES};
 use crate::rooms::{self, Presence};
@@ -47,6 +50,7 @@ pub(super) struct Connection {
     /// Not yet known of a stock client that has requested nothing yet.
     dialect: OnceLock<Dialect>,
     presence: Arc<Presence>,
+    limits_reached: Arc<LimitMonitor>,
     /// The origin of its page, if that may not use resources.
     refused_page: Option<Origin>,
     /// The id of its session, once it has been asked for.
@@ -132,6 +136,7 @@ impl Connection {
         id: &str,
         dialect: Option<Dialect>,
         presence: Arc<Presence>,
+        limits_reached: Arc<LimitMonitor>,
         refused_page: Option<Origin>,
         plug: Option<Plug>,
     ) -> Self {
@@ -139,6 +144,7 @@ impl Connection {
             id: id.into(),
             dialect: dialect.map_or_else(OnceLock::new, OnceLock::from),
             presence,
+            limits_reached,
             refused_page,
             session: OnceLock::new(),
             asked: Mutex::default(),
@@ -424,8 +430,9 @@ impl Client {
     /// Tells it something that it would never find out it missed: if it can not take it, it is
     /// disconnected.
     pub(crate) fn tell(&self, event: &str, arguments: &impl Serialize) {
-        if self.socket.emit(event, arguments).is_err() {
+        if let Err(error) = self.socket.emit(event, arguments) {
             self.disconnect();
+            count_unread(&self.connection.limits_reached, &self.socket, &error);
         }
     }
 
@@ -488,11 +495,7 @@ impl Client {
 
     /// Ends the connection, also one whose buffers are full.
     pub fn disconnect(&self) {
-        match plug(&self.socket) {
-            Some(plug) => plug.pull(),
-            // If even this can not be sent, the heartbeat will find the connection dead.
-            None => drop(self.socket.clone().disconnect()),
-        }
+        drop(tokio::spawn(transport::end(&self.socket)));
     }
 
     /// The id of the session that the handshake brought, or else of one that ends with the connection:
@@ -535,10 +538,17 @@ impl fmt::Debug for Client {
     }
 }
 
+/// Counts the limit of unread packets, if a client is disconnected because of it.
+pub(super) fn count_unread(limits: &LimitMonitor, socket: &Socket, error: &SendError) {
+    if let SendError::Socket(SocketError::InternalChannelFull) = error {
+        limits.reached(Limit::UnreadPackets, client_address(&socket.req_parts().extensions));
+    }
+}
+
 /// That of the TCP connection, unless this began by polling: what it uses now is then not known.
 pub(super) fn plug(socket: &Socket) -> Option<&Plug> {
-    let handshake = socket.req_parts();
-    let is_websocket = handshake.uri.query()?.contains("transport=websocket");
-    let ConnectInfo(plug) = handshake.extensions.get::<ConnectInfo<Plug>>()?;
+    let handshake = &socket.req_parts().extensions;
+    let ConnectInfo(plug) = handshake.get::<ConnectInfo<Plug>>()?;
+    let is_websocket = handshake.get().is_some_and(EngineRequest::is_websocket);
     is_websocket.then_some(plug)
 }

@@ -24,6 +24,7 @@ use crate::delivery::courier::Courier;
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::http::origin::SitePage;
+use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;
 use crate::rooms::Presence;
 use crate::settings::Limit;
@@ -52,13 +53,25 @@ struct House {
     requests: Arc<MemoryBudget>,
     presence: Arc<Presence>,
     counters: Arc<Counters>,
+    limits_reached: Arc<LimitMonitor>,
     entrance: Entrance,
 }
 
 impl Doors {
     pub(super) fn new(answers: Answers, courier: Courier, sockets: &Sockets) -> Self {
-        let Sockets { presence, counters, limits, entrance, requests, .. } = sockets.clone();
-        Self(Arc::new(House { answers, courier, limits, requests, presence, counters, entrance }))
+        let sockets = sockets.clone();
+        let Sockets { presence, counters, limits, limits_reached, entrance, requests, .. } =
+            sockets;
+        Self(Arc::new(House {
+            answers,
+            courier,
+            limits,
+            requests,
+            presence,
+            counters,
+            limits_reached,
+            entrance,
+        }))
     }
 
     /// Runs before the CONNECT is answered, so the first event finds its door.
@@ -77,8 +90,9 @@ impl Doors {
         let refused_page = site_page.filter(|_| !site.as_ref().is_some_and(has_resources));
         let id = socket.id.to_string();
         let plug = plug(socket).cloned();
-        let presence = self.0.presence.clone();
-        let connection = Connection::new(&id, dialect, presence, refused_page, plug);
+        let (presence, limits_reached) = (self.0.presence.clone(), self.0.limits_reached.clone());
+        let connection =
+            Connection::new(&id, dialect, presence, limits_reached, refused_page, plug);
         let connection = Arc::new(connection);
         let met = Met { socket: Arc::downgrade(socket), connection: connection.clone() };
         socket.extensions.insert(met);

@@ -29,7 +29,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::{BoxFuture, Either, MapOk};
 use futures_util::stream::{self, StreamExt};
 use futures_util::{FutureExt, TryFutureExt};
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Collected};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -44,7 +44,8 @@ pub(crate) use payload::rewritten;
 use payload::{Encoding, Received};
 use sessions::Sessions;
 
-use super::transport::{self, Transports};
+use super::engine_request::{EngineRequest, Transport};
+use super::transport::Transports;
 use crate::http::listener::Plug;
 
 /// The type of a payload that is not text.
@@ -122,7 +123,7 @@ impl Service<Request> for Served {
         self.transports.attach(&mut request);
         let (inner, largest) = (self.inner.clone(), self.largest);
         let sessions = Arc::clone(&self.sessions);
-        let exchange = exchange(request.method(), request.uri());
+        let exchange = exchange(&request);
         let upgrade = upgrade(&request);
         let session = upgrade.as_ref().map(|(session, _)| *session);
         if let Some((session, plug)) = upgrade {
@@ -156,28 +157,26 @@ fn boxed(answer: Unboxed) -> Answer {
 
 /// The session that asks to become a WebSocket, and the TCP connection it asks on.
 fn upgrade(request: &Request) -> Option<(Sid, Plug)> {
-    let is_websocket = query_value(request.uri(), "transport=") == Some("websocket");
-    let session = transport::session(request.uri()).filter(|_| is_websocket)?;
+    let engine = request.extensions().get::<EngineRequest>()?;
+    let session = engine.session.filter(|_| engine.is_websocket())?;
     let ConnectInfo(plug) = request.extensions().get::<ConnectInfo<Plug>>()?;
     Some((session, plug.clone()))
 }
 
-fn exchange(method: &Method, uri: &Uri) -> Option<Exchange> {
-    let is_old = uri.path().starts_with("/socket.io") && query_value(uri, "EIO=") == Some("3");
-    match (is_old.then_some(method)?, query_value(uri, "transport=")?) {
-        (&Method::GET, "polling") if query_value(uri, "sid=").is_none() => {
-            Some(Exchange::Handshake)
-        }
-        (&Method::GET, "polling") => Some(Exchange::Poll),
-        (&Method::POST, "polling") => Some(Exchange::Packets),
-        (&Method::GET, "websocket") => Some(Exchange::WebSocket),
+fn exchange(request: &Request) -> Option<Exchange> {
+    let engine = request.extensions().get::<EngineRequest>().filter(|engine| engine.is_old())?;
+    match (request.method(), engine.transport) {
+        (&Method::GET, Transport::Polling) if engine.is_handshake() => Some(Exchange::Handshake),
+        (&Method::GET, Transport::Polling) => Some(Exchange::Poll),
+        (&Method::POST, Transport::Polling) => Some(Exchange::Packets),
+        (&Method::GET, Transport::WebSocket) => Some(Exchange::WebSocket),
         _ => None,
     }
 }
 
-/// What follows, as Engine.IO finds it.
-pub(super) fn query_value<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
-    uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name))
+/// The session that a request belongs to.
+fn session_of(request: &Request) -> Option<Sid> {
+    request.extensions().get::<EngineRequest>()?.session
 }
 
 /// A session. Which generation its client is of is not known yet.
@@ -202,7 +201,7 @@ async fn give_packets(
     request: Request,
     sessions: Arc<Sessions>,
 ) -> Result<Answer, Infallible> {
-    let session = transport::session(request.uri());
+    let session = session_of(&request);
     let (mut head, body) = inner.oneshot(request).await?.into_parts();
     if head.status != StatusCode::OK || head.headers.get(header::CONTENT_TYPE) == Some(&BYTES) {
         return Ok(Answer::from_parts(head, Body::new(body)));
@@ -227,7 +226,7 @@ async fn take_packets(
     sessions: Arc<Sessions>,
     largest: usize,
 ) -> Result<Answer, Infallible> {
-    let session = transport::session(request.uri());
+    let session = session_of(&request);
     let encoding = session.map_or(Encoding::Text, |session| sessions.encoding(session));
     let is_known = encoding != Encoding::Text;
     let is_binary = request.headers().get(header::CONTENT_TYPE) == Some(&BYTES);
@@ -283,7 +282,8 @@ async fn serve(inner: Inner, line: OnUpgrade, handshake: http::Request<()>) {
     // Who is gone already needs nothing.
     let Ok(line) = line.await else { return };
     let (line, gone) = RewritingStream::new(TokioIo::new(line));
-    let farewell = query_value(handshake.uri(), "sid=").and_then(farewell);
+    let engine = handshake.extensions().get::<EngineRequest>();
+    let farewell = engine.and_then(|engine| engine.session).and_then(farewell);
     if inner.clone().oneshot((line, handshake)).await.is_err() {
         return;
     }
@@ -296,7 +296,7 @@ async fn serve(inner: Inner, line: OnUpgrade, handshake: http::Request<()>) {
 
 /// What ends a session that polls. One whose WebSocket came to nothing would have every poll answered
 /// at once, and with nothing, for ever; to one that is on its WebSocket, or over, this does nothing.
-fn farewell(session: &str) -> Option<Request> {
+fn farewell(session: Sid) -> Option<Request> {
     let uri = format!("/socket.io/?EIO=3&transport=polling&sid={session}");
     Request::post(uri).body(Body::from("1:1")).ok()
 }
@@ -305,22 +305,28 @@ fn farewell(session: &str) -> Option<Request> {
 mod tests {
     use super::*;
 
-    fn exchanged(method: Method, uri: &'static str) -> Option<Exchange> {
-        exchange(&method, &Uri::from_static(uri))
+    fn exchanged(method: Method, uri: &str) -> Option<Exchange> {
+        let mut request = Request::builder().method(method).uri(uri).body(Body::empty()).unwrap();
+        if let Some(engine) = EngineRequest::read(request.uri()).unwrap() {
+            request.extensions_mut().insert(engine);
+        }
+        exchange(&request)
     }
 
     #[test]
     fn only_what_an_old_client_sends_is_looked_at() {
-        let polls = "/socket.io/?EIO=3&transport=polling&sid=x";
+        let session = Sid::new();
+        let polls = &*format!("/socket.io/?EIO=3&transport=polling&sid={session}");
+        let polls_4 = &*format!("/socket.io/?EIO=4&transport=polling&sid={session}");
         let opens = "/socket.io/?token=x&EIO=3&transport=websocket";
         assert_eq!(exchanged(Method::POST, polls), Some(Exchange::Packets));
         assert_eq!(exchanged(Method::GET, opens), Some(Exchange::WebSocket));
         assert_eq!(exchanged(Method::GET, polls), Some(Exchange::Poll));
         let begins = "/socket.io/?EIO=3&transport=polling&b64=1";
         assert_eq!(exchanged(Method::GET, begins), Some(Exchange::Handshake));
-        assert_eq!(exchanged(Method::GET, "/socket.io/?EIO=4&transport=polling&sid=x"), None);
+        assert_eq!(exchanged(Method::GET, polls_4), None);
         assert_eq!(exchanged(Method::GET, "/socket.io/?EIO=4&transport=websocket"), None);
-        assert_eq!(exchanged(Method::POST, "/socket.io/?EIO=4&transport=polling&sid=x"), None);
+        assert_eq!(exchanged(Method::POST, polls_4), None);
         assert_eq!(exchanged(Method::GET, "/todo?EIO=3&transport=websocket"), None);
         assert_eq!(exchanged(Method::GET, "/socket.io/socket.io.js"), None);
     }

@@ -21,19 +21,18 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Deref;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
 use futures_util::future::{BoxFuture, FutureExt};
-use http::{Method, StatusCode, Uri};
+use http::{Extensions, Method, StatusCode};
 use socketioxide::TransportType;
 use socketioxide::socket::{Sid, Socket};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::legacy::query_value;
+use super::engine_request::{EngineRequest, EngineVersion};
 use crate::http::client_address::client_address;
 use crate::http::listener::Plug;
 use crate::lock::lock;
@@ -72,7 +71,7 @@ impl Transports {
 
     /// Lets the connection that this handshake opens find its transport.
     pub(super) fn attach(self: &Arc<Self>, request: &mut Request) {
-        if request.uri().path().starts_with("/socket.io") && session(request.uri()).is_none() {
+        if request.extensions().get().is_some_and(EngineRequest::is_handshake) {
             request.extensions_mut().insert(Arc::downgrade(self));
         }
     }
@@ -108,16 +107,17 @@ impl Transports {
             }
             let _ = timeout(UPGRADE_POLL_INTERVAL, plug.closed()).await;
         }
-        if self.close(socket.id, &socket.req_parts().uri).await {
+        if self.close(socket.id, &socket.req_parts().extensions).await {
             sleep(LAST_POLL_GRACE).await;
         }
     }
 
     /// Closes a session that polls. `false` if it does not, or has ended.
-    async fn close(&self, session: Sid, uri: &Uri) -> bool {
-        let protocol = query_value(uri, "EIO=").unwrap_or("4");
+    async fn close(&self, session: Sid, handshake: &Extensions) -> bool {
+        let handshake = handshake.get::<EngineRequest>();
+        let protocol = handshake.map_or(EngineVersion::V4, |handshake| handshake.protocol);
         // Engine.IO 3 writes the length before each packet.
-        let packet = if protocol == "3" { "1:1" } else { "1" };
+        let packet = if protocol == EngineVersion::V3 { "1:1" } else { "1" };
         let request = Request::builder()
             .method(Method::POST)
             .uri(format!("/socket.io/?EIO={protocol}&transport=polling&sid={session}"))
@@ -125,11 +125,6 @@ impl Transports {
             .expect("a session id can be in a url");
         (self.serve)(request).await == StatusCode::OK
     }
-}
-
-/// The session that a request belongs to. A handshake has none.
-pub(super) fn session(uri: &Uri) -> Option<Sid> {
-    Sid::from_str(query_value(uri, "sid=")?).ok()
 }
 
 /// Ends the transport of a connection. When this resolves, nothing reaches the client any more.

@@ -1,6 +1,7 @@
 //! The command, as a process of its own.
 
 mod backup;
+mod descriptors;
 mod drop_in;
 #[cfg(target_os = "linux")]
 mod full_disk;

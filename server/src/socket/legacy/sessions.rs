@@ -12,8 +12,8 @@ use serde::Deserialize;
 use socketioxide::socket::Sid;
 
 use super::payload::Encoding;
-use super::query_value;
 use crate::lock::lock;
+use crate::socket::EngineRequest;
 
 /// The properties of the client of one session.
 #[derive(Default)]
@@ -40,7 +40,8 @@ struct Clients {
 
 /// Puts what is known of the client where it lives as long as the session that this handshake begins.
 pub(super) fn attach(handshake: &mut Request) -> NewClient {
-    let has_no_bytes = matches!(query_value(handshake.uri(), "b64="), Some("1" | "true"));
+    let engine = handshake.extensions().get::<EngineRequest>();
+    let has_no_bytes = engine.is_some_and(|engine| engine.is_text_only);
     let client = NewClient(Arc::new(KnownClient { has_no_bytes, ..KnownClient::default() }));
     handshake.extensions_mut().insert(client.clone());
     client
@@ -97,7 +98,11 @@ mod tests {
     use super::*;
 
     fn client(uri: &str) -> NewClient {
-        attach(&mut Request::get(uri).body(Body::empty()).unwrap())
+        let mut request = Request::get(uri).body(Body::empty()).unwrap();
+        if let Some(engine) = EngineRequest::read(request.uri()).unwrap() {
+            request.extensions_mut().insert(engine);
+        }
+        attach(&mut request)
     }
 
     #[test]

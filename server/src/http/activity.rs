@@ -1,0 +1,231 @@
+//! What a TCP connection waits for, and how long it may wait for its client.
+//!
+//! Three places report to an [`Activity`]: the stream, when bytes arrive; the service, when a request begins and its
+//! response ends; and the body of a request, when its reader has to wait. The task of the connection asks for the next
+//! [deadline](Activity::deadline), so that one timer is enough. While the server works on a request there is none, nor
+//! after an upgrade: Engine.IO has deadlines of its own.
+
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::lock::lock;
+use crate::settings::{Limit, Limits};
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    pub(crate) header: Duration,
+    pub(crate) body: Duration,
+    pub(crate) idle: Duration,
+}
+
+/// What a connection does, and since when.
+#[derive(Debug)]
+pub(crate) struct Activity(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    since: Instant,
+    /// The reader of a request's body, while it waits.
+    body_reader: Option<Waker>,
+    is_body_overdue: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing of a request has arrived.
+    Idle,
+    /// A part of a request's head has arrived.
+    Head,
+    /// The server works on a request.
+    Busy,
+    /// The server waits for more of a request's body.
+    Body,
+    Upgraded,
+}
+
+impl Deadlines {
+    pub(crate) fn of(limits: &Limits) -> Self {
+        let (header, body) = (limits.header_deadline, limits.body_deadline);
+        Self { header, body, idle: limits.idle_deadline }
+    }
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self(Mutex::new(State {
+            phase: Phase::Idle,
+            since: Instant::now(),
+            body_reader: None,
+            is_body_overdue: false,
+        }))
+    }
+}
+
+impl Activity {
+    /// Bytes have arrived.
+    pub(super) fn received(&self) {
+        let mut state = lock(&self.0);
+        if state.phase == Phase::Idle {
+            state.enter(Phase::Head);
+        }
+    }
+
+    /// The head of a request is complete.
+    pub(super) fn request_begins(&self) {
+        lock(&self.0).phase = Phase::Busy;
+    }
+
+    /// The response to a request is complete.
+    pub(super) fn response_ends(&self) {
+        let mut state = lock(&self.0);
+        if state.phase != Phase::Upgraded {
+            state.enter(Phase::Idle);
+        }
+    }
+
+    /// The connection does not belong to HTTP any more.
+    pub(super) fn upgraded(&self) {
+        lock(&self.0).phase = Phase::Upgraded;
+    }
+
+    /// More of a body has arrived, or nobody waits for more.
+    pub(super) fn body_progresses(&self) {
+        let mut state = lock(&self.0);
+        if state.phase == Phase::Body {
+            state.phase = Phase::Busy;
+            state.body_reader = None;
+        }
+    }
+
+    /// Waits for more of a body. Ready if it is overdue.
+    pub(super) fn poll_body_overdue(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = lock(&self.0);
+        if state.is_body_overdue {
+            return Poll::Ready(());
+        }
+        if state.phase == Phase::Busy {
+            state.enter(Phase::Body);
+        }
+        state.body_reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The body of the request has missed its deadline. Its reader gets an error.
+    pub(super) fn body_is_overdue(&self) {
+        let mut state = lock(&self.0);
+        state.phase = Phase::Busy;
+        state.is_body_overdue = true;
+        if let Some(reader) = state.body_reader.take() {
+            reader.wake();
+        }
+    }
+
+    pub(super) fn has_overdue_body(&self) -> bool {
+        lock(&self.0).is_body_overdue
+    }
+
+    /// When the client has to have done something, and the limit that it reaches otherwise.
+    pub(super) fn deadline(&self, deadlines: &Deadlines) -> Option<(Instant, Limit)> {
+        let state = lock(&self.0);
+        let (within, limit) = match state.phase {
+            Phase::Idle => (deadlines.idle, Limit::IdleDeadline),
+            Phase::Head => (deadlines.header, Limit::HeaderDeadline),
+            Phase::Body => (deadlines.body, Limit::BodyDeadline),
+            Phase::Busy | Phase::Upgraded => return None,
+        };
+        Some((state.since + within, limit))
+    }
+
+    /// Since when the connection waits for its client. Those that come first are of least use: they have
+    /// no request, or wait longest for more of it.
+    pub(super) fn waiting(&self) -> Option<(bool, Instant)> {
+        let state = lock(&self.0);
+        match state.phase {
+            Phase::Idle | Phase::Head => Some((false, state.since)),
+            Phase::Body => Some((true, state.since)),
+            Phase::Busy | Phase::Upgraded => None,
+        }
+    }
+}
+
+impl State {
+    fn enter(&mut self, phase: Phase) {
+        (self.phase, self.since) = (phase, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const DEADLINES: Deadlines = Deadlines {
+        header: Duration::from_secs(10),
+        body: Duration::from_secs(30),
+        idle: Duration::from_secs(75),
+    };
+
+    /// In how long the connection is overdue, and for what.
+    fn left(activity: &Activity) -> Option<(u64, Limit)> {
+        let (deadline, limit) = activity.deadline(&DEADLINES)?;
+        Some((deadline.duration_since(Instant::now()).as_secs(), limit))
+    }
+
+    fn wait_for_body(activity: &Activity) -> bool {
+        activity.poll_body_overdue(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn head_has_its_deadline_from_its_first_byte() {
+        let activity = Activity::default();
+        advance(50 * SECOND).await;
+        assert_eq!(left(&activity), Some((25, Limit::IdleDeadline)));
+        activity.received();
+        advance(4 * SECOND).await;
+        activity.received();
+        assert_eq!(left(&activity), Some((6, Limit::HeaderDeadline)));
+        activity.request_begins();
+        assert_eq!(left(&activity), None);
+        activity.response_ends();
+        assert_eq!(left(&activity), Some((75, Limit::IdleDeadline)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn body_has_its_deadline_from_its_last_byte_while_somebody_reads_it() {
+        let activity = Activity::default();
+        activity.received();
+        activity.request_begins();
+        advance(100 * SECOND).await;
+        for _ in 0..3 {
+            assert!(!wait_for_body(&activity));
+            advance(20 * SECOND).await;
+            assert!(!wait_for_body(&activity));
+            assert_eq!(left(&activity), Some((10, Limit::BodyDeadline)));
+            activity.body_progresses();
+            assert_eq!(left(&activity), None);
+        }
+        assert!(!wait_for_body(&activity));
+        activity.body_is_overdue();
+        assert!(wait_for_body(&activity) && activity.has_overdue_body());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn upgraded_connection_has_no_deadline() {
+        let activity = Activity::default();
+        activity.received();
+        activity.request_begins();
+        activity.upgraded();
+        activity.response_ends();
+        activity.received();
+        assert_eq!((left(&activity), activity.waiting()), (None, None));
+    }
+}

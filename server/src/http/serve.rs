@@ -1,0 +1,285 @@
+//! Accepts TCP connections and serves HTTP on them.
+//!
+//! It does what `axum::serve` does, and more: [connections are counted](super::connections), and clients that are
+//! waited for have [deadlines](super::activity).
+
+mod body;
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Request, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tower::ServiceExt;
+
+use self::body::{RequestBody, ResponseBody};
+use super::activity::Deadlines;
+use super::connections::{Connections, Full};
+use super::listener::{Line, Plug};
+use crate::error::Error;
+use crate::limit_monitor::LimitMonitor;
+use crate::settings::{Limit, Limits};
+
+/// The longest pause after an error of the system. The shortest is a hundredth of it.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often errors of the system are logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Refused connections that are kept until the client has read the refusal, and for how long.
+const MAX_LINGERING: usize = 16;
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What all connections share.
+pub(crate) struct HttpServer {
+    app: Router,
+    connections: Arc<Connections>,
+    limits: Arc<LimitMonitor>,
+    deadlines: Deadlines,
+    write_deadline: Duration,
+    lingering: Arc<Semaphore>,
+}
+
+impl HttpServer {
+    pub(crate) fn new(app: Router, connections: Arc<Connections>, settings: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            app,
+            limits: Arc::clone(connections.limits()),
+            connections,
+            deadlines: Deadlines::of(settings),
+            write_deadline: settings.write_deadline,
+            lingering: Arc::new(Semaphore::new(MAX_LINGERING)),
+        })
+    }
+
+    /// Serves until `stop` resolves, and then until all requests are answered.
+    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, stop: impl Future) {
+        let (stopping, is_stopping) = watch::channel(());
+        let (done, is_done) = watch::channel(());
+        let mut stop = pin!(stop);
+        let mut errors = AcceptErrors::default();
+        loop {
+            self.connections.settle().await;
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = &mut stop => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    errors.pause = Duration::ZERO;
+                    self.clone().admit(stream, peer, (stopping.clone(), is_done.clone()));
+                }
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => {
+                    self.connections.make_room();
+                    sleep(errors.pause_after(&error)).await;
+                }
+            }
+        }
+        drop((is_stopping, is_done, listener));
+        done.closed().await;
+    }
+
+    fn admit(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        (stopping, is_done): (watch::Sender<()>, watch::Receiver<()>),
+    ) {
+        let mut line = Line::new(stream, self.write_deadline, Some(Arc::clone(&self.limits)));
+        let plug = line.plug();
+        match self.connections.admit(&plug, peer.ip()) {
+            Ok(registration) => {
+                line.register(registration);
+                tokio::spawn(async move {
+                    self.serve_connection(line, plug, stopping).await;
+                    drop(is_done);
+                });
+            }
+            Err(Full(limit, max)) => {
+                self.limits.reached(limit, plug.client());
+                self.refuse(line, &Error::NoRoom { limit, max });
+            }
+        }
+    }
+
+    /// Answers whatever the client asks for, and closes the connection.
+    fn refuse(&self, line: Line, error: &Error) {
+        line.plug().finish_with(&raw_response(error));
+        if let Ok(permit) = self.lingering.clone().try_acquire_owned() {
+            tokio::spawn(async move {
+                // The response would be lost if the connection were closed while the client writes.
+                let _ = timeout(LINGER, line.read_to_end()).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn serve_connection(&self, line: Line, plug: Plug, stopping: watch::Sender<()>) {
+        let service = service_fn(|request| self.answer(&plug, request));
+        let connection =
+            http1::Builder::new().serve_connection(TokioIo::new(line), service).with_upgrades();
+        let mut connection = pin!(connection);
+        let mut stopped = pin!(stopping.closed());
+        let mut timer = pin!(sleep(self.deadlines.idle));
+        let mut is_stopped = false;
+        poll_fn(|cx| {
+            if !is_stopped && stopped.as_mut().poll(cx).is_ready() {
+                is_stopped = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            loop {
+                // An error means that the client has gone, or has sent something else than HTTP.
+                if connection.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                match std::task::ready!(self.poll_overdue(&plug, timer.as_mut(), cx)) {
+                    // The reader of the body answers, so that the client learns why.
+                    Limit::BodyDeadline => plug.activity().body_is_overdue(),
+                    limit => return Poll::Ready(self.end_overdue(&plug, limit)),
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Resolves to the limit that a client has reached because it was waited for too long. The timer is only set to
+    /// an earlier time here: most connections do something long before it ends.
+    fn poll_overdue(
+        &self,
+        plug: &Plug,
+        mut timer: Pin<&mut Sleep>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Limit> {
+        let Some((deadline, limit)) = plug.activity().deadline(&self.deadlines) else {
+            return Poll::Pending;
+        };
+        if deadline < timer.deadline() || timer.is_elapsed() {
+            timer.as_mut().reset(deadline);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(limit);
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+
+    /// Ends a connection on which no request is being answered.
+    fn end_overdue(&self, plug: &Plug, limit: Limit) {
+        // That a connection is not used any more is no fault of its client.
+        if limit == Limit::HeaderDeadline {
+            self.limits.reached(limit, plug.client());
+            let error = Error::Overdue { limit, deadline: self.deadlines.header };
+            plug.finish_with(&raw_response(&error));
+        }
+    }
+
+    async fn answer(
+        &self,
+        plug: &Plug,
+        request: Request<Incoming>,
+    ) -> Result<Response<ResponseBody>, Infallible> {
+        plug.activity().request_begins();
+        let mut request = request.map(|body| RequestBody::attach(body, plug));
+        request.extensions_mut().insert(ConnectInfo(plug.clone()));
+        let Ok(mut response) = self.app.clone().oneshot(request).await;
+        if plug.activity().has_overdue_body() {
+            response = self.body_overdue(plug);
+        }
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            plug.activity().upgraded();
+        }
+        Ok(response.map(|body| ResponseBody::new(body, plug.clone())))
+    }
+
+    fn body_overdue(&self, plug: &Plug) -> Response<Body> {
+        let limit = Limit::BodyDeadline;
+        self.limits.reached(limit, plug.client());
+        let error = Error::Overdue { limit, deadline: self.deadlines.body };
+        let mut response = error.into_response();
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        response
+    }
+}
+
+/// Errors of the system while it accepts.
+#[derive(Default)]
+struct AcceptErrors {
+    pause: Duration,
+    logged: Option<Instant>,
+    suppressed: u64,
+}
+
+impl AcceptErrors {
+    /// Logs an error now and then. Resolves to how long to wait before the next try.
+    fn pause_after(&mut self, error: &io::Error) -> Duration {
+        let is_logged = self.logged.is_some_and(|logged| logged.elapsed() < LOG_INTERVAL);
+        if is_logged {
+            self.suppressed += 1;
+        } else {
+            let suppressed = std::mem::take(&mut self.suppressed);
+            tracing::warn!(%error, suppressed, "cannot accept connections, trying again");
+            self.logged = Some(Instant::now());
+        }
+        self.pause = (self.pause * 2).clamp(MAX_PAUSE / 100, MAX_PAUSE);
+        self.pause
+    }
+}
+
+/// Whether the next connection may be without this error.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    [ConnectionAborted, ConnectionRefused, ConnectionReset].contains(&error.kind())
+}
+
+/// A response for a connection that HTTP is not served on.
+fn raw_response(error: &Error) -> String {
+    let (status, body) = error.refusal();
+    let retry = error.retry_after().map(|seconds| format!("retry-after: {seconds}\r\n"));
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{}connection: close\r\n\r\n{}",
+        body.get().len(),
+        retry.unwrap_or_default(),
+        body.get()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pause_after_errors_grows_up_to_a_second_and_few_errors_are_logged() {
+        let (mut errors, error) = (AcceptErrors::default(), io::Error::other("no descriptor"));
+        let pauses: Vec<_> = (0..9).map(|_| errors.pause_after(&error).as_millis()).collect();
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        assert_eq!(errors.suppressed, 8);
+    }
+
+    #[test]
+    fn raw_response_names_the_limit() {
+        let response = raw_response(&Error::NoRoom { limit: Limit::Connections, max: 7 });
+        assert!(response.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{response}");
+        assert!(response.contains("\r\nretry-after: 1\r\n"), "{response}");
+        assert!(response.contains("connections") && response.ends_with("\"limit\":7}"));
+    }
+}

@@ -1,0 +1,6 @@
+//! TCP connections: who may end them, and when.
+
+mod deadlines;
+mod numbers;
+mod raw;
+mod transports;
