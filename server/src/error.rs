@@ -68,6 +68,11 @@ pub enum Error {
     /// A verb or an event nobody handles.
     #[error("{0} is not understood here")]
     UnknownVerb(String),
+    /// An event with attachments.
+    #[error(
+        "events have no binary attachments here; send binary data as text, for example in Base64, or upload it to your own server"
+    )]
+    Binary,
     /// An update or a destroy that does not say of what.
     #[error("this is about one record: its id has to be in the url, or as {0:?} in the body")]
     NoId(String),
@@ -264,6 +269,7 @@ impl Error {
             Self::NoResource(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::BadUrl => (StatusCode::BAD_REQUEST, "E_BAD_URL", Some("url")),
             Self::AmbiguousQuery(name) => (StatusCode::BAD_REQUEST, "E_BAD_URL", Some(name)),
+            Self::Binary => (StatusCode::BAD_REQUEST, "E_BINARY", Some("data")),
             Self::UnknownVerb(_) => (StatusCode::METHOD_NOT_ALLOWED, "E_UNKNOWN_VERB", None),
             Self::NotIn { .. } => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::NoId(key) => (StatusCode::BAD_REQUEST, "E_NO_ID", Some(key)),

@@ -18,6 +18,8 @@
 //!   cannot end a transport, after which they come back. `transport` does that;
 //! - it reads the query of a request by itself. `engine_request` reads it in the same way, once, for everything here
 //!   that depends on it;
+//! - it sends the first ping of a session at once, and Engine.IO later. Here the server answers that one (see
+//!   `first_ping`);
 //! - it would take a query that a client of Socket.IO 1 or 2 has in the name of a namespace for a part of
 //!   the name, send such clients refusals that they do not expect, and break the text of Socket.IO 1. Here
 //!   their packets are rewritten on the way in and out (see `legacy`).
@@ -25,6 +27,7 @@
 mod connection;
 mod door;
 mod engine_request;
+mod first_ping;
 pub(crate) mod legacy;
 mod limits;
 mod output;
@@ -64,6 +67,9 @@ pub(crate) use output::OutputBudget;
 
 /// How long an ack of a client is waited for. What is not acked until then is told again at the next connect.
 const LONGEST_ACK: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Attachments that an event may announce, which is then refused. More end the connection.
+const MAX_ATTACHMENTS: usize = 10;
 
 /// How often a full send buffer is looked at again. Nothing reports that it has room.
 pub(crate) const SEND_BUFFER_POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -137,8 +143,12 @@ impl Sockets {
             .max_payload(largest as u64)
             .ws_max_message_size(largest)
             .ws_max_frame_size(largest)
-            // No event here carries attachments; the packet that announces one closes its connection.
-            .with_parser(ParserConfig::common().max_incoming_binaries(0))
+            // No event here carries attachments. Few are put together, so that the answer can say so.
+            .with_parser(
+                ParserConfig::common()
+                    .max_incoming_binaries(MAX_ATTACHMENTS)
+                    .max_incoming_binary_buf_size(limits.message),
+            )
             .build_layer();
         let (presence, counters, leading) = <(Arc<_>, Arc<_>, Arc<_>)>::default();
         let entrance = Entrance::default();

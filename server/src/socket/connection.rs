@@ -95,6 +95,19 @@ struct Inbox {
 pub(super) struct Event {
     pub(super) text: Value,
     pub(super) ack: Option<i64>,
+    /// It had attachments, which are not kept: it is refused.
+    pub(super) is_binary: bool,
+}
+
+impl Event {
+    pub(super) fn new(text: Value, ack: Option<i64>) -> Self {
+        match text {
+            Value::Str(text, Some(attachments)) => {
+                Self { text: Value::Str(text, None), ack, is_binary: !attachments.is_empty() }
+            }
+            text => Self { text, ack, is_binary: false },
+        }
+    }
 }
 
 /// What came of putting an event into an inbox.
@@ -209,7 +222,7 @@ impl Connection {
     pub(super) fn behind(&self, begun: usize) -> Option<Event> {
         let inbox = lock(&self.inbox);
         let next = inbox.events.get(begun).filter(|_| inbox.refused.is_empty());
-        next.map(|(event, _)| Event { text: event.text.clone(), ack: event.ack })
+        next.map(|(event, _)| Event { text: event.text.clone(), ..*event })
     }
 
     /// Takes out the acks of those to be refused, and the limits that refuse them.

@@ -149,7 +149,8 @@ impl MessageHandler<LocalAdapter, Doors> for Door {
     fn call(&self, socket: Arc<Socket>, text: Value, ack: Option<i64>) {
         let client = Client { socket, connection: self.connection.clone() };
         let claim = |bytes| self.house.requests.claim(client.address(), bytes);
-        match self.connection.arrived(Event { text, ack }, self.house.limits, claim) {
+        let event = Event::new(text, ack);
+        match self.connection.arrived(event, self.house.limits, claim) {
             Arrival::Queued => {}
             Arrival::First => drop(tokio::spawn(self.house.clone().empty_inbox(client))),
             Arrival::Lost => client.disconnect(),
@@ -220,6 +221,7 @@ impl House {
         let text = event.text.as_str().map_or("", |text| text.as_str());
         let answer = match client.connection.refused_page() {
             Some(origin) => Err(Error::SitesOnly(origin.to_string())),
+            None if event.is_binary => Err(Error::Binary),
             None => self.answers.answer(client, text, &turn).await,
         };
         if let Err(error) = &answer {

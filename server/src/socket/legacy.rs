@@ -9,7 +9,7 @@
 //!   writes the way of Socket.IO 2: `payload`, and `sessions` remembers which client has which way.
 //!
 //! Packets are rewritten in the body of a request or an answer (`payload`), and in the frames of a WebSocket
-//! (`frames`). Engine.IO 4 is not looked at. Nor is a CONNECT in several frames or beside binary packets: no
+//! (`frames`). Packets of Engine.IO 4 are not looked at, but for the first ping of a session (see `first_ping`). Nor is a CONNECT in several frames or beside binary packets: no
 //! client of that time is known to send one so. Its name is then that of no site, and it is refused.
 
 mod connect;
@@ -45,6 +45,7 @@ use payload::{Encoding, Received};
 use sessions::Sessions;
 
 use super::engine_request::{EngineRequest, Transport};
+use super::first_ping;
 use super::transport::Transports;
 use crate::http::listener::Plug;
 
@@ -75,10 +76,14 @@ type Inner = SocketIoService<Route>;
 type Unboxed = <Inner as Service<Request>>::Response;
 type Answer = http::Response<Body>;
 
-/// What an old client wants that may have to be put otherwise.
+/// What a client wants that may have to be put otherwise.
 #[derive(Debug, PartialEq)]
 enum Exchange {
-    /// A new session that polls.
+    /// A new session of Engine.IO 4 that polls.
+    NewPolling,
+    /// A new session of Engine.IO 4 on a WebSocket.
+    NewWebSocket,
+    /// A new session that polls. This and all below are of Engine.IO 3.
     Handshake,
     /// Packets for the client.
     Poll,
@@ -134,6 +139,8 @@ impl Service<Request> for Served {
                 return Either::Left(self.inner.call(request).map_ok(boxed));
             }
             None => inner.oneshot(request).map_ok(boxed).boxed(),
+            Some(Exchange::NewPolling) => begin_polling(inner, request).boxed(),
+            Some(Exchange::NewWebSocket) => open_new(inner, request).boxed(),
             Some(Exchange::Handshake) => begin(inner, request, sessions).boxed(),
             Some(Exchange::Poll) => give_packets(inner, request, sessions).boxed(),
             Some(Exchange::Packets) => take_packets(inner, request, sessions, largest).boxed(),
@@ -164,9 +171,17 @@ fn upgrade(request: &Request) -> Option<(Sid, Plug)> {
 }
 
 fn exchange(request: &Request) -> Option<Exchange> {
-    let engine = request.extensions().get::<EngineRequest>().filter(|engine| engine.is_old())?;
-    match (request.method(), engine.transport) {
-        (&Method::GET, Transport::Polling) if engine.is_handshake() => Some(Exchange::Handshake),
+    let engine = request.extensions().get::<EngineRequest>()?;
+    let (method, is_new) = (request.method(), engine.is_handshake());
+    if !engine.is_old() {
+        let is_new = method == Method::GET && is_new;
+        return is_new.then_some(match engine.transport {
+            Transport::Polling => Exchange::NewPolling,
+            Transport::WebSocket => Exchange::NewWebSocket,
+        });
+    }
+    match (method, engine.transport) {
+        (&Method::GET, Transport::Polling) if is_new => Some(Exchange::Handshake),
         (&Method::GET, Transport::Polling) => Some(Exchange::Poll),
         (&Method::POST, Transport::Polling) => Some(Exchange::Packets),
         (&Method::GET, Transport::WebSocket) => Some(Exchange::WebSocket),
@@ -177,6 +192,17 @@ fn exchange(request: &Request) -> Option<Exchange> {
 /// The session that a request belongs to.
 fn session_of(request: &Request) -> Option<Sid> {
     request.extensions().get::<EngineRequest>()?.session
+}
+
+/// A session of Engine.IO 4 that polls.
+async fn begin_polling(inner: Inner, request: Request) -> Result<Answer, Infallible> {
+    let (head, body) = inner.clone().oneshot(request).await?.into_parts();
+    // It is made of bytes that are there.
+    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+    if let Some(session) = sessions::session_in(&body) {
+        first_ping::answer(inner, session).await;
+    }
+    Ok(Answer::from_parts(head, body.into()))
 }
 
 /// A session. Which generation its client is of is not known yet.
@@ -264,15 +290,37 @@ async fn read(mut body: Body, largest: usize) -> Result<Bytes, Body> {
     Err(Body::from_stream(begin.chain(body.into_data_stream())))
 }
 
-/// The WebSocket of a connection. Whether there may be one, and how that is said, Socket.IO knows; it
-/// is only not given the line that the request came on.
-async fn open(inner: Inner, mut request: Request) -> Result<Answer, Infallible> {
+/// The WebSocket of a connection of Engine.IO 3.
+async fn open(inner: Inner, request: Request) -> Result<Answer, Infallible> {
+    let service = inner.clone();
+    upgraded(inner, request, |line, handshake| serve(service, line, handshake)).await
+}
+
+/// The WebSocket of a new session of Engine.IO 4.
+async fn open_new(inner: Inner, request: Request) -> Result<Answer, Infallible> {
+    let service = inner.clone();
+    let serve = |line: OnUpgrade, handshake| async move {
+        // Who is gone already needs nothing, and a request that is refused gets no line.
+        let Ok(line) = line.await else { return };
+        let line = first_ping::Answered::new(TokioIo::new(line));
+        let _ = service.oneshot((line, handshake)).await;
+    };
+    upgraded(inner, request, serve).await
+}
+
+/// Whether there may be a WebSocket, and how that is said, Socket.IO knows; it is only not given the line that
+/// the request came on.
+async fn upgraded<F: Future<Output = ()> + Send + 'static>(
+    inner: Inner,
+    mut request: Request,
+    serve: impl FnOnce(OnUpgrade, http::Request<()>) -> F,
+) -> Result<Answer, Infallible> {
     let line = hyper::upgrade::on(&mut request);
     let (head, body) = request.into_parts();
     let handshake = http::Request::from_parts(head.clone(), ());
-    let answer = inner.clone().oneshot(Request::from_parts(head, body)).map_ok(boxed).await?;
+    let answer = inner.oneshot(Request::from_parts(head, body)).map_ok(boxed).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        tokio::spawn(serve(inner, line, handshake));
+        tokio::spawn(serve(line, handshake));
     }
     Ok(answer)
 }
@@ -314,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_an_old_client_sends_is_looked_at() {
+    fn only_what_an_old_client_sends_is_looked_at_and_new_sessions() {
         let session = Sid::new();
         let polls = &*format!("/socket.io/?EIO=3&transport=polling&sid={session}");
         let polls_4 = &*format!("/socket.io/?EIO=4&transport=polling&sid={session}");
@@ -325,8 +373,12 @@ mod tests {
         let begins = "/socket.io/?EIO=3&transport=polling&b64=1";
         assert_eq!(exchanged(Method::GET, begins), Some(Exchange::Handshake));
         assert_eq!(exchanged(Method::GET, polls_4), None);
-        assert_eq!(exchanged(Method::GET, "/socket.io/?EIO=4&transport=websocket"), None);
         assert_eq!(exchanged(Method::POST, polls_4), None);
+        let polls = "/socket.io/?EIO=4&transport=polling";
+        assert_eq!(exchanged(Method::GET, polls), Some(Exchange::NewPolling));
+        let opens = "/socket.io/?EIO=4&transport=websocket";
+        assert_eq!(exchanged(Method::GET, opens), Some(Exchange::NewWebSocket));
+        assert_eq!(exchanged(Method::POST, polls), None);
         assert_eq!(exchanged(Method::GET, "/todo?EIO=3&transport=websocket"), None);
         assert_eq!(exchanged(Method::GET, "/socket.io/socket.io.js"), None);
     }

@@ -125,15 +125,6 @@ async fn a_packet_that_is_not_json_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_binary_event_closes_the_connection() {
-    let server = server().await;
-    let mut socket = Socket::runtime(&server).await;
-    socket.send(r#"451-1["post",{"url":"/todo","data":{"_placeholder":true,"num":0}}]"#).await;
-    socket.is_ended().await;
-    server.shutdown().await;
-}
-
-#[tokio::test]
 async fn more_requests_in_flight_than_allowed_are_told_so() {
     let gate = Arc::new(Notify::new());
     let wait = gate.clone();

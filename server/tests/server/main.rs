@@ -12,6 +12,7 @@ mod associations;
 mod bad_input;
 #[cfg(unix)]
 mod command;
+mod conformance;
 mod connections;
 mod constant_urls;
 #[cfg(unix)]

@@ -40,13 +40,13 @@ pub(super) async fn site(change: impl FnOnce(&mut Site)) -> Site {
 }
 
 /// A server with the sites `shop` and `blog`.
-pub(super) struct House {
-    pub(super) server: Server,
+pub(crate) struct House {
+    pub(crate) server: Server,
     pub(super) sites: Sites,
 }
 
 impl House {
-    pub(super) async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::with(|_| {}, Store::Memory).await
     }
 
