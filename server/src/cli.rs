@@ -329,6 +329,7 @@ fn of_file(file: Option<PathBuf>, sites: Option<Sites>) -> io::Result<Settings> 
         false => Settings::default(),
     };
     settings.sites = sites.unwrap_or_default();
+    settings.private_files.extend(file);
     let settings = config.over(settings).map_err(io::Error::other)?;
     if settings.redis.is_some() {
         tracing::warn!("redis: it is understood, but there is no engine yet that uses it");

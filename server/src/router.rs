@@ -3,6 +3,7 @@
 //! Routes of the user come first, resources last; over HTTP, files stand between them.
 
 mod files;
+mod private;
 mod spelling;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::session;
 use crate::shared::Shared;
 use crate::socket::turn;
 
-pub(crate) use files::{Files, without_other_hosts};
+pub(crate) use files::Files;
 
 /// Every resource: what is not another route is a path of one, or of nothing.
 pub(crate) fn resources() -> Router {

@@ -55,6 +55,8 @@ pub struct Settings {
     pub paths: Paths,
     /// A directory of pages to serve beside the resources.
     pub pages: Option<PathBuf>,
+    /// Files of the server that are never served beside those pages. Those of the store are not, either.
+    pub private_files: Vec<PathBuf>,
     /// Origins whose pages may use the server, beyond those of its own host.
     pub origins: Vec<AllowedOrigin>,
     /// The names it may be asked by, beside `localhost` and addresses. Without any, whatever it is called,
@@ -98,6 +100,7 @@ impl Default for Settings {
             models: Models::default(),
             paths: Paths::default(),
             pages: None,
+            private_files: Vec::new(),
             origins: Vec::new(),
             allowed_hosts: Vec::new(),
             frame_ancestors: Vec::new(),

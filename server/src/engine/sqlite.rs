@@ -29,8 +29,9 @@ mod vacuum;
 mod writer;
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -250,7 +251,10 @@ fn make_folder_of(path: &Path) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(path);
     let shown = folder.display();
     if is_in_data(folder) {
-        return fs::create_dir_all(folder)
+        return DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
             .map_err(|error| Error::Unavailable(format!("{shown}: {error}")));
     }
     // A file without a folder is in the working directory.

@@ -1,44 +1,77 @@
 //! Files, which a socket cannot serve. HTTP serves them before resources, so the server refuses a
 //! request of our runtime for a file, and the runtime sends it over HTTP.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 use percent_encoding::percent_decode_str;
-use tower::util::MapResponse;
-use tower::{Service, ServiceExt};
+use tokio::task::spawn_blocking;
+use tower::ServiceExt;
 use tower_http::services::ServeDir;
-use tower_http::services::fs::ServeFileSystemResponseBody;
 
+use super::private::PrivateFiles;
 use crate::dialect::Dialect;
 use crate::error::Error;
+use crate::settings::{Settings, Store};
 use crate::socket::Client;
-
-/// An answer of [`ServeDir`].
-type FileResponse = http::Response<ServeFileSystemResponseBody>;
 
 /// The directory that is served over HTTP.
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
     directory: Arc<Path>,
+    private: Arc<PrivateFiles>,
     service: ServeDir,
 }
 
 impl Files {
-    pub(crate) fn new(directory: PathBuf) -> Self {
-        let service = ServeDir::new(&directory);
-        Self { directory: directory.into(), service }
+    pub(crate) fn new(settings: &Settings) -> Option<Self> {
+        let directory = settings.pages.as_ref()?;
+        let store = match &settings.store {
+            Store::Sqlite(file) => Some(file.as_path()),
+            Store::Memory => None,
+        };
+        let sites = settings.sites.file().map(Path::to_owned);
+        let files: Vec<_> = settings.private_files.iter().cloned().chain(sites).collect();
+        let private = PrivateFiles::new(directory, store, &files);
+        if let Some(store) = store.filter(|store| private.contains(store)) {
+            tracing::warn!(
+                "the folder {} of static files contains the database {}, which is not served: move one of \
+                 them",
+                directory.display(),
+                store.display()
+            );
+        }
+        let service = ServeDir::new(directory);
+        Some(Self { directory: directory.as_path().into(), private: Arc::new(private), service })
+    }
+
+    /// Serves the files over HTTP, and everything else as `otherwise` does.
+    pub(crate) fn serve(self, otherwise: Router) -> Router {
+        let service = self.service.clone().call_fallback_on_method_not_allowed(true);
+        let layer = from_fn_with_state((self, otherwise.clone()), pass_over_private);
+        let layers = (map_response(redirect_here), layer);
+        Router::new().fallback_service(service.fallback(otherwise)).layer(layers)
+    }
+
+    /// Whether a path leads to a file that must not be served.
+    async fn is_private(&self, path: &str) -> bool {
+        if !self.may_have(path) {
+            return false;
+        }
+        let (private, path) = (Arc::clone(&self.private), path.to_owned());
+        spawn_blocking(move || private.has(&path)).await.unwrap_or(true)
     }
 
     /// Whether HTTP answers a `GET` of this url with a file or a redirect. `ServeDir` decides it
     /// there as well, so both agree.
     async fn has(&self, uri: &Uri) -> bool {
-        if !self.may_have(uri.path()) {
+        if !self.may_have(uri.path()) || self.is_private(uri.path()).await {
             return false;
         }
         let mut head = Request::new(Body::empty());
@@ -59,21 +92,27 @@ impl Files {
     }
 }
 
-/// Serves files. A redirect to a directory is one of this host: a browser takes `//name/` for another host.
-pub(crate) fn without_other_hosts<S>(files: S) -> MapResponse<S, fn(FileResponse) -> FileResponse>
-where
-    S: Service<Request, Response = FileResponse>,
-{
-    MapResponse::new(files, redirect_here as fn(_) -> _)
-}
-
-fn redirect_here(mut response: FileResponse) -> FileResponse {
+/// A redirect to a directory is one of this host: a browser takes `//name/` for another host.
+async fn redirect_here(mut response: Response) -> Response {
     let Some(place) = response.headers().get(header::LOCATION) else { return response };
     let path = place.to_str().unwrap_or_default().trim_start_matches(['/', '\\']);
     if let Ok(place) = HeaderValue::from_str(&format!("/{path}")) {
         response.headers_mut().insert(header::LOCATION, place);
     }
     response
+}
+
+/// A file that must not be served is none, so the request is for a resource.
+async fn pass_over_private(
+    State((files, otherwise)): State<(Files, Router)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if files.is_private(request.uri().path()).await {
+        let Ok(response) = otherwise.oneshot(request).await;
+        return response;
+    }
+    next.run(request).await
 }
 
 /// Refuses reads of files to our runtime. Stock clients cannot send them over HTTP, so they get the

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::routing::get;
 use axum::{Router, middleware};
-use tower_http::services::ServeDir;
 
 use crate::answers::Answers;
 use crate::delivery::courier::{Courier, Slot};
@@ -86,12 +85,10 @@ pub(super) fn assemble(
     let dressed = |routes| router::dressed(routes, Arc::clone(&shared), settings.body_limit);
     let with_fallback =
         |fallback| dressed(routes.spelled(routes.router().fallback_service(fallback), &routing));
-    let files = settings.pages.clone().map(Files::new);
-    let over_sockets = with_fallback(router::resources_beside(files));
-    let with_pages = settings.pages.as_ref().map(|directory| {
-        let files = ServeDir::new(directory).call_fallback_on_method_not_allowed(true);
-        let files = router::without_other_hosts(files.fallback(router::resources()));
-        let routed = routes.router().fallback_service(files);
+    let files = Files::new(settings);
+    let over_sockets = with_fallback(router::resources_beside(files.clone()));
+    let with_pages = files.map(|files| {
+        let routed = routes.router().fallback_service(files.serve(router::resources()));
         dressed(routes.spelled(routed, &routing))
     });
     let answers = Answers::new(over_sockets.clone(), Arc::clone(&shared), settings.body_limit);

@@ -38,9 +38,14 @@ impl CapturedLog {
         Self { lines: lines.0, _guard: set_default(subscriber) }
     }
 
+    /// All lines.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.lines.lock().unwrap().clone()).unwrap()
+    }
+
     /// The lines that name this limit.
     pub fn lines_of(&self, limit: Limit) -> Vec<String> {
-        let text = String::from_utf8(self.lines.lock().unwrap().clone()).unwrap();
+        let text = self.text();
         let name = format!("limit=\"{}\"", limit.name());
         text.lines().filter(|line| line.contains(&name)).map(str::to_owned).collect()
     }

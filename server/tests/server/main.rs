@@ -34,6 +34,7 @@ mod node;
 mod order;
 mod pages;
 mod parameters;
+mod private_files;
 mod publish;
 mod pubsub;
 mod query_header;

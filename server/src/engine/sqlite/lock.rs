@@ -10,6 +10,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::iter;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -51,7 +52,8 @@ impl Lock {
     fn within(store: &Path, mut pauses: impl Iterator<Item = ()>) -> Result<Self, Error> {
         let place = place(store);
         let failed = |error| Error::Unavailable(format!("{}: {error}", place.display()));
-        let file = File::options().write(true).create(true).truncate(false).open(&place);
+        let file =
+            File::options().write(true).create(true).truncate(false).mode(0o600).open(&place);
         let file = file.map_err(failed)?;
         let mut is_waited_for = false;
         loop {
