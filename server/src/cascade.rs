@@ -1,68 +1,107 @@
-//! What a destroy does to those that were associated with the destroyed: an attribute that held its id holds
-//! none from then on, and its pairs are gone. A record that has to have the attribute keeps it as it is.
+//! What a destroy does to the records that were associated with the destroyed one: an attribute that held its
+//! id becomes null, and its pairs are destroyed. A record that has to have the attribute keeps it.
 //!
-//! It is done after the destroy and not with it. Should the server stop between the two, ids of records that
-//! are gone are left: reads pass over them, and a destroy that is repeated does what is left to do.
+//! The engine commits a destroy together with its [cascades](crate::engine::Cascades). A task does the rest
+//! in ordinary writes, a few at a time, so that other writers wait for no more than these. Reads see
+//! what is still to be done as done. After a restart the task continues.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::change::{Attributes, Change, Id, Resource, Verb};
-use crate::criteria::Criteria;
-use crate::engine;
+use tokio::time::sleep;
+
+use crate::change::{Id, Resource};
+use crate::clock::now;
+use crate::engine::{self, Cascade, Reference};
 use crate::error::{Error, Result};
+use crate::in_line::in_line;
+use crate::model::Side;
 use crate::shared::Shared;
-use crate::write::{Action, Refused};
+use crate::write::{Action, Write};
 
-/// Whether records of other resources may have to be changed after this.
-pub(crate) fn may_follow(shared: &Shared, resource: &Resource, action: &Action) -> bool {
-    matches!(action, Action::Destroy(_)) && is_associated(shared, resource)
-}
+/// Records that are changed together. Another write waits for no more than these.
+const GROUP: usize = 500;
 
-fn is_associated(shared: &Shared, resource: &Resource) -> bool {
+/// The pause after a failure of the engine.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where the id of a record that is destroyed may be held.
+pub(crate) fn references(shared: &Shared, resource: &Resource, action: &Action) -> Vec<Reference> {
+    if !matches!(action, Action::Destroy(_)) {
+        return Vec::new();
+    }
     let associations = shared.models.associations();
-    associations.holders(resource).next().is_some() || associations.pairs(resource).next().is_some()
+    let holders = associations.holders(resource).map(|(holder, attribute)| Reference {
+        resource: holder.clone(),
+        attribute: attribute.to_owned(),
+        is_pair: false,
+    });
+    let of_pair = |(resource, side): (_, Side)| Reference {
+        resource,
+        attribute: side.name().to_owned(),
+        is_pair: true,
+    };
+    holders.chain(associations.pairs(resource).map(of_pair)).collect()
 }
 
-/// What follows from a change.
-pub(crate) async fn of(shared: &Shared, change: &Change) -> Result<Vec<(Resource, Action)>> {
-    let is_destroy = change.verb == Verb::Destroy && !change.published;
-    if !is_destroy
-        || !is_associated(shared, &change.resource)
-        || is_there_again(shared, change).await?
-    {
-        return Ok(Vec::new());
-    }
-    let mut writes = Vec::new();
-    for (resource, attribute) in shared.models.associations().holders(&change.resource) {
-        let none = Attributes::from_iter([(attribute.to_owned(), serde_json::Value::Null)]);
-        let holders = holding(shared, resource, attribute, &change.id).await?;
-        let lose = |id| (resource.clone(), Action::Update(id, none.clone()));
-        writes.extend(holders.into_iter().map(lose));
-    }
-    for (join, side) in shared.models.associations().pairs(&change.resource) {
-        let pairs = holding(shared, &join, side.name(), &change.id).await?;
-        writes.extend(pairs.into_iter().map(|id| (join.clone(), Action::Destroy(id))));
-    }
-    Ok(writes)
-}
-
-/// What came of one of these.
-pub(crate) fn settled(outcome: Result<Arc<Change>>) -> Result<()> {
-    match outcome {
-        // Somebody else was quicker.
-        Err(Error::Engine(engine::Error::Refused(Refused::NotFound { .. }))) => Ok(()),
-        outcome => outcome.map(drop),
+/// Removes references until the server stops.
+pub(crate) async fn work(shared: Arc<Shared>) {
+    loop {
+        match finish_all(&shared).await {
+            Ok(()) => shared.cascades.notified().await,
+            Err(error) => {
+                tracing::warn!(%error, "references to destroyed records are removed later");
+                sleep(RETRY).await;
+            }
+        }
     }
 }
 
-/// A destroy that is repeated may come after a create of another record with this id.
-async fn is_there_again(shared: &Shared, change: &Change) -> Result<bool> {
-    Ok(shared.engine.find_one(&change.resource, &change.id).await?.value.is_some())
+async fn finish_all(shared: &Shared) -> Result<()> {
+    loop {
+        let cascades = shared.engine.cascades().unfinished().await?;
+        if cascades.is_empty() {
+            return Ok(());
+        }
+        for cascade in cascades {
+            finish(shared, &cascade).await?;
+        }
+    }
 }
 
-async fn holding(shared: &Shared, of: &Resource, attribute: &str, id: &Id) -> Result<Vec<Id>> {
-    let model = shared.model(of)?;
-    let criteria = Criteria::holding(&model, attribute, [id]);
-    let records = shared.engine.find(of, &criteria).await?.value;
-    Ok(records.iter().filter_map(|record| record.get(&model.key).and_then(Id::from_json)).collect())
+/// Its references only get fewer, so one pass finds all of them.
+async fn finish(shared: &Shared, cascade: &Cascade) -> Result<()> {
+    let cascades = shared.engine.cascades();
+    let mut after = None;
+    loop {
+        let ids = cascades.dangling(cascade, after.as_ref(), GROUP).await?;
+        let Some(last) = ids.last().cloned() else { break };
+        in_line(ids.into_iter().map(|id| detach(shared, cascade, id)))
+            .await
+            .into_iter()
+            .collect::<Result<()>>()?;
+        after = Some(last);
+    }
+    Ok(cascades.finish(cascade).await?)
+}
+
+async fn detach(shared: &Shared, cascade: &Cascade, id: Id) -> Result<()> {
+    let resource = &cascade.reference.resource;
+    let write = Write {
+        resource: resource.clone(),
+        // The resource may not be declared any more.
+        model: shared.models.of(resource).unwrap_or_default(),
+        action: Action::Detach(id),
+        within: Default::default(),
+        author: None,
+        references: Vec::new(),
+        key: None,
+        origin: cascade.origin.clone(),
+        at: now(),
+    };
+    match shared.engine.commit(write).await {
+        // Another write has changed or destroyed the record.
+        Err(engine::Error::Refused(_)) => Ok(()),
+        outcome => outcome.map(drop).map_err(Error::from),
+    }
 }

@@ -227,7 +227,9 @@ impl Pubsub {
         let resource = self.resource.clone();
         let model = self.publisher.models.of(&resource).unwrap_or_default();
         let (within, at) = (Filter::default(), now());
-        let write = Write { resource, model, action, within, author: None, key: None, origin, at };
+        let (author, references) = Default::default();
+        let key = None;
+        let write = Write { resource, model, action, within, author, references, key, origin, at };
         self.publisher.commit(write).await
     }
 

@@ -44,6 +44,8 @@ struct Work {
     post: JoinHandle<()>,
     watch: JoinHandle<()>,
     following: JoinHandle<()>,
+    /// What it has not done is done after the next start.
+    cascades: JoinHandle<()>,
 }
 
 impl Server {
@@ -92,6 +94,7 @@ impl Server {
         let _ = self.stop.send(());
         self.work.watch.abort();
         self.work.following.abort();
+        self.work.cascades.abort();
         self.sockets.close(FAREWELL).await;
         in_time("http", self.work.serving).await;
         drop(self.slot);

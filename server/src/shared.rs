@@ -5,6 +5,7 @@ mod keeper;
 use std::sync::Arc;
 
 use http::request::Parts;
+use tokio::sync::Notify;
 
 use crate::change::Resource;
 use crate::engine::Engine;
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) models: Arc<Models>,
     pub(crate) routing: Routing,
     pub(crate) sessions: Keeper,
+    /// Wakes what removes references to destroyed records.
+    pub(crate) cascades: Notify,
     pub(crate) limits: Arc<LimitMonitor>,
     pub(crate) output_budget: Arc<OutputBudget>,
     /// What clients that come back at a time need of logs.

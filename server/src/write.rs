@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::access::Author;
 use crate::change::{Attributes, Change, Id, Position, Resource, Verb, is_attribute_name};
 use crate::criteria::{Case, Filter, shown};
+use crate::engine::{Dangling, Reference};
 use crate::model::{self, Ids, Model, Violation};
 
 /// A write on its way to an engine.
@@ -22,6 +23,9 @@ pub struct Write {
     pub within: Filter,
     /// Who writes, as far as the owner of the record goes. `None` is the server itself, which may set any.
     pub author: Option<Author>,
+    /// Of a destroy: where other records may hold the id. The engine commits with it that these references
+    /// are to be removed.
+    pub references: Vec<Reference>,
     /// How a repeat is recognised.
     pub key: Option<Key>,
     /// The connection it came from.
@@ -41,6 +45,8 @@ pub enum Action {
     Upsert(Id, Attributes),
     /// Remove a record.
     Destroy(Id),
+    /// Remove the [dangling](crate::engine::Cascades) references of a record, or the record if it is a pair.
+    Detach(Id),
     /// Say so and leave the records as they are: the record is kept elsewhere, or this is about
     /// something that is not kept at all.
     Publish(Publication),
@@ -81,6 +87,8 @@ impl Key {
 pub struct Standing {
     /// The record as it is.
     pub record: Option<Arc<Attributes>>,
+    /// Which of its references dangle.
+    pub dangling: Dangling,
     /// The offset of the record's last change. Of a record that is not there (any more) it is the
     /// offset of its destroy or, where the log has forgotten whether there was one, the floor:
     /// whoever has read further has missed nothing of it, and whoever has not must ask.
@@ -199,6 +207,7 @@ impl Write {
             Action::Update(id, _)
             | Action::Upsert(id, _)
             | Action::Destroy(id)
+            | Action::Detach(id)
             | Action::Publish(Publication { id, .. }) => Ok(Some(id.clone())),
             Action::Create(attributes) => self.model.id_of(attributes).map_err(|bad| match bad {
                 model::BadId::None => Refused::BadId,
@@ -216,7 +225,7 @@ impl Write {
     /// Where owners have unique values of their own, one that changes hands brings along all it has.
     pub fn claims(&self, record: Option<&Attributes>) -> Vec<(String, Value)> {
         let set = match &self.action {
-            Action::Publish(_) => return Vec::new(),
+            Action::Detach(_) | Action::Publish(_) => return Vec::new(),
             action => action.attributes(),
         };
         let Some(set) = set else { return Vec::new() };
@@ -236,7 +245,7 @@ impl Write {
         let Some(owner) = self.model.keeps_apart() else { return true };
         let set = match &self.action {
             Action::Create(set) | Action::Update(_, set) | Action::Upsert(_, set) => set.get(owner),
-            Action::Destroy(_) | Action::Publish(_) => None,
+            Action::Destroy(_) | Action::Detach(_) | Action::Publish(_) => None,
         };
         let own = set.or_else(|| record?.get(owner)).unwrap_or(&Value::Null);
         model::is_same(own, other.get(owner).unwrap_or(&Value::Null))
@@ -250,14 +259,20 @@ impl Write {
     /// Decides what this write does. Pure: engines store what comes out.
     pub fn apply(self, standing: Standing) -> Result<Decision, Refused> {
         let model = Arc::clone(&self.model);
+        let dangling = standing.dangling.clone();
         let change = self.change(standing)?;
-        let before = change.before.as_deref().filter(|_| change.verb == Verb::Update);
-        match before {
-            Some(before) if !model.is_changed(before, &change.set) => {
-                Ok(Decision::Unchanged(unchanged(change)))
-            }
-            _ => Ok(Decision::Changed(change)),
-        }
+        let before = change.before.clone().filter(|_| change.verb == Verb::Update);
+        // To set a dangling reference again is a change, though the record looks the same.
+        let is_changed = |before: Arc<Attributes>| {
+            let is_changed = |before: &Attributes| model.is_changed(before, &change.set);
+            is_changed(&before) || dangling.resolve(before).is_some_and(|it| is_changed(&it))
+        };
+        let is_unchanged = before.is_some_and(|before| !is_changed(before));
+        Ok(if is_unchanged {
+            Decision::Unchanged(unchanged(change))
+        } else {
+            Decision::Changed(change)
+        })
     }
 
     /// The change, even if the record already has all its values.
@@ -265,21 +280,31 @@ impl Write {
         let id = self.id()?.unwrap_or(Id::Integer(standing.next_id));
         self.action.check_names()?;
         let (resource, model) = (self.resource, &*self.model);
-        let Standing { record, previous, position, taken, .. } = standing;
+        let Standing { record, dangling, previous, position, taken, .. } = standing;
         let published = matches!(self.action, Action::Publish(_));
         let within = &self.within;
         let is_within = |record: &Attributes| within.matches(record, Case::Sensitive);
         let author = self.author.as_ref();
         let of_another = |attribute| Refused::Owner { resource: resource.clone(), attribute };
-        let before = record.filter(|_| !published);
-        if before.as_deref().is_some_and(|before| !is_within(before)) {
+        // A dangling pair is absent to everybody but the cascade.
+        let is_there = dangling != Dangling::Pair || matches!(self.action, Action::Detach(_));
+        let before = record.filter(|_| !published && is_there);
+        let resolved = before.clone().and_then(|before| dangling.resolve(before));
+        if resolved.is_some_and(|before| !is_within(&before)) {
             return Err(Refused::NotFound { resource, id });
         }
-        let (verb, set, after) = match (self.action, &before) {
+        let action = match (self.action, &dangling) {
+            (Action::Detach(_), Dangling::Nothing) => {
+                return Err(Refused::NotFound { resource, id });
+            }
+            (Action::Detach(id), Dangling::Attributes(_)) => Action::Update(id, Attributes::new()),
+            (action, _) => action,
+        };
+        let (verb, set, after) = match (action, &before) {
             (Action::Create(_), _) if !id.is_exact() => return Err(Refused::BadId),
             (Action::Publish(said), _) => said.apply(&model.key)?,
             (Action::Create(_), Some(_)) => return Err(Refused::Exists { resource, id }),
-            (Action::Update(..) | Action::Destroy(_), None) => {
+            (Action::Update(..) | Action::Destroy(_) | Action::Detach(_), None) => {
                 return Err(Refused::NotFound { resource, id });
             }
             (Action::Upsert(..), None) if !id.is_exact() => return Err(Refused::BadId),
@@ -300,12 +325,15 @@ impl Write {
                 kept.map_err(of_another)?;
                 let checked = model.check(given);
                 let mut set = checked.map_err(|wrong| Refused::Invalid { is_new: false, wrong })?;
+                dangling.remove_unset(&mut set);
                 model.stamp(&mut set, &id, self.at, false);
                 let mut record = Attributes::clone(before);
                 record.extend(set.clone());
                 (Verb::Update, set, Some(record))
             }
-            (Action::Destroy(_), Some(_)) => (Verb::Destroy, Attributes::new(), None),
+            (Action::Destroy(_) | Action::Detach(_), Some(_)) => {
+                (Verb::Destroy, Attributes::new(), None)
+            }
         };
         if !published && after.as_ref().is_some_and(|after| !is_within(after)) {
             return Err(Refused::Beyond { resource });
@@ -348,7 +376,7 @@ impl Action {
         match self {
             Self::Create(set) | Self::Update(_, set) | Self::Upsert(_, set) => Some(set),
             Self::Publish(publication) => Some(&publication.data),
-            Self::Destroy(_) => None,
+            Self::Destroy(_) | Self::Detach(_) => None,
         }
     }
 

@@ -28,10 +28,7 @@ impl Context {
     /// it the first time.
     pub async fn commit(&self, resource: Resource, action: Action) -> Result<Arc<Change>> {
         let write = self.prepare(self.key.clone(), resource, action).await?;
-        let change = self.engine().commit(write).await?.change;
-        let writes = cascade::of(&self.shared, &change).await?;
-        self.commit_consequences(writes).await.into_iter().try_for_each(cascade::settled)?;
-        Ok(change)
+        self.commit_prepared(write).await
     }
 
     /// What came of a write of the caller, if this is a repeat of it; otherwise nothing is done.
@@ -81,7 +78,8 @@ impl Context {
     ) -> Write {
         let origin = self.client.as_ref().map(|client| client.id().clone());
         let action = with_id(action, &model);
-        Write { resource, model, action, within, author, key, origin, at: now() }
+        let references = cascade::references(&self.shared, &resource, &action);
+        Write { resource, model, action, within, author, references, key, origin, at: now() }
     }
 
     async fn permit(&self, resource: &Resource, model: &Model, action: Action) -> Result<Permit> {
@@ -109,7 +107,9 @@ impl Context {
             }
             Action::Upsert(..) => (reach(Act::Create)?.and(reach(Act::Update)?), action),
             Action::Destroy(_) => (reach(Act::Destroy)?, action),
-            Action::Update(..) | Action::Publish(_) => (reach(Act::Update)?, action),
+            Action::Update(..) | Action::Detach(_) | Action::Publish(_) => {
+                (reach(Act::Update)?, action)
+            }
         };
         let within = reach.filter();
         Ok(Permit { identity: who.into(), within, author: Some(author), action })
@@ -159,21 +159,19 @@ impl Context {
         self.in_order(prepared).await
     }
 
-    /// Commits what follows from a write of the caller, who need not be allowed to do it by itself.
-    async fn commit_consequences(
-        &self,
-        writes: Vec<(Resource, Action)>,
-    ) -> Vec<Result<Arc<Change>>> {
-        let writes = writes.into_iter().map(|(resource, action)| {
-            let model = self.model(&resource)?;
-            Ok(self.write(resource, model, Permit::whole(action), None))
-        });
-        self.in_order(writes.collect()).await
+    /// Commits a write. If it is a destroy that others follow from, they begin.
+    async fn commit_prepared(&self, write: Write) -> Result<Arc<Change>> {
+        let has_references = !write.references.is_empty();
+        let committed = self.engine().commit(write).await?;
+        if has_references {
+            self.shared.cascades.notify_one();
+        }
+        Ok(committed.change)
     }
 
     /// Has several writes done in their order. They stand in line together, so they share what a commit costs.
     async fn in_order(&self, writes: Vec<Result<Write>>) -> Vec<Result<Arc<Change>>> {
-        let commit = async |write: Result<Write>| Ok(self.engine().commit(write?).await?.change);
+        let commit = async |write: Result<Write>| self.commit_prepared(write?).await;
         in_line(writes.into_iter().map(commit)).await
     }
 
@@ -181,22 +179,16 @@ impl Context {
     /// need not wait for its outcome.
     ///
     /// Invariant: the turn is passed on when the engine has been asked once, and has put the write in
-    /// line. So that it has is no question of tokio's budget, which would have it asked again later. A write
-    /// that others follow from keeps its turn.
+    /// line. So that it has is no question of tokio's budget, which would have it asked again later.
     pub(crate) async fn commit_last(&self, of: Resource, action: Action) -> Result<Arc<Change>> {
-        if cascade::may_follow(&self.shared, &of, &action) {
-            return self.commit(of, action).await;
-        }
         let write = self.prepare(self.key.clone(), of, action).await?;
-        let mut commit = pin!(unconstrained(self.engine().commit(write)));
+        let mut commit = pin!(unconstrained(self.commit_prepared(write)));
         poll_fn(|cx| {
             let outcome = commit.as_mut().poll(cx);
             self.turn.iter().for_each(Turn::pass);
             outcome
         })
         .await
-        .map(|committed| committed.change)
-        .map_err(Error::from)
     }
 }
 
@@ -256,6 +248,7 @@ fn fingerprint_of(resource: &Resource, action: &Action) -> u64 {
         Action::Update(id, attributes) => serde_json::to_vec(&("update", resource, id, attributes)),
         Action::Upsert(id, attributes) => serde_json::to_vec(&("upsert", resource, id, attributes)),
         Action::Destroy(id) => serde_json::to_vec(&("destroy", resource, id)),
+        Action::Detach(id) => serde_json::to_vec(&("detach", resource, id)),
         Action::Publish(Publication { verb, id, data }) => {
             serde_json::to_vec(&("publish", resource, verb, id, data))
         }

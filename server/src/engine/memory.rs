@@ -8,19 +8,21 @@ mod values;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Mutex as FairMutex;
 
+use super::cascades::{AllCascades, ResourceCascades};
 use super::counters::{Counters, first_free};
 use super::ledger::{self, Ledger, LedgerLimits, Written};
 use super::{
-    Committed, Engine, Error, MemoryQueues, MemorySessions, Queues, Sessions, Since, Snapshot,
-    Tail, Window, draw_epoch,
+    Cascade, Cascades, Committed, Dangling, Engine, Error, MemoryQueues, MemorySessions, Queues,
+    Reference, Sessions, Since, Snapshot, Tail, Window, draw_epoch,
 };
-use crate::change::{Attributes, Change, Id, Position, Resource, Room};
+use crate::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use crate::criteria::Criteria;
 use crate::model::{self, Model};
 use crate::write::{Decision, Refused, Standing, Write};
@@ -57,9 +59,15 @@ impl Memory {
     }
 
     /// Reads a resource together with where its log stands.
-    fn snapshot<T>(&self, resource: &Resource, read: impl FnOnce(&Table) -> T) -> Snapshot<T> {
-        self.state().table(resource, |table| Snapshot {
-            value: read(table),
+    fn snapshot<T>(
+        &self,
+        resource: &Resource,
+        read: impl FnOnce(&Table, Option<&ResourceCascades>) -> T,
+    ) -> Snapshot<T> {
+        let state = self.state();
+        let cascades = state.cascades.of(resource);
+        state.table(resource, |table| Snapshot {
+            value: read(table, cascades),
             position: table.counters.position(self.epoch),
         })
     }
@@ -84,8 +92,8 @@ impl Engine for Memory {
         resource: &Resource,
         criteria: &Criteria,
     ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
-        let Snapshot { value: all, position } = self.snapshot(resource, |table| {
-            table.rows.values().map(|row| Arc::clone(&row.record)).collect::<Vec<_>>()
+        let Snapshot { value: all, position } = self.snapshot(resource, |table, cascades| {
+            table.rows.values().filter_map(|row| row.read(cascades)).collect::<Vec<_>>()
         });
         // Nobody waits for the lock while records are looked at.
         let Ok(value) = criteria.pick(all.into_iter().map(Ok::<_, Infallible>));
@@ -97,7 +105,7 @@ impl Engine for Memory {
         resource: &Resource,
         id: &Id,
     ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
-        Ok(self.snapshot(resource, |table| table.rows.get(id).map(|row| Arc::clone(&row.record))))
+        Ok(self.snapshot(resource, |table, cascades| table.rows.get(id)?.read(cascades)))
     }
 
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
@@ -130,6 +138,10 @@ impl Engine for Memory {
         Ok(named.collect())
     }
 
+    fn cascades(&self) -> &dyn Cascades {
+        self
+    }
+
     fn sessions(&self) -> &dyn Sessions {
         &self.sessions
     }
@@ -139,9 +151,45 @@ impl Engine for Memory {
     }
 }
 
+#[async_trait]
+impl Cascades for Memory {
+    async fn unfinished(&self) -> Result<Vec<Cascade>, Error> {
+        Ok(self.state().unfinished.clone())
+    }
+
+    async fn dangling(
+        &self,
+        cascade: &Cascade,
+        after: Option<&Id>,
+        limit: usize,
+    ) -> Result<Vec<Id>, Error> {
+        let Cascade { reference, id, until, .. } = cascade;
+        Ok(self.state().table(&reference.resource, |table| {
+            let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let rows = table.rows.range((start, Bound::Unbounded));
+            let dangling = rows.filter(|(_, row)| {
+                let held = row.record.get(&reference.attribute).and_then(Id::from_json);
+                held.as_ref() == Some(id) && row.changed <= *until
+            });
+            dangling.map(|(id, _)| id.clone()).take(limit).collect()
+        }))
+    }
+
+    async fn finish(&self, cascade: &Cascade) -> Result<(), Error> {
+        let mut state = self.state();
+        if state.cascades.remove(cascade) {
+            state.unfinished.retain(|other| other != cascade);
+        }
+        Ok(())
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     tables: HashMap<Resource, Table>,
+    cascades: AllCascades,
+    /// The same, in their order.
+    unfinished: Vec<Cascade>,
     ledger: Ledger<Written>,
 }
 
@@ -159,13 +207,18 @@ impl State {
             let claims = write.claims(own.map(|row| &*row.record));
             table.learn(&claims);
         }
-        let standing = self.table(&write.resource, |table| table.standing(id, &write, epoch))?;
+        let cascades = self.cascades.of(&write.resource);
+        let standing =
+            self.table(&write.resource, |table| table.standing(id, &write, epoch, cascades))?;
         let free = standing.next_id;
         let (key, model) = (write.key.clone(), Arc::clone(&write.model));
+        let references = write.references.clone();
         let (committed, written) = match write.apply(standing)? {
             Decision::Changed(change) => {
                 let written = Written::logged(&change);
-                (self.store(Arc::new(change), free, &model, window), written)
+                let committed = self.store(Arc::new(change), free, &model, window);
+                self.begin_cascades(references, &committed.change);
+                (committed, written)
             }
             Decision::Unchanged(change) => {
                 let written = Written::unchanged(&change);
@@ -179,12 +232,35 @@ impl State {
         Ok(committed)
     }
 
+    fn begin_cascades(&mut self, references: Vec<Reference>, change: &Change) {
+        if change.verb != Verb::Destroy {
+            return;
+        }
+        for reference in references {
+            let Some(table) = self.tables.get(&reference.resource) else { continue };
+            let holds = |row: &Row| {
+                let held = row.record.get(&reference.attribute).and_then(Id::from_json);
+                held.as_ref() == Some(&change.id)
+            };
+            if table.rows.values().any(holds) {
+                let (until, id, origin) =
+                    (table.counters.head, change.id.clone(), change.origin.clone());
+                let cascade = Cascade { until, id, reference, origin };
+                let (reference, id) = (&cascade.reference, &cascade.id);
+                self.unfinished.retain(|other| (&other.reference, &other.id) != (reference, id));
+                self.cascades.insert(&cascade);
+                self.unfinished.push(cascade);
+            }
+        }
+    }
+
     /// The answer to a repeat of a write.
     fn answer(&self, written: Written, write: &Write, epoch: u64) -> Change {
         self.table(&written.resource.clone(), |table| match table.logged(&written) {
             Some(change) => ledger::stored(change),
             None => {
-                let record = table.rows.get(&written.id).map(|row| Arc::clone(&row.record));
+                let cascades = self.cascades.of(&written.resource);
+                let record = table.rows.get(&written.id).and_then(|row| row.read(cascades));
                 written.answer(write, record, table.counters.position(epoch))
             }
         })
@@ -234,10 +310,29 @@ struct Row {
     record: Arc<Attributes>,
     /// Of its last change.
     offset: u64,
+    /// Of its last change that was not only published.
+    changed: u64,
+}
+
+impl Row {
+    fn dangling(&self, cascades: Option<&ResourceCascades>) -> Dangling {
+        cascades.map(|cascades| cascades.dangling(&self.record, self.changed)).unwrap_or_default()
+    }
+
+    /// The record as it is read.
+    fn read(&self, cascades: Option<&ResourceCascades>) -> Option<Arc<Attributes>> {
+        self.dangling(cascades).resolve(Arc::clone(&self.record))
+    }
 }
 
 impl Table {
-    fn standing(&self, id: Option<Id>, write: &Write, epoch: u64) -> Result<Standing, Refused> {
+    fn standing(
+        &self,
+        id: Option<Id>,
+        write: &Write,
+        epoch: u64,
+        cascades: Option<&ResourceCascades>,
+    ) -> Result<Standing, Refused> {
         let next_id = match &id {
             Some(_) => self.counters.next_id,
             None => self.free_id(&write.resource)?,
@@ -248,13 +343,14 @@ impl Table {
         let own = row.map(|row| &*row.record);
         let is_taken = |(name, value): &(String, Value)| {
             let others = self.values.holders(name, value).filter(|other| **other != id);
-            let others = others.filter_map(|other| Some(&*self.rows.get(other)?.record));
+            let others = others.filter_map(|other| self.rows.get(other)?.read(cascades));
             let mut rivals = others.filter(|other| write.is_rival(other, own));
             rivals.any(|other| other.get(name).is_some_and(|other| model::is_same(other, value)))
         };
         let taken = write.claims(own).into_iter().find(is_taken).map(|(name, _)| name);
         Ok(Standing {
             record: row.map(|row| Arc::clone(&row.record)),
+            dangling: row.map(|row| row.dangling(cascades)).unwrap_or_default(),
             previous: last.unwrap_or(self.counters.floor),
             position: self.counters.next_position(epoch),
             taken,
@@ -291,7 +387,7 @@ impl Table {
             (_, Some(row)) if change.published => row.offset = offset,
             (Some(record), _) if !change.published => {
                 self.absent.remove(&id);
-                self.rows.insert(id, Row { record: Arc::clone(record), offset });
+                self.rows.insert(id, Row { record: Arc::clone(record), offset, changed: offset });
             }
             _ => {
                 self.rows.remove(&id);

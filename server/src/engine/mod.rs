@@ -4,6 +4,7 @@
 //! them. What a write does is decided once, by [`Write::apply`](crate::write::Write::apply), which
 //! is pure; an engine only finds what it needs and stores what it decided, in one transaction.
 
+mod cascades;
 mod counters;
 mod ledger;
 mod memory;
@@ -23,6 +24,7 @@ use crate::criteria::Criteria;
 use crate::model::Models;
 use crate::write::{Refused, Write};
 
+pub use cascades::{Cascade, Cascades, Dangling, Reference};
 pub use memory::Memory;
 pub use queues::{
     Acked, Asked, Batch, Delivery, Device, MemoryQueues, Outcome, Post, Posted, Queues, Said,
@@ -70,7 +72,7 @@ pub trait Engine: Send + Sync + 'static {
     async fn commit(&self, write: Write) -> Result<Committed, Error>;
 
     /// The records of a resource that the criteria pick, exactly as
-    /// [`Criteria::pick`] does of all of them. Where they say nothing else, in the order of the ids:
+    /// [`Criteria::pick`] does of all of them. [Dangling](Cascades) references are null. Where they say nothing else, in the order of the ids:
     /// integers first, then strings.
     async fn find(
         &self,
@@ -102,6 +104,10 @@ pub trait Engine: Send + Sync + 'static {
     /// The name of the primary key, by resource: that of the [model](Write::model) of the first
     /// written record. Resources without any written record are left out.
     async fn keys(&self) -> Result<HashMap<Resource, String>, Error>;
+
+    /// References to destroyed records that are still to be removed. A commit of a destroy begins them, see
+    /// [`Write::references`].
+    fn cascades(&self) -> &dyn Cascades;
 
     /// What is kept of visitors. An engine without a place for it has a [`MemorySessions`].
     fn sessions(&self) -> &dyn Sessions;

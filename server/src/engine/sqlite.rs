@@ -9,6 +9,7 @@
 
 mod along;
 mod backup;
+mod cascades;
 mod column;
 mod epochs;
 mod forget;
@@ -41,8 +42,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Acked, Asked, Batch, Committed, Device, Edit, Engine, Error, Held, Outcome, Post, Posted,
-    Queues, Sessions, Since, Snapshot, Tail, Window,
+    Acked, Asked, Batch, Cascade, Cascades, Committed, Device, Edit, Engine, Error, Held, Outcome,
+    Post, Posted, Queues, Sessions, Since, Snapshot, Tail, Window,
 };
 use crate::change::{Attributes, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
@@ -92,7 +93,7 @@ impl Sqlite {
         let current = CurrentEpoch::begin(&mut connection)?;
         let epoch = current.epoch;
         let recent = Recent::load(&connection)?;
-        let known = Known { current, window, records: Records::new(), recent };
+        let known = Known { current, window, records: Records::new(), recent, cascades: None };
         let jobs = Writer { connection, _lock: lock, known }.spawn(tail)?;
         Ok(Self {
             path: path.into(),
@@ -168,12 +169,40 @@ impl Engine for Sqlite {
         self.readers.read(reader::keys).await
     }
 
+    fn cascades(&self) -> &dyn Cascades {
+        self
+    }
+
     fn sessions(&self) -> &dyn Sessions {
         self
     }
 
     fn queues(&self) -> &dyn Queues {
         self
+    }
+}
+
+#[async_trait]
+impl Cascades for Sqlite {
+    async fn unfinished(&self) -> Result<Vec<Cascade>, Error> {
+        self.readers.read(|snapshot| cascades::unfinished(snapshot)).await
+    }
+
+    async fn dangling(
+        &self,
+        cascade: &Cascade,
+        after: Option<&Id>,
+        limit: usize,
+    ) -> Result<Vec<Id>, Error> {
+        let (cascade, after) = (cascade.clone(), after.cloned());
+        let read = move |snapshot: &Transaction<'_>| {
+            cascades::dangling(snapshot, &cascade, after.as_ref(), limit)
+        };
+        self.readers.read(read).await
+    }
+
+    async fn finish(&self, cascade: &Cascade) -> Result<(), Error> {
+        self.have_done(Deed::Finish(cascade.clone())).await.map(drop)
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) use association::{Association, Associations, Link, Membership};
 pub use attribute::{Attribute, Kind, Pattern, Violation};
 pub use half::Unfit;
 pub use models::{Models, Undeclarable, Undeclared};
+pub(crate) use pair::Side;
 pub use populate::Populate;
 
 /// What the records of one resource are like.

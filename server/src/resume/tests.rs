@@ -101,9 +101,9 @@ async fn simple(engine: &dyn Engine, entry: &Entry) -> Box<RawValue> {
 
 async fn write(engine: &dyn Engine, random: &mut Random, at: u64) {
     let (resource, action) = (random.resource(), random.action());
-    let (model, within) = Default::default();
-    let write =
-        Write { resource, model, author: None, action, within, key: None, origin: None, at };
+    let (model, within, author, references) = Default::default();
+    let (key, origin) = (None, None);
+    let write = Write { resource, model, action, within, author, references, key, origin, at };
     // A record that is not there can not be destroyed.
     let _ = engine.commit(write).await;
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::routing::get;
 use axum::{Router, middleware};
+use tokio::sync::Notify;
 
 use crate::answers::Answers;
 use crate::delivery::courier::{Courier, Slot};
@@ -76,6 +77,7 @@ pub(super) fn assemble(
         models,
         routing: routing.clone(),
         sessions,
+        cascades: Notify::new(),
         limits: Arc::clone(&limits),
         output_budget: Arc::clone(&output_budget),
         shared_logs: SharedLogs::default(),

@@ -14,6 +14,7 @@ use tokio::task::spawn_blocking;
 use super::app::{assemble, keeper};
 use super::{Server, Work};
 use crate::caller;
+use crate::cascade;
 use crate::clock::now;
 use crate::delivery::courier::{Courier, LETTERS, Slot};
 use crate::engine::{self, Engine, Tail, Window};
@@ -239,6 +240,7 @@ impl Builder {
         let following = courier.clone().follow_sites(sockets.clone(), settings.sites.changes());
         let following = tokio::spawn(following);
         let post = tokio::spawn(courier.deliver(letters));
+        let cascades = tokio::spawn(cascade::work(Arc::clone(&shared)));
         let watch = tokio::spawn(caller::watch(shared));
         let (stop, stopped) = oneshot::channel();
         // A sender that is dropped is a server that is left to run.
@@ -257,7 +259,7 @@ impl Builder {
             open = settings.openness().join("; "),
             "the server has started"
         );
-        let work = Work { serving, fanout, post, watch, following };
+        let work = Work { serving, fanout, post, watch, following, cascades };
         Ok(Server { addr, sockets, publisher, stop, slot, work })
     }
 }

@@ -433,6 +433,7 @@ fn write() -> impl Strategy<Value = Write> {
         model: Arc::new(model),
         action,
         author: None,
+        references: Vec::new(),
         key,
         origin,
         at: 0,

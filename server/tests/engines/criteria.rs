@@ -164,6 +164,7 @@ fn create(record: Attributes) -> Write {
         action,
         within: Default::default(),
         author: None,
+        references: Vec::new(),
         key: None,
         origin: None,
         at: NOON,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
 
 mod agreement;
+mod cascades;
 mod criteria;
 mod facts;
 mod memory;
@@ -14,6 +15,7 @@ mod store;
 
 /// All the facts there are.
 mod every {
+    pub(crate) use crate::cascades::*;
     pub(crate) use crate::facts::*;
     pub(crate) use crate::queues::*;
     pub(crate) use crate::sessions::*;
@@ -38,6 +40,13 @@ macro_rules! every_engine {
 }
 
 every_engine! {
+    destroy_begins_a_cascade_only_if_a_record_holds_the_id
+    dangling_reference_is_null_before_its_cascade_removes_it
+    record_that_is_created_again_keeps_its_new_references
+    update_of_a_record_removes_its_dangling_reference
+    publication_does_not_make_a_dangling_reference_valid
+    dangling_pair_is_absent_and_can_be_made_again
+    refused_or_repeated_destroy_begins_no_cascade
     created_records_get_the_ids_1_2_3
     an_id_is_not_given_twice
     an_id_given_by_the_client_is_kept

@@ -41,7 +41,9 @@ fn visitor(folder: &Path) -> Connection {
 fn go_back_to_the_ninth_version(visitor: &Connection) {
     visitor
         .execute_batch(
-            "INSERT INTO meta SELECT 'epoch', epoch FROM epochs;
+            "ALTER TABLE records DROP COLUMN changed;
+             DROP TABLE cascades;
+             INSERT INTO meta SELECT 'epoch', epoch FROM epochs;
              DROP TABLE epochs;
              DROP TABLE first_offsets;
              DROP TABLE ledger;

@@ -191,6 +191,7 @@ fn write(action: Action) -> Write {
         action,
         within: Default::default(),
         author: None,
+        references: Vec::new(),
         key: None,
         origin: None,
         at: NOON,

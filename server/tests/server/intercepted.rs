@@ -9,8 +9,8 @@ use backwire::criteria::Criteria;
 use backwire::delivery::flake::{Flake, Node};
 use backwire::delivery::rules::Ttl;
 use backwire::engine::{
-    Acked, Asked, Batch, Committed, Device, Edit, Engine, Error, Held, Memory, Outcome, Post,
-    Posted, Queues, Sessions, Since, Snapshot, Tail, Window,
+    Acked, Asked, Batch, Cascades, Committed, Device, Edit, Engine, Error, Held, Memory, Outcome,
+    Post, Posted, Queues, Sessions, Since, Snapshot, Tail, Window,
 };
 use backwire::write::Write;
 
@@ -105,6 +105,10 @@ impl<I: Interceptor> Engine for Intercepted<I> {
 
     async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
         self.memory.keys().await
+    }
+
+    fn cascades(&self) -> &dyn Cascades {
+        self.memory.cascades()
     }
 
     fn sessions(&self) -> &dyn Sessions {

@@ -4,14 +4,16 @@
 //! that, too, and the name of the reason; then no more of ours is given than matters.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
 
 use axum::Json;
 use axum::extract::Query;
 use axum::http::StatusCode;
 use axum::routing::{get, put};
+use backwire::engine::{Engine, Memory, Window};
 use backwire::model::Model;
 use backwire::server::Builder;
-use backwire::{Context, Error};
+use backwire::{Context, Error, Server};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -89,7 +91,7 @@ impl Tongue for Old {
 async fn replay<T: Tongue>(text: &str, routes: impl Fn(Builder) -> Builder) {
     let transcript: Transcript = serde_json::from_str(text).unwrap();
     for run in &transcript.runs {
-        let server = start(routes(builder())).await;
+        let (server, engine) = with_engine(routes(builder())).await;
         let mut sockets = BTreeMap::new();
         for name in ["s1", "s2"] {
             let mut socket = Socket::stock(&server).await;
@@ -98,19 +100,39 @@ async fn replay<T: Tongue>(text: &str, routes: impl Fn(Builder) -> Builder) {
             sockets.insert(name, socket);
         }
         for exchange in run {
-            transcript.compare(exchange, say::<T>(&mut sockets, exchange).await);
+            transcript.compare(exchange, say::<T>(&mut sockets, &engine, exchange).await);
         }
         server.shutdown().await;
     }
 }
 
-async fn say<T: Tongue>(sockets: &mut BTreeMap<&str, Socket>, exchange: &Exchange) -> Said {
+/// A server, and its engine.
+async fn with_engine(builder: Builder) -> (Server, Arc<dyn Engine>) {
+    let (opened, engine) = mpsc::channel();
+    let open = move |tail| {
+        let engine: Arc<dyn Engine> = Arc::new(Memory::new(Window::default(), tail));
+        opened.send(Arc::clone(&engine)).unwrap();
+        Ok(engine)
+    };
+    let server = start(builder.engine(open)).await;
+    (server, engine.recv().unwrap())
+}
+
+async fn say<T: Tongue>(
+    sockets: &mut BTreeMap<&str, Socket>,
+    engine: &Arc<dyn Engine>,
+    exchange: &Exchange,
+) -> Said {
     let (verb, url) = match exchange.ask.split_once(' ') {
         Some((verb, url)) => (verb, Some(url)),
         None => (&*exchange.ask, None),
     };
     let asker = sockets.get_mut(&*exchange.by).unwrap();
     let ack = asker.ask(json!([verb, T::payload(url, exchange.data.as_ref())])).await;
+    // What follows from a destroy is not part of its answer.
+    while !engine.cascades().unfinished().await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
     let mut pushes = Vec::new();
     for (name, socket) in sockets {
         fence::<T>(socket).await;

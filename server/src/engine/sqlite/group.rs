@@ -16,9 +16,10 @@ use super::queues::{self, Step};
 use super::records::{Records, Stored};
 use super::row::{self, Names};
 use super::writer::{Deed, Done};
-use super::{column, forget, sessions, vacuum};
-use crate::change::{Attributes, Change, Id, Resource};
+use super::{cascades, column, forget, sessions, vacuum};
+use crate::change::{Attributes, Change, Id, Resource, Verb};
 use crate::delivery::flake::Flake;
+use crate::engine::cascades::{AllCascades, Cascade, Dangling, Reference};
 use crate::engine::counters::{Counters, first_free};
 use crate::engine::ledger::{LedgerLimits, Written};
 use crate::engine::{Committed, Error, Window};
@@ -32,6 +33,16 @@ pub(super) struct Known {
     pub(super) records: Records,
     /// What is remembered and not in the ledger's table.
     pub(super) recent: Recent,
+    /// Those of the file and of the group; none if they have to be read from the file.
+    pub(super) cascades: Option<AllCascades>,
+}
+
+impl Known {
+    /// Forgets what a group that was not committed may have changed.
+    pub(super) fn forget(&mut self) {
+        self.records.clear();
+        self.cascades = None;
+    }
 }
 
 /// An open transaction.
@@ -69,6 +80,9 @@ impl<'c> Group<'c> {
     pub(super) fn begin(connection: &'c mut Connection, known: &'c mut Known) -> Result<Self> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         known.records.refresh(&transaction)?;
+        if known.cascades.is_none() {
+            known.cascades = Some(cascades::all(&transaction)?);
+        }
         let (grown, fresh) = (HashMap::new(), Recent::default());
         Ok(Self { transaction, known, grown, fresh, latest: None, steps: None })
     }
@@ -97,6 +111,13 @@ impl<'c> Group<'c> {
                 sessions::edit(&self.transaction, edit)?;
                 Ok(Done::Edit)
             }
+            Deed::Finish(cascade) => {
+                cascades::remove(&self.transaction, &cascade)?;
+                if let Some(all) = &mut self.known.cascades {
+                    all.remove(&cascade);
+                }
+                Ok(Done::Finish)
+            }
             Deed::Step(step, at) => self.step(step, at).map(Done::Step),
         }
     }
@@ -120,9 +141,13 @@ impl<'c> Group<'c> {
         let (standing, stored) = self.standing(&write)?;
         let (key, free) = (write.key.clone(), standing.next_id);
         let model = Arc::clone(&write.model);
+        let references = write.references.clone();
         match write.apply(standing)? {
             Decision::Changed(change) => {
                 self.store(&change, free, stored, key, model)?;
+                if change.verb == Verb::Destroy {
+                    self.begin_cascades(references, &change)?;
+                }
                 Ok(Committed::changed(Arc::new(change)))
             }
             Decision::Unchanged(change) => {
@@ -133,6 +158,28 @@ impl<'c> Group<'c> {
                 Ok(Committed::unchanged(change))
             }
         }
+    }
+
+    /// Stores which references to a destroyed record are to be removed.
+    fn begin_cascades(&mut self, references: Vec<Reference>, change: &Change) -> Result<()> {
+        for reference in references {
+            if cascades::has_references(&self.transaction, &reference, &change.id)? {
+                let until = self.counters(&reference.resource)?.head;
+                let (id, origin) = (change.id.clone(), change.origin.clone());
+                let cascade = Cascade { reference, id, until, origin };
+                cascades::insert(&self.transaction, &cascade)?;
+                if let Some(all) = &mut self.known.cascades {
+                    all.insert(&cascade);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What dangles in a record that was changed last at this offset.
+    fn dangling(&self, resource: &Resource, record: &Attributes, changed: u64) -> Dangling {
+        let cascades = self.known.cascades.as_ref().and_then(|all| all.of(resource));
+        cascades.map(|cascades| cascades.dangling(record, changed)).unwrap_or_default()
     }
 
     /// Whether a failure (a full disk) made SQLite give up the whole transaction. What came after
@@ -203,7 +250,10 @@ impl<'c> Group<'c> {
         }
         let head = self.counters(&written.resource)?.position(epoch);
         let records = &mut self.known.records;
-        let record = records.look(&self.transaction, &written.resource, &written.id)?;
+        let found = records.look(&self.transaction, &written.resource, &written.id)?;
+        let record = found.and_then(|(record, changed)| {
+            self.dangling(&written.resource, &record, changed).resolve(record)
+        });
         Ok(written.answer(write, record, head))
     }
 
@@ -226,7 +276,12 @@ impl<'c> Group<'c> {
         let previous = stored.as_ref().map_or(counters.floor, |stored| stored.offset);
         let position = counters.next_position(self.known.current.epoch);
         let taken = self.taken(write, &id, record.as_deref())?;
-        Ok((Standing { record, previous, position, next_id, taken }, stored))
+        let dangling = stored
+            .as_ref()
+            .zip(record.as_deref())
+            .map(|(stored, record)| self.dangling(&write.resource, record, stored.changed));
+        let dangling = dangling.unwrap_or_default();
+        Ok((Standing { record, dangling, previous, position, next_id, taken }, stored))
     }
 
     /// The id that a create without one gets.
@@ -248,13 +303,17 @@ impl<'c> Group<'c> {
             let Some(attribute) = column::of(&name) else { continue };
             let resource = column::resource(&write.resource);
             let sql = format!(
-                "SELECT json FROM records WHERE {resource} AND {attribute} = ?1 AND id <> ?2"
+                "SELECT json, coalesce(changed, offset) AS changed FROM records
+                 WHERE {resource} AND {attribute} = ?1 AND id <> ?2"
             );
             let mut statement = self.transaction.prepare_cached(&sql)?;
             let mut rows = statement.query((column::value(value.clone()), id))?;
             // To SQLite true is 1.
             while let Some(row) = rows.next()? {
-                let record = row::record(row, "json")?;
+                let changed = row::unsigned(row, "changed")?;
+                let record = row::record(row, "json")?.and_then(|record| {
+                    self.dangling(&write.resource, &record, changed).resolve(record)
+                });
                 let record = record.filter(|other| write.is_rival(other, own));
                 let other = record.as_ref().and_then(|record| record.get(&name));
                 if other.is_some_and(|other| model::is_same(other, &value)) {

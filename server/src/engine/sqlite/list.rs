@@ -11,11 +11,63 @@ use super::along::Along;
 use super::prefilter::{Clause, Prefilter};
 use super::sketch::Sketch;
 use super::{reader, row};
-use crate::change::Attributes;
+use crate::change::{Attributes, Id};
+use crate::engine::cascades::ResourceCascades;
 
 /// Where an index leaves no more than so many, they are looked at one and all rather than in the order
 /// of another until there are enough.
 const FEW: u32 = 1_000;
+
+/// The records that the criteria pick, without dangling references.
+pub(super) fn resolved(
+    snapshot: &Transaction<'_>,
+    prefilter: Prefilter<'_>,
+    cascades: &ResourceCascades,
+) -> Result<Vec<Arc<Attributes>>> {
+    if cascades.is_empty() {
+        return read(snapshot, prefilter);
+    }
+    if cascades.has_one_of(prefilter.criteria.names().into_iter()) {
+        return resolve_all(snapshot, prefilter, cascades);
+    }
+    let records = read(snapshot, prefilter)?;
+    let resolve = |record| resolve_one(snapshot, prefilter, cascades, record);
+    records.into_iter().map(resolve).collect()
+}
+
+/// A record that was selected by what does not dangle.
+fn resolve_one(
+    snapshot: &Transaction<'_>,
+    prefilter: Prefilter<'_>,
+    cascades: &ResourceCascades,
+    record: Arc<Attributes>,
+) -> Result<Arc<Attributes>> {
+    let id = record.get(&*prefilter.criteria.key).and_then(Id::from_json);
+    let Some(id) = id.filter(|_| cascades.is_suspect(&record)) else { return Ok(record) };
+    let changed = super::cascades::changed(snapshot, prefilter.resource, &id)?;
+    Ok(cascades.resolve(Arc::clone(&record), changed).unwrap_or(record))
+}
+
+/// The same, if the criteria look at attributes that may dangle. Records whose references dangle are looked at,
+/// too, if they are meant with null in their place.
+fn resolve_all(
+    snapshot: &Transaction<'_>,
+    prefilter: Prefilter<'_>,
+    cascades: &ResourceCascades,
+) -> Result<Vec<Arc<Attributes>>> {
+    let Clause { sql, values, .. } = prefilter.all_or_dangling(cascades);
+    let sql = format!(
+        "SELECT json, coalesce(changed, offset) AS changed FROM records WHERE {sql} ORDER BY id"
+    );
+    reader::prepared(snapshot, &sql, |statement| {
+        let record = |row: &Row<'_>| -> Result<Option<Arc<Attributes>>> {
+            let row::Json(record) = row.get("json")?;
+            Ok(cascades.resolve(record, row::unsigned(row, "changed")?))
+        };
+        let records = statement.query_and_then(params_from_iter(values), record)?;
+        prefilter.criteria.pick(records.filter_map(Result::transpose))
+    })
+}
 
 /// The records that the criteria pick.
 pub(super) fn read(

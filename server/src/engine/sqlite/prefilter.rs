@@ -9,8 +9,9 @@ use rusqlite::types::Value;
 
 use super::column::{self, Column};
 use super::indexes::Indexes;
-use crate::change::Resource;
+use crate::change::{Id, Resource};
 use crate::criteria::{Case, Comparison, Condition, Criteria, Filter, Operand};
+use crate::engine::cascades::ResourceCascades;
 
 /// How many pieces of a pattern are looked for. Of all else criteria have no more than their own
 /// limit, and SQLite understands a clause of twice that depth.
@@ -29,6 +30,26 @@ impl<'a> Prefilter<'a> {
     pub(super) fn all(&self) -> Clause {
         let all = Clause::new(column::resource(self.resource), []);
         self.filters().filter_map(|filter| self.of(filter)).fold(all, Clause::and)
+    }
+
+    /// The same, if dangling references are null.
+    pub(super) fn all_or_dangling(&self, cascades: &ResourceCascades) -> Clause {
+        let all = Clause::new(column::resource(self.resource), []);
+        let stored = self.filters().filter_map(|filter| self.of(filter));
+        let Some(stored) = Clause::joined("AND", stored.collect()) else { return all };
+        let dangling = cascades.ids().filter(|(name, _)| self.may_be_null(name));
+        let dangling = dangling.filter_map(|(name, ids)| {
+            let forms = |(id, _): (&Id, u64)| [Operand::from(id), Operand::Text(id.to_string())];
+            Some(one_of(&self.column(name)?, &Vec::from_iter(ids.flat_map(forms))))
+        });
+        let any = [stored].into_iter().chain(dangling).map(Some);
+        Clause::any(any).into_iter().fold(all, Clause::and)
+    }
+
+    /// Whether records may be meant in which an attribute is null.
+    fn may_be_null(&self, name: &str) -> bool {
+        let mut conditions = self.conditions().into_iter().filter(|(other, _)| *other == name);
+        conditions.all(|(_, condition)| condition.holds(&serde_json::Value::Null, Case::Sensitive))
     }
 
     /// Each thing that all have that may be meant and that an index can find, with its index.

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task;
 
 use super::prefilter::Prefilter;
-use super::{epochs, list, row, schema};
+use super::{cascades, epochs, list, row, schema};
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::engine::{Error, Since, Snapshot};
 use crate::lock::lock;
@@ -152,7 +152,8 @@ pub(super) fn find(
     prefilter: Prefilter<'_>,
 ) -> rusqlite::Result<Snapshot<Vec<Arc<Attributes>>>> {
     let position = row::counters(snapshot, prefilter.resource)?.position(epoch);
-    Ok(Snapshot { value: list::read(snapshot, prefilter)?, position })
+    let cascades = cascades::of(snapshot, prefilter.resource)?;
+    Ok(Snapshot { value: list::resolved(snapshot, prefilter, &cascades)?, position })
 }
 
 fn unwrap(row::Json(record): row::Json<Arc<Attributes>>) -> Arc<Attributes> {
@@ -176,10 +177,15 @@ pub(super) fn find_one(
 ) -> rusqlite::Result<Snapshot<Option<Arc<Attributes>>>> {
     let position = row::counters(snapshot, resource)?.position(epoch);
     let mut statement = snapshot.prepare_cached(
-        "SELECT json FROM records WHERE resource = ?1 AND id = ?2 AND json IS NOT NULL",
+        "SELECT json, coalesce(changed, offset) AS changed FROM records
+         WHERE resource = ?1 AND id = ?2 AND json IS NOT NULL",
     )?;
-    let record = statement.query_row((resource, id), |row| row.get("json").map(unwrap));
-    Ok(Snapshot { value: record.optional()?, position })
+    let record = statement.query_row((resource, id), |row| {
+        Ok((unwrap(row.get("json")?), row::unsigned(row, "changed")?))
+    });
+    let cascades = cascades::of(snapshot, resource)?;
+    let value = record.optional()?.and_then(|(record, changed)| cascades.resolve(record, changed));
+    Ok(Snapshot { value, position })
 }
 
 /// What happened in a room.

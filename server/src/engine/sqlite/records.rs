@@ -24,6 +24,8 @@ pub(super) struct Stored {
     row: i64,
     /// Where the log last speaks of it.
     pub(super) offset: u64,
+    /// Where it last changed, which is earlier if something was only published of it since.
+    pub(super) changed: u64,
     /// The record as text and as what that says; none where it is not there.
     pub(super) json: Option<String>,
     pub(super) record: Option<Arc<Attributes>>,
@@ -59,16 +61,17 @@ impl Records {
         Ok(())
     }
 
-    /// A record, for the answer to a repeat.
+    /// A record and where it last changed, for the answer to a repeat.
     pub(super) fn look(
         &mut self,
         connection: &Connection,
         resource: &Resource,
         id: &Id,
-    ) -> Result<Option<Arc<Attributes>>> {
+    ) -> Result<Option<(Arc<Attributes>, u64)>> {
+        let look = |stored: &Stored| Some((stored.record.clone()?, stored.changed));
         match self.lately.get(&(resource.clone(), id.clone())) {
-            Some(stored) => Ok(stored.record.clone()),
-            None => Ok(read(connection, resource, id)?.and_then(|stored| stored.record)),
+            Some(stored) => Ok(look(stored)),
+            None => Ok(read(connection, resource, id)?.as_ref().and_then(look)),
         }
     }
 
@@ -98,7 +101,7 @@ impl Records {
         let is_kept = !change.published && after.as_ref().is_some_and(|json| json.len() <= LENGTH);
         if is_kept {
             let (offset, record) = (change.position.offset, change.after.clone());
-            let stored = Stored { row, offset, json: after, record };
+            let stored = Stored { row, offset, changed: offset, json: after, record };
             self.lately.insert((change.resource.clone(), change.id.clone()), stored);
         }
         Ok(())
@@ -107,11 +110,13 @@ impl Records {
 
 fn read(connection: &Connection, resource: &Resource, id: &Id) -> Result<Option<Stored>> {
     let mut statement = connection.prepare_cached(
-        "SELECT rowid, json, offset FROM records WHERE resource = ?1 AND id = ?2",
+        "SELECT rowid, json, offset, coalesce(changed, offset) AS changed FROM records
+         WHERE resource = ?1 AND id = ?2",
     )?;
     let stored = statement.query_row((resource, id), |row| {
         let (json, record) = (row.get("json")?, row::record(row, "json")?);
-        Ok(Stored { row: row.get("rowid")?, offset: row::unsigned(row, "offset")?, json, record })
+        let (offset, changed) = (row::unsigned(row, "offset")?, row::unsigned(row, "changed")?);
+        Ok(Stored { row: row.get("rowid")?, offset, changed, json, record })
     });
     stored.optional()
 }
@@ -133,11 +138,15 @@ fn write(
     };
     if change.published {
         connection
-            .prepare_cached("UPDATE records SET offset = ?2 WHERE rowid = ?1")?
+            .prepare_cached(
+                "UPDATE records SET changed = coalesce(changed, offset), offset = ?2 WHERE rowid = ?1",
+            )?
             .execute((row, offset))?;
     } else {
         connection
-            .prepare_cached("UPDATE records SET offset = ?2, json = ?3 WHERE rowid = ?1")?
+            .prepare_cached(
+                "UPDATE records SET offset = ?2, changed = NULL, json = ?3 WHERE rowid = ?1",
+            )?
             .execute((row, offset, after))?;
     }
     Ok(row)

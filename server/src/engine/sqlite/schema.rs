@@ -7,14 +7,14 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::indexes::Indexes;
-use super::{epochs, ledger, vacuum};
+use super::{cascades, epochs, ledger, vacuum};
 use crate::engine::Error;
 
 /// Of the tables below. A file of a later version is left alone, as we can not know what is in it.
 const VERSION: i64 = UPGRADES.len() as i64 + 1;
 
 /// What each version added to the one before it, beginning with the first.
-const UPGRADES: [&str; 11] = [
+const UPGRADES: [&str; 12] = [
     "ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE",
     SESSIONS,
     QUEUES,
@@ -45,6 +45,7 @@ const UPGRADES: [&str; 11] = [
     ledger::UPGRADE,
     epochs::TABLES,
     epochs::UPGRADE,
+    cascades::UPGRADE,
 ];
 
 /// How long to wait for another process (a backup, a curious person) to let go of the file.
@@ -77,12 +78,14 @@ const TABLES: &str = "
     ) WITHOUT ROWID;
 
     -- offset: of the record's last change. json: null when there is no such record; such a row stays
-    -- for as long as the change is in the log.
+    -- for as long as the change is in the log. changed: the offset of its last change that was not only
+    -- published, if that is another.
     CREATE TABLE records (
         resource TEXT NOT NULL,
         id NOT NULL,
         offset INTEGER NOT NULL,
         json TEXT,
+        changed INTEGER,
         PRIMARY KEY (resource, id)
     );
 
@@ -311,6 +314,7 @@ fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.execute_batch(QUEUES)?;
         transaction.execute_batch(ledger::TABLE)?;
         transaction.execute_batch(epochs::TABLES)?;
+        transaction.execute_batch(cascades::TABLE)?;
         let set = "INSERT INTO meta (name, value) VALUES ('version', ?1)";
         transaction.execute(set, [VERSION])?;
     }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::group::{Group, Known};
 use super::lock::Lock;
 use super::queues::{self, Step};
-use crate::engine::{Committed, Edit, Error, Tail};
+use crate::engine::{Cascade, Committed, Edit, Error, Tail};
 use crate::write::Write;
 
 /// Writes that may be queued. Whoever comes when it is full waits.
@@ -29,6 +29,8 @@ pub(super) enum Deed {
     Write(Write),
     /// Of a session.
     Edit(Edit),
+    /// A cascade has ended.
+    Finish(Cascade),
     /// Of queues, and when.
     Step(Step, u64),
 }
@@ -38,6 +40,7 @@ pub(super) enum Deed {
 pub(super) enum Done {
     Write(Committed),
     Edit,
+    Finish,
     Step(queues::Done),
 }
 
@@ -92,11 +95,11 @@ impl Writer {
     /// Commits deeds together. The error is of the group: nothing of it was stored.
     fn commit(&mut self, deeds: Vec<Deed>) -> Result<Vec<Outcome>, Error> {
         let outcomes = self.commit_all(&deeds).transpose().unwrap_or_else(|| {
-            self.known.records.clear();
+            self.known.forget();
             self.commit_each(deeds)
         });
         if outcomes.is_err() {
-            self.known.records.clear();
+            self.known.forget();
         }
         outcomes
     }

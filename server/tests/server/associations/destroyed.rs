@@ -1,10 +1,20 @@
 //! What becomes of those that belonged to a record that is gone.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use backwire::change::{Id, Resource};
+use backwire::engine::{self, Engine, Reference, Sqlite, Window};
 use backwire::model::{Attribute, Model};
+use backwire::settings::{Settings, Store};
+use backwire::write::{Action, Write};
 use serde_json::{Value, json};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::{ask, body, filled, heard, owned, read};
-use crate::client::{Socket, builder};
+use crate::client::{Socket, builder, start};
+use crate::intercepted::{Call, Interceptor, intercepted_by};
 
 #[tokio::test]
 async fn who_belonged_to_a_record_that_is_destroyed_belongs_to_nobody() {
@@ -13,7 +23,11 @@ async fn who_belonged_to_a_record_that_is_destroyed_belongs_to_nobody() {
     s1.get("/user").await;
     s1.get("/pet").await;
     body(&server, "DELETE", "/user/1", Value::Null).await;
-    let heard = heard(&mut s1).await;
+    let mut all = Vec::new();
+    while all.len() < 3 {
+        all.extend(heard(&mut s1).await);
+    }
+    let heard = all;
     let verbs: Vec<_> = heard.iter().map(|it| (&it[1]["verb"], &it[1]["data"])).collect();
     let none = |id: i64| json!({ "owner": null, "id": id });
     assert_eq!(
@@ -61,5 +75,105 @@ async fn a_repeated_destroy_does_nothing_to_a_new_record_with_the_id() {
     body(&server, "PUT", "/user/2/pets/1", Value::Null).await;
     assert_eq!(runtime.ask(keyed).await["statusCode"], 200);
     assert_eq!(read(&server, "/pet/1").await["owner"], 2);
+    server.shutdown().await;
+}
+
+/// Stops commits to pets while it is closed, and counts those that wait.
+struct Gate {
+    open: Semaphore,
+    is_closed: AtomicBool,
+    commits: AtomicUsize,
+}
+
+#[async_trait]
+impl Interceptor for Gate {
+    async fn before(&self, call: Call<'_>) -> Result<(), engine::Error> {
+        if let Call::Commit(resource) = call
+            && resource.as_str() == "pet"
+            && self.is_closed.load(Ordering::SeqCst)
+        {
+            self.commits.fetch_add(1, Ordering::SeqCst);
+            self.open.acquire().await.unwrap().forget();
+        }
+        Ok(())
+    }
+}
+
+impl Gate {
+    async fn has_commits(&self, count: usize) {
+        while self.commits.load(Ordering::SeqCst) < count {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn destroy_with_many_references_is_answered_at_once_and_others_write_between_groups_of_500() {
+    const PETS: usize = 1_200;
+    let (open, is_closed, commits) = (Semaphore::new(0), AtomicBool::new(false), 0.into());
+    let gate = Arc::new(Gate { open, is_closed, commits });
+    let server = filled(owned().engine(intercepted_by(&gate))).await;
+    let pets = vec![json!({ "owner": 1 }); PETS - 2];
+    for pets in pets.chunks(1_000) {
+        body(&server, "POST", "/pet", pets.into()).await;
+    }
+    gate.is_closed.store(true, Ordering::SeqCst);
+    // No reference can be removed now, and nobody waits for that.
+    body(&server, "DELETE", "/user/1", Value::Null).await;
+    let mut removed = 0;
+    for group in [500, 500, 200] {
+        gate.has_commits(removed + group).await;
+        assert_eq!(read(&server, "/pet?owner=1").await, json!([]));
+        assert_eq!(read(&server, "/pet/1200").await["owner"], Value::Null);
+        body(&server, "POST", "/todo", json!({})).await;
+        // The rest waits for its turn.
+        assert_eq!(gate.commits.load(Ordering::SeqCst), removed + group);
+        removed += group;
+        gate.open.add_permits(group);
+    }
+    assert_eq!(removed, PETS);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn references_are_removed_after_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("backwire.db");
+    let (tail, _changes) = mpsc::channel(4096);
+    let engine = Sqlite::open(&file, Window::default(), tail).unwrap();
+    let resource = |name: &str| Resource::parse(name).unwrap();
+    let write = |name: &str, action| Write {
+        resource: resource(name),
+        model: Arc::default(),
+        action,
+        within: Default::default(),
+        author: None,
+        references: vec![Reference {
+            resource: resource("pet"),
+            attribute: "owner".to_owned(),
+            is_pair: false,
+        }],
+        key: None,
+        origin: None,
+        at: 0,
+    };
+    let create = |record: Value| Action::Create(record.as_object().unwrap().clone());
+    engine.commit(write("user", create(json!({})))).await.unwrap();
+    for owner in [1, 2, 1] {
+        engine.commit(write("pet", create(json!({ "owner": owner })))).await.unwrap();
+    }
+    engine.commit(write("user", Action::Destroy(Id::Integer(1)))).await.unwrap();
+    drop(engine);
+    let settings = Settings { port: 0, store: Store::Sqlite(file.clone()), ..Settings::default() };
+    let builder = builder().settings(settings).resource("user", super::user()).unwrap();
+    let pet = Model::default().attribute("owner", Attribute::model("user"));
+    let server = start(builder.resource("pet", pet).unwrap()).await;
+    let visitor = rusqlite::Connection::open(&file).unwrap();
+    let count = |sql: &str| -> i64 { visitor.query_row(sql, (), |row| row.get(0)).unwrap() };
+    while count("SELECT count(*) FROM cascades") > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(count("SELECT count(*) FROM records WHERE json ->> 'owner' = 1"), 0);
+    assert_eq!(count("SELECT count(*) FROM records WHERE json ->> 'owner' = 2"), 1);
     server.shutdown().await;
 }
