@@ -303,6 +303,9 @@ impl Error {
             }
             Self::Host(_) => (StatusCode::MISDIRECTED_REQUEST, "E_HOST", Some("host")),
             Self::BadAnswer(_) => (StatusCode::INTERNAL_SERVER_ERROR, "E_BAD_ANSWER", None),
+            Self::Engine(engine::Error::DiskFull) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "E_DISK_FULL", None)
+            }
             Self::Engine(engine::Error::Unavailable(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "E_UNAVAILABLE", None)
             }
@@ -357,7 +360,8 @@ impl Error {
         let (status, ..) = self.kind();
         let is_temporary =
             [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
-        is_temporary.then_some("1")
+        let is_full = matches!(self, Self::Engine(engine::Error::DiskFull));
+        is_temporary.then_some(if is_full { "30" } else { "1" })
     }
 
     /// The limit of the settings that the caller has reached.

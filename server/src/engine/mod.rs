@@ -105,6 +105,11 @@ pub trait Engine: Send + Sync + 'static {
     /// written record. Resources without any written record are left out.
     async fn keys(&self) -> Result<HashMap<Resource, String>, Error>;
 
+    /// Numbers about the store that an operator watches.
+    fn gauges(&self) -> Vec<Gauge> {
+        Vec::new()
+    }
+
     /// References to destroyed records that are still to be removed. A commit of a destroy begins them, see
     /// [`Write::references`].
     fn cascades(&self) -> &dyn Cascades;
@@ -114,6 +119,17 @@ pub trait Engine: Send + Sync + 'static {
 
     /// What waits for people. An engine without a place for it has [`MemoryQueues`].
     fn queues(&self) -> &dyn Queues;
+}
+
+/// A number of `GET /metrics` that goes up and down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gauge {
+    /// Its name in the format of Prometheus.
+    pub name: &'static str,
+    /// A sentence about it.
+    pub help: &'static str,
+    /// The number at present.
+    pub value: u64,
 }
 
 /// Something read, and the place in the log it was read at.
@@ -224,6 +240,9 @@ pub enum Error {
     /// The write can not be done; nothing was stored.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// The disk is full; nothing was stored, and nothing is but what makes the store smaller.
+    #[error("the disk of the server is full: it can read and delete; free some space")]
+    DiskFull,
     /// The store failed; nothing was stored.
     #[error("store: {0}")]
     Unavailable(String),

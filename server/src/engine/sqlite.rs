@@ -26,6 +26,7 @@ mod row;
 mod schema;
 mod sessions;
 mod sketch;
+mod space;
 mod vacuum;
 mod writer;
 
@@ -34,16 +35,19 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::Transaction;
+use rusqlite::{Connection, ErrorCode, Transaction, ffi};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use super::{
-    Acked, Asked, Batch, Cascade, Cascades, Committed, Device, Edit, Engine, Error, Held, Outcome,
-    Post, Posted, Queues, Sessions, Since, Snapshot, Tail, Window,
+    Acked, Asked, Batch, Cascade, Cascades, Committed, Device, Edit, Engine, Error, Gauge, Held,
+    Outcome, Post, Posted, Queues, Sessions, Since, Snapshot, Tail, Window,
 };
 use crate::change::{Attributes, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
@@ -61,13 +65,18 @@ use prefilter::Prefilter;
 use queues::Step;
 use reader::Readers;
 use records::Records;
+use space::{Space, SpaceState};
 use writer::{Deed, Done, Job, Writer};
+
+/// The time between two looks at the files of a store that nobody writes to.
+const MAINTENANCE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A store in a file.
 #[derive(Debug)]
 pub struct Sqlite {
     path: PathBuf,
     epoch: u64,
+    space: Arc<SpaceState>,
     readers: Readers,
     indexes: RwLock<Arc<Indexes>>,
     /// The writer ends when this is dropped and what is queued has been committed.
@@ -89,15 +98,23 @@ impl Sqlite {
         // Before anything is read or, in the file of an older version, upgraded.
         let lock = Lock::of(path)?;
         create_private(path)?;
-        let mut connection = schema::create(path)?;
-        let current = CurrentEpoch::begin(&mut connection)?;
-        let epoch = current.epoch;
-        let recent = Recent::load(&connection)?;
-        let known = Known { current, window, records: Records::new(), recent, cascades: None };
+        let space = Space::of(path);
+        let (connection, current, recent) = match begin(path) {
+            Err(Error::DiskFull) if space.give_up_reserve() => begin(path)?,
+            begun => begun?,
+        };
+        if !space.is_full() {
+            space.begin();
+        }
+        let (epoch, state) = (current.epoch, Arc::clone(space.state()));
+        let records = Records::new();
+        let known = Known { current, window, records, recent, cascades: None, space };
         let jobs = Writer { connection, _lock: lock, known }.spawn(tail)?;
+        tokio::spawn(maintain(Arc::clone(&state), jobs.downgrade()));
         Ok(Self {
             path: path.into(),
             epoch,
+            space: state,
             readers: Readers::new(path),
             indexes: RwLock::default(),
             jobs: Mutex::new(jobs),
@@ -167,6 +184,23 @@ impl Engine for Sqlite {
 
     async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
         self.readers.read(reader::keys).await
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        let wal_bytes = self.space.wal_bytes.load(Ordering::Relaxed);
+        let is_full = self.space.is_full.load(Ordering::Relaxed);
+        vec![
+            Gauge {
+                name: "backwire_wal_bytes",
+                help: "Bytes of the write-ahead log of the database.",
+                value: wal_bytes,
+            },
+            Gauge {
+                name: "backwire_disk_full",
+                help: "1 while the disk is full and nothing but deletes is accepted.",
+                value: is_full.into(),
+            },
+        ]
     }
 
     fn cascades(&self) -> &dyn Cascades {
@@ -265,6 +299,27 @@ impl Queues for Sqlite {
     }
 }
 
+/// Opens the writer's connection, and begins a new part of the logs.
+fn begin(path: &Path) -> Result<(Connection, CurrentEpoch, Recent), Error> {
+    let mut connection = schema::create(path)?;
+    let current = CurrentEpoch::begin(&mut connection)?;
+    let recent = Recent::load(&connection)?;
+    Ok((connection, current, recent))
+}
+
+/// Has the writer look after its files when nobody writes.
+async fn maintain(space: Arc<SpaceState>, jobs: mpsc::WeakSender<Job>) {
+    loop {
+        sleep(MAINTENANCE_PAUSE).await;
+        let Some(jobs) = jobs.upgrade() else { return };
+        if space.needs_work() {
+            let (answer, _) = oneshot::channel();
+            // If the queue is full, others write.
+            let _ = jobs.try_send(Job { deed: Deed::Maintain, answer });
+        }
+    }
+}
+
 /// The database holds the secret of the session cookies. Its journal gets the same permissions.
 fn create_private(path: &Path) -> Result<(), Error> {
     match backup::create_private(path) {
@@ -312,7 +367,11 @@ fn stopped() -> Error {
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Unavailable(error.to_string())
+        // Memory that is shared with other processes is a file, too.
+        let is_full = error.sqlite_error().is_some_and(|it| {
+            it.code == ErrorCode::DiskFull || it.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+        });
+        if is_full { Self::DiskFull } else { Self::Unavailable(error.to_string()) }
     }
 }
 

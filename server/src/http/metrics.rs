@@ -1,4 +1,4 @@
-//! `GET /metrics`: how often each limit was reached, in the text format of Prometheus.
+//! `GET /metrics`: how often each limit was reached, and what the engine measures, in the text format of Prometheus.
 //!
 //! The numbers are for the operator: a caller shows the API key of `POST /publish`, or is on the machine of the server.
 
@@ -14,6 +14,7 @@ use http::header;
 
 use super::caller::Caller;
 use super::client_address::client_address;
+use crate::engine::{Engine, Gauge};
 use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
 use crate::settings::ApiKey;
@@ -22,12 +23,16 @@ use crate::settings::ApiKey;
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The route.
-pub(crate) fn router(key: Option<ApiKey>, limits: Arc<LimitMonitor>) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state((key, limits))
+pub(crate) fn router(
+    key: Option<ApiKey>,
+    limits: Arc<LimitMonitor>,
+    engine: Arc<dyn Engine>,
+) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state((key, limits, engine))
 }
 
 async fn metrics(
-    State((key, limits)): State<(Option<ApiKey>, Arc<LimitMonitor>)>,
+    State((key, limits, engine)): State<(Option<ApiKey>, Arc<LimitMonitor>, Arc<dyn Engine>)>,
     caller: Caller,
     request: Request,
 ) -> Response {
@@ -37,10 +42,10 @@ async fn metrics(
     if !caller.key.map_or_else(is_local, is_key) {
         return Error::OperatorOnly.into_response();
     }
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&limits)).into_response()
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&limits, &*engine)).into_response()
 }
 
-fn text(limits: &LimitMonitor) -> String {
+fn text(limits: &LimitMonitor, engine: &dyn Engine) -> String {
     const NAME: &str = "backwire_limit_reached_total";
     let mut text = format!(
         "# HELP {NAME} How often clients have reached a limit since the start (see docs/limits.md).\n\
@@ -48,6 +53,10 @@ fn text(limits: &LimitMonitor) -> String {
     );
     for (limit, count) in limits.counts() {
         writeln!(text, "{NAME}{{limit=\"{}\"}} {count}", limit.name()).expect("a string grows");
+    }
+    for Gauge { name, help, value } in engine.gauges() {
+        write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n")
+            .expect("a string grows");
     }
     text
 }

@@ -96,7 +96,7 @@ pub(super) fn assemble(
     let answers = Answers::new(over_sockets.clone(), Arc::clone(&shared), settings.body_limit);
     sockets.open(answers, courier.clone());
     let services = publish::router(settings.api_key.clone())
-        .merge(metrics::router(settings.api_key.clone(), Arc::clone(&limits)))
+        .merge(metrics::router(settings.api_key.clone(), Arc::clone(&limits), engine.clone()))
         .merge(send::router(settings.sites.clone(), settings.body_limit, slot.post()));
     let admission = Admission { sites: settings.sites.clone(), api_key: settings.api_key.clone() };
     let over_http = dressed(services)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use backwire::change::{Change, Id, Position, Room, Verb};
 use backwire::criteria::{Criteria, Language, Parameters};
@@ -1091,4 +1092,37 @@ async fn counter_of_an_earlier_version_at_its_end_goes_on() {
     }
     drop(store);
     assert_eq!(open(folder.path()).done(milk()).await.id, Id::Integer(first + 3));
+}
+
+/// A reader that does not end keeps SQLite from using the write-ahead log again.
+#[tokio::test(flavor = "multi_thread")]
+async fn write_ahead_log_shrinks_after_a_long_reader_of_another_process_has_ended() {
+    const LIMIT: u64 = 64 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let log = file(folder.path()).with_file_name("backwire.db-wal");
+    let size = || std::fs::metadata(&log).map_or(0, |log| log.len());
+    let reader = visitor(folder.path());
+    let snapshot = reader.unchecked_transaction().unwrap();
+    let count = || -> i64 {
+        snapshot.query_row("SELECT count(*) FROM records", (), |row| row.get(0)).unwrap()
+    };
+    assert_eq!(count(), 0);
+    let text = "x".repeat(1 << 20);
+    while size() <= LIMIT {
+        store.done(create(json!({ "text": text }))).await;
+    }
+    assert_eq!(count(), 0);
+    let gauge = || store.engine.gauges().into_iter().find(|it| it.name == "backwire_wal_bytes");
+    assert!(gauge().unwrap().value > LIMIT);
+    snapshot.commit().unwrap();
+    // Nobody writes.
+    while size() > LIMIT || gauge().unwrap().value > LIMIT {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(count_of_records(&reader) > 0);
+}
+
+fn count_of_records(visitor: &Connection) -> i64 {
+    visitor.query_row("SELECT count(*) FROM records", (), |row| row.get(0)).unwrap()
 }

@@ -15,6 +15,7 @@ use super::ledger::{self, Recent};
 use super::queues::{self, Step};
 use super::records::{Records, Stored};
 use super::row::{self, Names};
+use super::space::Space;
 use super::writer::{Deed, Done};
 use super::{cascades, column, forget, sessions, vacuum};
 use crate::change::{Attributes, Change, Id, Resource, Verb};
@@ -35,6 +36,7 @@ pub(super) struct Known {
     pub(super) recent: Recent,
     /// Those of the file and of the group; none if they have to be read from the file.
     pub(super) cascades: Option<AllCascades>,
+    pub(super) space: Space,
 }
 
 impl Known {
@@ -111,6 +113,8 @@ impl<'c> Group<'c> {
                 sessions::edit(&self.transaction, edit)?;
                 Ok(Done::Edit)
             }
+            // What there is to do is done after the commit.
+            Deed::Maintain => Ok(Done::Maintain),
             Deed::Finish(cascade) => {
                 cascades::remove(&self.transaction, &cascade)?;
                 if let Some(all) = &mut self.known.cascades {
@@ -191,7 +195,10 @@ impl<'c> Group<'c> {
     /// Makes it durable.
     pub(super) fn commit(self) -> Result<()> {
         let is_settled = self.forget()?;
-        vacuum::step(&self.transaction)?;
+        match self.known.space.is_full() {
+            true => vacuum::more(&self.transaction)?,
+            false => vacuum::step(&self.transaction)?,
+        }
         if let Some(Steps { count, last, at }) = self.steps {
             queues::store_last(&self.transaction, last)?;
             queues::forget(&self.transaction, count, at)?;
@@ -209,11 +216,12 @@ impl<'c> Group<'c> {
     /// forgets one of them, puts what is remembered in its table before. Says whether it did.
     fn forget(&self) -> Result<bool> {
         let Some(now) = self.latest else { return Ok(false) };
-        let window = &self.known.window;
+        let is_full = self.known.space.is_full();
         let mut is_due = self.known.recent.are_due(&self.fresh);
         let mut forgotten = Vec::new();
         for (resource, Grown { counters, first, at, model }) in &self.grown {
-            let floor = forget::floor(&self.transaction, resource, counters, window, *at)?;
+            let window = window_of(&self.known.window, counters, is_full);
+            let floor = forget::floor(&self.transaction, resource, counters, &window, *at)?;
             self.known.current.store_first(&self.transaction, resource, *first)?;
             let key = model.as_ref().map(|model| &*model.key);
             store_counters(&self.transaction, resource, Counters { floor, ..*counters }, key)?;
@@ -226,7 +234,7 @@ impl<'c> Group<'c> {
             ledger::move_to_table(
                 &self.transaction,
                 self.remembered(),
-                LedgerLimits::of(window, now),
+                LedgerLimits::of(&self.known.window, now),
             )?;
         }
         for (resource, from, floor) in forgotten {
@@ -359,6 +367,13 @@ impl<'c> Group<'c> {
         self.grown.insert(change.resource.clone(), grown);
         Ok(())
     }
+}
+
+/// On a full disk, each commit forgets an eighth of a log: what is deleted is in it.
+fn window_of(window: &Window, counters: &Counters, is_full: bool) -> Window {
+    let kept = counters.head - counters.floor;
+    let count = if is_full { window.count.min(kept - kept / 8) } else { window.count };
+    Window { count, ..*window }
 }
 
 /// The first record decides the name of the key.

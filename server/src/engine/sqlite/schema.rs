@@ -7,6 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::indexes::Indexes;
+use super::space::MAX_WAL_BYTES;
 use super::{cascades, epochs, ledger, vacuum};
 use crate::engine::Error;
 
@@ -49,7 +50,7 @@ const UPGRADES: [&str; 12] = [
 ];
 
 /// How long to wait for another process (a backup, a curious person) to let go of the file.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Statements kept prepared by each connection: all there are, with room for those that read lists.
 const STATEMENTS: usize = 128;
@@ -236,6 +237,7 @@ pub(super) fn create(path: &Path) -> Result<Connection, Error> {
         // Before anything is written.
         vacuum::enable(&connection)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "journal_size_limit", MAX_WAL_BYTES.cast_signed())?;
         connection.pragma_update(None, "cache_size", WRITER_CACHE)?;
         // A commit is on the disk when it returns, also if the power goes.
         connection.pragma_update(None, "synchronous", "full")?;
@@ -243,8 +245,10 @@ pub(super) fn create(path: &Path) -> Result<Connection, Error> {
         fill(&mut connection)?;
         Ok(connection)
     });
-    let connection =
-        opened.map_err(|error| Error::Unavailable(format!("{}: {error}", path.display())))?;
+    let connection = opened.map_err(|error| match Error::from(error) {
+        Error::Unavailable(reason) => Error::Unavailable(format!("{}: {reason}", path.display())),
+        other => other,
+    })?;
     match version(&connection)? {
         VERSION => {
             vacuum::rewrite_older(&connection, path);

@@ -79,6 +79,11 @@ pub(super) fn step(connection: &Connection) -> Result<()> {
     if free < spare + MAX_PAGES_PER_COMMIT {
         return Ok(());
     }
+    more(connection)
+}
+
+/// The same, if the disk is full: none is spared.
+pub(super) fn more(connection: &Connection) -> Result<()> {
     let mut vacuum = connection.prepare_cached(VACUUM)?;
     let mut pages = vacuum.query(())?;
     // Each row is a page that was given back.

@@ -11,7 +11,7 @@ use super::group::{Group, Known};
 use super::lock::Lock;
 use super::queues::{self, Step};
 use crate::engine::{Cascade, Committed, Edit, Error, Tail};
-use crate::write::Write;
+use crate::write::{Action, Write};
 
 /// Writes that may be queued. Whoever comes when it is full waits.
 const QUEUE: usize = 1024;
@@ -29,6 +29,8 @@ pub(super) enum Deed {
     Write(Write),
     /// Of a session.
     Edit(Edit),
+    /// Nobody may have written for a while: brings the files back to their size.
+    Maintain,
     /// A cascade has ended.
     Finish(Cascade),
     /// Of queues, and when.
@@ -41,6 +43,7 @@ pub(super) enum Done {
     Write(Committed),
     Edit,
     Finish,
+    Maintain,
     Step(queues::Done),
 }
 
@@ -83,9 +86,16 @@ impl Writer {
         while jobs.blocking_recv_many(&mut queued, GROUP) > 0 {
             let (deeds, answers): (Vec<_>, Vec<_>) =
                 queued.drain(..).map(|job| (job.deed, job.answer)).unzip();
-            let outcomes = self.commit(deeds).unwrap_or_else(|error| {
-                answers.iter().map(|_| Err(Error::Unavailable(error.to_string()))).collect()
-            });
+            let mut committed = self.commit(&deeds);
+            // What makes the store smaller may be possible with what the reserve has kept.
+            if matches!(committed, Err(Error::DiskFull)) && self.known.space.give_up_reserve() {
+                committed = self.commit(&deeds);
+            }
+            let outcomes = committed.unwrap_or_else(|error| failed(&deeds, &error));
+            if outcomes.iter().any(|outcome| matches!(outcome, Err(Error::DiskFull))) {
+                self.known.space.give_up_reserve();
+            }
+            self.known.space.settle(&self.connection);
             let told = outcomes.into_iter().zip(answers).collect();
             // Nobody is told any more when the server is closing; what is stored stays stored.
             let _ = telling.blocking_send(told);
@@ -93,8 +103,8 @@ impl Writer {
     }
 
     /// Commits deeds together. The error is of the group: nothing of it was stored.
-    fn commit(&mut self, deeds: Vec<Deed>) -> Result<Vec<Outcome>, Error> {
-        let outcomes = self.commit_all(&deeds).transpose().unwrap_or_else(|| {
+    fn commit(&mut self, deeds: &[Deed]) -> Result<Vec<Outcome>, Error> {
+        let outcomes = self.commit_all(deeds).transpose().unwrap_or_else(|| {
             self.known.forget();
             self.commit_each(deeds)
         });
@@ -106,11 +116,16 @@ impl Writer {
 
     /// Commits deeds together, if each can be stored or is refused. If not, nothing has happened.
     fn commit_all(&mut self, deeds: &[Deed]) -> Result<Option<Vec<Outcome>>, Error> {
+        let is_full = self.known.space.is_full();
         let mut group = Group::begin(&mut self.connection, &mut self.known)?;
         let mut outcomes = Vec::with_capacity(deeds.len());
         for deed in deeds {
+            if is_full && deed.needs_room() {
+                outcomes.push(Err(Error::DiskFull));
+                continue;
+            }
             match group.take(deed.clone()) {
-                Err(Error::Unavailable(_)) => return Ok(None),
+                Err(Error::Unavailable(_) | Error::DiskFull) => return Ok(None),
                 outcome => outcomes.push(outcome),
             }
         }
@@ -119,17 +134,43 @@ impl Writer {
     }
 
     /// Commits those deeds together that can be stored.
-    fn commit_each(&mut self, deeds: Vec<Deed>) -> Result<Vec<Outcome>, Error> {
+    fn commit_each(&mut self, deeds: &[Deed]) -> Result<Vec<Outcome>, Error> {
+        let is_full = self.known.space.is_full();
         let mut group = Group::begin(&mut self.connection, &mut self.known)?;
         let mut outcomes = Vec::with_capacity(deeds.len());
         for deed in deeds {
-            match group.take_wholly(deed) {
+            if is_full && deed.needs_room() {
+                outcomes.push(Err(Error::DiskFull));
+                continue;
+            }
+            match group.take_wholly(deed.clone()) {
                 Err(error) if group.is_given_up() => return Err(error),
                 outcome => outcomes.push(outcome),
             }
         }
         group.commit()?;
         Ok(outcomes)
+    }
+}
+
+/// The outcome of each deed of a group that was not committed.
+fn failed(deeds: &[Deed], error: &Error) -> Vec<Outcome> {
+    let failed = |_: &Deed| match error {
+        Error::DiskFull => Err(Error::DiskFull),
+        error => Err(Error::Unavailable(error.to_string())),
+    };
+    deeds.iter().map(failed).collect()
+}
+
+impl Deed {
+    /// Whether it may make the store larger, and is refused when the disk is full.
+    fn needs_room(&self) -> bool {
+        match self {
+            Self::Write(write) => !matches!(write.action, Action::Destroy(_) | Action::Detach(_)),
+            Self::Edit(_) => true,
+            Self::Finish(_) | Self::Maintain => false,
+            Self::Step(step, _) => matches!(step, Step::Post(_) | Step::Connect(..)),
+        }
     }
 }
 
