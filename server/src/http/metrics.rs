@@ -22,6 +22,9 @@ use crate::settings::ApiKey;
 /// The content type of the format.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// Who may ask, and what the numbers come from.
+type Measured = (Option<ApiKey>, Arc<LimitMonitor>, Arc<dyn Engine>);
+
 /// The route.
 pub(crate) fn router(
     key: Option<ApiKey>,
@@ -32,7 +35,7 @@ pub(crate) fn router(
 }
 
 async fn metrics(
-    State((key, limits, engine)): State<(Option<ApiKey>, Arc<LimitMonitor>, Arc<dyn Engine>)>,
+    State((key, limits, engine)): State<Measured>,
     caller: Caller,
     request: Request,
 ) -> Response {
