@@ -105,6 +105,19 @@ fn may_know(shared: &Shared, who: &Who, members: &Resource, of: &Collection) -> 
         && is_whole(members)
 }
 
+/// Signs a person out of all their sessions. Returns how many there were.
+pub(crate) async fn sign_out_everywhere(shared: &Shared, person: &Id) -> Result<usize> {
+    let (at, sessions) = (now(), shared.engine.sessions());
+    let all = sessions.holding(PERSON, &person.to_json(), at).await?;
+    for id in &all {
+        let set = [PERSON, ROLES].map(|key| (key.to_owned(), None)).into();
+        let until = shared.sessions.until(at);
+        sessions.edit(Edit { id: id.clone(), set, at, until, ..Edit::default() }).await?;
+        changed(shared, id).await;
+    }
+    Ok(all.len())
+}
+
 /// Asks the connections of a session again.
 pub(crate) async fn changed(shared: &Shared, session: &str) {
     let cookies = shared.sessions.cookies();

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::access::{Act, Reach, Who};
 use crate::caller;
-use crate::change::Resource;
+use crate::change::{Resource, ToId};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::http::key;
@@ -23,6 +23,7 @@ use crate::session::Brought;
 use crate::shared::Shared;
 use crate::socket::Client;
 use crate::socket::turn::Turn;
+use crate::write::Refused;
 
 /// Who asks, and what they may use.
 ///
@@ -101,6 +102,14 @@ impl Context {
             (None, Some(session)) => Ok(caller::known(&self.shared, session).await?.who),
             (None, None) => Ok(Who::default()),
         }
+    }
+
+    /// Signs a person out of all their sessions, for example after a new password or when their rights are
+    /// taken away. Their connections lose at once what they may no longer hear. Returns how many sessions
+    /// there were. All sessions are looked at, so this is not for every request.
+    pub async fn sign_out_everywhere(&self, person: impl ToId) -> Result<usize> {
+        let person = person.to_id().ok_or(Refused::BadId)?;
+        caller::sign_out_everywhere(&self.shared, &person).await
     }
 
     /// What of a resource is left to the caller; an error if that is nothing.

@@ -12,10 +12,12 @@
 
 mod arrivals;
 mod attend;
+pub(crate) mod connected;
 pub(crate) mod courier;
 pub mod flake;
 pub(crate) mod guest;
 pub mod message;
 pub(crate) mod present;
+mod recheck;
 pub(crate) mod rejection;
 pub mod rules;

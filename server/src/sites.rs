@@ -277,6 +277,7 @@ mod tests {
                 "user_\n  authTimeout: 0",
                 "sites.yml:6:16: authTimeout: 0 is not 1 to 300 seconds",
             ),
+            ("user_", "user_\n  recheck: 0", "sites.yml:6:12: recheck: 0 is not 1 second or more"),
             (
                 "user_",
                 "user_\n  batchTimeout: 301",
@@ -347,7 +348,7 @@ mod tests {
     #[test]
     fn what_is_in_force_is_shown_but_for_the_key() {
         let own = "user_\n  origins: ['*', 'https://A.example/']\n  publicChannel: public\n  updateUserUrl: http://newsite.com/users/:id\n  clientTtl: 0\n  eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  \
-                   batchTimeout: 20s\n  authTimeout: 2s\n  authAtOnce: 3";
+                   batchTimeout: 20s\n  authTimeout: 2s\n  authAtOnce: 3\n  recheck: 10m";
         let sites = changed("user_", own).unwrap();
         assert_eq!(sites.get("newsite").unwrap().client_ttl, Some(Duration::ZERO));
         let shown = sites.to_string();
@@ -357,7 +358,7 @@ mod tests {
              apiKey: (set)\n  userRoomPrefix: \"user_\"\n  origins: ['*', https://a.example]\n  publicChannel: \"public\"\n  \
              updateUserUrl: http://newsite.com/users/:id\n  clientTtl: 0\n  \
              eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  batchTimeout: 20\n  authTimeout: 2\n  authAtOnce: 3\n  \
-             resources: false\n"
+             recheck: 600\n  resources: false\n"
         );
         assert!(!format!("{sites:?}").contains("54321"));
         let again = shown.replace("(set)", "54321");

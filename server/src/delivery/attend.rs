@@ -94,9 +94,14 @@ impl Courier {
         line.join(&guest.name);
         // A site that is removed from now on finds the connection.
         if !self.has_site(&guest.name) {
-            line.hang_up();
+            drop(line.hang_up());
             return line.leave();
         }
+        // So does a revocation from now on.
+        let Some(_registered) = self.connected().add(&guest, &line) else {
+            drop(line.hang_up());
+            return line.leave();
+        };
         let mut session = DeliverySession {
             courier: self.clone(),
             line: line.clone(),
@@ -111,8 +116,13 @@ impl Courier {
             unacked: BTreeMap::new(),
         };
         self.report(&guest, UserEvent::Connected);
-        if let End::HangUp = session.run(&guest).await {
-            line.hang_up();
+        let end = tokio::select! {
+            biased;
+            end = session.run(&guest) => end,
+            () = self.rejected(&guest) => End::HangUp,
+        };
+        if let End::HangUp = end {
+            drop(line.hang_up());
         }
         line.leave();
         self.report(&guest, UserEvent::Disconnected);

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,6 +19,7 @@ use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
 
 use super::arrivals::{Arrival, Arrivals};
+use super::connected::{Connected, Revocation};
 use super::flake::Flake;
 use super::guest::{Guest, Introduction};
 use super::message::Message;
@@ -54,6 +56,7 @@ struct Inner {
     /// back.
     opened: Mutex<BTreeSet<Name>>,
     seats: Seats,
+    connected: Connected,
     user_updates: UserUpdates,
 }
 
@@ -111,8 +114,18 @@ impl Courier {
     pub(crate) fn new(engine: Arc<dyn Engine>, sites: Sites, ttl: Ttl) -> Self {
         let http = Outgoing::default();
         let user_updates = UserUpdates::new(http.clone());
-        let (authorities, opened, seats) = Default::default();
-        Self(Arc::new(Inner { engine, sites, http, ttl, authorities, opened, seats, user_updates }))
+        let (authorities, opened, seats, connected) = Default::default();
+        Self(Arc::new(Inner {
+            engine,
+            sites,
+            http,
+            ttl,
+            authorities,
+            opened,
+            seats,
+            connected,
+            user_updates,
+        }))
     }
 
     pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
@@ -157,14 +170,23 @@ impl Courier {
         let site = self.site(name).await?;
         said.check_origin(name, &site)?;
         let authority = self.authority(name, &site);
-        let asked = authority.rooms(said.token.as_deref(), said.address).await;
+        let (asked, round) = loop {
+            let round = self.0.connected.round(name);
+            let asked = authority.rooms(said.token.as_deref(), said.address).await;
+            // The answer may be older than a revocation.
+            if asked.is_err() || self.0.connected.round(name) == round {
+                break (asked, round);
+            }
+        };
         let rooms = asked.map_err(|refusal| {
             let (site, has_token) = (name.as_str().to_owned(), said.token.is_some());
             Rejection::Auth { site, has_token, refusal }
         })?;
-        let is_runtime = said.is_runtime;
-        let authorization = said.token.and_then(|token| site.auth_scheme.header(&token));
-        Ok(Guest { name: name.clone(), site, rooms, device, is_runtime, authorization })
+        let Introduction { token, is_runtime, address, .. } = said;
+        let (name, scheme) = (name.clone(), &site.auth_scheme);
+        let authorization = token.as_deref().and_then(|token| scheme.header(token));
+        let token = token.filter(|_| site.recheck.is_some());
+        Ok(Guest { name, site, rooms, device, is_runtime, authorization, token, address, round })
     }
 
     /// The site of this name. If it was removed, waits a while for it to be added again: a
@@ -196,6 +218,28 @@ impl Courier {
     /// Whether the resources are those of the site of this name.
     pub(crate) fn has_resources(&self, name: &str) -> bool {
         self.0.sites.has_resources(name)
+    }
+
+    /// Ends connections of a site, and returns how many there were when they have ended.
+    pub(crate) async fn revoke(&self, name: &Name, revocation: &Revocation) -> usize {
+        if let Some(authority) = self.authority_of(name) {
+            // Before anybody is asked again: what is on its way may be older than this.
+            authority.forget_flights();
+        }
+        let lines = self.0.connected.revoke(name, revocation);
+        let count = lines.len();
+        join_all(lines.into_iter().map(|line| line.hang_up())).await;
+        count
+    }
+
+    pub(super) fn connected(&self) -> &Connected {
+        &self.0.connected
+    }
+
+    /// The one that asks the site of this name, if there is one.
+    pub(super) fn authority_of(&self, name: &Name) -> Option<Authority> {
+        let site = self.0.sites.get(name.as_str())?;
+        Some(self.authority(name, &site))
     }
 
     /// The one that the site as it is now is asked by.

@@ -46,6 +46,11 @@ pub(crate) struct Guest {
     pub(crate) is_runtime: bool,
     /// What its token is shown as to the site's back end.
     pub(crate) authorization: Option<HeaderValue>,
+    /// Its token and address, if its site has connected clients checked again.
+    pub(super) token: Option<String>,
+    pub(super) address: Option<IpAddr>,
+    /// How many revocations there had been at the site when its back end was asked.
+    pub(super) round: u64,
 }
 
 impl Introduction {

@@ -27,6 +27,9 @@ pub trait Sessions: Send + Sync {
     /// What a session holds, if its time is not up.
     async fn load(&self, id: &str, now: u64) -> Result<Option<Held>, Error>;
 
+    /// The sessions that hold this value under this key, and whose time is not up. It looks at all of them.
+    async fn holding(&self, key: &str, value: &Value, now: u64) -> Result<Vec<Arc<str>>, Error>;
+
     /// Edits a session, or begins it, and keeps it from here on until the time the edit names. One that
     /// holds nothing is not kept at all.
     ///
@@ -112,6 +115,13 @@ impl Sessions for MemorySessions {
 
     async fn load(&self, id: &str, now: u64) -> Result<Option<Held>, Error> {
         Ok(self.kept().sessions.get(id).filter(|held| now < held.until).cloned())
+    }
+
+    async fn holding(&self, key: &str, value: &Value, now: u64) -> Result<Vec<Arc<str>>, Error> {
+        let kept = self.kept();
+        let sessions = kept.sessions.iter().filter(|(_, held)| now < held.until);
+        let sessions = sessions.filter(|(_, held)| held.values.get(key) == Some(value));
+        Ok(sessions.map(|(id, _)| Arc::clone(id)).collect())
     }
 
     async fn edit(&self, edit: Edit) -> Result<(), Error> {

@@ -251,6 +251,16 @@ impl Sessions for Sqlite {
         self.readers.read(move |snapshot| sessions::load(snapshot, &id, now)).await
     }
 
+    async fn holding(
+        &self,
+        key: &str,
+        value: &serde_json::Value,
+        now: u64,
+    ) -> Result<Vec<Arc<str>>, Error> {
+        let (key, value) = (key.to_owned(), value.clone());
+        self.readers.read(move |snapshot| sessions::holding(snapshot, &key, &value, now)).await
+    }
+
     async fn edit(&self, edit: Edit) -> Result<(), Error> {
         self.have_done(Deed::Edit(edit)).await.map(drop)
     }

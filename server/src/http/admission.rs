@@ -51,7 +51,7 @@ pub(crate) async fn check(
 
 impl Admission {
     fn may_send(&self, caller: &Caller) -> crate::error::Result<()> {
-        send::admit(&self.sites, caller).map(drop)
+        caller.admitted(&self.sites).map(drop)
     }
 
     fn may_publish(&self, caller: &Caller) -> crate::error::Result<()> {

@@ -1,11 +1,16 @@
 //! Which site a back end means, and the key it shows: `?site=…&apiKey=…`, or the key in an
 //! `Authorization` header, where no log of urls has it.
 
+use std::sync::Arc;
+
 use axum::extract::{FromRequestParts, Query};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, header};
 use serde::Deserialize;
+
+use crate::error::Error;
+use crate::sites::{Name, Site, Sites};
 
 /// What a back end says of itself.
 #[derive(Default)]
@@ -19,6 +24,16 @@ struct Said {
     site: Option<String>,
     #[serde(rename = "apiKey")]
     key: Option<String>,
+}
+
+impl Caller {
+    /// The site that it means, if it shows the key of that.
+    pub(crate) fn admitted(&self, sites: &Sites) -> Result<(Name, Arc<Site>), Error> {
+        let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let site = said(&self.site).ok_or(Error::NoCaller("site"))?;
+        let key = said(&self.key).ok_or(Error::NoCaller("apiKey"))?;
+        sites.admit(&site, &key).ok_or(Error::BadApiKey)
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {

@@ -20,6 +20,7 @@ pub(crate) mod metrics;
 pub(crate) mod origin;
 pub(crate) mod outgoing;
 pub(crate) mod publish;
+pub(crate) mod revoke;
 pub(crate) mod security_headers;
 pub(crate) mod send;
 pub(crate) mod serve;

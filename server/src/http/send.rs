@@ -121,7 +121,7 @@ async fn store(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<Response> {
-    let (name, site) = admit(&desk.sites, caller)?;
+    let (name, site) = caller.admitted(&desk.sites)?;
     let resync = yes_or_no(resync.as_deref().unwrap_or_default())?;
     let (key, body) = (key::of(headers)?, decompressed(headers, body, desk.limit)?);
     let body = Body::read(headers, &body)?;
@@ -134,14 +134,6 @@ async fn store(
         }
         Body::Many(drafts) => Ok(answer(sender.send_each(drafts).await?)),
     }
-}
-
-/// The site of a back end, if it shows its key.
-pub(super) fn admit(sites: &Sites, caller: &Caller) -> Result<(Name, Arc<Site>)> {
-    let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let site = said(&caller.site).ok_or(Error::NoCaller("site"))?;
-    let key = said(&caller.key).ok_or(Error::NoCaller("apiKey"))?;
-    sites.admit(&site, &key).ok_or(Error::BadApiKey)
 }
 
 /// Who sends, and how.

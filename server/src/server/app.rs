@@ -19,7 +19,7 @@ use crate::http::origin::Origins;
 use crate::http::security_headers::SecurityHeaders;
 use crate::http::{
     assets, budget, client_address, emulation, handshake, health, limit, metrics, origin, publish,
-    security_headers, send, socket_path, websocket,
+    revoke, security_headers, send, socket_path, websocket,
 };
 use crate::limit_monitor;
 use crate::log_once::LogOnce;
@@ -97,6 +97,7 @@ pub(super) fn assemble(
     sockets.open(answers, courier.clone());
     let services = publish::router(settings.api_key.clone())
         .merge(metrics::router(settings.api_key.clone(), Arc::clone(&limits), engine.clone()))
+        .merge(revoke::router(settings.sites.clone(), courier.clone()))
         .merge(send::router(settings.sites.clone(), settings.body_limit, slot.post()));
     let admission = Admission { sites: settings.sites.clone(), api_key: settings.api_key.clone() };
     let over_http = dressed(services)

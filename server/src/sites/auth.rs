@@ -89,7 +89,7 @@ impl Refusal {
     }
 
     /// Whether it is the token that is refused.
-    fn rejects_token(self) -> bool {
+    pub(crate) fn rejects_token(self) -> bool {
         match self {
             Self::Unauthorized | Self::NoUserRoom => true,
             Self::Status(status) => matches!(status, 400..=499) && !self.is_temporary(),
@@ -139,6 +139,11 @@ impl Authority {
             Some(refusal) => Err(refusal),
             None => self.flight(token, header, address).await,
         }
+    }
+
+    /// Has everybody who connects from now on asked for anew.
+    pub(crate) fn forget_flights(&self) {
+        lock(&self.0.flights).clear();
     }
 
     /// The one that is on its way, or a new one. It ends when nobody waits for it any more.

@@ -64,6 +64,9 @@ pub struct Site {
     /// How long it may take to be told the rooms of a person.
     #[serde(default = "auth_timeout", deserialize_with = "timeout_of_auth")]
     pub auth_timeout: Duration,
+    /// How often the tokens of connected clients are checked again. Without it, never.
+    #[serde(default, deserialize_with = "interval")]
+    pub recheck: Option<Duration>,
     /// How many are asked for at once.
     #[serde(default = "auth_at_once", deserialize_with = "count")]
     pub auth_at_once: usize,
@@ -147,6 +150,7 @@ impl Site {
             most_devices: most_devices(),
             batch_timeout: batch_timeout(),
             auth_timeout: auth_timeout(),
+            recheck: None,
             auth_at_once: auth_at_once(),
             resources: false,
         }
@@ -320,6 +324,13 @@ fn timeout<'de, D: Deserializer<'de>>(
     timeout.ok_or_else(|| D::Error::custom("is not 1 to 300 seconds"))
 }
 
+fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    match yaml::seconds(deserializer)? {
+        Some(interval) if interval.is_zero() => Err(D::Error::custom("is not 1 second or more")),
+        interval => Ok(interval),
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -358,6 +369,9 @@ impl fmt::Display for Site {
         writeln!(f, "  batchTimeout: {}", self.batch_timeout.as_secs())?;
         let timeout = self.auth_timeout.as_secs();
         writeln!(f, "  authTimeout: {timeout}\n  authAtOnce: {}", self.auth_at_once)?;
+        if let Some(interval) = self.recheck {
+            writeln!(f, "  recheck: {}", interval.as_secs())?;
+        }
         writeln!(f, "  resources: {}", self.resources)
     }
 }

@@ -182,9 +182,11 @@ impl Line {
         }
     }
 
-    /// Ends the connection, also one whose buffers are full. The client connects again.
-    pub(crate) fn hang_up(&self) {
-        drop(tokio::spawn(transport::end(self.socket())));
+    /// Ends the connection, also one whose buffers are full. The client connects again. What this returns
+    /// may be waited for, and need not be.
+    pub(crate) fn hang_up(&self) -> impl Future<Output = ()> + use<> {
+        // An error would be a panic, which has been logged.
+        tokio::spawn(transport::end(self.socket())).map(drop)
     }
 }
 

@@ -115,6 +115,7 @@ every_engine! {
     a_session_may_be_kept_for_ever
     edits_at_the_same_time_lose_nothing
     the_secret_stays_and_is_no_other_stores
+    sessions_that_hold_a_value_are_found
     what_was_sent_waits_as_it_was_sent
     order_is_the_order_of_sending_across_events
     ids_grow_though_the_clock_steps_back

@@ -104,3 +104,21 @@ pub(crate) async fn the_secret_stays_and_is_no_other_stores(open: Open) {
     assert_eq!(one.engine.sessions().secret().await.unwrap(), secret);
     assert_ne!(other.engine.sessions().secret().await.unwrap(), secret);
 }
+
+pub(crate) async fn sessions_that_hold_a_value_are_found(open: Open) {
+    let store = roomy(open);
+    for (id, who) in [("a", json!(7)), ("b", json!("7")), ("c", json!(7)), ("d", json!("é\""))] {
+        store.edit(Edit { id: id.into(), ..edit(json!({ "who": who, "x": 7 })) }).await;
+    }
+    let holding = async |value: Value, now: u64| {
+        let found = store.engine.sessions().holding("who", &value, now).await.unwrap();
+        let mut found: Vec<_> = found.iter().map(|id| id.to_string()).collect();
+        found.sort_unstable();
+        found
+    };
+    assert_eq!(holding(json!(7), NOON).await, ["a", "c"]);
+    assert_eq!(holding(json!("7"), NOON).await, ["b"]);
+    assert_eq!(holding(json!("é\""), NOON).await, ["d"]);
+    assert!(holding(json!(8), NOON).await.is_empty());
+    assert!(holding(json!(7), NOON + HOUR).await.is_empty());
+}

@@ -9,6 +9,7 @@ mod later_versions;
 mod old_clients;
 mod origins;
 mod random;
+mod revoking;
 mod runtime;
 mod sites;
 mod slow_store;

@@ -13,6 +13,7 @@ use backwire::engine::{
     Post, Posted, Queues, Sessions, Since, Snapshot, Tail, Window,
 };
 use backwire::write::Write;
+use serde_json::Value;
 
 /// What is asked of the engine.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +129,10 @@ impl<I: Interceptor> Sessions for Intercepted<I> {
 
     async fn load(&self, id: &str, now: u64) -> Result<Option<Held>, Error> {
         self.pass(Call::LoadSession, self.memory.sessions().load(id, now)).await
+    }
+
+    async fn holding(&self, key: &str, value: &Value, now: u64) -> Result<Vec<Arc<str>>, Error> {
+        self.memory.sessions().holding(key, value, now).await
     }
 
     async fn edit(&self, edit: Edit) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row};
+use serde_json::Value;
 
 use super::row::{self, Json};
 use crate::change::Attributes;
@@ -14,6 +15,25 @@ pub(super) fn load(connection: &Connection, id: &str, now: u64) -> Result<Option
         .prepare_cached("SELECT json, until FROM sessions WHERE id = ?1 AND until > ?2")?
         .query_row((id, now.cast_signed()), held)
         .optional()
+}
+
+/// The sessions that hold a value under a key, and whose time is not up.
+pub(super) fn holding(
+    connection: &Connection,
+    key: &str,
+    value: &Value,
+    now: u64,
+) -> Result<Vec<Arc<str>>> {
+    let mut statement =
+        connection.prepare_cached("SELECT id, json, until FROM sessions WHERE until > ?1")?;
+    let mut rows = statement.query([now.cast_signed()])?;
+    let mut ids = Vec::new();
+    while let Some(row) = rows.next()? {
+        if held(row)?.values.get(key) == Some(value) {
+            ids.push(row.get("id")?);
+        }
+    }
+    Ok(ids)
 }
 
 fn held(row: &Row<'_>) -> Result<Held> {

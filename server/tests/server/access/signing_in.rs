@@ -7,7 +7,7 @@ use backwire::{Context, Session};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{all_is_said, enter, note, notes, room_of, serve, signed_in, status, texts};
+use super::{all_is_said, door, enter, note, notes, room_of, serve, signed_in, status, texts};
 use crate::browser::Browser;
 use crate::client::{Socket, builder, start};
 
@@ -141,5 +141,30 @@ async fn a_handler_that_knows_people_by_itself_can_renew_the_session() {
     ann.send(Method::POST, "/door", None).await;
     assert_eq!((ann.get("/me").await, before.get("/me").await), (json!("ann"), Value::Null));
     assert_eq!(socket.get("/me").await["body"], Value::Null);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn person_is_signed_out_of_all_sessions_by_a_handler() {
+    let revoke = post(async |cx: Context, person: String| -> Result<String> {
+        Ok(cx.sign_out_everywhere(person).await?.to_string())
+    });
+    let server = door(builder()).route("/revoke-person", revoke).resource("note", notes()).unwrap();
+    let server = start(server).await;
+    let mut ann = signed_in(&server, "ann", &[]).await;
+    let mut anns_phone = signed_in(&server, "ann", &["editor"]).await;
+    let mut bob = signed_in(&server, "bob", &[]).await;
+    let mut runtime = ann.runtime(&server).await;
+    let room = room_of(&runtime.get("/note").await);
+    let url = format!("http://{}/revoke-person", server.addr());
+    for (person, count) in [("ann", "2"), ("ann", "0"), ("cyd", "0")] {
+        let ended = reqwest::Client::new().post(&url).body(person).send().await.unwrap();
+        assert_eq!(ended.text().await.unwrap(), count);
+    }
+    assert_eq!(runtime.event().await, json!(["push", room, 0, 0, []]));
+    assert_eq!(runtime.get("/note").await["statusCode"], 401);
+    for (who, expected) in [(&mut ann, 401), (&mut anns_phone, 401), (&mut bob, 200)] {
+        assert_eq!(status(who, Method::GET, "/note").await, expected);
+    }
     server.shutdown().await;
 }
