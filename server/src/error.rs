@@ -215,11 +215,13 @@ pub enum Error {
 }
 
 fn no_room(limit: Limit, max: usize) -> String {
-    let whose = match limit {
-        Limit::ConnectionsPerAddress => "from your address",
-        _ => "to this server",
+    let what = match limit {
+        Limit::ConnectionsPerAddress => "connections from your address",
+        Limit::UnconnectedSessionsPerAddress => "sessions without a CONNECT from your address",
+        Limit::UnconnectedSessions => "sessions without a CONNECT",
+        _ => "connections",
     };
-    format!("there are {max} connections {whose}, more are not allowed ({})", limit.name())
+    format!("there are {max} {what}, more are not allowed ({})", limit.name())
 }
 
 fn unsupported(header: &str, value: &str, supported: &str) -> String {
@@ -281,9 +283,10 @@ impl Error {
                 (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None)
             }
             Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "E_BUSY", None),
-            Self::NoRoom { limit: Limit::ConnectionsPerAddress, .. } => {
-                (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None)
-            }
+            Self::NoRoom {
+                limit: Limit::ConnectionsPerAddress | Limit::UnconnectedSessionsPerAddress,
+                ..
+            } => (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None),
             Self::NoRoom { .. } => (StatusCode::SERVICE_UNAVAILABLE, "E_TOO_MANY", None),
             Self::Overdue { .. } => (StatusCode::REQUEST_TIMEOUT, "E_TIMEOUT", None),
             Self::NoApiKey => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
@@ -370,7 +373,7 @@ impl Error {
             Self::TooLarge { .. } => Some(Limit::BodyLimit),
             Self::TooMany { .. } => Some(Limit::RequestsInFlight),
             Self::TooManyBytes { .. } => Some(Limit::RequestBytes),
-            Self::Busy { limit, .. } => Some(*limit),
+            Self::Busy { limit, .. } | Self::NoRoom { limit, .. } => Some(*limit),
             _ => None,
         }
     }

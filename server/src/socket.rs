@@ -31,6 +31,7 @@ mod first_ping;
 pub(crate) mod legacy;
 mod limits;
 mod output;
+mod session;
 pub(crate) mod site;
 mod transport;
 pub(crate) mod turn;
@@ -152,7 +153,7 @@ impl Sockets {
             .build_layer();
         let (presence, counters, leading) = <(Arc<_>, Arc<_>, Arc<_>)>::default();
         let entrance = Entrance::default();
-        let all_ages = AllAges::new(layer, largest);
+        let all_ages = AllAges::new(layer, largest, limits.connect, Arc::clone(&limits_reached));
         let sockets = Self {
             io,
             presence,

@@ -17,6 +17,7 @@ use super::listener::Plug;
 use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
 use crate::settings::TrustedProxy;
+use crate::socket::EngineRequest;
 
 /// The address of the client that sent a request, among the extensions of the request.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,11 @@ pub(crate) async fn attach(
         let client = resolve(addresses.proxies(), peer, request.headers());
         plug.set_client(client);
         request.extensions_mut().insert(ClientAddress(client));
-        if client != network(peer.to_canonical())
+        let is_forwarded = client != network(peer.to_canonical());
+        // A session that polls is none of the TCP connections that are counted.
+        let engine = request.extensions().get::<EngineRequest>();
+        let is_session = engine.is_some_and(|it| it.is_handshake() && !it.is_websocket());
+        if (is_forwarded || is_session && !addresses.is_proxy(peer))
             && let Err(Full(limit, max)) = addresses.attach(client, request.extensions_mut())
         {
             limits.reached(limit, Some(client));

@@ -174,11 +174,14 @@ impl Drop for Registration {
 impl Addresses {
     /// `None` for proxies, whose requests are counted one by one.
     fn share_of_peer(self: &Arc<Self>, peer: IpAddr) -> Result<Option<Share>, Full> {
-        let peer = peer.to_canonical();
-        if self.proxies.iter().any(|proxy| proxy.includes(peer)) {
-            return Ok(None);
+        match self.is_proxy(peer) {
+            true => Ok(None),
+            false => self.share(network(peer.to_canonical())).map(Some),
         }
-        self.share(network(peer)).map(Some)
+    }
+
+    pub(crate) fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.proxies.iter().any(|proxy| proxy.includes(peer.to_canonical()))
     }
 
     fn share(self: &Arc<Self>, address: IpAddr) -> Result<Share, Full> {

@@ -125,9 +125,9 @@ pub(super) fn assemble(
         .clone()
         .layer(origins.cors())
         .layer(middleware::from_fn_with_state(app, origin::no_preflight))
-        .layer(middleware::from_fn(handshake::read))
         .layer(middleware::from_fn_with_state(limits, limit_monitor::watch))
         .layer(middleware::from_fn_with_state(addresses, client_address::attach))
+        .layer(middleware::from_fn(handshake::read))
         .layer(middleware::from_fn_with_state(hosts, host::check))
         .layer(middleware::from_fn_with_state(headers, security_headers::attach));
     (socket_path::also_at(settings.socket_io.path.as_str(), app), shared)

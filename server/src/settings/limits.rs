@@ -109,6 +109,12 @@ limits! {
         /// Comparisons of filters with changes that one resume may need. The rooms after that are
         /// answered with *resync*.
         resume_work (ResumeWork): usize = 2_000_000,
+        /// Polling sessions of one address that may be without a CONNECT.
+        unconnected_sessions_per_address (UnconnectedSessionsPerAddress): usize = 10,
+        /// Polling sessions that may be without a CONNECT, in all.
+        unconnected_sessions (UnconnectedSessions): usize = 1_000,
+        /// How long a session may be without a CONNECT.
+        connect_deadline (ConnectDeadline): Duration = Duration::from_secs(10),
         /// TCP connections that may be open. Fewer if the process may not open as many files.
         connections (Connections): usize = 65_536,
         /// TCP connections that one address may have open, and requests that one client of a proxy may have in flight.

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::engine_request::EngineRequest;
 use super::limits::Limits;
 use super::output::{Output, OutputBudget};
+use super::session::Session;
 use super::transport;
 use crate::access::Known;
 use crate::answers::Answer;
@@ -151,7 +152,7 @@ impl Connection {
         presence: Arc<Presence>,
         limits_reached: Arc<LimitMonitor>,
         refused_page: Option<Origin>,
-        plug: Option<Plug>,
+        session: Option<Arc<Session>>,
     ) -> Self {
         Self {
             id: id.into(),
@@ -164,7 +165,7 @@ impl Connection {
             undone: Mutex::default(),
             attended: Mutex::default(),
             inbox: Mutex::default(),
-            output: Arc::new(Output::new(plug)),
+            output: Arc::new(Output::new(session)),
             counted: Mutex::new(Some(HashSet::new())),
         }
     }

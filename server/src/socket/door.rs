@@ -14,7 +14,8 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use tokio::task::consume_budget;
 use tokio::time::sleep;
 
-use super::connection::{Arrival, Client, Connection, Event, Met, plug};
+use super::connection::{Arrival, Client, Connection, Event, Met};
+use super::session::{self, Session};
 use super::site::{self, Line};
 use super::turn::{Turn, Turns};
 use super::{Counters, Entrance, Limits, SEND_BUFFER_POLL_INTERVAL, Sockets};
@@ -89,10 +90,10 @@ impl Doors {
         let has_resources = |(name, _): &(String, _)| self.0.courier.has_resources(name);
         let refused_page = site_page.filter(|_| !site.as_ref().is_some_and(has_resources));
         let id = socket.id.to_string();
-        let plug = plug(socket).cloned();
+        let session = Session::of(socket).cloned();
         let (presence, limits_reached) = (self.0.presence.clone(), self.0.limits_reached.clone());
         let connection =
-            Connection::new(&id, dialect, presence, limits_reached, refused_page, plug);
+            Connection::new(&id, dialect, presence, limits_reached, refused_page, session);
         let connection = Arc::new(connection);
         let met = Met { socket: Arc::downgrade(socket), connection: connection.clone() };
         socket.extensions.insert(met);
@@ -126,7 +127,12 @@ impl ConnectHandler<LocalAdapter, Self> for Doors {
         auth: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
         Box::pin(async move {
-            let met = self.meet(&socket, auth.as_ref()).await;
+            // A client of Engine.IO 3 is connected to this namespace without having asked for it.
+            let met = self.meet(&socket, auth.as_ref());
+            let met = match joins_by_itself(&socket) {
+                true => met.await,
+                false => session::connect(&socket, met).await,
+            };
             met.map_err(|refusal| Box::new(refusal) as _)
         })
     }

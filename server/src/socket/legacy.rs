@@ -24,9 +24,10 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
+use axum::response::IntoResponse;
 use axum::routing::Route;
 use bytes::{Bytes, BytesMut};
-use futures_util::future::{BoxFuture, Either, MapOk};
+use futures_util::future::{BoxFuture, Either, MapOk, ready};
 use futures_util::stream::{self, StreamExt};
 use futures_util::{FutureExt, TryFutureExt};
 use http::{HeaderValue, Method, StatusCode, header};
@@ -43,11 +44,14 @@ pub(crate) use frames::passed;
 pub(crate) use payload::rewritten;
 use payload::{Encoding, Received};
 use sessions::Sessions;
+pub(super) use sessions::session_in;
 
 use super::engine_request::{EngineRequest, Transport};
 use super::first_ping;
-use super::transport::Transports;
+use super::session::ConnectLimits;
+use super::transport::{Serve, Transports};
 use crate::http::listener::Plug;
+use crate::limit_monitor::LimitMonitor;
 
 /// The type of a payload that is not text.
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -61,6 +65,8 @@ pub(crate) struct AllAges {
     socket_io: SocketIoLayer,
     /// Bytes in the body of a request.
     largest: usize,
+    connect: ConnectLimits,
+    limits_reached: Arc<LimitMonitor>,
 }
 
 /// Socket.IO, and behind it everything else.
@@ -93,8 +99,13 @@ enum Exchange {
 }
 
 impl AllAges {
-    pub(super) fn new(socket_io: SocketIoLayer, largest: usize) -> Self {
-        Self { socket_io, largest }
+    pub(super) fn new(
+        socket_io: SocketIoLayer,
+        largest: usize,
+        connect: ConnectLimits,
+        limits_reached: Arc<LimitMonitor>,
+    ) -> Self {
+        Self { socket_io, largest, connect, limits_reached }
     }
 }
 
@@ -104,10 +115,12 @@ impl Layer<Route> for AllAges {
     fn layer(&self, rest: Route) -> Served {
         let inner = self.socket_io.layer(rest);
         let service = inner.clone();
-        let transports = Transports::new(Box::new(move |request| {
+        let serve: Serve = Box::new(move |request| {
             let answer = service.clone().oneshot(request);
             answer.map(|Ok(answer)| answer.status()).boxed()
-        }));
+        });
+        let limits_reached = Arc::clone(&self.limits_reached);
+        let transports = Transports::new(serve, self.connect, limits_reached);
         Served { inner, largest: self.largest, transports, sessions: Arc::default() }
     }
 }
@@ -125,7 +138,10 @@ impl Service<Request> for Served {
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        self.transports.attach(&mut request);
+        let opened = match self.transports.begin(&mut request) {
+            Ok(opened) => opened,
+            Err(error) => return Either::Right(ready(Ok(error.into_response())).boxed()),
+        };
         let (inner, largest) = (self.inner.clone(), self.largest);
         let sessions = Arc::clone(&self.sessions);
         let exchange = exchange(&request);
@@ -135,7 +151,7 @@ impl Service<Request> for Served {
             self.transports.begin_upgrade(session, plug);
         }
         let answer = match exchange {
-            None if session.is_none() => {
+            None if session.is_none() && opened.is_none() => {
                 return Either::Left(self.inner.call(request).map_ok(boxed));
             }
             None => inner.oneshot(request).map_ok(boxed).boxed(),
@@ -146,15 +162,20 @@ impl Service<Request> for Served {
             Some(Exchange::Packets) => take_packets(inner, request, sessions, largest).boxed(),
             Some(Exchange::WebSocket) => open(inner, request).boxed(),
         };
-        let Some(session) = session else { return Either::Right(answer) };
         let transports = Arc::clone(&self.transports);
-        Either::Right(Box::pin(async move {
-            let answer = answer.await?;
-            if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-                transports.cancel_upgrade(session);
-            }
-            Ok(answer)
-        }))
+        match (session, opened) {
+            (Some(session), _) => Either::Right(Box::pin(async move {
+                let answer = answer.await?;
+                if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    transports.cancel_upgrade(session);
+                }
+                Ok(answer)
+            })),
+            (None, Some(exchange)) => Either::Right(
+                answer.then(move |answer| exchange.finish(transports, answer)).boxed(),
+            ),
+            (None, None) => Either::Right(answer),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What one client may do.
 
+use super::session::ConnectLimits;
 use crate::http::limit::TOLERANCE;
 use crate::settings::{Heartbeat, Settings, Transports};
 
@@ -14,6 +15,8 @@ pub(crate) struct Limits {
     pub(crate) request_bytes: usize,
     /// Bytes that wait for it to read them.
     pub(crate) unread_bytes: usize,
+    /// Sessions that have not sent a CONNECT.
+    pub(super) connect: ConnectLimits,
     /// Packets that wait for it to read them.
     pub(crate) unread: usize,
     /// When a client is given up that does not answer.
@@ -32,6 +35,11 @@ impl Limits {
             in_flight: settings.limits.requests_in_flight,
             request_bytes: settings.limits.request_bytes,
             unread_bytes: settings.limits.unread_bytes,
+            connect: ConnectLimits {
+                per_address: settings.limits.unconnected_sessions_per_address,
+                in_all: settings.limits.unconnected_sessions,
+                deadline: settings.limits.connect_deadline,
+            },
             unread: settings.limits.unread_packets,
             heartbeat: settings.heartbeat,
             transports: settings.socket_io.transports,

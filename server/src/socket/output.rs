@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
 
+use super::session::Session;
 use crate::error::Error;
-use crate::http::listener::Plug;
 use crate::lock::lock;
 use crate::memory_budget::{Claim, MemoryBudget};
 use crate::settings::Limit;
@@ -20,8 +20,7 @@ pub(super) const LARGE_PACKET: usize = 4096;
 /// The unread output of one connection.
 #[derive(Debug)]
 pub(super) struct Output {
-    /// `None` if the client polls. What it has read is not known then.
-    connection: Option<Plug>,
+    session: Option<Arc<Session>>,
     queued: Mutex<Queued>,
 }
 
@@ -36,26 +35,26 @@ struct Queued {
 }
 
 impl Output {
-    pub(super) fn new(connection: Option<Plug>) -> Self {
-        Self { connection, queued: Mutex::default() }
+    pub(super) fn new(session: Option<Arc<Session>>) -> Self {
+        Self { session, queued: Mutex::default() }
     }
 
-    /// Bytes that the kernel has been given so far. A packet is queued behind at least these.
+    /// Bytes that the client has taken so far. A packet is queued behind at least these.
     pub(super) fn written(&self) -> u64 {
-        self.connection.as_ref().map_or(0, Plug::written)
+        self.session.as_ref().map_or(0, |session| session.taken())
     }
 
     /// Bytes that wait to be read. Gives back the claims of what has been read.
     pub(super) fn unread(&self) -> u64 {
-        match &self.connection {
-            Some(connection) => lock(&self.queued).unread(connection.written()),
+        match &self.session {
+            Some(session) => lock(&self.queued).unread(session.taken()),
             None => 0,
         }
     }
 
     /// A packet was queued when `written` bytes had been written.
     pub(super) fn add(&self, written: u64, size: usize, claim: Option<Claim>) {
-        if self.connection.is_none() {
+        if self.session.is_none() {
             return;
         }
         let mut queued = lock(&self.queued);

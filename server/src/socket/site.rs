@@ -20,7 +20,7 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide::{AckError, SocketError};
 use tokio::sync::oneshot;
 
-use super::{Client, Entrance, Sockets, transport};
+use super::{Client, Entrance, Sockets, session, transport};
 use crate::delivery::courier::Courier;
 use crate::delivery::guest::{Guest, Introduction, Saying};
 use crate::delivery::present::{Present, Unseated};
@@ -224,8 +224,10 @@ impl ConnectHandler<LocalAdapter, Self> for SiteDoors {
         socket: Arc<Socket>,
         auth: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
-        let met = self.meet(socket, auth.as_ref());
-        Box::pin(async { met.await.map_err(|refusal| Box::new(refusal) as _) })
+        Box::pin(async move {
+            let met = self.meet(socket.clone(), auth.as_ref());
+            session::connect(&socket, met).await.map_err(|refusal| Box::new(refusal) as _)
+        })
     }
 }
 

@@ -19,23 +19,32 @@
 //! of its handshake.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::Request;
+use axum::body::{Body, HttpBody};
+use axum::extract::{ConnectInfo, Request};
+use axum::response::Response;
 use futures_util::future::{BoxFuture, FutureExt};
-use http::{Extensions, Method, StatusCode};
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt, Collected};
 use socketioxide::TransportType;
 use socketioxide::socket::{Sid, Socket};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::engine_request::{EngineRequest, EngineVersion};
+use super::legacy::session_in;
+use super::session::{ConnectLimits, Session, Sessions};
+use crate::error::Error;
 use crate::http::client_address::client_address;
+use crate::http::connections::Full;
 use crate::http::listener::Plug;
+use crate::limit_monitor::LimitMonitor;
 use crate::lock::lock;
+use crate::settings::Limit;
 
 /// How long the last poll of a closed session may take to be answered. It would carry a packet that
 /// is sent before then.
@@ -48,12 +57,22 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(11);
 const UPGRADE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Answers a request for Socket.IO with its status.
-type Serve = Box<dyn Fn(Request) -> BoxFuture<'static, StatusCode> + Send + Sync>;
+pub(super) type Serve = Box<dyn Fn(Request) -> BoxFuture<'static, StatusCode> + Send + Sync>;
 
 /// The transports of one server.
 pub(super) struct Transports {
     serve: Serve,
     upgraded: Mutex<Upgraded>,
+    sessions: Arc<Sessions>,
+    limits_reached: Arc<LimitMonitor>,
+}
+
+/// What is to be done with the answer to a request of a session that polls.
+pub(super) enum PollingExchange {
+    /// It has the id of a new session.
+    Handshake(Arc<Session>),
+    /// It has packets for the session, on this TCP connection.
+    Poll(Arc<Session>, Plug),
 }
 
 /// The TCP connections of sessions that become WebSockets, or have, by session.
@@ -65,14 +84,90 @@ struct Upgraded {
 }
 
 impl Transports {
-    pub(super) fn new(serve: Serve) -> Arc<Self> {
-        Arc::new(Self { serve, upgraded: Mutex::default() })
+    pub(super) fn new(
+        serve: Serve,
+        limits: ConnectLimits,
+        limits_reached: Arc<LimitMonitor>,
+    ) -> Arc<Self> {
+        let sessions = Sessions::new(limits);
+        Arc::new(Self { serve, upgraded: Mutex::default(), sessions, limits_reached })
     }
 
-    /// Lets the connection that this handshake opens find its transport.
-    pub(super) fn attach(self: &Arc<Self>, request: &mut Request) {
-        if request.extensions().get().is_some_and(EngineRequest::is_handshake) {
-            request.extensions_mut().insert(Arc::downgrade(self));
+    /// Prepares a request. A handshake may be refused; the connection that it opens can find its transport.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        request: &mut Request,
+    ) -> Result<Option<PollingExchange>, Error> {
+        let Some(engine) = request.extensions().get::<EngineRequest>().copied() else {
+            return Ok(None);
+        };
+        if engine.is_handshake() {
+            return match *request.method() {
+                Method::GET => self.open(engine, request),
+                // Engine.IO refuses it.
+                _ => Ok(None),
+            };
+        }
+        let polling = engine.session.filter(|_| !engine.is_websocket());
+        let session = polling.and_then(|id| self.sessions.polling(id));
+        if engine.is_old() {
+            session.iter().for_each(|session| session.needs_no_connect());
+        }
+        let plug =
+            request.extensions().get().map(|ConnectInfo(plug): &ConnectInfo<Plug>| plug.clone());
+        let polled = session.zip(plug).filter(|_| request.method() == Method::GET);
+        Ok(polled.map(|(session, plug)| PollingExchange::Poll(session, plug)))
+    }
+
+    fn open(
+        self: &Arc<Self>,
+        engine: EngineRequest,
+        request: &mut Request,
+    ) -> Result<Option<PollingExchange>, Error> {
+        let address = client_address(request.extensions());
+        let opened = self.sessions.open(engine, address);
+        let (session, removed) = opened.map_err(|Full(limit, max)| Error::NoRoom { limit, max })?;
+        if let Some(removed) = removed {
+            self.limits_reached.reached(Limit::UnconnectedSessionsPerAddress, removed.address());
+            self.clone().drop_session(removed);
+        }
+        request.extensions_mut().insert(Arc::downgrade(self));
+        request.extensions_mut().insert(Arc::clone(&session));
+        if engine.is_websocket() {
+            let plug = request.extensions().get();
+            session.set_websocket(plug.map(|ConnectInfo(plug): &ConnectInfo<Plug>| plug.clone()));
+            if engine.is_old() {
+                session.needs_no_connect();
+            }
+        }
+        if self.sessions.begin_watch() {
+            tokio::spawn(Self::watch(Arc::downgrade(self)));
+        }
+        Ok((!engine.is_websocket()).then_some(PollingExchange::Handshake(session)))
+    }
+
+    /// Drops sessions that miss their deadline.
+    async fn watch(transports: Weak<Self>) {
+        while let Some(this) = transports.upgrade() {
+            let (overdue, next) = this.sessions.overdue();
+            for session in overdue {
+                this.limits_reached.reached(Limit::ConnectDeadline, session.address());
+                this.clone().drop_session(session);
+            }
+            let Some(next) = next else { return };
+            drop(this);
+            sleep_until(next).await;
+        }
+    }
+
+    /// Ends a session that has no CONNECT.
+    fn drop_session(self: Arc<Self>, session: Arc<Session>) {
+        if let Some(plug) = session.websocket() {
+            plug.pull();
+        }
+        if let Some(id) = session.id() {
+            let protocol = session.handshake.protocol;
+            tokio::spawn(async move { self.close(id, protocol).await });
         }
     }
 
@@ -84,12 +179,19 @@ impl Transports {
             upgraded.by_session.retain(|_, plug| plug.is_open());
             upgraded.purge_at = FEW.max(upgraded.by_session.len() * 2);
         }
-        upgraded.by_session.insert(session, plug);
+        upgraded.by_session.insert(session, plug.clone());
+        drop(upgraded);
+        if let Some(session) = self.sessions.polling(session) {
+            session.set_websocket(Some(plug));
+        }
     }
 
     /// The session may not become a WebSocket.
     pub(super) fn cancel_upgrade(&self, session: Sid) {
         lock(&self.upgraded).by_session.remove(&session);
+        if let Some(session) = self.sessions.polling(session) {
+            session.set_websocket(None);
+        }
     }
 
     fn upgrade_of(&self, session: Sid) -> Option<Plug> {
@@ -107,15 +209,15 @@ impl Transports {
             }
             let _ = timeout(UPGRADE_POLL_INTERVAL, plug.closed()).await;
         }
-        if self.close(socket.id, &socket.req_parts().extensions).await {
+        let handshake = socket.req_parts().extensions.get::<EngineRequest>();
+        let protocol = handshake.map_or(EngineVersion::V4, |handshake| handshake.protocol);
+        if self.close(socket.id, protocol).await {
             sleep(LAST_POLL_GRACE).await;
         }
     }
 
     /// Closes a session that polls. `false` if it does not, or has ended.
-    async fn close(&self, session: Sid, handshake: &Extensions) -> bool {
-        let handshake = handshake.get::<EngineRequest>();
-        let protocol = handshake.map_or(EngineVersion::V4, |handshake| handshake.protocol);
+    async fn close(&self, session: Sid, protocol: EngineVersion) -> bool {
         // Engine.IO 3 writes the length before each packet.
         let packet = if protocol == EngineVersion::V3 { "1:1" } else { "1" };
         let request = Request::builder()
@@ -124,6 +226,32 @@ impl Transports {
             .body(Body::from(packet))
             .expect("a session id can be in a url");
         (self.serve)(request).await == StatusCode::OK
+    }
+}
+
+impl PollingExchange {
+    /// Remembers what the answer shows.
+    pub(super) async fn finish(
+        self,
+        transports: Arc<Transports>,
+        answer: Result<Response, Infallible>,
+    ) -> Result<Response, Infallible> {
+        let answer = answer?;
+        match self {
+            Self::Handshake(session) => {
+                let (head, body) = answer.into_parts();
+                // It is made of bytes that are there.
+                let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+                if let Some(id) = session_in(&body) {
+                    transports.sessions.learn_id(&session, id);
+                }
+                Ok(Response::from_parts(head, body.into()))
+            }
+            Self::Poll(session, plug) => {
+                session.polls(plug, answer.size_hint().lower());
+                Ok(answer)
+            }
+        }
     }
 }
 

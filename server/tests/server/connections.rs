@@ -3,4 +3,5 @@
 mod deadlines;
 mod numbers;
 mod raw;
+mod sessions;
 mod transports;

@@ -48,7 +48,7 @@ pub(super) fn attach(handshake: &mut Request) -> NewClient {
 }
 
 /// The session that a handshake is answered with: `96:0{"sid":"…",…}`.
-pub(super) fn session_in(answer: &[u8]) -> Option<Sid> {
+pub(in crate::socket) fn session_in(answer: &[u8]) -> Option<Sid> {
     #[derive(Deserialize)]
     struct Open<'a> {
         sid: &'a str,
