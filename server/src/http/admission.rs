@@ -8,12 +8,12 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::Method;
+use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
 
 use super::caller::Caller;
 use super::{publish, send};
-use crate::error::in_our_words;
+use crate::error::{Result, in_our_words};
 use crate::settings::ApiKey;
 use crate::sites::Sites;
 
@@ -37,7 +37,9 @@ pub(crate) async fn check(
     };
     let (mut parts, body) = request.into_parts();
     let refusal = match Caller::from_request_parts(&mut parts, &()).await {
-        Ok(caller) => admit(&admission, &caller).err().map(IntoResponse::into_response),
+        Ok(caller) => {
+            admit(&admission, &caller, &parts.headers).err().map(IntoResponse::into_response)
+        }
         Err(rejection) => Some(in_our_words(rejection).await),
     };
     match refusal {
@@ -50,11 +52,11 @@ pub(crate) async fn check(
 }
 
 impl Admission {
-    fn may_send(&self, caller: &Caller) -> crate::error::Result<()> {
-        caller.admitted(&self.sites).map(drop)
+    fn may_send(&self, caller: &Caller, headers: &HeaderMap) -> Result<()> {
+        send::check(&self.sites, caller, headers)
     }
 
-    fn may_publish(&self, caller: &Caller) -> crate::error::Result<()> {
+    fn may_publish(&self, caller: &Caller, _: &HeaderMap) -> Result<()> {
         publish::admit(self.api_key.as_ref(), caller)
     }
 }

@@ -136,6 +136,16 @@ async fn store(
     }
 }
 
+/// Refuses a back end that does not show its key, and logs it as other refusals.
+pub(super) fn check(sites: &Sites, caller: &Caller, headers: &HeaderMap) -> Result<()> {
+    let admitted = caller.admitted(sites);
+    if let Err(error) = &admitted {
+        let (request, site) = (request_id(headers), &caller.site);
+        tracing::debug!(request, site, %error, "a message is refused");
+    }
+    admitted.map(drop)
+}
+
 /// Who sends, and how.
 struct Sender {
     name: Name,
