@@ -152,7 +152,10 @@ impl HttpServer {
                 match std::task::ready!(self.poll_overdue(&plug, timer.as_mut(), cx)) {
                     // The reader of the body answers, so that the client learns why.
                     Limit::BodyDeadline => plug.activity().body_is_overdue(),
-                    limit => return Poll::Ready(self.end_overdue(&plug, limit)),
+                    limit => {
+                        self.end_overdue(&plug, limit);
+                        return Poll::Ready(());
+                    }
                 }
             }
         })
