@@ -20,7 +20,7 @@ use crate::server::Server;
 use crate::size::{BUDGET, PART_BUDGET, Size};
 use crate::stamp::files_under;
 use crate::workspace::{Profile, WASM_TRIPLE, Workspace};
-use crate::{build, demo, fresh_rust, npm};
+use crate::{build, demo, dependencies, fresh_rust, npm};
 
 /// The client only makes sense as wasm, so what is native leaves it out.
 const NATIVE: [&str; 3] = ["--workspace", "--exclude", "backwire-client-wasm"];
@@ -42,12 +42,18 @@ pub(crate) struct Step {
 }
 
 /// All of them, in order.
-pub(crate) const STEPS: [Step; 10] = [
+pub(crate) const STEPS: [Step; 11] = [
     Step {
         name: "format",
         about: "rustfmt has nothing to change",
         requirements: &[&[RUSTFMT]],
         run: format,
+    },
+    Step {
+        name: "dependencies",
+        about: "licenses, bans and sources of all crates are as deny.toml has them",
+        requirements: &[],
+        run: dependencies::check,
     },
     Step {
         name: "setup",

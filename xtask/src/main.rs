@@ -1,12 +1,13 @@
-//! The project's own commands: `cargo xtask build`, `demo`, `test`, `bench`, `fuzz`, `crash`.
+//! The project's own commands: `cargo xtask build`, `demo`, `test`, `bench`, `fuzz`, `crash`, `abuse`.
 //!
 //! In reading order: each command is a file of its name, and [`requirements`] checks what they need
 //! on the machine. [`client`] and [`bundle`] make the files that a page downloads; [`panics`],
 //! [`names`] and [`literal`] make them small, and [`stamp`] detects that they are up to date.
-//! [`checks`] are the steps of the test command, [`count`] and [`size`] measure their results, and
+//! [`checks`] are the steps of the test command, [`dependencies`] is one of them, [`count`] and [`size`] measure their results, and
 //! [`fresh_rust`] is the step that tests the requirements. [`server`] is the program for the
 //! checks, [`npm`] and [`command`] start all others, and [`workspace`] has all paths.
 
+mod abuse;
 mod bench;
 mod build;
 mod bundle;
@@ -16,6 +17,7 @@ mod command;
 mod count;
 mod crash;
 mod demo;
+mod dependencies;
 mod fresh_rust;
 mod fuzz;
 mod glue;
@@ -61,6 +63,7 @@ enum Task {
     Bench(bench::Bench),
     Fuzz(fuzz::Fuzz),
     Crash(crash::Crash),
+    Abuse(abuse::Abuse),
 }
 
 impl Cli {
@@ -83,6 +86,7 @@ impl Task {
             Self::Bench(bench) => bench.requirements(),
             Self::Fuzz(_) => fuzz::REQUIREMENTS.concat(),
             Self::Crash(_) => crash::REQUIREMENTS.concat(),
+            Self::Abuse(_) => abuse::REQUIREMENTS.concat(),
         }
     }
 
@@ -94,6 +98,7 @@ impl Task {
             Self::Bench(bench) => bench.run(workspace),
             Self::Fuzz(fuzz) => fuzz.run(workspace),
             Self::Crash(crash) => crash.run(workspace),
+            Self::Abuse(abuse) => abuse.run(workspace),
         }
     }
 }
@@ -119,7 +124,7 @@ mod tests {
     fn every_command_that_compiles_the_client_checks_for_the_wasm_target() {
         let compile = ["bundle", "js", "lint", "server", "wasm", "e2e", "setup"];
         let steps = compile.map(|step| format!("test --only {step}"));
-        let commands = ["build", "demo", "test", "bench"].map(str::to_owned);
+        let commands = ["build", "demo", "test", "bench", "abuse"].map(str::to_owned);
         for command in commands.into_iter().chain(steps) {
             assert!(requirements(&command).contains(&WASM_TARGET), "{command}");
         }

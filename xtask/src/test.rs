@@ -74,7 +74,7 @@ fn make(step: &Step, workspace: &Workspace) -> Done {
 impl fmt::Display for Done {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.duration.as_secs_f64();
-        write!(f, "{:8} {seconds:7.1} s  ", self.name)?;
+        write!(f, "{:12} {seconds:7.1} s  ", self.name)?;
         match &self.outcome {
             Ok(passed) => write!(f, "{passed:4} passed"),
             Err(error) => write!(f, "FAILED: {error:#}"),
