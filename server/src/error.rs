@@ -146,6 +146,14 @@ pub enum Error {
         /// How long it may take.
         deadline: Duration,
     },
+    /// A stock client would be in too many rooms of records.
+    #[error("this connection would follow too many records ({}: {limit}): read fewer of them, with `limit` or criteria", which.name())]
+    TooManyRooms {
+        /// The limit that it has reached.
+        which: Limit,
+        /// How many rooms it may be in.
+        limit: usize,
+    },
     /// Messages come quicker than they are stored.
     #[error("too many messages of this site wait to be stored, {limit} may")]
     TooManyMessages {
@@ -278,6 +286,7 @@ impl Error {
             Self::BadCriteria(bad) => (StatusCode::BAD_REQUEST, "E_BAD_CRITERIA", Some(&bad.at)),
             Self::BadId { .. } => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_LARGE", Some("body")),
+            Self::TooManyRooms { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_MANY_ROOMS", None),
             Self::BadKey => (StatusCode::BAD_REQUEST, "E_BAD_KEY", Some("idempotency-key")),
             Self::TooMany { .. } | Self::TooManyBytes { .. } | Self::TooManyMessages { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None)
@@ -373,7 +382,9 @@ impl Error {
             Self::TooLarge { .. } => Some(Limit::BodyLimit),
             Self::TooMany { .. } => Some(Limit::RequestsInFlight),
             Self::TooManyBytes { .. } => Some(Limit::RequestBytes),
-            Self::Busy { limit, .. } | Self::NoRoom { limit, .. } => Some(*limit),
+            Self::TooManyRooms { which: limit, .. }
+            | Self::Busy { limit, .. }
+            | Self::NoRoom { limit, .. } => Some(*limit),
             _ => None,
         }
     }
@@ -384,6 +395,7 @@ impl Error {
             | Self::TooMany { limit }
             | Self::TooManyBytes { limit }
             | Self::Busy { bytes: limit, .. }
+            | Self::TooManyRooms { limit, .. }
             | Self::TooManyMessages { limit }
             | Self::NoRoom { max: limit, .. } => Some((*limit).into()),
             Self::Overdue { deadline, .. } => Number::from_f64(deadline.as_secs_f64()),

@@ -14,6 +14,7 @@ mod stock;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -22,9 +23,11 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::change::{Change, Position, Resource, Room, Verb};
-use crate::criteria::{Collection, Scope};
+use crate::criteria::Collection;
 use crate::dialect::{Dialect, runtime};
+use crate::limit_monitor::LimitMonitor;
 use crate::model::{Membership, Models};
+use crate::rooms::{Candidates, FollowedFilter};
 use crate::socket::{Audience, Sockets};
 
 /// Changes said together at most.
@@ -47,35 +50,19 @@ pub(crate) struct Fanout {
     doubtful: HashMap<Room, Position>,
     /// How many connections have been told something since the last rest.
     told: usize,
-    /// Parts of resources that anybody follows, by what their rooms are called.
-    parts: HashMap<(Dialect, Resource), HashMap<String, Part>>,
+    limits: Arc<LimitMonitor>,
     /// When the doubtful rooms are told; of no meaning while there are none.
     announce_at: Instant,
 }
 
-/// A part of a resource that is followed.
-struct Part {
-    room: Room,
-    scope: Scope,
-    /// The offset of what its room was told last.
-    said: u64,
-}
-
-impl Part {
-    fn of(name: &str) -> Option<Self> {
-        let room = Room::parse(name)?;
-        Some(Self { scope: room.scope()?, room, said: 0 })
-    }
-}
-
 impl Fanout {
-    pub(crate) fn new(sockets: Sockets, models: Arc<Models>) -> Self {
+    pub(crate) fn new(sockets: Sockets, models: Arc<Models>, limits: Arc<LimitMonitor>) -> Self {
         Self {
             sockets,
             models,
             doubtful: HashMap::new(),
             told: 0,
-            parts: HashMap::new(),
+            limits,
             announce_at: Instant::now(),
         }
     }
@@ -111,7 +98,7 @@ impl Fanout {
         let spoken = self.spoken_of(of);
         if spoken.contains(&Dialect::Runtime) {
             self.say_to_runtimes(run).await;
-            self.say_to_parts(of, run, self.models.hide_records_of(of)).await;
+            self.say_to_filters(of, run, self.models.hide_records_of(of)).await;
         }
         for change in run {
             let memberships = self.models.associations().memberships(change);
@@ -125,16 +112,10 @@ impl Fanout {
         }
     }
 
-    /// The dialects of those who follow anything of a resource: to all others nothing is spelled out. What
-    /// was kept of parts that nobody follows any more is forgotten.
-    fn spoken_of(&mut self, of: &Resource) -> Vec<Dialect> {
+    /// The dialects of those who follow anything of a resource: to all others nothing is spelled out.
+    fn spoken_of(&self, of: &Resource) -> Vec<Dialect> {
         let all = Dialect::ALL.into_iter();
-        let (spoken, others): (Vec<_>, Vec<_>) =
-            all.partition(|dialect| self.sockets.follow(*dialect, of));
-        if !self.parts.is_empty() {
-            self.parts.retain(|(dialect, resource), _| resource != of || !others.contains(dialect));
-        }
-        spoken
+        all.filter(|dialect| self.sockets.follow(*dialect, of)).collect()
     }
 
     /// Says whose collections a change has made a record part of, and whose no longer. Only Sails 1.x speaks of
@@ -163,10 +144,11 @@ impl Fanout {
             let Some(target) = self.models.associations().target_of(membership) else { continue };
             let of = membership.collection();
             for name in self.sockets.of_members(Dialect::Runtime, target, &of) {
-                let Some(Part { room, scope, .. }) = Part::of(&name) else { continue };
+                let Some(filter) = FollowedFilter::parse(&name) else { continue };
+                let FollowedFilter { room, scope, .. } = &filter;
                 let at = scope.collection().map(Collection::position);
                 if at.is_some_and(|at| at.offset < change.position.offset) {
-                    self.send(&room, &[], &runtime::lost(&room), runtime::NOWHERE).await;
+                    self.send(room, &[], &runtime::lost(room), runtime::NOWHERE).await;
                 }
             }
         }
@@ -183,46 +165,54 @@ impl Fanout {
         }
     }
 
-    /// Says what the changes are to those who follow a part of the resource. Each part looks at them once,
-    /// however many follow it. Who is in the class room as well hears of them twice: to a list they are news of
-    /// different kinds.
-    async fn say_to_parts(&mut self, of: &Resource, run: &[Arc<Change>], is_hiding: bool) {
-        let mut parts = self.parts_of(Dialect::Runtime, of);
-        for part in parts.values_mut() {
-            let followed = runtime::Followed { scope: &part.scope, is_hiding };
-            if let Some((push, last)) = runtime::scoped_push(&part.room, followed, part.said, run) {
-                part.said = last.offset;
-                self.send(&part.room, &[], &push, last).await;
-            }
+    /// Says what the changes are to those who follow a filter of the resource. Each filter looks once at the changes that
+    /// may concern it, however many follow it. Who is in the class room as well hears of them twice: to a list they
+    /// are news of different kinds.
+    async fn say_to_filters(&mut self, of: &Resource, run: &[Arc<Change>], is_hiding: bool) {
+        if self.sockets.has_filters(Dialect::Runtime, of) {
+            self.say_to_followers(of, run, is_hiding).await;
         }
-        self.keep_parts(Dialect::Runtime, of, parts);
         for run in run.chunk_by(|one, next| one.id == next.id) {
             for name in self.sockets.of_one(Dialect::Runtime, of, &run[0].id) {
-                let Some(part) = Part::of(&name) else { continue };
-                let followed = runtime::Followed { scope: &part.scope, is_hiding };
-                let push = runtime::scoped_push(&part.room, followed, run[0].previous, run);
-                if let Some((push, last)) = push {
-                    self.send(&part.room, &[], &push, last).await;
-                }
+                let Some(filter) = FollowedFilter::parse(&name) else { continue };
+                self.say_to_filter(&filter, is_hiding, run[0].previous, run).await;
             }
         }
     }
 
-    /// The parts of a resource that anybody follows in a dialect. Those that nobody is in any more are
-    /// forgotten.
-    fn parts_of(&mut self, dialect: Dialect, of: &Resource) -> HashMap<String, Part> {
-        let mut former = self.parts.remove(&(dialect, of.clone())).unwrap_or_default();
-        let names = self.sockets.of_parts(dialect, of).into_iter();
-        let part = |name: String| {
-            let part = former.remove(&name).or_else(|| Part::of(&name))?;
-            Some((name, part))
-        };
-        names.filter_map(part).collect()
+    async fn say_to_followers(&mut self, of: &Resource, run: &[Arc<Change>], is_hiding: bool) {
+        // What a publisher says of a record that stays as it is, is for all who may know of it.
+        let is_for_all = |change: &Arc<Change>| change.published && change.verb != Verb::Create;
+        if !is_hiding && run.iter().any(is_for_all) {
+            for filter in self.sockets.filters_of(Dialect::Runtime, of) {
+                let previous = filter.said.load(Ordering::Relaxed);
+                self.say_to_filter(&filter, is_hiding, previous, run).await;
+            }
+            return;
+        }
+        let Candidates { indexed, unindexed } = self.sockets.filters_for(Dialect::Runtime, of, run);
+        for (filter, indexes) in indexed {
+            let run: Vec<_> = indexes.into_iter().map(|index| Arc::clone(&run[index])).collect();
+            let previous = filter.said.load(Ordering::Relaxed);
+            self.say_to_filter(&filter, is_hiding, previous, &run).await;
+        }
+        for filter in unindexed {
+            let previous = filter.said.load(Ordering::Relaxed);
+            self.say_to_filter(&filter, is_hiding, previous, run).await;
+        }
     }
 
-    fn keep_parts(&mut self, dialect: Dialect, of: &Resource, parts: HashMap<String, Part>) {
-        if !parts.is_empty() {
-            self.parts.insert((dialect, of.clone()), parts);
+    async fn say_to_filter(
+        &mut self,
+        filter: &FollowedFilter,
+        is_hiding: bool,
+        previous: u64,
+        run: &[Arc<Change>],
+    ) {
+        let followed = runtime::Followed { scope: &filter.scope, is_hiding };
+        if let Some((push, last)) = runtime::scoped_push(&filter.room, followed, previous, run) {
+            filter.said.store(last.offset, Ordering::Relaxed);
+            self.send(&filter.room, &[], &push, last).await;
         }
     }
 

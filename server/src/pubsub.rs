@@ -211,7 +211,10 @@ impl Pubsub {
 
     /// Where a socket hears of a record, whoever's it is.
     fn rooms_of(&self, socket: &Client, id: Id) -> Vec<Room> {
-        let rooms = subscription::rooms_of_one(socket, &self.resource, &id, &Reach::Whole);
+        let rooms = {
+            let may_join = |room: &Room| socket.may_join(room).is_ok();
+            subscription::rooms_of_one(may_join, socket, &self.resource, &id, &Reach::Whole)
+        };
         rooms.unwrap_or_else(|| vec![Room::instance(self.resource.clone(), id)])
     }
 

@@ -29,6 +29,7 @@ use crate::incoming::Seen;
 use crate::settings::Limit;
 use crate::shared::Shared;
 use crate::socket::Client;
+use crate::subscription;
 use answers::{Budget, Entry, answers};
 pub(crate) use shared_logs::SharedLogs;
 
@@ -91,7 +92,7 @@ async fn join_each<'a>(
 }
 
 async fn join(shared: &Shared, client: &Client, name: &str) -> Option<Joined> {
-    let room = Room::parse(name).filter(|room| client.may_join(room))?;
+    let room = Room::parse(name).filter(|room| subscription::may_join(shared, client, room))?;
     if !caller::may_join(shared, client, &room).await {
         return None;
     }

@@ -30,6 +30,7 @@ mod engine_request;
 mod first_ping;
 pub(crate) mod legacy;
 mod limits;
+mod memberships;
 mod output;
 mod session;
 pub(crate) mod site;
@@ -51,13 +52,13 @@ use socketioxide::socket::{Sid, Socket};
 use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tokio::time::timeout;
 
-use crate::change::{Id, Resource, Room};
+use crate::change::{Change, Id, Resource, Room};
 use crate::dialect::Dialect;
 use crate::http::listener::Plug;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;
-use crate::rooms::{self, Presence};
-use crate::settings::Transports;
+use crate::rooms::{self, Candidates, FollowedFilter, Presence};
+use crate::settings::{Limit, Settings, Transports};
 
 pub use connection::Client;
 pub(crate) use engine_request::{Ambiguous, EngineRequest, is_engine_path};
@@ -126,10 +127,11 @@ pub(crate) struct Audience<'a> {
 impl Sockets {
     /// No sockets yet, and the layer that serves them: they are let in when `door` is opened.
     pub(crate) fn new(
-        limits: Limits,
+        settings: &Settings,
         limits_reached: Arc<LimitMonitor>,
         (requests, output): (Arc<MemoryBudget>, Arc<OutputBudget>),
     ) -> (Self, AllAges) {
+        let limits = Limits::of(settings);
         let largest = limits.message;
         let builder = match limits.transports {
             Transports::All => SocketIo::builder(),
@@ -151,7 +153,8 @@ impl Sockets {
                     .max_incoming_binary_buf_size(limits.message),
             )
             .build_layer();
-        let (presence, counters, leading) = <(Arc<_>, Arc<_>, Arc<_>)>::default();
+        let presence = Arc::new(Presence::new(settings.limits.clone()));
+        let (counters, leading) = <(Arc<_>, Arc<_>)>::default();
         let entrance = Entrance::default();
         let all_ages = AllAges::new(layer, largest, limits.connect, Arc::clone(&limits_reached));
         let sockets = Self {
@@ -168,9 +171,24 @@ impl Sockets {
         (sockets, all_ages)
     }
 
-    /// Rooms of a part of a resource that anybody is in.
-    pub(crate) fn of_parts(&self, dialect: Dialect, resource: &Resource) -> Vec<String> {
-        self.presence.of_parts(dialect, resource)
+    /// The filters of a resource that anybody follows and that changes of it may concern. Never too few.
+    pub(crate) fn filters_for(
+        &self,
+        dialect: Dialect,
+        of: &Resource,
+        changes: &[Arc<Change>],
+    ) -> Candidates {
+        self.presence.filters_for(dialect, of, changes)
+    }
+
+    /// All filters of a resource that anybody follows.
+    pub(crate) fn filters_of(&self, dialect: Dialect, of: &Resource) -> Vec<Arc<FollowedFilter>> {
+        self.presence.filters_of(dialect, of)
+    }
+
+    /// Whether anybody follows a filter of a resource.
+    pub(crate) fn has_filters(&self, dialect: Dialect, of: &Resource) -> bool {
+        self.presence.has_filters(dialect, of)
     }
 
     /// Rooms of one record, for those who may see it only as it is now, that anybody is in.
@@ -344,12 +362,26 @@ impl Sockets {
         members.filter_map(|socket| Client::of(&socket)).collect()
     }
 
-    /// Leads everyone who is in one room into another.
-    pub(crate) async fn introduce(&self, dialect: Dialect, from: Audience<'_>, into: &Room) {
+    /// Leads everyone who is in one room into that of a record. One that is in as many as it may be is
+    /// disconnected: it would never find out that it hears no more of the record. It is among the results.
+    pub(crate) async fn introduce(
+        &self,
+        dialect: Dialect,
+        from: Audience<'_>,
+        into: &Room,
+    ) -> Vec<(Client, Limit)> {
         let _leading = self.leading.lock().await;
-        if let Some(audience) = self.gather(dialect, from) {
-            let Ok(()) = audience.join(rooms::name(dialect, into)).await;
-        }
+        let Some(audience) = self.gather(dialect, from) else { return Vec::new() };
+        let name = rooms::name(dialect, into);
+        let clients = audience.clone().sockets().into_iter();
+        let clients = clients.filter_map(|socket| Client::of(&socket));
+        let refused = clients.filter_map(|client| {
+            let limit = client.count_record(&name).err()?;
+            Some((client, limit))
+        });
+        let refused = refused.collect();
+        let Ok(()) = audience.join(name).await;
+        refused
     }
 
     /// Has a client leave a room for good: when it has, nobody is leading it on from there, whom that room had led

@@ -21,13 +21,28 @@ use crate::criteria::{Criteria, Filter, Language, Projection, QuerySummary, Scop
 use crate::dialect::Dialect;
 use crate::engine::{Engine, Since, Snapshot};
 use crate::error::{Error, Result};
+use crate::shared::Shared;
 use crate::socket::Client;
 
 pub(crate) use read::Read;
 use read::{stored, summary};
 
+/// Whether a client may be in a room as well. If not, it has reached a limit.
+pub(crate) fn may_join(shared: &Shared, client: &Client, room: &Room) -> bool {
+    let outcome = client.may_join(room);
+    if let Err(limit) = outcome {
+        shared.limits.reached(limit, client.address());
+    }
+    outcome.is_ok()
+}
+
 /// The room that a read with these criteria joins, if it joins one.
-fn room(client: &Client, resource: &Resource, criteria: &Criteria) -> Option<Room> {
+fn room(
+    may_join: impl Fn(&Room) -> bool,
+    client: &Client,
+    resource: &Resource,
+    criteria: &Criteria,
+) -> Option<Room> {
     let scope = match client.dialect() {
         Dialect::Runtime => Scope::of(criteria),
         // What a stock client hears of has no order and no end.
@@ -37,7 +52,7 @@ fn room(client: &Client, resource: &Resource, criteria: &Criteria) -> Option<Roo
             Language::Sails09 => criteria.within.clone(),
         }),
     };
-    let room = Room::scoped(resource.clone(), &scope).filter(|room| client.may_join(room));
+    let room = Room::scoped(resource.clone(), &scope).filter(|room| may_join(room));
     let may_hear_all = client.dialect().is_stock() && criteria.within == Filter::default();
     room.or_else(|| may_hear_all.then(|| Room::class(resource.clone())))
 }
@@ -71,7 +86,9 @@ pub(crate) async fn find(
 
 /// Whether the caller is already in the room of these criteria.
 fn is_in_room_of(cx: &Context, resource: &Resource, criteria: &Criteria) -> bool {
-    let room_of = |client| Some((client, room(client, resource, criteria)?));
+    let room_of = |client| {
+        Some((client, room(|room| client.may_join(room).is_ok(), client, resource, criteria)?))
+    };
     cx.client().and_then(room_of).is_some_and(|(client, room)| client.is_in(&room))
 }
 
@@ -90,7 +107,12 @@ async fn join_read_and_hold<R>(
 where
     R: Future<Output = Result<Snapshot<Vec<Arc<Attributes>>>>> + Send,
 {
-    let room_of = |client| Some((client, room(client, resource, criteria)?));
+    let room_of = |client| {
+        Some((
+            client,
+            room(|room| may_join(cx.shared(), client, room), client, resource, criteria)?,
+        ))
+    };
     let Some((client, room)) = cx.client().and_then(room_of) else {
         return Ok((read().await?, None));
     };
@@ -124,7 +146,10 @@ pub(crate) async fn find_along(
     let Some(client) = cx.client().filter(|client| client.dialect().is_stock()) else {
         return read().await;
     };
-    let rooms = |id| rooms_of_one(client, resource, &id, &reach).unwrap_or_default();
+    let rooms = |id| {
+        rooms_of_one(|room| may_join(cx.shared(), client, room), client, resource, &id, &reach)
+            .unwrap_or_default()
+    };
     let snapshot =
         read_and_join_each(cx, client, &Room::class(resource.clone()), rooms, read).await?;
     if reach != Reach::Nothing {
@@ -202,10 +227,16 @@ async fn join_and_read<R>(
 where
     R: Future<Output = Result<Snapshot<Vec<Arc<Attributes>>>>> + Send,
 {
+    let was_joined = client.dialect().is_stock() && client.hears(&room);
     client.join([room.clone()]);
     if client.dialect().is_stock() {
         let instance = |id| vec![Room::instance(room.resource.clone(), id)];
-        return read_and_join_each(cx, client, &room, instance, read).await;
+        let snapshot = read_and_join_each(cx, client, &room, instance, read).await;
+        // An error is no answer, so its reader hears of nothing new.
+        if snapshot.is_err() && !was_joined {
+            client.leave(&room);
+        }
+        return snapshot;
     }
     read().await
 }
@@ -227,6 +258,9 @@ where
         ids.flat_map(&rooms_of).collect()
     };
     let joined = rooms(&snapshot.value);
+    if let Err(limit) = client.may_join_records(&joined) {
+        return Err(Error::TooManyRooms { which: limit, limit: client.limit(limit) });
+    }
     client.join(joined.clone());
     if !has_moved(cx.engine(), room, snapshot.position).await? {
         return Ok(snapshot);
@@ -306,7 +340,9 @@ async fn join_and_read_one(
     let Some(client) = cx.client() else {
         return Ok((read.await?, None));
     };
-    let Some(rooms) = rooms_of_one(client, resource, id, &reach) else {
+    let Some(rooms) =
+        rooms_of_one(|room| may_join(cx.shared(), client, room), client, resource, id, &reach)
+    else {
         return Ok((read.await?, None));
     };
     let is_new = client.join(rooms.clone());
@@ -323,6 +359,7 @@ async fn join_and_read_one(
 /// stock client is in the room of the record in any case, and goes on being so when a list that it follows
 /// has the record no more, if it is in that other room as well.
 pub(crate) fn rooms_of_one(
+    may_join: impl Fn(&Room) -> bool,
     client: &Client,
     resource: &Resource,
     id: &Id,
@@ -331,10 +368,10 @@ pub(crate) fn rooms_of_one(
     let instance = Room::instance(resource.clone(), id.clone());
     let is_stock = client.dialect().is_stock();
     if *reach == Reach::Whole && !is_stock {
-        return client.may_join(&instance).then(|| vec![instance]);
+        return may_join(&instance).then(|| vec![instance]);
     }
     let scoped = Room::scoped(resource.clone(), &Scope::One(id.clone(), reach.filter()));
-    let scoped = scoped.filter(|room| client.may_join(room))?;
+    let scoped = scoped.filter(|room| may_join(room))?;
     Some(if is_stock { vec![scoped, instance] } else { vec![scoped] })
 }
 
@@ -349,7 +386,9 @@ pub(crate) async fn written(cx: &Context, change: &Change) -> Result<Option<Arc<
     // Who may write a record may not always read it.
     let reach = cx.reach(resource, Act::Read).await.unwrap_or(Reach::Nothing);
     let may_follow = after.as_ref().is_some_and(|after| reach.includes(after));
-    let rooms = rooms_of_one(client, resource, id, &reach).filter(|_| may_follow);
+    let rooms =
+        rooms_of_one(|room| may_join(cx.shared(), client, room), client, resource, id, &reach)
+            .filter(|_| may_follow);
     let Some(rooms) = rooms else { return Ok(after.clone()) };
     client.join(rooms.clone());
     hold(cx, client, resource, &reach).await?;

@@ -14,6 +14,7 @@
 
 mod bad;
 mod condition;
+mod equality;
 mod filter;
 mod language;
 mod parameters;
@@ -35,6 +36,7 @@ use crate::change::{Attributes, Id};
 pub(crate) use bad::shown;
 pub use bad::{Bad, Problem};
 pub use condition::{Comparison, Condition, Operand};
+pub(crate) use equality::{keys_of_filter, keys_of_record};
 pub use filter::Filter;
 pub use language::{Case, Language};
 pub use parameters::Parameters;

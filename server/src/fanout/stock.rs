@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 
-use super::{Fanout, Part};
+use super::Fanout;
 use crate::change::{Attributes, Change, Room, Verb};
 use crate::criteria::Case;
 use crate::dialect::Dialect;
+use crate::limit_monitor::LimitMonitor;
+use crate::rooms::{Candidates, FollowedFilter};
 use crate::socket::{Audience, Sockets};
 
 /// The rooms of parts, by what a change is to them.
@@ -25,6 +27,7 @@ struct Parts<'a> {
 /// One change for the clients of one dialect.
 struct Telling<'a> {
     sockets: &'a Sockets,
+    limits: &'a LimitMonitor,
     dialect: Dialect,
     change: &'a Change,
     class: &'a Room,
@@ -36,32 +39,49 @@ impl Fanout {
     pub(super) async fn say_to_stock(&mut self, dialect: Dialect, run: &[Arc<Change>]) {
         let Some(Change { resource: of, .. }) = run.first().map(|first| &**first) else { return };
         let class = &Room::class(of.clone());
-        let parts = self.parts_of(dialect, of);
-        if parts.is_empty() && !self.sockets.are_in(dialect, class) {
+        if !self.sockets.has_filters(dialect, of) && !self.sockets.are_in(dialect, class) {
             return;
         }
         let is_hiding = self.models.hide_records_of(of);
         for change in run {
+            let filters = self.filters_for(dialect, change, is_hiding);
             let ones = self.sockets.of_one(dialect, of, &change.id);
-            let ones: Vec<_> = ones.iter().filter_map(|name| Part::of(name)).collect();
-            let parts = Parts::of(parts.values().chain(&ones), change, is_hiding);
+            let ones: Vec<_> = ones.iter().filter_map(|name| FollowedFilter::parse(name)).collect();
+            let filters = filters.iter().map(|filter| &**filter);
+            let parts = Parts::of(filters.chain(&ones), change, is_hiding);
             let instance = &Room::instance(of.clone(), change.id.clone());
-            let sockets = &self.sockets;
-            let telling = Telling { sockets, dialect, change, class, instance };
+            let (sockets, limits) = (&self.sockets, &*self.limits);
+            let telling = Telling { sockets, limits, dialect, change, class, instance };
             telling.tell(&parts).await;
             if change.verb == Verb::Destroy {
                 // Stock clients never leave by themselves, so the rooms of dead records would add up.
                 ones.iter().for_each(|one| sockets.disband(dialect, &one.room));
             }
         }
-        self.keep_parts(dialect, of, parts);
+    }
+
+    /// The filters that a change may concern. If there are records that not everyone may know of, those are all that
+    /// did not pick the record before.
+    fn filters_for(
+        &self,
+        dialect: Dialect,
+        change: &Arc<Change>,
+        is_hiding: bool,
+    ) -> Vec<Arc<FollowedFilter>> {
+        let of = &change.resource;
+        if is_hiding && !change.published {
+            return self.sockets.filters_of(dialect, of);
+        }
+        let change = std::slice::from_ref(change);
+        let Candidates { indexed, unindexed } = self.sockets.filters_for(dialect, of, change);
+        indexed.into_iter().map(|(filter, _)| filter).chain(unindexed).collect()
     }
 }
 
 impl<'a> Parts<'a> {
     /// Of a record of which something is only said it is not known where it was; where it is said to be
     /// destroyed, all who know it are in its room.
-    fn of(all: impl Iterator<Item = &'a Part>, change: &Change, is_hiding: bool) -> Self {
+    fn of(all: impl Iterator<Item = &'a FollowedFilter>, change: &Change, is_hiding: bool) -> Self {
         let mut parts = Self::default();
         let is_apart = is_hiding && !change.published;
         for part in all {
@@ -156,6 +176,8 @@ impl Telling<'_> {
     async fn introduce(&self, rooms: &[&Room], but_not: &[&Room]) {
         let origin = self.change.origin.as_deref().filter(|_| self.change.published);
         let from = Audience { rooms, but_not, origin };
-        self.sockets.introduce(self.dialect, from, self.instance).await;
+        for (client, limit) in self.sockets.introduce(self.dialect, from, self.instance).await {
+            self.limits.reached(limit, client.address());
+        }
     }
 }

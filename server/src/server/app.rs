@@ -66,7 +66,7 @@ pub(super) fn assemble(
     let output_budget = OutputBudget::new(settings.limits.total_unread_bytes);
     let socket_limits = Limits::of(settings);
     let budgets = (Arc::clone(&requests), Arc::clone(&output_budget));
-    let (sockets, socket_layer) = Sockets::new(socket_limits, Arc::clone(&limits), budgets);
+    let (sockets, socket_layer) = Sockets::new(settings, Arc::clone(&limits), budgets);
     let requests = RequestBudget { budget: requests, largest: socket_limits.message };
     let cookies = sessions.cookies().clone();
     let models = Arc::new(settings.models.clone());

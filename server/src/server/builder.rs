@@ -235,7 +235,8 @@ impl Builder {
         let (app, shared) =
             assemble(&settings, addr, &routes, sessions, &courier, to, &connections);
         let (sockets, publisher) = (shared.sockets.clone(), Publisher::of(&shared));
-        let fanout = Fanout::new(sockets.clone(), Arc::clone(&shared.models));
+        let fanout =
+            Fanout::new(sockets.clone(), Arc::clone(&shared.models), Arc::clone(&shared.limits));
         let fanout = tokio::spawn(fanout.follow(changes));
         let following = courier.clone().follow_sites(sockets.clone(), settings.sites.changes());
         let following = tokio::spawn(following);

@@ -106,6 +106,20 @@ limits! {
         total_unread_bytes (TotalUnreadBytes): usize = 64 << 20,
         /// How long a client may read nothing of what is sent to it before it is disconnected.
         write_deadline (WriteDeadline): Duration = Duration::from_secs(20),
+        /// Rooms of records that one connection may be in.
+        rooms_per_connection (RoomsPerConnection): usize = 10_000,
+        /// Bytes of the names of these rooms, wherever the server keeps them.
+        subscription_bytes (SubscriptionBytes): usize = 1 << 20,
+        /// Bytes that the server keeps for the rooms of all connections.
+        subscription_bytes_total (SubscriptionBytesTotal): usize = 256 << 20,
+        /// Filters that one connection may follow.
+        filters_per_connection (FiltersPerConnection): usize = 100,
+        /// Different filters that the connections of one address, or of one person, may follow.
+        filters_per_client (FiltersPerClient): usize = 1_000,
+        /// Different filters of one resource that may be followed.
+        filters_per_resource (FiltersPerResource): usize = 10_000,
+        /// Those among them that demand no value of an attribute, and are compared with each change.
+        unindexed_filters_per_resource (UnindexedFiltersPerResource): usize = 1_000,
         /// Comparisons of filters with changes that one resume may need. The rooms after that are
         /// answered with *resync*.
         resume_work (ResumeWork): usize = 2_000_000,

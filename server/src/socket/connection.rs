@@ -16,12 +16,13 @@ use tokio::sync::oneshot;
 
 use super::engine_request::EngineRequest;
 use super::limits::Limits;
+use super::memberships::{Capacity, Memberships};
 use super::output::{Output, OutputBudget};
 use super::session::Session;
 use super::transport;
 use crate::access::Known;
 use crate::answers::Answer;
-use crate::change::Room;
+use crate::change::{Id, Room};
 use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
 use crate::http::client_address::client_address;
@@ -31,17 +32,14 @@ use crate::incoming;
 use crate::limit_monitor::LimitMonitor;
 use crate::lock::lock;
 use crate::memory_budget::{Claim, UNCOUNTED_BYTES};
-use crate::rooms::{self, Presence};
+use crate::rooms::{self, Presence, User};
 use crate::settings::{Limit, Origin};
 
 /// Refusals that may wait to be sent. Nobody has so many requests in flight who waits for any of them.
 const MOST_REFUSED: usize = 32_768;
 
-/// Rooms one connection may be in. Each is kept by name, whether there is such a record or not.
-const MOST_ROOMS: usize = 10_000;
-
-/// Rooms of scopes one connection may be in.
-const MOST_SCOPES: usize = 100;
+/// One connection may have this part of its subscriptions, whatever the others have.
+const RESERVED_PART: usize = 16;
 
 /// What is known of a connection from its CONNECT to its end.
 ///
@@ -65,11 +63,13 @@ pub(super) struct Connection {
     inbox: Mutex<Inbox>,
     /// What it has been sent and has not read.
     pub(super) output: Arc<Output>,
+    /// That of its client, as limits count it.
+    address: Option<IpAddr>,
     /// What its memberships are counted under; `None` once it is gone.
     ///
     /// Invariant: held while rooms are joined or left, and while `gone` takes it. So a join comes
     /// before the going, and Socket.IO cleans up after it, or it does not happen.
-    counted: Mutex<Option<HashSet<String>>>,
+    counted: Mutex<Option<Memberships>>,
 }
 
 /// Who somebody has said to be, by their session.
@@ -165,8 +165,9 @@ impl Connection {
             undone: Mutex::default(),
             attended: Mutex::default(),
             inbox: Mutex::default(),
+            address: session.as_ref().and_then(|session| session.address()),
             output: Arc::new(Output::new(session)),
-            counted: Mutex::new(Some(HashSet::new())),
+            counted: Mutex::new(Some(Memberships::default())),
         }
     }
 
@@ -241,11 +242,29 @@ impl Connection {
 
     /// The connection is no more: from here on it joins nothing.
     pub(super) fn gone(&self) {
-        let counted = lock(&self.counted).take();
-        counted.iter().flatten().for_each(|counted| self.presence.remove(counted));
+        if let Some(mut counted) = lock(&self.counted).take() {
+            self.presence.resize(counted.memory(), 0);
+            for name in counted.all().map(str::to_owned).collect::<Vec<_>>() {
+                self.uncount(&mut counted, &name);
+            }
+        }
         drop(lock(&self.attended).take());
         lock(&self.undone).clear();
         self.output.clear();
+    }
+
+    /// Counts a membership out.
+    fn uncount(&self, counted: &mut Memberships, name: &str) {
+        match counted.remove_filter(name) {
+            Some(person) => self.presence.remove_filter(name, &self.users(person)),
+            None => self.presence.remove(name),
+        }
+    }
+
+    /// Whom it belongs to.
+    fn users(&self, person: Option<Id>) -> Vec<User> {
+        let address = self.address.map(User::Address);
+        address.into_iter().chain(person.map(User::Person)).collect()
     }
 
     /// The origin of its page, if that may not use resources.
@@ -331,18 +350,139 @@ impl Client {
 
     /// Whether there is room for it, or it is in it. It has to leave one to get another.
     ///
-    /// Each change is looked at for each scope that anybody follows, so of those one connection may follow few.
-    /// Of a scope of one record is asked only when that changes.
-    pub(crate) fn may_join(&self, room: &Room) -> bool {
-        let counted = lock(&self.connection.counted);
-        let Some(counted) = counted.as_ref() else {
-            return true;
+    /// Each change is compared with the filters that it may concern, so of those there may be few. Of a scope of
+    /// one record is asked only when that changes.
+    pub(crate) fn may_join(&self, room: &Room) -> Result<(), Limit> {
+        let mut counted = lock(&self.connection.counted);
+        let Some(counted) = counted.as_mut() else {
+            return Ok(());
         };
-        let is_scope = |name: &&String| name.contains("?{") || name.contains("?[{");
-        let is_followed = room.scope.is_some() && room.id.is_none();
-        counted.contains(&rooms::counted_as(self.dialect(), room))
-            || counted.len() < MOST_ROOMS
-                && (!is_followed || counted.iter().filter(is_scope).count() < MOST_SCOPES)
+        let (name, presence) = (rooms::counted_as(self.dialect(), room), &self.connection.presence);
+        if counted.contains(&name) {
+            return Ok(());
+        }
+        if !counted.has_room_for(&name, self.capacity()) {
+            self.recount(counted);
+        }
+        if !counted.has_room_for(&name, self.capacity()) {
+            let has_room =
+                counted.has_room_for(&name, Capacity { bytes: usize::MAX, ..self.capacity() });
+            return Err(if has_room {
+                Limit::SubscriptionBytes
+            } else {
+                Limit::RoomsPerConnection
+            });
+        }
+        self.has_memory(counted)?;
+        if rooms::is_filter(room) {
+            if counted.filters() >= presence.limits().filters_per_connection {
+                return Err(Limit::FiltersPerConnection);
+            }
+            presence.check_filter(&name, room, &self.connection.users(self.person()))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a stock client may be in the rooms of these records as well.
+    pub(crate) fn may_join_records(&self, rooms: &[Room]) -> Result<(), Limit> {
+        let mut counted = lock(&self.connection.counted);
+        let Some(counted) = counted.as_mut() else {
+            return Ok(());
+        };
+        let mut names: HashSet<_> =
+            rooms.iter().map(|room| rooms::name(self.dialect(), room)).collect();
+        let has_room = |counted: &Memberships, names: &HashSet<String>| {
+            let bytes = names.iter().map(String::len).sum();
+            counted.has_room_for_records(names.len(), bytes, self.capacity())
+        };
+        if !has_room(counted, &names) {
+            self.recount(counted);
+            let known: HashSet<_> = self.rooms().into_iter().collect();
+            names.retain(|name| !known.contains(name));
+        }
+        if !has_room(counted, &names) {
+            let is_many = !counted.has_room_for_records(
+                names.len(),
+                0,
+                Capacity { bytes: usize::MAX, ..self.capacity() },
+            );
+            return Err(if is_many { Limit::RoomsPerConnection } else { Limit::SubscriptionBytes });
+        }
+        self.has_memory(counted)
+    }
+
+    /// Counts in that a stock client is led into the room of a record with this name. If it is in too many, the
+    /// connection ends: it would never find out that it hears no more of the record. What others keep is no
+    /// reason for that.
+    pub(super) fn count_record(&self, name: &str) -> Result<(), Limit> {
+        let mut guard = lock(&self.connection.counted);
+        let Some(counted) = guard.as_mut() else {
+            return Ok(());
+        };
+        let has_room = |it: &Memberships| it.has_room_for_records(1, name.len(), self.capacity());
+        // The rooms of records that were destroyed are still counted.
+        if !has_room(counted) || counted.records_are_uncertain() {
+            self.recount(counted);
+        }
+        if !has_room(counted) {
+            drop(guard);
+            self.disconnect();
+            return Err(Limit::RoomsPerConnection);
+        }
+        let before = counted.memory();
+        counted.add_record(name);
+        self.connection.presence.resize(before, counted.memory());
+        Ok(())
+    }
+
+    fn add_records(&self, counted: &mut Memberships, names: Vec<String>) {
+        let before = counted.memory();
+        names.iter().for_each(|name| counted.add_record(name));
+        self.connection.presence.resize(before, counted.memory());
+        self.socket.join(names);
+        if counted.records_are_uncertain() {
+            self.recount(counted);
+        }
+    }
+
+    /// Looks at all the rooms of records that it is in.
+    fn recount(&self, counted: &mut Memberships) {
+        if !self.dialect().is_stock() {
+            return;
+        }
+        let before = counted.memory();
+        let rooms = self.rooms();
+        let records = rooms.iter().filter(|name| !counted.contains(name));
+        let (count, bytes) = records.fold((0, 0), |(n, bytes), name| (n + 1, bytes + name.len()));
+        counted.set_records(count, bytes);
+        self.connection.presence.resize(before, counted.memory());
+    }
+
+    fn has_memory(&self, counted: &Memberships) -> Result<(), Limit> {
+        let (presence, limits) = (&self.connection.presence, self.connection.presence.limits());
+        let has_memory = presence.memory() < limits.subscription_bytes_total
+            || counted.memory() < limits.subscription_bytes / RESERVED_PART;
+        has_memory.then_some(()).ok_or(Limit::SubscriptionBytesTotal)
+    }
+
+    fn capacity(&self) -> Capacity {
+        let limits = self.connection.presence.limits();
+        Capacity { rooms: limits.rooms_per_connection, bytes: limits.subscription_bytes }
+    }
+
+    /// The value of a limit of rooms.
+    pub(crate) fn limit(&self, which: Limit) -> usize {
+        let limits = self.connection.presence.limits();
+        match which {
+            Limit::SubscriptionBytesTotal => limits.subscription_bytes_total,
+            Limit::SubscriptionBytes => limits.subscription_bytes,
+            _ => limits.rooms_per_connection,
+        }
+    }
+
+    /// Who has signed in, as far as it was asked.
+    fn person(&self) -> Option<Id> {
+        self.known().0?.who.person
     }
 
     /// Whether the client is in a room of records.
@@ -362,18 +502,36 @@ impl Client {
             return false;
         };
         let mut is_new = false;
-        let mut names = Vec::new();
+        let (mut names, mut records) = (Vec::new(), Vec::new());
+        let before = counted.memory();
         for room in rooms {
-            names.push(rooms::name(self.dialect(), &room));
+            let name = rooms::name(self.dialect(), &room);
             let count = rooms::counted_as(self.dialect(), &room);
-            if !counted.contains(&count) {
-                self.connection.presence.add(&count);
-                counted.insert(count);
-                is_new = true;
-            }
+            is_new |= self.count(counted, &count, &room);
+            if name == count { names.push(name) } else { records.push(name) }
         }
+        self.connection.presence.resize(before, counted.memory());
         self.socket.join(names);
+        if !records.is_empty() {
+            self.add_records(counted, records);
+        }
         is_new
+    }
+
+    /// Counts a membership in. `false` if it was counted.
+    fn count(&self, counted: &mut Memberships, count: &str, room: &Room) -> bool {
+        if !counted.insert(count) {
+            return false;
+        }
+        let presence = &self.connection.presence;
+        if rooms::is_filter(room) {
+            let person = self.person();
+            presence.add_filter(count, room, &self.connection.users(person.clone()));
+            counted.insert_filter(count, person);
+        } else {
+            presence.add(count, room);
+        }
+        true
     }
 
     /// Leaves a room.
@@ -386,9 +544,16 @@ impl Client {
         // A Sails client counts for a resource as long as it lives, see `rooms::counted_as`.
         let count = rooms::counted_as(self.dialect(), room);
         let is_counted_alone = self.dialect() == Dialect::Runtime || room.scope.is_some();
+        let before = counted.memory();
         if is_counted_alone && counted.remove(&count) {
-            self.connection.presence.remove(&count);
+            self.connection.uncount(counted, &count);
+            self.connection.presence.resize(before, counted.memory());
         }
+    }
+
+    /// Whether Socket.IO has it in a room of records.
+    pub(crate) fn hears(&self, room: &Room) -> bool {
+        self.rooms().contains(&rooms::name(self.dialect(), room))
     }
 
     /// The rooms of records it is in.

@@ -85,7 +85,8 @@ async fn room<'a>(
     let Some(scope) = scope else { return Ok(None) };
     let of = as_others(cx.shared(), resource, &of, &scope).await?;
     let Some(room) = members_room(resource, &of, &scope) else { return Ok(None) };
-    let is_open = client.may_join(&room) && caller::may_join(cx.shared(), client, &room).await;
+    let is_open = super::may_join(cx.shared(), client, &room)
+        && caller::may_join(cx.shared(), client, &room).await;
     Ok(is_open.then_some((client, of, room)))
 }
 

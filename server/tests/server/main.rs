@@ -49,6 +49,7 @@ mod sessions;
 mod sites;
 mod sockets;
 mod subscribing;
+mod subscription_limits;
 mod transcripts;
 mod unchanged;
 mod underscore_id;

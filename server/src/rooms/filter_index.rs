@@ -1,0 +1,282 @@
+//! The filters that are followed of a resource, by the values that they demand.
+//!
+//! Each change is compared with the filters that it may concern, and not with all that anybody follows.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::change::{Attributes, Change, Room};
+use crate::criteria::{Filter, Scope, keys_of_filter, keys_of_record};
+
+/// A filter that somebody follows.
+#[derive(Debug)]
+pub(crate) struct FollowedFilter {
+    pub(crate) room: Room,
+    pub(crate) scope: Scope,
+    /// The offset of what its room was told last.
+    pub(crate) said: AtomicU64,
+}
+
+impl FollowedFilter {
+    /// That of a room, if it has one.
+    pub(crate) fn of(room: &Room) -> Option<Self> {
+        Some(Self { scope: room.scope()?, room: room.clone(), said: AtomicU64::default() })
+    }
+
+    /// The same of the name of a room.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::of(&Room::parse(name)?)
+    }
+
+    fn address(self: &Arc<Self>) -> *const Self {
+        Arc::as_ptr(self)
+    }
+}
+
+/// Whether a filter can be found by the values that it demands.
+pub(crate) fn is_indexed(filter: &Filter) -> bool {
+    !keys_of_filter(filter).is_empty()
+}
+
+/// A filter, and the keys under which it is found.
+#[derive(Debug)]
+struct Indexed {
+    filter: Arc<FollowedFilter>,
+    keys: Option<HashSet<u64>>,
+}
+
+/// The filters of one resource.
+#[derive(Debug, Default)]
+pub(super) struct FilterIndex {
+    all: HashMap<String, Indexed>,
+    by_key: HashMap<u64, Vec<Arc<FollowedFilter>>>,
+    /// Those that have to be compared with each change.
+    unindexed: HashMap<String, Arc<FollowedFilter>>,
+}
+
+/// The keys of the record before a change and after it.
+pub(super) struct Keys(HashSet<u64>);
+
+impl Keys {
+    pub(super) fn of(change: &Change) -> Self {
+        let records = [&change.before, &change.after].into_iter().flatten();
+        Self(records.flat_map(|record: &Arc<Attributes>| keys_of_record(record)).collect())
+    }
+}
+
+/// What changes are compared with.
+#[derive(Debug, Default)]
+pub(crate) struct Candidates {
+    /// Filters, each with the indexes of the changes that may concern it.
+    pub(crate) indexed: Vec<(Arc<FollowedFilter>, Vec<usize>)>,
+    /// Filters that any of the changes may concern.
+    pub(crate) unindexed: Vec<Arc<FollowedFilter>>,
+}
+
+impl FilterIndex {
+    pub(super) fn insert(&mut self, name: &str, filter: FollowedFilter) {
+        let keys = self.choose_keys(&filter);
+        let filter = Arc::new(filter);
+        for key in keys.iter().flatten() {
+            self.by_key.entry(*key).or_default().push(Arc::clone(&filter));
+        }
+        if keys.is_none() {
+            self.unindexed.insert(name.to_owned(), Arc::clone(&filter));
+        }
+        self.all.insert(name.to_owned(), Indexed { filter, keys });
+    }
+
+    /// Of the parts of a filter, the one whose values the fewest other filters demand.
+    fn choose_keys(&self, filter: &FollowedFilter) -> Option<HashSet<u64>> {
+        let others = |key: &u64| 1 + self.by_key.get(key).map_or(0, Vec::len);
+        let sets = keys_of_filter(filter.scope.filter()).into_iter();
+        let sets = sets.map(|keys| keys.into_iter().collect::<HashSet<_>>());
+        sets.min_by_key(|keys| keys.iter().map(others).sum::<usize>())
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        let Some(Indexed { filter, keys }) = self.all.remove(name) else { return };
+        self.unindexed.remove(name);
+        for key in keys.into_iter().flatten() {
+            let Some(filters) = self.by_key.get_mut(&key) else { continue };
+            filters.retain(|it| it.address() != filter.address());
+            if filters.is_empty() {
+                self.by_key.remove(&key);
+            }
+        }
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.all.contains_key(name)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// How many there are, and how many of them are compared with each change.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.all.len(), self.unindexed.len())
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<FollowedFilter>> {
+        self.all.values().map(|indexed| Arc::clone(&indexed.filter)).collect()
+    }
+
+    /// The filters that changes with these keys may concern.
+    pub(super) fn candidates(&self, changes: &[Keys]) -> Candidates {
+        let mut indexed: HashMap<_, (Arc<FollowedFilter>, Vec<usize>)> = HashMap::new();
+        for (index, Keys(keys)) in changes.iter().enumerate() {
+            for filter in keys.iter().filter_map(|key| self.by_key.get(key)).flatten() {
+                let new = || (Arc::clone(filter), Vec::new());
+                let (_, of) = indexed.entry(filter.address()).or_insert_with(new);
+                if of.last() != Some(&index) {
+                    of.push(index);
+                }
+            }
+        }
+        let unindexed = self.unindexed.values().cloned().collect();
+        Candidates { indexed: indexed.into_values().collect(), unindexed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::change::{Id, Position, Resource, Verb};
+    use crate::criteria::Case;
+
+    /// Numbers that depend on a seed alone.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % end
+        }
+
+        fn value(&mut self) -> Value {
+            let values = json!([null, 1, "1", 1.0, -0.0, 0, 1.5, true, "true", false, "", "A", "a", "null",
+                9_007_199_254_740_993_u64, 9_007_199_254_740_992_u64, [1], { "a": 1 }]);
+            values[self.below(18)].clone()
+        }
+
+        fn name(&mut self) -> String {
+            ["a", "b", "c", "owner"][self.below(4)].to_owned()
+        }
+
+        fn record(&mut self) -> Option<Arc<Attributes>> {
+            let count = self.below(5);
+            (count > 0).then(|| Arc::new((0..count).map(|_| (self.name(), self.value())).collect()))
+        }
+
+        fn filter(&mut self, depth: usize) -> Value {
+            let (name, value) = (self.name(), self.value());
+            match self.below(if depth == 0 { 4 } else { 8 }) {
+                0 => json!({ (name): scalar(value) }),
+                1 => {
+                    let [one, other] = [self.value(), self.value()];
+                    json!({ (name): [scalar(one), scalar(other)] })
+                }
+                2 => json!({ (name): { ">": 1 } }),
+                3 => json!({ (name): { "!": scalar(value) } }),
+                4 => json!({ "or": [self.filter(depth - 1), self.filter(depth - 1)] }),
+                5 => json!({ "and": [self.filter(depth - 1), self.filter(depth - 1)] }),
+                6 => json!({ "not": self.filter(depth - 1) }),
+                _ => json!({ (name): scalar(value), "z": { "contains": "x" }, "owner": 1 }),
+            }
+        }
+
+        fn change(&mut self) -> Change {
+            let todo = Resource::parse("todo").unwrap();
+            Change {
+                verb: Verb::Update,
+                position: Position { epoch: 1, offset: 1 },
+                before: self.record(),
+                after: self.record(),
+                ..Change::gone(&todo, &Id::Integer(1))
+            }
+        }
+    }
+
+    /// Filters compare with nothing else.
+    fn scalar(value: Value) -> Value {
+        if value.is_array() || value.is_object() { json!("x") } else { value }
+    }
+
+    fn name_of(filter: &Filter) -> String {
+        let todo = Resource::parse("todo").unwrap();
+        Room::scoped(todo, &Scope::Whole(filter.clone())).unwrap().to_string()
+    }
+
+    fn concerns(filter: &Filter, change: &Change) -> bool {
+        let records = [&change.before, &change.after].into_iter().flatten();
+        records.into_iter().any(|record| filter.matches(&**record, Case::Sensitive))
+    }
+
+    /// The names of the filters that a change concerns.
+    fn found(index: &FilterIndex, changes: &[Change], number: usize) -> HashSet<String> {
+        let keys: Vec<_> = changes.iter().map(Keys::of).collect();
+        let Candidates { indexed, unindexed } = index.candidates(&keys);
+        let indexed = indexed.into_iter().filter(|(_, changes)| changes.contains(&number));
+        let all = indexed.map(|(filter, _)| filter).chain(unindexed);
+        let all = all.filter(|it| concerns(it.scope.filter(), &changes[number]));
+        all.map(|filter| filter.room.to_string()).collect()
+    }
+
+    #[test]
+    fn index_finds_the_filters_that_a_change_concerns_and_no_others() {
+        for _ in 0..40 {
+            let seed = rand::random::<u64>();
+            let mut random = Random(seed);
+            let (mut index, mut filters) = (FilterIndex::default(), HashMap::new());
+            for step in 0..300 {
+                if let Ok(filter) = Filter::read(random.filter(2))
+                    && filter != Filter::default()
+                {
+                    let name = name_of(&filter);
+                    if !index.contains(&name) {
+                        index.insert(&name, FollowedFilter::parse(&name).unwrap());
+                    }
+                    filters.insert(name, filter);
+                }
+                if step % 3 == 0
+                    && let Some(name) = filters.keys().next().cloned()
+                {
+                    filters.remove(&name);
+                    index.remove(&name);
+                }
+            }
+            let changes: Vec<_> = (0..40).map(|_| random.change()).collect();
+            for (number, change) in changes.iter().enumerate() {
+                let all = filters.iter().filter(|(_, filter)| concerns(filter, change));
+                let expected: HashSet<_> = all.map(|(name, _)| name.clone()).collect();
+                assert_eq!(found(&index, &changes, number), expected, "seed {seed}, {change:?}");
+            }
+            filters.keys().for_each(|name| index.remove(name));
+            assert!(index.is_empty() && index.by_key.is_empty() && index.unindexed.is_empty());
+        }
+    }
+
+    #[test]
+    fn change_is_compared_with_few_of_many_filters() {
+        let mut index = FilterIndex::default();
+        for owner in 0..10_000 {
+            let filter = Filter::read(json!({ "type": "task", "owner": owner })).unwrap();
+            let name = name_of(&filter);
+            index.insert(&name, FollowedFilter::parse(&name).unwrap());
+        }
+        let record = json!({ "type": "task", "owner": 4711 }).as_object().unwrap().clone();
+        let todo = Resource::parse("todo").unwrap();
+        let change =
+            Change { after: Some(Arc::new(record)), ..Change::gone(&todo, &Id::Integer(1)) };
+        let Candidates { indexed, unindexed } = index.candidates(&[Keys::of(&change)]);
+        assert!(indexed.len() <= 2 && unindexed.is_empty(), "{}", indexed.len());
+    }
+}

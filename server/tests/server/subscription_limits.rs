@@ -1,0 +1,129 @@
+//! How much one client may follow.
+
+use backwire::Server;
+use backwire::settings::{Limit, Limits};
+use serde_json::{Value, json};
+
+use crate::client::{Socket, builder, refusal, start};
+use crate::limits_reached::{CapturedLog, count};
+
+async fn limited(set: impl FnOnce(&mut Limits)) -> Server {
+    let mut limits = Limits::default();
+    set(&mut limits);
+    start(builder().limits(limits)).await
+}
+
+fn is_followed(ack: &Value) -> bool {
+    ack["statusCode"] == 200 && ack["headers"].get("backwire-room").is_some()
+}
+
+#[tokio::test]
+async fn one_address_follows_so_many_different_filters_and_others_are_not_refused() {
+    let log = CapturedLog::start();
+    let server = limited(|limits| limits.filters_per_client = 3).await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    for n in 0..3 {
+        assert!(is_followed(&a.get(&format!("/todo?n={n}")).await));
+    }
+    // The same filters are free for all connections.
+    assert!(is_followed(&b.get("/todo?n=1").await));
+    assert!(!is_followed(&b.get("/todo?n=3").await));
+    assert_eq!(count(&server, Limit::FiltersPerClient).await, 1);
+    assert!(log.lines_of(Limit::FiltersPerClient)[0].contains("client=127.0.0.1"));
+    let room = a.get("/todo?n=0").await["headers"]["backwire-room"].clone();
+    a.ask(json!(["unsubscribe", room])).await;
+    assert!(is_followed(&b.get("/todo?n=3").await));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn one_resource_has_so_many_filters_and_fewer_that_are_compared_with_each_change() {
+    let server = limited(|limits| {
+        limits.filters_per_resource = 4;
+        limits.unindexed_filters_per_resource = 2;
+    })
+    .await;
+    let mut socket = Socket::runtime(&server).await;
+    for n in 0..2 {
+        assert!(is_followed(&socket.get(&format!(r#"/todo?where={{"n":{{">":{n}}}}}"#)).await));
+    }
+    assert!(!is_followed(&socket.get(r#"/todo?where={"n":{">":7}}"#).await));
+    for n in 0..2 {
+        assert!(is_followed(&socket.get(&format!("/todo?n={n}")).await));
+    }
+    assert!(!is_followed(&socket.get("/todo?n=3").await));
+    assert!(is_followed(&socket.get("/cart?n=3").await));
+    assert_eq!(count(&server, Limit::FiltersPerResource).await, 1);
+    assert_eq!(count(&server, Limit::UnindexedFiltersPerResource).await, 1);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn filters_of_one_record_with_long_texts_are_limited_by_their_bytes() {
+    let server = limited(|limits| limits.subscription_bytes = 100_000).await;
+    let mut socket = Socket::runtime(&server).await;
+    let text = "x".repeat(1_900);
+    let room = |id: usize| {
+        let filter = json!({ "Attribute": ["text", { "OneOf": [text] }] });
+        json!([format!("todo?[{id},{filter}]"), 0, 0])
+    };
+    // 4 MB, of which the server keeps 100 KB.
+    let rooms: Vec<_> = (1..2_000).map(room).collect();
+    socket.ask(json!(["resume", rooms])).await;
+    assert_eq!(count(&server, Limit::SubscriptionBytes).await, 1_999 - 12);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn subscriptions_of_all_connections_are_limited_and_each_has_a_part_of_its_own() {
+    let server = limited(|limits| {
+        limits.subscription_bytes = 160_000;
+        limits.subscription_bytes_total = 100_000;
+    })
+    .await;
+    let (mut greedy, mut other) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    let rooms: Vec<_> = (0..5_000).map(|id| json!([format!("todo/{id}"), 0, 0])).collect();
+    greedy.ask(json!(["resume", rooms])).await;
+    assert!(count(&server, Limit::SubscriptionBytesTotal).await > 4_000);
+    assert!(is_followed(&other.get("/todo").await));
+    drop(greedy);
+    server.shutdown().await;
+}
+
+async fn with_records(count: usize, limits: impl FnOnce(&mut Limits)) -> (Server, Socket) {
+    let server = limited(limits).await;
+    let mut writer = Socket::runtime(&server).await;
+    let list: Value = (0..count).map(|n| json!({ "n": n })).collect();
+    writer.post("/todo", list).await;
+    (server, writer)
+}
+
+#[tokio::test]
+async fn stock_client_that_reads_more_records_than_it_may_follow_gets_an_error() {
+    let (server, mut writer) = with_records(30, |limits| limits.rooms_per_connection = 20).await;
+    let mut stock = Socket::stock(&server).await;
+    let refused = stock.get("/todo?limit=25").await;
+    assert_eq!(refusal(&refused), json!([413, "E_TOO_MANY_ROOMS"]));
+    assert_eq!(refused["body"]["limit"], 20);
+    assert_eq!(count(&server, Limit::RoomsPerConnection).await, 1);
+    // It hears of nothing that it has not read.
+    writer.post("/todo", json!({})).await;
+    assert!(stock.heard().await.is_empty());
+    // To read the same again takes no more rooms.
+    for _ in 0..5 {
+        assert_eq!(stock.get("/todo?limit=15").await["statusCode"], 200);
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn stock_client_that_is_led_to_more_records_than_it_may_follow_is_disconnected() {
+    let (server, mut writer) = with_records(10, |limits| limits.rooms_per_connection = 20).await;
+    let mut stock = Socket::stock(&server).await;
+    stock.get("/todo").await;
+    let list: Value = (0..30).map(|n| json!({ "n": n })).collect();
+    writer.post("/todo", list).await;
+    stock.is_ended().await;
+    assert!(count(&server, Limit::RoomsPerConnection).await > 0);
+    server.shutdown().await;
+}
