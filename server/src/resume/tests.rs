@@ -16,7 +16,8 @@ use crate::incoming::Seen;
 use crate::model::Models;
 use crate::write::{Action, Write};
 
-const ENOUGH: usize = 1 << 20;
+/// The simple implementation has no bound.
+const ENOUGH: usize = 1 << 40;
 
 /// Numbers that depend on a seed alone.
 struct Random(u64);
