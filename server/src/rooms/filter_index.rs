@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn index_finds_the_filters_that_a_change_concerns_and_no_others() {
-        for _ in 0..40 {
+        for _ in 0..10 {
             let seed = rand::random::<u64>();
             let mut random = Random(seed);
             let (mut index, mut filters) = (FilterIndex::default(), HashMap::new());

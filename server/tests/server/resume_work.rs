@@ -76,7 +76,7 @@ async fn work_of_a_resume_is_limited_and_the_rest_is_resynced() {
     let list: Value = (0..300).map(|n| json!({ "n": n })).collect();
     a.post("/todo", list).await;
     let (epoch, head) = position(&a.get("/todo/1").await);
-    let filter = |n: usize| format!(r#"todo?{{"Attribute":["n",{{"OneOf":[{}]}}]}}"#, 1000 + n);
+    let filter = |n: usize| format!(r#"todo?{{"Attribute":["n",{{"OneOf":[{}.0]}}]}}"#, 1000 + n);
     let rooms: Vec<_> = (0..5).map(|n| json!([filter(n), epoch, 0])).collect();
     let missed = b.ask(json!(["resume", rooms])).await;
     assert_eq!(missed[2], json!([filter(2), epoch, head, []]));
