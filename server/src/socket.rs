@@ -150,7 +150,7 @@ impl Sockets {
             .with_parser(
                 ParserConfig::common()
                     .max_incoming_binaries(MAX_ATTACHMENTS)
-                    .max_incoming_binary_buf_size(limits.message),
+                    .max_incoming_binary_buf_size(settings.body_limit),
             )
             .build_layer();
         let presence = Arc::new(Presence::new(settings.limits.clone()));
