@@ -1126,3 +1126,25 @@ async fn write_ahead_log_shrinks_after_a_long_reader_of_another_process_has_ende
 fn count_of_records(visitor: &Connection) -> i64 {
     visitor.query_row("SELECT count(*) FROM records", (), |row| row.get(0)).unwrap()
 }
+
+/// After a restart, the keys of the log are read in the order of their time.
+#[tokio::test]
+async fn key_from_before_the_clock_was_set_back_is_known_after_its_log_entry_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || sqlite_in(folder.path(), Window { count: 6, ..Window::default() }, 64);
+    let first = || Write { at: NOON, ..keyed("first", milk()) };
+    let store = open();
+    store.done(first()).await;
+    for _ in 0..3 {
+        store.done(milk()).await;
+    }
+    store.done(Write { at: NOON - HOUR, ..keyed("second", milk()) }).await;
+    drop(store);
+    let store = open();
+    // The log forgets the first change and has the second key's.
+    for _ in 0..2 {
+        store.done(milk()).await;
+    }
+    drop(store);
+    assert!(open().commit(first()).await.repeated);
+}

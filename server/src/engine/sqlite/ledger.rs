@@ -122,17 +122,23 @@ impl Recent {
     fn add(&mut self, key: KeyHash, entry: Entry<Written>) {
         let Written { resource, offset, .. } = &entry.outcome;
         match entry.outcome.was_logged() {
-            true => drop(self.firsts.entry(resource.clone()).or_insert(*offset)),
+            true => self.add_first(resource.clone(), *offset),
             false => self.has_unlogged = true,
         }
         self.entries.insert(key, entry);
+    }
+
+    /// Entries come in the order of their time, which is not that of the log if the clock was set back.
+    fn add_first(&mut self, resource: Resource, offset: u64) {
+        let first = self.firsts.entry(resource).or_insert(offset);
+        *first = offset.min(*first);
     }
 
     /// Adds those that came later.
     pub(super) fn append(&mut self, later: Self) {
         self.entries.extend(later.entries);
         for (resource, offset) in later.firsts {
-            self.firsts.entry(resource).or_insert(offset);
+            self.add_first(resource, offset);
         }
         self.has_unlogged |= later.has_unlogged;
     }
