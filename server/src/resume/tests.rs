@@ -183,10 +183,10 @@ async fn filters_after_the_work_of_one_resume_are_resynced() {
     assert!(work > head.offset, "{work}");
     let mut budget = Budget::new(ENOUGH, 3 * work as usize);
     let answers = source.answers(&entries, &mut budget, || true).await;
-    let is_known = |answer: &Box<RawValue>| {
+    let is_known = |answer: &RawValue| {
         serde_json::from_str::<Vec<Value>>(answer.get()).unwrap().len() == 4
     };
-    let known: Vec<_> = answers.iter().map(is_known).collect();
+    let known: Vec<_> = answers.iter().map(|it| is_known(it)).collect();
     assert_eq!(known[..4], [true, true, true, false]);
     assert!(budget.is_exhausted());
     assert!(source.answers(&entries, &mut budget, || false).await.is_empty());
