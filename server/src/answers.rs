@@ -60,17 +60,21 @@ impl Answers {
     pub(crate) async fn answer(&self, client: &Client, text: &str, turn: &Turn) -> Result<Answer> {
         let incoming = incoming::read(text, client.dialect(), self.body_limit)?;
         let is_read = is_read(&incoming);
+        let may_be_dropped = !may_write(&incoming) && self.changes_nothing(&incoming);
         if !may_write(&incoming) {
             turn.alone().await;
             // A write that came completely is committed. Nobody waits for anything else.
-            if !client.is_connected() && self.changes_nothing(&incoming) {
-                return Ok(Answer {
-                    arguments: Arguments::One(RawValue::NULL.to_owned()),
-                    claim: None,
-                });
+            if !client.is_connected() && may_be_dropped {
+                return Ok(Answer { arguments: nothing(), claim: None });
             }
         }
         let arguments = match incoming {
+            Incoming::Request(request) if may_be_dropped => tokio::select! {
+                biased;
+                answer = self.route(client, request, turn) => answer?,
+                // Nobody waits for it any more, and it may take long.
+                () = client.gone() => nothing(),
+            },
             Incoming::Request(request) => self.route(client, request, turn).await?,
             Incoming::Resume(rooms) => {
                 let enough = self.body_limit * TOLERANCE;
@@ -78,11 +82,11 @@ impl Answers {
             }
             Incoming::Delivered(upto) => {
                 client.delivered(upto);
-                Arguments::One(RawValue::NULL.to_owned())
+                nothing()
             }
             Incoming::Unsubscribe(room) => {
                 Room::parse(&room).iter().for_each(|room| client.leave(room));
-                Arguments::One(RawValue::NULL.to_owned())
+                nothing()
             }
         };
         self.claim(client, is_read, arguments)
@@ -123,6 +127,10 @@ impl Answers {
         let body = body.to_bytes();
         client.dialect().ack(parts.status, &parts.headers, &body)
     }
+}
+
+fn nothing() -> Arguments {
+    Arguments::One(RawValue::NULL.to_owned())
 }
 
 /// Whether this is a request that changes nothing.

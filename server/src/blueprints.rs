@@ -79,9 +79,8 @@ async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let filling = Filling::new(&cx, &resource, &populate);
     let mut criteria = Criteria::read_for(&model, parameters, language_of(&cx))?;
     filling.widen(&mut criteria);
-    let mut read = subscription::find(&cx, &resource, criteria).await?;
-    read.snapshot.value = filling.fill(read.snapshot.value).await?;
-    Ok(Reply::records(&cx, read))
+    let read = subscription::find(&cx, &resource, criteria).await?;
+    Reply::records(&cx, filling.fill_all(read).await?, cx.reads())
 }
 
 /// `GET /todo/7`
@@ -146,10 +145,9 @@ async fn read(
 ) -> Result<Reply> {
     let filling = Filling::new(cx, &resource, populate);
     filling.widen(&mut criteria);
-    let mut read = subscription::find_in_part(cx, &resource, &id, criteria).await?;
-    let record = read.snapshot.value.take();
-    read.snapshot.value = filling.fill(record.into_iter().collect()).await?.pop();
-    Reply::record(cx, (resource, id), read)
+    let read = subscription::find_in_part(cx, &resource, &id, criteria).await?;
+    let read = filling.fill_all(read.map(|record| record.into_iter().collect())).await?;
+    Reply::record(cx, (resource, id), read.map(|mut records| records.pop()), cx.reads())
 }
 
 /// `POST /todo`, with a record or a list of them

@@ -12,8 +12,9 @@ use serde::Serialize;
 use crate::access::{Act, Reach, Who};
 use crate::caller;
 use crate::change::{Resource, ToId};
-use crate::engine::Engine;
+use crate::engine::{Engine, ReadOptions, ReadTime};
 use crate::error::{Error, Result};
+use crate::http::client_address::client_address;
 use crate::http::key;
 use crate::http::security_headers::Personal;
 use crate::identity::Identity;
@@ -50,6 +51,8 @@ pub struct Context {
     key: Option<Arc<str>>,
     /// Whose the key is, where the rules of a resource do not ask for a person.
     identity: Identity,
+    /// Of this request, whose reads have one deadline.
+    reads: ReadOptions,
     turn: Option<Turn>,
     /// Over HTTP, whether the answer is for this caller alone.
     personal: Option<Personal>,
@@ -68,6 +71,11 @@ impl Context {
     /// What the records of a resource are like; an error if there is no such resource.
     pub fn model(&self, resource: &Resource) -> Result<Arc<Model>> {
         self.shared.model(resource)
+    }
+
+    /// How the caller reads: how much there may be of the answer.
+    pub(crate) fn reads(&self) -> &ReadOptions {
+        &self.reads
     }
 
     pub(crate) fn associations(&self) -> &Associations {
@@ -154,9 +162,16 @@ impl<S: Sync> FromRequestParts<S> for Context {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let (shared, client) = (Shared::of(parts), parts.extensions.get::<Client>().cloned());
+        let address = client
+            .as_ref()
+            .map_or_else(|| client_address(&parts.extensions), |client| client.address());
+        let reads =
+            ReadOptions { client: address, time: ReadTime::default(), ..shared.reads.clone() };
         Ok(Self {
-            shared: Arc::clone(Shared::of(parts)),
-            client: parts.extensions.get::<Client>().cloned(),
+            shared: Arc::clone(shared),
+            client,
+            reads,
             session: Brought::of(parts),
             key: key::of(&parts.headers)?,
             identity: Identity::default(),

@@ -321,6 +321,14 @@ impl Error {
             Self::Engine(engine::Error::Unavailable(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "E_UNAVAILABLE", None)
             }
+            Self::Engine(engine::Error::ReadDeadline(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "E_READ_DEADLINE", None)
+            }
+            Self::Engine(
+                engine::Error::TooManyRecords(_)
+                | engine::Error::TooManyBytes(_)
+                | engine::Error::TooMuchToSort(_),
+            ) => (StatusCode::PAYLOAD_TOO_LARGE, "E_ANSWER_TOO_LARGE", Some("limit")),
             Self::Engine(engine::Error::Refused(refused)) => match refused {
                 Refused::NotFound { .. } => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
                 Refused::Exists { .. } => (StatusCode::CONFLICT, "E_EXISTS", Some("id")),
@@ -373,7 +381,9 @@ impl Error {
         let is_temporary =
             [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
         let is_full = matches!(self, Self::Engine(engine::Error::DiskFull));
-        is_temporary.then_some(if is_full { "30" } else { "1" })
+        // A read that took too long takes as long the next time.
+        let is_late = matches!(self, Self::Engine(engine::Error::ReadDeadline(_)));
+        (is_temporary && !is_late).then_some(if is_full { "30" } else { "1" })
     }
 
     /// The limit of the settings that the caller has reached.
@@ -385,6 +395,10 @@ impl Error {
             Self::TooManyRooms { which: limit, .. }
             | Self::Busy { limit, .. }
             | Self::NoRoom { limit, .. } => Some(*limit),
+            Self::Engine(engine::Error::ReadDeadline(_)) => Some(Limit::ReadDeadline),
+            Self::Engine(engine::Error::TooManyRecords(_)) => Some(Limit::AnswerRecords),
+            Self::Engine(engine::Error::TooManyBytes(_)) => Some(Limit::AnswerBytes),
+            Self::Engine(engine::Error::TooMuchToSort(_)) => Some(Limit::SortBytes),
             _ => None,
         }
     }
@@ -400,6 +414,14 @@ impl Error {
             | Self::NoRoom { max: limit, .. } => Some((*limit).into()),
             Self::Overdue { deadline, .. } => Number::from_f64(deadline.as_secs_f64()),
             Self::BadCriteria(bad) => bad.limit().map(Number::from),
+            Self::Engine(engine::Error::ReadDeadline(deadline)) => {
+                Number::from_f64(deadline.as_secs_f64())
+            }
+            Self::Engine(
+                engine::Error::TooManyRecords(limit)
+                | engine::Error::TooManyBytes(limit)
+                | engine::Error::TooMuchToSort(limit),
+            ) => Some((*limit).into()),
             _ => self.problems().first()?.limit.clone(),
         }
     }

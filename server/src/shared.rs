@@ -8,7 +8,7 @@ use http::request::Parts;
 use tokio::sync::Notify;
 
 use crate::change::Resource;
-use crate::engine::Engine;
+use crate::engine::{Engine, ReadOptions};
 use crate::error::{Error, Result};
 use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) shared_logs: SharedLogs,
     /// The work of the filters of one resume.
     pub(crate) resume_work: usize,
+    /// How much one answer may have.
+    pub(crate) reads: ReadOptions,
     /// The ignored parameters that were logged, by resource.
     pub(crate) ignored_parameters: LogOnce<(Resource, String)>,
 }

@@ -19,7 +19,7 @@ use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::context::Context;
 use crate::criteria::{Criteria, Filter, Language, Projection, QuerySummary, Scope};
 use crate::dialect::Dialect;
-use crate::engine::{Engine, Since, Snapshot};
+use crate::engine::{Engine, ReadOptions, Record, Since, Snapshot};
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 use crate::socket::Client;
@@ -62,12 +62,12 @@ pub(crate) async fn find(
     cx: &Context,
     resource: &Resource,
     criteria: Criteria,
-) -> Result<Read<Vec<Arc<Attributes>>>> {
+) -> Result<Read<Vec<Record>>> {
     let reach = cx.reach(resource, Act::Read).await?;
     let mut criteria = Criteria { within: reach.filter(), ..criteria };
     let was_joined = criteria.most.is_some() && is_in_room_of(cx, resource, &criteria);
     let read = async |criteria: &Criteria| {
-        let find = || async { Ok(cx.engine().find(resource, criteria).await?) };
+        let find = || async { Ok(cx.engine().find_for(resource, criteria, cx.reads()).await?) };
         join_read_and_hold(cx, resource, &reach, criteria, find).await
     };
     let (mut snapshot, mut room) = read(&criteria).await?;
@@ -103,9 +103,9 @@ async fn join_read_and_hold<R>(
     reach: &Reach,
     criteria: &Criteria,
     read: impl Fn() -> R,
-) -> Result<(Snapshot<Vec<Arc<Attributes>>>, Option<Room>)>
+) -> Result<(Snapshot<Vec<Record>>, Option<Room>)>
 where
-    R: Future<Output = Result<Snapshot<Vec<Arc<Attributes>>>>> + Send,
+    R: Future<Output = Result<Snapshot<Vec<Record>>>> + Send,
 {
     let room_of = |client| {
         Some((
@@ -138,11 +138,12 @@ pub(crate) async fn find_along(
     cx: &Context,
     resource: &Resource,
     criteria: &Criteria,
-) -> Result<Snapshot<Vec<Arc<Attributes>>>> {
+    options: &ReadOptions,
+) -> Result<Snapshot<Vec<Record>>> {
     // Whoever may not read them reads what they are associated with all the same, and finds none.
     let reach = cx.reach(resource, Act::Read).await.unwrap_or(Reach::Nothing);
     let criteria = &Criteria { within: reach.filter(), ..criteria.clone() };
-    let read = || async { Ok(cx.engine().find(resource, criteria).await?) };
+    let read = || async { Ok(cx.engine().find_for(resource, criteria, options).await?) };
     let Some(client) = cx.client().filter(|client| client.dialect().is_stock()) else {
         return read().await;
     };
@@ -164,12 +165,13 @@ pub(crate) async fn find_holding(
     cx: &Context,
     resource: &Resource,
     criteria: Criteria,
-) -> Result<Read<Vec<Arc<Attributes>>>> {
+) -> Result<Read<Vec<Record>>> {
     if !is_stock(cx) && cx.reach(resource, Act::Read).await.is_ok() {
         return find(cx, resource, criteria).await;
     }
     let query = summary(cx, resource, &criteria, &Scope::of(&criteria));
-    Ok(Read { snapshot: find_along(cx, resource, &criteria).await?, room: None, query })
+    let snapshot = find_along(cx, resource, &criteria, cx.reads()).await?;
+    Ok(Read { snapshot, room: None, query })
 }
 
 /// One record that is to be associated with another, or is to have others associated with it. A stock client
@@ -193,7 +195,7 @@ pub(crate) async fn find_elsewhere<R>(
     cx: &Context,
     resource: &Resource,
     records: impl Fn() -> R + Sync,
-) -> Result<Read<Vec<Arc<Attributes>>>>
+) -> Result<Read<Vec<Record>>>
 where
     R: Future<Output = Result<Vec<Attributes>>> + Send,
 {
@@ -203,7 +205,8 @@ where
     let read = || async {
         let position = head(cx.engine(), resource).await?;
         let records = records().await?.into_iter().filter(|record| criteria.matches(record));
-        Ok(Snapshot { value: records.map(Arc::new).collect(), position })
+        let value = records.map(|record| Arc::new(record).into()).collect();
+        Ok(Snapshot { value, position })
     };
     let (snapshot, room) = join_read_and_hold(cx, resource, &reach, &criteria, read).await?;
     let query = QuerySummary::of(&criteria, &Scope::of(&criteria));
@@ -223,9 +226,9 @@ async fn join_and_read<R>(
     client: &Client,
     room: Room,
     read: impl Fn() -> R,
-) -> Result<Snapshot<Vec<Arc<Attributes>>>>
+) -> Result<Snapshot<Vec<Record>>>
 where
-    R: Future<Output = Result<Snapshot<Vec<Arc<Attributes>>>>> + Send,
+    R: Future<Output = Result<Snapshot<Vec<Record>>>> + Send,
 {
     let was_joined = client.dialect().is_stock() && client.hears(&room);
     client.join([room.clone()]);
@@ -247,14 +250,14 @@ async fn read_and_join_each<R>(
     room: &Room,
     rooms_of: impl Fn(Id) -> Vec<Room>,
     read: impl Fn() -> R,
-) -> Result<Snapshot<Vec<Arc<Attributes>>>>
+) -> Result<Snapshot<Vec<Record>>>
 where
-    R: Future<Output = Result<Snapshot<Vec<Arc<Attributes>>>>> + Send,
+    R: Future<Output = Result<Snapshot<Vec<Record>>>> + Send,
 {
     let snapshot = read().await?;
     let key = &cx.model(&room.resource)?.key;
-    let rooms = |records: &[Arc<Attributes>]| -> Vec<_> {
-        let ids = records.iter().filter_map(|record| Id::from_json(record.get(key)?));
+    let rooms = |records: &[Record]| -> Vec<_> {
+        let ids = records.iter().filter_map(|record| record.id(key));
         ids.flat_map(&rooms_of).collect()
     };
     let joined = rooms(&snapshot.value);
@@ -296,11 +299,12 @@ pub(crate) async fn find_in_part(
     resource: &Resource,
     id: &Id,
     criteria: Criteria,
-) -> Result<Read<Option<Arc<Attributes>>>> {
+) -> Result<Read<Option<Record>>> {
     let is_whole = criteria.projection == Projection::Whole && criteria.populate.is_empty();
     if is_whole || is_stock(cx) {
         let read = find_one(cx, resource, id).await?;
-        return Ok(read.map(|record| record.map(|record| criteria.projection.of(record))));
+        let show = |record| Record::from(criteria.projection.of(record));
+        return Ok(read.map(|record| record.map(show)));
     }
     let read = find(cx, resource, criteria).await?.map(|mut records| records.pop());
     if let (None, Some(client), Some(room)) = (&read.snapshot.value, cx.client(), &read.room) {

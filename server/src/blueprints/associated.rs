@@ -12,7 +12,7 @@ use super::{Input, Reply, Target, one_id, parameters, read, write};
 use crate::access::Act;
 use crate::change::{Attributes, Change, Id, Resource};
 use crate::context::Context;
-use crate::criteria::{Collection, Criteria, Language, Parameters};
+use crate::criteria::{Collection, Criteria, Language, Parameters, Projection};
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::model::{Link, Model, Populate};
@@ -99,8 +99,15 @@ impl Associated {
     async fn whole(self, record: Arc<Attributes>) -> Result<Reply> {
         let populate = Populate::These(BTreeSet::from([self.within.attribute.clone()]));
         let filling = Filling::new(&self.cx, &self.resource, &populate);
-        let record = filling.fill(vec![record]).await?.pop();
-        Ok(Reply::ok(Json(record)))
+        let filled = match filling.fill(vec![Arc::clone(&record).into()]).await {
+            Ok(mut filled) => Reply::bounded(&filled.pop(), self.cx.reads()),
+            Err(error) => Err(error),
+        };
+        match filled {
+            // It is changed: an answer that would be too large leaves out who is in it.
+            Err(Error::Engine(error)) if error.is_limit_of_read() => Ok(Reply::ok(Json(record))),
+            reply => reply,
+        }
     }
 }
 
@@ -142,7 +149,7 @@ impl Associated {
         let filling = Filling::new(&self.cx, self.target(), populate);
         let mut criteria = Criteria::read_for(model, parameters, Language::Current)?;
         filling.widen(&mut criteria);
-        let mut read = match self.link() {
+        let read = match self.link() {
             Link::HeldBy(via) => {
                 let criteria = criteria.and_holding(via, [&self.id]);
                 subscription::find_holding(&self.cx, self.target(), criteria).await?
@@ -158,8 +165,7 @@ impl Associated {
             }
             Link::Holds { .. } => return Err(self.not_in()),
         };
-        read.snapshot.value = filling.fill(read.snapshot.value).await?;
-        Ok(Reply::records(&self.cx, read))
+        Reply::records(&self.cx, filling.fill_all(read).await?, self.cx.reads())
     }
 
     async fn has(&self, member: &Id) -> Result<bool> {
@@ -184,9 +190,17 @@ impl Associated {
             return self.known(pairs.into_values().flatten().collect()).await;
         };
         let model = self.model()?;
-        let criteria = Criteria::holding(&model, via, [&self.id]);
-        let all = subscription::find_along(&self.cx, self.target(), &criteria).await?.value;
-        Ok(all.iter().filter_map(|it| it.get(&model.key).and_then(Id::from_json)).collect())
+        self.ids_of(&model, Criteria::holding(&model, via, [&self.id])).await
+    }
+
+    /// The ids of those that criteria pick, and that the caller may know of.
+    async fn ids_of(&self, model: &Model, criteria: Criteria) -> Result<BTreeSet<Id>> {
+        let projection = Projection::Select(BTreeSet::from([model.key.clone()]));
+        let (criteria, options) =
+            (Criteria { projection, ..criteria }, self.cx.reads().unbounded());
+        let all =
+            subscription::find_along(&self.cx, self.target(), &criteria, &options).await?.value;
+        Ok(all.iter().filter_map(|it| it.id(&model.key)).collect())
     }
 }
 
@@ -197,9 +211,7 @@ impl Associated {
         if model.access.is_open() || ids.is_empty() {
             return Ok(ids);
         }
-        let criteria = Criteria::holding(&model, &model.key, &ids);
-        let all = subscription::find_along(&self.cx, self.target(), &criteria).await?.value;
-        Ok(all.iter().filter_map(|it| it.get(&model.key).and_then(Id::from_json)).collect())
+        self.ids_of(&model, Criteria::holding(&model, &model.key, &ids)).await
     }
 }
 
@@ -284,10 +296,7 @@ impl Associated {
     /// Has these in the collection and no others. All have to be there, or nothing is done.
     async fn replace(&self, wanted: BTreeSet<Id>) -> Result<()> {
         let model = self.model()?;
-        let criteria = Criteria::holding(&model, &model.key, &wanted);
-        let all = subscription::find_along(&self.cx, self.target(), &criteria).await?.value;
-        let there = all.iter().filter_map(|it| it.get(&model.key).and_then(Id::from_json));
-        let there: BTreeSet<Id> = there.collect();
+        let there = self.ids_of(&model, Criteria::holding(&model, &model.key, &wanted)).await?;
         if let Some(id) = wanted.difference(&there).next() {
             let (resource, id) = (self.target().clone(), id.clone());
             return Err(Refused::NotFound { resource, id }.into());

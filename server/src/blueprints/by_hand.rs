@@ -3,6 +3,7 @@
 use super::Reply;
 use crate::change::{Attributes, Resource, ToId};
 use crate::context::Context;
+use crate::engine::ReadOptions;
 use crate::error::{Error, Result};
 use crate::subscription;
 use crate::write::{Action, Refused};
@@ -37,7 +38,8 @@ impl Context {
     {
         let resource = named(resource)?;
         let read = subscription::find_elsewhere(self, &resource, records).await?;
-        Ok(Reply::records(self, read))
+        // They are the handler's, which knows how many there are.
+        Reply::records(self, read, &ReadOptions::default())
     }
 
     /// Answers as `GET /todo/7` does, with a record that is kept elsewhere; see [`find`](Self::find).
@@ -49,7 +51,7 @@ impl Context {
     ) -> Result<Reply> {
         let (resource, id) = (named(resource)?, id.to_id().ok_or(Refused::BadId)?);
         let read = subscription::find_one_elsewhere(self, &resource, &id, record).await?;
-        Reply::record(self, (resource, id), read)
+        Reply::record(self, (resource, id), read, &ReadOptions::default())
     }
 
     /// Creates a record in the caller's name, and answers as `POST /todo` does.

@@ -1,16 +1,15 @@
 //! What the ready-made routes answer.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
 
-use crate::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
+use crate::change::{Change, Id, Position, Resource, Room, Verb};
 use crate::context::Context;
 use crate::criteria::QuerySummary;
-use crate::engine::Snapshot;
+use crate::engine::{ReadOptions, Snapshot};
 use crate::error::Result;
 use crate::subscription::{self, Read};
 use crate::write::Refused;
@@ -20,23 +19,28 @@ use crate::write::Refused;
 pub struct Reply(Response);
 
 impl Reply {
-    /// The answer to a read of a resource.
-    pub(crate) fn records(cx: &Context, read: Read<Vec<Arc<Attributes>>>) -> Self {
-        let Read { snapshot, room, query } = read;
-        Self::ok(Json(snapshot.value)).at(snapshot.position).joined(room).with_query(cx, &query)
+    /// The answer to a read of a resource, with as much as the options allow.
+    pub(crate) fn records(
+        cx: &Context,
+        read: Read<Vec<impl Serialize>>,
+        options: &ReadOptions,
+    ) -> Result<Self> {
+        let Read { snapshot: Snapshot { value, position }, room, query } = read;
+        Ok(Self::bounded(&value, options)?.at(position).joined(room).with_query(cx, &query))
     }
 
     /// The answer to a read of a record.
     pub(crate) fn record(
         cx: &Context,
         (resource, id): (Resource, Id),
-        read: Read<Option<Arc<Attributes>>>,
+        read: Read<Option<impl Serialize>>,
+        options: &ReadOptions,
     ) -> Result<Self> {
         let Read { snapshot: Snapshot { value, position }, room, query } = read;
         let Some(record) = value else {
             return Err(Refused::NotFound { resource, id }.into());
         };
-        Ok(Self::ok(Json(record)).at(position).joined(room).with_query(cx, &query))
+        Ok(Self::bounded(&record, options)?.at(position).joined(room).with_query(cx, &query))
     }
 
     /// The answer to a write.
@@ -47,6 +51,11 @@ impl Reply {
             Verb::Destroy => Self::ok(Json(change.before.clone())),
         };
         Ok(reply.of(change))
+    }
+
+    pub(super) fn bounded(body: &impl Serialize, options: &ReadOptions) -> Result<Self> {
+        let json = HeaderValue::from_static("application/json");
+        Ok(Self::ok(([(header::CONTENT_TYPE, json)], options.json(body)?)))
     }
 
     pub(super) fn ok(body: impl IntoResponse) -> Self {

@@ -5,14 +5,15 @@
 //!
 //! - `language`: in which spelling; `parameters`: what a request brought; `reader`: what that says of
 //!   attributes, within limits;
-//! - `filter`, `condition`, `pattern`: which records; `sort`: in which order; `window`: how many;
-//!   `projection`: how much of each;
+//! - `filter`, `condition`, `pattern`: which records; `sort`: in which order, and `best`, the first in it;
+//!   `window`: how many; `projection`: how much of each;
 //! - `scope`: what a read follows; `summary`: how the server reports the query to the client;
 //! - `bad`: what was wrong with it.
 //!
 //! Invariant: criteria that are not understood are refused. They never select everything.
 
 mod bad;
+mod best;
 mod condition;
 mod equality;
 mod filter;
@@ -35,6 +36,7 @@ use crate::change::{Attributes, Id};
 
 pub(crate) use bad::shown;
 pub use bad::{Bad, Problem};
+pub(crate) use best::Best;
 pub use condition::{Comparison, Condition, Operand};
 pub(crate) use equality::{keys_of_filter, keys_of_record};
 pub use filter::Filter;
@@ -198,7 +200,8 @@ impl Criteria {
         is_cut.then(|| Self { window, ..self.clone() })
     }
 
-    fn window(&self) -> Window {
+    /// How many, at most as many as are given at once.
+    pub(crate) fn window(&self) -> Window {
         let limit = self.window.limit.into_iter().chain(self.most).min();
         Window { limit, ..self.window }
     }
@@ -220,38 +223,30 @@ impl Criteria {
         &self,
         records: impl Iterator<Item = Result<Arc<Attributes>, E>>,
     ) -> Result<Vec<Arc<Attributes>>, E> {
-        Ok(self.show(self.choose(records)?))
-    }
-
-    /// The same, of what has all the attributes that are [looked at](Self::names), and shows nothing.
-    pub(crate) fn choose<R: Look, E>(
-        &self,
-        records: impl Iterator<Item = Result<R, E>>,
-    ) -> Result<Vec<R>, E> {
         // Looked at in the end, so that a failure among those that are passed over is one, too.
         let mut failure = None;
         let sound = records.map_while(|record| record.map_err(|error| failure = Some(error)).ok());
         let mut matching = sound.filter(|record| self.matches(record));
-        let chosen = if self.sort.is_by_id() {
-            self.window().of(&mut matching).collect()
-        } else {
-            self.window().of(self.sort.sort(matching.by_ref().collect())).collect()
-        };
+        let picked = self.arrange(&mut matching).into_iter();
+        let picked = picked.map(|record| self.projection.of(record)).collect();
         drop(matching);
-        failure.map_or(Ok(chosen), Err)
+        failure.map_or(Ok(picked), Err)
     }
 
-    /// What is to be seen of the first that match.
-    pub(crate) fn cut(&self, first: Vec<Arc<Attributes>>) -> Vec<Arc<Attributes>> {
-        self.show(self.window().of(first.into_iter()))
+    /// Of those that match and come in the order of their ids, the ones that are picked, in their order.
+    pub(crate) fn arrange<R: Look>(&self, matching: impl Iterator<Item = R>) -> Vec<R> {
+        if self.sort.is_by_id() {
+            return self.window().of(matching).collect();
+        }
+        let mut best = Best::new(&self.sort, self.reach(), |_| 0);
+        matching.for_each(|record| best.push(record));
+        self.window().of(best.finish().into_iter()).collect()
     }
 
-    /// What is to be seen of records.
-    pub(crate) fn show(
-        &self,
-        records: impl IntoIterator<Item = Arc<Attributes>>,
-    ) -> Vec<Arc<Attributes>> {
-        records.into_iter().map(|record| self.projection.of(record)).collect()
+    /// Whether every record is meant.
+    pub(crate) fn is_everything(&self) -> bool {
+        let everything = Filter::default();
+        self.filter == everything && self.within == everything
     }
 
     /// The attributes that are looked at to choose a record.

@@ -68,8 +68,17 @@ impl Projection {
             Self::Select(names) => names.contains(name),
             Self::Omit(names) => !names.contains(name),
         };
-        if !record.keys().all(shows) {
-            Arc::make_mut(&mut record).retain(|name, _| shows(name));
+        if record.keys().all(shows) {
+            return record;
+        }
+        match Arc::get_mut(&mut record) {
+            Some(own) => own.retain(|name, _| shows(name)),
+            // Of a record that others share, no more is copied than is shown.
+            None => {
+                let shown = record.iter().filter(|(name, _)| shows(name));
+                let shown = shown.map(|(name, value)| (name.clone(), value.clone()));
+                return Arc::new(shown.collect());
+            }
         }
         record
     }

@@ -1,5 +1,7 @@
 //! From JSON to a filter, within limits.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::bad::{Bad, Problem, attribute_name, shown};
@@ -153,7 +155,10 @@ impl<'k> Reader<'k> {
     /// A value or a list of them.
     fn operands(&mut self, name: &str, value: Value) -> Result<Vec<Operand>, Bad> {
         match value {
-            Value::Array(list) => list.into_iter().map(|value| self.operand(name, value)).collect(),
+            Value::Array(list) => {
+                let operands = list.into_iter().map(|value| self.operand(name, value));
+                operands.collect::<Result<_, _>>().map(each_once)
+            }
             value => Ok(vec![self.operand(name, value)?]),
         }
     }
@@ -204,6 +209,12 @@ impl<'k> Reader<'k> {
         self.left = left.ok_or_else(|| Bad::new(at, Problem::TooMany(SIZE)))?;
         Ok(())
     }
+}
+
+/// A record is compared with each operand, so one that is said twice would cost twice.
+fn each_once(operands: Vec<Operand>) -> Vec<Operand> {
+    let mut texts = HashSet::new();
+    operands.into_iter().filter(|operand| texts.insert(format!("{operand:?}"))).collect()
 }
 
 impl Operand {

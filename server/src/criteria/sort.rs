@@ -1,6 +1,7 @@
 //! In which order.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -34,7 +35,7 @@ impl Sort {
             value => terms(at, value)?,
         };
         match sort.len() {
-            ..=SIZE => Ok(Self(sort)),
+            ..=SIZE => Ok(Self(each_once(sort))),
             _ => Err(Bad::new(at, Problem::TooMany(SIZE))),
         }
     }
@@ -42,6 +43,11 @@ impl Sort {
     /// Is there nothing but the ids to sort by?
     pub fn is_by_id(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The attributes that are looked at.
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
+        self.0.iter().map(|(name, _)| name.as_str()).collect()
     }
 
     /// Brings records in order. Each is asked once for what it is sorted by.
@@ -69,6 +75,13 @@ impl Sort {
 }
 
 type Term = (String, Direction);
+
+/// Records that are equal in an attribute are so in either direction, so its first term decides.
+fn each_once(sort: Vec<Term>) -> Vec<Term> {
+    let mut names = HashSet::new();
+    let is_first: Vec<_> = sort.iter().map(|(name, _)| names.insert(name.clone())).collect();
+    sort.into_iter().zip(is_first).filter_map(|(term, is_first)| is_first.then_some(term)).collect()
+}
 
 fn terms(at: &str, value: Value) -> Result<Vec<Term>, Bad> {
     match value {

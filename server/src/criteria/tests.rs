@@ -138,6 +138,42 @@ fn records_are_sorted_in_every_spelling() {
 }
 
 #[test]
+fn attribute_that_is_sorted_by_twice_and_value_that_is_named_twice_count_once() {
+    let criteria = |data| from_data(data, Language::Current).unwrap();
+    let (terms, values) = (["a DESC", "b"].repeat(256).join(","), vec![1; 500]);
+    let sort = criteria(json!({ "sort": terms, "a": values }));
+    let terms = [("a".to_owned(), Direction::Descending), ("b".to_owned(), Direction::Ascending)];
+    assert_eq!(sort.sort, Sort(terms.into()));
+    let one = Condition::OneOf(vec![Operand::Number(1.0)]);
+    assert_eq!(sort.filter, Filter::All(vec![Filter::Attribute("a".to_owned(), one)]));
+    let mixed = criteria(json!({ "a": { "in": [1, "1", 1.0, true, "true", null, null] } }));
+    let Filter::All(parts) = mixed.filter else { panic!() };
+    assert!(format!("{parts:?}").matches("Number").count() == 1, "{parts:?}");
+    assert!(format!("{parts:?}").matches("Null").count() == 1, "{parts:?}");
+}
+
+#[test]
+fn long_text_is_searched_in_linear_time() {
+    // Searched place by place, each would compare 10^12 bytes.
+    let text = "a".repeat(2_000_000);
+    let needle = format!("{}b", "a".repeat(1_000_000));
+    let half = format!("b{}", "a".repeat(1_000_000));
+    let record = attributes(json!({ "text": text }));
+    let with = |pattern: Value, language| {
+        let data = json!({ "where": { "text": pattern } });
+        from_data(data, language).unwrap().matches(&record)
+    };
+    for language in [Language::Current, Language::Sails09] {
+        assert!(!with(json!({ "contains": needle }), language));
+        assert!(!with(json!({ "contains": half }), language));
+        assert!(!with(json!({ "startsWith": needle }), language));
+        assert!(!with(json!({ "endsWith": half }), language));
+        assert!(!with(json!({ "like": format!("%{needle}%{half}%") }), language));
+        assert!(with(json!({ "like": "%a".repeat(100_000) }), language));
+    }
+}
+
+#[test]
 fn a_window_is_a_part_and_a_limit_of_0_is_nothing() {
     let part = |data| ids(from_data(data, Language::Current));
     assert_eq!(part(json!({"limit": 2})), json!([1, 2]));

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::Error;
 use crate::change::{Attributes, Id, Resource};
+use crate::criteria::Look;
 
 /// Where records of a resource hold the id of another record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -129,7 +130,7 @@ impl ResourceCascades {
     }
 
     /// What dangles in a record that was changed last at this offset.
-    pub(super) fn dangling(&self, record: &Attributes, changed: u64) -> Dangling {
+    pub(super) fn dangling(&self, record: &impl Look, changed: u64) -> Dangling {
         let mut names = Vec::new();
         for (name, is_pair) in self.suspects(record, changed) {
             if is_pair {
@@ -140,18 +141,13 @@ impl ResourceCascades {
         if names.is_empty() { Dangling::Nothing } else { Dangling::Attributes(names) }
     }
 
-    /// Whether a reference would dangle if the record had not changed lately.
-    pub(super) fn is_suspect(&self, record: &Attributes) -> bool {
-        self.suspects(record, 0).next().is_some()
-    }
-
     fn suspects<'a>(
         &'a self,
-        record: &'a Attributes,
+        record: &'a impl Look,
         changed: u64,
     ) -> impl Iterator<Item = (&'a str, bool)> {
         self.0.iter().filter_map(move |(name, cascades)| {
-            let until = cascades.until.get(&Id::from_json(record.get(name)?)?)?;
+            let until = cascades.until.get(&Id::from_json(record.look(name))?)?;
             (changed <= *until).then_some((name.as_str(), cascades.is_pair))
         })
     }
@@ -167,6 +163,11 @@ impl ResourceCascades {
     /// Whether the records that criteria select depend on it: they look at one of the attributes.
     pub(super) fn has_one_of<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> bool {
         names.any(|name| self.0.contains_key(name)) || self.0.values().any(|it| it.is_pair)
+    }
+
+    /// The attributes that may dangle.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// The attributes, and the ids in each.

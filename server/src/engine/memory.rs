@@ -4,12 +4,14 @@
 //! it is held: the place in the tail is taken before, so a writer that gives up while the tail is
 //! full has not committed anything.
 
+mod find;
 mod values;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -19,8 +21,9 @@ use super::cascades::{AllCascades, ResourceCascades};
 use super::counters::{Counters, first_free};
 use super::ledger::{self, Ledger, LedgerLimits, Written};
 use super::{
-    Cascade, Cascades, Committed, Dangling, Engine, Error, MemoryQueues, MemorySessions, Queues,
-    Reference, Sessions, Since, Snapshot, Tail, Window, draw_epoch,
+    Cascade, Cascades, Committed, DEFAULT_READ_DEADLINE, Dangling, Engine, Error, MemoryQueues,
+    MemorySessions, Queues, ReadOptions, Record, Reference, Sessions, Since, Snapshot, Tail,
+    Window, draw_epoch,
 };
 use crate::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use crate::criteria::Criteria;
@@ -37,6 +40,7 @@ pub struct Memory {
     /// before those who came earlier.
     tail: FairMutex<Tail>,
     state: Mutex<State>,
+    read_deadline: Duration,
     sessions: MemorySessions,
     queues: MemoryQueues,
 }
@@ -49,9 +53,16 @@ impl Memory {
             window,
             tail: FairMutex::new(tail),
             state: Mutex::default(),
+            read_deadline: DEFAULT_READ_DEADLINE,
             sessions: MemorySessions::default(),
             queues: MemoryQueues::new(&window),
         }
+    }
+
+    /// With another limit on how long the reads of one request may take together.
+    #[must_use]
+    pub fn with_read_deadline(self, deadline: Duration) -> Self {
+        Self { read_deadline: deadline, ..self }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -87,16 +98,17 @@ impl Engine for Memory {
         Ok(committed)
     }
 
-    async fn find(
+    async fn find_for(
         &self,
         resource: &Resource,
         criteria: &Criteria,
-    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
+        options: &ReadOptions,
+    ) -> Result<Snapshot<Vec<Record>>, Error> {
         let Snapshot { value: all, position } = self.snapshot(resource, |table, cascades| {
             table.rows.values().filter_map(|row| row.read(cascades)).collect::<Vec<_>>()
         });
         // Nobody waits for the lock while records are looked at.
-        let Ok(value) = criteria.pick(all.into_iter().map(Ok::<_, Infallible>));
+        let value = find::find(all, criteria, options, self.read_deadline).await?;
         Ok(Snapshot { value, position })
     }
 

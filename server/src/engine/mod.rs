@@ -9,7 +9,10 @@ mod counters;
 mod ledger;
 mod memory;
 mod queues;
+mod read_options;
+mod record;
 mod sessions;
+mod sketch;
 mod sqlite;
 
 use std::collections::HashMap;
@@ -29,9 +32,14 @@ pub use memory::Memory;
 pub use queues::{
     Acked, Asked, Batch, Delivery, Device, MemoryQueues, Outcome, Post, Posted, Queues, Said,
 };
+pub use read_options::{ReadOptions, ReadTime};
+pub use record::Record;
 pub use sessions::{Edit, Held, MemorySessions, Sessions};
 pub use sqlite::Sqlite;
 pub(crate) use sqlite::{back_up, restore};
+
+/// How long the reads of one request may take together, where an engine is opened without another limit.
+pub(crate) const DEFAULT_READ_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The far end of the log: every engine is opened with one and sends each committed change to it,
 /// in commit order and once, after the change is durable and before the writer is answered.
@@ -78,7 +86,22 @@ pub trait Engine: Send + Sync + 'static {
         &self,
         resource: &Resource,
         criteria: &Criteria,
-    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error>;
+    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
+        let Snapshot { value, position } =
+            self.find_for(resource, criteria, &ReadOptions::default()).await?;
+        let records = value.iter().map(Record::attributes).collect::<Result<_, _>>()?;
+        Ok(Snapshot { value: records, position })
+    }
+
+    /// The same for a client. If there would be more of it than the options allow, or it takes longer
+    /// than a read may take, it is an error and never a part of the answer. A read ends soon after its
+    /// future was dropped.
+    async fn find_for(
+        &self,
+        resource: &Resource,
+        criteria: &Criteria,
+        options: &ReadOptions,
+    ) -> Result<Snapshot<Vec<Record>>, Error>;
 
     /// One record, or `None` where there is none.
     async fn find_one(
@@ -243,7 +266,44 @@ pub enum Error {
     /// The disk is full; nothing was stored, and nothing is but what makes the store smaller.
     #[error("the disk of the server is full: it can read and delete; free some space")]
     DiskFull,
+    /// A read took longer than the limit `read_deadline`.
+    #[error(
+        "this read takes longer than a read may (read_deadline: {0:?}): filter or sort by attributes that \
+         are declared `indexed`, or ask for fewer records with `limit`"
+    )]
+    ReadDeadline(Duration),
+    /// There are more records in an answer than the limit `answer_records` allows.
+    #[error(
+        "the answer has more records than an answer may (answer_records: {0}): ask for a part of it with \
+         `limit` and `skip`, or with `where`"
+    )]
+    TooManyRecords(usize),
+    /// An answer is larger than the limit `answer_bytes` allows.
+    #[error(
+        "the answer has more bytes than an answer may (answer_bytes: {0}): ask for fewer records with \
+         `limit`, or for less of each with `select`"
+    )]
+    TooManyBytes(usize),
+    /// A read would have to hold more in memory to sort than the limit `sort_bytes` allows.
+    #[error(
+        "to sort this takes more memory than a read may use (sort_bytes: {0}): sort by an attribute that is \
+         declared `indexed`, or ask for fewer records with `where` or a smaller `skip`"
+    )]
+    TooMuchToSort(usize),
     /// The store failed; nothing was stored.
     #[error("store: {0}")]
     Unavailable(String),
+}
+
+impl Error {
+    /// Whether there is nothing wrong but that a read takes too long, or its answer is too large.
+    pub(crate) fn is_limit_of_read(&self) -> bool {
+        match self {
+            Self::ReadDeadline(_)
+            | Self::TooManyRecords(_)
+            | Self::TooManyBytes(_)
+            | Self::TooMuchToSort(_) => true,
+            Self::Refused(_) | Self::DiskFull | Self::Unavailable(_) => false,
+        }
+    }
 }

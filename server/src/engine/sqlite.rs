@@ -11,6 +11,7 @@ mod along;
 mod backup;
 mod cascades;
 mod column;
+mod control;
 mod epochs;
 mod forget;
 mod group;
@@ -20,12 +21,12 @@ mod list;
 mod lock;
 mod prefilter;
 mod queues;
+mod read_pool;
 mod reader;
 mod records;
 mod row;
 mod schema;
 mod sessions;
-mod sketch;
 mod space;
 mod vacuum;
 mod writer;
@@ -46,8 +47,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::{
-    Acked, Asked, Batch, Cascade, Cascades, Committed, Device, Edit, Engine, Error, Gauge, Held,
-    Outcome, Post, Posted, Queues, Sessions, Since, Snapshot, Tail, Window,
+    Acked, Asked, Batch, Cascade, Cascades, Committed, DEFAULT_READ_DEADLINE, Device, Edit, Engine,
+    Error, Gauge, Held, Outcome, Post, Posted, Queues, ReadOptions, Record, Sessions, Since,
+    Snapshot, Tail, Window,
 };
 use crate::change::{Attributes, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
@@ -56,14 +58,16 @@ use crate::delivery::rules::Ttl;
 use crate::model::Models;
 use crate::write::Write;
 pub(crate) use backup::{back_up, restore};
+use control::ReadControl;
 use epochs::CurrentEpoch;
 use group::Known;
 use indexes::Indexes;
 use ledger::Recent;
+use list::Bounds;
 use lock::Lock;
 use prefilter::Prefilter;
 use queues::Step;
-use reader::Readers;
+use read_pool::ReadPool;
 use records::Records;
 use space::{Space, SpaceState};
 use writer::{Deed, Done, Job, Writer};
@@ -77,7 +81,7 @@ pub struct Sqlite {
     path: PathBuf,
     epoch: u64,
     space: Arc<SpaceState>,
-    readers: Readers,
+    readers: ReadPool,
     indexes: RwLock<Arc<Indexes>>,
     /// The writer ends when this is dropped and what is queued has been committed.
     ///
@@ -115,7 +119,7 @@ impl Sqlite {
             path: path.into(),
             epoch,
             space: state,
-            readers: Readers::new(path),
+            readers: ReadPool::new(path, DEFAULT_READ_DEADLINE),
             indexes: RwLock::default(),
             jobs: Mutex::new(jobs),
         })
@@ -123,6 +127,13 @@ impl Sqlite {
 }
 
 impl Sqlite {
+    /// With another limit on how long the reads of one request may take together.
+    #[must_use]
+    pub fn with_read_deadline(mut self, deadline: Duration) -> Self {
+        self.readers.set_deadline(deadline);
+        self
+    }
+
     /// Takes its place in line when it is polled first.
     async fn have_done(&self, deed: Deed) -> Result<Done, Error> {
         let (answer, outcome) = oneshot::channel();
@@ -149,18 +160,21 @@ impl Engine for Sqlite {
         }
     }
 
-    async fn find(
+    async fn find_for(
         &self,
         resource: &Resource,
         criteria: &Criteria,
-    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
+        options: &ReadOptions,
+    ) -> Result<Snapshot<Vec<Record>>, Error> {
         let (epoch, resource, criteria) = (self.epoch, resource.clone(), criteria.clone());
         let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let find = move |snapshot: &Transaction<'_>| {
+        let bounds = options.clone();
+        let find = move |snapshot: &Transaction<'_>, control: &ReadControl| {
             let (resource, criteria, indexes) = (&resource, &criteria, &*indexes);
-            reader::find(snapshot, epoch, Prefilter { resource, criteria, indexes })
+            let prefilter = Prefilter { resource, criteria, indexes };
+            reader::find(snapshot, epoch, prefilter, Bounds { options: &bounds, control })
         };
-        self.readers.read(find).await
+        self.readers.read_list(options, find).await
     }
 
     async fn find_one(
@@ -174,7 +188,10 @@ impl Engine for Sqlite {
 
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
         let (epoch, room) = (self.epoch, room.clone());
-        self.readers.read(move |snapshot| reader::since(snapshot, epoch, &room, position)).await
+        let since = move |snapshot: &Transaction<'_>, _: &_| {
+            reader::since(snapshot, epoch, &room, position)
+        };
+        self.readers.read_list(&ReadOptions::default(), since).await
     }
 
     async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {
@@ -219,7 +236,7 @@ impl Engine for Sqlite {
 #[async_trait]
 impl Cascades for Sqlite {
     async fn unfinished(&self) -> Result<Vec<Cascade>, Error> {
-        self.readers.read(|snapshot| cascades::unfinished(snapshot)).await
+        self.readers.read_all(|snapshot| cascades::unfinished(snapshot)).await
     }
 
     async fn dangling(
@@ -232,7 +249,7 @@ impl Cascades for Sqlite {
         let read = move |snapshot: &Transaction<'_>| {
             cascades::dangling(snapshot, &cascade, after.as_ref(), limit)
         };
-        self.readers.read(read).await
+        self.readers.read_all(read).await
     }
 
     async fn finish(&self, cascade: &Cascade) -> Result<(), Error> {
@@ -258,7 +275,7 @@ impl Sessions for Sqlite {
         now: u64,
     ) -> Result<Vec<Arc<str>>, Error> {
         let (key, value) = (key.to_owned(), value.clone());
-        self.readers.read(move |snapshot| sessions::holding(snapshot, &key, &value, now)).await
+        self.readers.read_all(move |snapshot| sessions::holding(snapshot, &key, &value, now)).await
     }
 
     async fn edit(&self, edit: Edit) -> Result<(), Error> {

@@ -82,6 +82,7 @@ pub(super) fn assemble(
         output_budget: Arc::clone(&output_budget),
         shared_logs: SharedLogs::default(),
         resume_work: settings.limits.resume_work,
+        reads: settings.limits.reads(),
         ignored_parameters: LogOnce::new(MAX_IGNORED_PARAMETERS),
     });
     let dressed = |routes| router::dressed(routes, Arc::clone(&shared), settings.body_limit);

@@ -209,12 +209,13 @@ impl Builder {
         let Self { mut settings, routes, open } = self;
         settings.models.associate().map_err(io::Error::other)?;
         let (tail, changes) = mpsc::channel(TAIL);
-        let (store, window) = (settings.store.clone(), settings.window);
+        let (store, window, limits) =
+            (settings.store.clone(), settings.window, settings.limits.clone());
         let engine_name = match &open {
             Some(_) => "custom".to_owned(),
             None => store.to_string(),
         };
-        let open = open.unwrap_or_else(|| Box::new(move |tail| store.open(window, tail)));
+        let open = open.unwrap_or_else(|| Box::new(move |tail| store.open(window, &limits, tail)));
         // It may have to wait for another process.
         let engine = spawn_blocking(|| open(tail)).await?.map_err(io::Error::other)?;
         settings.models.learn_keys(engine.keys().await.map_err(io::Error::other)?);

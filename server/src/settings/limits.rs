@@ -10,6 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::duration;
+use crate::engine::{DEFAULT_READ_DEADLINE, ReadOptions};
 
 /// Declares the limits that are settings, and those that are set elsewhere.
 macro_rules! limits {
@@ -90,6 +91,16 @@ limits! {
     settings {
         /// Requests that one connection may have in flight. The next one is refused with 429.
         requests_in_flight (RequestsInFlight): usize = 256,
+        /// How long the reads of one request may take together. A request that takes longer is refused
+        /// with 503.
+        read_deadline (ReadDeadline): Duration = DEFAULT_READ_DEADLINE,
+        /// Records in one answer, with those that `populate` adds. A larger answer is refused with 413.
+        answer_records (AnswerRecords): usize = 10_000,
+        /// Bytes of one answer. A larger answer is refused with 413.
+        answer_bytes (AnswerBytes): usize = 16 << 20,
+        /// Bytes that one read may hold in memory to sort by attributes without an index. A read that
+        /// needs more is refused with 413.
+        sort_bytes (SortBytes): usize = 64 << 20,
         /// Packets that may wait for one client to read them. A client with more is disconnected.
         unread_packets (UnreadPackets): usize = 512,
         /// Bytes of the requests that one connection may have in flight. The next one is refused
@@ -143,6 +154,19 @@ limits! {
     others {
         /// Bytes of the body of a request.
         body_limit (BodyLimit),
+    }
+}
+
+impl Limits {
+    /// How much one answer may have.
+    pub(crate) fn reads(&self) -> ReadOptions {
+        let Self { answer_records, answer_bytes, sort_bytes, .. } = *self;
+        ReadOptions {
+            records: answer_records,
+            bytes: answer_bytes,
+            sort_bytes,
+            ..ReadOptions::default()
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::Limits;
 use crate::engine::{self, Engine, Memory, Sqlite, Tail, Window};
 
 /// Which engine, written `memory` or `sqlite:FILE`.
@@ -27,11 +28,15 @@ impl Store {
     pub(crate) fn open(
         &self,
         window: Window,
+        limits: &Limits,
         tail: Tail,
     ) -> Result<Arc<dyn Engine>, engine::Error> {
+        let deadline = limits.read_deadline;
         match self {
-            Self::Memory => Ok(Arc::new(Memory::new(window, tail))),
-            Self::Sqlite(file) => Ok(Arc::new(Sqlite::open(file, window, tail)?)),
+            Self::Memory => Ok(Arc::new(Memory::new(window, tail).with_read_deadline(deadline))),
+            Self::Sqlite(file) => {
+                Ok(Arc::new(Sqlite::open(file, window, tail)?.with_read_deadline(deadline)))
+            }
         }
     }
 }
@@ -104,7 +109,11 @@ mod tests {
         let folder = home.path().join("volume");
         let open = || {
             let (tail, _changes) = tokio::sync::mpsc::channel(1);
-            Store::Sqlite(folder.join("backwire.db")).open(Window::default(), tail)
+            Store::Sqlite(folder.join("backwire.db")).open(
+                Window::default(),
+                &Limits::default(),
+                tail,
+            )
         };
         let refused = open().err().unwrap().to_string();
         let expected =

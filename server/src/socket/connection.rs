@@ -12,7 +12,7 @@ use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::Socket;
 use socketioxide::{SendError, SocketError};
-use tokio::sync::oneshot;
+use tokio::sync::{SetOnce, oneshot};
 
 use super::engine_request::EngineRequest;
 use super::limits::Limits;
@@ -58,6 +58,8 @@ pub(super) struct Connection {
     asked: Mutex<Asked>,
     /// What it has been sent as a person and is not done with, in order.
     undone: Mutex<VecDeque<(Flake, oneshot::Sender<()>)>>,
+    /// Set when it is gone.
+    is_gone: SetOnce<()>,
     /// Dropped when it is gone: who attends to it hears of it by this.
     attended: Mutex<Option<oneshot::Sender<()>>>,
     inbox: Mutex<Inbox>,
@@ -163,6 +165,7 @@ impl Connection {
             session: OnceLock::new(),
             asked: Mutex::default(),
             undone: Mutex::default(),
+            is_gone: SetOnce::new(),
             attended: Mutex::default(),
             inbox: Mutex::default(),
             address: session.as_ref().and_then(|session| session.address()),
@@ -249,6 +252,8 @@ impl Connection {
             }
         }
         drop(lock(&self.attended).take());
+        // It may be gone already.
+        let _ = self.is_gone.set(());
         lock(&self.undone).clear();
         self.output.clear();
     }
@@ -583,6 +588,11 @@ impl Client {
         let mut asked = lock(&self.connection.asked);
         asked.known.take_if(|known| known.until != Known::FOR_EVER);
         asked.round += 1;
+    }
+
+    /// Resolves when it is gone.
+    pub(crate) async fn gone(&self) {
+        self.connection.is_gone.wait().await;
     }
 
     /// Resolves when it is done with what it is sent as a person, up to this; fails when it is gone.

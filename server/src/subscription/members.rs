@@ -8,16 +8,15 @@
 //! No name is ever that of a room that was lost, so nobody comes back to one.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::read::{Read, summary};
 use super::{find_along, is_stock};
 use crate::caller;
-use crate::change::{Attributes, Id, Resource, Room};
+use crate::change::{Id, Resource, Room};
 use crate::context::Context;
 use crate::criteria::{Collection, Criteria, Scope};
 use crate::dialect::{Dialect, runtime};
-use crate::engine::Since;
+use crate::engine::{Record, Since};
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 use crate::socket::Client;
@@ -33,7 +32,7 @@ pub(crate) async fn find(
     criteria: Criteria,
     ids: &BTreeSet<Id>,
     of: Collection,
-) -> Result<Read<Vec<Arc<Attributes>>>> {
+) -> Result<Read<Vec<Record>>> {
     // As in a read of a resource, an answer that the server's own limit may have shortened is a
     // part.
     let cut = criteria.cut_at(ids.len()).filter(|_| !is_stock(cx));
@@ -43,11 +42,11 @@ pub(crate) async fn find(
     let scope = scope(resource, [&picked, &criteria], &of);
     let query = summary(cx, resource, &criteria, scope.as_ref().unwrap_or(&Scope::of(&picked)));
     let Some((client, of, room)) = room(cx, resource, scope, of).await? else {
-        let snapshot = find_along(cx, resource, &picked).await?;
+        let snapshot = find_along(cx, resource, &picked, cx.reads()).await?;
         return Ok(Read { snapshot, room: None, query });
     };
     client.join([room.clone()]);
-    let snapshot = find_along(cx, resource, &picked).await?;
+    let snapshot = find_along(cx, resource, &picked, cx.reads()).await?;
     // What was paired before the room was joined was told to nobody there.
     if have_changed(cx.shared(), &of).await? {
         client.tell(runtime::EVENT, &runtime::lost(&room));

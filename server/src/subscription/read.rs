@@ -13,7 +13,13 @@ pub(crate) struct Read<T> {
 }
 
 impl<T> Read<T> {
-    pub(super) fn map<U>(self, with: impl FnOnce(T) -> U) -> Read<U> {
+    /// What was read, and the rest of it.
+    pub(crate) fn take(self) -> (T, Read<()>) {
+        let Self { snapshot: Snapshot { value, position }, room, query } = self;
+        (value, Read { snapshot: Snapshot { value: (), position }, room, query })
+    }
+
+    pub(crate) fn map<U>(self, with: impl FnOnce(T) -> U) -> Read<U> {
         let Self { snapshot: Snapshot { value, position }, room, query } = self;
         Read { snapshot: Snapshot { value: with(value), position }, room, query }
     }

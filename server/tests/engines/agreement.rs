@@ -273,8 +273,8 @@ async fn outcome(store: &Store, write: &Write) -> Outcome {
             Outcome::Done(anywhere(&change), [repeated, unchanged])
         }
         Err(Error::Refused(refused)) => Outcome::Refused(refused.to_string()),
-        Err(Error::DiskFull) => panic!("the disk is full"),
         Err(Error::Unavailable(_)) => Outcome::NotStored,
+        Err(error) => panic!("{error}"),
     }
 }
 

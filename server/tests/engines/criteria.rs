@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use backwire::change::{Attributes, Id};
-use backwire::criteria::{Criteria, Filter, Language, Parameters, Problem};
+use backwire::criteria::{Condition, Criteria, Filter, Language, Operand, Parameters, Problem};
 use backwire::model::{Attribute, Model, Models};
 use backwire::write::{Action, Write};
 use proptest::collection::vec;
@@ -127,6 +127,32 @@ async fn an_index_is_no_trouble_for_any_form_of_a_condition() {
                 "{name} {condition} {sort}"
             );
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_ids_than_a_statement_of_sqlite_takes_are_no_trouble() {
+    let stores = [store::memory, store::sqlite].map(store::roomy);
+    stores[1].engine.declare(&indexed()).await.unwrap();
+    for id in [1, 2, 39_999, 40_001] {
+        for store in &stores {
+            store.done(create(store::attributes(json!({"id": id, "a": id})))).await;
+        }
+    }
+    let ids = || (2..40_000).map(|id| Operand::from(&Id::Integer(id))).collect();
+    for (name, asked) in [
+        ("id", json!({})),
+        ("a", json!({"sort": "id DESC", "limit": 9})),
+        ("a", json!({"sort": "a", "limit": 9})),
+    ] {
+        let parameters = Parameters::read(Vec::new(), store::attributes(asked)).unwrap();
+        let criteria = Criteria::read(parameters, Language::Current).unwrap();
+        let within = Filter::Attribute(name.to_owned(), Condition::OneOf(ids()));
+        let criteria = Criteria { within, ..criteria };
+        let [model, sqlite] = &stores;
+        let expected = model.engine.find(&todo(), &criteria).await.unwrap().value;
+        assert_eq!(expected.len(), 2);
+        assert_eq!(sqlite.engine.find(&todo(), &criteria).await.unwrap().value, expected);
     }
 }
 

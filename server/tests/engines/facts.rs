@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use backwire::access::Access;
 use backwire::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
-use backwire::criteria::{Criteria, Filter};
-use backwire::engine::{Committed, Error, Post, Since, Window};
+use backwire::criteria::{Criteria, Filter, Language, Parameters};
+use backwire::engine::{Committed, Error, Post, ReadOptions, Since, Window};
 use backwire::model::{Attribute, Model};
 use backwire::write::{Action, Refused, Write};
 use serde_json::{Value, json};
@@ -860,4 +860,50 @@ pub(crate) async fn a_model_has_its_own_key_and_checks_its_records(open: Open) {
     assert_eq!(change.after.as_ref().unwrap()["id"], 9);
     let refused = store.refused(of(update("a", json!({ "name": "Anna" })))).await;
     assert_eq!(refused.to_string(), "name is at most 3 characters long");
+}
+
+pub(crate) async fn answer_beyond_its_bounds_is_an_error_and_no_part(open: Open) {
+    let store = roomy(open);
+    for number in 0..10 {
+        store.done(create(json!({"a": number % 3, "text": "x".repeat(100)}))).await;
+    }
+    let find = async |data: Value, records: usize, bytes: usize| {
+        let parameters = Parameters::read(Vec::new(), attributes(data)).unwrap();
+        let criteria = Criteria::read(parameters, Language::Current).unwrap();
+        let options = ReadOptions { records, bytes, ..ReadOptions::default() };
+        let found = store.engine.find_for(&todo(), &criteria, &options).await;
+        found.map(|found| found.value.len()).map_err(|error| error.to_string())
+    };
+    for sort in [json!([]), json!("a"), json!("a DESC"), json!("text,a"), json!("id DESC")] {
+        let find = async |mut data: Value, records: usize| {
+            data["sort"] = sort.clone();
+            find(data, records, usize::MAX).await
+        };
+        for (data, records, count) in [
+            (json!({}), 10, 10),
+            (json!({"limit": 9}), 9, 9),
+            (json!({"skip": 1}), 9, 9),
+            (json!({"skip": 9, "limit": 4}), 1, 1),
+            (json!({"where": {"a": 0}}), 4, 4),
+        ] {
+            assert_eq!(find(data.clone(), records).await, Ok(count), "{sort} {data}");
+            let refused = find(data.clone(), records - 1).await.unwrap_err();
+            let limit = format!("(answer_records: {})", records - 1);
+            assert!(refused.contains(&limit), "{sort} {data} {refused}");
+        }
+    }
+    // `{"id":1}` to `{"id":10}`
+    let ids = || json!({"select": "id"});
+    assert_eq!(find(ids(), 10, 81).await, Ok(10));
+    assert!(find(ids(), 10, 80).await.unwrap_err().contains("(answer_bytes: 80)"));
+}
+
+pub(crate) async fn reads_of_one_request_share_a_deadline(open: Open) {
+    let store = roomy(open);
+    store.done(milk()).await;
+    let options = ReadOptions::default();
+    let find = async || store.engine.find_for(&todo(), &Criteria::default(), &options).await;
+    assert_eq!(find().await.unwrap().value.len(), 1);
+    options.time.spend(Duration::from_secs(2));
+    assert!(matches!(find().await, Err(Error::ReadDeadline(_))));
 }

@@ -67,6 +67,8 @@ every_engine! {
     of_two_claims_in_a_row_the_first_is_granted
     an_upsert_creates_what_is_not_there_and_updates_what_is
     a_model_has_its_own_key_and_checks_its_records
+    answer_beyond_its_bounds_is_an_error_and_no_part
+    reads_of_one_request_share_a_deadline
     a_resource_nobody_has_written_to_is_empty_and_stands_at_0
     a_repeat_gets_the_first_outcome_and_changes_nothing
     an_update_without_effect_is_neither_logged_nor_published

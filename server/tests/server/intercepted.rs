@@ -10,7 +10,7 @@ use backwire::delivery::flake::{Flake, Node};
 use backwire::delivery::rules::Ttl;
 use backwire::engine::{
     Acked, Asked, Batch, Cascades, Committed, Device, Edit, Engine, Error, Held, Memory, Outcome,
-    Post, Posted, Queues, Sessions, Since, Snapshot, Tail, Window,
+    Post, Posted, Queues, ReadOptions, Record, Sessions, Since, Snapshot, Tail, Window,
 };
 use backwire::write::Write;
 use serde_json::Value;
@@ -80,12 +80,13 @@ impl<I: Interceptor> Engine for Intercepted<I> {
         self.pass(Call::Commit(&resource), self.memory.commit(write)).await
     }
 
-    async fn find(
+    async fn find_for(
         &self,
         resource: &Resource,
         criteria: &Criteria,
-    ) -> Result<Snapshot<Vec<Arc<Attributes>>>, Error> {
-        self.pass(Call::Find, self.memory.find(resource, criteria)).await
+        options: &ReadOptions,
+    ) -> Result<Snapshot<Vec<Record>>, Error> {
+        self.pass(Call::Find, self.memory.find_for(resource, criteria, options)).await
     }
 
     async fn find_one(

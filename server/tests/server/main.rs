@@ -38,6 +38,7 @@ mod private_files;
 mod publish;
 mod pubsub;
 mod query_header;
+mod read_limits;
 mod readers;
 mod resources;
 mod resume;

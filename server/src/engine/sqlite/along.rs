@@ -5,21 +5,25 @@
 //! is read by itself, from the part of the index where all of its kind are, and what else is there
 //! is passed over. Those that might be in another order make a run, which is sorted.
 
+use std::collections::BTreeSet;
 use std::mem;
-use std::sync::Arc;
 
 use rusqlite::types::Value as Sql;
 use rusqlite::{CachedStatement, Result, Row, Transaction, params_from_iter};
+use serde_json::Value;
 
 use super::column::Column;
-use super::prefilter::{Clause, Prefilter, around};
-use super::{reader, row};
-use crate::change::{Attributes, Id};
-use crate::criteria::{Comparison, Direction, Look, Operand, Rank};
+use super::list::{Answer, Reading, Stored, fetch};
+use super::prefilter::{Clause, around};
+use super::reader;
+use crate::change::Id;
+use crate::criteria::{Best, Comparison, Direction, Look, Operand, Rank};
+use crate::engine::Record;
+use crate::engine::sketch::Sketch;
 
 /// A way through the records of a resource.
 pub(super) struct Along<'a> {
-    prefilter: Prefilter<'a>,
+    reading: Reading<'a>,
     /// What is sorted by first.
     name: &'a str,
     column: Column,
@@ -39,23 +43,45 @@ struct Entry {
 }
 
 /// What has been found on the way.
-struct Found<'s> {
+struct Found<'a, 's> {
     /// The first of those that the criteria mean, in their order.
-    records: Vec<Arc<Attributes>>,
+    answer: Answer<'a>,
     /// What comes after them, in no order.
     run: Vec<Entry>,
+    /// About the bytes of the run in memory.
+    run_bytes: usize,
     fetch: CachedStatement<'s>,
+}
+
+/// A record of a run that the criteria mean.
+struct Candidate<'n> {
+    sketch: Sketch<'n>,
+    json: String,
+    changed: u64,
+}
+
+impl Candidate<'_> {
+    fn stored(&self) -> Stored<'_> {
+        Stored { json: &self.json, changed: self.changed }
+    }
+}
+
+impl Look for Candidate<'_> {
+    fn look(&self, name: &str) -> &Value {
+        self.sketch.look(name)
+    }
 }
 
 impl<'a> Along<'a> {
     /// The way in the order of the criteria, if only a part of the list is wanted and there is an index.
-    pub(super) fn of(prefilter: Prefilter<'a>) -> Option<Self> {
+    pub(super) fn of(reading: Reading<'a>) -> Option<Self> {
+        let prefilter = reading.prefilter;
         let reach = prefilter.criteria.reach()?;
         let (name, direction) = prefilter.criteria.first();
         let column = prefilter.column(name)?;
         let index = column.index.clone()?;
         let bounds = prefilter.bounds(name);
-        Some(Self { prefilter, name, column, index, direction, bounds, reach })
+        Some(Self { reading, name, column, index, direction, bounds, reach })
     }
 
     /// Whether it begins or ends in this index where the criteria say.
@@ -63,17 +89,18 @@ impl<'a> Along<'a> {
         self.index == index && !self.bounds.is_empty()
     }
 
-    /// The first of those that the criteria mean, as many as are needed if there are so many.
-    pub(super) fn read(&self, snapshot: &Transaction<'_>) -> Result<Vec<Arc<Attributes>>> {
-        let fetch = snapshot.prepare_cached("SELECT json FROM records WHERE rowid = ?1")?;
-        let mut found = Found { records: Vec::new(), run: Vec::new(), fetch };
+    /// The part that the criteria pick.
+    pub(super) fn read(&self, snapshot: &Transaction<'_>) -> Result<Vec<Record>> {
+        let fetch = fetch(snapshot, self.reading)?;
+        let answer = Answer::new(self.reading);
+        let mut found = Found { answer, run: Vec::new(), run_bytes: 0, fetch };
         for rank in self.ranks() {
             for range in self.ranges(rank) {
                 self.walk(snapshot, rank, &range, &mut found)?;
             }
             self.settle(rank, &mut found)?;
         }
-        Ok(found.records)
+        Ok(found.answer.records)
     }
 
     fn walk(
@@ -81,12 +108,12 @@ impl<'a> Along<'a> {
         snapshot: &Transaction<'_>,
         rank: Rank,
         range: &str,
-        found: &mut Found<'_>,
+        found: &mut Found<'_, '_>,
     ) -> Result<()> {
         if self.is_enough(found) {
             return Ok(());
         }
-        let Clause { sql, values, .. } = Clause::new(range, []).and(self.prefilter.all());
+        let Clause { sql, values, .. } = Clause::new(range, []).and(self.reading.prefilter.all());
         let (column, index, order) = (&self.column.sql, &self.index, self.order(rank));
         let sql = format!(
             "SELECT rowid, id, {column} AS value FROM records INDEXED BY \"{index}\"
@@ -95,44 +122,74 @@ impl<'a> Along<'a> {
         reader::prepared(snapshot, &sql, |statement| {
             let mut rows = statement.query(params_from_iter(values))?;
             while let (false, Some(row)) = (self.is_enough(found), rows.next()?) {
+                self.reading.bounds.control.check()?;
                 let entry = Entry::read(row)?;
                 if found.run.last().is_some_and(|last| self.is_apart(rank, last, &entry)) {
                     self.settle(rank, found)?;
                 }
+                found.run_bytes += entry.bytes();
                 found.run.push(entry);
+                self.reading.may_hold_bytes(found.run_bytes)?;
             }
             Ok(())
         })
     }
 
     /// Brings a run in order, and adds it to what comes before it.
-    fn settle(&self, rank: Rank, found: &mut Found<'_>) -> Result<()> {
+    fn settle(&self, rank: Rank, found: &mut Found<'_, '_>) -> Result<()> {
         let mut run = mem::take(&mut found.run);
+        let run_bytes = mem::take(&mut found.run_bytes);
         let are_alike =
             self.has_one_term() && run.windows(2).all(|two| are_alike(&two[0], &two[1]));
         run.sort_by(|one, other| one.id.cmp(&other.id));
-        let (start, criteria) = (found.records.len(), self.prefilter.criteria);
+        let names = self.names();
+        let mut best = self.best(self.reach.saturating_sub(found.answer.count()));
         for entry in run {
-            if self.is_enough(found) && (are_alike || start == found.records.len()) {
-                return Ok(());
+            let is_enough = found.answer.count() + best.len() >= self.reach;
+            if is_enough && (are_alike || best.len() == 0) {
+                break;
             }
-            let row::Json::<Arc<Attributes>>(record) =
-                found.fetch.query_row([entry.row], |row| row.get("json"))?;
-            if Rank::of(record.look(self.name)) == rank && criteria.matches(&record) {
-                found.records.push(record);
+            self.reading.bounds.control.check()?;
+            let candidate = found.fetch.query_row([entry.row], |row| {
+                let stored = Stored::of(row)?;
+                let sketch = self.reading.sketch(stored, &names)?;
+                let sketch = sketch.filter(|sketch| self.is_meant(rank, sketch));
+                Ok(sketch.map(|sketch| Candidate {
+                    sketch,
+                    json: stored.json.to_owned(),
+                    changed: stored.changed,
+                }))
+            })?;
+            if let Some(candidate) = candidate {
+                best.push(candidate);
+                self.reading.may_hold(&mut best, run_bytes)?;
             }
         }
-        let run = found.records.split_off(start);
-        found.records.extend(criteria.sort.sort(run));
-        Ok(())
+        best.finish().iter().try_for_each(|candidate| found.answer.add(candidate.stored()))
     }
 
-    fn is_enough(&self, found: &Found<'_>) -> bool {
-        found.records.len() >= self.reach
+    fn best<'n>(&self, reach: usize) -> Best<'a, Candidate<'n>> {
+        let bytes = |it: &Candidate<'_>| it.sketch.bytes() + it.json.len();
+        Best::new(&self.reading.prefilter.criteria.sort, Some(reach), bytes)
+    }
+
+    /// The attributes that are looked at.
+    fn names(&self) -> BTreeSet<&'a str> {
+        let mut names = self.reading.names();
+        names.insert(self.name);
+        names
+    }
+
+    fn is_meant(&self, rank: Rank, sketch: &Sketch<'_>) -> bool {
+        Rank::of(sketch.look(self.name)) == rank && self.reading.prefilter.criteria.matches(sketch)
+    }
+
+    fn is_enough(&self, found: &Found<'_, '_>) -> bool {
+        found.answer.count() >= self.reach
     }
 
     fn has_one_term(&self) -> bool {
-        self.prefilter.criteria.sort.0.len() < 2
+        self.reading.prefilter.criteria.sort.0.len() < 2
     }
 
     /// What there may be, in its order. A value that is compared with a number is one.
@@ -213,5 +270,14 @@ fn number(value: &Sql) -> Option<f64> {
 impl Entry {
     fn read(row: &Row<'_>) -> Result<Self> {
         Ok(Self { row: row.get("rowid")?, id: row.get("id")?, value: row.get("value")? })
+    }
+
+    /// About its bytes in memory.
+    fn bytes(&self) -> usize {
+        let text = match &self.value {
+            Sql::Text(text) => text.len(),
+            _ => 0,
+        };
+        size_of::<Self>() + text
     }
 }

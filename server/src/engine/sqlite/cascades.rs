@@ -1,7 +1,7 @@
 //! Cascades in the file: one row for each destroyed id and each attribute that may hold it.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Result, Row, params_from_iter};
+use rusqlite::{Connection, Result, Row, params_from_iter};
 
 use super::column;
 use super::row;
@@ -139,17 +139,6 @@ pub(super) fn dangling(
     all.sort();
     all.truncate(limit);
     Ok(all)
-}
-
-/// Where a record was changed last.
-pub(super) fn changed(connection: &Connection, resource: &Resource, id: &Id) -> Result<u64> {
-    let changed: Option<i64> = connection
-        .prepare_cached(
-            "SELECT coalesce(changed, offset) FROM records WHERE resource = ?1 AND id = ?2",
-        )?
-        .query_row((resource, id), |row| row.get(0))
-        .optional()?;
-    Ok(changed.unwrap_or_default().cast_unsigned())
 }
 
 /// How an attribute may hold an id: the value in SQL and its type in JSON.

@@ -17,6 +17,14 @@ use crate::engine::cascades::ResourceCascades;
 /// limit, and SQLite understands a clause of twice that depth.
 const PIECES: usize = 8;
 
+/// How long a piece may be that is looked for, in bytes. SQLite's `instr` compares it with what is at each
+/// place of a text, so that a long one takes as long as the lengths of both multiplied, which nothing can
+/// interrupt. To look at the records once more takes as long as the sum.
+const PIECE_LENGTH: usize = 64;
+
+/// How many values a clause may have. A statement may have 32,766, and a few are added to a clause.
+const VALUES: usize = 32_000;
+
 /// What is asked of a resource, as far as SQLite can tell.
 #[derive(Clone, Copy)]
 pub(super) struct Prefilter<'a> {
@@ -28,22 +36,29 @@ pub(super) struct Prefilter<'a> {
 impl<'a> Prefilter<'a> {
     /// What all have that may be meant.
     pub(super) fn all(&self) -> Clause {
-        let all = Clause::new(column::resource(self.resource), []);
-        self.filters().filter_map(|filter| self.of(filter)).fold(all, Clause::and)
+        let filters = self.filters().filter_map(|filter| self.of(filter));
+        self.of_resource(filters)
+    }
+
+    /// What fulfils these clauses. If they have more values than SQLite takes, it is all records.
+    fn of_resource(&self, clauses: impl Iterator<Item = Clause>) -> Clause {
+        let all = || Clause::new(column::resource(self.resource), []);
+        Some(clauses.fold(all(), Clause::and))
+            .filter(|clause| clause.values.len() <= VALUES)
+            .unwrap_or_else(all)
     }
 
     /// The same, if dangling references are null.
     pub(super) fn all_or_dangling(&self, cascades: &ResourceCascades) -> Clause {
-        let all = Clause::new(column::resource(self.resource), []);
         let stored = self.filters().filter_map(|filter| self.of(filter));
-        let Some(stored) = Clause::joined("AND", stored.collect()) else { return all };
+        let Some(stored) = Clause::joined("AND", stored.collect()) else { return self.all() };
         let dangling = cascades.ids().filter(|(name, _)| self.may_be_null(name));
         let dangling = dangling.filter_map(|(name, ids)| {
             let forms = |(id, _): (&Id, u64)| [Operand::from(id), Operand::Text(id.to_string())];
             Some(one_of(&self.column(name)?, &Vec::from_iter(ids.flat_map(forms))))
         });
         let any = [stored].into_iter().chain(dangling).map(Some);
-        Clause::any(any).into_iter().fold(all, Clause::and)
+        self.of_resource(Clause::any(any).into_iter())
     }
 
     /// Whether records may be meant in which an attribute is null.
@@ -57,8 +72,8 @@ impl<'a> Prefilter<'a> {
         self.conditions().into_iter().filter_map(|(name, condition)| {
             let column = self.column(name)?;
             let clause = condition_of(&column, condition).filter(|clause| clause.is_range)?;
-            let all = Clause::new(column::resource(self.resource), []);
-            Some((column.index?, all.and(clause)))
+            let is_short = clause.values.len() <= VALUES;
+            is_short.then_some((column.index?, self.of_resource([clause].into_iter())))
         })
     }
 
@@ -161,7 +176,8 @@ fn condition_of(column: &Column, condition: &Condition) -> Option<Clause> {
                 let piece = Value::from(piece.clone());
                 Clause::new(format!("instr({}, ?) > 0", column.sql), [piece])
             };
-            let pieces = pattern.pieces().iter().filter(|piece| !piece.is_empty());
+            let is_short = |piece: &&String| (1..=PIECE_LENGTH).contains(&piece.len());
+            let pieces = pattern.pieces().iter().filter(is_short);
             Clause::joined("AND", pieces.take(PIECES).map(has).collect())
         }
     }

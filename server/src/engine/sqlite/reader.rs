@@ -1,133 +1,17 @@
-//! Reading: a few connections, each read in one transaction.
+//! What is read, each in one transaction.
 //!
 //! Invariant: what a read returns and the position it returns are of the same snapshot.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Statement, Transaction};
-use tokio::sync::oneshot;
-use tokio::task;
+use rusqlite::{OptionalExtension, Statement, Transaction};
 
+use super::list::{Bounds, Reading};
 use super::prefilter::Prefilter;
-use super::{cascades, epochs, list, row, schema};
+use super::{cascades, epochs, list, row};
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
-use crate::engine::{Error, Since, Snapshot};
-use crate::lock::lock;
-
-/// Reads at a time. They are short and from memory mostly; more would only take turns.
-const CONNECTIONS: usize = 4;
-
-/// The connections that are open for reading.
-#[derive(Debug)]
-pub(super) struct Readers {
-    path: PathBuf,
-    desk: Arc<Desk>,
-}
-
-/// Where readers get their work. One that has begun goes on until there is none: a thread that is asleep is
-/// expensive to wake, and so is who waits for its turn.
-#[derive(Debug, Default)]
-struct Desk(Mutex<Papers>);
-
-#[derive(Default)]
-struct Papers {
-    waiting: VecDeque<Job>,
-    idle: Vec<Connection>,
-    /// Readers that have begun.
-    busy: usize,
-}
-
-/// Something to read, which answers by itself.
-type Job = Box<dyn FnOnce(Result<&mut Connection, Error>) + Send>;
-
-impl Readers {
-    /// None is opened before it is needed.
-    pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), desk: Arc::default() }
-    }
-
-    /// Reads in a thread that may wait for the disk.
-    pub(super) async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, Error> {
-        let (answer, outcome) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
-            let value = connection.and_then(|connection| {
-                Ok(connection.transaction().and_then(|snapshot| read(&snapshot))?)
-            });
-            // Whoever asked may not wait for it any more.
-            let _ = answer.send(value);
-        });
-        if self.desk.leaves_to_a_new_reader(job) {
-            let (path, desk) = (self.path.clone(), Arc::clone(&self.desk));
-            task::spawn_blocking(move || desk.work(&path));
-        }
-        let failed = |_| Error::Unavailable("a reader has failed".to_owned());
-        outcome.await.map_err(failed)?
-    }
-}
-
-impl Desk {
-    /// Whether there may be one reader more to do it.
-    fn leaves_to_a_new_reader(&self, job: Job) -> bool {
-        let mut papers = self.papers();
-        papers.waiting.push_back(job);
-        let is_room = papers.busy < CONNECTIONS;
-        papers.busy += usize::from(is_room);
-        is_room
-    }
-
-    /// Does what there is to do.
-    fn work(&self, path: &Path) {
-        let mut own = None;
-        while let Some(job) = self.next(&mut own) {
-            let opened = own.take().map_or_else(|| schema::open_reader(path), Ok);
-            let read = AssertUnwindSafe(|| match opened {
-                Ok(mut connection) => {
-                    job(Ok(&mut connection));
-                    Some(connection)
-                }
-                Err(error) => {
-                    job(Err(error.into()));
-                    None
-                }
-            });
-            // A connection whose reader panicked is gone, and its asker told by the answer that is, too.
-            own = catch_unwind(read).ok().flatten();
-        }
-    }
-
-    /// What is to be done next. Where there is nothing the reader ends, and leaves its connection here.
-    fn next(&self, own: &mut Option<Connection>) -> Option<Job> {
-        let mut papers = self.papers();
-        let job = papers.waiting.pop_front();
-        match job {
-            Some(_) if own.is_none() => *own = papers.idle.pop(),
-            Some(_) => {}
-            None => {
-                papers.idle.extend(own.take());
-                papers.busy -= 1;
-            }
-        }
-        job
-    }
-
-    fn papers(&self) -> MutexGuard<'_, Papers> {
-        lock(&self.0)
-    }
-}
-
-impl fmt::Debug for Papers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (waiting, busy) = (self.waiting.len(), self.busy);
-        f.debug_struct("Papers").field("waiting", &waiting).field("busy", &busy).finish()
-    }
-}
+use crate::engine::{Record, Since, Snapshot};
 
 /// How long a statement may be to be kept for the next who needs it. There is no end of different ones, and
 /// those that are long take room.
@@ -150,10 +34,12 @@ pub(super) fn find(
     snapshot: &Transaction<'_>,
     epoch: u64,
     prefilter: Prefilter<'_>,
-) -> rusqlite::Result<Snapshot<Vec<Arc<Attributes>>>> {
+    bounds: Bounds<'_>,
+) -> rusqlite::Result<Snapshot<Vec<Record>>> {
     let position = row::counters(snapshot, prefilter.resource)?.position(epoch);
-    let cascades = cascades::of(snapshot, prefilter.resource)?;
-    Ok(Snapshot { value: list::resolved(snapshot, prefilter, &cascades)?, position })
+    let cascades = &cascades::of(snapshot, prefilter.resource)?;
+    let reading = Reading { prefilter, cascades, bounds };
+    Ok(Snapshot { value: list::read(snapshot, reading)?, position })
 }
 
 fn unwrap(row::Json(record): row::Json<Arc<Attributes>>) -> Arc<Attributes> {
@@ -261,44 +147,4 @@ fn instance_since(
         changes.push_front(change);
     }
     Ok(changes.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use rusqlite::Connection;
-
-    use super::*;
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_reader_that_panics_takes_nobody_with_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("backwire.db");
-        Connection::open(&path).unwrap();
-        let readers = Arc::new(Readers::new(&path));
-        let reads = (0..100).map(|n: i64| {
-            let readers = Arc::clone(&readers);
-            tokio::spawn(async move {
-                let read = move |snapshot: &Transaction<'_>| {
-                    assert_ne!(n % 10, 7, "a mistake");
-                    snapshot.query_row("SELECT ?1", [n], |row| row.get::<_, i64>(0))
-                };
-                (n, readers.read(read).await)
-            })
-        });
-        for read in reads.collect::<Vec<_>>() {
-            match read.await.unwrap() {
-                (n, Ok(value)) => assert!(value == n && n % 10 != 7),
-                (n, Err(_)) => assert_eq!(n % 10, 7),
-            }
-        }
-        assert!(readers.desk.papers().idle.len() <= CONNECTIONS);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_can_not_be_opened_is_unavailable_each_time() {
-        let readers = Readers::new(Path::new("/nowhere/backwire.db"));
-        for _ in 0..2 * CONNECTIONS {
-            assert!(matches!(readers.read(|_| Ok(())).await, Err(Error::Unavailable(_))));
-        }
-    }
 }

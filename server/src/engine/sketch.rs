@@ -3,37 +3,64 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use rusqlite::types::{FromSqlError, ValueRef};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::change::Attributes;
+use super::cascades::Dangling;
 use crate::criteria::Look;
 
-/// Some attributes of a record, and its text.
-pub(super) struct Sketch<'n> {
-    seen: Seen<'n>,
-    json: String,
-}
+/// Some attributes of a record.
+#[derive(Debug)]
+pub(super) struct Sketch<'n>(Seen<'n>);
 
 type Seen<'n> = Vec<(&'n str, Value)>;
 
 impl<'n> Sketch<'n> {
-    pub(super) fn read(json: ValueRef<'_>, names: &BTreeSet<&'n str>) -> rusqlite::Result<Self> {
-        let json = json.as_str()?.to_owned();
-        let seen = Named(names).deserialize(&mut serde_json::Deserializer::from_str(&json));
-        Ok(Self { seen: seen.map_err(FromSqlError::other)?, json })
+    /// Of a record's JSON.
+    pub(super) fn read(json: &str, names: &BTreeSet<&'n str>) -> serde_json::Result<Self> {
+        Named(names).deserialize(&mut serde_json::Deserializer::from_str(json)).map(Self)
     }
 
-    /// The record, whole.
-    pub(super) fn record(&self) -> rusqlite::Result<Attributes> {
-        Ok(serde_json::from_str(&self.json).map_err(FromSqlError::other)?)
+    /// As it is read where references dangle.
+    pub(super) fn resolve(mut self, dangling: &Dangling) -> Option<Self> {
+        match dangling {
+            Dangling::Nothing => Some(self),
+            Dangling::Pair => None,
+            Dangling::Attributes(names) => {
+                self.0.retain(|(name, _)| !names.iter().any(|dangling| dangling == name));
+                Some(self)
+            }
+        }
+    }
+
+    /// Forgets all but these.
+    pub(super) fn keep(&mut self, names: &BTreeSet<&str>) {
+        self.0.retain(|(name, _)| names.contains(name));
+        self.0.shrink_to_fit();
+    }
+
+    /// About the bytes it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let each = self.0.iter().map(|(_, value)| size_of::<(&str, Value)>() + heap(value));
+        size_of::<Self>() + each.sum::<usize>()
+    }
+}
+
+/// About the bytes that a value has beside itself. A list or an object is only sorted by being one.
+fn heap(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(list) => list.iter().map(|value| size_of::<Value>() + heap(value)).sum(),
+        Value::Object(map) => {
+            map.iter().map(|(name, value)| 2 * size_of::<Value>() + name.len() + heap(value)).sum()
+        }
+        _ => 0,
     }
 }
 
 impl Look for Sketch<'_> {
     fn look(&self, name: &str) -> &Value {
-        let seen = self.seen.iter().find(|(seen, _)| *seen == name);
+        let seen = self.0.iter().find(|(seen, _)| *seen == name);
         seen.map_or(&Value::Null, |(_, value)| value)
     }
 }

@@ -1,0 +1,293 @@
+//! The threads and connections that read.
+//!
+//! A list may take its time, so lists leave one reader to reads of one record and the like, which are
+//! short: health checks, sessions. And the lists of one client leave a reader to those of the others.
+//! Where several wait, the client that has the fewest readers comes first.
+//!
+//! A read that nobody waits for any more is taken out of the queue, or ended where it is.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction};
+use tokio::sync::oneshot;
+use tokio::task;
+
+use super::control::ReadControl;
+use super::schema;
+use crate::engine::{Error, ReadOptions};
+use crate::lock::lock;
+
+/// Lists that are read at a time. Most are short and from memory; more would only take turns.
+const LISTS: usize = 4;
+
+/// Lists of one client that are read at a time.
+const LISTS_OF_CLIENT: usize = LISTS - 1;
+
+/// All reads at a time.
+const CONNECTIONS: usize = LISTS + 1;
+
+/// After so many steps of a statement SQLite asks whether to go on. One step may be to search a text.
+const STEPS: i32 = 100;
+
+/// The connections that are open for reading.
+#[derive(Debug)]
+pub(super) struct ReadPool {
+    path: PathBuf,
+    deadline: Duration,
+    queue: Arc<ReadQueue>,
+}
+
+/// Where readers get their work. One that has begun goes on until there is none: a thread that is asleep is
+/// expensive to wake, and so is who waits for its turn.
+#[derive(Debug, Default)]
+struct ReadQueue(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// The number of the next read.
+    next: u64,
+    short: BTreeMap<u64, Job>,
+    /// By client, in the order of their arrival.
+    lists: HashMap<Option<IpAddr>, BTreeMap<u64, Job>>,
+    /// Lists that are being read, by client.
+    reading: HashMap<Option<IpAddr>, usize>,
+    idle: Vec<Connection>,
+    /// Readers that have begun.
+    busy: usize,
+}
+
+/// Something to read, which answers by itself.
+type Job = Box<dyn FnOnce(Result<&mut Connection, Error>) + Send>;
+
+/// Which readers may do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Short,
+    /// A list for a client, or for the server itself.
+    List(Option<IpAddr>),
+}
+
+impl ReadPool {
+    /// None is opened before it is needed. A read may take so long.
+    pub(super) fn new(path: &Path, deadline: Duration) -> Self {
+        Self { path: path.to_owned(), deadline, queue: Arc::default() }
+    }
+
+    pub(super) fn set_deadline(&mut self, deadline: Duration) {
+        self.deadline = deadline;
+    }
+
+    /// Reads something short in a thread that may wait for the disk.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let options = &ReadOptions::default();
+        self.run(Kind::Short, self.deadline, options, |snapshot, _| read(snapshot)).await
+    }
+
+    /// Reads what the server itself needs, however long it takes.
+    pub(super) async fn read_all<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (kind, options) = (Kind::List(None), &ReadOptions::default());
+        self.run(kind, Duration::MAX, options, |snapshot, _| read(snapshot)).await
+    }
+
+    /// Reads something that may be long.
+    pub(super) async fn read_list<T: Send + 'static>(
+        &self,
+        options: &ReadOptions,
+        read: impl FnOnce(&Transaction<'_>, &ReadControl) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.run(Kind::List(options.client), self.deadline, options, read).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        kind: Kind,
+        deadline: Duration,
+        options: &ReadOptions,
+        read: impl FnOnce(&Transaction<'_>, &ReadControl) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, outcome) = oneshot::channel();
+        let is_cancelled = Arc::new(AtomicBool::new(false));
+        let (options, flag) = (options.clone(), Arc::clone(&is_cancelled));
+        let job: Job = Box::new(move |connection| {
+            let control = Arc::new(ReadControl::begin(deadline, &options, flag));
+            let value = connection.and_then(|connection| within(connection, &control, read));
+            options.time.spend(control.finish());
+            // Whoever asked may not wait for it any more.
+            let _ = answer.send(value);
+        });
+        let (number, is_room) = self.queue.push(kind, job);
+        let _waiting = Waiting { queue: &self.queue, kind, number, is_cancelled };
+        if is_room {
+            let (path, queue) = (self.path.clone(), Arc::clone(&self.queue));
+            task::spawn_blocking(move || queue.work(&path));
+        }
+        let failed = |_| Error::Unavailable("a reader has failed".to_owned());
+        outcome.await.map_err(failed)?
+    }
+}
+
+/// One read, which ends when its control says so.
+fn within<T>(
+    connection: &mut Connection,
+    control: &Arc<ReadControl>,
+    read: impl FnOnce(&Transaction<'_>, &ReadControl) -> rusqlite::Result<T>,
+) -> Result<T, Error> {
+    let watch = Arc::clone(control);
+    connection.progress_handler(STEPS, Some(move || watch.is_over()))?;
+    let value = connection.transaction().and_then(|snapshot| {
+        control.check()?;
+        let value = read(&snapshot, control);
+        control.finish();
+        value
+    });
+    connection.progress_handler(0, None::<fn() -> bool>)?;
+    value.map_err(|error| control.reason(error))
+}
+
+/// Somebody who waits for a read.
+struct Waiting<'q> {
+    queue: &'q ReadQueue,
+    kind: Kind,
+    number: u64,
+    is_cancelled: Arc<AtomicBool>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+        let job = self.queue.state().take(self.kind, self.number);
+        // Not under the lock.
+        drop(job);
+    }
+}
+
+impl ReadQueue {
+    /// The number of a read, and whether there may be one reader more to do it.
+    fn push(&self, kind: Kind, job: Job) -> (u64, bool) {
+        let mut state = self.state();
+        let number = state.next;
+        state.next += 1;
+        match kind {
+            Kind::Short => state.short.insert(number, job),
+            Kind::List(client) => state.lists.entry(client).or_default().insert(number, job),
+        };
+        let is_room = state.busy < CONNECTIONS && state.may_begin(kind);
+        state.busy += usize::from(is_room);
+        (number, is_room)
+    }
+
+    /// Does what there is to do.
+    fn work(&self, path: &Path) {
+        let (mut own, mut done) = (None, None);
+        while let Some((kind, job)) = self.next(done, &mut own) {
+            let opened = own.take().map_or_else(|| schema::open_reader(path), Ok);
+            let read = AssertUnwindSafe(|| match opened {
+                Ok(mut connection) => {
+                    job(Ok(&mut connection));
+                    Some(connection)
+                }
+                Err(error) => {
+                    job(Err(error.into()));
+                    None
+                }
+            });
+            // A connection whose reader panicked is gone, and its asker told by the answer that is, too.
+            own = catch_unwind(read).ok().flatten();
+            done = Some(kind);
+        }
+    }
+
+    /// What is to be done next, after what was done. Where there is nothing the reader ends, and leaves its
+    /// connection here.
+    fn next(&self, done: Option<Kind>, own: &mut Option<Connection>) -> Option<(Kind, Job)> {
+        let mut state = self.state();
+        state.end(done);
+        let job = state.begin();
+        match job {
+            Some(_) if own.is_none() => *own = state.idle.pop(),
+            Some(_) => {}
+            None => {
+                state.idle.extend(own.take());
+                state.busy -= 1;
+            }
+        }
+        job
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.0)
+    }
+}
+
+impl State {
+    /// Whether a read of this kind may begin now.
+    fn may_begin(&self, kind: Kind) -> bool {
+        let Kind::List(client) = kind else { return true };
+        let of_client = self.reading.get(&client).copied().unwrap_or(0);
+        let limit = if client.is_some() { LISTS_OF_CLIENT } else { LISTS };
+        of_client < limit && self.reading.values().sum::<usize>() < LISTS
+    }
+
+    /// Takes out the next read that may begin.
+    fn begin(&mut self) -> Option<(Kind, Job)> {
+        if let Some((_, job)) = self.short.pop_first() {
+            return Some((Kind::Short, job));
+        }
+        let waiting = self.lists.iter().filter(|(client, _)| self.may_begin(Kind::List(**client)));
+        let turn = waiting.min_by_key(|(client, jobs)| {
+            (self.reading.get(client).copied(), jobs.keys().next().copied())
+        });
+        let client = *turn?.0;
+        let number = *self.lists.get(&client)?.keys().next()?;
+        let kind = Kind::List(client);
+        let job = self.take(kind, number)?;
+        *self.reading.entry(client).or_default() += 1;
+        Some((kind, job))
+    }
+
+    /// A read of this kind has ended.
+    fn end(&mut self, kind: Option<Kind>) {
+        let Some(Kind::List(client)) = kind else { return };
+        if let Some(reading) = self.reading.get_mut(&client) {
+            *reading -= 1;
+            if *reading == 0 {
+                self.reading.remove(&client);
+            }
+        }
+    }
+
+    /// Takes out a read that has not begun.
+    fn take(&mut self, kind: Kind, number: u64) -> Option<Job> {
+        let Kind::List(client) = kind else { return self.short.remove(&number) };
+        let jobs = self.lists.get_mut(&client)?;
+        let job = jobs.remove(&number);
+        if jobs.is_empty() {
+            self.lists.remove(&client);
+        }
+        job
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lists = self.lists.values().map(BTreeMap::len).sum::<usize>();
+        let (waiting, busy) = (self.short.len() + lists, self.busy);
+        f.debug_struct("State").field("waiting", &waiting).field("busy", &busy).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;
