@@ -21,7 +21,7 @@ use crate::shared::Shared;
 use crate::socket::Client;
 
 /// The keys under which a session says who somebody is: such as no handler takes for its own.
-pub(crate) const PERSON: &str = "backwire.person";
+pub(crate) use crate::engine::PERSON;
 pub(crate) const ROLES: &str = "backwire.roles";
 
 /// How often it is looked for sessions that have ended by themselves.

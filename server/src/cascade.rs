@@ -96,6 +96,7 @@ async fn detach(shared: &Shared, cascade: &Cascade, id: Id) -> Result<()> {
         author: None,
         references: Vec::new(),
         key: None,
+        limits: Default::default(),
         origin: cascade.origin.clone(),
         at: now(),
     };

@@ -135,6 +135,10 @@ struct Said {
     #[arg(long, env = "BACKWIRE_LOG_COUNT", value_name = "N")]
     log_count: Option<u64>,
 
+    /// Bytes of these changes per resource; the oldest are forgotten first [default: 1073741824]
+    #[arg(long, env = "BACKWIRE_LOG_BYTES", value_name = "BYTES")]
+    log_bytes: Option<u64>,
+
     /// How long a change is kept: a number with s, m, h or d [default: 24h]
     #[arg(long, env = "BACKWIRE_LOG_AGE", value_name = "DURATION", value_parser = duration)]
     log_age: Option<Duration>,
@@ -281,6 +285,7 @@ impl Said {
             store: self.engine.unwrap_or(settings.store),
             window: Window {
                 count: self.log_count.unwrap_or(window.count),
+                bytes: self.log_bytes.unwrap_or(window.bytes),
                 age: self.log_age.unwrap_or(window.age),
                 ledger_age: self.ledger_age.unwrap_or(window.ledger_age),
                 ledger_bytes: self.ledger_bytes.unwrap_or(window.ledger_bytes),

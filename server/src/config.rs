@@ -50,6 +50,7 @@ pub struct Config {
     #[serde(deserialize_with = "duration")]
     session_age: Option<Duration>,
     log_count: Option<u64>,
+    log_bytes: Option<u64>,
     #[serde(deserialize_with = "duration")]
     log_age: Option<Duration>,
     #[serde(deserialize_with = "duration")]
@@ -140,6 +141,7 @@ impl Config {
         set(self.allowed_hosts, &mut settings.allowed_hosts);
         set(self.frame_ancestors, &mut settings.frame_ancestors);
         set(self.log_count, &mut settings.window.count);
+        set(self.log_bytes, &mut settings.window.bytes);
         set(self.session_age, &mut settings.session_age);
         set(self.log_age, &mut settings.window.age);
         set(self.ledger_age, &mut settings.window.ledger_age);

@@ -3,6 +3,7 @@
 mod commits;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
@@ -54,6 +55,8 @@ pub struct Context {
     /// Of this request, whose reads have one deadline.
     reads: ReadOptions,
     turn: Option<Turn>,
+    /// Of the client.
+    address: Option<IpAddr>,
     /// Over HTTP, whether the answer is for this caller alone.
     personal: Option<Personal>,
 }
@@ -146,6 +149,14 @@ impl Context {
     }
 }
 
+/// The address of the client of a request, over HTTP or a socket.
+pub(crate) fn address_of(parts: &Parts) -> Option<IpAddr> {
+    match parts.extensions.get::<Client>() {
+        Some(client) => client.address(),
+        None => client_address(&parts.extensions),
+    }
+}
+
 /// The caller's socket, for handlers that take an `Option<Client>`.
 impl<S: Sync> OptionalFromRequestParts<S> for Client {
     type Rejection = Infallible;
@@ -176,6 +187,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
             key: key::of(&parts.headers)?,
             identity: Identity::default(),
             turn: parts.extensions.get::<Turn>().cloned(),
+            address: address_of(parts),
             personal: Personal::of(&parts.extensions),
         })
     }

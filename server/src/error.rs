@@ -138,6 +138,14 @@ pub enum Error {
         /// How many are allowed.
         max: usize,
     },
+    /// There is no room for another resource or session.
+    #[error("{}", full(*limit, *max))]
+    Full {
+        /// The limit that is reached.
+        limit: Limit,
+        /// How many are allowed.
+        max: usize,
+    },
     /// The client has not sent the rest of a request in time.
     #[error("the rest of the request did not arrive within {} s ({})", deadline.as_secs_f64(), limit.name())]
     Overdue {
@@ -232,6 +240,17 @@ fn no_room(limit: Limit, max: usize) -> String {
     format!("there are {max} {what}, more are not allowed ({})", limit.name())
 }
 
+fn full(limit: Limit, max: usize) -> String {
+    let what = match limit {
+        Limit::UndeclaredResources => "there may be {} undeclared resources: declare this one",
+        Limit::UndeclaredResourcesPerAddress => {
+            "your address may begin {} undeclared resources in an hour: declare this one"
+        }
+        _ => "your address may begin {} sessions in an hour",
+    };
+    format!("{} ({})", what.replace("{}", &max.to_string()), limit.name())
+}
+
 fn unsupported(header: &str, value: &str, supported: &str) -> String {
     // As people write it: Content-Type.
     let words = header.split('-').map(|word| {
@@ -297,6 +316,12 @@ impl Error {
                 ..
             } => (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None),
             Self::NoRoom { .. } => (StatusCode::SERVICE_UNAVAILABLE, "E_TOO_MANY", None),
+            Self::Full { limit: Limit::SessionsPerAddress, .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None)
+            }
+            Self::Full { .. } | Self::Engine(engine::Error::TooManySessions { .. }) => {
+                (StatusCode::INSUFFICIENT_STORAGE, "E_FULL", None)
+            }
             Self::Overdue { .. } => (StatusCode::REQUEST_TIMEOUT, "E_TIMEOUT", None),
             Self::NoApiKey => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::NoCaller(field) => (StatusCode::BAD_REQUEST, "E_NO_SITE", Some(field)),
@@ -350,6 +375,9 @@ impl Error {
                     (StatusCode::FORBIDDEN, "E_FORBIDDEN", Some(attribute))
                 }
                 Refused::Beyond { .. } => (StatusCode::FORBIDDEN, "E_FORBIDDEN", None),
+                Refused::TooManyRecords { .. } | Refused::TooManyOfResource { .. } => {
+                    (StatusCode::INSUFFICIENT_STORAGE, "E_FULL", None)
+                }
                 Refused::KeyReused => {
                     (StatusCode::UNPROCESSABLE_ENTITY, "E_KEY_REUSED", Some("idempotency-key"))
                 }
@@ -380,10 +408,13 @@ impl Error {
         let (status, ..) = self.kind();
         let is_temporary =
             [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
-        let is_full = matches!(self, Self::Engine(engine::Error::DiskFull));
         // A read that took too long takes as long the next time.
         let is_late = matches!(self, Self::Engine(engine::Error::ReadDeadline(_)));
-        (is_temporary && !is_late).then_some(if is_full { "30" } else { "1" })
+        (is_temporary && !is_late).then_some(match self {
+            Self::Engine(engine::Error::DiskFull) => "30",
+            Self::Full { .. } => "60",
+            _ => "1",
+        })
     }
 
     /// The limit of the settings that the caller has reached.
@@ -394,11 +425,9 @@ impl Error {
             Self::TooManyBytes { .. } => Some(Limit::RequestBytes),
             Self::TooManyRooms { which: limit, .. }
             | Self::Busy { limit, .. }
-            | Self::NoRoom { limit, .. } => Some(*limit),
-            Self::Engine(engine::Error::ReadDeadline(_)) => Some(Limit::ReadDeadline),
-            Self::Engine(engine::Error::TooManyRecords(_)) => Some(Limit::AnswerRecords),
-            Self::Engine(engine::Error::TooManyBytes(_)) => Some(Limit::AnswerBytes),
-            Self::Engine(engine::Error::TooMuchToSort(_)) => Some(Limit::SortBytes),
+            | Self::NoRoom { limit, .. }
+            | Self::Full { limit, .. } => Some(*limit),
+            Self::Engine(error) => error.limit_reached(),
             _ => None,
         }
     }
@@ -411,7 +440,9 @@ impl Error {
             | Self::Busy { bytes: limit, .. }
             | Self::TooManyRooms { limit, .. }
             | Self::TooManyMessages { limit }
-            | Self::NoRoom { max: limit, .. } => Some((*limit).into()),
+            | Self::Engine(engine::Error::TooManySessions { limit })
+            | Self::NoRoom { max: limit, .. }
+            | Self::Full { max: limit, .. } => Some((*limit).into()),
             Self::Overdue { deadline, .. } => Number::from_f64(deadline.as_secs_f64()),
             Self::BadCriteria(bad) => bad.limit().map(Number::from),
             Self::Engine(engine::Error::ReadDeadline(deadline)) => {
@@ -422,6 +453,9 @@ impl Error {
                 | engine::Error::TooManyBytes(limit)
                 | engine::Error::TooMuchToSort(limit),
             ) => Some((*limit).into()),
+            Self::Engine(engine::Error::Refused(
+                Refused::TooManyRecords { limit } | Refused::TooManyOfResource { limit, .. },
+            )) => Some((*limit).into()),
             _ => self.problems().first()?.limit.clone(),
         }
     }

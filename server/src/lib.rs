@@ -39,6 +39,7 @@ mod populate;
 mod resume;
 mod subscription;
 
+mod address_quota;
 mod brackets;
 mod clock;
 pub mod context;
@@ -55,6 +56,7 @@ mod nearest;
 pub mod pubsub;
 pub mod session;
 mod shared;
+mod undeclared_resources;
 
 pub mod route;
 mod router;

@@ -230,9 +230,10 @@ impl Pubsub {
         let resource = self.resource.clone();
         let model = self.publisher.models.of(&resource).unwrap_or_default();
         let (within, at) = (Filter::default(), now());
-        let (author, references) = Default::default();
+        let (author, references, limits) = Default::default();
         let key = None;
-        let write = Write { resource, model, action, within, author, references, key, origin, at };
+        let write =
+            Write { resource, model, action, within, author, references, key, limits, origin, at };
         self.publisher.commit(write).await
     }
 

@@ -46,6 +46,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -60,11 +61,13 @@ use serde_json::Value;
 use crate::caller::{self, PERSON, ROLES};
 use crate::change::ToId;
 use crate::clock::now;
+use crate::context::address_of;
 use crate::engine::{Edit, Held};
 use crate::error::{Error, Result};
 use crate::http::cookies::{self, Visitor};
 use crate::http::security_headers::Personal;
 use crate::lock::lock;
+use crate::settings::Limit;
 use crate::shared::Shared;
 use crate::socket::Client;
 use crate::write::Refused;
@@ -79,6 +82,8 @@ struct Inner {
     id: Arc<str>,
     /// By which it is found from here on.
     renewed: OnceLock<Arc<str>>,
+    /// The address of the client.
+    address: Option<IpAddr>,
     /// Who can be given a cookie; none over a socket.
     visitor: Option<Visitor>,
     /// As it was when it was first asked for, or not yet asked for.
@@ -96,8 +101,10 @@ struct Changes {
 }
 
 impl Session {
-    fn new(shared: &Arc<Shared>, id: Arc<str>, visitor: Option<Visitor>) -> Self {
+    fn new(parts: &Parts, id: Arc<str>, visitor: Option<Visitor>) -> Self {
+        let shared = Shared::of(parts);
         Self(Arc::new(Inner {
+            address: address_of(parts),
             shared: shared.clone(),
             id,
             renewed: OnceLock::new(),
@@ -200,12 +207,14 @@ impl Session {
             return Ok(());
         }
         if set.values().any(Option::is_some) {
+            self.begin().await?;
             self.0.keeps.store(true, Ordering::Relaxed);
         }
         let says_who = [PERSON, ROLES].iter().any(|key| set.contains_key(*key));
         let says_who = says_who || clears || becomes.is_some();
         let (id, until) = (self.current_id().clone(), shared.sessions.until(now));
-        let edit = Edit { id: id.clone(), clears, set, becomes: becomes.clone(), at: now, until };
+        let (becomes_id, max) = (becomes.clone(), Some(shared.max_sessions));
+        let edit = Edit { id: id.clone(), clears, set, becomes: becomes_id, at: now, until, max };
         shared.engine.sessions().edit(edit).await?;
         *lock(&self.0.held) = None;
         if let Some(becomes) = becomes {
@@ -216,6 +225,16 @@ impl Session {
             caller::changed(shared, &id).await;
         }
         Ok(())
+    }
+
+    /// Counts a session that does not hold anything yet. A visitor without a cookie could begin one with
+    /// each request.
+    async fn begin(&self) -> Result<()> {
+        let quota = &self.0.shared.new_sessions;
+        if self.held().await?.is_some() || quota.take(self.0.address) {
+            return Ok(());
+        }
+        Err(Error::Full { limit: Limit::SessionsPerAddress, max: quota.max() })
     }
 
     fn is_to_be_kept_on(&self, now: u64) -> bool {
@@ -297,12 +316,12 @@ fn found(parts: &Parts) -> Session {
     let shared = Shared::of(parts);
     let cookies = shared.sessions.cookies();
     if let Some(client) = parts.extensions.get::<Client>() {
-        return Session::new(shared, client.session(cookies), None);
+        return Session::new(parts, client.session(cookies), None);
     }
     Personal::note(&parts.extensions);
     let greeted = parts.extensions.get::<Visitor>().cloned();
     let visitor = greeted.unwrap_or_else(|| Visitor::of(cookies, &parts.headers));
-    Session::new(shared, visitor.id.clone(), Some(visitor))
+    Session::new(parts, visitor.id.clone(), Some(visitor))
 }
 
 /// Gives a request a place for its session, and saves what has become of it.

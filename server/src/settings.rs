@@ -173,6 +173,7 @@ impl fmt::Display for Settings {
         )?;
         writeln!(f, "session_age: {}s", self.session_age.as_secs())?;
         writeln!(f, "log_count: {}", self.window.count)?;
+        writeln!(f, "log_bytes: {}", self.window.bytes)?;
         writeln!(f, "log_age: {}s", self.window.age.as_secs())?;
         writeln!(f, "ledger_age: {}s", self.window.ledger_age.as_secs())?;
         writeln!(f, "ledger_bytes: {}", self.window.ledger_bytes)?;

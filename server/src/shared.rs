@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use tokio::sync::Notify;
 
+use crate::address_quota::AddressQuota;
 use crate::change::Resource;
 use crate::engine::{Engine, ReadOptions};
 use crate::error::{Error, Result};
@@ -16,6 +17,8 @@ use crate::model::{Model, Models};
 use crate::resume::SharedLogs;
 use crate::route::Routing;
 use crate::socket::{OutputBudget, Sockets};
+use crate::undeclared_resources::UndeclaredResources;
+use crate::write::RecordLimits;
 
 pub(crate) use keeper::Keeper;
 
@@ -36,6 +39,13 @@ pub(crate) struct Shared {
     pub(crate) resume_work: usize,
     /// How much one answer may have.
     pub(crate) reads: ReadOptions,
+    pub(crate) undeclared: UndeclaredResources,
+    /// Sessions that each address has begun.
+    pub(crate) new_sessions: AddressQuota,
+    /// Sessions that there may be.
+    pub(crate) max_sessions: usize,
+    /// How many records clients may create.
+    pub(crate) record_limits: RecordLimits,
     /// The ignored parameters that were logged, by resource.
     pub(crate) ignored_parameters: LogOnce<(Resource, String)>,
 }

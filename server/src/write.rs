@@ -28,10 +28,37 @@ pub struct Write {
     pub references: Vec<Reference>,
     /// How a repeat is recognised.
     pub key: Option<Key>,
+    /// How many records there may be, for a write that adds one.
+    pub limits: RecordLimits,
     /// The connection it came from.
     pub origin: Option<Arc<str>>,
     /// Now, in Unix milliseconds.
     pub at: u64,
+}
+
+/// How many records there may be. A write that adds one more is refused; all others are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordLimits {
+    /// Of all resources.
+    pub total: u64,
+    /// Of the resource of the write.
+    pub per_resource: u64,
+}
+
+/// No limit.
+impl Default for RecordLimits {
+    fn default() -> Self {
+        Self { total: u64::MAX, per_resource: u64::MAX }
+    }
+}
+
+/// How many records there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecordCounts {
+    /// Of all resources.
+    pub total: u64,
+    /// Of the resource of a write.
+    pub of_resource: u64,
 }
 
 /// What to do.
@@ -99,6 +126,8 @@ pub struct Standing {
     pub next_id: i64,
     /// The first of the [`claims`](Write::claims) that another record has already.
     pub taken: Option<String>,
+    /// How many records there are.
+    pub records: RecordCounts,
 }
 
 /// The outcome of a write, before it is stored.
@@ -195,6 +224,25 @@ pub enum Refused {
         /// Of which resource.
         resource: Resource,
     },
+    /// The store has as many records as it may have.
+    #[error(
+        "there are {limit} records, more are not allowed (records): destroy some, or let the operator raise the limit"
+    )]
+    TooManyRecords {
+        /// How many are allowed.
+        limit: u64,
+    },
+    /// The resource has as many records as it may have.
+    #[error(
+        "{resource} has {limit} records, more are not allowed (records_per_resource): destroy some, or let the \
+         operator raise the limit"
+    )]
+    TooManyOfResource {
+        /// Of which resource.
+        resource: Resource,
+        /// How many are allowed.
+        limit: u64,
+    },
     /// The key stands for another request.
     #[error("this idempotency key was used for another request")]
     KeyReused,
@@ -280,7 +328,8 @@ impl Write {
         let id = self.id()?.unwrap_or(Id::Integer(standing.next_id));
         self.action.check_names()?;
         let (resource, model) = (self.resource, &*self.model);
-        let Standing { record, dangling, previous, position, taken, .. } = standing;
+        let Standing { record, dangling, previous, position, taken, records, .. } = standing;
+        let is_stored = record.is_some();
         let published = matches!(self.action, Action::Publish(_));
         let within = &self.within;
         let is_within = |record: &Attributes| within.matches(record, Case::Sensitive);
@@ -341,6 +390,9 @@ impl Write {
         if let Some(attribute) = taken {
             return Err(Refused::Taken { resource, attribute });
         }
+        if verb == Verb::Create && !published && !is_stored {
+            self.limits.check(records, &resource)?;
+        }
         Ok(Change {
             mark: self.key.as_ref().map_or(0, Key::mark),
             after: after.map(Arc::new),
@@ -355,6 +407,20 @@ impl Write {
             set,
             id,
         })
+    }
+}
+
+impl RecordLimits {
+    /// Whether there may be another record of a resource.
+    fn check(&self, records: RecordCounts, resource: &Resource) -> Result<(), Refused> {
+        if records.of_resource >= self.per_resource {
+            let (resource, limit) = (resource.clone(), self.per_resource);
+            return Err(Refused::TooManyOfResource { resource, limit });
+        }
+        match records.total >= self.total {
+            true => Err(Refused::TooManyRecords { limit: self.total }),
+            false => Ok(()),
+        }
     }
 }
 

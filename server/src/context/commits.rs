@@ -57,6 +57,13 @@ impl Context {
         resource: Resource,
         action: Action,
     ) -> Result<Write> {
+        if matches!(action, Action::Create(_) | Action::Upsert(..))
+            && !self.shared.models.is_declared(&resource)
+        {
+            // Before there is anything to remember of it. An error if there is no such resource.
+            self.model(&resource)?;
+            self.shared.undeclared.begin(&resource, self.address)?;
+        }
         if let Action::Create(record) = &action
             && !self.shared.models.learn_key(&resource, record)
         {
@@ -79,7 +86,8 @@ impl Context {
         let origin = self.client.as_ref().map(|client| client.id().clone());
         let action = with_id(action, &model);
         let references = cascade::references(&self.shared, &resource, &action);
-        Write { resource, model, action, within, author, references, key, origin, at: now() }
+        let (limits, at) = (self.shared.record_limits, now());
+        Write { resource, model, action, within, author, references, key, limits, origin, at }
     }
 
     async fn permit(&self, resource: &Resource, model: &Model, action: Action) -> Result<Permit> {

@@ -13,6 +13,15 @@ const FORGOTTEN_TOGETHER: u64 = 16;
 /// the ids of all others. From here on ids may be those of records, which creates without an id pass over.
 const LARGEST_COUNTED: i64 = 1 << 52;
 
+/// What a change takes in the log beside its texts, roughly.
+pub(super) const CHANGE_BYTES: u64 = 128;
+
+/// What a change takes in the log. `texts` are the lengths of the record before and after it and of the
+/// names of what it set, as JSON.
+pub(super) fn change_bytes(texts: [usize; 3]) -> u64 {
+    CHANGE_BYTES + texts.iter().sum::<usize>() as u64
+}
+
 /// How far a resource's log reaches and which id comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counters {
@@ -24,12 +33,16 @@ pub(super) struct Counters {
     /// [`LARGEST_COUNTED`], so that an id is never given twice: somebody may still hold a link to the
     /// record that had it.
     pub(super) next_id: i64,
+    /// Records that there are.
+    pub(super) records: u64,
+    /// [Bytes](change_bytes) of the changes in the log after the floor.
+    pub(super) log_bytes: u64,
 }
 
 /// Of a resource nobody has written to.
 impl Default for Counters {
     fn default() -> Self {
-        Self { head: 0, floor: 0, next_id: 1 }
+        Self { head: 0, floor: 0, next_id: 1, records: 0, log_bytes: 0 }
     }
 }
 
@@ -54,6 +67,16 @@ impl Counters {
             }
             _ => {}
         }
+    }
+
+    /// Counts a record that was there before a change, or is there after it.
+    pub(super) fn count_record(&mut self, was_there: bool, is_there: bool) {
+        self.records = (self.records + u64::from(is_there)).saturating_sub(was_there.into());
+    }
+
+    /// How many bytes the log has to forget to keep to its limit.
+    pub(super) fn excess_bytes(&self, window: &Window) -> u64 {
+        self.log_bytes.saturating_sub(window.bytes)
     }
 
     /// The id that a create without one gets; `None` if there is none left. `first_free` finds

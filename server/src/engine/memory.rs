@@ -9,16 +9,18 @@ mod values;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
+use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Mutex as FairMutex;
 
 use super::cascades::{AllCascades, ResourceCascades};
-use super::counters::{Counters, first_free};
+use super::counters::{Counters, change_bytes, first_free};
 use super::ledger::{self, Ledger, LedgerLimits, Written};
 use super::{
     Cascade, Cascades, Committed, DEFAULT_READ_DEADLINE, Dangling, Engine, Error, MemoryQueues,
@@ -28,7 +30,7 @@ use super::{
 use crate::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use crate::criteria::Criteria;
 use crate::model::{self, Model};
-use crate::write::{Decision, Refused, Standing, Write};
+use crate::write::{Decision, RecordCounts, Refused, Standing, Write};
 use values::Values;
 
 /// A store that lives as long as its process.
@@ -203,6 +205,8 @@ struct State {
     /// The same, in their order.
     unfinished: Vec<Cascade>,
     ledger: Ledger<Written>,
+    /// Records of all resources.
+    records: u64,
 }
 
 impl State {
@@ -222,6 +226,8 @@ impl State {
         let cascades = self.cascades.of(&write.resource);
         let standing =
             self.table(&write.resource, |table| table.standing(id, &write, epoch, cascades))?;
+        let records = RecordCounts { total: self.records, ..standing.records };
+        let standing = Standing { records, ..standing };
         let free = standing.next_id;
         let (key, model) = (write.key.clone(), Arc::clone(&write.model));
         let references = write.references.clone();
@@ -289,7 +295,9 @@ impl State {
         if !change.published {
             table.key.get_or_insert_with(|| model.key.clone());
         }
+        self.records -= table.counters.records;
         table.store(&change, free);
+        self.records += table.counters.records;
         table.truncate(window, change.at);
         Committed::changed(change)
     }
@@ -367,6 +375,7 @@ impl Table {
             position: self.counters.next_position(epoch),
             taken,
             next_id,
+            records: RecordCounts { total: 0, of_resource: self.counters.records },
         })
     }
 
@@ -394,6 +403,7 @@ impl Table {
         if !change.published {
             let before = self.rows.get(&id).map(|row| &*row.record);
             self.values.note(&id, before, change.after.as_deref());
+            self.counters.count_record(before.is_some(), change.after.is_some());
         }
         match (&change.after, self.rows.get_mut(&id)) {
             (_, Some(row)) if change.published => row.offset = offset,
@@ -407,20 +417,25 @@ impl Table {
             }
         }
         self.counters.count(change, free);
+        self.counters.log_bytes += bytes_of(change);
         self.log.push_back(Arc::clone(change));
     }
 
     /// Drops what the log has kept long enough.
     fn truncate(&mut self, window: &Window, now: u64) {
         let (floor, cutoff) = (self.counters.floor_by_count(window), window.cutoff(now));
-        while let Some(oldest) =
-            self.log.pop_front_if(|oldest| oldest.position.offset <= floor || oldest.at < cutoff)
-        {
+        let kept_bytes = self.counters.log_bytes - self.counters.excess_bytes(window);
+        let mut bytes = self.counters.log_bytes;
+        while let Some(oldest) = self.log.pop_front_if(|oldest| {
+            oldest.position.offset <= floor || oldest.at < cutoff || bytes > kept_bytes
+        }) {
+            bytes -= bytes_of(&oldest);
             self.counters.floor = oldest.position.offset;
             if self.absent.get(&oldest.id) == Some(&oldest.position.offset) {
                 self.absent.remove(&oldest.id);
             }
         }
+        self.counters.log_bytes = bytes;
     }
 
     /// The change of a write, if the log still has it.
@@ -434,5 +449,32 @@ impl Table {
         let start = self.log.partition_point(|change| change.position.offset <= offset);
         let missed = self.log.range(start..);
         missed.filter(|change| id.is_none_or(|id| *id == change.id)).cloned().collect()
+    }
+}
+
+/// What a change takes in the log, as a file would have it.
+fn bytes_of(change: &Change) -> u64 {
+    let record = |record: &Option<Arc<Attributes>>| record.as_deref().map_or(0, json_length);
+    let names: Vec<_> = change.set.keys().collect();
+    change_bytes([record(&change.before), record(&change.after), json_length(&names)])
+}
+
+fn json_length(value: &impl Serialize) -> usize {
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, value).expect("it is made of JSON");
+    length.0
+}
+
+/// Counts the bytes that are written to it.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::criteria::Criteria;
 use crate::model::Models;
+use crate::settings::Limit;
 use crate::write::{Refused, Write};
 
 pub use cascades::{Cascade, Cascades, Dangling, Reference};
@@ -34,6 +35,7 @@ pub use queues::{
 };
 pub use read_options::{ReadOptions, ReadTime};
 pub use record::Record;
+pub(crate) use sessions::PERSON;
 pub use sessions::{Edit, Held, MemorySessions, Sessions};
 pub use sqlite::Sqlite;
 pub(crate) use sqlite::{back_up, restore};
@@ -219,6 +221,8 @@ pub enum Since {
 pub struct Window {
     /// Changes kept per resource, and a sixteenth more at most.
     pub count: u64,
+    /// Bytes of these changes per resource. The oldest are forgotten first.
+    pub bytes: u64,
     /// How long a change is kept.
     pub age: Duration,
     /// How long the key of a write or a post is known, and its repeat therefore harmless.
@@ -229,10 +233,10 @@ pub struct Window {
 }
 
 impl Default for Window {
-    /// 10,000 changes and 24 hours; of the ledger 7 days and 1 GiB.
+    /// 10,000 changes, 1 GiB and 24 hours; of the ledger 7 days and 1 GiB.
     fn default() -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
-        Self { count: 10_000, age: day, ledger_age: 7 * day, ledger_bytes: 1 << 30 }
+        Self { count: 10_000, bytes: 1 << 30, age: day, ledger_age: 7 * day, ledger_bytes: 1 << 30 }
     }
 }
 
@@ -290,6 +294,14 @@ pub enum Error {
          declared `indexed`, or ask for fewer records with `where` or a smaller `skip`"
     )]
     TooMuchToSort(usize),
+    /// There are as many sessions as there may be, and somebody has signed in to each.
+    #[error(
+        "there are {limit} sessions of people who have signed in, more are not allowed (sessions)"
+    )]
+    TooManySessions {
+        /// How many are allowed.
+        limit: usize,
+    },
     /// The store failed; nothing was stored.
     #[error("store: {0}")]
     Unavailable(String),
@@ -303,7 +315,24 @@ impl Error {
             | Self::TooManyRecords(_)
             | Self::TooManyBytes(_)
             | Self::TooMuchToSort(_) => true,
-            Self::Refused(_) | Self::DiskFull | Self::Unavailable(_) => false,
+            Self::Refused(_)
+            | Self::DiskFull
+            | Self::TooManySessions { .. }
+            | Self::Unavailable(_) => false,
         }
+    }
+
+    /// The limit of the settings that the caller has reached.
+    pub(crate) fn limit_reached(&self) -> Option<Limit> {
+        Some(match self {
+            Self::ReadDeadline(_) => Limit::ReadDeadline,
+            Self::TooManyRecords(_) => Limit::AnswerRecords,
+            Self::TooManyBytes(_) => Limit::AnswerBytes,
+            Self::TooMuchToSort(_) => Limit::SortBytes,
+            Self::TooManySessions { .. } => Limit::Sessions,
+            Self::Refused(Refused::TooManyRecords { .. }) => Limit::Records,
+            Self::Refused(Refused::TooManyOfResource { .. }) => Limit::RecordsPerResource,
+            _ => return None,
+        })
     }
 }

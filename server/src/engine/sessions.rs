@@ -15,6 +15,9 @@ use super::Error;
 use crate::change::Attributes;
 use crate::lock::lock;
 
+/// The key under which a session says who has signed in: such as no handler takes for its own.
+pub(crate) const PERSON: &str = "backwire.person";
+
 /// Sessions that may be forgotten for each edit: more than one, so that their number shrinks.
 pub(super) const DROPPED_PER_EDIT: u32 = 2;
 
@@ -61,6 +64,14 @@ pub struct Edit {
     pub at: u64,
     /// How long the session is kept if nothing more happens.
     pub until: u64,
+    /// How many sessions there may be, if that is limited. One that begins takes the place of the one that
+    /// ends first, among those to which nobody has signed in.
+    pub max: Option<usize>,
+}
+
+/// Whether somebody has signed in.
+pub(super) fn is_signed_in(values: &Attributes) -> bool {
+    values.get(PERSON).is_some_and(|person| !person.is_null())
 }
 
 impl Edit {
@@ -88,6 +99,8 @@ struct Kept {
     sessions: HashMap<Arc<str>, Held>,
     /// Whose time is up first comes first.
     ends: BTreeSet<(u64, Arc<str>)>,
+    /// Those among them to which nobody has signed in.
+    anonymous: BTreeSet<(u64, Arc<str>)>,
 }
 
 impl Default for MemorySessions {
@@ -127,27 +140,46 @@ impl Sessions for MemorySessions {
     async fn edit(&self, edit: Edit) -> Result<(), Error> {
         let mut kept = self.kept();
         kept.drop_ended(edit.at);
-        kept.edit(edit);
-        Ok(())
+        kept.edit(edit)
     }
 }
 
 impl Kept {
-    fn edit(&mut self, edit: Edit) {
-        let (at, until) = (edit.at, edit.until);
+    fn edit(&mut self, edit: Edit) -> Result<(), Error> {
+        let (at, until, max) = (edit.at, edit.until, edit.max);
         let id = edit.becomes.as_ref().unwrap_or(&edit.id).clone();
-        let held = self.take(&edit.id).filter(|held| at < held.until);
+        let former = self.take(&edit.id);
+        let begins = former.is_none();
+        let held = former.filter(|held| at < held.until);
         let values =
             edit.apply(held.map(|held| Arc::unwrap_or_clone(held.values)).unwrap_or_default());
         if !values.is_empty() {
+            if begins {
+                self.make_room(max)?;
+            }
             self.ends.insert((until, id.clone()));
+            if !is_signed_in(&values) {
+                self.anonymous.insert((until, id.clone()));
+            }
             self.sessions.insert(id, Held { values: Arc::new(values), until });
         }
+        Ok(())
+    }
+
+    /// Makes room for a session that begins.
+    fn make_room(&mut self, max: Option<usize>) -> Result<(), Error> {
+        let Some(limit) = max.filter(|max| self.sessions.len() >= *max) else { return Ok(()) };
+        let oldest = self.anonymous.first().map(|(_, id)| id.clone());
+        let oldest = oldest.ok_or(Error::TooManySessions { limit })?;
+        self.take(&oldest);
+        Ok(())
     }
 
     fn take(&mut self, id: &Arc<str>) -> Option<Held> {
         let held = self.sessions.remove(id)?;
-        self.ends.remove(&(held.until, id.clone()));
+        let end = (held.until, id.clone());
+        self.ends.remove(&end);
+        self.anonymous.remove(&end);
         Some(held)
     }
 

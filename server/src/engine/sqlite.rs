@@ -112,7 +112,16 @@ impl Sqlite {
         }
         let (epoch, state) = (current.epoch, Arc::clone(space.state()));
         let records = Records::new();
-        let known = Known { current, window, records, recent, cascades: None, space };
+        let known = Known {
+            current,
+            window,
+            records,
+            recent,
+            cascades: None,
+            total_records: None,
+            sessions: None,
+            space,
+        };
         let jobs = Writer { connection, _lock: lock, known }.spawn(tail)?;
         tokio::spawn(maintain(Arc::clone(&state), jobs.downgrade()));
         Ok(Self {

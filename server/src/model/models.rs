@@ -1,6 +1,6 @@
 //! The models of a server.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
@@ -130,6 +130,13 @@ impl Models {
     /// Takes over the keys that the engine stores. A server does it when it starts.
     pub(crate) fn learn_keys(&mut self, keys: HashMap<Resource, String>) {
         self.keys = Arc::new(UndeclaredKeys::new(keys));
+    }
+
+    /// The undeclared resources that have had a record.
+    pub(crate) fn undeclared_resources(&self) -> HashSet<Resource> {
+        let mut resources = self.keys.resources();
+        resources.retain(|resource| !self.is_declared(resource));
+        resources
     }
 
     /// Learns the name of the key from the first record of an undeclared resource, before its

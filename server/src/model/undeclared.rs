@@ -4,7 +4,7 @@
 //! key from then on. The engine stores the name with the record and reports it when the server
 //! starts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
 use serde_json::Value;
@@ -23,6 +23,11 @@ impl UndeclaredKeys {
     pub(super) fn new(keys: HashMap<Resource, String>) -> Self {
         let keys = keys.into_iter().map(|(resource, key)| (resource, key == ALTERNATIVE));
         Self(RwLock::new(keys.collect()))
+    }
+
+    /// The resources that have had a record.
+    pub(super) fn resources(&self) -> HashSet<Resource> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     /// Whether the key of a resource is `_id`.

@@ -103,8 +103,9 @@ async fn simple(engine: &dyn Engine, entry: &Entry) -> Box<RawValue> {
 async fn write(engine: &dyn Engine, random: &mut Random, at: u64) {
     let (resource, action) = (random.resource(), random.action());
     let (model, within, author, references) = Default::default();
-    let (key, origin) = (None, None);
-    let write = Write { resource, model, action, within, author, references, key, origin, at };
+    let (key, origin, limits) = Default::default();
+    let write =
+        Write { resource, model, action, within, author, references, key, limits, origin, at };
     // A record that is not there can not be destroyed.
     let _ = engine.commit(write).await;
 }
@@ -183,9 +184,8 @@ async fn filters_after_the_work_of_one_resume_are_resynced() {
     assert!(work > head.offset, "{work}");
     let mut budget = Budget::new(ENOUGH, 3 * work as usize);
     let answers = source.answers(&entries, &mut budget, || true).await;
-    let is_known = |answer: &RawValue| {
-        serde_json::from_str::<Vec<Value>>(answer.get()).unwrap().len() == 4
-    };
+    let is_known =
+        |answer: &RawValue| serde_json::from_str::<Vec<Value>>(answer.get()).unwrap().len() == 4;
     let known: Vec<_> = answers.iter().map(|it| is_known(it)).collect();
     assert_eq!(known[..4], [true, true, true, false]);
     assert!(budget.is_exhausted());

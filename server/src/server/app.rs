@@ -7,6 +7,7 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use tokio::sync::Notify;
 
+use crate::address_quota::AddressQuota;
 use crate::answers::Answers;
 use crate::delivery::courier::{Courier, Slot};
 use crate::engine::{self, Engine};
@@ -30,6 +31,8 @@ use crate::router::{self, Files, Routes};
 use crate::settings::Settings;
 use crate::shared::{Keeper, Shared};
 use crate::socket::{Limits, OutputBudget, Sockets};
+use crate::undeclared_resources::UndeclaredResources;
+use crate::write::RecordLimits;
 
 /// Log lines about ignored parameters. Callers choose the names of undeclared resources.
 const MAX_IGNORED_PARAMETERS: usize = 1_000;
@@ -83,6 +86,16 @@ pub(super) fn assemble(
         shared_logs: SharedLogs::default(),
         resume_work: settings.limits.resume_work,
         reads: settings.limits.reads(),
+        undeclared: UndeclaredResources::new(
+            settings.models.undeclared_resources(),
+            &settings.limits,
+        ),
+        new_sessions: AddressQuota::new(settings.limits.sessions_per_address),
+        max_sessions: settings.limits.sessions,
+        record_limits: RecordLimits {
+            total: settings.limits.records as u64,
+            per_resource: settings.limits.records_per_resource as u64,
+        },
         ignored_parameters: LogOnce::new(MAX_IGNORED_PARAMETERS),
     });
     let dressed = |routes| router::dressed(routes, Arc::clone(&shared), settings.body_limit);

@@ -150,6 +150,20 @@ limits! {
         body_deadline (BodyDeadline): Duration = Duration::from_secs(30),
         /// How long a connection is kept on which no request is sent.
         idle_deadline (IdleDeadline): Duration = Duration::from_secs(75),
+        /// Records that there may be, in all. A write that adds another is refused with 507.
+        records (Records): usize = 10_000_000,
+        /// Records of one resource that there may be. A write that adds another is refused with 507.
+        records_per_resource (RecordsPerResource): usize = 1_000_000,
+        /// Undeclared resources that there may be. The first record of another is refused with 507.
+        undeclared_resources (UndeclaredResources): usize = 1_000,
+        /// Undeclared resources that one address may begin in an hour. The first record of another is
+        /// refused with 507.
+        undeclared_resources_per_address (UndeclaredResourcesPerAddress): usize = 100,
+        /// Sessions that hold something. A new one takes the place of the one that has not been used for
+        /// the longest time, among those of visitors who have not signed in.
+        sessions (Sessions): usize = 1_000_000,
+        /// Sessions that one address may begin in an hour. The next one is refused with 429.
+        sessions_per_address (SessionsPerAddress): usize = 10_000,
     }
     others {
         /// Bytes of the body of a request.

@@ -9,7 +9,7 @@ use backwire::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire::criteria::{Case, Criteria, Filter};
 use backwire::engine::{Committed, Error, Since, Window};
 use backwire::model::{Attribute, Model};
-use backwire::write::{Action, Key, Publication, Write};
+use backwire::write::{Action, Key, Publication, RecordLimits, Write};
 use futures_util::future::join_all;
 use proptest::collection::vec;
 use proptest::option;
@@ -23,10 +23,14 @@ use crate::store::{self, DAY, HOUR, NOON, Store, attributes as record};
 
 const WINDOW: Window = Window {
     count: 6,
+    bytes: 1100,
     age: Duration::from_millis(2 * HOUR),
     ledger_age: Duration::from_millis(7 * DAY),
     ledger_bytes: u64::MAX,
 };
+
+/// Fewer than there are ids.
+const LIMITS: RecordLimits = RecordLimits { total: 7, per_resource: 4 };
 
 /// Writes with a key after which all keys there are have been put in their table.
 const TOGETHER: usize = 1024;
@@ -48,6 +52,7 @@ proptest! {
                 let floors = world.floors().await;
                 let expected = everything(&world.memory, floors).await;
                 prop_assert_eq!(everything(&world.sqlite, floors).await, expected);
+                world.check_counts()?;
             }
             Ok(())
         })?;
@@ -118,6 +123,20 @@ impl World {
     /// Another connection, as an administrator would have it.
     fn visitor(&self) -> Connection {
         Connection::open(self.folder.path().join("data/backwire.db")).unwrap()
+    }
+
+    /// Compares what the file counts with what it has.
+    fn check_counts(&self) -> Result<(), TestCaseError> {
+        let visitor = self.visitor();
+        let mut statement = visitor.prepare(COUNTS).unwrap();
+        let counts = statement.query_map((), |row| {
+            Ok((row.get(0)?, [row.get(1)?, row.get(2)?], [row.get(3)?, row.get(4)?]))
+        });
+        for counts in counts.unwrap() {
+            let (name, counted, expected): (String, [i64; 2], [i64; 2]) = counts.unwrap();
+            prop_assert_eq!(counted, expected, "{}", name);
+        }
+        Ok(())
     }
 
     async fn take(&mut self, step: Step) -> Result<(), TestCaseError> {
@@ -209,6 +228,17 @@ impl World {
         floors
     }
 }
+
+/// The counts of each resource, and what they have to be.
+const COUNTS: &str = "
+    SELECT name, records, log_bytes,
+           (SELECT count(*) FROM records WHERE resource = name AND json IS NOT NULL),
+           (SELECT ifnull(sum(128 + length(CAST(attributes AS BLOB))
+                              + ifnull(length(CAST(before AS BLOB)), 0)
+                              + ifnull(length(CAST(after AS BLOB)), 0)), 0)
+            FROM log WHERE resource = name)
+    FROM resources
+";
 
 /// Writes that set these fail: one alone, with all of its group, and when that is committed.
 const FAILURES: &str = "
@@ -436,6 +466,7 @@ fn write() -> impl Strategy<Value = Write> {
         author: None,
         references: Vec::new(),
         key,
+        limits: LIMITS,
         origin,
         at: 0,
     })

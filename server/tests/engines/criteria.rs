@@ -192,6 +192,7 @@ fn create(record: Attributes) -> Write {
         author: None,
         references: Vec::new(),
         key: None,
+        limits: Default::default(),
         origin: None,
         at: NOON,
     }

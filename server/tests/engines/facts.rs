@@ -10,7 +10,7 @@ use backwire::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire::criteria::{Criteria, Filter, Language, Parameters};
 use backwire::engine::{Committed, Error, Post, ReadOptions, Since, Window};
 use backwire::model::{Attribute, Model};
-use backwire::write::{Action, Refused, Write};
+use backwire::write::{Action, RecordLimits, Refused, Write};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -906,4 +906,54 @@ pub(crate) async fn reads_of_one_request_share_a_deadline(open: Open) {
     assert_eq!(find().await.unwrap().value.len(), 1);
     options.time.spend(Duration::from_secs(2));
     assert!(matches!(find().await, Err(Error::ReadDeadline(_))));
+}
+
+pub(crate) async fn log_keeps_to_its_bytes(open: Open) {
+    let mut store = open(Window { bytes: 10_000, ..Window::default() }, 4096);
+    let text = "x".repeat(1000);
+    store.done(create(json!({ "n": 0, "text": text }))).await;
+    for n in 1..20 {
+        store.done(update("1", json!({ "n": n }))).await;
+    }
+    store.heard();
+    let head = store.engine.find_one(&todo(), &id("1")).await.unwrap().position;
+    let missed = async |offset| {
+        let room = Room::class(todo());
+        match store.engine.since(&room, Position { offset, ..head }).await.unwrap() {
+            Since::Changes { changes, .. } => Some(changes.len()),
+            Since::OutOfReach => None,
+        }
+    };
+    // Each has the record twice.
+    assert_eq!(missed(head.offset - 4).await, Some(4));
+    assert_eq!(missed(head.offset - 5).await, None);
+}
+
+pub(crate) async fn write_that_adds_a_record_beyond_the_limits_is_refused(open: Open) {
+    let store = open(Window::default(), 4096);
+    let limits = RecordLimits { total: 3, per_resource: 2 };
+    let limited = |write| Write { limits, ..write };
+    let cart = |write| Write { resource: Resource::parse("cart").unwrap(), ..limited(write) };
+    let upsert = |id: i64| Write {
+        action: Action::Upsert(Id::Integer(id), attributes(json!({ "n": 1 }))),
+        ..create(json!({}))
+    };
+    store.done(limited(keyed("k", milk()))).await;
+    store.done(limited(milk())).await;
+    let full = Refused::TooManyOfResource { resource: todo(), limit: 2 };
+    for write in [milk(), upsert(7)] {
+        assert_eq!(store.refused(limited(write)).await, full);
+    }
+    store.done(cart(milk())).await;
+    for write in [milk(), upsert(7)] {
+        assert_eq!(store.refused(cart(write)).await, Refused::TooManyRecords { limit: 3 });
+    }
+    // All others work: a repeat, what changes a record, a publication, and a destroy, which makes room.
+    store.done(limited(keyed("k", milk()))).await;
+    store.done(limited(upsert(1))).await;
+    store.done(limited(update("1", json!({ "n": 2 })))).await;
+    store.done(limited(publish(Verb::Create, "9", json!({})))).await;
+    store.done(limited(destroy("2"))).await;
+    store.done(cart(milk())).await;
+    assert_eq!(store.refused(limited(milk())).await, Refused::TooManyRecords { limit: 3 });
 }

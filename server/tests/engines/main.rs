@@ -84,6 +84,8 @@ every_engine! {
     publication_repeated_after_the_log_gets_its_position
     key_is_forgotten_after_the_ledger_age
     oldest_keys_are_forgotten_when_the_ledger_is_larger_than_its_bytes
+    log_keeps_to_its_bytes
+    write_that_adds_a_record_beyond_the_limits_is_refused
     a_key_used_for_another_request_is_refused
     a_key_belongs_to_its_identity
     a_key_is_not_remembered_by_a_refused_write
@@ -118,6 +120,7 @@ every_engine! {
     edits_at_the_same_time_lose_nothing
     the_secret_stays_and_is_no_other_stores
     sessions_that_hold_a_value_are_found
+    session_that_begins_takes_the_place_of_the_oldest_anonymous_one
     what_was_sent_waits_as_it_was_sent
     order_is_the_order_of_sending_across_events
     ids_grow_though_the_clock_steps_back

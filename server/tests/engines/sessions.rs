@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backwire::engine::Edit;
+use backwire::engine::{Edit, Error};
 use serde_json::{Value, json};
 
 use crate::store::{HOUR, NOON, Open, Store, roomy};
@@ -121,4 +121,40 @@ pub(crate) async fn sessions_that_hold_a_value_are_found(open: Open) {
     assert_eq!(holding(json!("é\""), NOON).await, ["d"]);
     assert!(holding(json!(8), NOON).await.is_empty());
     assert!(holding(json!(7), NOON + HOUR).await.is_empty());
+}
+
+pub(crate) async fn session_that_begins_takes_the_place_of_the_oldest_anonymous_one(open: Open) {
+    let store = roomy(open);
+    let begin = |id: &str, key: &str, until| Edit {
+        id: id.into(),
+        until,
+        max: Some(3),
+        ..edit(json!({ key: 7 }))
+    };
+    store.edit(begin("ann", "backwire.person", NOON + 1)).await;
+    store.edit(begin("old", "cart", NOON + 2)).await;
+    store.edit(begin("new", "cart", NOON + 3)).await;
+    // Those that are there can be changed, also in their id.
+    store.edit(begin("old", "seen", NOON + 2)).await;
+    store.edit(Edit { becomes: Some("older".into()), ..begin("old", "x", NOON + 2) }).await;
+    store.edit(begin("next", "cart", NOON + 4)).await;
+    let there = async || {
+        let mut there = Vec::new();
+        for id in ["ann", "old", "older", "new", "next", "bob", "cid"] {
+            if store.session(id, NOON).await != Value::Null {
+                there.push(id);
+            }
+        }
+        there
+    };
+    assert_eq!(there().await, ["ann", "new", "next"]);
+    store.edit(begin("bob", "backwire.person", NOON + 5)).await;
+    store.edit(begin("cid", "backwire.person", NOON + 5)).await;
+    let refused = store.engine.sessions().edit(begin("new", "cart", NOON + 6)).await;
+    assert!(matches!(refused, Err(Error::TooManySessions { limit: 3 })), "{refused:?}");
+    assert_eq!(there().await, ["ann", "bob", "cid"]);
+    // One that is gone makes room.
+    store.edit(Edit { clears: true, set: Default::default(), ..begin("cid", "", NOON) }).await;
+    store.edit(begin("new", "cart", NOON + 6)).await;
+    assert_eq!(there().await, ["ann", "new", "bob"]);
 }

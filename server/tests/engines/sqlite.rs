@@ -12,7 +12,7 @@ use backwire::delivery::flake::Node;
 use backwire::engine::{Acked, Edit, Error, Post, Posted, Since, Sqlite, Window};
 use backwire::model::{Attribute, Model, Models};
 use backwire::settings;
-use backwire::write::{Refused, Write};
+use backwire::write::{RecordLimits, Refused, Write};
 use futures_util::future::join_all;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -42,7 +42,9 @@ fn visitor(folder: &Path) -> Connection {
 fn go_back_to_the_ninth_version(visitor: &Connection) {
     visitor
         .execute_batch(
-            "ALTER TABLE records DROP COLUMN changed;
+            "ALTER TABLE resources DROP COLUMN records;
+             ALTER TABLE resources DROP COLUMN log_bytes;
+             ALTER TABLE records DROP COLUMN changed;
              DROP TABLE cascades;
              INSERT INTO meta SELECT 'epoch', epoch FROM epochs;
              DROP TABLE epochs;
@@ -1147,4 +1149,33 @@ async fn key_from_before_the_clock_was_set_back_is_known_after_its_log_entry_is_
     }
     drop(store);
     assert!(open().commit(first()).await.repeated);
+}
+
+/// Earlier versions did not count records and the bytes of the log.
+#[tokio::test]
+async fn file_of_the_thirteenth_version_is_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let window = Window { count: 3, ..Window::default() };
+    let store = sqlite_in(folder.path(), window, 4096);
+    for _ in 0..5 {
+        store.done(milk()).await;
+    }
+    store.done(destroy("1")).await;
+    store.done(publish(Verb::Update, "9", json!({ "title": "Größe" }))).await;
+    drop(store);
+    let counts = || {
+        let sql = "SELECT records, log_bytes FROM resources";
+        visitor(folder.path()).query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?])).unwrap()
+    };
+    let before: [i64; 2] = counts();
+    assert_eq!(before[0], 4);
+    let columns = "ALTER TABLE resources DROP COLUMN records;
+                   ALTER TABLE resources DROP COLUMN log_bytes;
+                   UPDATE meta SET value = 13 WHERE name = 'version'";
+    visitor(folder.path()).execute_batch(columns).unwrap();
+    let store = open(folder.path());
+    assert_eq!(counts(), before);
+    let limits = RecordLimits { total: 4, ..RecordLimits::default() };
+    let refused = store.refused(Write { limits, ..milk() }).await;
+    assert_eq!(refused, Refused::TooManyRecords { limit: 4 });
 }

@@ -193,6 +193,7 @@ fn write(action: Action) -> Write {
         author: None,
         references: Vec::new(),
         key: None,
+        limits: Default::default(),
         origin: None,
         at: NOON,
     }

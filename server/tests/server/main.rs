@@ -25,6 +25,7 @@ mod examples;
 mod filtered;
 #[cfg(target_os = "linux")]
 mod flood;
+mod growth;
 mod http;
 mod limits;
 mod limits_reached;

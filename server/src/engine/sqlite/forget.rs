@@ -2,10 +2,11 @@
 //!
 //! Each commit forgets a little more than it adds and looks at no more than it forgets.
 
-use rusqlite::{Connection, OptionalExtension, Result};
+use rusqlite::{Connection, Result};
 
+use super::row;
 use crate::change::{Resource, Verb};
-use crate::engine::counters::Counters;
+use crate::engine::counters::{CHANGE_BYTES, Counters};
 use crate::engine::{Window, ledger};
 
 /// Drops old posts after one was added.
@@ -19,24 +20,34 @@ pub(super) fn post(connection: &Connection, cutoff: u64) -> Result<()> {
     Ok(())
 }
 
-/// The change before the first that is young enough to be kept.
+/// The last change that is forgotten, and the bytes of all up to it: the oldest are, as long as they are too
+/// many, too large together or too old.
 pub(super) fn floor(
     connection: &Connection,
     resource: &Resource,
     counters: &Counters,
     window: &Window,
     now: u64,
-) -> Result<u64> {
-    let floor = counters.floor_by_count(window).cast_signed();
-    let cutoff = window.cutoff(now).cast_signed();
-    let first: Option<i64> = connection
-        .prepare_cached(
-            "SELECT offset FROM log WHERE resource = ?1 AND offset > ?2 AND at >= ?3
-             ORDER BY offset LIMIT 1",
-        )?
-        .query_row((resource, floor, cutoff), |row| row.get("offset"))
-        .optional()?;
-    Ok(first.map_or(counters.head, |first| first.cast_unsigned() - 1))
+) -> Result<(u64, u64)> {
+    let by_count = counters.floor_by_count(window);
+    let (excess, cutoff) = (counters.excess_bytes(window), window.cutoff(now));
+    let mut statement = connection.prepare_cached(
+        "SELECT offset, at, ?3 + octet_length(attributes) + ifnull(octet_length(before), 0)
+                + ifnull(octet_length(after), 0) AS bytes
+         FROM log WHERE resource = ?1 AND offset > ?2 ORDER BY offset",
+    )?;
+    let from = (resource, counters.floor.cast_signed(), CHANGE_BYTES.cast_signed());
+    let mut rows = statement.query(from)?;
+    let (mut floor, mut bytes) = (by_count, 0);
+    while let Some(row) = rows.next()? {
+        let offset = row::unsigned(row, "offset")?;
+        if offset > by_count && bytes >= excess && row::unsigned(row, "at")? >= cutoff {
+            break;
+        }
+        bytes += row::unsigned(row, "bytes")?;
+        floor = offset.max(by_count);
+    }
+    Ok((floor, bytes))
 }
 
 /// Drops the changes up to a new floor, and with them the last trace of the records that are not there.

@@ -14,18 +14,18 @@ use super::epochs::CurrentEpoch;
 use super::ledger::{self, Recent};
 use super::queues::{self, Step};
 use super::records::{Records, Stored};
-use super::row::{self, Names};
+use super::row;
 use super::space::Space;
 use super::writer::{Deed, Done};
 use super::{cascades, column, forget, sessions, vacuum};
 use crate::change::{Attributes, Change, Id, Resource, Verb};
 use crate::delivery::flake::Flake;
 use crate::engine::cascades::{AllCascades, Cascade, Dangling, Reference};
-use crate::engine::counters::{Counters, first_free};
+use crate::engine::counters::{Counters, change_bytes, first_free};
 use crate::engine::ledger::{LedgerLimits, Written};
 use crate::engine::{Committed, Error, Window};
 use crate::model::{self, Model};
-use crate::write::{Decision, Key, Refused, Standing, Write};
+use crate::write::{Decision, Key, RecordCounts, Refused, Standing, Write};
 
 /// What the writer knows of its file.
 pub(super) struct Known {
@@ -36,6 +36,10 @@ pub(super) struct Known {
     pub(super) recent: Recent,
     /// Those of the file and of the group; none if they have to be read from the file.
     pub(super) cascades: Option<AllCascades>,
+    /// Records of all resources, those of the group included; none if they have to be counted.
+    pub(super) total_records: Option<u64>,
+    /// Sessions, those of the group included; none if they have to be counted.
+    pub(super) sessions: Option<usize>,
     pub(super) space: Space,
 }
 
@@ -44,6 +48,8 @@ impl Known {
     pub(super) fn forget(&mut self) {
         self.records.clear();
         self.cascades = None;
+        self.total_records = None;
+        self.sessions = None;
     }
 }
 
@@ -85,6 +91,9 @@ impl<'c> Group<'c> {
         if known.cascades.is_none() {
             known.cascades = Some(cascades::all(&transaction)?);
         }
+        if known.total_records.is_none() {
+            known.total_records = Some(row::total_records(&transaction)?);
+        }
         let (grown, fresh) = (HashMap::new(), Recent::default());
         Ok(Self { transaction, known, grown, fresh, latest: None, steps: None })
     }
@@ -100,6 +109,7 @@ impl<'c> Group<'c> {
         }
         if done.is_err() {
             self.known.records.clear();
+            self.known.sessions = None;
         }
         done
     }
@@ -110,7 +120,11 @@ impl<'c> Group<'c> {
         match deed {
             Deed::Write(write) => self.write(write).map(Done::Write),
             Deed::Edit(edit) => {
-                sessions::edit(&self.transaction, edit)?;
+                let known = &mut self.known.sessions;
+                let count = known.map_or_else(|| sessions::count(&self.transaction), Ok)?;
+                let count = count.saturating_sub(sessions::forget(&self.transaction, edit.at)?);
+                *known = Some(count);
+                *known = Some(sessions::edit(&self.transaction, edit, count)?);
                 Ok(Done::Edit)
             }
             // What there is to do is done after the commit.
@@ -221,10 +235,13 @@ impl<'c> Group<'c> {
         let mut forgotten = Vec::new();
         for (resource, Grown { counters, first, at, model }) in &self.grown {
             let window = window_of(&self.known.window, counters, is_full);
-            let floor = forget::floor(&self.transaction, resource, counters, &window, *at)?;
+            let (floor, bytes) =
+                forget::floor(&self.transaction, resource, counters, &window, *at)?;
+            let log_bytes = counters.log_bytes.saturating_sub(bytes);
             self.known.current.store_first(&self.transaction, resource, *first)?;
             let key = model.as_ref().map(|model| &*model.key);
-            store_counters(&self.transaction, resource, Counters { floor, ..*counters }, key)?;
+            let stored = Counters { floor, log_bytes, ..*counters };
+            store_counters(&self.transaction, resource, stored, key)?;
             if floor > counters.floor {
                 forgotten.push((resource, counters.floor, floor));
                 is_due |= self.remembered().iter().any(|recent| recent.reaches(resource, floor));
@@ -289,7 +306,9 @@ impl<'c> Group<'c> {
             .zip(record.as_deref())
             .map(|(stored, record)| self.dangling(&write.resource, record, stored.changed));
         let dangling = dangling.unwrap_or_default();
-        Ok((Standing { record, dangling, previous, position, next_id, taken }, stored))
+        let total = self.known.total_records.unwrap_or_default();
+        let records = RecordCounts { total, of_resource: counters.records };
+        Ok((Standing { record, dangling, previous, position, next_id, taken, records }, stored))
     }
 
     /// The id that a create without one gets.
@@ -353,7 +372,13 @@ impl<'c> Group<'c> {
         // What is published does not say what was before.
         let before = stored.as_ref().and_then(|stored| stored.json.as_deref());
         let before = before.filter(|_| change.before.is_some());
-        append(&self.transaction, change, [before, after.as_deref()], key.as_ref())?;
+        counters.log_bytes +=
+            append(&self.transaction, change, [before, after.as_deref()], key.as_ref())?;
+        let was_there = stored.as_ref().is_some_and(|stored| stored.json.is_some());
+        let records_before = counters.records;
+        if !change.published {
+            counters.count_record(was_there, change.after.is_some());
+        }
         self.known.records.store(&self.transaction, stored, change, after)?;
         self.latest = self.latest.max(Some(change.at));
         if let Some(key) = key {
@@ -365,6 +390,9 @@ impl<'c> Group<'c> {
         let model = before.and_then(|before| before.model).or(model);
         let grown = Grown { counters, first, at: change.at, model };
         self.grown.insert(change.resource.clone(), grown);
+        if let Some(total) = &mut self.known.total_records {
+            *total = (*total + counters.records).saturating_sub(records_before);
+        }
         Ok(())
     }
 }
@@ -383,24 +411,35 @@ fn store_counters(
     counters: Counters,
     key: Option<&str>,
 ) -> Result<()> {
-    let Counters { head, floor, next_id } = counters;
+    let Counters { head, floor, next_id, records, log_bytes } = counters;
     connection
         .prepare_cached(
-            "INSERT INTO resources (name, head, floor, next_id, key_name) VALUES (?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO resources (name, head, floor, next_id, key_name, records, log_bytes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
              ON CONFLICT (name) DO UPDATE
-             SET head = ?2, floor = ?3, next_id = ?4, key_name = coalesce(key_name, ?5)",
+             SET head = ?2, floor = ?3, next_id = ?4, key_name = coalesce(key_name, ?5),
+                 records = ?6, log_bytes = ?7",
         )?
-        .execute((resource, head.cast_signed(), floor.cast_signed(), next_id, key))?;
+        .execute((
+            resource,
+            head.cast_signed(),
+            floor.cast_signed(),
+            next_id,
+            key,
+            records.cast_signed(),
+            log_bytes.cast_signed(),
+        ))?;
     Ok(())
 }
 
-/// Appends a change to the log, with the key it is remembered by.
+/// Appends a change to the log, with the key it is remembered by. Returns what it takes there.
 fn append(
     connection: &Connection,
     change: &Change,
     [before, after]: [Option<&str>; 2],
     key: Option<&Key>,
-) -> Result<()> {
+) -> Result<u64> {
+    let names = row::names(&change.set);
     connection
         .prepare_cached(
             "INSERT INTO log (resource, offset, previous, verb, id, before, after, attributes,
@@ -415,7 +454,7 @@ fn append(
             &change.id,
             before,
             after,
-            Names(&change.set),
+            &names,
             change.mark.cast_signed(),
             change.published,
             &change.origin,
@@ -424,5 +463,5 @@ fn append(
             key.map(|key| &key.key),
             key.map(|key| key.fingerprint.cast_signed()),
         ))?;
-    Ok(())
+    Ok(change_bytes([before.map_or(0, str::len), after.map_or(0, str::len), names.len()]))
 }

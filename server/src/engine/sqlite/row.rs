@@ -94,14 +94,9 @@ impl FromSql for Json<Vec<Box<RawValue>>> {
 }
 
 /// Names of attributes, as a JSON list.
-pub(super) struct Names<'a>(pub(super) &'a Attributes);
-
-impl ToSql for Names<'_> {
-    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
-        let names: Vec<_> = self.0.keys().collect();
-        let text = serde_json::to_string(&names).expect("a list of strings is JSON");
-        Ok(ToSqlOutput::from(text))
-    }
+pub(super) fn names(attributes: &Attributes) -> String {
+    let names: Vec<_> = attributes.keys().collect();
+    serde_json::to_string(&names).expect("a list of strings is JSON")
 }
 
 impl FromSql for Json<Vec<String>> {
@@ -143,16 +138,25 @@ pub(super) fn unsigned(row: &Row<'_>, column: &str) -> Result<u64> {
 
 /// What is counted of a resource.
 pub(super) fn counters(connection: &Connection, resource: &Resource) -> Result<Counters> {
-    let mut statement =
-        connection.prepare_cached("SELECT head, floor, next_id FROM resources WHERE name = ?1")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT head, floor, next_id, records, log_bytes FROM resources WHERE name = ?1",
+    )?;
     let counters = statement.query_row([resource], |row| {
         Ok(Counters {
             head: unsigned(row, "head")?,
             floor: unsigned(row, "floor")?,
             next_id: row.get("next_id")?,
+            records: unsigned(row, "records")?,
+            log_bytes: unsigned(row, "log_bytes")?,
         })
     });
     Ok(counters.optional()?.unwrap_or_default())
+}
+
+/// How many records there are.
+pub(super) fn total_records(connection: &Connection) -> Result<u64> {
+    let total = "SELECT ifnull(sum(records), 0) AS total FROM resources";
+    connection.prepare_cached(total)?.query_row((), |row| unsigned(row, "total"))
 }
 
 /// An entry of the log.

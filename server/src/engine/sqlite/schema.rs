@@ -15,7 +15,7 @@ use crate::engine::Error;
 const VERSION: i64 = UPGRADES.len() as i64 + 1;
 
 /// What each version added to the one before it, beginning with the first.
-const UPGRADES: [&str; 12] = [
+const UPGRADES: [&str; 13] = [
     "ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE",
     SESSIONS,
     QUEUES,
@@ -47,6 +47,7 @@ const UPGRADES: [&str; 12] = [
     epochs::TABLES,
     epochs::UPGRADE,
     cascades::UPGRADE,
+    COUNTS,
 ];
 
 /// How long to wait for another process (a backup, a curious person) to let go of the file.
@@ -69,13 +70,16 @@ const TABLES: &str = "
     -- floor: up to here the log has changes only for what is remembered of them.
     -- moved: up to here the ledger has what it needs of those in the log that came with a key.
     -- key_name: the name of the primary key of the first record; null before it was written.
+    -- records: how many there are. log_bytes: what the changes in the log take, see change_bytes().
     CREATE TABLE resources (
         name TEXT PRIMARY KEY,
         head INTEGER NOT NULL,
         floor INTEGER NOT NULL,
         next_id INTEGER NOT NULL,
         moved INTEGER NOT NULL DEFAULT 0,
-        key_name TEXT
+        key_name TEXT,
+        records INTEGER NOT NULL DEFAULT 0,
+        log_bytes INTEGER NOT NULL DEFAULT 0
     ) WITHOUT ROWID;
 
     -- offset: of the record's last change. json: null when there is no such record; such a row stays
@@ -129,6 +133,19 @@ const UNCHANGED: &str = "
     );
 ";
 
+/// Counts what the file has.
+const COUNTS: &str = "
+    ALTER TABLE resources ADD COLUMN records INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE resources ADD COLUMN log_bytes INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX IF NOT EXISTS anonymous_sessions_by_end ON sessions (until)
+        WHERE json ->> '$.\"backwire.person\"' IS NULL;
+    UPDATE resources SET
+        records = (SELECT count(*) FROM records WHERE resource = name AND json IS NOT NULL),
+        log_bytes = (SELECT ifnull(sum(128 + octet_length(attributes) + ifnull(octet_length(before), 0)
+                                       + ifnull(octet_length(after), 0)), 0)
+                     FROM log WHERE resource = name AND offset > floor);
+";
+
 /// The table of sessions, and in `meta` what their cookies are signed with.
 const SESSIONS: &str = "
     CREATE TABLE sessions (
@@ -138,6 +155,8 @@ const SESSIONS: &str = "
     ) WITHOUT ROWID;
 
     CREATE INDEX sessions_by_end ON sessions (until);
+    CREATE INDEX anonymous_sessions_by_end ON sessions (until)
+        WHERE json ->> '$.\"backwire.person\"' IS NULL;
 
     INSERT INTO meta (name, value) VALUES ('session_secret', randomblob(32));
 ";

@@ -154,6 +154,7 @@ async fn references_are_removed_after_a_restart() {
             is_pair: false,
         }],
         key: None,
+        limits: Default::default(),
         origin: None,
         at: 0,
     };

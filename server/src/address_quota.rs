@@ -1,0 +1,84 @@
+//! How often each address did something within an hour.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::lock::lock;
+
+/// After this, all counts begin again.
+const PERIOD: Duration = Duration::from_secs(60 * 60);
+
+/// Addresses that are counted. With more, all counts begin again, so that the memory has a bound.
+const MAX_ADDRESSES: usize = 100_000;
+
+/// Counts what each address did in the current hour.
+#[derive(Debug)]
+pub(crate) struct AddressQuota {
+    max: usize,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    begin: Option<Instant>,
+    by_address: HashMap<Option<IpAddr>, usize>,
+}
+
+impl AddressQuota {
+    /// `max` is how often an address may do it in an hour.
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max, counts: Mutex::default() }
+    }
+
+    pub(crate) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// Counts it once more, if the address may do it.
+    pub(crate) fn take(&self, address: Option<IpAddr>) -> bool {
+        let mut counts = lock(&self.counts);
+        counts.begin_again(Instant::now());
+        let count = counts.by_address.entry(address).or_default();
+        let is_allowed = *count < self.max;
+        *count += usize::from(is_allowed);
+        is_allowed
+    }
+}
+
+impl Counts {
+    fn begin_again(&mut self, now: Instant) {
+        let is_over = self.begin.is_none_or(|begin| now - begin >= PERIOD);
+        if is_over || self.by_address.len() >= MAX_ADDRESSES {
+            self.begin = Some(now);
+            self.by_address = HashMap::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn address_has_its_quota_again_after_an_hour() {
+        let quota = AddressQuota::new(2);
+        let [first, second] = [1, 2].map(|number| Some([10, 0, 0, number].into()));
+        assert_eq!([first; 3].map(|address| quota.take(address)), [true, true, false]);
+        assert!(quota.take(second));
+        tokio::time::advance(PERIOD).await;
+        assert!(quota.take(first));
+    }
+
+    #[test]
+    fn number_of_addresses_is_bounded() {
+        let quota = AddressQuota::new(1);
+        for number in 0..=MAX_ADDRESSES as u32 {
+            assert!(quota.take(Some(std::net::Ipv4Addr::from_bits(number).into())));
+        }
+        assert_eq!(lock(&quota.counts).by_address.len(), 1);
+    }
+}

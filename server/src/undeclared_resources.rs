@@ -1,0 +1,49 @@
+//! How many undeclared resources clients may begin.
+//!
+//! The first record of an undeclared resource makes it, and the server keeps its name and its log for ever. So
+//! a client that gives each record another resource would fill the disk and the memory.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::{PoisonError, RwLock};
+
+use crate::address_quota::AddressQuota;
+use crate::change::Resource;
+use crate::error::{Error, Result};
+use crate::settings::{Limit, Limits};
+
+/// The undeclared resources that have had a record.
+#[derive(Debug)]
+pub(crate) struct UndeclaredResources {
+    known: RwLock<HashSet<Resource>>,
+    max: usize,
+    quota: AddressQuota,
+}
+
+impl UndeclaredResources {
+    /// `known` are those of the store.
+    pub(crate) fn new(known: HashSet<Resource>, limits: &Limits) -> Self {
+        let quota = AddressQuota::new(limits.undeclared_resources_per_address);
+        Self { known: RwLock::new(known), max: limits.undeclared_resources, quota }
+    }
+
+    /// Begins an undeclared resource if it is new. If the first write fails, it counts until the server restarts.
+    pub(crate) fn begin(&self, resource: &Resource, address: Option<IpAddr>) -> Result<()> {
+        if self.known.read().unwrap_or_else(PoisonError::into_inner).contains(resource) {
+            return Ok(());
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(resource) {
+            return Ok(());
+        }
+        if known.len() >= self.max {
+            return Err(Error::Full { limit: Limit::UndeclaredResources, max: self.max });
+        }
+        if !self.quota.take(address) {
+            let limit = Limit::UndeclaredResourcesPerAddress;
+            return Err(Error::Full { limit, max: self.quota.max() });
+        }
+        known.insert(resource.clone());
+        Ok(())
+    }
+}
