@@ -104,9 +104,10 @@ impl Sqlite {
         create_private(path)?;
         let space = Space::of(path);
         let (connection, current, recent) = match begin(path) {
-            Err(Error::DiskFull) if space.give_up_reserve() => begin(path)?,
-            begun => begun?,
-        };
+            Err(Error::DiskFull) if space.give_up_reserve() => begin(path),
+            begun => begun,
+        }
+        .map_err(|error| cannot_start(path, error))?;
         if !space.is_full() {
             space.begin();
         }
@@ -341,6 +342,18 @@ fn begin(path: &Path) -> Result<(Connection, CurrentEpoch, Recent), Error> {
     let current = CurrentEpoch::begin(&mut connection)?;
     let recent = Recent::load(&connection)?;
     Ok((connection, current, recent))
+}
+
+/// Each start writes a little, and more in the file of an older version.
+fn cannot_start(path: &Path, error: Error) -> Error {
+    match error {
+        Error::DiskFull => Error::Unavailable(format!(
+            "{}: the disk is full, and there is no reserve for a start: free some space, 8 MiB at least; \
+             the file of an older version needs more",
+            path.display()
+        )),
+        other => other,
+    }
 }
 
 /// Has the writer look after its files when nobody writes.

@@ -161,3 +161,23 @@ async fn server_starts_on_a_full_disk_and_recovers_without_a_restart() {
     std::fs::remove_file(std::path::Path::new(&disk).join("filler")).unwrap();
     http.recovers().await;
 }
+
+#[test]
+fn start_on_a_full_disk_without_a_reserve_fails_with_what_to_do_and_changes_nothing() {
+    if !can_mount() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let script = format!(
+        "{SMALL_DISK} cd \"$0\" && \"$@\" --open-for 1 > /dev/null 2>&1; rm backwire.db.reserve; \
+         cksum backwire.db; dd if=/dev/zero of=filler bs=1k > /dev/null 2>&1; \"$@\"; cksum backwire.db"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["-rm", "sh", "-c", &script]).arg(home.path());
+    command.args([env!("CARGO_BIN_EXE_backwire"), "serve", "--port", "0", "--engine"]);
+    let output = command.arg("sqlite:backwire.db").output().unwrap();
+    let [told, error] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
+    assert!(error.contains("the disk is full") && error.contains("free some space"), "{error}");
+    let lines: Vec<_> = told.lines().collect();
+    assert!(lines.len() == 2 && lines[0] == lines[1], "{told}");
+}
