@@ -12,7 +12,7 @@ use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
 
 use super::caller::Caller;
-use super::{publish, send};
+use super::{publish, revoke, send};
 use crate::error::{Result, in_our_words};
 use crate::settings::ApiKey;
 use crate::sites::Sites;
@@ -32,6 +32,7 @@ pub(crate) async fn check(
 ) -> Response {
     let admit = match (request.method(), request.uri().path()) {
         (&Method::POST, send::PATH) => Admission::may_send,
+        (&Method::POST, revoke::PATH) => Admission::may_revoke,
         (&Method::POST, publish::PATH) => Admission::may_publish,
         _ => return next.run(request).await,
     };
@@ -54,6 +55,10 @@ pub(crate) async fn check(
 impl Admission {
     fn may_send(&self, caller: &Caller, headers: &HeaderMap) -> Result<()> {
         send::check(&self.sites, caller, headers)
+    }
+
+    fn may_revoke(&self, caller: &Caller, _: &HeaderMap) -> Result<()> {
+        caller.admitted(&self.sites).map(drop)
     }
 
     fn may_publish(&self, caller: &Caller, _: &HeaderMap) -> Result<()> {

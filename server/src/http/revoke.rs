@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::delivery::connected::Revocation;
@@ -16,16 +16,12 @@ use crate::error::{Error, Result};
 use crate::http::caller::Caller;
 use crate::sites::Sites;
 
+/// The path.
+pub(super) const PATH: &str = "/revoke";
+
 /// The route, for back ends of these sites.
 pub(crate) fn router(sites: Sites, courier: Courier) -> Router {
-    Router::new().route("/revoke", post(revoke)).with_state((sites, courier))
-}
-
-/// One of the two.
-#[derive(Deserialize)]
-struct Revoked {
-    user: Option<Value>,
-    session: Option<Value>,
+    Router::new().route(PATH, post(revoke)).with_state((sites, courier))
 }
 
 /// How many connections were ended.
@@ -40,35 +36,32 @@ async fn revoke(
     body: Bytes,
 ) -> Result<Json<Ended>> {
     let (name, _) = caller.admitted(&sites)?;
-    let revoked: Revoked =
-        serde_json::from_slice(&body).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => Error::BadBody("the body has to be a JSON object"),
-            _ => Error::BadJson(error.to_string()),
-        })?;
-    let connections = courier.revoke(&name, &revoked.read()?).await;
+    let body: Value =
+        serde_json::from_slice(&body).map_err(|error| Error::BadJson(error.to_string()))?;
+    let connections = courier.revoke(&name, &revocation(&body)?).await;
     tracing::info!(site = %name, connections, "connections are revoked");
     Ok(Json(Ended { connections }))
 }
 
-impl Revoked {
-    fn read(self) -> Result<Revocation> {
-        match (self.user, self.session) {
-            (Some(user), None) => text(user).map(Revocation::User).ok_or(Error::BadField(
-                "user",
-                "it has to be the id of a person: a text or an integer",
-            )),
-            (None, Some(session)) => text(session)
-                .map(Revocation::Session)
-                .ok_or(Error::BadField("session", "it has to be a token")),
-            _ => Err(Error::BadBody("it has either user or session")),
-        }
+/// The body is `{"user": …}` or `{"session": …}`.
+fn revocation(body: &Value) -> Result<Revocation> {
+    let body = body.as_object().ok_or(Error::BadBody("the body has to be a JSON object"))?;
+    match (body.get("user"), body.get("session")) {
+        (Some(user), None) => text(user).map(Revocation::User).ok_or(Error::BadField(
+            "user",
+            "it has to be the id of a person: a text or an integer",
+        )),
+        (None, Some(session)) => text(session)
+            .map(Revocation::Session)
+            .ok_or(Error::BadField("session", "it has to be a token")),
+        _ => Err(Error::BadBody("it has either user or session")),
     }
 }
 
 /// A text that is not empty, or an integer as a text.
-fn text(value: Value) -> Option<String> {
+fn text(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) => Some(text).filter(|text| !text.is_empty()),
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
         Value::Number(number) => number.as_i64().map(|number| number.to_string()),
         _ => None,
     }

@@ -108,6 +108,7 @@ async fn back_end_without_a_key_is_refused_before_its_body_arrives() {
         ("/send?site=shop&apiKey=wrong", "application/x-www-form-urlencoded"),
         ("/publish?apiKey=wrong", "application/json"),
         ("/publish", "application/x-www-form-urlencoded"),
+        ("/revoke?site=shop&apiKey=wrong", "application/json"),
     ] {
         for length in [900_000, 9_000_000] {
             let mut client = Raw::connect(server.addr()).await;

@@ -139,6 +139,7 @@ async fn only_a_back_end_of_the_site_revokes_and_says_whom() {
         (KEY, &json!({ "user": ["1"] }), json!([400, "E_BAD_BODY", "user"])),
         (KEY, &json!({ "session": "" }), json!([400, "E_BAD_BODY", "session"])),
         (KEY, &json!(1), json!([400, "E_BAD_BODY", "body"])),
+        (KEY, &json!(["1"]), json!([400, "E_BAD_BODY", "body"])),
     ] {
         let (status, refused) = revoke(&house, query, body.clone()).await;
         assert_eq!(json!([status, refused["code"], refused["field"]]), expected, "{body}");
