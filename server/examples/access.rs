@@ -28,9 +28,11 @@ async fn leave(session: Session) -> Result<()> {
 }
 
 fn notes() -> Model {
-    let theirs = || Some(Rule(vec![Grant::Owner, Grant::Role("editor".to_owned())]));
+    let editor = || Grant::Role("editor".to_owned());
+    let theirs = || Some(Rule(vec![Grant::Owner, editor()]));
     let access = Access {
         owner: Some("userId".to_owned()),
+        assign: Some(Rule(vec![editor()])),
         read: theirs(),
         create: theirs(),
         update: theirs(),

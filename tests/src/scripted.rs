@@ -8,7 +8,6 @@
 //! `BACKWIRE_STORY=text` runs only the stories whose names contain the text. `BACKWIRE_SEED=7` runs
 //! random programs with that seed only.
 
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
@@ -20,7 +19,7 @@ use crate::browser::Browser;
 use crate::page::Page;
 use crate::places;
 use crate::proxy::Proxy;
-use crate::server::{Server, Site};
+use crate::server::{Server, Site, place};
 
 /// A story and its options, as the page defines them.
 #[derive(Debug, Deserialize)]
@@ -60,6 +59,7 @@ pub async fn play(file: &str) {
     let browser = Browser::start();
     let pages = Server::with_pages(site.path());
     let (page, stories) = open(&browser, &pages, file).await;
+    assert!(!stories.is_empty(), "tests/pages/{file}.js has no story");
     let stories: Vec<_> = stories.into_iter().filter(|it| it.name.contains(&wanted)).collect();
     let mut failures = Vec::new();
     for story in &stories {
@@ -86,11 +86,25 @@ fn site_with(file: &str) -> Site {
         site.write(name, &script);
     }
     bundle(&pages.join("bundle.entry.js"), &site.path().join("bundle.js"));
-    symlink(places::node_modules(), site.path().join("npm")).expect("the folder is ours");
+    place_packages(&site.path().join("npm"));
     site.write("rooms.json", r#"["user_1"]"#);
     let scripts = tags(["underscore/underscore-umd.js", "backbone/backbone.js"]);
     site.write("index.html", &html(file, "", &scripts, ""));
     site
+}
+
+/// Places the packages that pages load in a new folder.
+fn place_packages(folder: &Path) {
+    const OF_TOOLS: [&str; 2] = ["binaryen", "typescript"];
+    fs::create_dir(folder).expect("the folder is ours");
+    for package in fs::read_dir(places::node_modules()).expect("npm has installed the packages") {
+        let package = package.expect("npm has installed the packages");
+        let name = package.file_name().into_string().expect("names of packages are ASCII");
+        let is_of_pages = !name.starts_with(['.', '@']) && !OF_TOOLS.contains(&&*name);
+        if is_of_pages && package.path().is_dir() {
+            place(&package.path(), &folder.join(name));
+        }
+    }
 }
 
 /// Bundles an application and its packages, except for modules that the server has.

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -111,7 +110,7 @@ impl Site {
     pub fn new() -> Self {
         let folder = TempDir::new().expect("there is room for a few pages");
         let vendor = places::demo().join("vendor");
-        symlink(vendor, folder.path().join("vendor")).expect("the folder is ours and empty");
+        place(&vendor, &folder.path().join("vendor"));
         Self(folder)
     }
 
@@ -158,4 +157,20 @@ fn database(home: &Path) -> PathBuf {
 fn port_in(line: &str) -> Option<u16> {
     let url = line.strip_prefix("listening on ")?;
     url.rsplit_once(':')?.1.parse().ok()
+}
+
+/// Places the files of a folder in a new one. The server serves nothing that a symbolic link outside of its
+/// folder leads to.
+pub(crate) fn place(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("the folder is ours");
+    for entry in fs::read_dir(from).expect("the folder is there") {
+        let entry = entry.expect("the folder is there");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().is_ok_and(|it| it.is_dir()) {
+            place(&from, &to);
+        } else if fs::hard_link(&from, &to).is_err() {
+            // The folders may be on different disks.
+            fs::copy(&from, &to).expect("there is room for a file");
+        }
+    }
 }

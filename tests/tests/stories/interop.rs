@@ -217,7 +217,10 @@ async fn push_service(pages: Option<PathBuf>) -> backwire::Server {
         ("desk".parse().expect("it is a name"), site(EventNames::Underscored)),
         ("newsite".parse().expect("it is a name"), site(EventNames::Plain)),
     ]);
-    let settings = Settings { port: 0, store: Store::Memory, sites, pages, ..Settings::default() };
+    let mut settings =
+        Settings { port: 0, store: Store::Memory, sites, pages, ..Settings::default() };
+    // All clients have one address, and open many sessions whose CONNECT is refused.
+    settings.limits.unconnected_sessions_per_address = 200;
     let server = backwire::Server::builder().settings(settings);
     server.bind().await.expect("there is a free port")
 }
