@@ -55,8 +55,8 @@ pub struct Access {
     /// The attribute with the id of the person a record belongs to. A new record gets its author's, and keeps
     /// it.
     pub owner: Option<String>,
-    /// Who may name another owner than themselves in what they create, and change the owner of what they
-    /// update. Nobody by default.
+    /// The callers that may create records for another owner, and change the owner of a record. Nobody by
+    /// default.
     pub assign: Option<Rule>,
     /// Who may read and follow; whoever may not, may neither update nor destroy.
     pub read: Option<Rule>,

@@ -21,7 +21,7 @@ pub struct Write {
     pub action: Action,
     /// What of the resource is left to the writer: other records are not there, and can not be made.
     pub within: Filter,
-    /// Who writes, as far as the owner of the record goes. `None` is the server itself, which may set any.
+    /// The writer, who may be limited in the owners to set. `None` is the server itself, which may set any.
     pub author: Option<Author>,
     /// Of a destroy: where other records may hold the id. The engine commits with it that these references
     /// are to be removed.

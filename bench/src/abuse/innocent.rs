@@ -39,12 +39,12 @@ impl Innocent {
         Ok(Self { latencies, is_stopped, thread })
     }
 
-    /// What was measured since the start.
+    /// The measurements since the start.
     pub(crate) fn take(&self) -> Latencies {
         std::mem::take(&mut *self.latencies.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What was measured since the last `take`.
+    /// The measurements since the last `take`.
     pub(crate) fn stop(self) -> Latencies {
         self.is_stopped.store(true, Ordering::Relaxed);
         let latencies = Arc::clone(&self.latencies);

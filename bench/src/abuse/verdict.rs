@@ -28,7 +28,7 @@ pub(crate) struct Latencies {
     pub(crate) failed: usize,
 }
 
-/// What was measured of one attack.
+/// The measurements of one attack.
 #[derive(Debug)]
 pub(crate) struct Measured {
     /// The bytes by which the memory of the server rose, or `None` if the server has ended.

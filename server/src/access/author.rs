@@ -1,11 +1,11 @@
-//! Who writes, as far as the owner of a record goes.
+//! The writer of a record, and the owners that the writer may set.
 
 use serde_json::Value;
 
 use super::{Access, Act, Grant, Who};
 use crate::change::{Attributes, Id};
 
-/// Who writes a record, and whether they may say whose it is.
+/// The writer of a record, and whether the writer may set its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
     /// The person; nobody in particular before they have signed in.

@@ -206,7 +206,7 @@ struct Permit {
     identity: Identity,
     /// Where it has to stay.
     within: Filter,
-    /// Who writes, where the rules say whose a record is.
+    /// The writer, if the resource has rules about owners.
     author: Option<Author>,
     action: Action,
 }

@@ -36,7 +36,7 @@ impl<'c, R: Look> Best<'c, R> {
         self.held.len()
     }
 
-    /// Whether what is held takes no more than so many bytes. What is not needed is dropped before.
+    /// Whether the kept records take no more than so many bytes. Drops records that are not needed first.
     pub(crate) fn bytes_at_most(&mut self, limit: usize) -> bool {
         if self.bytes > limit && self.reach.is_some_and(|reach| self.held.len() > reach) {
             self.prune();

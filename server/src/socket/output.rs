@@ -107,6 +107,10 @@ impl OutputBudget {
         output.add(written, size, Some(claim));
         let mut outputs = lock(&self.outputs);
         if !std::mem::replace(&mut lock(&output.queued).is_watched, true) {
+            // Before the list grows, so that connections that have ended do not make it grow.
+            if outputs.len() == outputs.capacity() {
+                outputs.retain(|output| output.strong_count() > 0);
+            }
             outputs.push(Arc::downgrade(output));
         }
     }
@@ -121,5 +125,20 @@ impl OutputBudget {
             })
         };
         lock(&self.outputs).retain(is_in_use);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_have_ended_are_forgotten() {
+        let budget = OutputBudget::new(1 << 20);
+        for _ in 0..10_000 {
+            let output = Arc::new(Output::new(None));
+            budget.add(&output, 0, 1, budget.claim(None, 1).unwrap());
+        }
+        assert!(lock(&budget.outputs).len() < 16);
     }
 }

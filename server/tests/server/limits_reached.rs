@@ -4,11 +4,18 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use backwire::Server;
-use backwire::settings::{ApiKey, Limit, Settings, Store};
+use backwire::settings::{ApiKey, Limit, Limits, Settings, Store};
 use serde_json::json;
 use tracing::subscriber::{DefaultGuard, set_default};
 
 use crate::client::{builder, start};
+
+/// The default limits, but for those that are set.
+pub fn limits(set: impl FnOnce(&mut Limits)) -> Limits {
+    let mut limits = Limits::default();
+    set(&mut limits);
+    limits
+}
 
 /// How often a limit was reached since the start of a server, as it reports it.
 pub async fn count(server: &Server, limit: Limit) -> u64 {

@@ -11,13 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 
 use crate::client::{RUNTIME, Socket, builder, refusal, start};
-use crate::limits_reached::{CapturedLog, count};
-
-fn limits(set: impl FnOnce(&mut Limits)) -> Limits {
-    let mut limits = Limits::default();
-    set(&mut limits);
-    limits
-}
+use crate::limits_reached::{CapturedLog, count, limits};
 
 fn todo(size: usize) -> Value {
     json!({ "title": "x".repeat(size) })

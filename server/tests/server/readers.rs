@@ -7,23 +7,17 @@ use std::time::{Duration, Instant};
 use axum::routing::get;
 use backwire::engine::Window;
 use backwire::server::Builder;
-use backwire::settings::Limits;
 use backwire::{Client, Context, Server};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::client::{RUNTIME, Socket, builder, position, socket_of, start};
+use crate::limits_reached::limits;
 
 /// Enough, a few hundred times, for the buffers of any kernel. Each is different: an update that
 /// changes nothing is small.
 fn large(number: u64) -> Value {
     json!({ "title": format!("{number}{}", "x".repeat(1 << 16)) })
-}
-
-fn limits(set: impl FnOnce(&mut Limits)) -> Limits {
-    let mut limits = Limits::default();
-    set(&mut limits);
-    limits
 }
 
 /// A server that tells its idea of each client that asks for it.

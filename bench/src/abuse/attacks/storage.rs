@@ -1,4 +1,4 @@
-//! What is stored, and removed.
+//! Attacks that store and remove records.
 
 use anyhow::{Context, Result};
 
