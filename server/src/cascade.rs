@@ -97,6 +97,7 @@ async fn detach(shared: &Shared, cascade: &Cascade, id: Id) -> Result<()> {
         references: Vec::new(),
         key: None,
         limits: Default::default(),
+        client: None,
         origin: cascade.origin.clone(),
         at: now(),
     };

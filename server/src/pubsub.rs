@@ -231,9 +231,20 @@ impl Pubsub {
         let model = self.publisher.models.of(&resource).unwrap_or_default();
         let (within, at) = (Filter::default(), now());
         let (author, references, limits) = Default::default();
-        let key = None;
-        let write =
-            Write { resource, model, action, within, author, references, key, limits, origin, at };
+        let (client, key) = (None, None);
+        let write = Write {
+            resource,
+            model,
+            action,
+            within,
+            author,
+            references,
+            key,
+            limits,
+            client,
+            origin,
+            at,
+        };
         self.publisher.commit(write).await
     }
 

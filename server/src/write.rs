@@ -1,5 +1,6 @@
 //! What somebody wants done to a record, and what that comes to.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -30,6 +31,9 @@ pub struct Write {
     pub key: Option<Key>,
     /// How many records there may be, for a write that adds one.
     pub limits: RecordLimits,
+    /// The address of the client, which an engine has wait for its own writes rather than for those of
+    /// others. `None` is the server itself.
+    pub client: Option<IpAddr>,
     /// The connection it came from.
     pub origin: Option<Arc<str>>,
     /// Now, in Unix milliseconds.

@@ -86,8 +86,20 @@ impl Context {
         let origin = self.client.as_ref().map(|client| client.id().clone());
         let action = with_id(action, &model);
         let references = cascade::references(&self.shared, &resource, &action);
-        let (limits, at) = (self.shared.record_limits, now());
-        Write { resource, model, action, within, author, references, key, limits, origin, at }
+        let (limits, client, at) = (self.shared.record_limits, self.address, now());
+        Write {
+            resource,
+            model,
+            action,
+            within,
+            author,
+            references,
+            key,
+            limits,
+            client,
+            origin,
+            at,
+        }
     }
 
     async fn permit(&self, resource: &Resource, model: &Model, action: Action) -> Result<Permit> {

@@ -1,9 +1,9 @@
 //! One SQLite file: what is answered is on the disk.
 //!
-//! A thread of its own writes. It takes all writes that have queued up while it was busy and commits
-//! them as one group, so that the price of the disk is shared by those who would have waited for it
-//! anyway, and nobody waits when there is nobody to share with. Then, in commit order: each change to
-//! the tail, and its writer answered.
+//! A thread of its own writes. It takes writes that have queued up while it was busy, those of all clients
+//! in turn, and commits them as one group, so that the price of the disk is shared by those who would
+//! have waited for it anyway, and nobody waits when there is nobody to share with. Then, in commit order:
+//! each change to the tail, and its writer answered.
 //!
 //! Readers have connections of their own, which never wait for the writer: a read sees one snapshot.
 
@@ -29,6 +29,7 @@ mod schema;
 mod sessions;
 mod space;
 mod vacuum;
+mod write_queue;
 mod writer;
 
 use std::collections::HashMap;
@@ -37,12 +38,12 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, Transaction, ffi};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -70,6 +71,7 @@ use queues::Step;
 use read_pool::ReadPool;
 use records::Records;
 use space::{Space, SpaceState};
+use write_queue::WriteQueue;
 use writer::{Deed, Done, Job, Writer};
 
 /// The time between two looks at the files of a store that nobody writes to.
@@ -84,10 +86,7 @@ pub struct Sqlite {
     readers: ReadPool,
     indexes: RwLock<Arc<Indexes>>,
     /// The writer ends when this is dropped and what is queued has been committed.
-    ///
-    /// The lock is the line that writers stand in: it is fair, so nobody finds room in a queue that
-    /// was full before those who came earlier.
-    jobs: Mutex<mpsc::Sender<Job>>,
+    jobs: Arc<WriteQueue>,
 }
 
 impl Sqlite {
@@ -123,15 +122,15 @@ impl Sqlite {
             sessions: None,
             space,
         };
-        let jobs = Writer { connection, _lock: lock, known }.spawn(tail)?;
-        tokio::spawn(maintain(Arc::clone(&state), jobs.downgrade()));
+        let jobs = Arc::new(Writer { connection, _lock: lock, known }.spawn(tail)?);
+        tokio::spawn(maintain(Arc::clone(&state), Arc::downgrade(&jobs)));
         Ok(Self {
             path: path.into(),
             epoch,
             space: state,
             readers: ReadPool::new(path, DEFAULT_READ_DEADLINE),
             indexes: RwLock::default(),
-            jobs: Mutex::new(jobs),
+            jobs,
         })
     }
 }
@@ -147,7 +146,7 @@ impl Sqlite {
     /// Takes its place in line when it is polled first.
     async fn have_done(&self, deed: Deed) -> Result<Done, Error> {
         let (answer, outcome) = oneshot::channel();
-        self.jobs.lock().await.send(Job { deed, answer }).await.map_err(|_| stopped())?;
+        self.jobs.push(Job { deed, answer });
         outcome.await.map_err(|_| stopped())?
     }
 }
@@ -164,7 +163,7 @@ impl Engine for Sqlite {
     }
 
     async fn commit(&self, write: Write) -> Result<Committed, Error> {
-        match self.have_done(Deed::Write(write)).await? {
+        match self.have_done(Deed::Write(Box::new(write))).await? {
             Done::Write(committed) => Ok(committed),
             other => Err(mistaken(&other)),
         }
@@ -357,14 +356,13 @@ fn cannot_start(path: &Path, error: Error) -> Error {
 }
 
 /// Has the writer look after its files when nobody writes.
-async fn maintain(space: Arc<SpaceState>, jobs: mpsc::WeakSender<Job>) {
+async fn maintain(space: Arc<SpaceState>, jobs: Weak<WriteQueue>) {
     loop {
         sleep(MAINTENANCE_PAUSE).await;
         let Some(jobs) = jobs.upgrade() else { return };
-        if space.needs_work() {
-            let (answer, _) = oneshot::channel();
-            // If the queue is full, others write.
-            let _ = jobs.try_send(Job { deed: Deed::Maintain, answer });
+        // If the queue is not empty, others write.
+        if space.needs_work() && jobs.is_empty() {
+            jobs.push(Job { deed: Deed::Maintain, answer: oneshot::channel().0 });
         }
     }
 }

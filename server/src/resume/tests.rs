@@ -103,9 +103,20 @@ async fn simple(engine: &dyn Engine, entry: &Entry) -> Box<RawValue> {
 async fn write(engine: &dyn Engine, random: &mut Random, at: u64) {
     let (resource, action) = (random.resource(), random.action());
     let (model, within, author, references) = Default::default();
-    let (key, origin, limits) = Default::default();
-    let write =
-        Write { resource, model, action, within, author, references, key, limits, origin, at };
+    let (key, client, origin, limits) = Default::default();
+    let write = Write {
+        resource,
+        model,
+        action,
+        within,
+        author,
+        references,
+        key,
+        limits,
+        client,
+        origin,
+        at,
+    };
     // A record that is not there can not be destroyed.
     let _ = engine.commit(write).await;
 }

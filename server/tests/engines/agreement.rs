@@ -467,6 +467,7 @@ fn write() -> impl Strategy<Value = Write> {
         references: Vec::new(),
         key,
         limits: LIMITS,
+        client: None,
         origin,
         at: 0,
     })

@@ -193,6 +193,7 @@ fn create(record: Attributes) -> Write {
         references: Vec::new(),
         key: None,
         limits: Default::default(),
+        client: None,
         origin: None,
         at: NOON,
     }

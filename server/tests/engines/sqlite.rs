@@ -269,6 +269,25 @@ async fn repeats_in_one_group_are_recognised() {
     stuck.await.unwrap().unwrap();
 }
 
+#[tokio::test]
+async fn client_with_one_write_does_not_wait_for_1000_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite_in(folder.path(), Window::default(), 4096);
+    let visitor = visitor(folder.path());
+    let from = |client: [u8; 4], write| Write { client: Some(client.into()), ..write };
+    store.done(milk()).await;
+    // All come while the file is locked.
+    visitor.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let many: Vec<_> = (0..1000).map(|_| store.begin(from([10, 0, 0, 1], milk()))).collect();
+    let one = store.begin(from([10, 0, 0, 2], milk()));
+    visitor.execute_batch("COMMIT").unwrap();
+    // The writer may have taken one of the others before.
+    assert!(one.await <= 4);
+    // Those of one client are done in their order.
+    let offsets = join_all(many).await;
+    assert!(offsets.is_sorted(), "{offsets:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_survives_a_crash() {
     let folder = tempfile::tempdir().unwrap();

@@ -194,6 +194,7 @@ fn write(action: Action) -> Write {
         references: Vec::new(),
         key: None,
         limits: Default::default(),
+        client: None,
         origin: None,
         at: NOON,
     }

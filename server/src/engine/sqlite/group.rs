@@ -65,6 +65,8 @@ pub(super) struct Group<'c> {
     latest: Option<u64>,
     /// What happened to queues.
     steps: Option<Steps>,
+    /// Bytes of its changes in the logs.
+    bytes: u64,
 }
 
 /// Steps that were taken, the last id they have drawn, and when the last of them was.
@@ -95,7 +97,12 @@ impl<'c> Group<'c> {
             known.total_records = Some(row::total_records(&transaction)?);
         }
         let (grown, fresh) = (HashMap::new(), Recent::default());
-        Ok(Self { transaction, known, grown, fresh, latest: None, steps: None })
+        Ok(Self { transaction, known, grown, fresh, latest: None, steps: None, bytes: 0 })
+    }
+
+    /// Bytes of its changes so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Takes a deed into the group, wholly or not at all. An error concerns this one alone, unless
@@ -118,7 +125,7 @@ impl<'c> Group<'c> {
     /// the file [fails](Error::Unavailable), it may be there in part, and the group is spoiled.
     pub(super) fn take(&mut self, deed: Deed) -> Result<Done, Error> {
         match deed {
-            Deed::Write(write) => self.write(write).map(Done::Write),
+            Deed::Write(write) => self.write(*write).map(Done::Write),
             Deed::Edit(edit) => {
                 let known = &mut self.known.sessions;
                 let count = known.map_or_else(|| sessions::count(&self.transaction), Ok)?;
@@ -372,8 +379,9 @@ impl<'c> Group<'c> {
         // What is published does not say what was before.
         let before = stored.as_ref().and_then(|stored| stored.json.as_deref());
         let before = before.filter(|_| change.before.is_some());
-        counters.log_bytes +=
-            append(&self.transaction, change, [before, after.as_deref()], key.as_ref())?;
+        let bytes = append(&self.transaction, change, [before, after.as_deref()], key.as_ref())?;
+        counters.log_bytes += bytes;
+        self.bytes += bytes;
         let was_there = stored.as_ref().is_some_and(|stored| stored.json.is_some());
         let records_before = counters.records;
         if !change.published {

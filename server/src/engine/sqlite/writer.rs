@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -10,15 +11,19 @@ use tokio::sync::{mpsc, oneshot};
 use super::group::{Group, Known};
 use super::lock::Lock;
 use super::queues::{self, Step};
+use super::write_queue::{Line, Queued, WriteQueue, queue};
 use crate::engine::{Cascade, Committed, Edit, Error, Tail};
 use crate::write::{Action, Write};
-
-/// Writes that may be queued. Whoever comes when it is full waits.
-const QUEUE: usize = 1024;
 
 /// Writes in one group: enough to make the disk cheap, few enough that the first does not wait long
 /// for the last.
 const GROUP: usize = 256;
+
+/// A group with so many bytes of changes takes no more: others wait for the disk.
+const GROUP_BYTES: u64 = 1 << 20;
+
+/// A group that has taken so long takes no more.
+const GROUP_TIME: Duration = Duration::from_millis(10);
 
 /// Groups that may wait to be told of. Whoever listens too slowly makes the writer wait, too.
 const UNTOLD: usize = 1;
@@ -26,7 +31,7 @@ const UNTOLD: usize = 1;
 /// Something to store.
 #[derive(Debug, Clone)]
 pub(super) enum Deed {
-    Write(Write),
+    Write(Box<Write>),
     /// Of a session.
     Edit(Edit),
     /// Nobody may have written for a while: brings the files back to their size.
@@ -69,68 +74,99 @@ pub(super) struct Writer {
 type Told = Vec<(Outcome, Answer)>;
 
 impl Writer {
-    /// Starts the thread; it ends when the last sender of jobs is gone.
-    pub(super) fn spawn(self, tail: Tail) -> Result<mpsc::Sender<Job>, Error> {
-        let (sender, jobs) = mpsc::channel(QUEUE);
+    /// Starts the thread; it ends when the queue is dropped.
+    pub(super) fn spawn(self, tail: Tail) -> Result<WriteQueue, Error> {
+        let (queue, jobs) = queue();
         let (telling, told) = mpsc::channel(UNTOLD);
         tokio::spawn(tell(told, tail));
         thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || self.run(jobs, &telling))
+            .spawn(move || self.run(&jobs, &telling))
             .map_err(|error| Error::Unavailable(format!("no thread for the writer: {error}")))?;
-        Ok(sender)
+        Ok(queue)
     }
 
-    fn run(mut self, mut jobs: mpsc::Receiver<Job>, telling: &mpsc::Sender<Told>) {
-        let mut queued = Vec::with_capacity(GROUP);
-        while jobs.blocking_recv_many(&mut queued, GROUP) > 0 {
-            let (deeds, answers): (Vec<_>, Vec<_>) =
-                queued.drain(..).map(|job| (job.deed, job.answer)).unzip();
-            let mut committed = self.commit(&deeds);
+    fn run(mut self, queue: &Queued, telling: &mpsc::Sender<Told>) {
+        let (mut deeds, mut answers) = (Vec::with_capacity(GROUP), Vec::with_capacity(GROUP));
+        while let Some(first) = queue.wait() {
+            let mut next = Some(first);
+            let mut take = || {
+                let job = next.take().or_else(|| queue.next())?;
+                answers.push(job.answer);
+                Some(job.deed)
+            };
+            let mut committed = self.commit(&mut deeds, &mut take);
             // What makes the store smaller may be possible with what the reserve has kept.
             if matches!(committed, Err(Error::DiskFull)) && self.known.space.give_up_reserve() {
-                committed = self.commit(&deeds);
+                committed = self.commit_again(&deeds);
             }
             let outcomes = committed.unwrap_or_else(|error| failed(&deeds, &error));
             if outcomes.iter().any(|outcome| matches!(outcome, Err(Error::DiskFull))) {
                 self.known.space.give_up_reserve();
             }
             self.known.space.settle(&self.connection);
-            let told = outcomes.into_iter().zip(answers).collect();
+            deeds.clear();
+            let told = outcomes.into_iter().zip(answers.drain(..)).collect();
             // Nobody is told any more when the server is closing; what is stored stays stored.
             let _ = telling.blocking_send(told);
         }
     }
 
-    /// Commits deeds together. The error is of the group: nothing of it was stored.
-    fn commit(&mut self, deeds: &[Deed]) -> Result<Vec<Outcome>, Error> {
-        let outcomes = self.commit_all(deeds).transpose().unwrap_or_else(|| {
-            self.known.forget();
-            self.commit_each(deeds)
-        });
-        if outcomes.is_err() {
-            self.known.forget();
+    /// Commits the next deeds together, and puts them into `deeds`. The error is of the group:
+    /// nothing of it was stored.
+    fn commit(
+        &mut self,
+        deeds: &mut Vec<Deed>,
+        next: impl FnMut() -> Option<Deed>,
+    ) -> Result<Vec<Outcome>, Error> {
+        match self.commit_next(deeds, next) {
+            Ok(Some(outcomes)) => Ok(outcomes),
+            Ok(None) => self.commit_again(deeds),
+            Err(error) => {
+                self.known.forget();
+                Err(error)
+            }
         }
-        outcomes
     }
 
-    /// Commits deeds together, if each can be stored or is refused. If not, nothing has happened.
-    fn commit_all(&mut self, deeds: &[Deed]) -> Result<Option<Vec<Outcome>>, Error> {
-        let is_full = self.known.space.is_full();
+    /// Commits the next deeds together, if each can be stored or is refused. If not, nothing has
+    /// happened.
+    fn commit_next(
+        &mut self,
+        deeds: &mut Vec<Deed>,
+        mut next: impl FnMut() -> Option<Deed>,
+    ) -> Result<Option<Vec<Outcome>>, Error> {
+        let (is_full, begin) = (self.known.space.is_full(), Instant::now());
+        // A group that cannot begin fails for the deed that it was to begin with.
+        deeds.extend(next());
         let mut group = Group::begin(&mut self.connection, &mut self.known)?;
         let mut outcomes = Vec::with_capacity(deeds.len());
-        for deed in deeds {
-            if is_full && deed.needs_room() {
-                outcomes.push(Err(Error::DiskFull));
-                continue;
-            }
-            match group.take(deed.clone()) {
-                Err(Error::Unavailable(_) | Error::DiskFull) => return Ok(None),
-                outcome => outcomes.push(outcome),
+        while let Some(deed) = deeds.get(outcomes.len()) {
+            let outcome = match is_full && deed.needs_room() {
+                true => Err(Error::DiskFull),
+                false => match group.take(deed.clone()) {
+                    Err(Error::Unavailable(_) | Error::DiskFull) => return Ok(None),
+                    outcome => outcome,
+                },
+            };
+            outcomes.push(outcome);
+            let is_large = group.bytes() >= GROUP_BYTES || begin.elapsed() >= GROUP_TIME;
+            if !is_large && deeds.len() < GROUP {
+                deeds.extend(next());
             }
         }
         group.commit()?;
         Ok(Some(outcomes))
+    }
+
+    /// Commits those deeds together that can be stored, after a group with them was given up.
+    fn commit_again(&mut self, deeds: &[Deed]) -> Result<Vec<Outcome>, Error> {
+        self.known.forget();
+        let outcomes = self.commit_each(deeds);
+        if outcomes.is_err() {
+            self.known.forget();
+        }
+        outcomes
     }
 
     /// Commits those deeds together that can be stored.
@@ -163,6 +199,16 @@ fn failed(deeds: &[Deed], error: &Error) -> Vec<Outcome> {
 }
 
 impl Deed {
+    /// Whose turn it is to have it done.
+    pub(super) fn line(&self) -> Line {
+        match self {
+            Self::Write(write) if matches!(write.action, Action::Detach(_)) => Line::Background,
+            Self::Write(write) => write.client.map_or(Line::Server, Line::Client),
+            Self::Maintain => Line::Background,
+            Self::Edit(_) | Self::Finish(_) | Self::Step(..) => Line::Server,
+        }
+    }
+
     /// Whether it may make the store larger, and is refused when the disk is full.
     fn needs_room(&self) -> bool {
         match self {

@@ -155,6 +155,7 @@ async fn references_are_removed_after_a_restart() {
         }],
         key: None,
         limits: Default::default(),
+        client: None,
         origin: None,
         at: 0,
     };

@@ -1,0 +1,188 @@
+//! What waits for the writer.
+//!
+//! Each client has a line of its own, and the lines take turns: a client that has much to write waits
+//! for itself, and the others do not. What is in one line is done in the order of its arrival.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use super::writer::Job;
+use crate::lock::lock;
+
+/// Whose turn it is to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Line {
+    Client(IpAddr),
+    /// The server itself.
+    Server,
+    /// Work of the server that nobody waits for.
+    Background,
+}
+
+/// The end where jobs come in. When it is dropped, the writer does what is there and ends.
+#[derive(Debug)]
+pub(super) struct WriteQueue(Arc<Lines>);
+
+/// The end of the writer.
+#[derive(Debug)]
+pub(super) struct Queued(Arc<Lines>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    state: Mutex<State>,
+    has_come: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: Turns<Job>,
+    /// No more jobs come.
+    is_closed: bool,
+    /// No more jobs are done.
+    has_ended: bool,
+}
+
+/// Things that wait in lines which take turns.
+#[derive(Debug)]
+struct Turns<T> {
+    /// None of them is empty.
+    lines: HashMap<Line, VecDeque<T>>,
+    /// The order in which the lines have their next turn.
+    next: VecDeque<Line>,
+}
+
+/// Both ends of a queue.
+pub(super) fn queue() -> (WriteQueue, Queued) {
+    let lines = Arc::<Lines>::default();
+    (WriteQueue(Arc::clone(&lines)), Queued(lines))
+}
+
+impl WriteQueue {
+    /// Puts a job in its line. If the writer has ended, its answer is dropped.
+    pub(super) fn push(&self, job: Job) {
+        let mut state = lock(&self.0.state);
+        if !state.has_ended {
+            state.jobs.push(job.deed.line(), job);
+            self.0.has_come.notify_one();
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.0.state).jobs.next.is_empty()
+    }
+}
+
+impl Drop for WriteQueue {
+    fn drop(&mut self) {
+        lock(&self.0.state).is_closed = true;
+        self.0.has_come.notify_one();
+    }
+}
+
+impl Queued {
+    /// The next job, as soon as there is one. `None` if there will be none.
+    pub(super) fn wait(&self) -> Option<Job> {
+        let mut state = lock(&self.0.state);
+        loop {
+            let job = state.jobs.pop();
+            if job.is_some() || state.is_closed {
+                return job;
+            }
+            state = self.0.has_come.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The next job, if there is one.
+    pub(super) fn next(&self) -> Option<Job> {
+        lock(&self.0.state).jobs.pop()
+    }
+}
+
+/// Whoever waits for a writer that has panicked is told by the answer that is dropped.
+impl Drop for Queued {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.has_ended = true;
+        let jobs = std::mem::take(&mut state.jobs);
+        drop(state);
+        drop(jobs);
+    }
+}
+
+impl<T> Default for Turns<T> {
+    fn default() -> Self {
+        Self { lines: HashMap::new(), next: VecDeque::new() }
+    }
+}
+
+impl<T> Turns<T> {
+    fn push(&mut self, line: Line, thing: T) {
+        let things = self.lines.entry(line).or_default();
+        if things.is_empty() {
+            self.next.push_back(line);
+        }
+        things.push_back(thing);
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let line = self.next.pop_front()?;
+        let things = self.lines.get_mut(&line)?;
+        let thing = things.pop_front();
+        if things.is_empty() {
+            self.lines.remove(&line);
+        } else {
+            self.next.push_back(line);
+        }
+        thing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn client(number: u8) -> Line {
+        Line::Client([10, 0, 0, number].into())
+    }
+
+    #[test]
+    fn client_with_one_write_does_not_wait_for_all_of_another() {
+        let mut turns = Turns::default();
+        (0..1000).for_each(|n| turns.push(client(1), n));
+        turns.push(client(2), 1000);
+        assert_eq!([turns.pop(), turns.pop(), turns.pop()], [Some(0), Some(1000), Some(1)]);
+    }
+
+    proptest! {
+        /// In each line the order of arrival, and no line twice while another waits.
+        #[test]
+        fn lines_take_turns(steps in prop::collection::vec(prop::option::of(0..4u8), 0..200)) {
+            let mut turns = Turns::default();
+            let mut model: Vec<VecDeque<usize>> = vec![VecDeque::new(); 4];
+            // Of each line that waits, the lines that have had a turn since then.
+            let mut passed: Vec<Vec<u8>> = vec![Vec::new(); 4];
+            let pushes_and_pops = steps.into_iter().chain([None; 200]);
+            for (n, step) in pushes_and_pops.enumerate() {
+                if let Some(line) = step {
+                    turns.push(client(line), (line, n));
+                    model[usize::from(line)].push_back(n);
+                    continue;
+                }
+                let Some((line, n)) = turns.pop() else {
+                    prop_assert!(model.iter().all(VecDeque::is_empty));
+                    continue;
+                };
+                let own = usize::from(line);
+                prop_assert_eq!(model[own].pop_front(), Some(n));
+                for other in (0..4).filter(|other| *other != own && !model[*other].is_empty()) {
+                    prop_assert!(!passed[other].contains(&line), "{} waits for {} twice", other, own);
+                    passed[other].push(line);
+                }
+                passed[own].clear();
+            }
+        }
+    }
+}
