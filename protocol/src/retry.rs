@@ -28,6 +28,8 @@ pub(crate) fn verdict(status: u16, has_waited: bool, retry_after: Option<&str>) 
     let is_later = match status {
         429 => true,
         503 => has_waited || retry_after.is_some(),
+        // RFC 4918: only the user may repeat it. Until a store has room again, others would wait for it.
+        507 => false,
         408 | 425 | 500.. => has_waited,
         _ => false,
     };
@@ -163,7 +165,7 @@ mod tests {
 
     #[test]
     fn write_that_waited_offline_is_sent_again_after_temporary_errors() {
-        let final_statuses = [200, 201, 204, 400, 403, 404, 409, 410, 413, 422];
+        let final_statuses = [200, 201, 204, 400, 403, 404, 409, 410, 413, 422, 507];
         assert!(final_statuses.iter().all(|status| verdict(*status, true, None) == Verdict::Final));
         let later = [408, 425, 429, 500, 502, 503, 504];
         assert!(later.iter().all(|status| verdict(*status, true, None) == Verdict::Later(0)));

@@ -42,13 +42,19 @@ struct Joined {
     is_hiding: bool,
 }
 
-/// Answers `[[room, epoch, offset, highest], …]`. When there are `enough` bytes, no more is told.
+/// Answers `[[room, epoch, offset, highest], …]`. When there are `enough` bytes, no more is told. Of more rooms
+/// than a connection may be in, nothing is.
 pub(crate) async fn resume(
     shared: &Shared,
     client: &Client,
     rooms: Vec<(Cow<'_, str>, Seen)>,
     enough: usize,
 ) -> Box<RawValue> {
+    if rooms.len() > shared.max_rooms {
+        shared.limits.reached(Limit::RoomsPerConnection, client.address());
+        let answers = rooms.iter().map(|(name, _)| runtime::resync(name)).collect::<Vec<_>>();
+        return to_raw_value(&answers).expect("a list of JSON is JSON");
+    }
     let joined = join_each(shared, client, &rooms).await;
     let entry = |(name, seen): &(Cow<'_, str>, Seen)| Entry {
         joined: joined.get(&**name).cloned().flatten(),

@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) output_budget: Arc<OutputBudget>,
     /// What clients that come back at a time need of logs.
     pub(crate) shared_logs: SharedLogs,
+    /// The rooms that one connection may be in.
+    pub(crate) max_rooms: usize,
     /// The work of the filters of one resume.
     pub(crate) resume_work: usize,
     /// How much one answer may have.

@@ -70,9 +70,12 @@ impl Context {
             return Err(Refused::BadId.into());
         }
         let model = self.model(&resource)?;
-        let fingerprint = fingerprint_of(&resource, &action);
+        let key = key.map(|key| (key, fingerprint_of(&resource, &action)));
         let permit = self.permit(&resource, &model, action).await?;
-        let key = key.map(|key| Key { identity: permit.identity.to_text(), key, fingerprint });
+        let key = key.map(|(key, fingerprint)| {
+            let identity = permit.identity.to_text();
+            Key { identity, key, fingerprint }
+        });
         Ok(self.write(resource, model, permit, key))
     }
 

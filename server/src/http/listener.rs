@@ -28,6 +28,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::task::coop::poll_proceed;
 use tokio::time::{Sleep, sleep};
 
 use super::activity::Activity;
@@ -50,6 +51,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Whether the system tells of a line that has become readable, and not of one that is: one that gave less
 /// than it was asked for has no more then, as tokio has it for its own streams.
 const TELLS_WHEN_THERE_IS_MORE: bool = cfg!(any(target_os = "linux", target_os = "macos"));
+
+/// What may be read for each unit of a task's budget: 128 KiB before others run.
+const BYTES_PER_UNIT: usize = 1024;
 
 /// One accepted connection.
 #[derive(Debug)]
@@ -199,11 +203,24 @@ impl AsyncRead for Line {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
             if let Some(outcome) = self.read_what_there_is(buffer) {
+                spend_budget(cx, buffer.filled().len() - before);
                 return Poll::Ready(outcome);
             }
+        }
+    }
+}
+
+/// Spends the budget that tokio gives a task before others may run. A read alone spends one of 128 units, however much
+/// it has read, so a connection that sends as fast as it can would delay all others.
+fn spend_budget(cx: &mut Context<'_>, bytes: usize) {
+    for _ in 0..bytes / BYTES_PER_UNIT {
+        match poll_proceed(cx) {
+            Poll::Ready(unit) => unit.made_progress(),
+            Poll::Pending => return,
         }
     }
 }

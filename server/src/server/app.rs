@@ -84,6 +84,7 @@ pub(super) fn assemble(
         limits: Arc::clone(&limits),
         output_budget: Arc::clone(&output_budget),
         shared_logs: SharedLogs::default(),
+        max_rooms: settings.limits.rooms_per_connection,
         resume_work: settings.limits.resume_work,
         reads: settings.limits.reads(),
         undeclared: UndeclaredResources::new(

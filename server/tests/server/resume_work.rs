@@ -47,7 +47,9 @@ impl Interceptor for Reads {
 #[tokio::test]
 async fn one_resume_reads_the_log_once_however_many_rooms_and_repeats_it_has() {
     let reads = Reads::new(0);
-    let server = start(builder().engine(intercepted_by(&reads))).await;
+    let mut limits = Limits::default();
+    limits.rooms_per_connection = 30_000;
+    let server = start(builder().limits(limits).engine(intercepted_by(&reads))).await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     let list: Value = (0..500).map(|n| json!({ "n": n })).collect();
     a.post("/todo", list).await;
@@ -87,6 +89,30 @@ async fn work_of_a_resume_is_limited_and_the_rest_is_resynced() {
     // The filters have been joined all the same.
     a.post("/todo", json!({ "n": 1004 })).await;
     assert_eq!(b.event().await[1], json!(filter(4)));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn resume_of_more_rooms_than_a_connection_may_be_in_is_answered_without_any_work() {
+    let log = CapturedLog::start();
+    let reads = Reads::new(0);
+    let mut limits = Limits::default();
+    limits.rooms_per_connection = 3;
+    let server = start(builder().limits(limits).engine(intercepted_by(&reads))).await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    let (epoch, head) = position(&a.post("/todo", json!({ "n": 0 })).await);
+    let missed_of = |count: usize| vec![json!(["todo", epoch, head]); count];
+    let missed = b.ask(json!(["resume", missed_of(3)])).await;
+    assert_eq!(
+        missed,
+        json!([["todo", epoch, head, []], ["todo", epoch, head, []], ["todo", epoch, head, []]])
+    );
+    reads.logs.store(0, Ordering::SeqCst);
+    let missed = b.ask(json!(["resume", missed_of(4)])).await;
+    assert_eq!(missed, json!([["todo", null], ["todo", null], ["todo", null], ["todo", null]]));
+    assert_eq!(reads.logs.load(Ordering::SeqCst), 0);
+    assert_eq!(count(&server, Limit::RoomsPerConnection).await, 1);
+    assert!(log.lines_of(Limit::RoomsPerConnection)[0].contains("client=127.0.0.1"));
     server.shutdown().await;
 }
 
