@@ -376,6 +376,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn task_reads_128_kib_at_most_before_others_run() {
+        let (mut line, mut client) = pair().await;
+        client.write_all(&[0; 48 << 10]).await.unwrap();
+        let mut buffer = vec![0; 64 << 10];
+        while line.stream.peek(&mut buffer).await.unwrap() < 48 << 10 {}
+        let mut count = 0;
+        poll_fn(|cx| {
+            // All but 16 KiB.
+            spend_budget(cx, 112 << 10);
+            loop {
+                let mut part = ReadBuf::new(&mut buffer[..16 << 10]);
+                match Pin::new(&mut line).poll_read(cx, &mut part) {
+                    Poll::Ready(read) => read.unwrap(),
+                    Poll::Pending => return Poll::Ready(()),
+                }
+                count += part.filled().len();
+            }
+        })
+        .await;
+        assert!(count <= 32 << 10, "{count} bytes");
+    }
+
+    #[tokio::test]
     async fn a_line_that_gave_all_it_had_is_ready_again_when_there_is_more() {
         let (mut line, mut client) = pair().await;
         let mut buffer = [0; 64];
