@@ -6,25 +6,22 @@
 use std::sync::Arc;
 
 use axum::Router;
-use http::Method;
 use http_body_util::BodyExt;
 use serde_json::value::RawValue;
 use tower::ServiceExt;
 
+use crate::answer_claim::{self, AnswerClaim};
 use crate::change::Room;
 use crate::dialect::Arguments;
 use crate::error::{Error, Result};
 use crate::http::emulation;
 use crate::http::limit::TOLERANCE;
 use crate::incoming::{self, Incoming, Request};
-use crate::memory_budget::{Claim, UNCOUNTED_BYTES};
+use crate::memory_budget::Claim;
 use crate::resume::resume;
 use crate::shared::Shared;
 use crate::socket::turn::Turn;
 use crate::socket::{Client, OutputBudget};
-
-/// The methods of requests that change nothing.
-const READS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
 
 /// Answers events.
 pub(crate) struct Answers {
@@ -59,7 +56,8 @@ impl Answers {
     /// What the event's ack carries.
     pub(crate) async fn answer(&self, client: &Client, text: &str, turn: &Turn) -> Result<Answer> {
         let incoming = incoming::read(text, client.dialect(), self.body_limit)?;
-        let is_read = is_read(&incoming);
+        let budget = Arc::clone(&self.shared.output_budget);
+        let memory = AnswerClaim::new(budget, client.address(), may_write(&incoming));
         let may_be_dropped = !may_write(&incoming) && self.changes_nothing(&incoming);
         if !may_write(&incoming) {
             turn.alone().await;
@@ -71,12 +69,14 @@ impl Answers {
         let arguments = match incoming {
             Incoming::Request(request) if may_be_dropped => tokio::select! {
                 biased;
-                answer = self.route(client, request, turn) => answer?,
+                answer = self.route(client, request, turn, &memory) => answer?,
                 // Nobody waits for it any more, and it may take long.
                 () = client.gone() => nothing(),
             },
-            Incoming::Request(request) => self.route(client, request, turn).await?,
+            Incoming::Request(request) => self.route(client, request, turn, &memory).await?,
             Incoming::Resume(rooms) => {
+                // Rooms that there is no memory for are answered as well, with less.
+                memory.set_required(true);
                 let enough = self.body_limit * TOLERANCE;
                 Arguments::One(resume(&self.shared, client, rooms, enough).await)
             }
@@ -89,19 +89,7 @@ impl Answers {
                 nothing()
             }
         };
-        self.claim(client, is_read, arguments)
-    }
-
-    /// Claims the bytes of a large answer. A read that finds none is refused: it can be tried again.
-    fn claim(&self, client: &Client, is_read: bool, arguments: Arguments) -> Result<Answer> {
-        let (size, budget) = (arguments.size(), &self.shared.output_budget);
-        let claim = match size > UNCOUNTED_BYTES {
-            true => budget.claim(client.address(), size),
-            false => return Ok(Answer { arguments, claim: None }),
-        };
-        if claim.is_none() && is_read {
-            return Err(budget.exhausted());
-        }
+        let claim = memory.finish(arguments.size())?;
         Ok(Answer { arguments, claim })
     }
 
@@ -114,11 +102,18 @@ impl Answers {
         }
     }
 
-    async fn route(&self, client: &Client, request: Request<'_>, turn: &Turn) -> Result<Arguments> {
+    async fn route(
+        &self,
+        client: &Client,
+        request: Request<'_>,
+        turn: &Turn,
+        memory: &AnswerClaim,
+    ) -> Result<Arguments> {
         let mut request = request.into_http()?;
         client.lend_headers(request.headers_mut());
         request.extensions_mut().insert(client.clone());
         request.extensions_mut().insert(turn.clone());
+        request.extensions_mut().insert(memory.clone());
         let request = emulation::rewrite(request, self.body_limit).await?;
         let Ok(response) = self.router.clone().oneshot(request).await;
         let (parts, body) = response.into_parts();
@@ -133,13 +128,8 @@ fn nothing() -> Arguments {
     Arguments::One(RawValue::NULL.to_owned())
 }
 
-/// Whether this is a request that changes nothing.
-fn is_read(incoming: &Incoming<'_>) -> bool {
-    matches!(incoming, Incoming::Request(request) if READS.contains(&request.method))
-}
-
 /// Whether this may be a write of ours. What else it may be, a route of the user, waits for its turn
 /// by itself.
 fn may_write(incoming: &Incoming<'_>) -> bool {
-    matches!(incoming, Incoming::Request(request) if !READS.contains(&request.method))
+    matches!(incoming, Incoming::Request(request) if !answer_claim::is_read(&request.method))
 }

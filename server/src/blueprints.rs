@@ -51,6 +51,7 @@ pub(crate) async fn answer(
         let refused = Error::UnknownVerb(method.to_string());
         return Ok(([(header::ALLOW, of.route.verbs())], refused).into_response());
     };
+    cx.set_writing(deed != Deed::Find);
     input.within(of.model.most.body)?;
     let reply = match deed {
         // Boxed, as every request would carry the room for it.

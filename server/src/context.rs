@@ -11,9 +11,10 @@ use http::request::Parts;
 use serde::Serialize;
 
 use crate::access::{Act, Reach, Who};
+use crate::answer_claim::AnswerClaim;
 use crate::caller;
 use crate::change::{Resource, ToId};
-use crate::engine::{Engine, ReadOptions, ReadTime};
+use crate::engine::{AnswerMemory, Engine, ReadOptions, ReadTime};
 use crate::error::{Error, Result};
 use crate::http::client_address::client_address;
 use crate::http::key;
@@ -54,6 +55,8 @@ pub struct Context {
     identity: Identity,
     /// Of this request, whose reads have one deadline.
     reads: ReadOptions,
+    /// The memory of the answer.
+    answer: Option<AnswerClaim>,
     turn: Option<Turn>,
     /// Of the client.
     address: Option<IpAddr>,
@@ -79,6 +82,11 @@ impl Context {
     /// How the caller reads: how much there may be of the answer.
     pub(crate) fn reads(&self) -> &ReadOptions {
         &self.reads
+    }
+
+    /// Says whether the request writes: then its answer is not refused for want of memory.
+    pub(crate) fn set_writing(&self, is_writing: bool) {
+        self.answer.iter().for_each(|answer| answer.set_required(is_writing));
     }
 
     pub(crate) fn associations(&self) -> &Associations {
@@ -177,12 +185,15 @@ impl<S: Sync> FromRequestParts<S> for Context {
         let address = client
             .as_ref()
             .map_or_else(|| client_address(&parts.extensions), |client| client.address());
-        let reads =
-            ReadOptions { client: address, time: ReadTime::default(), ..shared.reads.clone() };
+        let answer = parts.extensions.get::<AnswerClaim>().cloned();
+        let memory = answer.as_ref().map_or_else(AnswerMemory::default, AnswerClaim::memory);
+        let time = ReadTime::default();
+        let reads = ReadOptions { client: address, time, memory, ..shared.reads.clone() };
         Ok(Self {
             shared: Arc::clone(shared),
             client,
             reads,
+            answer,
             session: Brought::of(parts),
             key: key::of(&parts.headers)?,
             identity: Identity::default(),

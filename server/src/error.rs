@@ -122,7 +122,7 @@ pub enum Error {
         /// How many bytes are allowed.
         limit: usize,
     },
-    /// The server has no memory left for requests, or for answers that nobody has read.
+    /// The server has no memory left for requests.
     #[error("the server is busy: {limit} has no room for this now; try again")]
     Busy {
         /// The limit that is used up.
@@ -310,7 +310,9 @@ impl Error {
             Self::TooMany { .. } | Self::TooManyBytes { .. } | Self::TooManyMessages { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None)
             }
-            Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "E_BUSY", None),
+            Self::Busy { .. } | Self::Engine(engine::Error::Busy { .. }) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "E_BUSY", None)
+            }
             Self::NoRoom {
                 limit: Limit::ConnectionsPerAddress | Limit::UnconnectedSessionsPerAddress,
                 ..
@@ -438,6 +440,7 @@ impl Error {
             | Self::TooMany { limit }
             | Self::TooManyBytes { limit }
             | Self::Busy { bytes: limit, .. }
+            | Self::Engine(engine::Error::Busy { bytes: limit, .. })
             | Self::TooManyRooms { limit, .. }
             | Self::TooManyMessages { limit }
             | Self::Engine(engine::Error::TooManySessions { limit })

@@ -63,6 +63,7 @@ mod router;
 
 mod http;
 
+mod answer_claim;
 mod answers;
 mod incoming;
 pub mod socket;

@@ -1,7 +1,7 @@
 //! Bytes that clients may make the server hold, all of them together.
 //!
-//! A claim is made before the bytes are held and given back when it is dropped. One client may claim a
-//! quarter of a budget, so that no client can use up what others need.
+//! A claim is made before the bytes are held and given back when it is dropped. It can grow while they become more. One client
+//! may claim a quarter of a budget, so that no client can use up what others need.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -48,41 +48,66 @@ impl MemoryBudget {
         self.limit
     }
 
+    /// The bytes that are claimed now.
+    pub(crate) fn claimed(&self) -> usize {
+        lock(&self.claimed).total
+    }
+
     /// Claims bytes for a client. `None` if they are not left, or if the client holds its share
     /// already. Something that is larger than the share can be claimed alone.
     pub(crate) fn claim(self: &Arc<Self>, client: Option<IpAddr>, bytes: usize) -> Option<Claim> {
-        let mut claimed = lock(&self.claimed);
-        let held = claimed.by_client.get(&client).copied().unwrap_or_default();
-        let is_left = claimed.total + bytes <= self.limit || claimed.total == 0;
-        let is_share = held + bytes <= self.limit / SHARES || held == 0;
-        if !is_left || !is_share {
-            return None;
-        }
-        claimed.total += bytes;
-        claimed.by_client.insert(client, held + bytes);
-        Some(Claim { budget: Arc::clone(self), client, bytes })
+        let mut claim = Claim { budget: Arc::clone(self), client, bytes: 0 };
+        claim.resize(bytes).then_some(claim)
     }
 
-    fn release(&self, client: Option<IpAddr>, bytes: usize) {
+    /// Changes the size of a claim of a client. `false` if it cannot grow to that.
+    fn resize(&self, client: Option<IpAddr>, from: usize, to: usize) -> bool {
         let mut claimed = lock(&self.claimed);
-        claimed.total -= bytes;
-        if let Some(held) = claimed.by_client.get_mut(&client) {
-            *held -= bytes;
-            if *held == 0 {
-                claimed.by_client.remove(&client);
+        let held = claimed.by_client.get(&client).copied().unwrap_or_default();
+        let (others, others_of_client) = (claimed.total - from, held - from);
+        if to > from {
+            let is_left = others + to <= self.limit || others == 0;
+            let is_share = others_of_client + to <= self.limit / SHARES || others_of_client == 0;
+            if !is_left || !is_share {
+                return false;
             }
         }
+        claimed.total = others + to;
+        match others_of_client + to {
+            0 => claimed.by_client.remove(&client),
+            held => claimed.by_client.insert(client, held),
+        };
+        true
+    }
+}
+
+impl Claim {
+    /// The bytes that it claims.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Claims more bytes or fewer. `false` if it cannot grow: then it stays as it is.
+    pub(crate) fn resize(&mut self, bytes: usize) -> bool {
+        let is_resized = self.budget.resize(self.client, self.bytes, bytes);
+        if is_resized {
+            self.bytes = bytes;
+        }
+        is_resized
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.budget.release(self.client, self.bytes);
+        self.budget.resize(self.client, self.bytes, 0);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn client(number: u8) -> Option<IpAddr> {
@@ -120,5 +145,106 @@ mod tests {
         let large = budget.claim(client(1), 60);
         assert!(large.is_some() && budget.claim(client(1), 1).is_none());
         assert!(budget.claim(client(2), 40).is_some());
+    }
+
+    #[test]
+    fn claim_grows_as_far_as_one_of_its_new_size_could_be_made() {
+        let budget = MemoryBudget::new(100);
+        let mut first = budget.claim(client(1), 5).unwrap();
+        let second = budget.claim(client(1), 10).unwrap();
+        assert!(first.resize(15) && !first.resize(16));
+        assert_eq!((first.bytes(), budget.claimed()), (15, 25));
+        drop(second);
+        // It is the only one of its client now, and then the only one.
+        assert!(first.resize(60));
+        let other = budget.claim(client(2), 25).unwrap();
+        assert!(first.resize(75) && !first.resize(76));
+        drop(other);
+        assert!(first.resize(200) && first.resize(10));
+        assert_eq!(budget.claimed(), 10);
+    }
+
+    #[test]
+    fn claim_above_the_limit_becomes_smaller_beside_others() {
+        let budget = MemoryBudget::new(100);
+        let mut small = budget.claim(client(1), 10).unwrap();
+        let mut large = budget.claim(client(2), 90).unwrap();
+        drop(small);
+        assert!(large.resize(300));
+        small = budget.claim(client(3), 0).unwrap();
+        assert!(!small.resize(1) && large.resize(90));
+        assert!(small.resize(10) && !large.resize(91));
+        drop((small, large));
+        assert!(lock(&budget.claimed).by_client.is_empty());
+    }
+
+    /// What happens to claims.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Claim { client: u8, bytes: usize },
+        Resize { index: usize, bytes: usize },
+        Drop { index: usize },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..4_u8, 0..60_usize).prop_map(|(client, bytes)| Step::Claim { client, bytes }),
+            (0..8_usize, 0..120_usize).prop_map(|(index, bytes)| Step::Resize { index, bytes }),
+            (0..8_usize).prop_map(|index| Step::Drop { index }),
+        ]
+    }
+
+    /// Whether a client may claim these bytes beside what others claim: `(client, bytes)` each.
+    fn is_allowed(limit: usize, others: &[(u8, usize)], client: u8, bytes: usize) -> bool {
+        let total: usize = others.iter().map(|(_, bytes)| bytes).sum();
+        let own = others.iter().filter(|(other, _)| *other == client);
+        let own: usize = own.map(|(_, bytes)| bytes).sum();
+        (total == 0 || total + bytes <= limit) && (own == 0 || own + bytes <= limit / 4)
+    }
+
+    proptest! {
+        /// A failure prints the steps and the seed.
+        #[test]
+        fn claims_are_those_of_a_simple_model(limit in 1..200_usize, steps in vec(step(), 1..80)) {
+            let budget = MemoryBudget::new(limit);
+            let mut claims: Vec<Claim> = Vec::new();
+            let mut model: Vec<(u8, usize)> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Claim { client: number, bytes } => {
+                        let claim = budget.claim(client(number), bytes);
+                        let expected = bytes == 0 || is_allowed(limit, &model, number, bytes);
+                        prop_assert_eq!(claim.is_some(), expected);
+                        if let Some(claim) = claim {
+                            claims.push(claim);
+                            model.push((number, bytes));
+                        }
+                    }
+                    Step::Resize { index, bytes } if index < claims.len() => {
+                        let (number, before) = model.swap_remove(index);
+                        let may = bytes <= before || is_allowed(limit, &model, number, bytes);
+                        let mut claim = claims.swap_remove(index);
+                        prop_assert_eq!(claim.resize(bytes), may);
+                        model.push((number, if may { bytes } else { before }));
+                        claims.push(claim);
+                    }
+                    Step::Drop { index } if index < claims.len() => {
+                        model.swap_remove(index);
+                        claims.swap_remove(index);
+                    }
+                    Step::Resize { .. } | Step::Drop { .. } => {}
+                }
+                let sizes: Vec<_> = claims.iter().map(Claim::bytes).collect();
+                let expected: Vec<_> = model.iter().map(|(_, bytes)| *bytes).collect();
+                prop_assert_eq!(&sizes, &expected);
+                let total: usize = sizes.iter().sum();
+                prop_assert_eq!(budget.claimed(), total);
+                let is_alone = sizes.iter().filter(|bytes| **bytes > 0).count() <= 1;
+                prop_assert!(total <= limit || is_alone);
+            }
+            drop(claims);
+            let claimed = lock(&budget.claimed);
+            prop_assert!(claimed.total == 0 && claimed.by_client.is_empty());
+        }
     }
 }

@@ -286,7 +286,7 @@ pub(crate) async fn find_one(
     resource: &Resource,
     id: &Id,
 ) -> Result<Read<Option<Arc<Attributes>>>> {
-    let read = async { Ok(cx.engine().find_one(resource, id).await?) };
+    let read = async { Ok(cx.engine().find_one_for(resource, id, cx.reads()).await?) };
     let (snapshot, room) = join_and_read_one(cx, resource, id, read).await?;
     let query = stored(cx, resource, QuerySummary::of_one(&cx.model(resource)?.key));
     Ok(Read { snapshot, room, query })

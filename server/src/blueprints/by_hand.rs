@@ -38,8 +38,7 @@ impl Context {
     {
         let resource = named(resource)?;
         let read = subscription::find_elsewhere(self, &resource, records).await?;
-        // They are the handler's, which knows how many there are.
-        Reply::records(self, read, &ReadOptions::default())
+        Reply::records(self, read, &self.reads_elsewhere())
     }
 
     /// Answers as `GET /todo/7` does, with a record that is kept elsewhere; see [`find`](Self::find).
@@ -51,11 +50,17 @@ impl Context {
     ) -> Result<Reply> {
         let (resource, id) = (named(resource)?, id.to_id().ok_or(Refused::BadId)?);
         let read = subscription::find_one_elsewhere(self, &resource, &id, record).await?;
-        Reply::record(self, (resource, id), read, &ReadOptions::default())
+        Reply::record(self, (resource, id), read, &self.reads_elsewhere())
+    }
+
+    /// The records are the handler's, which knows how many there are.
+    fn reads_elsewhere(&self) -> ReadOptions {
+        ReadOptions { memory: self.reads().memory.clone(), ..ReadOptions::default() }
     }
 
     /// Creates a record in the caller's name, and answers as `POST /todo` does.
     pub async fn create(&self, resource: &str, record: Attributes) -> Result<Reply> {
+        self.set_writing(true);
         let change = self.commit(named(resource)?, Action::Create(record)).await?;
         Reply::written(self, &change).await
     }
@@ -63,6 +68,7 @@ impl Context {
     /// Sets attributes of a record in the caller's name, and answers as `PUT /todo/7` does.
     pub async fn update(&self, resource: &str, id: impl ToId, set: Attributes) -> Result<Reply> {
         let id = id.to_id().ok_or(Refused::BadId)?;
+        self.set_writing(true);
         let change = self.commit(named(resource)?, Action::Update(id, set)).await?;
         Reply::written(self, &change).await
     }
@@ -70,6 +76,7 @@ impl Context {
     /// Destroys a record in the caller's name, and answers as `DELETE /todo/7` does.
     pub async fn destroy(&self, resource: &str, id: impl ToId) -> Result<Reply> {
         let id = id.to_id().ok_or(Refused::BadId)?;
+        self.set_writing(true);
         let change = self.commit(named(resource)?, Action::Destroy(id)).await?;
         Reply::written(self, &change).await
     }

@@ -33,7 +33,7 @@ pub use memory::Memory;
 pub use queues::{
     Acked, Asked, Batch, Delivery, Device, MemoryQueues, Outcome, Post, Posted, Queues, Said,
 };
-pub use read_options::{ReadOptions, ReadTime};
+pub use read_options::{AnswerMemory, ClaimMemory, ReadOptions, ReadTime};
 pub use record::Record;
 pub(crate) use sessions::PERSON;
 pub use sessions::{Edit, Held, MemorySessions, Sessions};
@@ -111,6 +111,16 @@ pub trait Engine: Send + Sync + 'static {
         resource: &Resource,
         id: &Id,
     ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error>;
+
+    /// The same for a client. Of the options only the memory matters: one record has no other bounds.
+    async fn find_one_for(
+        &self,
+        resource: &Resource,
+        id: &Id,
+        _options: &ReadOptions,
+    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
+        self.find_one(resource, id).await
+    }
 
     /// What happened in a room after a position.
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error>;
@@ -294,6 +304,14 @@ pub enum Error {
          declared `indexed`, or ask for fewer records with `where` or a smaller `skip`"
     )]
     TooMuchToSort(usize),
+    /// There is no memory left for the answer of a read.
+    #[error("the server is busy: {limit} has no room for this now; try again")]
+    Busy {
+        /// The limit that is used up.
+        limit: Limit,
+        /// Its value.
+        bytes: usize,
+    },
     /// There are as many sessions as there may be, and somebody has signed in to each.
     #[error(
         "there are {limit} sessions of people who have signed in, more are not allowed (sessions)"
@@ -317,6 +335,7 @@ impl Error {
             | Self::TooMuchToSort(_) => true,
             Self::Refused(_)
             | Self::DiskFull
+            | Self::Busy { .. }
             | Self::TooManySessions { .. }
             | Self::Unavailable(_) => false,
         }
@@ -329,6 +348,7 @@ impl Error {
             Self::TooManyRecords(_) => Limit::AnswerRecords,
             Self::TooManyBytes(_) => Limit::AnswerBytes,
             Self::TooMuchToSort(_) => Limit::SortBytes,
+            Self::Busy { limit, .. } => *limit,
             Self::TooManySessions { .. } => Limit::Sessions,
             Self::Refused(Refused::TooManyRecords { .. }) => Limit::Records,
             Self::Refused(Refused::TooManyOfResource { .. }) => Limit::RecordsPerResource,

@@ -1,5 +1,6 @@
 //! Who reads, and how much there may be of the answer.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,6 +25,39 @@ pub struct ReadOptions {
     pub client: Option<IpAddr>,
     /// How long the reads of one request have taken: together they have one deadline.
     pub time: ReadTime,
+    /// The memory for the answer of one request, whatever reads it takes.
+    pub memory: AnswerMemory,
+}
+
+/// The memory for one answer. An engine claims the bytes of each record before it holds them, unless others share the
+/// record. The default has no end.
+#[derive(Debug, Clone, Default)]
+pub struct AnswerMemory(Option<Arc<dyn ClaimMemory>>);
+
+/// What gives memory to an answer.
+pub trait ClaimMemory: fmt::Debug + Send + Sync {
+    /// The records that are read have so many bytes more.
+    fn add_read(&self, bytes: usize) -> Result<(), Error>;
+
+    /// The answer that is written has so many bytes.
+    fn set_written(&self, bytes: usize) -> Result<(), Error>;
+}
+
+impl AnswerMemory {
+    /// Memory that is claimed here.
+    pub fn new(claim: Arc<dyn ClaimMemory>) -> Self {
+        Self(Some(claim))
+    }
+
+    /// Claims so many bytes more of records. It is an error if they are not left: the read ends.
+    pub fn add(&self, bytes: usize) -> Result<(), Error> {
+        self.0.as_ref().map_or(Ok(()), |claim| claim.add_read(bytes))
+    }
+
+    /// Claims the bytes of the answer that is made of the records.
+    fn set_written(&self, bytes: usize) -> Result<(), Error> {
+        self.0.as_ref().map_or(Ok(()), |claim| claim.set_written(bytes))
+    }
 }
 
 /// How long some reads have taken together, in microseconds.
@@ -33,7 +67,8 @@ pub struct ReadTime(Arc<AtomicU64>);
 impl Default for ReadOptions {
     fn default() -> Self {
         let (records, bytes, sort_bytes) = (usize::MAX, usize::MAX, usize::MAX);
-        Self { records, bytes, sort_bytes, client: None, time: ReadTime::default() }
+        let (time, memory) = (ReadTime::default(), AnswerMemory::default());
+        Self { records, bytes, sort_bytes, client: None, time, memory }
     }
 }
 
@@ -66,26 +101,45 @@ impl ReadOptions {
         if count <= self.bytes { Ok(()) } else { Err(Error::TooManyBytes(self.bytes)) }
     }
 
-    /// An answer as JSON, which is not written to its end if it is too large.
+    /// An answer as JSON, which is not written to its end if it is too large or there is no memory for it.
     pub(crate) fn json(&self, answer: &impl Serialize) -> Result<Vec<u8>, Error> {
-        let mut bounded = Bounded { bytes: Vec::new(), limit: self.bytes };
+        let mut bounded = Bounded { bytes: Vec::new(), options: self, claimed: 0, refusal: None };
         match serde_json::to_writer(&mut bounded, answer) {
             Ok(()) => Ok(bounded.bytes),
             // Maps with string keys are JSON, so it is the writer that failed.
-            Err(_) => Err(Error::TooManyBytes(self.bytes)),
+            Err(_) => Err(bounded.refusal.unwrap_or(Error::TooManyBytes(self.bytes))),
         }
     }
 }
 
-struct Bounded {
+/// The bytes of an answer are claimed in steps of this size: most pieces of JSON are short.
+const STEP: usize = 16 << 10;
+
+struct Bounded<'o> {
     bytes: Vec<u8>,
-    limit: usize,
+    options: &'o ReadOptions,
+    /// Bytes that memory has been claimed for.
+    claimed: usize,
+    refusal: Option<Error>,
 }
 
-impl Write for Bounded {
+impl Bounded<'_> {
+    fn check(&mut self, size: usize) -> Result<(), Error> {
+        self.options.check_bytes(size)?;
+        if size > self.claimed {
+            let claimed = size.next_multiple_of(STEP);
+            self.options.memory.set_written(claimed)?;
+            self.claimed = claimed;
+        }
+        Ok(())
+    }
+}
+
+impl Write for Bounded<'_> {
     fn write(&mut self, more: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + more.len() > self.limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
+        if let Err(error) = self.check(self.bytes.len() + more.len()) {
+            self.refusal = Some(error);
+            return Err(io::ErrorKind::OutOfMemory.into());
         }
         self.bytes.extend_from_slice(more);
         Ok(more.len())

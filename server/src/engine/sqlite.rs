@@ -191,8 +191,21 @@ impl Engine for Sqlite {
         resource: &Resource,
         id: &Id,
     ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
+        self.find_one_for(resource, id, &ReadOptions::default()).await
+    }
+
+    async fn find_one_for(
+        &self,
+        resource: &Resource,
+        id: &Id,
+        options: &ReadOptions,
+    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
         let (epoch, resource, id) = (self.epoch, resource.clone(), id.clone());
-        self.readers.read(move |snapshot| reader::find_one(snapshot, epoch, &resource, &id)).await
+        let memory = options.memory.clone();
+        let find = move |snapshot: &Transaction<'_>| {
+            reader::find_one(snapshot, epoch, &resource, &id, &memory)
+        };
+        self.readers.read(find).await?
     }
 
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {

@@ -12,10 +12,11 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{Method, header};
+use http::header;
 use http_body::{Frame, SizeHint};
 
 use super::client_address::client_address;
+use crate::answer_claim::{AnswerClaim, is_read};
 use crate::error::Error;
 use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_BYTES};
 use crate::settings::Limit;
@@ -57,26 +58,23 @@ fn size(request: &Request) -> usize {
     length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(usize::MAX)
 }
 
-/// Claims the body of an answer until it has been sent. A read that finds no room is refused; the answer to a write is not, because
-/// the write is done.
+/// Claims the body of an answer while it is made, and until it has been sent. A read that finds no room is refused; the answer
+/// to a write is not, because the write is done.
 pub(crate) async fn claim_answer(
     State(budget): State<Arc<OutputBudget>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let client = client_address(request.extensions());
-    let is_read = [Method::GET, Method::HEAD].contains(request.method());
+    let answer = AnswerClaim::new(budget, client, !is_read(request.method()));
+    request.extensions_mut().insert(answer.clone());
     let response = next.run(request).await;
     // Files are sent piece by piece, and do not say their size here.
     let size = response.body().size_hint().exact().unwrap_or_default();
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
-    if size <= UNCOUNTED_BYTES {
-        return response;
-    }
-    match budget.claim(client, size) {
-        Some(claim) => response.map(|body| Body::new(Claimed::new(body, claim))),
-        None if is_read => budget.exhausted().into_response(),
-        None => response,
+    match answer.finish(usize::try_from(size).unwrap_or(usize::MAX)) {
+        Ok(Some(claim)) => response.map(|body| Body::new(Claimed::new(body, claim))),
+        Ok(None) => response,
+        Err(error) => Error::from(error).into_response(),
     }
 }
 

@@ -1,8 +1,10 @@
-//! `GET /metrics`: how often each limit was reached, and what the engine measures, in the text format of Prometheus.
+//! `GET /metrics`: how often each limit was reached, what waits for clients to read it, and what the engine measures, in the
+//! text format of Prometheus.
 //!
 //! The numbers are for the operator: a caller shows the API key of `POST /publish`, or is on the machine of the server.
 
 use std::fmt::Write;
+use std::iter;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,24 +20,26 @@ use crate::engine::{Engine, Gauge};
 use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
 use crate::settings::ApiKey;
+use crate::socket::OutputBudget;
 
 /// The content type of the format.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Who may ask, and what the numbers come from.
-type Measured = (Option<ApiKey>, Arc<LimitMonitor>, Arc<dyn Engine>);
+/// What the numbers come from.
+#[derive(Clone)]
+pub(crate) struct Measured {
+    pub(crate) limits: Arc<LimitMonitor>,
+    pub(crate) output: Arc<OutputBudget>,
+    pub(crate) engine: Arc<dyn Engine>,
+}
 
-/// The route.
-pub(crate) fn router(
-    key: Option<ApiKey>,
-    limits: Arc<LimitMonitor>,
-    engine: Arc<dyn Engine>,
-) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state((key, limits, engine))
+/// The route, for callers who show this key.
+pub(crate) fn router(key: Option<ApiKey>, measured: Measured) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state((key, measured))
 }
 
 async fn metrics(
-    State((key, limits, engine)): State<Measured>,
+    State((key, measured)): State<(Option<ApiKey>, Measured)>,
     caller: Caller,
     request: Request,
 ) -> Response {
@@ -45,10 +49,10 @@ async fn metrics(
     if !caller.key.map_or_else(is_local, is_key) {
         return Error::OperatorOnly.into_response();
     }
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&limits, &*engine)).into_response()
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&measured)).into_response()
 }
 
-fn text(limits: &LimitMonitor, engine: &dyn Engine) -> String {
+fn text(Measured { limits, output, engine }: &Measured) -> String {
     const NAME: &str = "backwire_limit_reached_total";
     let mut text = format!(
         "# HELP {NAME} How often clients have reached a limit since the start (see docs/limits.md).\n\
@@ -57,7 +61,12 @@ fn text(limits: &LimitMonitor, engine: &dyn Engine) -> String {
     for (limit, count) in limits.counts() {
         writeln!(text, "{NAME}{{limit=\"{}\"}} {count}", limit.name()).expect("a string grows");
     }
-    for Gauge { name, help, value } in engine.gauges() {
+    let unread = Gauge {
+        name: "backwire_unread_bytes",
+        help: "Bytes of large answers that are being made, and of what clients have not read (limit total_unread_bytes).",
+        value: output.claimed() as u64,
+    };
+    for Gauge { name, help, value } in iter::once(unread).chain(engine.gauges()) {
         write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n")
             .expect("a string grows");
     }

@@ -16,11 +16,12 @@ use crate::http::budget::RequestBudget;
 use crate::http::connections::Connections;
 use crate::http::cookies::{self, Cookies};
 use crate::http::host::{self, Hosts};
+use crate::http::metrics::{self, Measured};
 use crate::http::origin::Origins;
 use crate::http::security_headers::SecurityHeaders;
 use crate::http::{
-    assets, budget, client_address, emulation, handshake, health, limit, metrics, origin, publish,
-    revoke, security_headers, send, socket_path, websocket,
+    assets, budget, client_address, emulation, handshake, health, limit, origin, publish, revoke,
+    security_headers, send, socket_path, websocket,
 };
 use crate::limit_monitor;
 use crate::log_once::LogOnce;
@@ -110,8 +111,13 @@ pub(super) fn assemble(
     });
     let answers = Answers::new(over_sockets.clone(), Arc::clone(&shared), settings.body_limit);
     sockets.open(answers, courier.clone());
+    let measured = Measured {
+        limits: Arc::clone(&limits),
+        output: Arc::clone(&output_budget),
+        engine: engine.clone(),
+    };
     let services = publish::router(settings.api_key.clone())
-        .merge(metrics::router(settings.api_key.clone(), Arc::clone(&limits), engine.clone()))
+        .merge(metrics::router(settings.api_key.clone(), measured))
         .merge(revoke::router(settings.sites.clone(), courier.clone()))
         .merge(send::router(settings.sites.clone(), settings.body_limit, slot.post()));
     let admission = Admission { sites: settings.sites.clone(), api_key: settings.api_key.clone() };

@@ -112,8 +112,9 @@ limits! {
         /// Bytes that may wait for one client to read them, before its next request is answered and
         /// before it is sent another push.
         unread_bytes (UnreadBytes): usize = 4 << 20,
-        /// Bytes that may wait for all clients to read them, without answers up to 64 KiB. The next
-        /// read is refused with 503. One client may use a quarter.
+        /// Bytes of the answers to all clients, from when they are read from the store until the
+        /// clients have read them, and of pushes that wait. Answers up to 64 KiB do not count. The
+        /// next read is refused with 503. One client may use a quarter.
         total_unread_bytes (TotalUnreadBytes): usize = 64 << 20,
         /// How long a client may read nothing of what is sent to it before it is disconnected.
         write_deadline (WriteDeadline): Duration = Duration::from_secs(20),

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
 
 use super::session::Session;
-use crate::error::Error;
+use crate::engine;
 use crate::lock::lock;
 use crate::memory_budget::{Claim, MemoryBudget};
 use crate::settings::Limit;
@@ -90,8 +90,14 @@ impl OutputBudget {
     }
 
     /// The error of a read for which nothing is left.
-    pub(crate) fn exhausted(&self) -> Error {
-        Error::Busy { limit: Limit::TotalUnreadBytes, bytes: self.budget.limit() }
+    pub(crate) fn exhausted(&self) -> engine::Error {
+        engine::Error::Busy { limit: Limit::TotalUnreadBytes, bytes: self.budget.limit() }
+    }
+
+    /// The bytes that are claimed for what clients have not read.
+    pub(crate) fn claimed(&self) -> usize {
+        self.release();
+        self.budget.claimed()
     }
 
     /// Claims bytes that are sent to a client. `None` if they are not left.
@@ -100,6 +106,14 @@ impl OutputBudget {
             self.release();
             self.budget.claim(client, bytes)
         })
+    }
+
+    /// Changes the size of a claim. `false` if it cannot grow to that: then it stays as it is.
+    pub(crate) fn resize(&self, claim: &mut Claim, bytes: usize) -> bool {
+        claim.resize(bytes) || {
+            self.release();
+            claim.resize(bytes)
+        }
     }
 
     /// A packet with a claim was queued when `written` bytes had been written.

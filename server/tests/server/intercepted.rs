@@ -67,9 +67,9 @@ impl<I: Interceptor> Intercepted<I> {
         deed: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         self.by.before(call).await?;
-        let outcome = deed.await;
+        let outcome = deed.await?;
         self.by.after(call).await;
-        outcome
+        Ok(outcome)
     }
 }
 

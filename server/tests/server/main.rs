@@ -8,6 +8,7 @@ mod client;
 mod intercepted;
 
 mod access;
+mod answer_memory;
 mod associations;
 mod bad_input;
 #[cfg(unix)]

@@ -43,8 +43,10 @@ pub(super) async fn find(
         let record = criteria.projection.of(record);
         // A whole record is shared, and counted when the answer is written.
         if criteria.projection != Projection::Whole {
-            bytes += options.json(&record)?.len();
+            let more = options.json(&record)?.len();
+            bytes += more;
             options.check_bytes(bytes)?;
+            options.memory.add(more)?;
         }
         shown.push(record.into());
     }

@@ -258,12 +258,18 @@ impl<'a> Answer<'a> {
             self.passed += 1;
             return Ok(());
         }
-        let Some((record, length)) = self.shown(stored)? else { return Ok(()) };
-        self.bytes = self.bytes.saturating_add(length);
-        self.reading.may(self.reading.bounds.options.check_records(self.records.len() + 1))?;
-        self.reading.may(self.reading.bounds.options.check_bytes(self.bytes))?;
-        self.records.push(record);
+        let record = self.shown(stored)?;
+        self.records.extend(record);
         Ok(())
+    }
+
+    /// Whether the answer may have one record more, of this size. Its bytes are claimed before they are held.
+    fn may_have_one(&mut self, bytes: usize) -> Result<()> {
+        let options = self.reading.bounds.options;
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.reading.may(options.check_records(self.records.len() + 1))?;
+        self.reading.may(options.check_bytes(self.bytes))?;
+        self.reading.may(options.memory.add(bytes))
     }
 
     /// Whether the answer may have all that match so far: without a limit it will.
@@ -277,19 +283,19 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// What is shown of a record, and its length.
-    fn shown(&self, stored: Stored<'_>) -> Result<Option<(Record, usize)>> {
+    /// What is shown of a record.
+    fn shown(&mut self, stored: Stored<'_>) -> Result<Option<Record>> {
         let (json, projection) = (stored.json, &self.reading.prefilter.criteria.projection);
         let dangling = self.reading.dangling(stored)?;
         if *projection == Projection::Whole && dangling == Dangling::Nothing {
-            let record = Record::of_json(json).map_err(FromSqlError::other)?;
-            return Ok(Some((record, json.len())));
+            self.may_have_one(json.len())?;
+            return Ok(Some(Record::of_json(json).map_err(FromSqlError::other)?));
         }
         let record: Attributes = serde_json::from_str(json).map_err(FromSqlError::other)?;
         let Some(record) = dangling.resolve(record.into()) else { return Ok(None) };
         let shown = to_raw_value(&projection.of(record)).map_err(FromSqlError::other)?;
-        let length = shown.get().len();
-        Ok(Some((Record::Json(shown.into()), length)))
+        self.may_have_one(shown.get().len())?;
+        Ok(Some(Record::Json(shown.into())))
     }
 }
 

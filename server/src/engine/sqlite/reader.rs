@@ -11,7 +11,7 @@ use super::list::{Bounds, Reading};
 use super::prefilter::Prefilter;
 use super::{cascades, epochs, list, row};
 use crate::change::{Attributes, Change, Id, Position, Resource, Room};
-use crate::engine::{Record, Since, Snapshot};
+use crate::engine::{AnswerMemory, Error, Record, Since, Snapshot};
 
 /// How long a statement may be to be kept for the next who needs it. There is no end of different ones, and
 /// those that are long take room.
@@ -54,24 +54,32 @@ pub(super) fn keys(snapshot: &Transaction<'_>) -> rusqlite::Result<HashMap<Resou
     keys.collect()
 }
 
-/// One record.
+/// One record, if there is memory for it.
 pub(super) fn find_one(
     snapshot: &Transaction<'_>,
     epoch: u64,
     resource: &Resource,
     id: &Id,
-) -> rusqlite::Result<Snapshot<Option<Arc<Attributes>>>> {
+    memory: &AnswerMemory,
+) -> rusqlite::Result<Result<Snapshot<Option<Arc<Attributes>>>, Error>> {
     let position = row::counters(snapshot, resource)?.position(epoch);
     let mut statement = snapshot.prepare_cached(
         "SELECT json, coalesce(changed, offset) AS changed FROM records
          WHERE resource = ?1 AND id = ?2 AND json IS NOT NULL",
     )?;
     let record = statement.query_row((resource, id), |row| {
-        Ok((unwrap(row.get("json")?), row::unsigned(row, "changed")?))
+        if let Err(error) = memory.add(row.get_ref("json")?.as_str()?.len()) {
+            return Ok(Err(error));
+        }
+        Ok(Ok((unwrap(row.get("json")?), row::unsigned(row, "changed")?)))
     });
+    let record = match record.optional()?.transpose() {
+        Ok(record) => record,
+        Err(error) => return Ok(Err(error)),
+    };
     let cascades = cascades::of(snapshot, resource)?;
-    let value = record.optional()?.and_then(|(record, changed)| cascades.resolve(record, changed));
-    Ok(Snapshot { value, position })
+    let value = record.and_then(|(record, changed)| cascades.resolve(record, changed));
+    Ok(Ok(Snapshot { value, position }))
 }
 
 /// What happened in a room.

@@ -1,0 +1,195 @@
+//! The memory of one answer: it is claimed while the answer is read and written, and until the client has read it.
+//!
+//! Contract: a request has one of these. Its [`AnswerMemory`] claims the larger of what was read and what was written, so the
+//! claim is there before the bytes are. A read ends with an error if they are not left. When the answer is complete,
+//! [`finish`](AnswerClaim::finish) hands over a claim of its real size. What is not handed over is given back when
+//! the request is dropped, whatever ends it.
+//!
+//! Invariant: the answer to a write is never refused for want of memory, because the write is done.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use http::Method;
+
+use crate::engine::{AnswerMemory, ClaimMemory, Error};
+use crate::lock::lock;
+use crate::memory_budget::{Claim, UNCOUNTED_BYTES};
+use crate::socket::OutputBudget;
+
+/// A claim grows in steps of this size, so that not each record takes the lock of the budget.
+const STEP: usize = 64 << 10;
+
+/// Whether requests with this method change nothing, unless their path says otherwise.
+pub(crate) fn is_read(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
+}
+
+/// The memory of the answer to one request.
+#[derive(Debug, Clone)]
+pub(crate) struct AnswerClaim(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    budget: Arc<OutputBudget>,
+    client: Option<IpAddr>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    read: usize,
+    written: usize,
+    claim: Option<Claim>,
+    /// It is not refused any more.
+    is_required: bool,
+}
+
+impl AnswerClaim {
+    /// Claims nothing yet. `is_required` says that the answer is not refused.
+    pub(crate) fn new(
+        budget: Arc<OutputBudget>,
+        client: Option<IpAddr>,
+        is_required: bool,
+    ) -> Self {
+        let state = State { is_required, ..State::default() };
+        Self(Arc::new(Shared { budget, client, state: Mutex::new(state) }))
+    }
+
+    /// What the reads of the request claim.
+    pub(crate) fn memory(&self) -> AnswerMemory {
+        AnswerMemory::new(Arc::clone(&self.0) as Arc<dyn ClaimMemory>)
+    }
+
+    /// Says whether the request writes, where its path tells that better than its method.
+    pub(crate) fn set_required(&self, is_required: bool) {
+        lock(&self.0.state).is_required = is_required;
+    }
+
+    /// The claim of the complete answer; none if that is small. An error if there is no memory for it.
+    pub(crate) fn finish(&self, size: usize) -> Result<Option<Claim>, Error> {
+        let mut state = lock(&self.0.state);
+        (state.read, state.written) = (0, 0);
+        if size <= UNCOUNTED_BYTES {
+            state.claim = None;
+            return Ok(None);
+        }
+        self.0.resize(&mut state, size)?;
+        Ok(state.claim.take())
+    }
+}
+
+impl Shared {
+    /// Has a claim of this size. One that cannot grow is given back, unless the answer is required: what it was for is
+    /// dropped.
+    fn resize(&self, state: &mut State, bytes: usize) -> Result<(), Error> {
+        let is_resized = match &mut state.claim {
+            Some(claim) => self.budget.resize(claim, bytes),
+            None => {
+                state.claim = self.budget.claim(self.client, bytes);
+                state.claim.is_some()
+            }
+        };
+        if is_resized || state.is_required {
+            return Ok(());
+        }
+        state.claim = None;
+        Err(self.budget.exhausted())
+    }
+
+    fn grow(&self, state: &mut State) -> Result<(), Error> {
+        let bytes = state.read.max(state.written);
+        if bytes <= UNCOUNTED_BYTES || state.claim.as_ref().is_some_and(|it| it.bytes() >= bytes) {
+            return Ok(());
+        }
+        self.resize(state, bytes.next_multiple_of(STEP))
+    }
+}
+
+impl ClaimMemory for Shared {
+    fn add_read(&self, bytes: usize) -> Result<(), Error> {
+        let mut state = lock(&self.state);
+        state.read = state.read.saturating_add(bytes);
+        self.grow(&mut state)
+    }
+
+    fn set_written(&self, bytes: usize) -> Result<(), Error> {
+        let mut state = lock(&self.state);
+        state.written = state.written.max(bytes);
+        self.grow(&mut state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KB: usize = 1 << 10;
+
+    fn claim(budget: &Arc<OutputBudget>, client: u8, is_required: bool) -> AnswerClaim {
+        AnswerClaim::new(Arc::clone(budget), Some([10, 0, 0, client].into()), is_required)
+    }
+
+    #[test]
+    fn answer_claims_the_larger_of_what_is_read_and_written() {
+        let budget = OutputBudget::new(1024 * KB);
+        let answer = claim(&budget, 1, false);
+        let memory = answer.memory();
+        memory.add(64 * KB).unwrap();
+        assert_eq!(budget.claimed(), 0);
+        memory.add(1).unwrap();
+        assert_eq!(budget.claimed(), 128 * KB);
+        memory.clone().add(100 * KB).unwrap();
+        assert_eq!(budget.claimed(), 192 * KB);
+        answer.0.set_written(100 * KB).unwrap();
+        assert_eq!(budget.claimed(), 192 * KB);
+        answer.0.set_written(200 * KB).unwrap();
+        assert_eq!(budget.claimed(), 256 * KB);
+        // The complete answer has its own size, and goes on when the request is gone.
+        let complete = answer.finish(170 * KB).unwrap();
+        drop((answer, memory));
+        assert_eq!(budget.claimed(), 170 * KB);
+        drop(complete);
+        assert_eq!(budget.claimed(), 0);
+    }
+
+    #[test]
+    fn answer_that_turns_out_small_claims_nothing() {
+        let budget = OutputBudget::new(1024 * KB);
+        let answer = claim(&budget, 1, false);
+        answer.memory().add(200 * KB).unwrap();
+        assert!(answer.finish(64 * KB).unwrap().is_none());
+        assert_eq!(budget.claimed(), 0);
+    }
+
+    #[test]
+    fn read_without_memory_ends_and_gives_back_what_it_had() {
+        let budget = OutputBudget::new(1024 * KB);
+        let (first, second) = (claim(&budget, 1, false), claim(&budget, 1, false));
+        first.memory().add(128 * KB).unwrap();
+        second.memory().add(128 * KB).unwrap();
+        let refused = first.memory().add(1).unwrap_err();
+        assert!(matches!(refused, Error::Busy { bytes, .. } if bytes == 1024 * KB));
+        // So one of two that are read at a time is completed.
+        second.memory().add(128 * KB).unwrap();
+        assert_eq!(budget.claimed(), 256 * KB);
+        assert!(first.finish(100 * KB).is_err());
+        assert_eq!(second.finish(200 * KB).unwrap().map(|it| it.bytes()), Some(200 * KB));
+    }
+
+    #[test]
+    fn answer_to_a_write_is_not_refused() {
+        let budget = OutputBudget::new(1024 * KB);
+        let other = budget.claim(Some([10, 0, 0, 1].into()), 200 * KB);
+        let write = claim(&budget, 1, true);
+        write.memory().add(10_000 * KB).unwrap();
+        assert!(write.finish(10_000 * KB).unwrap().is_none());
+        let by_path = claim(&budget, 1, false);
+        by_path.set_required(true);
+        by_path.memory().add(10_000 * KB).unwrap();
+        assert_eq!(budget.claimed(), 200 * KB);
+        drop(other);
+        // It claims what there is.
+        assert!(by_path.finish(10_000 * KB).unwrap().is_some());
+    }
+}
