@@ -66,6 +66,18 @@ impl AnswerClaim {
         lock(&self.0.state).is_required = is_required;
     }
 
+    /// Claims more for an answer that can do without it. `false` if so much is not left: then nothing changes.
+    pub(crate) fn try_add(&self, bytes: usize) -> bool {
+        let mut state = lock(&self.0.state);
+        let before = state.read;
+        state.read = before.saturating_add(bytes);
+        let is_left = self.0.try_grow(&mut state);
+        if !is_left {
+            state.read = before;
+        }
+        is_left
+    }
+
     /// The claim of the complete answer; none if that is small. An error if there is no memory for it.
     pub(crate) fn finish(&self, size: usize) -> Result<Option<Claim>, Error> {
         let mut state = lock(&self.0.state);
@@ -74,35 +86,38 @@ impl AnswerClaim {
             state.claim = None;
             return Ok(None);
         }
-        self.0.resize(&mut state, size)?;
+        let is_left = self.0.try_resize(&mut state, size);
+        self.0.check(&mut state, is_left)?;
         Ok(state.claim.take())
     }
 }
 
 impl Shared {
-    /// Has a claim of this size. One that cannot grow is given back, unless the answer is required: what it was for is
-    /// dropped.
-    fn resize(&self, state: &mut State, bytes: usize) -> Result<(), Error> {
-        let is_resized = match &mut state.claim {
-            Some(claim) => self.budget.resize(claim, bytes),
-            None => {
-                state.claim = self.budget.claim(self.client, bytes);
-                state.claim.is_some()
-            }
-        };
-        if is_resized || state.is_required {
+    /// Has a claim of this size, or `false` and the claim that it had.
+    fn try_resize(&self, state: &mut State, bytes: usize) -> bool {
+        if let Some(claim) = &mut state.claim {
+            return self.budget.resize(claim, bytes);
+        }
+        state.claim = self.budget.claim(self.client, bytes);
+        state.claim.is_some()
+    }
+
+    /// Has a claim of what is read and written by now, or `false` and the claim that it had.
+    fn try_grow(&self, state: &mut State) -> bool {
+        let bytes = state.read.max(state.written);
+        let is_claimed = state.claim.as_ref().is_some_and(|claim| claim.bytes() >= bytes);
+        bytes <= UNCOUNTED_BYTES
+            || is_claimed
+            || self.try_resize(state, bytes.next_multiple_of(STEP))
+    }
+
+    /// Ends an answer that there is no memory for. It gives back what it has claimed, as it is dropped.
+    fn check(&self, state: &mut State, is_left: bool) -> Result<(), Error> {
+        if is_left || state.is_required {
             return Ok(());
         }
         state.claim = None;
         Err(self.budget.exhausted())
-    }
-
-    fn grow(&self, state: &mut State) -> Result<(), Error> {
-        let bytes = state.read.max(state.written);
-        if bytes <= UNCOUNTED_BYTES || state.claim.as_ref().is_some_and(|it| it.bytes() >= bytes) {
-            return Ok(());
-        }
-        self.resize(state, bytes.next_multiple_of(STEP))
     }
 }
 
@@ -110,13 +125,15 @@ impl ClaimMemory for Shared {
     fn add_read(&self, bytes: usize) -> Result<(), Error> {
         let mut state = lock(&self.state);
         state.read = state.read.saturating_add(bytes);
-        self.grow(&mut state)
+        let is_left = self.try_grow(&mut state);
+        self.check(&mut state, is_left)
     }
 
     fn set_written(&self, bytes: usize) -> Result<(), Error> {
         let mut state = lock(&self.state);
         state.written = state.written.max(bytes);
-        self.grow(&mut state)
+        let is_left = self.try_grow(&mut state);
+        self.check(&mut state, is_left)
     }
 }
 
@@ -191,5 +208,18 @@ mod tests {
         drop(other);
         // It claims what there is.
         assert!(by_path.finish(10_000 * KB).unwrap().is_some());
+    }
+
+    #[test]
+    fn answer_that_can_do_with_less_keeps_what_it_has() {
+        let budget = OutputBudget::new(1024 * KB);
+        let answer = claim(&budget, 1, false);
+        assert!(answer.try_add(100 * KB));
+        let other = budget.claim(Some([10, 0, 0, 1].into()), 64 * KB);
+        assert!(!answer.try_add(100 * KB) && answer.try_add(64 * KB) && !answer.try_add(64 * KB));
+        drop(other);
+        assert_eq!(budget.claimed(), 192 * KB);
+        assert!(answer.try_add(28 * KB));
+        assert_eq!(budget.claimed(), 192 * KB);
     }
 }

@@ -75,10 +75,11 @@ impl Answers {
             },
             Incoming::Request(request) => self.route(client, request, turn, &memory).await?,
             Incoming::Resume(rooms) => {
-                // Rooms that there is no memory for are answered as well, with less.
-                memory.set_required(true);
                 let enough = self.body_limit * TOLERANCE;
-                Arguments::One(resume(&self.shared, client, rooms, enough).await)
+                let answer = resume(&self.shared, client, rooms, enough, &memory).await;
+                // Rooms that there was no memory for are answered as well.
+                memory.set_required(true);
+                Arguments::One(answer)
             }
             Incoming::Delivered(upto) => {
                 client.delivered(upto);

@@ -2,7 +2,7 @@
 //!
 //! Each room is joined first and read second, like any read that subscribes. If the log can not tell
 //! any more, or the engine can not right now, or the room tells of more than the caller may know by now, the
-//! answer for that room is *resync*: read it again. So it is when there is enough in the answer, and when what
+//! answer for that room is *resync*: read it again. So it is when there is enough in the answer or no memory for more, and when what
 //! filters would have to look at is too much: what one short event asks for has an end.
 //!
 //! In reading order: `answers` has what is answered, `log` what it is read from, `shared_logs` how several
@@ -21,6 +21,7 @@ use std::sync::Arc;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::task::consume_budget;
 
+use crate::answer_claim::AnswerClaim;
 use crate::caller;
 use crate::change::Room;
 use crate::criteria::Scope;
@@ -42,13 +43,14 @@ struct Joined {
     is_hiding: bool,
 }
 
-/// Answers `[[room, epoch, offset, highest], …]`. When there are `enough` bytes, no more is told. Of more rooms
-/// than a connection may be in, nothing is.
+/// Answers `[[room, epoch, offset, highest], …]`. When there are `enough` bytes, or no memory is left, no more is
+/// told. Of more rooms than a connection may be in, nothing is.
 pub(crate) async fn resume(
     shared: &Shared,
     client: &Client,
     rooms: Vec<(Cow<'_, str>, Seen)>,
     enough: usize,
+    memory: &AnswerClaim,
 ) -> Box<RawValue> {
     if rooms.len() > shared.max_rooms {
         shared.limits.reached(Limit::RoomsPerConnection, client.address());
@@ -62,7 +64,7 @@ pub(crate) async fn resume(
         seen: *seen,
     };
     let entries: Vec<_> = rooms.iter().map(entry).collect();
-    let mut budget = Budget::new(enough, shared.resume_work);
+    let mut budget = Budget::new(enough, shared.resume_work, memory);
     let is_connected = || client.is_connected();
     let mut answers = answers(shared, &entries, &mut budget, is_connected).await;
     if budget.is_exhausted() {

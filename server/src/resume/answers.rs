@@ -8,6 +8,7 @@ use tokio::task::yield_now;
 
 use super::log::{Log, Range};
 use super::{Joined, SharedLogs};
+use crate::answer_claim::AnswerClaim;
 use crate::change::{Id, Position, Resource};
 use crate::criteria::{Collection, Scope};
 use crate::dialect::runtime;
@@ -44,7 +45,9 @@ impl Entry {
 }
 
 /// What one resume may need.
-pub(super) struct Budget {
+pub(super) struct Budget<'a> {
+    /// Memory for what is told.
+    memory: &'a AnswerClaim,
     /// Bytes after which nothing more is told.
     enough: u64,
     told: u64,
@@ -54,15 +57,20 @@ pub(super) struct Budget {
     since_pause: u64,
 }
 
-impl Budget {
-    pub(super) fn new(enough: usize, work: usize) -> Self {
+impl<'a> Budget<'a> {
+    pub(super) fn new(enough: usize, work: usize, memory: &'a AnswerClaim) -> Self {
         let (enough, work) = (enough as u64, work as u64);
-        Self { enough, told: 0, work, is_exhausted: false, since_pause: 0 }
+        Self { memory, enough, told: 0, work, is_exhausted: false, since_pause: 0 }
     }
 
     /// Whether some rooms were answered with *resync* because the others had made so much work.
     pub(super) fn is_exhausted(&self) -> bool {
         self.is_exhausted
+    }
+
+    /// Whether there is memory for so much more.
+    fn claim(&self, bytes: u64) -> bool {
+        self.memory.try_add(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     fn spend(&mut self, work: u64) -> bool {
@@ -93,7 +101,7 @@ pub(super) struct Source<'a> {
 pub(super) async fn answers(
     shared: &Shared,
     entries: &[Entry],
-    budget: &mut Budget,
+    budget: &mut Budget<'_>,
     is_connected: impl Fn() -> bool,
 ) -> Vec<Box<RawValue>> {
     let Shared { engine, shared_logs: logs, models, .. } = shared;
@@ -105,7 +113,7 @@ impl Source<'_> {
     pub(super) async fn answers(
         &self,
         entries: &[Entry],
-        budget: &mut Budget,
+        budget: &mut Budget<'_>,
         is_connected: impl Fn() -> bool,
     ) -> Vec<Box<RawValue>> {
         let logs = self.read_logs(entries).await;
@@ -119,7 +127,11 @@ impl Source<'_> {
             }
             let asked = (entry.name.as_str(), entry.seen.position, entry.seen.highest);
             if let Some(index) = answered.get(&asked).filter(|_| budget.told < budget.enough) {
-                let same = answers[*index].clone();
+                let size = answers[*index].get().len() as u64;
+                let same = match budget.claim(size) {
+                    true => answers[*index].clone(),
+                    false => runtime::resync(&entry.name),
+                };
                 budget.told += same.get().len() as u64;
                 answers.push(same);
                 continue;
@@ -184,11 +196,11 @@ async fn missed(
     Entry { name, .. }: &Entry,
     joined: &Joined,
     (range, start): (&Range, usize),
-    budget: &mut Budget,
+    budget: &mut Budget<'_>,
 ) -> Option<Box<RawValue>> {
     let (changes, size) = (&range.changes[start..], range.size_from(start));
     let Some(scope) = &joined.scope else {
-        let is_little = size.bytes <= budget.enough;
+        let is_little = size.bytes <= budget.enough && budget.claim(size.bytes);
         return is_little.then(|| runtime::missed(name, range.head, changes));
     };
     let work = work(joined, range, start);
@@ -202,8 +214,8 @@ async fn missed(
         budget.pause(work / changes.len().div_ceil(CHUNK) as u64).await;
     }
     let bytes = |(offset, ..): &runtime::Entry<'_>| range.size_of(*offset).bytes;
-    let is_little =
-        size.bytes <= budget.enough || entries.iter().map(bytes).sum::<u64>() <= budget.enough;
+    let bytes = entries.iter().map(bytes).sum();
+    let is_little = bytes <= budget.enough && budget.claim(bytes);
     is_little.then(|| runtime::scoped_missed(name, scope, range.head, &entries))
 }
 

@@ -8,12 +8,14 @@ use tokio::sync::mpsc;
 
 use super::answers::{Budget, Entry, Source};
 use super::{Joined, SharedLogs};
+use crate::answer_claim::AnswerClaim;
 use crate::change::{Attributes, Id, Position, Resource, Room};
 use crate::criteria::{Filter, Projection, Scope, Sort, Window as Part};
 use crate::dialect::runtime;
 use crate::engine::{Engine, Memory, Since, Sqlite, Window};
 use crate::incoming::Seen;
 use crate::model::Models;
+use crate::socket::OutputBudget;
 use crate::write::{Action, Write};
 
 /// The simple implementation has no bound.
@@ -130,11 +132,12 @@ async fn agrees(engine: &dyn Engine, seed: u64) {
     let epoch = engine.find_one(&todo, &Id::Integer(1)).await.unwrap().position.epoch;
     let (logs, models) = (SharedLogs::default(), Models::default());
     let source = Source { engine, logs: &logs, models: &models };
+    let memory = unlimited();
     let mut before = None;
     for round in 0..8 {
         let count = random.below(if round % 2 == 0 { 4 } else { 120 }) + 1;
         let entries: Vec<_> = (0..count).map(|_| random.entry(epoch)).collect();
-        let mut budget = Budget::new(ENOUGH, 1 << 40);
+        let mut budget = Budget::new(ENOUGH, 1 << 40, &memory);
         let answers = source.answers(&entries, &mut budget, || true).await;
         assert_eq!(answers.len(), entries.len());
         for (entry, answer) in entries.iter().zip(&answers) {
@@ -152,6 +155,11 @@ async fn agrees(engine: &dyn Engine, seed: u64) {
         before = logs.read(engine, &todo, Position { epoch, offset: 115 }).await.unwrap();
     }
     drop(before);
+}
+
+/// Memory without an end.
+fn unlimited() -> AnswerClaim {
+    AnswerClaim::new(OutputBudget::new(ENOUGH), None, false)
 }
 
 fn window() -> Window {
@@ -193,7 +201,8 @@ async fn filters_after_the_work_of_one_resume_are_resynced() {
     // The texts make some more work than the changes alone.
     let work = logs.read(&engine, &todo, seen.position).await.unwrap().unwrap().size_from(0).work;
     assert!(work > head.offset, "{work}");
-    let mut budget = Budget::new(ENOUGH, 3 * work as usize);
+    let memory = unlimited();
+    let mut budget = Budget::new(ENOUGH, 3 * work as usize, &memory);
     let answers = source.answers(&entries, &mut budget, || true).await;
     let is_known =
         |answer: &RawValue| serde_json::from_str::<Vec<Value>>(answer.get()).unwrap().len() == 4;

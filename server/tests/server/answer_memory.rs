@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::client::{RUNTIME, Socket, ask, builder, refusal, start};
+use crate::client::{RUNTIME, Socket, ask, builder, position, refusal, start};
 use crate::intercepted::{Call, Interceptor, intercepted_by};
 use crate::limits_reached::{count, limits};
 
@@ -194,6 +194,33 @@ async fn only_answers_of_reads_are_refused_while_others_are_read() {
     drop(list);
     nothing_is_claimed(&server).await;
     assert_eq!(ask(&server, Method::GET, "/todo/1", Value::Null).await.0, 200);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn rooms_that_there_is_no_memory_for_are_answered_with_resync() {
+    const BUDGET: usize = 4 * 700_000;
+    let (gate, mut arrived) = gate();
+    let server = start(limited(BUDGET).engine(intercepted_by(&gate))).await;
+    store_list(&server).await;
+    let mut socket = Socket::runtime(&server).await;
+    let (epoch, _) = position(&socket.get("/todo/1").await);
+    let list = Box::pin(get(&server, "127.0.0.1", LIST));
+    let Either::Left((_, list)) = select(Box::pin(arrived.recv()), list).await else {
+        panic!("answered before it was read");
+    };
+    let rooms = ["todo", "todo/1", "todo/9", "todo/1", "todo/2"];
+    let resume = json!(["resume", rooms.map(|room| json!([room, epoch, 0]))]);
+    let mut known = async || {
+        let missed = socket.ask(resume.clone()).await;
+        let known = |room: &Value| Some(room.get(3)?.as_array()?.len());
+        missed.as_array().unwrap().iter().map(known).collect::<Vec<_>>()
+    };
+    // One record fits beside the list, and a room without changes needs nothing.
+    assert_eq!(known().await, [None, Some(1), Some(0), None, None]);
+    drop(list);
+    nothing_is_claimed(&server).await;
+    assert_eq!(known().await, [Some(RECORDS), Some(1), Some(0), Some(1), Some(1)]);
     server.shutdown().await;
 }
 
