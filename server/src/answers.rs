@@ -121,7 +121,7 @@ impl Answers {
         self.shared.limits.refused(&parts.extensions, client.address());
         let body = body.collect().await.map_err(|error| Error::BadAnswer(error.to_string()))?;
         let body = body.to_bytes();
-        client.dialect().ack(parts.status, &parts.headers, &body)
+        client.dialect().ack(parts.status, &parts.headers, body)
     }
 }
 

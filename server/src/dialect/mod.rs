@@ -11,6 +11,7 @@ pub(crate) mod sails09;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -38,15 +39,18 @@ pub enum Dialect {
 #[serde(untagged)]
 pub(crate) enum Arguments {
     One(Box<RawValue>),
+    /// The same, written around its body only when it is sent: a large body is copied once less.
+    Ack(Ack),
     /// Socket.IO makes each item of an array of a fixed length an argument.
     Two([Box<RawValue>; 2]),
 }
 
 impl Arguments {
-    /// How much it is, in bytes.
+    /// How much it is, in bytes. Of headers it counts no more than their texts.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::One(argument) => argument.get().len(),
+            Self::Ack(ack) => ack.size(),
             Self::Two(both) => both.iter().map(|argument| argument.get().len()).sum(),
         }
     }
@@ -57,12 +61,20 @@ pub const VERSION: u64 = 1;
 
 /// The ack of a request for our runtime and in the Sails 1.x dialect: `{body, statusCode, headers}`.
 #[derive(Debug, Serialize)]
-struct Ack<'a> {
+pub(crate) struct Ack {
     #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<Cow<'a, RawValue>>,
+    body: Option<Box<RawValue>>,
     #[serde(rename = "statusCode")]
     status: u16,
-    headers: BTreeMap<&'a str, &'a str>,
+    headers: BTreeMap<Cow<'static, str>, Cow<'static, str>>,
+}
+
+impl Ack {
+    fn size(&self) -> usize {
+        let body = self.body.as_ref().map_or(0, |body| body.get().len());
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        body + headers.sum::<usize>()
+    }
 }
 
 impl Dialect {
@@ -134,12 +146,11 @@ impl Dialect {
             Self::Runtime | Self::Sails => {}
         }
         let (status, body) = error.refusal();
-        let body = Some(Cow::Owned(body));
         let kind = ("content-type", "application/json");
         let retry = error.retry_after().map(|seconds| ("retry-after", seconds));
-        let headers = BTreeMap::from_iter([kind].into_iter().chain(retry));
-        let ack = Ack { body, status: status.as_u16(), headers };
-        Arguments::One(to_raw_value(&ack).expect("it is made of JSON and a number"))
+        let headers = [kind].into_iter().chain(retry);
+        let headers = headers.map(|(name, value)| (name.into(), value.into())).collect();
+        Arguments::Ack(Ack { body: Some(body), status: status.as_u16(), headers })
     }
 
     /// The ack for a response of the router.
@@ -147,14 +158,14 @@ impl Dialect {
         self,
         status: StatusCode,
         headers: &HeaderMap,
-        body: &[u8],
+        body: Bytes,
     ) -> Result<Arguments> {
         let is_json = headers
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
         match self {
-            Self::Sails09 => return sails09::ack(status, is_json, body).map(Arguments::One),
-            Self::Node => return node::ack(status, body_of(is_json, body)?.as_deref()),
+            Self::Sails09 => return sails09::ack(status, is_json, &body).map(Arguments::One),
+            Self::Node => return node::ack(status, body_of(is_json, body)?),
             Self::Runtime | Self::Sails => {}
         }
         let status = match (self, status) {
@@ -163,17 +174,12 @@ impl Dialect {
             (_, status) => status,
         };
         let headers = headers.iter().filter(|(name, _)| !belongs_to_http(name));
-        let ack = Ack {
-            body: body_of(is_json, body)?,
-            status: status.as_u16(),
-            headers: headers
-                .filter_map(|(name, value)| {
-                    Some((name.as_str(), std::str::from_utf8(value.as_bytes()).ok()?))
-                })
-                .collect(),
-        };
-        let ack = to_raw_value(&ack).map_err(|error| Error::BadAnswer(error.to_string()));
-        ack.map(Arguments::One)
+        let headers = headers.filter_map(|(name, value)| {
+            let value = std::str::from_utf8(value.as_bytes()).ok()?;
+            Some((name.as_str().to_owned().into(), value.to_owned().into()))
+        });
+        let headers = headers.collect();
+        Ok(Arguments::Ack(Ack { body: body_of(is_json, body)?, status: status.as_u16(), headers }))
     }
 }
 
@@ -190,15 +196,17 @@ fn belongs_to_http(name: &http::HeaderName) -> bool {
     OF_HTTP.contains(name)
 }
 
-/// JSON as it is, text as a string, nothing as nothing.
-fn body_of(is_json: bool, body: &[u8]) -> Result<Option<Cow<'_, RawValue>>> {
+/// JSON as it is, text as a string, nothing as nothing. JSON is not copied.
+fn body_of(is_json: bool, body: Bytes) -> Result<Option<Box<RawValue>>> {
     if body.is_empty() {
         return Ok(None);
     }
     let raw = if is_json {
-        serde_json::from_slice::<&RawValue>(body).map(Cow::Borrowed)
+        let text = String::from_utf8(body.into());
+        let text = text.map_err(|error| Error::BadAnswer(error.utf8_error().to_string()))?;
+        RawValue::from_string(text)
     } else {
-        to_raw_value(&String::from_utf8_lossy(body)).map(Cow::Owned)
+        to_raw_value(&String::from_utf8_lossy(&body))
     };
     raw.map(Some).map_err(|error| Error::BadAnswer(error.to_string()))
 }
@@ -213,7 +221,8 @@ mod tests {
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect();
         let status = StatusCode::from_u16(status).unwrap();
-        serde_json::to_string(&dialect.ack(status, &headers, body.as_bytes()).unwrap()).unwrap()
+        serde_json::to_string(&dialect.ack(status, &headers, body.to_owned().into()).unwrap())
+            .unwrap()
     }
 
     const JSON: (&str, &str) = ("content-type", "application/json");
@@ -250,5 +259,29 @@ mod tests {
             r#"{"body":"hi \"you\"","statusCode":200,"headers":{"content-type":"text/plain"}}"#
         );
         assert_eq!(ack(Dialect::Sails, 204, &[], ""), r#"{"statusCode":204,"headers":{}}"#);
+    }
+
+    #[test]
+    fn size_of_an_ack_is_not_more_than_it_takes() {
+        let body = Bytes::from(format!(r#"["{}"]"#, "x".repeat(1000)));
+        let headers = HeaderMap::from_iter([
+            (header::CONTENT_TYPE, "application/json".parse().unwrap()),
+            (header::ETAG, r#""1""#.parse().unwrap()),
+        ]);
+        for dialect in Dialect::ALL {
+            let ack = dialect.ack(StatusCode::OK, &headers, body.clone()).unwrap();
+            let text = serde_json::to_string(&ack).unwrap();
+            assert!((body.len()..=text.len()).contains(&ack.size()), "{dialect:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn body_that_is_not_json_is_not_passed_on() {
+        let headers =
+            HeaderMap::from_iter([(header::CONTENT_TYPE, "application/json".parse().unwrap())]);
+        for body in [&b"{"[..], b"[1]2", b"\"\xff\""] {
+            let ack = Dialect::Runtime.ack(StatusCode::OK, &headers, body.into());
+            assert!(matches!(ack, Err(Error::BadAnswer(_))), "{body:?}");
+        }
     }
 }

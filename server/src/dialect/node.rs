@@ -32,10 +32,10 @@ pub(crate) fn news(change: &Change) -> Cow<'_, Attributes> {
 }
 
 /// The ack for a response of the router, whose body is JSON, in raw.
-pub(super) fn ack(status: StatusCode, body: Option<&RawValue>) -> Result<Arguments> {
-    let body = body.unwrap_or(RawValue::NULL);
+pub(super) fn ack(status: StatusCode, body: Option<Box<RawValue>>) -> Result<Arguments> {
+    let body = body.unwrap_or_else(|| RawValue::NULL.to_owned());
     if !status.is_client_error() && !status.is_server_error() {
-        return Ok(Arguments::Two([RawValue::NULL.to_owned(), body.to_owned()]));
+        return Ok(Arguments::Two([RawValue::NULL.to_owned(), body]));
     }
     let body = match serde_json::from_str(body.get()) {
         Ok(Value::Object(body)) => body,
@@ -72,7 +72,7 @@ mod tests {
 
     fn answer(status: u16, body: Option<&str>) -> String {
         let body = body.map(|text| RawValue::from_string(text.to_owned()).unwrap());
-        let ack = ack(StatusCode::from_u16(status).unwrap(), body.as_deref()).unwrap();
+        let ack = ack(StatusCode::from_u16(status).unwrap(), body).unwrap();
         serde_json::to_string(&ack).unwrap()
     }
 
