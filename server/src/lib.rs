@@ -103,6 +103,12 @@ pub fn sent(body: &[u8]) -> usize {
     http::send::messages(body).count()
 }
 
+/// The code that a WebSocket is closed with for bytes of a client in parts of a size: what `cargo xtask fuzz` feeds, too.
+#[doc(hidden)]
+pub fn close_code(bytes: &[u8], size: usize) -> Option<u16> {
+    socket::frame_check::close_code(bytes, size)
+}
+
 /// What Socket.IO reads of what an old client sends on a WebSocket in parts of a size, and by POST if that has to
 /// be put otherwise: what `cargo xtask fuzz` feeds, too.
 #[doc(hidden)]

@@ -20,6 +20,8 @@
 //!   that depends on it;
 //! - it sends the first ping of a session at once, and Engine.IO later. Here the server answers that one (see
 //!   `first_ping`);
+//! - it ends a connection without a close frame if a client violates the WebSocket protocol. Here the frames of clients
+//!   are checked before (see `frame_check`);
 //! - it would take a query that a client of Socket.IO 1 or 2 has in the name of a namespace for a part of
 //!   the name, send such clients refusals that they do not expect, and break the text of Socket.IO 1. Here
 //!   their packets are rewritten on the way in and out (see `legacy`).
@@ -28,6 +30,7 @@ mod connection;
 mod door;
 mod engine_request;
 mod first_ping;
+pub(crate) mod frame_check;
 pub(crate) mod legacy;
 mod limits;
 mod memberships;

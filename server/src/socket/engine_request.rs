@@ -88,6 +88,17 @@ impl EngineRequest {
     }
 }
 
+impl EngineVersion {
+    /// The payload by which a client that polls closes its session.
+    pub(super) fn close_packet(self) -> &'static str {
+        match self {
+            // It writes the length before each packet.
+            Self::V3 => "1:1",
+            Self::V4 => "1",
+        }
+    }
+}
+
 /// Whether engineioxide answers requests for this path.
 pub(crate) fn is_engine_path(path: &str) -> bool {
     let rest = path.strip_prefix(SocketPath::DEFAULT);

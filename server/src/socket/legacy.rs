@@ -11,6 +11,8 @@
 //! Packets are rewritten in the body of a request or an answer (`payload`), and in the frames of a WebSocket
 //! (`frames`). Packets of Engine.IO 4 are not looked at, but for the first ping of a session (see `first_ping`). Nor is a CONNECT in several frames or beside binary packets: no
 //! client of that time is known to send one so. Its name is then that of no site, and it is refused.
+//!
+//! The frames of every WebSocket are checked first (see `frame_check`).
 
 mod connect;
 mod frames;
@@ -47,7 +49,8 @@ use sessions::Sessions;
 pub(super) use sessions::session_in;
 
 use super::engine_request::{EngineRequest, Transport};
-use super::first_ping;
+use super::first_ping::{self, Answered};
+use super::frame_check::CheckedStream;
 use super::session::ConnectLimits;
 use super::transport::{Serve, Transports};
 use crate::http::listener::Plug;
@@ -85,17 +88,16 @@ type Answer = http::Response<Body>;
 /// What a client wants that may have to be put otherwise.
 #[derive(Debug, PartialEq)]
 enum Exchange {
+    /// A WebSocket.
+    WebSocket,
     /// A new session of Engine.IO 4 that polls.
     NewPolling,
-    /// A new session of Engine.IO 4 on a WebSocket.
-    NewWebSocket,
     /// A new session that polls. This and all below are of Engine.IO 3.
     Handshake,
     /// Packets for the client.
     Poll,
     /// Packets of the client.
     Packets,
-    WebSocket,
 }
 
 impl AllAges {
@@ -156,11 +158,10 @@ impl Service<Request> for Served {
             }
             None => inner.oneshot(request).map_ok(boxed).boxed(),
             Some(Exchange::NewPolling) => begin_polling(inner, request).boxed(),
-            Some(Exchange::NewWebSocket) => open_new(inner, request).boxed(),
             Some(Exchange::Handshake) => begin(inner, request, sessions).boxed(),
             Some(Exchange::Poll) => give_packets(inner, request, sessions).boxed(),
             Some(Exchange::Packets) => take_packets(inner, request, sessions, largest).boxed(),
-            Some(Exchange::WebSocket) => open(inner, request).boxed(),
+            Some(Exchange::WebSocket) => open(inner, request, largest).boxed(),
         };
         let transports = Arc::clone(&self.transports);
         match (session, opened) {
@@ -193,19 +194,13 @@ fn upgrade(request: &Request) -> Option<(Sid, Plug)> {
 
 fn exchange(request: &Request) -> Option<Exchange> {
     let engine = request.extensions().get::<EngineRequest>()?;
-    let (method, is_new) = (request.method(), engine.is_handshake());
-    if !engine.is_old() {
-        let is_new = method == Method::GET && is_new;
-        return is_new.then_some(match engine.transport {
-            Transport::Polling => Exchange::NewPolling,
-            Transport::WebSocket => Exchange::NewWebSocket,
-        });
-    }
-    match (method, engine.transport) {
-        (&Method::GET, Transport::Polling) if is_new => Some(Exchange::Handshake),
-        (&Method::GET, Transport::Polling) => Some(Exchange::Poll),
-        (&Method::POST, Transport::Polling) => Some(Exchange::Packets),
+    let (is_new, is_old) = (engine.is_handshake(), engine.is_old());
+    match (request.method(), engine.transport) {
         (&Method::GET, Transport::WebSocket) => Some(Exchange::WebSocket),
+        (&Method::GET, Transport::Polling) if is_new && is_old => Some(Exchange::Handshake),
+        (&Method::GET, Transport::Polling) if is_new => Some(Exchange::NewPolling),
+        (&Method::GET, Transport::Polling) if is_old => Some(Exchange::Poll),
+        (&Method::POST, Transport::Polling) if is_old => Some(Exchange::Packets),
         _ => None,
     }
 }
@@ -311,63 +306,49 @@ async fn read(mut body: Body, largest: usize) -> Result<Bytes, Body> {
     Err(Body::from_stream(begin.chain(body.into_data_stream())))
 }
 
-/// The WebSocket of a connection of Engine.IO 3.
-async fn open(inner: Inner, request: Request) -> Result<Answer, Infallible> {
-    let service = inner.clone();
-    upgraded(inner, request, |line, handshake| serve(service, line, handshake)).await
-}
-
-/// The WebSocket of a new session of Engine.IO 4.
-async fn open_new(inner: Inner, request: Request) -> Result<Answer, Infallible> {
-    let service = inner.clone();
-    let serve = |line: OnUpgrade, handshake| async move {
-        // Who is gone already needs nothing, and a request that is refused gets no line.
-        let Ok(line) = line.await else { return };
-        let line = first_ping::Answered::new(TokioIo::new(line));
-        let _ = service.oneshot((line, handshake)).await;
-    };
-    upgraded(inner, request, serve).await
-}
-
-/// Whether there may be a WebSocket, and how that is said, Socket.IO knows; it is only not given the line that
-/// the request came on.
-async fn upgraded<F: Future<Output = ()> + Send + 'static>(
-    inner: Inner,
-    mut request: Request,
-    serve: impl FnOnce(OnUpgrade, http::Request<()>) -> F,
-) -> Result<Answer, Infallible> {
-    let line = hyper::upgrade::on(&mut request);
+/// A WebSocket. Whether there may be one, and how that is said, Socket.IO knows; it is only not given the stream
+/// that the request came on.
+async fn open(inner: Inner, mut request: Request, largest: usize) -> Result<Answer, Infallible> {
+    let upgrade = hyper::upgrade::on(&mut request);
     let (head, body) = request.into_parts();
     let handshake = http::Request::from_parts(head.clone(), ());
+    let service = inner.clone();
     let answer = inner.oneshot(Request::from_parts(head, body)).map_ok(boxed).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        tokio::spawn(serve(line, handshake));
+        tokio::spawn(serve(service, upgrade, handshake, largest));
     }
     Ok(answer)
 }
 
-/// Gives Socket.IO the line as it is to see it.
-async fn serve(inner: Inner, line: OnUpgrade, handshake: http::Request<()>) {
+/// Gives Socket.IO the stream as it is to see it.
+async fn serve(inner: Inner, upgrade: OnUpgrade, handshake: http::Request<()>, largest: usize) {
+    let engine = handshake.extensions().get().copied();
     // Who is gone already needs nothing.
-    let Ok(line) = line.await else { return };
-    let (line, gone) = RewritingStream::new(TokioIo::new(line));
-    let engine = handshake.extensions().get::<EngineRequest>();
-    let farewell = engine.and_then(|engine| engine.session).and_then(farewell);
-    if inner.clone().oneshot((line, handshake)).await.is_err() {
-        return;
-    }
-    if let Some(farewell) = farewell {
-        // Nobody answers; it fails because all who held it have let go.
-        let _ = gone.await;
+    let (Some::<EngineRequest>(engine), Ok(stream)) = (engine, upgrade.await) else { return };
+    let (stream, dropped) = CheckedStream::new(TokioIo::new(stream), largest);
+    let service = inner.clone();
+    let served = match engine {
+        _ if engine.is_old() => {
+            service.oneshot((RewritingStream::new(stream), handshake)).await.is_ok()
+        }
+        _ if engine.is_handshake() => {
+            service.oneshot((Answered::new(stream), handshake)).await.is_ok()
+        }
+        _ => service.oneshot((stream, handshake)).await.is_ok(),
+    };
+    if let Some(farewell) = farewell(engine).filter(|_| served) {
+        // Nothing is sent: it ends with the stream.
+        let _ = dropped.await;
         let Ok(_) = inner.oneshot(farewell).await;
     }
 }
 
 /// What ends a session that polls. One whose WebSocket came to nothing would have every poll answered
 /// at once, and with nothing, for ever; to one that is on its WebSocket, or over, this does nothing.
-fn farewell(session: Sid) -> Option<Request> {
-    let uri = format!("/socket.io/?EIO=3&transport=polling&sid={session}");
-    Request::post(uri).body(Body::from("1:1")).ok()
+fn farewell(engine: EngineRequest) -> Option<Request> {
+    let (session, protocol) = (engine.session?, engine.protocol);
+    let uri = format!("/socket.io/?EIO={protocol}&transport=polling&sid={session}");
+    Request::post(uri).body(Body::from(protocol.close_packet())).ok()
 }
 
 #[cfg(test)]
@@ -383,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_an_old_client_sends_is_looked_at_and_new_sessions() {
+    fn only_what_an_old_client_sends_is_looked_at_and_new_sessions_and_websockets() {
         let session = Sid::new();
         let polls = &*format!("/socket.io/?EIO=3&transport=polling&sid={session}");
         let polls_4 = &*format!("/socket.io/?EIO=4&transport=polling&sid={session}");
@@ -395,10 +376,12 @@ mod tests {
         assert_eq!(exchanged(Method::GET, begins), Some(Exchange::Handshake));
         assert_eq!(exchanged(Method::GET, polls_4), None);
         assert_eq!(exchanged(Method::POST, polls_4), None);
+        let upgrades = &*format!("/socket.io/?EIO=4&transport=websocket&sid={session}");
+        assert_eq!(exchanged(Method::GET, upgrades), Some(Exchange::WebSocket));
         let polls = "/socket.io/?EIO=4&transport=polling";
         assert_eq!(exchanged(Method::GET, polls), Some(Exchange::NewPolling));
         let opens = "/socket.io/?EIO=4&transport=websocket";
-        assert_eq!(exchanged(Method::GET, opens), Some(Exchange::NewWebSocket));
+        assert_eq!(exchanged(Method::GET, opens), Some(Exchange::WebSocket));
         assert_eq!(exchanged(Method::POST, polls), None);
         assert_eq!(exchanged(Method::GET, "/todo?EIO=3&transport=websocket"), None);
         assert_eq!(exchanged(Method::GET, "/socket.io/socket.io.js"), None);

@@ -218,12 +218,10 @@ impl Transports {
 
     /// Closes a session that polls. `false` if it does not, or has ended.
     async fn close(&self, session: Sid, protocol: EngineVersion) -> bool {
-        // Engine.IO 3 writes the length before each packet.
-        let packet = if protocol == EngineVersion::V3 { "1:1" } else { "1" };
         let request = Request::builder()
             .method(Method::POST)
             .uri(format!("/socket.io/?EIO={protocol}&transport=polling&sid={session}"))
-            .body(Body::from(packet))
+            .body(Body::from(protocol.close_packet()))
             .expect("a session id can be in a url");
         (self.serve)(request).await == StatusCode::OK
     }

@@ -5,3 +5,4 @@ mod numbers;
 mod raw;
 mod sessions;
 mod transports;
+mod violations;

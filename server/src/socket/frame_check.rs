@@ -1,0 +1,194 @@
+//! Violations of the WebSocket protocol end a connection with the close code of RFC 6455.
+//!
+//! engineioxide drops the error of tungstenite, so the client would see a TCP connection that ends without a close
+//! frame. [`CheckedStream`] wraps the stream of a WebSocket below both, and checks the frames that are read:
+//!
+//! 1. `checker` finds the violation. Bytes before it are passed on; the frame with it never is.
+//! 2. The reader gets the end of the stream. So engineioxide ends the session, sends what it still has to send, and
+//!    drops the stream.
+//! 3. A task takes over the stream. It sends the close frame, and reads until the client has closed the connection:
+//!    if there were unread bytes, the system would reset the connection, and the client could lose the close frame.
+//!
+//! Invariant: a violation that tungstenite would find is found here before, and the frame with it is not passed on.
+//! Otherwise the connection would end without a code.
+//!
+//! Invariant: a close frame is sent between two frames of the server, and not after another close frame.
+
+mod checker;
+mod header;
+mod utf8;
+mod violation;
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, sink};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use checker::{FrameChecker, Rejected};
+use header::{HeaderReader, Opcode};
+use violation::Violation;
+
+/// How long a client may take to read a close frame and to close the connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The stream of a WebSocket that closes with a code if the client violates the protocol.
+pub(super) struct CheckedStream<Io> {
+    /// `None` after it was dropped.
+    io: Option<Io>,
+    received: FrameChecker,
+    sent: SentFrames,
+    /// Set by a violation.
+    close: Option<Close<Io>>,
+    /// Dropped with the stream.
+    _dropped: oneshot::Sender<Infallible>,
+}
+
+/// The close that follows a violation.
+struct Close<Io> {
+    violation: Violation,
+    /// Gives the stream to the task that closes it.
+    task: oneshot::Sender<(Io, Option<Vec<u8>>)>,
+}
+
+/// The frames that the server sends.
+#[derive(Debug, Default)]
+struct SentFrames {
+    header: HeaderReader,
+    /// Bytes of the current payload that have not been sent.
+    missing: u64,
+    has_close: bool,
+}
+
+impl<Io> CheckedStream<Io> {
+    /// `max` is how many bytes a message may have. The receiver ends when the stream is dropped.
+    pub(super) fn new(io: Io, max: usize) -> (Self, oneshot::Receiver<Infallible>) {
+        let (_dropped, receiver) = oneshot::channel();
+        let (received, sent) = (FrameChecker::new(max), SentFrames::default());
+        (Self { io: Some(io), received, sent, close: None, _dropped }, receiver)
+    }
+}
+
+impl<Io: Unpin> CheckedStream<Io> {
+    fn io(&mut self) -> Pin<&mut Io> {
+        Pin::new(self.io.as_mut().expect("only a drop takes it"))
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for CheckedStream<Io> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let stream = self.get_mut();
+        if stream.close.is_some() {
+            // The end, for the reader.
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(stream.io().poll_read(cx, buf))?;
+        if let Err(Rejected { accepted, violation }) =
+            stream.received.check(&buf.filled()[before..])
+        {
+            buf.set_filled(before + accepted);
+            stream.begin_close(violation);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> CheckedStream<Io> {
+    fn begin_close(&mut self, violation: Violation) {
+        tracing::debug!(reason = violation.reason(), "a client violates the WebSocket protocol");
+        let (task, stream) = oneshot::channel();
+        self.close = Some(Close { violation, task });
+        tokio::spawn(async move {
+            if let Ok((io, frame)) = stream.await {
+                // An error or a timeout means that the client does not read the frame.
+                let _ = timeout(CLOSE_TIMEOUT, close(io, frame)).await;
+            }
+        });
+    }
+}
+
+/// The code that bytes of a client in parts of a size are answered with, if they violate the protocol.
+pub(crate) fn close_code(bytes: &[u8], size: usize) -> Option<u16> {
+    const MAX: usize = 1000;
+    let mut checker = FrameChecker::new(MAX);
+    let rejected = bytes.chunks(size).find_map(|part| checker.check(part).err());
+    rejected.map(|rejected| rejected.violation.code())
+}
+
+/// Sends a close frame, and reads until the client closes the connection.
+async fn close<Io: AsyncRead + AsyncWrite + Unpin>(
+    mut io: Io,
+    frame: Option<Vec<u8>>,
+) -> io::Result<u64> {
+    io.write_all(&frame.unwrap_or_default()).await?;
+    io.shutdown().await?;
+    copy(&mut io, &mut sink()).await
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for CheckedStream<Io> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let stream = self.get_mut();
+        let count = ready!(stream.io().poll_write(cx, bytes))?;
+        stream.sent.advance(&bytes[..count]);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().io().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().io().poll_shutdown(cx)
+    }
+}
+
+impl<Io> Drop for CheckedStream<Io> {
+    fn drop(&mut self) {
+        if let (Some(Close { violation, task }), Some(io)) = (self.close.take(), self.io.take()) {
+            let frame = self.sent.can_close().then(|| violation.close_frame());
+            // There is no task any more if the runtime stops.
+            let _ = task.send((io, frame));
+        }
+    }
+}
+
+impl SentFrames {
+    fn advance(&mut self, bytes: &[u8]) {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = bytes.len() - at;
+            if self.missing > 0 {
+                let count = usize::try_from(self.missing).map_or(rest, |missing| missing.min(rest));
+                self.missing -= count as u64;
+                at += count;
+            } else {
+                if let Some(header) = self.header.push(bytes[at]) {
+                    self.missing = header.length;
+                    self.has_close |= header.opcode == Some(Opcode::Close);
+                }
+                at += 1;
+            }
+        }
+    }
+
+    /// Whether a close frame may come next.
+    fn can_close(&self) -> bool {
+        self.missing == 0 && self.header.is_empty() && !self.has_close
+    }
+}
+
+#[cfg(test)]
+mod tests;

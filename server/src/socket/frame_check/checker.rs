@@ -1,0 +1,208 @@
+//! The frames that a client sends, as the rules of RFC 6455 have them.
+
+use super::header::{Header, HeaderReader, Opcode};
+use super::utf8::{Mask, NotUtf8, Utf8Checker};
+use super::violation::Violation;
+
+/// Bytes that the payload of a control frame may have.
+const MAX_CONTROL: u64 = 125;
+
+/// Checks what a client sends, in whatever parts it arrives. It holds no payload.
+#[derive(Debug)]
+pub(super) struct FrameChecker {
+    /// Bytes that a message may have.
+    max: u64,
+    header: HeaderReader,
+    frame: Frame,
+    message: Option<Message>,
+    /// Checks the current message if it is text.
+    utf8: Utf8Checker,
+    /// The payload of a close frame.
+    close: Vec<u8>,
+    /// The client has sent a close frame. What follows does not count.
+    is_closed: bool,
+}
+
+/// The frame whose payload arrives.
+#[derive(Debug)]
+struct Frame {
+    opcode: Opcode,
+    is_final: bool,
+    mask: Mask,
+    length: u64,
+    /// Bytes of the payload that have arrived.
+    received: u64,
+}
+
+/// A message that is not complete.
+#[derive(Debug, Clone, Copy)]
+struct Message {
+    is_text: bool,
+    /// Bytes in the frames that have begun.
+    length: u64,
+}
+
+/// Bytes that must not be passed on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rejected {
+    /// How many of the bytes may be passed on. They end before the frame that violates the protocol is complete.
+    pub(super) accepted: usize,
+    pub(super) violation: Violation,
+}
+
+impl FrameChecker {
+    /// `max` is how many bytes a message may have.
+    pub(super) fn new(max: usize) -> Self {
+        let frame = Frame {
+            opcode: Opcode::Continuation,
+            is_final: true,
+            mask: Mask::default(),
+            length: 0,
+            received: 0,
+        };
+        Self {
+            max: max as u64,
+            header: HeaderReader::default(),
+            frame,
+            message: None,
+            utf8: Utf8Checker::default(),
+            close: Vec::new(),
+            is_closed: false,
+        }
+    }
+
+    /// Checks the next bytes. After an error there is nothing more to check.
+    pub(super) fn check(&mut self, bytes: &[u8]) -> Result<(), Rejected> {
+        let mut at = 0;
+        while at < bytes.len() && !self.is_closed {
+            let rejected = |violation| Rejected { accepted: at, violation };
+            match self.frame.missing() {
+                0 => {
+                    if let Some(header) = self.header.push(bytes[at]) {
+                        self.begin(header).map_err(rejected)?;
+                    }
+                    at += 1;
+                }
+                missing => {
+                    let rest = &bytes[at..];
+                    let count =
+                        usize::try_from(missing).map_or(rest.len(), |it| it.min(rest.len()));
+                    self.check_payload(&rest[..count]).map_err(rejected)?;
+                    at += count;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the client has sent a close frame.
+    #[cfg(test)]
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    fn begin(&mut self, header: Header) -> Result<(), Violation> {
+        let opcode = header.opcode.ok_or(Violation::UnknownOpcode)?;
+        let mask = header.mask.ok_or(Violation::NotMasked)?;
+        if header.has_reserved_bits {
+            return Err(Violation::ReservedBits);
+        }
+        match opcode.is_control() {
+            true => check_control(&header)?,
+            false => self.begin_data(opcode, header.length)?,
+        }
+        if header.length > self.max {
+            return Err(Violation::TooLarge);
+        }
+        let (mask, length) = (Mask::new(mask), header.length);
+        self.frame = Frame { opcode, is_final: header.is_final, mask, length, received: 0 };
+        if length == 0 { self.end() } else { Ok(()) }
+    }
+
+    fn begin_data(&mut self, opcode: Opcode, length: u64) -> Result<(), Violation> {
+        let before = match (opcode, self.message) {
+            (Opcode::Continuation, None) => return Err(Violation::NothingToContinue),
+            (Opcode::Continuation, Some(message)) => message,
+            (_, Some(_)) => return Err(Violation::NotContinued),
+            (_, None) => Message { is_text: opcode == Opcode::Text, length: 0 },
+        };
+        let length = before.length.saturating_add(length);
+        self.message = Some(Message { length, ..before });
+        if length > self.max { Err(Violation::TooLarge) } else { Ok(()) }
+    }
+
+    fn check_payload(&mut self, bytes: &[u8]) -> Result<(), Violation> {
+        match self.frame.opcode {
+            Opcode::Close => {
+                let begin = self.close.len();
+                self.close.resize(begin + bytes.len(), 0);
+                self.frame.mask.unmask(bytes, &mut self.close[begin..]);
+            }
+            Opcode::Ping | Opcode::Pong => {}
+            _ if self.is_text() => self.utf8.check(bytes, self.frame.mask)?,
+            _ => {}
+        }
+        self.frame.advance(bytes.len());
+        if self.frame.missing() == 0 { self.end() } else { Ok(()) }
+    }
+
+    /// The frame is complete.
+    fn end(&mut self) -> Result<(), Violation> {
+        match self.frame.opcode {
+            Opcode::Close => {
+                check_close(&self.close)?;
+                self.is_closed = true;
+            }
+            Opcode::Ping | Opcode::Pong => {}
+            _ if !self.frame.is_final => {}
+            _ if self.utf8.is_incomplete() => return Err(Violation::NotUtf8),
+            _ => self.message = None,
+        }
+        Ok(())
+    }
+
+    fn is_text(&self) -> bool {
+        self.message.is_some_and(|message| message.is_text)
+    }
+}
+
+impl Frame {
+    /// Bytes of the payload that have not arrived.
+    fn missing(&self) -> u64 {
+        self.length - self.received
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.received += count as u64;
+        self.mask.advance(count);
+    }
+}
+
+impl From<NotUtf8> for Violation {
+    fn from(NotUtf8: NotUtf8) -> Self {
+        Self::NotUtf8
+    }
+}
+
+fn check_control(header: &Header) -> Result<(), Violation> {
+    match header {
+        Header { is_final: false, .. } => Err(Violation::FragmentedControl),
+        Header { length, .. } if *length > MAX_CONTROL => Err(Violation::LongControl),
+        _ => Ok(()),
+    }
+}
+
+/// The payload of a close frame is empty, or has a code and a reason.
+fn check_close(payload: &[u8]) -> Result<(), Violation> {
+    match payload.split_first_chunk() {
+        Some((_, reason)) if str::from_utf8(reason).is_err() => Err(Violation::NotUtf8),
+        Some((code, _)) if is_code(u16::from_be_bytes(*code)) => Ok(()),
+        None if payload.is_empty() => Ok(()),
+        _ => Err(Violation::CloseCode),
+    }
+}
+
+/// Whether an endpoint may send this code: RFC 6455, section 7.4.
+fn is_code(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1013 | 3000..=4999)
+}

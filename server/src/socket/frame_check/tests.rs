@@ -1,0 +1,216 @@
+//! The checker beside tungstenite, and the stream beside a client.
+
+mod generator;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{Read, Write};
+
+use futures_util::FutureExt;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
+
+use self::generator::{Frames, Generator, frame};
+use super::*;
+
+/// Bytes that a message may have.
+const MAX: usize = 200;
+
+/// How a client that sends this frame is judged: its number and the close code. The last is `None` for a close frame
+/// that is as it should be.
+type Verdict = Option<(usize, Option<u16>)>;
+
+/// Bytes that arrive one frame after another.
+#[derive(Default)]
+struct Incoming(VecDeque<u8>);
+
+impl Read for Incoming {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            count => Ok(count),
+        }
+    }
+}
+
+impl Write for Incoming {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How tungstenite judges frames.
+fn judged(frames: &Frames, max: Option<usize>) -> Verdict {
+    let config = WebSocketConfig::default().max_message_size(max).max_frame_size(max);
+    let mut socket = WebSocket::from_raw_socket(Incoming::default(), Role::Server, Some(config));
+    for (number, place) in frames.places.iter().enumerate() {
+        socket.get_mut().0.extend(&frames.bytes[place.clone()]);
+        loop {
+            let code = match socket.read() {
+                Ok(Message::Close(Some(close))) if close.reason == "Protocol violation" => {
+                    Some(1002)
+                }
+                Ok(Message::Close(_)) => None,
+                Ok(_) => continue,
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(Error::Protocol(_)) => Some(1002),
+                Err(Error::Utf8(_)) => Some(1007),
+                Err(Error::Capacity(_)) => Some(1009),
+                Err(error) => panic!("{error}"),
+            };
+            return Some((number, code));
+        }
+    }
+    None
+}
+
+/// How they are judged here in random parts, and which violation was found.
+fn checked(frames: &Frames, max: usize, random: &mut StdRng) -> (Verdict, Option<Violation>) {
+    let mut checker = FrameChecker::new(max);
+    let mut at = 0;
+    while at < frames.bytes.len() {
+        let most = *[1, 3, 20, 1000].choose(random).unwrap();
+        let end = (at + random.random_range(1..=most)).min(frames.bytes.len());
+        if let Err(Rejected { accepted, violation }) = checker.check(&frames.bytes[at..end]) {
+            assert!(at + accepted < end, "all bytes were accepted");
+            let accepted = at + accepted;
+            let mut before = Frames::default();
+            before.push(&frames.bytes[..accepted]);
+            assert_eq!(judged(&before, Some(max)), None, "tungstenite has found it before");
+            let code = violation.code();
+            return (Some((frames.number(accepted), Some(code))), Some(violation));
+        }
+        if checker.is_closed() {
+            return (Some((frames.close(max), None)), None);
+        }
+        at = end;
+    }
+    (None, None)
+}
+
+/// Where a frame breaks two rules, one of which is its size, each of the two codes is right.
+#[test]
+fn random_frames_in_random_parts_are_judged_as_tungstenite_judges_them() {
+    let seed = std::env::var("BACKWIRE_SEED").ok().map(|seed| seed.parse().unwrap());
+    let seed = seed.unwrap_or_else(rand::random::<u64>);
+    println!("BACKWIRE_SEED={seed}");
+    let mut generator = Generator::new(seed);
+    let mut random = StdRng::seed_from_u64(seed);
+    let (mut found, mut good, mut closed) = (BTreeSet::new(), 0, 0);
+    for number in 0..10_000 {
+        let frames = generator.frames();
+        // A control frame may be larger than a limit, too.
+        let max = *[MAX, MAX, 100].choose(&mut random).unwrap();
+        let (verdict, violation) = checked(&frames, max, &mut random);
+        let limited = judged(&frames, Some(max));
+        let is_right = verdict == limited
+            || (judged(&frames, None) == verdict
+                && verdict.map(|(frame, _)| frame) == limited.map(|(frame, _)| frame));
+        assert!(is_right, "{number}: {verdict:?} and not {limited:?}: {:x?}", frames.bytes);
+        found.extend(violation.map(|violation| violation.reason()));
+        good += usize::from(verdict.is_none());
+        closed += usize::from(matches!(verdict, Some((_, None))));
+    }
+    assert_eq!(found.len(), 10, "some violations did not come: {found:?}");
+    assert!(good > 500 && closed > 500, "{good} good, {closed} closed");
+}
+
+/// The frame with a violation, and the close that follows it.
+const NOT_MASKED: [u8; 3] = [0x81, 1, b'x'];
+
+fn close_frame() -> Vec<u8> {
+    Violation::NotMasked.close_frame()
+}
+
+fn pair() -> (DuplexStream, CheckedStream<DuplexStream>) {
+    let (client, server) = duplex(1000);
+    (client, CheckedStream::new(server, MAX).0)
+}
+
+async fn sent(mut client: DuplexStream) -> Vec<u8> {
+    let mut sent = Vec::new();
+    client.read_to_end(&mut sent).await.unwrap();
+    sent
+}
+
+#[tokio::test]
+async fn reader_gets_what_came_before_a_violation_and_the_end() {
+    let (mut client, mut stream) = pair();
+    let before = frame(0x81, b"before");
+    client.write_all(&[&before[..], &NOT_MASKED, &before].concat()).await.unwrap();
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).await.unwrap();
+    // The part of a frame that may come with it is not enough to read the frame.
+    assert_eq!(read, [&before[..], &NOT_MASKED[..1]].concat());
+    drop(stream);
+    assert_eq!(sent(client).await, close_frame());
+}
+
+#[tokio::test]
+async fn close_frame_comes_after_the_frame_that_the_server_is_sending() {
+    let (mut client, mut stream) = pair();
+    let sending = frame(0x81, &[b'x'; 150]);
+    stream.write_all(&sending[..70]).await.unwrap();
+    client.write_all(&NOT_MASKED).await.unwrap();
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
+    stream.write_all(&sending[70..]).await.unwrap();
+    drop(stream);
+    assert_eq!(sent(client).await, [sending, close_frame()].concat());
+}
+
+#[tokio::test]
+async fn close_frame_comes_neither_inside_of_a_frame_nor_after_another_one() {
+    for sending in [&frame(0x81, b"x")[..6], &[0x81], &[0x88, 0]] {
+        let (mut client, mut stream) = pair();
+        stream.write_all(sending).await.unwrap();
+        client.write_all(&NOT_MASKED).await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        drop(stream);
+        assert_eq!(sent(client).await, sending);
+    }
+}
+
+#[tokio::test]
+async fn bytes_pass_if_there_is_no_violation() {
+    let (mut client, mut stream) = pair();
+    let message = frame(0x82, &[0xff; MAX]);
+    client.write_all(&message).await.unwrap();
+    let mut read = vec![0; message.len()];
+    stream.read_exact(&mut read).await.unwrap();
+    assert_eq!(read, message);
+    stream.write_all(&message).await.unwrap();
+    drop(stream);
+    assert_eq!(sent(client).await, message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_does_not_close_the_connection_is_not_waited_for() {
+    let (mut client, mut stream) = pair();
+    client.write_all(&NOT_MASKED).await.unwrap();
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
+    drop(stream);
+    // What it sends is read, so that it is not reset before it has read the close frame.
+    let mut count = 0;
+    while client.write_all(&[0; 100]).await.is_ok() {
+        count += 1;
+        tokio::time::advance(CLOSE_TIMEOUT / 100).await;
+    }
+    assert!((90..110).contains(&count), "{count}");
+    assert_eq!(sent(client).await, close_frame());
+}
+
+#[tokio::test]
+async fn receiver_ends_with_the_stream() {
+    let (_client, server) = duplex(1);
+    let (stream, mut dropped) = CheckedStream::new(server, MAX);
+    assert!((&mut dropped).now_or_never().is_none());
+    drop(stream);
+    assert!(dropped.await.is_err());
+}
