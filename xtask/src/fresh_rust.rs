@@ -12,6 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::command::{answers, program, read, run};
+use crate::outcome::Outcome;
 use crate::workspace::{WASM_TRIPLE, Workspace};
 
 /// The arguments of a command that compiles the client and of one that needs a component.
@@ -24,8 +25,8 @@ struct FreshRust<'a> {
     home: PathBuf,
 }
 
-/// Checks that the commands install missing parts of the toolchain. Returns the number of parts.
-pub(crate) fn check(workspace: &Workspace) -> Result<usize> {
+/// Checks that the commands install missing parts of the toolchain. The outcome counts the parts.
+pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     let rust = FreshRust::install(workspace)?;
     ensure!(!rust.has_wasm_target()?, "the fresh toolchain already has {WASM_TRIPLE}");
     rust.xtask(DEMO)?;
@@ -34,7 +35,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<usize> {
     ensure!(!rust.has_clippy(), "the fresh toolchain already has clippy");
     rust.xtask(LINT)?;
     ensure!(rust.has_clippy(), "`cargo xtask test` did not install clippy");
-    Ok(2)
+    Ok(2.into())
 }
 
 impl<'a> FreshRust<'a> {

@@ -3,8 +3,8 @@
 //! In reading order: each command is a file of its name, and [`requirements`] checks what they need
 //! on the machine. [`client`] and [`bundle`] make the files that a page downloads; [`panics`],
 //! [`names`] and [`literal`] make them small, and [`stamp`] detects that they are up to date.
-//! [`checks`] are the steps of the test command, [`dependencies`] is one of them, [`count`] and [`size`] measure their results, and
-//! [`fresh_rust`] is the step that tests the requirements. [`server`] is the program for the
+//! [`checks`] are the steps of the test command, [`dependencies`] is one of them, [`count`] and [`size`] measure their results,
+//! [`outcome`] is what a step returns, [`small_disk`] knows tests that not every machine allows, and [`fresh_rust`] is the step that tests the requirements. [`server`] is the program for the
 //! checks, [`npm`] and [`command`] start all others, and [`workspace`] has all paths.
 
 mod abuse;
@@ -24,10 +24,12 @@ mod glue;
 mod literal;
 mod names;
 mod npm;
+mod outcome;
 mod panics;
 mod requirements;
 mod server;
 mod size;
+mod small_disk;
 mod stamp;
 mod test;
 mod workspace;

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check there is, as the build server runs it.
 //!
-//! Nothing is skipped: a check that cannot be made has failed. The first failure ends the run.
+//! Nothing is skipped in silence: a check that cannot be made has failed. Few parts of checks depend on what the machine
+//! allows, and the summary names those that were left out. The first failure ends the run.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::checks::{STEPS, Step};
+use crate::outcome::Outcome;
 use crate::requirements::Requirement;
 use crate::workspace::Workspace;
 
@@ -26,7 +28,7 @@ pub(crate) struct Test {
 struct Done {
     name: &'static str,
     duration: Duration,
-    outcome: Result<usize>,
+    outcome: Result<Outcome>,
 }
 
 /// All checks that were made.
@@ -76,19 +78,23 @@ impl fmt::Display for Done {
         let seconds = self.duration.as_secs_f64();
         write!(f, "{:12} {seconds:7.1} s  ", self.name)?;
         match &self.outcome {
-            Ok(passed) => write!(f, "{passed:4} passed"),
+            Ok(outcome) => write!(f, "{:4} passed", outcome.passed),
             Err(error) => write!(f, "FAILED: {error:#}"),
         }
     }
 }
 
-/// A line for each check, and a last one of the form that build servers read.
+/// A line for each check and for each part that was left out, and a last one of the form that build servers read.
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for done in self.0 {
             writeln!(f, "{done}")?;
         }
-        let passed: usize = self.0.iter().filter_map(|done| done.outcome.as_ref().ok()).sum();
+        let outcomes = || self.0.iter().filter_map(|done| done.outcome.as_ref().ok());
+        for not_checked in outcomes().flat_map(|outcome| &outcome.not_checked) {
+            writeln!(f, "not checked: {not_checked}")?;
+        }
+        let passed: usize = outcomes().map(|outcome| outcome.passed).sum();
         let failed = self.0.iter().filter(|done| done.outcome.is_err()).count();
         write!(f, "\n{passed} passed, {failed} failed")
     }
@@ -98,7 +104,8 @@ impl fmt::Display for Summary<'_> {
 mod tests {
     use super::*;
 
-    fn done(name: &'static str, outcome: Result<usize>) -> Done {
+    fn done(name: &'static str, outcome: Result<impl Into<Outcome>>) -> Done {
+        let outcome = outcome.map(Into::into);
         Done { name, duration: Duration::from_millis(1_250), outcome }
     }
 
@@ -111,9 +118,19 @@ mod tests {
     #[test]
     fn a_failure_is_told_with_its_reason_and_counted() {
         let error = anyhow::anyhow!("no such tool").context("lint could not start");
-        let summary = Summary(&[done("format", Ok(1)), done("lint", Err(error))]).to_string();
+        let summary =
+            Summary(&[done("format", Ok(1)), done("lint", Err::<usize, _>(error))]).to_string();
         assert!(summary.contains("FAILED: lint could not start: no such tool"), "{summary}");
         assert_eq!(summary.lines().last(), Some("1 passed, 1 failed"));
+    }
+
+    #[test]
+    fn summary_names_what_was_not_checked() {
+        let outcome = Outcome::from(41).without("a full disk, because it cannot be mounted");
+        let summary = Summary(&[done("native", Ok(outcome)), done("js", Ok(1))]).to_string();
+        let lines: Vec<_> = summary.lines().collect();
+        assert_eq!(lines[2], "not checked: a full disk, because it cannot be mounted", "{summary}");
+        assert_eq!(lines.last(), Some(&"42 passed, 0 failed"));
     }
 
     #[test]

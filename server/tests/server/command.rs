@@ -6,6 +6,8 @@ mod drop_in;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod log;
+#[cfg(target_os = "linux")]
+mod small_disk;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
