@@ -233,11 +233,12 @@ fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     if !text.starts_with('"') {
         return None;
     }
-    serde_json::from_str::<&str>(text)
-        .map(Cow::Borrowed)
-        .or_else(|_| serde_json::from_str::<String>(text).map(Cow::Owned))
-        .ok()
+    serde_json::from_str(text).ok().map(|Text(text)| text)
 }
+
+/// Borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn not_json(error: serde_json::Error) -> Error {
     Error::BadJson(error.to_string())

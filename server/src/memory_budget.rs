@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
 use crate::lock::lock;
 
 /// The part of a budget that one client may claim is one of this many.
@@ -21,13 +24,23 @@ pub(crate) const UNCOUNTED_BYTES: usize = 64 << 10;
 pub(crate) struct MemoryBudget {
     limit: usize,
     claimed: Mutex<Claimed>,
+    /// Wakes one of those who wait because all of it is claimed.
+    released: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
 struct Claimed {
     total: usize,
     /// Clients without a claim are not in it.
-    by_client: HashMap<Option<IpAddr>, usize>,
+    by_client: HashMap<Option<IpAddr>, Share>,
+}
+
+/// What one client has claimed.
+#[derive(Debug, Default)]
+struct Share {
+    bytes: usize,
+    /// Wakes one of those who wait because the client has its share.
+    released: Arc<Notify>,
 }
 
 /// Bytes of a budget that are in use.
@@ -40,7 +53,7 @@ pub(crate) struct Claim {
 
 impl MemoryBudget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, claimed: Mutex::default() })
+        Arc::new(Self { limit, claimed: Mutex::default(), released: Arc::default() })
     }
 
     /// The size of the budget.
@@ -56,28 +69,41 @@ impl MemoryBudget {
     /// Claims bytes for a client. `None` if they are not left, or if the client holds its share
     /// already. Something that is larger than the share can be claimed alone.
     pub(crate) fn claim(self: &Arc<Self>, client: Option<IpAddr>, bytes: usize) -> Option<Claim> {
-        let mut claim = Claim { budget: Arc::clone(self), client, bytes: 0 };
+        let mut claim = self.nothing(client);
         claim.resize(bytes).then_some(claim)
     }
 
-    /// Changes the size of a claim of a client. `false` if it cannot grow to that.
-    fn resize(&self, client: Option<IpAddr>, from: usize, to: usize) -> bool {
+    /// A claim of no bytes, which can grow.
+    pub(crate) fn nothing(self: &Arc<Self>, client: Option<IpAddr>) -> Claim {
+        Claim { budget: Arc::clone(self), client, bytes: 0 }
+    }
+
+    /// Changes the size of a claim of a client. If it cannot grow to that, the error is woken when
+    /// that may be different. Of several that wait for the same, one is woken after the other.
+    fn resize(&self, client: Option<IpAddr>, from: usize, to: usize) -> Result<(), Arc<Notify>> {
         let mut claimed = lock(&self.claimed);
-        let held = claimed.by_client.get(&client).copied().unwrap_or_default();
-        let (others, others_of_client) = (claimed.total - from, held - from);
-        if to > from {
-            let is_left = others + to <= self.limit || others == 0;
-            let is_share = others_of_client + to <= self.limit / SHARES || others_of_client == 0;
-            if !is_left || !is_share {
-                return false;
+        let claimed = &mut *claimed;
+        let (others, share) = (claimed.total - from, claimed.by_client.entry(client).or_default());
+        let others_of_client = share.bytes - from;
+        if to > from && others_of_client + to > self.limit / SHARES && others_of_client > 0 {
+            return Err(Arc::clone(&share.released));
+        }
+        if to > from && others + to > self.limit && others > 0 {
+            if share.bytes == 0 {
+                claimed.by_client.remove(&client);
             }
+            return Err(Arc::clone(&self.released));
+        }
+        share.bytes = others_of_client + to;
+        // There may be more for the next that waits, also where this has grown.
+        share.released.notify_one();
+        self.released.notify_one();
+        if share.bytes == 0 {
+            share.released.notify_waiters();
+            claimed.by_client.remove(&client);
         }
         claimed.total = others + to;
-        match others_of_client + to {
-            0 => claimed.by_client.remove(&client),
-            held => claimed.by_client.insert(client, held),
-        };
-        true
+        Ok(())
     }
 }
 
@@ -89,17 +115,34 @@ impl Claim {
 
     /// Claims more bytes or fewer. `false` if it cannot grow: then it stays as it is.
     pub(crate) fn resize(&mut self, bytes: usize) -> bool {
-        let is_resized = self.budget.resize(self.client, self.bytes, bytes);
-        if is_resized {
-            self.bytes = bytes;
+        self.try_resize(bytes).is_ok()
+    }
+
+    /// The same; if it cannot grow, what wakes whoever waits to try again.
+    pub(crate) fn resize_or_wait(&mut self, bytes: usize) -> Result<(), OwnedNotified> {
+        let Err(mut released) = self.try_resize(bytes) else { return Ok(()) };
+        loop {
+            // Tried again, because what was released before this is not heard of.
+            let waiting = Arc::clone(&released).notified_owned();
+            match self.try_resize(bytes) {
+                Ok(()) => return Ok(()),
+                Err(same) if Arc::ptr_eq(&same, &released) => return Err(waiting),
+                Err(other) => released = other,
+            }
         }
-        is_resized
+    }
+
+    fn try_resize(&mut self, bytes: usize) -> Result<(), Arc<Notify>> {
+        self.budget.resize(self.client, self.bytes, bytes)?;
+        self.bytes = bytes;
+        Ok(())
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.budget.resize(self.client, self.bytes, 0);
+        // It becomes smaller, which is always possible.
+        let _ = self.budget.resize(self.client, self.bytes, 0);
     }
 }
 
@@ -107,6 +150,9 @@ impl Drop for Claim {
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+    use tokio::task::{JoinSet, yield_now};
 
     use super::*;
 
@@ -176,6 +222,37 @@ mod tests {
         assert!(small.resize(10) && !large.resize(91));
         drop((small, large));
         assert!(lock(&budget.claimed).by_client.is_empty());
+    }
+
+    /// Each task claims, lets others run, and gives back: none waits for ever.
+    #[tokio::test]
+    async fn all_that_wait_for_bytes_get_them() {
+        let seed: u64 = rand::random();
+        println!("seed {seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        for _ in 0..20 {
+            let budget = MemoryBudget::new(random.random_range(1..200));
+            let mut tasks = JoinSet::new();
+            for _ in 0..100 {
+                let mut claim = budget.nothing(client(random.random_range(0..6)));
+                let sizes: [usize; 3] = std::array::from_fn(|_| random.random_range(0..80));
+                let turns = random.random_range(0..5);
+                tasks.spawn(async move {
+                    for bytes in sizes {
+                        // As nothing is held while a task waits, none waits for one that waits for it.
+                        assert!(claim.resize(0));
+                        while let Err(released) = claim.resize_or_wait(bytes) {
+                            released.await;
+                        }
+                        for _ in 0..turns {
+                            yield_now().await;
+                        }
+                    }
+                });
+            }
+            tasks.join_all().await;
+            assert_eq!(budget.claimed(), 0);
+        }
     }
 
     /// What happens to claims.

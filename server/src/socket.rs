@@ -35,6 +35,7 @@ pub(crate) mod legacy;
 mod limits;
 mod memberships;
 mod output;
+mod reception;
 mod session;
 pub(crate) mod site;
 mod transport;
@@ -159,7 +160,13 @@ impl Sockets {
         let presence = Arc::new(Presence::new(settings.limits.clone()));
         let (counters, leading) = <(Arc<_>, Arc<_>)>::default();
         let entrance = Entrance::default();
-        let all_ages = AllAges::new(layer, largest, limits.connect, Arc::clone(&limits_reached));
+        let all_ages = AllAges::new(
+            layer,
+            largest,
+            limits.connect,
+            Arc::clone(&requests),
+            Arc::clone(&limits_reached),
+        );
         let sockets = Self {
             io,
             presence,

@@ -154,7 +154,11 @@ impl MessageHandler<LocalAdapter, Doors> for Door {
     /// Called by the connection's reader, one event after the other; nothing here waits.
     fn call(&self, socket: Arc<Socket>, text: Value, ack: Option<i64>) {
         let client = Client { socket, connection: self.connection.clone() };
-        let claim = |bytes| self.house.requests.claim(client.address(), bytes);
+        let arrived = || Session::of(&client.socket)?.take_claim();
+        let claim = |bytes| match arrived() {
+            Some(mut claim) => claim.resize(bytes).then_some(claim),
+            None => self.house.requests.claim(client.address(), bytes),
+        };
         let event = Event::new(text, ack);
         match self.connection.arrived(event, self.house.limits, claim) {
             Arrival::Queued => {}

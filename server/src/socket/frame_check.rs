@@ -1,5 +1,7 @@
 //! Violations of the WebSocket protocol end a connection with the close code of RFC 6455.
 //!
+//! It also has large messages wait for memory, see [`Reception`].
+//!
 //! engineioxide drops the error of tungstenite, so the client would see a TCP connection that ends without a close
 //! frame. [`CheckedStream`] wraps the stream of a WebSocket below both, and checks the frames that are read:
 //!
@@ -29,6 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, sink};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::reception::Reception;
 use checker::{FrameChecker, Rejected};
 use header::{HeaderReader, Opcode};
 use violation::Violation;
@@ -41,6 +44,7 @@ pub(super) struct CheckedStream<Io> {
     /// `None` after it was dropped.
     io: Option<Io>,
     received: FrameChecker,
+    reception: Reception,
     sent: SentFrames,
     /// Set by a violation.
     close: Option<Close<Io>>,
@@ -66,10 +70,14 @@ struct SentFrames {
 
 impl<Io> CheckedStream<Io> {
     /// `max` is how many bytes a message may have. The receiver ends when the stream is dropped.
-    pub(super) fn new(io: Io, max: usize) -> (Self, oneshot::Receiver<Infallible>) {
+    pub(super) fn new(
+        io: Io,
+        max: usize,
+        reception: Reception,
+    ) -> (Self, oneshot::Receiver<Infallible>) {
         let (_dropped, receiver) = oneshot::channel();
         let (received, sent) = (FrameChecker::new(max), SentFrames::default());
-        (Self { io: Some(io), received, sent, close: None, _dropped }, receiver)
+        (Self { io: Some(io), received, reception, sent, close: None, _dropped }, receiver)
     }
 }
 
@@ -90,11 +98,14 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for CheckedS
             // The end, for the reader.
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
+        ready!(stream.reception.poll_claim(cx, stream.received.message_bytes()));
+        let (before, completed) = (buf.filled().len(), stream.received.completed());
         ready!(stream.io().poll_read(cx, buf))?;
-        if let Err(Rejected { accepted, violation }) =
-            stream.received.check(&buf.filled()[before..])
-        {
+        let checked = stream.received.check(&buf.filled()[before..]);
+        if stream.received.completed() > completed {
+            stream.reception.completed();
+        }
+        if let Err(Rejected { accepted, violation }) = checked {
             buf.set_filled(before + accepted);
             stream.begin_close(violation);
         }

@@ -51,10 +51,13 @@ pub(super) use sessions::session_in;
 use super::engine_request::{EngineRequest, Transport};
 use super::first_ping::{self, Answered};
 use super::frame_check::CheckedStream;
+use super::reception::Reception;
 use super::session::ConnectLimits;
 use super::transport::{Serve, Transports};
+use crate::http::client_address::client_address;
 use crate::http::listener::Plug;
 use crate::limit_monitor::LimitMonitor;
+use crate::memory_budget::MemoryBudget;
 
 /// The type of a payload that is not text.
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -69,6 +72,8 @@ pub(crate) struct AllAges {
     /// Bytes in the body of a request.
     largest: usize,
     connect: ConnectLimits,
+    /// The budget of all that clients send.
+    requests: Arc<MemoryBudget>,
     limits_reached: Arc<LimitMonitor>,
 }
 
@@ -79,6 +84,8 @@ pub(crate) struct Served {
     largest: usize,
     transports: Arc<Transports>,
     sessions: Arc<Sessions>,
+    requests: Arc<MemoryBudget>,
+    limits_reached: Arc<LimitMonitor>,
 }
 
 type Inner = SocketIoService<Route>;
@@ -105,9 +112,10 @@ impl AllAges {
         socket_io: SocketIoLayer,
         largest: usize,
         connect: ConnectLimits,
+        requests: Arc<MemoryBudget>,
         limits_reached: Arc<LimitMonitor>,
     ) -> Self {
-        Self { socket_io, largest, connect, limits_reached }
+        Self { socket_io, largest, connect, requests, limits_reached }
     }
 }
 
@@ -122,8 +130,10 @@ impl Layer<Route> for AllAges {
             answer.map(|Ok(answer)| answer.status()).boxed()
         });
         let limits_reached = Arc::clone(&self.limits_reached);
-        let transports = Transports::new(serve, self.connect, limits_reached);
-        Served { inner, largest: self.largest, transports, sessions: Arc::default() }
+        let transports = Transports::new(serve, self.connect, Arc::clone(&limits_reached));
+        let (largest, requests) = (self.largest, Arc::clone(&self.requests));
+        let sessions = Arc::default();
+        Served { inner, largest, transports, sessions, requests, limits_reached }
     }
 }
 
@@ -161,7 +171,10 @@ impl Service<Request> for Served {
             Some(Exchange::Handshake) => begin(inner, request, sessions).boxed(),
             Some(Exchange::Poll) => give_packets(inner, request, sessions).boxed(),
             Some(Exchange::Packets) => take_packets(inner, request, sessions, largest).boxed(),
-            Some(Exchange::WebSocket) => open(inner, request, largest).boxed(),
+            Some(Exchange::WebSocket) => {
+                let reception = self.reception(&request, session);
+                open(inner, request, largest, reception).boxed()
+            }
         };
         let transports = Arc::clone(&self.transports);
         match (session, opened) {
@@ -177,6 +190,19 @@ impl Service<Request> for Served {
             ),
             (None, None) => Either::Right(answer),
         }
+    }
+}
+
+impl Served {
+    /// The memory of what a WebSocket sends. `upgraded` is the session that polled before.
+    fn reception(&self, request: &Request, upgraded: Option<Sid>) -> Reception {
+        let session = match upgraded {
+            Some(id) => self.transports.polling(id),
+            None => request.extensions().get().cloned(),
+        };
+        let client = client_address(request.extensions());
+        let limits_reached = Arc::clone(&self.limits_reached);
+        Reception::new(Arc::clone(&self.requests), client, session, limits_reached)
     }
 }
 
@@ -308,24 +334,34 @@ async fn read(mut body: Body, largest: usize) -> Result<Bytes, Body> {
 
 /// A WebSocket. Whether there may be one, and how that is said, Socket.IO knows; it is only not given the stream
 /// that the request came on.
-async fn open(inner: Inner, mut request: Request, largest: usize) -> Result<Answer, Infallible> {
+async fn open(
+    inner: Inner,
+    mut request: Request,
+    largest: usize,
+    reception: Reception,
+) -> Result<Answer, Infallible> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (head, body) = request.into_parts();
     let handshake = http::Request::from_parts(head.clone(), ());
     let service = inner.clone();
     let answer = inner.oneshot(Request::from_parts(head, body)).map_ok(boxed).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        tokio::spawn(serve(service, upgrade, handshake, largest));
+        tokio::spawn(serve(service, (upgrade, reception), handshake, largest));
     }
     Ok(answer)
 }
 
 /// Gives Socket.IO the stream as it is to see it.
-async fn serve(inner: Inner, upgrade: OnUpgrade, handshake: http::Request<()>, largest: usize) {
+async fn serve(
+    inner: Inner,
+    (upgrade, reception): (OnUpgrade, Reception),
+    handshake: http::Request<()>,
+    largest: usize,
+) {
     let engine = handshake.extensions().get().copied();
     // Who is gone already needs nothing.
     let (Some::<EngineRequest>(engine), Ok(stream)) = (engine, upgrade.await) else { return };
-    let (stream, dropped) = CheckedStream::new(TokioIo::new(stream), largest);
+    let (stream, dropped) = CheckedStream::new(TokioIo::new(stream), largest, reception);
     let service = inner.clone();
     let served = match engine {
         _ if engine.is_old() => {

@@ -22,6 +22,7 @@ use super::engine_request::EngineRequest;
 use crate::http::connections::Full;
 use crate::http::listener::Plug;
 use crate::lock::lock;
+use crate::memory_budget::Claim;
 use crate::settings::Limit;
 
 /// A session without a CONNECT is younger, unless its client has no intention to send one.
@@ -66,6 +67,8 @@ pub(super) struct Session {
     /// Bytes that it has taken by polling.
     polled: AtomicU64,
     last: Mutex<LastTransport>,
+    /// The claim of a message that has arrived and is not an event yet.
+    arrived: Mutex<Option<Claim>>,
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +113,7 @@ impl Sessions {
             progress: Mutex::default(),
             polled: AtomicU64::default(),
             last: Mutex::default(),
+            arrived: Mutex::default(),
         });
         let mut state = lock(&self.state);
         let removed = match handshake.is_websocket() {
@@ -205,6 +209,16 @@ impl Session {
 
     pub(super) fn address(&self) -> Option<IpAddr> {
         self.address
+    }
+
+    /// A message has arrived, with this claim.
+    pub(super) fn keep_claim(&self, claim: Claim) {
+        *lock(&self.arrived) = Some(claim);
+    }
+
+    /// Takes the claim of the message that arrived last.
+    pub(super) fn take_claim(&self) -> Option<Claim> {
+        lock(&self.arrived).take()
     }
 
     pub(super) fn id(&self) -> Option<Sid> {

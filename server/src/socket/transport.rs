@@ -171,6 +171,11 @@ impl Transports {
         }
     }
 
+    /// A session that polls, or has done so.
+    pub(super) fn polling(&self, id: Sid) -> Option<Arc<Session>> {
+        self.sessions.polling(id)
+    }
+
     /// A session asks on this TCP connection to become a WebSocket.
     pub(super) fn begin_upgrade(&self, session: Sid, plug: Plug) {
         const FEW: usize = 64;

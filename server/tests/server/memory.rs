@@ -68,31 +68,114 @@ async fn begin_create(server: &Server, size: usize) -> (TcpStream, String) {
     (upload, rest.to_owned())
 }
 
+/// The answer to a create over HTTP: its status, `Retry-After` and body.
+async fn create(server: &Server, size: usize) -> (u16, Option<String>, Value) {
+    let url = format!("http://{}/todo", server.addr());
+    let reply = reqwest::Client::new().post(url).json(&todo(size)).send().await.unwrap();
+    let retry_after = reply.headers().get("retry-after");
+    let retry_after = retry_after.map(|it| it.to_str().unwrap().to_owned());
+    (reply.status().as_u16(), retry_after, reply.json().await.unwrap())
+}
+
 #[tokio::test]
 async fn bodies_that_are_being_sent_use_up_the_budget_of_requests_and_small_ones_need_none() {
+    let log = CapturedLog::start();
     let set = |limits: &mut Limits| limits.total_request_bytes = 400_000;
     let server = start(builder().limits(limits(set))).await;
-    let mut socket = Socket::runtime(&server).await;
+    let [mut waiting, mut other] = [Socket::runtime(&server).await, Socket::runtime(&server).await];
     let (mut upload, rest) = begin_create(&server, 90_000).await;
     // Its claim is seen when the next one of the same client, which may use a quarter, is refused.
-    let refused = loop {
-        let reply = socket.post("/todo", todo(200_000)).await;
-        if reply["statusCode"] != 201 {
-            break reply;
+    let (retry_after, refused) = loop {
+        match create(&server, 200_000).await {
+            (201, ..) => {}
+            (status, retry_after, body) => {
+                assert_eq!((status, &body["code"]), (503, &json!("E_BUSY")));
+                break (retry_after, body);
+            }
         }
     };
-    assert_eq!(refusal(&refused), json!([503, "E_BUSY"]));
-    assert_eq!(refused["body"]["limit"], 400_000);
-    assert!(refused["body"]["message"].as_str().unwrap().contains("total_request_bytes"));
-    assert_eq!(refused["headers"]["retry-after"], "1");
-    assert!(count(&server, Limit::TotalRequestBytes).await > 0);
-    assert_eq!(socket.post("/todo", todo(10_000)).await["statusCode"], 201);
+    assert_eq!(refused["limit"], 400_000);
+    assert!(refused["message"].as_str().unwrap().contains("total_request_bytes"));
+    assert_eq!(retry_after.as_deref(), Some("1"));
+    let before = count(&server, Limit::TotalRequestBytes).await;
+    // A large message of a WebSocket is not refused: it is not read before there is memory for it.
+    let waiting = tokio::spawn(async move {
+        let reply = waiting.post("/todo", todo(200_000)).await;
+        (waiting, reply)
+    });
+    while count(&server, Limit::TotalRequestBytes).await == before {
+        assert_eq!(other.post("/todo", todo(10_000)).await["statusCode"], 201);
+    }
+    assert!(!waiting.is_finished());
+    assert!(log.lines_of(Limit::TotalRequestBytes)[0].contains("client=127.0.0.1"));
     upload.write_all(rest.as_bytes()).await.unwrap();
     let mut reply = String::new();
     upload.read_to_string(&mut reply).await.unwrap();
     assert!(reply.starts_with("HTTP/1.1 201 "), "{reply}");
+    let (mut socket, reply) = waiting.await.unwrap();
+    assert_eq!(reply["statusCode"], 201);
     assert_eq!(socket.post("/todo", todo(200_000)).await["statusCode"], 201);
     server.shutdown().await;
+}
+
+/// A WebSocket that has sent the begin of a message of so many bytes.
+async fn begin_message(server: &Server, size: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+    let head = format!(
+        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        server.addr()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    // A mask of zeros changes nothing.
+    stream.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'4', b'0']).await.unwrap();
+    stream.write_all(&[0x81, 0xff]).await.unwrap();
+    stream.write_u64(size as u64).await.unwrap();
+    stream.write_all(&[0; 4]).await.unwrap();
+    stream.write_all(&vec![b'x'; size / 2]).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn message_that_is_never_complete_holds_its_share_until_its_connection_ends() {
+    let set = |limits: &mut Limits| limits.total_request_bytes = 400_000;
+    let server = start(builder().limits(limits(set))).await;
+    let mut socket = Socket::runtime(&server).await;
+    let begun = [begin_message(&server, 160_000).await, begin_message(&server, 160_000).await];
+    // Each alone is more than the quarter of its client, so one of them waits for the other.
+    while count(&server, Limit::TotalRequestBytes).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    let [first, second] = begun;
+    let waiting = tokio::spawn(async move { socket.post("/todo", todo(200_000)).await });
+    while count(&server, Limit::TotalRequestBytes).await == 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!waiting.is_finished());
+    drop((first, second));
+    assert_eq!(waiting.await.unwrap()["statusCode"], 201);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn messages_that_wait_for_memory_are_all_answered() {
+    let set = |limits: &mut Limits| limits.total_request_bytes = 1_000_000;
+    let server = start(builder().limits(limits(set))).await;
+    let server = &server;
+    let writes = (0..20).map(async |_| {
+        let mut socket = Socket::runtime(server).await;
+        for size in [200_000, 70_000, 100, 240_000, 500_000, 66_000] {
+            assert_eq!(socket.post("/todo", todo(size)).await["statusCode"], 201);
+        }
+    });
+    join_all(writes).await;
+    let (_, todos) = get(server, "/todo?select=id").await;
+    assert_eq!(todos.as_array().unwrap().len(), 20 * 6);
 }
 
 /// A request whose answer is not read.

@@ -20,7 +20,7 @@ use crate::write::{Action, Write};
 const GROUP: usize = 256;
 
 /// A group with so many bytes of changes takes no more: others wait for the disk.
-const GROUP_BYTES: u64 = 1 << 20;
+const GROUP_BYTES: u64 = 256 << 10;
 
 /// A group that has taken so long takes no more.
 const GROUP_TIME: Duration = Duration::from_millis(10);

@@ -15,6 +15,8 @@ pub(super) struct FrameChecker {
     header: HeaderReader,
     frame: Frame,
     message: Option<Message>,
+    /// Messages that were complete.
+    completed: u64,
     /// Checks the current message if it is text.
     utf8: Utf8Checker,
     /// The payload of a close frame.
@@ -65,6 +67,7 @@ impl FrameChecker {
             header: HeaderReader::default(),
             frame,
             message: None,
+            completed: 0,
             utf8: Utf8Checker::default(),
             close: Vec::new(),
             is_closed: false,
@@ -93,6 +96,16 @@ impl FrameChecker {
             }
         }
         Ok(())
+    }
+
+    /// How many messages were complete.
+    pub(super) fn completed(&self) -> u64 {
+        self.completed
+    }
+
+    /// Bytes of the message that is not complete, as far as its frames have begun.
+    pub(super) fn message_bytes(&self) -> u64 {
+        self.message.map_or(0, |message| message.length)
     }
 
     /// Whether the client has sent a close frame.
@@ -156,7 +169,10 @@ impl FrameChecker {
             Opcode::Ping | Opcode::Pong => {}
             _ if !self.frame.is_final => {}
             _ if self.utf8.is_incomplete() => return Err(Violation::NotUtf8),
-            _ => self.message = None,
+            _ => {
+                self.message = None;
+                self.completed += 1;
+            }
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ mod generator;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use rand::rngs::StdRng;
@@ -15,6 +16,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
 
 use self::generator::{Frames, Generator, frame};
 use super::*;
+use crate::memory_budget::MemoryBudget;
 
 /// Bytes that a message may have.
 const MAX: usize = 200;
@@ -129,9 +131,13 @@ fn close_frame() -> Vec<u8> {
     Violation::NotMasked.close_frame()
 }
 
+fn reception() -> Reception {
+    Reception::new(MemoryBudget::new(1 << 20), None, None, Arc::default())
+}
+
 fn pair() -> (DuplexStream, CheckedStream<DuplexStream>) {
     let (client, server) = duplex(1000);
-    (client, CheckedStream::new(server, MAX).0)
+    (client, CheckedStream::new(server, MAX, reception()).0)
 }
 
 async fn sent(mut client: DuplexStream) -> Vec<u8> {
@@ -209,7 +215,7 @@ async fn client_that_does_not_close_the_connection_is_not_waited_for() {
 #[tokio::test]
 async fn receiver_ends_with_the_stream() {
     let (_client, server) = duplex(1);
-    let (stream, mut dropped) = CheckedStream::new(server, MAX);
+    let (stream, mut dropped) = CheckedStream::new(server, MAX, reception());
     assert!((&mut dropped).now_or_never().is_none());
     drop(stream);
     assert!(dropped.await.is_err());

@@ -1,0 +1,78 @@
+//! The memory of a message that arrives.
+//!
+//! A message is held until it is complete. So it claims its bytes from the budget of requests as soon as its size is
+//! known. If they are not left, the connection is not read until they are, and its client has to wait: that
+//! costs the server nothing, where a refusal would cost it the whole message.
+//!
+//! Messages in several frames grow while they hold a claim, so they can wait for each other. The heartbeat ends
+//! them, because a pong is not read either.
+//!
+//! A complete message keeps its claim until it has become an event, which takes it over, or something smaller.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::sync::futures::OwnedNotified;
+
+use super::session::Session;
+use crate::limit_monitor::LimitMonitor;
+use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_BYTES};
+use crate::settings::Limit;
+
+/// The memory of what arrives on one connection.
+pub(super) struct Reception {
+    budget: Arc<MemoryBudget>,
+    client: Option<IpAddr>,
+    /// Where events find the claims of complete messages.
+    session: Option<Arc<Session>>,
+    limits_reached: Arc<LimitMonitor>,
+    /// Of the message that arrives.
+    claim: Option<Claim>,
+    waiting: Option<Pin<Box<OwnedNotified>>>,
+}
+
+impl Reception {
+    pub(super) fn new(
+        budget: Arc<MemoryBudget>,
+        client: Option<IpAddr>,
+        session: Option<Arc<Session>>,
+        limits_reached: Arc<LimitMonitor>,
+    ) -> Self {
+        Self { budget, client, session, limits_reached, claim: None, waiting: None }
+    }
+
+    /// The message that arrived is complete, and is about to be handled.
+    pub(super) fn completed(&mut self) {
+        if let (Some(claim), Some(session)) = (self.claim.take(), &self.session) {
+            session.keep_claim(claim);
+        }
+    }
+
+    /// Ready when as much is claimed as the message that arrives will have. What arrived before has been handled.
+    pub(super) fn poll_claim(&mut self, cx: &mut Context<'_>, bytes: u64) -> Poll<()> {
+        if let Some(session) = &self.session {
+            drop(session.take_claim());
+        }
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_sub(UNCOUNTED_BYTES);
+        if bytes <= self.claim.as_ref().map_or(0, Claim::bytes) {
+            return Poll::Ready(());
+        }
+        let mut has_waited = self.waiting.is_some();
+        loop {
+            if let Some(waiting) = &mut self.waiting {
+                ready!(waiting.as_mut().poll(cx));
+                self.waiting = None;
+            }
+            let claim = self.claim.get_or_insert_with(|| self.budget.nothing(self.client));
+            match claim.resize_or_wait(bytes) {
+                Ok(()) => return Poll::Ready(()),
+                Err(released) => self.waiting = Some(Box::pin(released)),
+            }
+            if !std::mem::replace(&mut has_waited, true) {
+                self.limits_reached.reached(Limit::TotalRequestBytes, self.client);
+            }
+        }
+    }
+}
