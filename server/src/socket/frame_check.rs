@@ -1,6 +1,6 @@
 //! Violations of the WebSocket protocol end a connection with the close code of RFC 6455.
 //!
-//! It also has large messages wait for memory, see [`Reception`].
+//! It also has large messages wait for memory ([`Reception`]), and splits large frames ([`Splitter`]).
 //!
 //! engineioxide drops the error of tungstenite, so the client would see a TCP connection that ends without a close
 //! frame. [`CheckedStream`] wraps the stream of a WebSocket below both, and checks the frames that are read:
@@ -18,6 +18,7 @@
 
 mod checker;
 mod header;
+mod splitter;
 mod utf8;
 mod violation;
 
@@ -34,6 +35,7 @@ use tokio::time::timeout;
 use super::reception::Reception;
 use checker::{FrameChecker, Rejected};
 use header::{HeaderReader, Opcode};
+use splitter::{MIN_ROOM, Splitter};
 use violation::Violation;
 
 /// How long a client may take to read a close frame and to close the connection.
@@ -44,6 +46,7 @@ pub(super) struct CheckedStream<Io> {
     /// `None` after it was dropped.
     io: Option<Io>,
     received: FrameChecker,
+    splitter: Splitter,
     reception: Reception,
     sent: SentFrames,
     /// Set by a violation.
@@ -76,8 +79,16 @@ impl<Io> CheckedStream<Io> {
         reception: Reception,
     ) -> (Self, oneshot::Receiver<Infallible>) {
         let (_dropped, receiver) = oneshot::channel();
-        let (received, sent) = (FrameChecker::new(max), SentFrames::default());
-        (Self { io: Some(io), received, reception, sent, close: None, _dropped }, receiver)
+        let stream = Self {
+            io: Some(io),
+            received: FrameChecker::new(max),
+            splitter: Splitter::default(),
+            reception,
+            sent: SentFrames::default(),
+            close: None,
+            _dropped,
+        };
+        (stream, receiver)
     }
 }
 
@@ -94,26 +105,70 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for CheckedS
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let stream = self.get_mut();
-        if stream.close.is_some() {
-            // The end, for the reader.
-            return Poll::Ready(Ok(()));
+        let begin = buf.filled().len();
+        loop {
+            // After a violation there is nothing more, for the reader.
+            if buf.remaining() == 0 || stream.splitter.pass(buf) || stream.close.is_some() {
+                return Poll::Ready(Ok(()));
+            }
+            if buf.remaining() < MIN_ROOM {
+                let mut small = [0; MIN_ROOM];
+                let mut small = ReadBuf::new(&mut small);
+                let is_end = ready!(stream.poll_read_part(cx, &mut small))?;
+                stream.splitter.prepare(small.filled());
+                if is_end {
+                    stream.splitter.pass(buf);
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
+            let is_end = ready!(stream.poll_read_part(cx, buf))?;
+            // A part of a header is held back until all of it is there.
+            if is_end || buf.filled().len() > begin {
+                return Poll::Ready(Ok(()));
+            }
         }
-        ready!(stream.reception.poll_claim(cx, stream.received.message_bytes()));
-        let (before, completed) = (buf.filled().len(), stream.received.completed());
-        ready!(stream.io().poll_read(cx, buf))?;
-        let checked = stream.received.check(&buf.filled()[before..]);
-        if stream.received.completed() > completed {
-            stream.reception.completed();
-        }
-        if let Err(Rejected { accepted, violation }) = checked {
-            buf.set_filled(before + accepted);
-            stream.begin_close(violation);
-        }
-        Poll::Ready(Ok(()))
     }
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> CheckedStream<Io> {
+    /// Reads once. `true` if that was the end for the reader.
+    fn poll_read_part(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<bool>> {
+        ready!(self.reception.poll_claim(cx, self.received.message_bytes()));
+        let (begin, held) = (buf.filled().len(), self.splitter.held());
+        buf.put_slice(held);
+        let before = buf.filled().len();
+        let max = self.splitter.max_read().min(buf.remaining());
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(max));
+        let read = self.io().poll_read(cx, &mut part).map_ok(|()| part.filled().len());
+        let Poll::Ready(Ok(count)) = read else {
+            buf.set_filled(begin);
+            return read.map_ok(|_| true);
+        };
+        buf.advance(count);
+        let completed = self.received.completed();
+        let checked = self.received.check(&buf.filled()[before..]);
+        if self.received.completed() > completed {
+            self.reception.completed();
+        }
+        if let Err(Rejected { accepted, violation }) = checked {
+            buf.set_filled(before + accepted);
+            self.begin_close(violation);
+            return Poll::Ready(Ok(true));
+        }
+        if count == 0 {
+            self.splitter.give_up();
+            return Poll::Ready(Ok(true));
+        }
+        let passed = self.splitter.split(&mut buf.filled_mut()[begin..], count, &self.received);
+        buf.set_filled(begin + passed);
+        Poll::Ready(Ok(false))
+    }
+
     fn begin_close(&mut self, violation: Violation) {
         tracing::debug!(reason = violation.reason(), "a client violates the WebSocket protocol");
         let (task, stream) = oneshot::channel();
@@ -197,7 +252,7 @@ impl SentFrames {
 
     /// Whether a close frame may come next.
     fn can_close(&self) -> bool {
-        self.missing == 0 && self.header.is_empty() && !self.has_close
+        self.missing == 0 && self.header.count() == 0 && !self.has_close
     }
 }
 

@@ -36,6 +36,14 @@ struct Frame {
     received: u64,
 }
 
+/// A frame of data of which a part has arrived.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    pub(super) is_final: bool,
+    pub(super) length: u64,
+    pub(super) received: usize,
+}
+
 /// A message that is not complete.
 #[derive(Debug, Clone, Copy)]
 struct Message {
@@ -96,6 +104,19 @@ impl FrameChecker {
             }
         }
         Ok(())
+    }
+
+    /// Bytes of a header that is not complete.
+    pub(super) fn header_bytes(&self) -> usize {
+        self.header.count()
+    }
+
+    /// The frame of data that is not complete, if its header is.
+    pub(super) fn arriving(&self) -> Option<Arriving> {
+        let Frame { opcode, is_final, length, received, .. } = self.frame;
+        let is_arriving = self.frame.missing() > 0 && !opcode.is_control() && !self.is_closed;
+        let received = usize::try_from(received).ok().filter(|_| is_arriving)?;
+        Some(Arriving { is_final, length, received })
     }
 
     /// How many messages were complete.

@@ -1,7 +1,7 @@
 //! The headers of frames: RFC 6455, section 5.2.
 
 /// The longest header: two bytes, eight of a length, and a mask.
-const MAX_SIZE: usize = 14;
+pub(super) const MAX_SIZE: usize = 14;
 
 /// The header of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,9 +63,9 @@ impl HeaderReader {
         Some(self.header())
     }
 
-    /// Whether no byte of the next header has been read.
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+    /// Bytes of the next header that have been read.
+    pub(super) fn count(&self) -> usize {
+        self.count
     }
 
     /// Bytes of the header, by its first two.

@@ -220,3 +220,79 @@ async fn receiver_ends_with_the_stream() {
     drop(stream);
     assert!(dropped.await.is_err());
 }
+
+/// Random messages of up to 300 KB, in one frame or several, with pings between.
+fn messages(random: &mut StdRng) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..random.random_range(1..6) {
+        let opcode = random.random_range(1..=2_u8);
+        let frames = *[1, 1, 1, 3].choose(random).unwrap();
+        for number in 0..frames {
+            let size = match random.random_range(0..4) {
+                0 => random.random_range(0..200),
+                1 => random.random_range(0..70_000),
+                2 => {
+                    random.random_range(1..4) * splitter::MAX_FRAME + random.random_range(0..3) - 1
+                }
+                _ => random.random_range(0..300_000),
+            };
+            // Text that shows a byte in the wrong place.
+            let payload: Vec<u8> = (0..size).map(|at| b'!' + (at % 89) as u8).collect();
+            let opcode = if number == 0 { opcode } else { 0 };
+            let first = if number == frames - 1 { 0x80 } else { 0 } | opcode;
+            bytes.extend(frame(first, &payload));
+            if random.random_range(0..3) == 0 {
+                bytes.extend(frame(0x89, b"ping"));
+            }
+        }
+    }
+    bytes
+}
+
+/// What tungstenite reads.
+fn read(bytes: &[u8]) -> Vec<Message> {
+    let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
+    let mut socket = WebSocket::from_raw_socket(Incoming::default(), Role::Server, Some(config));
+    socket.get_mut().0.extend(bytes);
+    std::iter::from_fn(|| socket.read().ok()).collect()
+}
+
+/// Bytes of the payload of the largest frame.
+fn largest(bytes: &[u8]) -> u64 {
+    let (mut header, mut at, mut largest) = (HeaderReader::default(), 0, 0);
+    while at < bytes.len() {
+        if let Some(header) = header.push(bytes[at]) {
+            largest = largest.max(header.length);
+            at += header.length as usize;
+        }
+        at += 1;
+    }
+    largest
+}
+
+#[tokio::test]
+async fn large_frames_are_split_and_their_messages_stay_the_same() {
+    let seed = std::env::var("BACKWIRE_SEED").ok().map(|seed| seed.parse().unwrap());
+    let seed = seed.unwrap_or_else(rand::random::<u64>);
+    println!("BACKWIRE_SEED={seed}");
+    let (mut random, mut large) = (StdRng::seed_from_u64(seed), 0);
+    for _ in 0..60 {
+        let bytes = messages(&mut random);
+        large += usize::from(largest(&bytes) > splitter::MAX_FRAME as u64);
+        let (mut client, server) = duplex(random.random_range(1..200_000));
+        let (mut stream, _dropped) = CheckedStream::new(server, 10 << 20, reception());
+        let sent = bytes.clone();
+        tokio::spawn(async move { client.write_all(&sent).await });
+        let mut passed = Vec::new();
+        let mut buffer = vec![0; *[5, 14, 1_000, 65_536, 131_072].choose(&mut random).unwrap()];
+        loop {
+            match stream.read(&mut buffer).await.unwrap() {
+                0 => break,
+                count => passed.extend_from_slice(&buffer[..count]),
+            }
+        }
+        assert!(largest(&passed) <= splitter::MAX_FRAME as u64);
+        assert!(read(&passed) == read(&bytes), "{} bytes", bytes.len());
+    }
+    assert!(large > 20, "{large}");
+}

@@ -54,7 +54,11 @@ fn header(first: u8, mask: Option<[u8; 4]>, length: usize, size: usize) -> Vec<u
 /// A frame of a client.
 pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [1, 22, 133, 244];
-    let size = if payload.len() < 126 { 0 } else { 2 };
+    let size = match payload.len() {
+        0..126 => 0,
+        126..65536 => 2,
+        _ => 8,
+    };
     let header = header(first, Some(mask), payload.len(), size);
     header.into_iter().chain(masked(payload, mask)).collect()
 }
