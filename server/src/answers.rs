@@ -76,7 +76,7 @@ impl Answers {
             Incoming::Request(request) => self.route(client, request, turn, &memory).await?,
             Incoming::Resume(rooms) => {
                 let enough = self.body_limit * TOLERANCE;
-                let answer = resume(&self.shared, client, rooms, enough, &memory).await;
+                let answer = resume(&self.shared, client, rooms, enough, &memory).await?;
                 // Rooms that there was no memory for are answered as well.
                 memory.set_required(true);
                 Arguments::One(answer)

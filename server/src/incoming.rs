@@ -27,8 +27,8 @@ use crate::http::{emulation, key};
 pub(crate) enum Incoming<'a> {
     /// Something for the router.
     Request(Request<'a>),
-    /// "What did I miss in these rooms?"
-    Resume(Vec<(Cow<'a, str>, Seen)>),
+    /// "What did I miss in these rooms?" Their names are strings.
+    Resume(Vec<(&'a RawValue, Seen)>),
     /// "I no longer listen to this room."
     Unsubscribe(Cow<'a, str>),
     /// "I am done with what I was sent, up to this."
@@ -44,6 +44,10 @@ pub(crate) struct Seen {
     /// come before the pushes of the changes before it.
     pub(crate) highest: u64,
 }
+
+/// The error of a resume that is something else.
+pub(crate) const BAD_RESUME: Error =
+    Error::BadBody("resume takes a list of [room, epoch, offset, highest]");
 
 /// A request over a socket.
 #[derive(Debug)]
@@ -108,10 +112,7 @@ pub(crate) fn read(text: &str, dialect: Dialect, body_limit: usize) -> Result<In
         return node::request(&name, argument, body_limit).map(Incoming::Request);
     }
     if dialect == Dialect::Runtime && name == "resume" {
-        return argument
-            .and_then(rooms)
-            .map(Incoming::Resume)
-            .ok_or(Error::BadBody("resume takes a list of [room, epoch, offset, highest]"));
+        return argument.and_then(rooms).map(Incoming::Resume).ok_or(BAD_RESUME);
     }
     if dialect == Dialect::Runtime && name == "unsubscribe" {
         let room = argument.and_then(string);
@@ -192,9 +193,10 @@ fn headers(raw: &RawValue) -> Result<Vec<(String, String)>> {
     headers.into_iter().filter_map(read).collect()
 }
 
-fn rooms(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, Seen)>> {
+fn rooms(raw: &RawValue) -> Option<Vec<(&RawValue, Seen)>> {
     let rooms: Vec<RawRoom<'_>> = serde_json::from_str(raw.get()).ok()?;
-    rooms.into_iter().map(|RawRoom(room, seen)| Some((string(room)?, seen))).collect()
+    let are_named = rooms.iter().all(|RawRoom(name, _)| name.get().starts_with('"'));
+    are_named.then(|| rooms.into_iter().map(|RawRoom(name, seen)| (name, seen)).collect())
 }
 
 /// `[room, epoch, offset]` or `[room, epoch, offset, highest]`.
@@ -227,7 +229,7 @@ impl<'de> Deserialize<'de> for RawRoom<'de> {
 }
 
 /// A JSON string's text, without a copy where it has no escapes.
-fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub(crate) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     let text = raw.get();
     // To be told in words what else it is would cost more than to read it.
     if !text.starts_with('"') {
@@ -399,7 +401,8 @@ mod tests {
             panic!("it is a resume");
         };
         let position = Position { epoch: 5, offset: 17 };
-        assert_eq!(rooms[1], ("cart/3".into(), Seen { position, highest: 17 }));
+        let (name, seen) = rooms[1];
+        assert_eq!((name.get(), seen), (r#""cart/3""#, Seen { position, highest: 17 }));
         assert!(matches!(read(text, Dialect::Sails, 100), Err(Error::UnknownVerb(_))));
     }
 }

@@ -26,7 +26,8 @@ use crate::caller;
 use crate::change::Room;
 use crate::criteria::Scope;
 use crate::dialect::runtime;
-use crate::incoming::Seen;
+use crate::error::Result;
+use crate::incoming::{self, BAD_RESUME, Seen};
 use crate::settings::Limit;
 use crate::shared::Shared;
 use crate::socket::Client;
@@ -48,15 +49,17 @@ struct Joined {
 pub(crate) async fn resume(
     shared: &Shared,
     client: &Client,
-    rooms: Vec<(Cow<'_, str>, Seen)>,
+    rooms: Vec<(&RawValue, Seen)>,
     enough: usize,
     memory: &AnswerClaim,
-) -> Box<RawValue> {
+) -> Result<Box<RawValue>> {
     if rooms.len() > shared.max_rooms {
         shared.limits.reached(Limit::RoomsPerConnection, client.address());
-        let answers = rooms.iter().map(|(name, _)| runtime::resync(name)).collect::<Vec<_>>();
-        return to_raw_value(&answers).expect("a list of JSON is JSON");
+        let answers: Vec<_> = rooms.iter().map(|(name, _)| (name, ())).collect();
+        return Ok(to_raw_value(&answers).expect("a list of JSON is JSON"));
     }
+    let named = |(name, seen)| Some((incoming::string(name)?, seen));
+    let rooms: Vec<_> = rooms.into_iter().map(named).collect::<Option<_>>().ok_or(BAD_RESUME)?;
     let joined = join_each(shared, client, &rooms).await;
     let entry = |(name, seen): &(Cow<'_, str>, Seen)| Entry {
         joined: joined.get(&**name).cloned().flatten(),
@@ -77,7 +80,7 @@ pub(crate) async fn resume(
             *answer = runtime::resync(&entry.name);
         }
     }
-    to_raw_value(&answers).expect("a list of JSON is JSON")
+    Ok(to_raw_value(&answers).expect("a list of JSON is JSON"))
 }
 
 /// Joins each room once, however often it is named. `None` for one that may not be joined.
