@@ -1,11 +1,11 @@
 //! The memory of one answer: it is claimed while the answer is read and written, and until the client has read it.
 //!
-//! Contract: a request has one of these. Its [`AnswerMemory`] claims the larger of what was read and what was written, so the
-//! claim is there before the bytes are. A read ends with an error if they are not left. When the answer is complete,
-//! [`finish`](AnswerClaim::finish) hands over a claim of its real size. What is not handed over is given back when
-//! the request is dropped, whatever ends it.
+//! Each request has one [`AnswerClaim`]. It covers the larger of the bytes that were read from the database and the bytes that
+//! were written to the answer, and claims them before they are in memory. If they are not left, the read ends with an error. When the
+//! answer is complete, [`finish`](AnswerClaim::finish) hands over a claim of its real size. What is not handed over is given
+//! back when the request is dropped.
 //!
-//! Invariant: the answer to a write is never refused for want of memory, because the write is done.
+//! Invariant: the answer to a write is never refused for lack of memory, because the write is already committed.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};

@@ -50,7 +50,7 @@ pub(crate) async fn work(shared: Arc<Shared>) {
         match finish_all(&shared).await {
             Ok(()) => shared.cascades.notified().await,
             Err(error) => {
-                tracing::warn!(%error, "references to destroyed records are removed later");
+                tracing::warn!(%error, "cannot remove references to destroyed records, trying again in a second");
                 sleep(RETRY).await;
             }
         }

@@ -29,10 +29,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing answers this url.
-    #[error("nothing answers {0}")]
+    #[error("there is no route for {0}")]
     NoRoute(String),
     /// A request over a socket that no route answers. HTTP may have an answer.
-    #[error("nothing answers {0} over a socket; send the request over HTTP")]
+    #[error("{0} is available over HTTP only")]
     HttpOnly(String),
     /// What arrived is not JSON.
     #[error("this is not JSON: {0}")]
@@ -100,7 +100,7 @@ pub enum Error {
         body: String,
     },
     /// The body is too large.
-    #[error("the body has {size}, {limit} are allowed")]
+    #[error("the body has {size}, at most {limit} are allowed")]
     TooLarge {
         /// In words, because a body may be too large without having said how large.
         size: String,
@@ -111,19 +111,23 @@ pub enum Error {
     #[error("an idempotency key is 1 to 255 visible ASCII characters")]
     BadKey,
     /// One connection has too many requests in flight.
-    #[error("too many requests at once on this connection, {limit} are allowed")]
+    #[error(
+        "this connection has {limit} requests without an answer already (requests_in_flight): wait for answers before you send more"
+    )]
     TooMany {
         /// How many are allowed.
         limit: usize,
     },
     /// The requests that one connection has in flight are too large.
-    #[error("the requests of this connection that are not answered have more than {limit} bytes")]
+    #[error(
+        "the requests of this connection without an answer would have more than {limit} bytes (request_bytes): wait for answers before you send more"
+    )]
     TooManyBytes {
         /// How many bytes are allowed.
         limit: usize,
     },
     /// The server has no memory left for requests.
-    #[error("the server is busy: {limit} has no room for this now; try again")]
+    #[error("the server has no memory left for this now ({limit}): try again later")]
     Busy {
         /// The limit that is used up.
         limit: Limit,
@@ -147,7 +151,7 @@ pub enum Error {
         max: usize,
     },
     /// The client has not sent the rest of a request in time.
-    #[error("the rest of the request did not arrive within {} s ({})", deadline.as_secs_f64(), limit.name())]
+    #[error("{}", overdue(*limit, *deadline))]
     Overdue {
         /// The limit that is reached.
         limit: Limit,
@@ -169,13 +173,13 @@ pub enum Error {
         limit: usize,
     },
     /// Publishing over HTTP is not set up.
-    #[error("nothing is published over HTTP here: the server was started without --api-key")]
+    #[error("POST /publish is off: the server was started without --api-key")]
     NoApiKey,
     /// A back end that does not say which site it means, or shows no key.
     #[error("Missing query param 'site' or 'apiKey'.")]
     NoCaller(&'static str),
     /// The caller has not shown that it may publish.
-    #[error("this is no site and its apiKey")]
+    #[error("unknown site, or wrong apiKey")]
     BadApiKey,
     /// A caller that is not the operator of the server.
     #[error(
@@ -198,15 +202,15 @@ pub enum Error {
     )]
     SitesOnly(String),
     /// A host that this server is not.
-    #[error("{0} is no host of this server; --allowed-host or allowed_hosts names those that are")]
+    #[error(
+        "the host {0} is not allowed: --allowed-host {0}, or `allowed_hosts` in the configuration, allows it"
+    )]
     Host(String),
     /// A request that does not say which host it is for, or says it twice.
-    #[error("a request names its host once, as HTTP/1.1 demands: one valid Host header")]
+    #[error("a request must have exactly one valid Host header")]
     BadHost,
     /// A request for a WebSocket that is no handshake of one.
-    #[error(
-        "this is no handshake of a WebSocket: {header} has to be {expected}, and be there once"
-    )]
+    #[error("this is not a valid WebSocket handshake: {header} must be {expected}, exactly once")]
     BadHandshake {
         /// The part of the request.
         header: &'static str,
@@ -217,7 +221,7 @@ pub enum Error {
     #[error("sign in first")]
     Unknown,
     /// The caller may not do this.
-    #[error("this is not yours to do")]
+    #[error("the access rules do not allow you to do this")]
     Forbidden,
     /// The ids of such records are the server's to give.
     #[error("ids of {0} are given by the server")]
@@ -232,21 +236,29 @@ pub enum Error {
 
 fn no_room(limit: Limit, max: usize) -> String {
     let what = match limit {
-        Limit::ConnectionsPerAddress => "connections from your address",
+        Limit::ConnectionsPerAddress => "connections or forwarded requests from your address",
         Limit::UnconnectedSessionsPerAddress => "sessions without a CONNECT from your address",
         Limit::UnconnectedSessions => "sessions without a CONNECT",
         _ => "connections",
     };
-    format!("there are {max} {what}, more are not allowed ({})", limit.name())
+    format!("there are {max} {what} already ({}): close some, or try again later", limit.name())
+}
+
+fn overdue(limit: Limit, deadline: Duration) -> String {
+    let (seconds, name) = (deadline.as_secs_f64(), limit.name());
+    match limit {
+        Limit::BodyDeadline => format!("no byte of the body arrived within {seconds} s ({name})"),
+        _ => format!("the rest of the request did not arrive within {seconds} s ({name})"),
+    }
 }
 
 fn full(limit: Limit, max: usize) -> String {
     let what = match limit {
-        Limit::UndeclaredResources => "there may be {} undeclared resources: declare this one",
+        Limit::UndeclaredResources => "the server allows {} undeclared resources: declare this one",
         Limit::UndeclaredResourcesPerAddress => {
-            "your address may begin {} undeclared resources in an hour: declare this one"
+            "your address may create {} undeclared resources per hour: declare this one"
         }
-        _ => "your address may begin {} sessions in an hour",
+        _ => "your address may create {} sessions per hour: try again later",
     };
     format!("{} ({})", what.replace("{}", &max.to_string()), limit.name())
 }
@@ -351,11 +363,12 @@ impl Error {
             Self::Engine(engine::Error::ReadDeadline(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "E_READ_DEADLINE", None)
             }
-            Self::Engine(
-                engine::Error::TooManyRecords(_)
-                | engine::Error::TooManyBytes(_)
-                | engine::Error::TooMuchToSort(_),
-            ) => (StatusCode::PAYLOAD_TOO_LARGE, "E_ANSWER_TOO_LARGE", Some("limit")),
+            Self::Engine(engine::Error::TooManyRecords(_) | engine::Error::TooManyBytes(_)) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "E_ANSWER_TOO_LARGE", Some("limit"))
+            }
+            Self::Engine(engine::Error::TooMuchToSort(_)) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "E_ANSWER_TOO_LARGE", Some("sort"))
+            }
             Self::Engine(engine::Error::Refused(refused)) => match refused {
                 Refused::NotFound { .. } => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
                 Refused::Exists { .. } => (StatusCode::CONFLICT, "E_EXISTS", Some("id")),
@@ -567,7 +580,7 @@ mod tests {
             body_of(response).await,
             serde_json::json!({
                 "code": "E_TOO_LARGE",
-                "message": "the body has 2097152 bytes, 1048576 are allowed",
+                "message": "the body has 2097152 bytes, at most 1048576 are allowed",
                 "field": "body",
                 "limit": 1_048_576,
             })

@@ -69,17 +69,17 @@ impl MemoryBudget {
     /// Claims bytes for a client. `None` if they are not left, or if the client holds its share
     /// already. Something that is larger than the share can be claimed alone.
     pub(crate) fn claim(self: &Arc<Self>, client: Option<IpAddr>, bytes: usize) -> Option<Claim> {
-        let mut claim = self.nothing(client);
+        let mut claim = self.empty_claim(client);
         claim.resize(bytes).then_some(claim)
     }
 
     /// A claim of no bytes, which can grow.
-    pub(crate) fn nothing(self: &Arc<Self>, client: Option<IpAddr>) -> Claim {
+    pub(crate) fn empty_claim(self: &Arc<Self>, client: Option<IpAddr>) -> Claim {
         Claim { budget: Arc::clone(self), client, bytes: 0 }
     }
 
-    /// Changes the size of a claim of a client. If it cannot grow to that, the error is woken when
-    /// that may be different. Of several that wait for the same, one is woken after the other.
+    /// Changes the size of a claim of a client. If it cannot grow to that, the error is notified when
+    /// bytes have been released. Tasks that wait for the same are woken one at a time.
     fn resize(&self, client: Option<IpAddr>, from: usize, to: usize) -> Result<(), Arc<Notify>> {
         let mut claimed = lock(&self.claimed);
         let claimed = &mut *claimed;
@@ -234,7 +234,7 @@ mod tests {
             let budget = MemoryBudget::new(random.random_range(1..200));
             let mut tasks = JoinSet::new();
             for _ in 0..100 {
-                let mut claim = budget.nothing(client(random.random_range(0..6)));
+                let mut claim = budget.empty_claim(client(random.random_range(0..6)));
                 let sizes: [usize; 3] = std::array::from_fn(|_| random.random_range(0..80));
                 let turns = random.random_range(0..5);
                 tasks.spawn(async move {

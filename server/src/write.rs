@@ -213,8 +213,8 @@ pub enum Refused {
     },
     /// The owner of a record that is not the writer's to name.
     #[error(
-        "{attribute} says whose a record of {resource} is: yours if it is new, and afterwards it stays; \
-         `assign` in the access of {resource} names those who may set another"
+        "{attribute} is the owner of a record of {resource}: you own the records that you create, and the owner \
+         cannot be changed, except by those whom `assign` in the access of {resource} names"
     )]
     Owner {
         /// Of which resource.
@@ -223,14 +223,14 @@ pub enum Refused {
         attribute: String,
     },
     /// The record would be one that is not the writer's to make.
-    #[error("a record of {resource} with these values is not yours to write")]
+    #[error("the access rules do not allow you to write a record of {resource} with these values")]
     Beyond {
         /// Of which resource.
         resource: Resource,
     },
     /// The store has as many records as it may have.
     #[error(
-        "there are {limit} records, more are not allowed (records): destroy some, or let the operator raise the limit"
+        "the server has {limit} records already (records): destroy some, or ask the operator to raise the limit"
     )]
     TooManyRecords {
         /// How many are allowed.
@@ -238,8 +238,8 @@ pub enum Refused {
     },
     /// The resource has as many records as it may have.
     #[error(
-        "{resource} has {limit} records, more are not allowed (records_per_resource): destroy some, or let the \
-         operator raise the limit"
+        "{resource} has {limit} records already (records_per_resource): destroy some, or ask the operator to \
+         raise the limit"
     )]
     TooManyOfResource {
         /// Of which resource.

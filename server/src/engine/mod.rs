@@ -278,34 +278,36 @@ pub enum Error {
     #[error(transparent)]
     Refused(#[from] Refused),
     /// The disk is full; nothing was stored, and nothing is but what makes the store smaller.
-    #[error("the disk of the server is full: it can read and delete; free some space")]
+    #[error(
+        "the disk of the server is full: only reads, deletes and acknowledgements are accepted"
+    )]
     DiskFull,
     /// A read took longer than the limit `read_deadline`.
     #[error(
-        "this read takes longer than a read may (read_deadline: {0:?}): filter or sort by attributes that \
-         are declared `indexed`, or ask for fewer records with `limit`"
+        "the read took longer than {0:?} (read_deadline): filter or sort by attributes that are declared \
+         `indexed`, or ask for fewer records with `limit`"
     )]
     ReadDeadline(Duration),
     /// There are more records in an answer than the limit `answer_records` allows.
     #[error(
-        "the answer has more records than an answer may (answer_records: {0}): ask for a part of it with \
-         `limit` and `skip`, or with `where`"
+        "the answer would have more than {0} records (answer_records): ask for a part of it with `limit` and \
+         `skip`, or with `where`"
     )]
     TooManyRecords(usize),
     /// An answer is larger than the limit `answer_bytes` allows.
     #[error(
-        "the answer has more bytes than an answer may (answer_bytes: {0}): ask for fewer records with \
-         `limit`, or for less of each with `select`"
+        "the answer would have more than {0} bytes (answer_bytes): ask for fewer records with `limit`, or \
+         for less of each with `select`"
     )]
     TooManyBytes(usize),
     /// A read would have to hold more in memory to sort than the limit `sort_bytes` allows.
     #[error(
-        "to sort this takes more memory than a read may use (sort_bytes: {0}): sort by an attribute that is \
-         declared `indexed`, or ask for fewer records with `where` or a smaller `skip`"
+        "sorting needs more than {0} bytes of memory (sort_bytes): sort by an attribute that is declared \
+         `indexed`, or ask for fewer records with `where` or a smaller `skip`"
     )]
     TooMuchToSort(usize),
     /// There is no memory left for the answer of a read.
-    #[error("the server is busy: {limit} has no room for this now; try again")]
+    #[error("the server has no memory left for this now ({limit}): try again later")]
     Busy {
         /// The limit that is used up.
         limit: Limit,
@@ -313,15 +315,13 @@ pub enum Error {
         bytes: usize,
     },
     /// There are as many sessions as there may be, and somebody has signed in to each.
-    #[error(
-        "there are {limit} sessions of people who have signed in, more are not allowed (sessions)"
-    )]
+    #[error("all {limit} sessions are in use by people who have signed in (sessions)")]
     TooManySessions {
         /// How many are allowed.
         limit: usize,
     },
     /// The store failed; nothing was stored.
-    #[error("store: {0}")]
+    #[error("the database failed: {0}")]
     Unavailable(String),
 }
 

@@ -56,7 +56,11 @@ impl HealthCheck {
         }
         match timeout(CHECK_TIMEOUT, self.write()).await {
             Ok(Ok(())) => {}
-            Ok(Err(Error::DiskFull)) => return failed("the disk is full: reads only"),
+            Ok(Err(Error::DiskFull)) => {
+                return failed(
+                    "the disk is full: only reads, deletes and acknowledgements are accepted",
+                );
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "health check: a write to the engine failed");
                 return failed("the engine cannot write");

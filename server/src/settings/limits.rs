@@ -106,8 +106,9 @@ limits! {
         /// Bytes of the requests that one connection may have in flight. The next one is refused
         /// with 429.
         request_bytes (RequestBytes): usize = 4 << 20,
-        /// Bytes of all requests that are in flight, without the first 64 KiB of each connection.
-        /// The next one is refused with 503. One client may use a quarter.
+        /// Bytes of all requests that are in flight or arrive over a WebSocket, without the first 64 KiB of
+        /// each connection. The next one over HTTP is refused with 503, and a WebSocket with a larger
+        /// message is not read until there is room. One client may use a quarter.
         total_request_bytes (TotalRequestBytes): usize = 32 << 20,
         /// Bytes that may wait for one client to read them, before its next request is answered and
         /// before it is sent another push.
@@ -118,7 +119,7 @@ limits! {
         total_unread_bytes (TotalUnreadBytes): usize = 64 << 20,
         /// How long a client may read nothing of what is sent to it before it is disconnected.
         write_deadline (WriteDeadline): Duration = Duration::from_secs(20),
-        /// Rooms of records that one connection may be in.
+        /// Rooms that one connection may be in: those of resources, of filters and of records.
         rooms_per_connection (RoomsPerConnection): usize = 10_000,
         /// Bytes of the names of these rooms, wherever the server keeps them.
         subscription_bytes (SubscriptionBytes): usize = 1 << 20,
@@ -132,8 +133,8 @@ limits! {
         filters_per_resource (FiltersPerResource): usize = 10_000,
         /// Those among them that demand no value of an attribute, and are compared with each change.
         unindexed_filters_per_resource (UnindexedFiltersPerResource): usize = 1_000,
-        /// Comparisons of filters with changes that one resume may need. The rooms after that are
-        /// answered with *resync*.
+        /// Work of one resume: one for each comparison of a filter with a change, and one more for each KB of
+        /// the record's text. The rooms after that are answered with *resync*.
         resume_work (ResumeWork): usize = 2_000_000,
         /// Polling sessions of one address that may be without a CONNECT.
         unconnected_sessions_per_address (UnconnectedSessionsPerAddress): usize = 10,
@@ -157,13 +158,13 @@ limits! {
         records_per_resource (RecordsPerResource): usize = 1_000_000,
         /// Undeclared resources that there may be. The first record of another is refused with 507.
         undeclared_resources (UndeclaredResources): usize = 1_000,
-        /// Undeclared resources that one address may begin in an hour. The first record of another is
+        /// Undeclared resources that one address may create per hour. The first record of another is
         /// refused with 507.
         undeclared_resources_per_address (UndeclaredResourcesPerAddress): usize = 100,
         /// Sessions that hold something. A new one takes the place of the one that has not been used for
         /// the longest time, among those of visitors who have not signed in.
         sessions (Sessions): usize = 1_000_000,
-        /// Sessions that one address may begin in an hour. The next one is refused with 429.
+        /// Sessions that one address may create per hour. The next one is refused with 429.
         sessions_per_address (SessionsPerAddress): usize = 10_000,
     }
     others {

@@ -1,6 +1,5 @@
-//! Violations of the WebSocket protocol end a connection with the close code of RFC 6455.
-//!
-//! It also has large messages wait for memory ([`Reception`]), and splits large frames ([`Splitter`]).
+//! Checks the WebSocket frames of clients. If one violates the protocol, the connection closes with the close code of
+//! RFC 6455. Large messages wait for memory ([`IncomingMemory`]), and large frames are split ([`Splitter`]).
 //!
 //! engineioxide drops the error of tungstenite, so the client would see a TCP connection that ends without a close
 //! frame. [`CheckedStream`] wraps the stream of a WebSocket below both, and checks the frames that are read:
@@ -32,7 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, sink};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::reception::Reception;
+use super::incoming_memory::IncomingMemory;
 use checker::{FrameChecker, Rejected};
 use header::{HeaderReader, Opcode};
 use splitter::{MIN_ROOM, Splitter};
@@ -47,7 +46,7 @@ pub(super) struct CheckedStream<Io> {
     io: Option<Io>,
     received: FrameChecker,
     splitter: Splitter,
-    reception: Reception,
+    incoming: IncomingMemory,
     sent: SentFrames,
     /// Set by a violation.
     close: Option<Close<Io>>,
@@ -76,14 +75,14 @@ impl<Io> CheckedStream<Io> {
     pub(super) fn new(
         io: Io,
         max: usize,
-        reception: Reception,
+        incoming: IncomingMemory,
     ) -> (Self, oneshot::Receiver<Infallible>) {
         let (_dropped, receiver) = oneshot::channel();
         let stream = Self {
             io: Some(io),
             received: FrameChecker::new(max),
             splitter: Splitter::default(),
-            reception,
+            incoming,
             sent: SentFrames::default(),
             close: None,
             _dropped,
@@ -138,7 +137,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> CheckedStream<Io> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<bool>> {
-        ready!(self.reception.poll_claim(cx, self.received.message_bytes()));
+        ready!(self.incoming.poll_claim(cx, self.received.message_bytes()));
         let (begin, held) = (buf.filled().len(), self.splitter.held());
         buf.put_slice(held);
         let before = buf.filled().len();
@@ -153,7 +152,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> CheckedStream<Io> {
         let completed = self.received.completed();
         let checked = self.received.check(&buf.filled()[before..]);
         if self.received.completed() > completed {
-            self.reception.completed();
+            self.incoming.completed();
         }
         if let Err(Rejected { accepted, violation }) = checked {
             buf.set_filled(before + accepted);

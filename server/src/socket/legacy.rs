@@ -51,7 +51,7 @@ pub(super) use sessions::session_in;
 use super::engine_request::{EngineRequest, Transport};
 use super::first_ping::{self, Answered};
 use super::frame_check::CheckedStream;
-use super::reception::Reception;
+use super::incoming_memory::IncomingMemory;
 use super::session::ConnectLimits;
 use super::transport::{Serve, Transports};
 use crate::http::client_address::client_address;
@@ -172,8 +172,8 @@ impl Service<Request> for Served {
             Some(Exchange::Poll) => give_packets(inner, request, sessions).boxed(),
             Some(Exchange::Packets) => take_packets(inner, request, sessions, largest).boxed(),
             Some(Exchange::WebSocket) => {
-                let reception = self.reception(&request, session);
-                open(inner, request, largest, reception).boxed()
+                let incoming = self.incoming(&request, session);
+                open(inner, request, largest, incoming).boxed()
             }
         };
         let transports = Arc::clone(&self.transports);
@@ -195,14 +195,14 @@ impl Service<Request> for Served {
 
 impl Served {
     /// The memory of what a WebSocket sends. `upgraded` is the session that polled before.
-    fn reception(&self, request: &Request, upgraded: Option<Sid>) -> Reception {
+    fn incoming(&self, request: &Request, upgraded: Option<Sid>) -> IncomingMemory {
         let session = match upgraded {
             Some(id) => self.transports.polling(id),
             None => request.extensions().get().cloned(),
         };
         let client = client_address(request.extensions());
         let limits_reached = Arc::clone(&self.limits_reached);
-        Reception::new(Arc::clone(&self.requests), client, session, limits_reached)
+        IncomingMemory::new(Arc::clone(&self.requests), client, session, limits_reached)
     }
 }
 
@@ -338,7 +338,7 @@ async fn open(
     inner: Inner,
     mut request: Request,
     largest: usize,
-    reception: Reception,
+    incoming: IncomingMemory,
 ) -> Result<Answer, Infallible> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (head, body) = request.into_parts();
@@ -346,7 +346,7 @@ async fn open(
     let service = inner.clone();
     let answer = inner.oneshot(Request::from_parts(head, body)).map_ok(boxed).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        tokio::spawn(serve(service, (upgrade, reception), handshake, largest));
+        tokio::spawn(serve(service, (upgrade, incoming), handshake, largest));
     }
     Ok(answer)
 }
@@ -354,14 +354,14 @@ async fn open(
 /// Gives Socket.IO the stream as it is to see it.
 async fn serve(
     inner: Inner,
-    (upgrade, reception): (OnUpgrade, Reception),
+    (upgrade, incoming): (OnUpgrade, IncomingMemory),
     handshake: http::Request<()>,
     largest: usize,
 ) {
     let engine = handshake.extensions().get().copied();
     // Who is gone already needs nothing.
     let (Some::<EngineRequest>(engine), Ok(stream)) = (engine, upgrade.await) else { return };
-    let (stream, dropped) = CheckedStream::new(TokioIo::new(stream), largest, reception);
+    let (stream, dropped) = CheckedStream::new(TokioIo::new(stream), largest, incoming);
     let service = inner.clone();
     let served = match engine {
         _ if engine.is_old() => {

@@ -316,7 +316,7 @@ async fn a_name_that_was_led_to_this_machine_is_refused() {
     let evil = format!("evil.example:{}", server.addr().port());
     let refusal = json!({
         "code": "E_HOST",
-        "message": format!("{evil} is no host of this server; --allowed-host or allowed_hosts names those that are"),
+        "message": format!("the host {evil} is not allowed: --allowed-host {evil}, or `allowed_hosts` in the configuration, allows it"),
         "field": "host",
     });
     assert_eq!(asked_as(&server, &evil).await, (421, refusal));

@@ -89,7 +89,8 @@ impl Space {
             return false;
         }
         tracing::error!(
-            "the disk with {} is full: nothing but deletes is accepted; free some space",
+            "the disk with {} is full: only reads, deletes and acknowledgements are accepted; free 8 MiB at \
+             least",
             self.wal.display()
         );
         let _ = fs::remove_file(&self.reserve);
@@ -105,7 +106,7 @@ impl Space {
             }
             Err(error) => {
                 tracing::warn!(
-                    "{}: {error}: nothing is kept for a full disk",
+                    "cannot create the reserve {}: {error}: on a full disk, deletes will fail",
                     self.reserve.display()
                 );
             }
@@ -121,7 +122,7 @@ impl Space {
         match made {
             Ok(()) => {
                 self.state.is_full.store(false, Ordering::Relaxed);
-                tracing::info!("there is room on the disk again: writes are accepted");
+                tracing::info!("the disk has room again: all writes are accepted");
             }
             Err(_) => drop(fs::remove_file(&self.reserve)),
         }
@@ -159,7 +160,7 @@ impl Space {
             tracing::warn!(
                 bytes = self.state.wal_bytes.load(Ordering::Relaxed),
                 "the write-ahead log {} cannot shrink: another process reads the database in a long \
-                 transaction; end it",
+                 transaction; close it, for example an open shell of sqlite3",
                 self.wal.display()
             );
         }

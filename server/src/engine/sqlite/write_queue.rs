@@ -1,7 +1,7 @@
 //! What waits for the writer.
 //!
-//! Each client has a line of its own, and the lines take turns: a client that has much to write waits
-//! for itself, and the others do not. What is in one line is done in the order of its arrival.
+//! Each client has a queue of its own, and the queues take turns: a client that has much to write waits
+//! for itself, and the others do not. What is in one queue is done in the order of its arrival.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -10,9 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use super::writer::Job;
 use crate::lock::lock;
 
-/// Whose turn it is to write.
+/// Who has a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Line {
+pub(super) enum Owner {
     Client(IpAddr),
     /// The server itself.
     Server,
@@ -22,49 +22,49 @@ pub(super) enum Line {
 
 /// The end where jobs come in. When it is dropped, the writer does what is there and ends.
 #[derive(Debug)]
-pub(super) struct WriteQueue(Arc<Lines>);
+pub(super) struct WriteQueue(Arc<Shared>);
 
 /// The end of the writer.
 #[derive(Debug)]
-pub(super) struct Queued(Arc<Lines>);
+pub(super) struct Queued(Arc<Shared>);
 
 #[derive(Debug, Default)]
-struct Lines {
+struct Shared {
     state: Mutex<State>,
-    has_come: Condvar,
+    arrived: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    jobs: Turns<Job>,
+    jobs: RoundRobin<Job>,
     /// No more jobs come.
     is_closed: bool,
     /// No more jobs are done.
     has_ended: bool,
 }
 
-/// Things that wait in lines which take turns.
+/// Queues that take turns.
 #[derive(Debug)]
-struct Turns<T> {
+struct RoundRobin<T> {
     /// None of them is empty.
-    lines: HashMap<Line, VecDeque<T>>,
-    /// The order in which the lines have their next turn.
-    next: VecDeque<Line>,
+    queues: HashMap<Owner, VecDeque<T>>,
+    /// The owners of the queues, in the order of their turns.
+    next: VecDeque<Owner>,
 }
 
 /// Both ends of a queue.
 pub(super) fn queue() -> (WriteQueue, Queued) {
-    let lines = Arc::<Lines>::default();
-    (WriteQueue(Arc::clone(&lines)), Queued(lines))
+    let shared = Arc::<Shared>::default();
+    (WriteQueue(Arc::clone(&shared)), Queued(shared))
 }
 
 impl WriteQueue {
-    /// Puts a job in its line. If the writer has ended, its answer is dropped.
+    /// Puts a job in the queue of its owner. If the writer has ended, its answer is dropped.
     pub(super) fn push(&self, job: Job) {
         let mut state = lock(&self.0.state);
         if !state.has_ended {
-            state.jobs.push(job.deed.line(), job);
-            self.0.has_come.notify_one();
+            state.jobs.push(job.deed.owner(), job);
+            self.0.arrived.notify_one();
         }
     }
 
@@ -76,7 +76,7 @@ impl WriteQueue {
 impl Drop for WriteQueue {
     fn drop(&mut self) {
         lock(&self.0.state).is_closed = true;
-        self.0.has_come.notify_one();
+        self.0.arrived.notify_one();
     }
 }
 
@@ -89,7 +89,7 @@ impl Queued {
             if job.is_some() || state.is_closed {
                 return job;
             }
-            state = self.0.has_come.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.0.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -110,29 +110,29 @@ impl Drop for Queued {
     }
 }
 
-impl<T> Default for Turns<T> {
+impl<T> Default for RoundRobin<T> {
     fn default() -> Self {
-        Self { lines: HashMap::new(), next: VecDeque::new() }
+        Self { queues: HashMap::new(), next: VecDeque::new() }
     }
 }
 
-impl<T> Turns<T> {
-    fn push(&mut self, line: Line, thing: T) {
-        let things = self.lines.entry(line).or_default();
+impl<T> RoundRobin<T> {
+    fn push(&mut self, owner: Owner, thing: T) {
+        let things = self.queues.entry(owner).or_default();
         if things.is_empty() {
-            self.next.push_back(line);
+            self.next.push_back(owner);
         }
         things.push_back(thing);
     }
 
     fn pop(&mut self) -> Option<T> {
-        let line = self.next.pop_front()?;
-        let things = self.lines.get_mut(&line)?;
+        let owner = self.next.pop_front()?;
+        let things = self.queues.get_mut(&owner)?;
         let thing = things.pop_front();
         if things.is_empty() {
-            self.lines.remove(&line);
+            self.queues.remove(&owner);
         } else {
-            self.next.push_back(line);
+            self.next.push_back(owner);
         }
         thing
     }
@@ -144,13 +144,13 @@ mod tests {
 
     use super::*;
 
-    fn client(number: u8) -> Line {
-        Line::Client([10, 0, 0, number].into())
+    fn client(number: u8) -> Owner {
+        Owner::Client([10, 0, 0, number].into())
     }
 
     #[test]
     fn client_with_one_write_does_not_wait_for_all_of_another() {
-        let mut turns = Turns::default();
+        let mut turns = RoundRobin::default();
         (0..1000).for_each(|n| turns.push(client(1), n));
         turns.push(client(2), 1000);
         assert_eq!([turns.pop(), turns.pop(), turns.pop()], [Some(0), Some(1000), Some(1)]);
@@ -160,7 +160,7 @@ mod tests {
         /// In each line the order of arrival, and no line twice while another waits.
         #[test]
         fn lines_take_turns(steps in prop::collection::vec(prop::option::of(0..4u8), 0..200)) {
-            let mut turns = Turns::default();
+            let mut turns = RoundRobin::default();
             let mut model: Vec<VecDeque<usize>> = vec![VecDeque::new(); 4];
             // Of each line that waits, the lines that have had a turn since then.
             let mut passed: Vec<Vec<u8>> = vec![Vec::new(); 4];

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::group::{Group, Known};
 use super::lock::Lock;
 use super::queues::{self, Step};
-use super::write_queue::{Line, Queued, WriteQueue, queue};
+use super::write_queue::{Owner, Queued, WriteQueue, queue};
 use crate::engine::{Cascade, Committed, Edit, Error, Tail};
 use crate::write::{Action, Write};
 
@@ -199,13 +199,13 @@ fn failed(deeds: &[Deed], error: &Error) -> Vec<Outcome> {
 }
 
 impl Deed {
-    /// Whose turn it is to have it done.
-    pub(super) fn line(&self) -> Line {
+    /// In whose queue it waits.
+    pub(super) fn owner(&self) -> Owner {
         match self {
-            Self::Write(write) if matches!(write.action, Action::Detach(_)) => Line::Background,
-            Self::Write(write) => write.client.map_or(Line::Server, Line::Client),
-            Self::Maintain => Line::Background,
-            Self::Edit(_) | Self::Finish(_) | Self::Step(..) => Line::Server,
+            Self::Write(write) if matches!(write.action, Action::Detach(_)) => Owner::Background,
+            Self::Write(write) => write.client.map_or(Owner::Server, Owner::Client),
+            Self::Maintain => Owner::Background,
+            Self::Edit(_) | Self::Finish(_) | Self::Step(..) => Owner::Server,
         }
     }
 

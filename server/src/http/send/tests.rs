@@ -248,14 +248,11 @@ async fn a_key_may_be_in_a_header_and_a_wrong_one_is_answered_as_no_such_site() 
         ("/send", format!(r#"400 "site": {missing}"#)),
         ("/send?site=&apiKey=54321", format!(r#"400 "site": {missing}"#)),
         ("/send?site=newsite", format!(r#"400 "apiKey": {missing}"#)),
-        (
-            "/send?site=newsite&apiKey=5432",
-            r#"401 "apiKey": this is no site and its apiKey"#.into(),
-        ),
-        ("/send?site=other&apiKey=54321", r#"401 "apiKey": this is no site and its apiKey"#.into()),
+        ("/send?site=newsite&apiKey=5432", r#"401 "apiKey": unknown site, or wrong apiKey"#.into()),
+        ("/send?site=other&apiKey=54321", r#"401 "apiKey": unknown site, or wrong apiKey"#.into()),
         (
             "/send?site=other&apiKey=nobody's",
-            r#"401 "apiKey": this is no site and its apiKey"#.into(),
+            r#"401 "apiKey": unknown site, or wrong apiKey"#.into(),
         ),
     ] {
         assert_eq!(recorder.refused(url, JSON, body()).await, told);
@@ -292,7 +289,7 @@ async fn what_is_wrong_with_a_body_is_told_by_its_field() {
         assert!(refused.starts_with(told), "{refused}");
     }
     let large = recorder.refused(KEY, JSON, "x".repeat(LIMIT + 1)).await;
-    assert_eq!(large, r#"413 "body": the body has 4097 bytes, 4096 are allowed"#);
+    assert_eq!(large, r#"413 "body": the body has 4097 bytes, at most 4096 are allowed"#);
     let many = format!("[{}]", ["1"; 1001].join(","));
     assert!(recorder.refused(KEY, JSON, many).await.contains("1 to 1000 messages"));
 }

@@ -131,13 +131,13 @@ fn close_frame() -> Vec<u8> {
     Violation::NotMasked.close_frame()
 }
 
-fn reception() -> Reception {
-    Reception::new(MemoryBudget::new(1 << 20), None, None, Arc::default())
+fn incoming() -> IncomingMemory {
+    IncomingMemory::new(MemoryBudget::new(1 << 20), None, None, Arc::default())
 }
 
 fn pair() -> (DuplexStream, CheckedStream<DuplexStream>) {
     let (client, server) = duplex(1000);
-    (client, CheckedStream::new(server, MAX, reception()).0)
+    (client, CheckedStream::new(server, MAX, incoming()).0)
 }
 
 async fn sent(mut client: DuplexStream) -> Vec<u8> {
@@ -215,7 +215,7 @@ async fn client_that_does_not_close_the_connection_is_not_waited_for() {
 #[tokio::test]
 async fn receiver_ends_with_the_stream() {
     let (_client, server) = duplex(1);
-    let (stream, mut dropped) = CheckedStream::new(server, MAX, reception());
+    let (stream, mut dropped) = CheckedStream::new(server, MAX, incoming());
     assert!((&mut dropped).now_or_never().is_none());
     drop(stream);
     assert!(dropped.await.is_err());
@@ -280,7 +280,7 @@ async fn large_frames_are_split_and_their_messages_stay_the_same() {
         let bytes = messages(&mut random);
         large += usize::from(largest(&bytes) > splitter::MAX_FRAME as u64);
         let (mut client, server) = duplex(random.random_range(1..200_000));
-        let (mut stream, _dropped) = CheckedStream::new(server, 10 << 20, reception());
+        let (mut stream, _dropped) = CheckedStream::new(server, 10 << 20, incoming());
         let sent = bytes.clone();
         tokio::spawn(async move { client.write_all(&sent).await });
         let mut passed = Vec::new();

@@ -85,9 +85,9 @@ async fn a_collection_has_a_path_of_its_own() {
         ("/user/9/pets", "there is no record 9 in user"),
         ("/user/1/pets/9", "there is no record 9 in pet"),
         ("/user/2/pets/1", "1 is not in the pets of user 2"),
-        ("/user/1/cats", "nothing answers /user/1/cats"),
-        ("/user/1/name", "nothing answers /user/1/name"),
-        ("/pet/1/owner/1", "nothing answers /pet/1/owner/1"),
+        ("/user/1/cats", "there is no route for /user/1/cats"),
+        ("/user/1/name", "there is no route for /user/1/name"),
+        ("/pet/1/owner/1", "there is no route for /pet/1/owner/1"),
     ] {
         let (status, refused) = ask(&server, "GET", path, Value::Null).await;
         assert_eq!((status, &refused["code"]), (404, &json!("E_NOT_FOUND")), "{path}");

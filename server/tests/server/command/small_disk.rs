@@ -99,7 +99,13 @@ async fn full_disk_takes_deletes_until_there_is_room_again() {
         }
     };
     assert_eq!((refused.0, &refused.1["code"]), (503, &json!("E_DISK_FULL")), "{refused:?}");
-    assert_eq!(http.health().await, (503, json!({ "status": "the disk is full: reads only" })));
+    assert_eq!(
+        http.health().await,
+        (
+            503,
+            json!({ "status": "the disk is full: only reads, deletes and acknowledgements are accepted" })
+        )
+    );
     assert_eq!(http.get("/health/live").await.0, 200);
     assert_eq!(http.get("/todo?limit=1").await.0, 200);
     // What is deleted stays in the log for a while, so it takes some to have room.
@@ -116,7 +122,13 @@ async fn server_starts_on_a_full_disk_and_recovers_without_a_restart() {
                  dd if=/dev/zero of=filler bs=1k > /dev/null 2>&1;";
     let (process, addr) = on_small_disk(home.path(), first);
     let http = Http(reqwest::Client::new(), addr);
-    assert_eq!(http.health().await, (503, json!({ "status": "the disk is full: reads only" })));
+    assert_eq!(
+        http.health().await,
+        (
+            503,
+            json!({ "status": "the disk is full: only reads, deletes and acknowledgements are accepted" })
+        )
+    );
     assert_eq!(http.get("/todo").await, (200, json!([])));
     assert_eq!(http.create().await.0, 503);
     // The disk as the server sees it.

@@ -22,7 +22,7 @@ use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_BYTES};
 use crate::settings::Limit;
 
 /// The memory of what arrives on one connection.
-pub(super) struct Reception {
+pub(super) struct IncomingMemory {
     budget: Arc<MemoryBudget>,
     client: Option<IpAddr>,
     /// Where events find the claims of complete messages.
@@ -33,7 +33,7 @@ pub(super) struct Reception {
     waiting: Option<Pin<Box<OwnedNotified>>>,
 }
 
-impl Reception {
+impl IncomingMemory {
     pub(super) fn new(
         budget: Arc<MemoryBudget>,
         client: Option<IpAddr>,
@@ -65,7 +65,7 @@ impl Reception {
                 ready!(waiting.as_mut().poll(cx));
                 self.waiting = None;
             }
-            let claim = self.claim.get_or_insert_with(|| self.budget.nothing(self.client));
+            let claim = self.claim.get_or_insert_with(|| self.budget.empty_claim(self.client));
             match claim.resize_or_wait(bytes) {
                 Ok(()) => return Poll::Ready(()),
                 Err(released) => self.waiting = Some(Box::pin(released)),
