@@ -186,6 +186,7 @@ impl Context {
     async fn commit_prepared(&self, write: Write) -> Result<Arc<Change>> {
         let has_references = !write.references.is_empty();
         let committed = self.engine().commit(write).await?;
+        self.set_writing(true);
         if has_references {
             self.shared.cascades.notify_one();
         }

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use backwire::Server;
+use axum::Json;
+use backwire::change::{Id, Resource};
 use backwire::route::{Paths, Shortcuts};
 use backwire::server::Builder;
 use backwire::settings::{Limit, Limits, Settings, Store};
+use backwire::write::Action;
+use backwire::{Context, Server};
 use futures_util::future::{Either, join_all, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::Method;
@@ -163,7 +166,15 @@ async fn only_answers_of_reads_are_refused_while_others_are_read() {
     // One list fits in the share of a client, and then one record does not.
     const BUDGET: usize = 4 * 600_000;
     let (gate, mut arrived) = gate();
-    let server = start(limited(BUDGET).engine(intercepted_by(&gate))).await;
+    // It is a GET, and writes.
+    let touch = axum::routing::get(async |cx: Context| {
+        let (todo, id) = (Resource::parse("todo").unwrap(), Id::Integer(1));
+        let touched = json!({ "done": 4 }).as_object().unwrap().clone();
+        let change = cx.commit(todo, Action::Update(id, touched)).await?;
+        Ok::<_, backwire::Error>(Json(change.after.as_deref().cloned()))
+    });
+    let server = limited(BUDGET).engine(intercepted_by(&gate)).route("/touch", touch);
+    let server = start(server).await;
     store_list(&server).await;
     let list = Box::pin(get(&server, "127.0.0.1", LIST));
     let Either::Left((_, list)) = select(Box::pin(arrived.recv()), list).await else {
@@ -185,7 +196,9 @@ async fn only_answers_of_reads_are_refused_while_others_are_read() {
     let by_shortcut =
         ask(&server, Method::POST, "/todo/find", json!({ "select": ["title"] })).await;
     assert_eq!(by_shortcut.0, 503);
-    for (method, path) in [(Method::PUT, "/todo/1"), (Method::GET, "/todo/update/1?done=1")] {
+    for (method, path) in
+        [(Method::PUT, "/todo/1"), (Method::GET, "/todo/update/1?done=1"), (Method::GET, "/touch")]
+    {
         let (status, record) = ask(&server, method, path, json!({ "done": 2 })).await;
         assert_eq!((status, record["title"].as_str().unwrap().len()), (200, SIZE));
     }
