@@ -28,9 +28,8 @@ pub(crate) fn verdict(status: u16, has_waited: bool, retry_after: Option<&str>) 
     let is_later = match status {
         429 => true,
         503 => has_waited || retry_after.is_some(),
-        // RFC 4918: only the user may repeat it. Until a store has room again, others would wait for it.
-        507 => false,
-        408 | 425 | 500.. => has_waited,
+        // RFC 4918: only the user may repeat a write that was refused with 507. Otherwise all others would wait for it.
+        408 | 425 | 500..=506 => has_waited,
         _ => false,
     };
     match status {

@@ -40,7 +40,7 @@ const TERSER: [&str; 5] = [
 const PRIVATE: &str = "^_[a-z]|^__destroy|^__wbg_ptr$";
 /// Names our files know each other by. Nobody else does: they are no property of what a page, Backbone,
 /// jQuery or the browser hands us, and are written neither to the wire nor to a storage.
-const OWN: [&str; 99] = [
+const OWN: [&str; 105] = [
     "abortAll",
     "answer",
     "assumed",
@@ -58,6 +58,7 @@ const OWN: [&str; 99] = [
     "epoch",
     "expect",
     "forget",
+    "handlersChanged",
     "hasIds",
     "hasOwnParse",
     "hasRestored",
@@ -67,6 +68,7 @@ const OWN: [&str; 99] = [
     "isAdding",
     "isAsync",
     "isBeginning",
+    "isDestroyed",
     "isDiverted",
     "isElsewhere",
     "isLive",
@@ -111,11 +113,13 @@ const OWN: [&str; 99] = [
     "others",
     "outbox",
     "outcome",
+    "ownPath",
     "parsed",
     "pathOf",
     "places",
     "prepare",
     "queries",
+    "readAgain",
     "recordOf",
     "records",
     "reference",
@@ -129,6 +133,7 @@ const OWN: [&str; 99] = [
     "sendReal",
     "sent",
     "session",
+    "setAnswer",
     "setOnline",
     "targets",
     "tell",
@@ -140,6 +145,7 @@ const OWN: [&str; 99] = [
     "wasSet",
     "wereAdded",
     "whenAborted",
+    "willWrite",
 ];
 /// A page that takes the module has its own Backbone and its own minifier.
 const MODULE: [&str; 2] = ["--format=esm", "--packages=external"];
