@@ -98,6 +98,7 @@ async fn detach(shared: &Shared, cascade: &Cascade, id: Id) -> Result<()> {
         key: None,
         limits: Default::default(),
         client: None,
+        memory: Default::default(),
         origin: cascade.origin.clone(),
         at: now(),
     };

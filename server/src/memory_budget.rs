@@ -31,6 +31,8 @@ pub(crate) struct MemoryBudget {
 #[derive(Debug, Default)]
 struct Claimed {
     total: usize,
+    /// How often bytes have been released.
+    releases: u64,
     /// Clients without a claim are not in it.
     by_client: HashMap<Option<IpAddr>, Share>,
 }
@@ -49,6 +51,8 @@ pub(crate) struct Claim {
     budget: Arc<MemoryBudget>,
     client: Option<IpAddr>,
     bytes: usize,
+    /// The last release after which this could not grow.
+    tried: Option<u64>,
 }
 
 impl MemoryBudget {
@@ -75,7 +79,7 @@ impl MemoryBudget {
 
     /// A claim of no bytes, which can grow.
     pub(crate) fn empty_claim(self: &Arc<Self>, client: Option<IpAddr>) -> Claim {
-        Claim { budget: Arc::clone(self), client, bytes: 0 }
+        Claim { budget: Arc::clone(self), client, bytes: 0, tried: None }
     }
 
     /// Changes the size of a claim of a client. If it cannot grow to that, the error is notified when
@@ -98,12 +102,27 @@ impl MemoryBudget {
         // There may be more for the next that waits, also where this has grown.
         share.released.notify_one();
         self.released.notify_one();
+        claimed.releases += u64::from(to < from);
         if share.bytes == 0 {
             share.released.notify_waiters();
             claimed.by_client.remove(&client);
         }
         claimed.total = others + to;
         Ok(())
+    }
+}
+
+impl MemoryBudget {
+    /// Wakes the next that waits, if this claim has not done so since the last release: what is too little
+    /// for one that was woken may be enough for another.
+    fn pass_on(&self, client: Option<IpAddr>, tried: &mut Option<u64>) {
+        let claimed = lock(&self.claimed);
+        if tried.replace(claimed.releases) != Some(claimed.releases) {
+            self.released.notify_one();
+            if let Some(share) = claimed.by_client.get(&client) {
+                share.released.notify_one();
+            }
+        }
     }
 }
 
@@ -126,7 +145,10 @@ impl Claim {
             let waiting = Arc::clone(&released).notified_owned();
             match self.try_resize(bytes) {
                 Ok(()) => return Ok(()),
-                Err(same) if Arc::ptr_eq(&same, &released) => return Err(waiting),
+                Err(same) if Arc::ptr_eq(&same, &released) => {
+                    self.budget.pass_on(self.client, &mut self.tried);
+                    return Err(waiting);
+                }
                 Err(other) => released = other,
             }
         }
@@ -253,6 +275,32 @@ mod tests {
             tasks.join_all().await;
             assert_eq!(budget.claimed(), 0);
         }
+    }
+
+    #[tokio::test]
+    async fn one_that_waits_for_little_does_not_wait_for_one_that_waits_for_much() {
+        let budget = MemoryBudget::new(100);
+        let holders: Vec<_> = (1..=4).map(|number| budget.claim(client(number), 24)).collect();
+        let wait = |number, bytes| {
+            let mut claim = budget.empty_claim(client(number));
+            tokio::spawn(async move {
+                while let Err(released) = claim.resize_or_wait(bytes) {
+                    released.await;
+                }
+            })
+        };
+        let (much, little) = (wait(5, 90), wait(6, 12));
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        assert!(!much.is_finished() && !little.is_finished());
+        // Of the 28 bytes that are free now, one can be given 12.
+        let mut holders = holders.into_iter();
+        drop(holders.next());
+        little.await.unwrap();
+        assert!(!much.is_finished());
+        drop(holders);
+        much.await.unwrap();
     }
 
     /// What happens to claims.

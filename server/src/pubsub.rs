@@ -231,7 +231,7 @@ impl Pubsub {
         let model = self.publisher.models.of(&resource).unwrap_or_default();
         let (within, at) = (Filter::default(), now());
         let (author, references, limits) = Default::default();
-        let (client, key) = (None, None);
+        let (client, key, memory) = Default::default();
         let write = Write {
             resource,
             model,
@@ -242,6 +242,7 @@ impl Pubsub {
             key,
             limits,
             client,
+            memory,
             origin,
             at,
         };

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::access::Author;
 use crate::change::{Attributes, Change, Id, Position, Resource, Verb, is_attribute_name};
 use crate::criteria::{Case, Filter, shown};
-use crate::engine::{Dangling, Reference};
+use crate::engine::{AnswerMemory, Dangling, Reference};
 use crate::model::{self, Ids, Model, Violation};
 
 /// A write on its way to an engine.
@@ -34,6 +34,9 @@ pub struct Write {
     /// The address of the client, which an engine has wait for its own writes rather than for those of
     /// others. `None` is the server itself.
     pub client: Option<IpAddr>,
+    /// The memory for the answer, which has the record. An engine that has to read a large one claims it first: a write
+    /// that there is no memory for is refused, and not done.
+    pub memory: AnswerMemory,
     /// The connection it came from.
     pub origin: Option<Arc<str>>,
     /// Now, in Unix milliseconds.

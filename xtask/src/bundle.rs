@@ -40,7 +40,7 @@ const TERSER: [&str; 5] = [
 const PRIVATE: &str = "^_[a-z]|^__destroy|^__wbg_ptr$";
 /// Names our files know each other by. Nobody else does: they are no property of what a page, Backbone,
 /// jQuery or the browser hands us, and are written neither to the wire nor to a storage.
-const OWN: [&str; 105] = [
+const OWN: [&str; 103] = [
     "abortAll",
     "answer",
     "assumed",
@@ -58,7 +58,6 @@ const OWN: [&str; 105] = [
     "epoch",
     "expect",
     "forget",
-    "handlersChanged",
     "hasIds",
     "hasOwnParse",
     "hasRestored",
@@ -90,6 +89,7 @@ const OWN: [&str; 105] = [
     "isUndeclared",
     "isWriting",
     "itemFor",
+    "itemNames",
     "itemsFor",
     "keep",
     "keepOnly",
@@ -119,7 +119,6 @@ const OWN: [&str; 105] = [
     "places",
     "prepare",
     "queries",
-    "readAgain",
     "recordOf",
     "records",
     "reference",
@@ -133,7 +132,6 @@ const OWN: [&str; 105] = [
     "sendReal",
     "sent",
     "session",
-    "setAnswer",
     "setOnline",
     "targets",
     "tell",

@@ -90,6 +90,7 @@ impl Context {
         let action = with_id(action, &model);
         let references = cascade::references(&self.shared, &resource, &action);
         let (limits, client, at) = (self.shared.record_limits, self.address, now());
+        let memory = self.reads().memory.clone();
         Write {
             resource,
             model,
@@ -100,6 +101,7 @@ impl Context {
             key,
             limits,
             client,
+            memory,
             origin,
             at,
         }

@@ -122,7 +122,8 @@ pub trait Engine: Send + Sync + 'static {
         self.find_one(resource, id).await
     }
 
-    /// What happened in a room after a position.
+    /// What happened in a room after a position. Where that is more than an engine can have in memory, it is out of
+    /// reach.
     async fn since(&self, room: &Room, position: Position) -> Result<Since, Error>;
 
     /// Whether the log of a resource has everything after each of these positions, as
@@ -222,7 +223,7 @@ pub enum Since {
         /// The head of the log.
         head: Position,
     },
-    /// The log does not reach back that far, or it is another log.
+    /// The log does not reach back that far, or it is another log, or there is too much in it.
     OutOfReach,
 }
 
@@ -284,25 +285,25 @@ pub enum Error {
     DiskFull,
     /// A read took longer than the limit `read_deadline`.
     #[error(
-        "the read took longer than {0:?} (read_deadline): filter or sort by attributes that are declared \
+        "the read took too long (read_deadline: {0:?}): filter or sort by attributes that are declared \
          `indexed`, or ask for fewer records with `limit`"
     )]
     ReadDeadline(Duration),
     /// There are more records in an answer than the limit `answer_records` allows.
     #[error(
-        "the answer would have more than {0} records (answer_records): ask for a part of it with `limit` and \
+        "the answer would have too many records (answer_records: {0}): ask for a part of it with `limit` and \
          `skip`, or with `where`"
     )]
     TooManyRecords(usize),
     /// An answer is larger than the limit `answer_bytes` allows.
     #[error(
-        "the answer would have more than {0} bytes (answer_bytes): ask for fewer records with `limit`, or \
+        "the answer would have too many bytes (answer_bytes: {0}): ask for fewer records with `limit`, or \
          for less of each with `select`"
     )]
     TooManyBytes(usize),
     /// A read would have to hold more in memory to sort than the limit `sort_bytes` allows.
     #[error(
-        "sorting needs more than {0} bytes of memory (sort_bytes): sort by an attribute that is declared \
+        "sorting needs too much memory (sort_bytes: {0}): sort by an attribute that is declared \
          `indexed`, or ask for fewer records with `where` or a smaller `skip`"
     )]
     TooMuchToSort(usize),

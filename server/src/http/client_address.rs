@@ -4,7 +4,7 @@
 //! that appended the entry is one of `trusted_proxies`: an entry before those was written by a client, which can write anything.
 //! An IPv6 network of 64 bits is one address, because one client has all of it.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -18,6 +18,9 @@ use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
 use crate::settings::TrustedProxy;
 use crate::socket::EngineRequest;
+
+/// The address of all clients whose address a proxy forwards in a form that cannot be read.
+const UNREADABLE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The address of the client that sent a request, among the extensions of the request.
 #[derive(Debug, Clone, Copy)]
@@ -55,37 +58,53 @@ pub(crate) async fn attach(
 }
 
 /// The client of a TCP connection from `peer` whose request has these headers.
+///
+/// Invariant: a client cannot make the entry unreadable that a proxy appends after what the client has sent, because each entry
+/// is read by itself. One that cannot be read is [`UNREADABLE`], and never the proxy, which may be allowed more.
 fn resolve(proxies: &[TrustedProxy], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let forwarded = headers.get_all("x-forwarded-for").into_iter();
-    let entries = forwarded.map(|list| list.to_str().unwrap_or_default().split(','));
-    let entries: Vec<_> = entries.flatten().map(|entry| entry.trim().parse::<IpAddr>()).collect();
+    let entries = forwarded.flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
+    let entries: Vec<_> = entries.collect();
     let mut client = peer.to_canonical();
     for entry in entries.into_iter().rev() {
-        let is_proxy = proxies.iter().any(|proxy| proxy.includes(client));
-        match entry {
-            Ok(entry) if is_proxy => client = entry.to_canonical(),
-            _ => break,
+        if !proxies.iter().any(|proxy| proxy.includes(client)) {
+            break;
         }
+        let Some(address) = read(entry) else { return UNREADABLE };
+        client = address.to_canonical();
     }
     network(client)
+}
+
+/// The address in an entry, which may have a port.
+fn read(entry: &[u8]) -> Option<IpAddr> {
+    let entry = str::from_utf8(entry).ok()?.trim().trim_matches('"');
+    let in_brackets = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let address = entry.parse::<IpAddr>().ok();
+    address.or_else(|| Some(entry.parse::<SocketAddr>().ok()?.ip())).or_else(in_brackets)
 }
 
 pub(super) fn network(address: IpAddr) -> IpAddr {
     const NETWORK: u128 = !(u64::MAX as u128);
     match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
+        IpAddr::V6(address) if !address.is_loopback() => {
+            Ipv6Addr::from_bits(address.to_bits() & NETWORK).into()
+        }
+        _ => address,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn behind(proxies: &[&str], peer: &str, forwarded: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for value in forwarded {
-            headers.append("x-forwarded-for", value.parse().unwrap());
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            headers.append("x-forwarded-for", value);
         }
         let proxies: Vec<_> = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
         resolve(&proxies, peer.parse().unwrap(), &headers).to_string()
@@ -101,9 +120,24 @@ mod tests {
         assert_eq!(address("10.0.0.7", &["6.6.6.6", "1.2.3.4"]), "1.2.3.4");
         assert_eq!(address("::1", &["1.2.3.4"]), "1.2.3.4");
         assert_eq!(address("::ffff:127.0.0.1", &["1.2.3.4"]), "1.2.3.4");
-        assert_eq!(address("127.0.0.1", &["nobody"]), "127.0.0.1");
-        assert_eq!(address("127.0.0.1", &["1.2.3.4, "]), "127.0.0.1");
+        assert_eq!(address("127.0.0.1", &["::1"]), "::1");
         assert_eq!(address("127.0.0.1", &[]), "127.0.0.1");
+    }
+
+    #[test]
+    fn entry_that_cannot_be_read_is_neither_the_proxy_nor_hides_the_entry_after_it() {
+        for entry in ["nobody", "1.2.3.4, ", "unknown", "\u{ff}", "1.2.3.4:x", "[::1", ""] {
+            assert_eq!(address("127.0.0.1", &[entry]), "0.0.0.0", "{entry:?}");
+            let appended = format!("{entry}, 1.2.3.4");
+            assert_eq!(address("127.0.0.1", &[&appended]), "1.2.3.4", "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn entry_may_have_a_port_and_quotes() {
+        for entry in ["1.2.3.4:5678", "\"1.2.3.4\"", "[::ffff:1.2.3.4]:80", "[::ffff:1.2.3.4]"] {
+            assert_eq!(address("127.0.0.1", &[entry]), "1.2.3.4", "{entry}");
+        }
     }
 
     #[test]

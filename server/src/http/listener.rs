@@ -272,7 +272,8 @@ impl Line {
 
     /// Ends the connection, both ways, and what the kernel still has for it.
     fn give_up(&self) {
-        if let Some(limits) = &self.limits {
+        // Once, however often this is tried.
+        if let Some(limits) = self.limits.as_ref().filter(|_| self.plug().is_open()) {
             limits.reached(Limit::WriteDeadline, self.plug().client());
         }
         // Errors mean that the connection has ended by itself.

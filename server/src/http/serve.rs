@@ -42,6 +42,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How often errors of the system are logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
+/// The largest head of a request: a url of 64 KiB, and as much for the headers.
+const MAX_HEAD_BYTES: usize = 128 << 10;
+
 /// Refused connections that are kept until the client has read the refusal, and for how long.
 const MAX_LINGERING: usize = 16;
 const LINGER: Duration = Duration::from_secs(1);
@@ -133,8 +136,9 @@ impl HttpServer {
 
     async fn serve_connection(&self, line: Line, plug: Plug, stopping: watch::Sender<()>) {
         let service = service_fn(|request| self.answer(&plug, request));
-        let connection =
-            http1::Builder::new().serve_connection(TokioIo::new(line), service).with_upgrades();
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(MAX_HEAD_BYTES);
+        let connection = builder.serve_connection(TokioIo::new(line), service).with_upgrades();
         let mut connection = pin!(connection);
         let mut stopped = pin!(stopping.closed());
         let mut timer = pin!(sleep(self.deadlines.idle));

@@ -105,7 +105,7 @@ async fn simple(engine: &dyn Engine, entry: &Entry) -> Box<RawValue> {
 async fn write(engine: &dyn Engine, random: &mut Random, at: u64) {
     let (resource, action) = (random.resource(), random.action());
     let (model, within, author, references) = Default::default();
-    let (key, client, origin, limits) = Default::default();
+    let (key, client, memory, origin, limits) = Default::default();
     let write = Write {
         resource,
         model,
@@ -116,6 +116,7 @@ async fn write(engine: &dyn Engine, random: &mut Random, at: u64) {
         key,
         limits,
         client,
+        memory,
         origin,
         at,
     };

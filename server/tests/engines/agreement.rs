@@ -468,6 +468,7 @@ fn write() -> impl Strategy<Value = Write> {
         key,
         limits: LIMITS,
         client: None,
+        memory: Default::default(),
         origin,
         at: 0,
     })

@@ -194,6 +194,7 @@ fn create(record: Attributes) -> Write {
         key: None,
         limits: Default::default(),
         client: None,
+        memory: Default::default(),
         origin: None,
         at: NOON,
     }

@@ -270,6 +270,21 @@ async fn repeats_in_one_group_are_recognised() {
 }
 
 #[tokio::test]
+async fn more_changes_than_fit_in_memory_are_out_of_reach() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite_in(folder.path(), Window::default(), 4096);
+    store.done(create(json!({ "text": "x".repeat(1 << 20) }))).await;
+    for n in 0..10 {
+        store.done(update("1", json!({ "n": n }))).await;
+    }
+    // Each has the record before and after it.
+    for room in ["todo", "todo/1"] {
+        assert!(store.since(room, 1).await.is_none(), "{room}");
+        assert_eq!(store.since(room, 5).await.map(|changes| changes.len()), Some(6), "{room}");
+    }
+}
+
+#[tokio::test]
 async fn client_with_one_write_does_not_wait_for_1000_of_another() {
     let folder = tempfile::tempdir().unwrap();
     let store = sqlite_in(folder.path(), Window::default(), 4096);

@@ -195,6 +195,7 @@ fn write(action: Action) -> Write {
         key: None,
         limits: Default::default(),
         client: None,
+        memory: Default::default(),
         origin: None,
         at: NOON,
     }

@@ -211,6 +211,37 @@ async fn only_answers_of_reads_are_refused_while_others_are_read() {
 }
 
 #[tokio::test]
+async fn write_without_memory_for_its_answer_is_refused_and_not_done() {
+    let folder = tempfile::tempdir().unwrap();
+    // One record fits in the share of a client, and two do not.
+    let set = |limits: &mut Limits| limits.total_unread_bytes = 4 * 250_000;
+    let store = Store::Sqlite(folder.path().join("backwire.db"));
+    let server = start(builder().limits(limits(set)).store(store)).await;
+    store_list(&server).await;
+    let mut socket = Socket::runtime(&server).await;
+    for number in 1..=20 {
+        let request = json!(["put", { "url": "/todo/1", "data": { "number": number } }]);
+        socket.send(format!("42{number}{request}")).await;
+    }
+    let (mut done, mut refused) = (0, 0);
+    for number in 1..=20 {
+        let reply = socket.ack(number).await;
+        match reply["statusCode"].as_u64() {
+            Some(200) => done = number,
+            _ => {
+                assert_eq!(refusal(&reply), json!([503, "E_BUSY"]));
+                refused += 1;
+            }
+        }
+    }
+    assert!(done > 0 && refused > 0, "{done} {refused}");
+    assert_eq!(socket.get("/todo/1").await["body"]["number"], done);
+    assert_eq!(count(&server, Limit::TotalUnreadBytes).await, refused);
+    nothing_is_claimed(&server).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn rooms_that_there_is_no_memory_for_are_answered_with_resync() {
     const BUDGET: usize = 4 * 700_000;
     let (gate, mut arrived) = gate();

@@ -164,6 +164,8 @@ impl<'c> Group<'c> {
             return Ok(Committed::repeated(self.answer(written, &write)?));
         }
         let (standing, stored) = self.standing(&write)?;
+        let json = stored.as_ref().and_then(|stored| stored.json.as_ref());
+        write.memory.add(json.map_or(0, String::len))?;
         let (key, free) = (write.key.clone(), standing.next_id);
         let model = Arc::clone(&write.model);
         let references = write.references.clone();

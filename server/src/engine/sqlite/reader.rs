@@ -82,6 +82,10 @@ pub(super) fn find_one(
     Ok(Ok(Snapshot { value, position }))
 }
 
+/// Bytes of the changes that are read at a time. They are all in memory at once, and whoever missed more reads the
+/// records instead.
+const MAX_SINCE_BYTES: usize = 16 << 20;
+
 /// What happened in a room.
 pub(super) fn since(
     snapshot: &Transaction<'_>,
@@ -101,7 +105,10 @@ pub(super) fn since(
         None => class_since(snapshot, resource, position)?,
         Some(id) => instance_since(snapshot, resource, id, position)?,
     };
-    Ok(Since::Changes { changes, head: counters.position(epoch) })
+    Ok(match changes {
+        Some(changes) => Since::Changes { changes, head: counters.position(epoch) },
+        None => Since::OutOfReach,
+    })
 }
 
 /// Whether the log has everything after each of these positions.
@@ -123,13 +130,19 @@ fn class_since(
     snapshot: &Transaction<'_>,
     resource: &Resource,
     position: Position,
-) -> rusqlite::Result<Vec<Arc<Change>>> {
-    snapshot
-        .prepare_cached("SELECT * FROM log WHERE resource = ?1 AND offset > ?2 ORDER BY offset")?
-        .query_and_then((resource, position.offset.cast_signed()), |row| {
-            row::change(row, position.epoch, resource)
-        })?
-        .collect()
+) -> rusqlite::Result<Option<Vec<Arc<Change>>>> {
+    let mut statement = snapshot
+        .prepare_cached("SELECT * FROM log WHERE resource = ?1 AND offset > ?2 ORDER BY offset")?;
+    let mut rows = statement.query((resource, position.offset.cast_signed()))?;
+    let (mut changes, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        bytes += row::change_bytes(row)?;
+        if bytes > MAX_SINCE_BYTES {
+            return Ok(None);
+        }
+        changes.push(row::change(row, position.epoch, resource)?);
+    }
+    Ok(Some(changes))
 }
 
 /// Goes back from the record's last change, from each to the one before it.
@@ -138,21 +151,24 @@ fn instance_since(
     resource: &Resource,
     id: &Id,
     position: Position,
-) -> rusqlite::Result<Vec<Arc<Change>>> {
+) -> rusqlite::Result<Option<Vec<Arc<Change>>>> {
     let last: Option<i64> = snapshot
         .prepare_cached("SELECT offset FROM records WHERE resource = ?1 AND id = ?2")?
         .query_row((resource, id), |row| row.get("offset"))
         .optional()?;
     let mut statement =
         snapshot.prepare_cached("SELECT * FROM log WHERE resource = ?1 AND offset = ?2")?;
-    let mut changes = VecDeque::new();
+    let (mut changes, mut bytes) = (VecDeque::new(), 0);
     let mut offset = last.map_or(0, i64::cast_unsigned);
     while offset > position.offset {
         let change = statement.query_row((resource, offset.cast_signed()), |row| {
-            row::change(row, position.epoch, resource)
+            bytes += row::change_bytes(row)?;
+            let is_little = bytes <= MAX_SINCE_BYTES;
+            is_little.then(|| row::change(row, position.epoch, resource)).transpose()
         })?;
+        let Some(change) = change else { return Ok(None) };
         offset = change.previous;
         changes.push_front(change);
     }
-    Ok(changes.into())
+    Ok(Some(changes.into()))
 }

@@ -159,6 +159,15 @@ pub(super) fn total_records(connection: &Connection) -> Result<u64> {
     connection.prepare_cached(total)?.query_row((), |row| unsigned(row, "total"))
 }
 
+/// Bytes of the texts of a change in the log.
+pub(super) fn change_bytes(row: &Row<'_>) -> Result<usize> {
+    let mut bytes = 0;
+    for name in ["before", "after", "attributes"] {
+        bytes += row.get_ref(name)?.as_bytes_or_null()?.map_or(0, <[u8]>::len);
+    }
+    Ok(bytes)
+}
+
 /// An entry of the log.
 pub(super) fn change(row: &Row<'_>, epoch: u64, resource: &Resource) -> Result<Arc<Change>> {
     let (before, after) = (record(row, "before")?, record(row, "after")?);

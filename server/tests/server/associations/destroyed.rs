@@ -156,6 +156,7 @@ async fn references_are_removed_after_a_restart() {
         key: None,
         limits: Default::default(),
         client: None,
+        memory: Default::default(),
         origin: None,
         at: 0,
     };
