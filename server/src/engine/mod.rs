@@ -322,7 +322,7 @@ pub enum Error {
         limit: usize,
     },
     /// The store failed; nothing was stored.
-    #[error("the database failed: {0}")]
+    #[error("database: {0}")]
     Unavailable(String),
 }
 

@@ -117,7 +117,7 @@ mod tests {
         };
         let refused = open().err().unwrap().to_string();
         let expected =
-            format!("store: the folder {} of the database does not exist", folder.display());
+            format!("database: the folder {} of the database does not exist", folder.display());
         assert!(refused.starts_with(&expected), "{refused}");
         assert!(!folder.exists());
         std::fs::create_dir(&folder).unwrap();

@@ -115,7 +115,7 @@ async fn a_refusal_is_told_in_the_words_of_the_server() {
     let event = ["--rooms", "a", "--event"];
     for (said, told) in [
         ([&KEY[..], &event, &["batch"]].concat(), "400 event: this is an event of the push"),
-        ([&["--api-key", "5"][..], &event, &["e"]].concat(), "401 apiKey: this is no site"),
+        ([&["--api-key", "5"][..], &event, &["e"]].concat(), "401 apiKey: unknown site"),
     ] {
         let refused = send(&url, &said, "").await.unwrap_err();
         assert!(refused.starts_with(told), "{refused}");
