@@ -2,7 +2,7 @@
 //!
 //! Each request has one [`AnswerClaim`]. It covers the larger of the bytes that were read from the database and the bytes that
 //! were written to the answer, and claims them before they are in memory. If they are not left, the read ends with an error. When the
-//! answer is complete, [`finish`](AnswerClaim::finish) hands over a claim of its real size. What is not handed over is given
+//! answer is complete, [`finish`](AnswerClaim::finish) hands over a claim of its real size. The rest of a claim is given
 //! back when the request is dropped.
 //!
 //! Invariant: the answer to a write is never refused for lack of memory, because the write is already committed.

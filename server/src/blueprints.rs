@@ -51,7 +51,7 @@ pub(crate) async fn answer(
         let refused = Error::UnknownVerb(method.to_string());
         return Ok(([(header::ALLOW, of.route.verbs())], refused).into_response());
     };
-    // It is not refused any more when it has written.
+    // A request is not refused any more when it has written.
     cx.set_writing(false);
     input.within(of.model.most.body)?;
     let reply = match deed {

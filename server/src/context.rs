@@ -84,7 +84,7 @@ impl Context {
         &self.reads
     }
 
-    /// Says whether the request writes: then its answer is not refused for want of memory.
+    /// Says whether the request has written: then its answer is not refused for lack of memory.
     pub(crate) fn set_writing(&self, is_writing: bool) {
         self.answer.iter().for_each(|answer| answer.set_required(is_writing));
     }

@@ -50,7 +50,7 @@ impl IncomingMemory {
         }
     }
 
-    /// Ready when as much is claimed as the message that arrives will have. What arrived before has been handled.
+    /// Ready when as many bytes are claimed as the arriving message will have. Earlier messages have been handled.
     pub(super) fn poll_claim(&mut self, cx: &mut Context<'_>, bytes: u64) -> Poll<()> {
         if let Some(session) = &self.session {
             drop(session.take_claim());

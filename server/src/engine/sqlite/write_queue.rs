@@ -1,7 +1,7 @@
-//! What waits for the writer.
+//! The queues of the writer.
 //!
 //! Each client has a queue of its own, and the queues take turns: a client that has much to write waits
-//! for itself, and the others do not. What is in one queue is done in the order of its arrival.
+//! for itself, and the others do not. The jobs of one queue are done in the order of their arrival.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;

@@ -21,7 +21,7 @@ pub(super) const MIN_ROOM: usize = 2 * MAX_SIZE;
 pub(super) struct Splitter {
     /// The begin of a header that is not complete.
     held: Vec<u8>,
-    /// What comes before anything that is read.
+    /// Bytes that the reader gets before anything that is read next.
     ready: Vec<u8>,
     /// The large frame that arrives.
     large: Option<LargeFrame>,
@@ -38,7 +38,7 @@ struct LargeFrame {
 }
 
 impl Splitter {
-    /// The begin of a header, which what is read next belongs to.
+    /// The begin of a header. The bytes that are read next belong to the same header.
     pub(super) fn held(&self) -> &[u8] {
         &self.held
     }
