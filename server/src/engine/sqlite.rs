@@ -10,6 +10,7 @@
 mod along;
 mod backup;
 mod cascades;
+mod checkpoints;
 mod column;
 mod control;
 mod epochs;
@@ -33,11 +34,11 @@ mod write_queue;
 mod writer;
 
 use std::collections::HashMap;
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -59,6 +60,7 @@ use crate::delivery::rules::Ttl;
 use crate::model::Models;
 use crate::write::Write;
 pub(crate) use backup::{back_up, restore};
+use checkpoints::{Checkpoints, MAX_WAL_BYTES, wal_of};
 use control::ReadControl;
 use epochs::CurrentEpoch;
 use group::Known;
@@ -70,7 +72,7 @@ use prefilter::Prefilter;
 use queues::Step;
 use read_pool::ReadPool;
 use records::Records;
-use space::{Space, SpaceState};
+use space::Space;
 use write_queue::WriteQueue;
 use writer::{Deed, Done, Job, Writer};
 
@@ -82,7 +84,7 @@ const MAINTENANCE_PAUSE: Duration = Duration::from_secs(1);
 pub struct Sqlite {
     path: PathBuf,
     epoch: u64,
-    space: Arc<SpaceState>,
+    is_disk_full: Arc<AtomicBool>,
     readers: ReadPool,
     indexes: RwLock<Arc<Indexes>>,
     /// The writer ends when this is dropped and what is queued has been committed.
@@ -102,7 +104,7 @@ impl Sqlite {
         let lock = Lock::of(path)?;
         create_private(path)?;
         let space = Space::of(path);
-        let (connection, current, recent) = match begin(path) {
+        let (mut connection, current, recent) = match begin(path) {
             Err(Error::DiskFull) if space.give_up_reserve() => begin(path),
             begun => begun,
         }
@@ -110,8 +112,11 @@ impl Sqlite {
         if !space.is_full() {
             space.begin();
         }
-        let (epoch, state) = (current.epoch, Arc::clone(space.state()));
+        let (epoch, is_disk_full) = (current.epoch, Arc::clone(space.flag()));
         let records = Records::new();
+        let readers = ReadPool::new(path, DEFAULT_READ_DEADLINE);
+        let checkpoints =
+            Checkpoints::begin(path, &mut connection, readers.clone(), MAX_WAL_BYTES)?;
         let known = Known {
             current,
             window,
@@ -122,13 +127,13 @@ impl Sqlite {
             sessions: None,
             space,
         };
-        let jobs = Arc::new(Writer { connection, _lock: lock, known }.spawn(tail)?);
-        tokio::spawn(maintain(Arc::clone(&state), Arc::downgrade(&jobs)));
+        let jobs = Arc::new(Writer { connection, _lock: lock, known }.spawn(checkpoints, tail)?);
+        tokio::spawn(maintain(Arc::clone(&is_disk_full), Arc::downgrade(&jobs)));
         Ok(Self {
             path: path.into(),
             epoch,
-            space: state,
-            readers: ReadPool::new(path, DEFAULT_READ_DEADLINE),
+            is_disk_full,
+            readers,
             indexes: RwLock::default(),
             jobs,
         })
@@ -226,8 +231,8 @@ impl Engine for Sqlite {
     }
 
     fn gauges(&self) -> Vec<Gauge> {
-        let wal_bytes = self.space.wal_bytes.load(Ordering::Relaxed);
-        let is_full = self.space.is_full.load(Ordering::Relaxed);
+        let wal_bytes = fs::metadata(wal_of(&self.path)).map_or(0, |wal| wal.len());
+        let is_full = self.is_disk_full.load(Ordering::Relaxed);
         vec![
             Gauge {
                 name: "backwire_wal_bytes",
@@ -360,7 +365,7 @@ fn begin(path: &Path) -> Result<(Connection, CurrentEpoch, Recent), Error> {
 fn cannot_start(path: &Path, error: Error) -> Error {
     match error {
         Error::DiskFull => Error::Unavailable(format!(
-            "{}: the disk is full, and there is no reserve for a start: free some space, 8 MiB at least; \
+            "{}: the disk is full, and there is no reserve for a start: free some space, 16 MiB at least; \
              the file of an older version needs more",
             path.display()
         )),
@@ -368,13 +373,13 @@ fn cannot_start(path: &Path, error: Error) -> Error {
     }
 }
 
-/// Has the writer look after its files when nobody writes.
-async fn maintain(space: Arc<SpaceState>, jobs: Weak<WriteQueue>) {
+/// Has the writer look whether a full disk has room again when nobody writes.
+async fn maintain(is_disk_full: Arc<AtomicBool>, jobs: Weak<WriteQueue>) {
     loop {
         sleep(MAINTENANCE_PAUSE).await;
         let Some(jobs) = jobs.upgrade() else { return };
         // If the queue is not empty, others write.
-        if space.needs_work() && jobs.is_empty() {
+        if is_disk_full.load(Ordering::Relaxed) && jobs.is_empty() {
             jobs.push(Job { deed: Deed::Maintain, answer: oneshot::channel().0 });
         }
     }

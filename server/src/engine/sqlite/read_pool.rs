@@ -5,6 +5,9 @@
 //! Where several wait, the client that has the fewest readers comes first.
 //!
 //! A read that nobody waits for any more is taken out of the queue, or ended where it is.
+//!
+//! Lists that overlap all the time keep the write-ahead log from beginning anew. So a checkpoint can
+//! [pause](ReadPool::pause_lists) them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -12,12 +15,12 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task;
 
 use super::control::ReadControl;
 use super::schema;
@@ -37,17 +40,23 @@ const CONNECTIONS: usize = LISTS + 1;
 const STEPS: i32 = 100;
 
 /// The connections that are open for reading.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ReadPool {
     path: PathBuf,
     deadline: Duration,
     queue: Arc<ReadQueue>,
+    /// Where readers run.
+    runtime: Handle,
 }
 
 /// Where readers get their work. One that has begun goes on until there is none: a thread that is asleep is
 /// expensive to wake, and so is who waits for its turn.
 #[derive(Debug, Default)]
-struct ReadQueue(Mutex<State>);
+struct ReadQueue {
+    state: Mutex<State>,
+    /// Notified when the last list ends while lists are paused.
+    lists_ended: Condvar,
+}
 
 #[derive(Default)]
 struct State {
@@ -56,11 +65,20 @@ struct State {
     short: BTreeMap<u64, Job>,
     /// By client, in the order of their arrival.
     lists: HashMap<Option<IpAddr>, BTreeMap<u64, Job>>,
-    /// Lists that are being read, by client.
-    reading: HashMap<Option<IpAddr>, usize>,
+    reading: Vec<Reading>,
+    /// Lists begin only as [`ReadPool::pause_lists`] says.
+    are_lists_paused: bool,
     idle: Vec<Connection>,
     /// Readers that have begun.
     busy: usize,
+}
+
+/// A list that is being read.
+struct Reading {
+    number: u64,
+    client: Option<IpAddr>,
+    /// It began before lists were paused.
+    is_awaited: bool,
 }
 
 /// Something to read, which answers by itself.
@@ -75,9 +93,10 @@ enum Kind {
 }
 
 impl ReadPool {
-    /// None is opened before it is needed. A read may take so long.
+    /// None is opened before it is needed. A read may take so long. Needs a runtime of tokio.
     pub(super) fn new(path: &Path, deadline: Duration) -> Self {
-        Self { path: path.to_owned(), deadline, queue: Arc::default() }
+        let runtime = Handle::current();
+        Self { path: path.to_owned(), deadline, queue: Arc::default(), runtime }
     }
 
     pub(super) fn set_deadline(&mut self, deadline: Duration) {
@@ -131,11 +150,57 @@ impl ReadPool {
         let (number, is_room) = self.queue.push(kind, job);
         let _waiting = Waiting { queue: &self.queue, kind, number, is_cancelled };
         if is_room {
-            let (path, queue) = (self.path.clone(), Arc::clone(&self.queue));
-            task::spawn_blocking(move || queue.work(&path));
+            self.spawn_reader();
         }
         let failed = |_| Error::Unavailable("a reader has failed".to_owned());
         outcome.await.map_err(failed)?
+    }
+
+    /// For one that `busy` counts.
+    fn spawn_reader(&self) {
+        let (path, queue) = (self.path.clone(), Arc::clone(&self.queue));
+        drop(self.runtime.spawn_blocking(move || queue.work(&path)));
+    }
+
+    /// Begins no lists until the pause is dropped. While lists that began before are being read, only their clients
+    /// have to wait, so that others do not notice the long lists of one client.
+    pub(super) fn pause_lists(&self) -> PausedLists<'_> {
+        let mut state = self.queue.state();
+        state.are_lists_paused = true;
+        state.reading.iter_mut().for_each(|list| list.is_awaited = true);
+        PausedLists(self)
+    }
+}
+
+#[cfg(test)]
+impl ReadPool {
+    /// Whether a checkpoint has paused lists.
+    pub(super) fn are_lists_paused(&self) -> bool {
+        self.queue.state().are_lists_paused
+    }
+}
+
+/// No list begins.
+pub(super) struct PausedLists<'p>(&'p ReadPool);
+
+impl PausedLists<'_> {
+    /// Waits until no list is being read. `false` if one still is after this time.
+    pub(super) fn wait(&self, at_most: Duration) -> bool {
+        let queue = &self.0.queue;
+        let are_read = |state: &mut State| !state.reading.is_empty();
+        let waited = queue.lists_ended.wait_timeout_while(queue.state(), at_most, are_read);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+impl Drop for PausedLists<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.queue.state();
+        state.are_lists_paused = false;
+        let new = state.lists.len().min(LISTS).min(CONNECTIONS - state.busy);
+        state.busy += new;
+        drop(state);
+        (0..new).for_each(|_| self.0.spawn_reader());
     }
 }
 
@@ -192,7 +257,7 @@ impl ReadQueue {
     /// Does what there is to do.
     fn work(&self, path: &Path) {
         let (mut own, mut done) = (None, None);
-        while let Some((kind, job)) = self.next(done, &mut own) {
+        while let Some((number, job)) = self.next(done, &mut own) {
             let opened = own.take().map_or_else(|| schema::open_reader(path), Ok);
             let read = AssertUnwindSafe(|| match opened {
                 Ok(mut connection) => {
@@ -206,15 +271,15 @@ impl ReadQueue {
             });
             // A connection whose reader panicked is gone, and its asker told by the answer that is, too.
             own = catch_unwind(read).ok().flatten();
-            done = Some(kind);
+            done = Some(number);
         }
     }
 
     /// What is to be done next, after what was done. Where there is nothing the reader ends, and leaves its
     /// connection here.
-    fn next(&self, done: Option<Kind>, own: &mut Option<Connection>) -> Option<(Kind, Job)> {
+    fn next(&self, done: Option<u64>, own: &mut Option<Connection>) -> Option<(u64, Job)> {
         let mut state = self.state();
-        state.end(done);
+        state.reading.retain(|list| Some(list.number) != done);
         let job = state.begin();
         match job {
             Some(_) if own.is_none() => *own = state.idle.pop(),
@@ -224,11 +289,14 @@ impl ReadQueue {
                 state.busy -= 1;
             }
         }
+        if state.are_lists_paused && state.reading.is_empty() {
+            self.lists_ended.notify_all();
+        }
         job
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.0)
+        lock(&self.state)
     }
 }
 
@@ -236,37 +304,34 @@ impl State {
     /// Whether a read of this kind may begin now.
     fn may_begin(&self, kind: Kind) -> bool {
         let Kind::List(client) = kind else { return true };
-        let of_client = self.reading.get(&client).copied().unwrap_or(0);
         let limit = if client.is_some() { LISTS_OF_CLIENT } else { LISTS };
-        of_client < limit && self.reading.values().sum::<usize>() < LISTS
+        let is_paused = self.are_lists_paused && !self.may_begin_in_pause(client);
+        !is_paused && self.read_by(client) < limit && self.reading.len() < LISTS
+    }
+
+    fn may_begin_in_pause(&self, client: Option<IpAddr>) -> bool {
+        let mut awaited = self.reading.iter().filter(|list| list.is_awaited).peekable();
+        awaited.peek().is_some() && awaited.all(|list| list.client != client)
+    }
+
+    /// Lists of a client that are being read.
+    fn read_by(&self, client: Option<IpAddr>) -> usize {
+        self.reading.iter().filter(|list| list.client == client).count()
     }
 
     /// Takes out the next read that may begin.
-    fn begin(&mut self) -> Option<(Kind, Job)> {
-        if let Some((_, job)) = self.short.pop_first() {
-            return Some((Kind::Short, job));
+    fn begin(&mut self) -> Option<(u64, Job)> {
+        if let Some(short) = self.short.pop_first() {
+            return Some(short);
         }
         let waiting = self.lists.iter().filter(|(client, _)| self.may_begin(Kind::List(**client)));
-        let turn = waiting.min_by_key(|(client, jobs)| {
-            (self.reading.get(client).copied(), jobs.keys().next().copied())
-        });
+        let turn = waiting
+            .min_by_key(|(client, jobs)| (self.read_by(**client), jobs.keys().next().copied()));
         let client = *turn?.0;
         let number = *self.lists.get(&client)?.keys().next()?;
-        let kind = Kind::List(client);
-        let job = self.take(kind, number)?;
-        *self.reading.entry(client).or_default() += 1;
-        Some((kind, job))
-    }
-
-    /// A read of this kind has ended.
-    fn end(&mut self, kind: Option<Kind>) {
-        let Some(Kind::List(client)) = kind else { return };
-        if let Some(reading) = self.reading.get_mut(&client) {
-            *reading -= 1;
-            if *reading == 0 {
-                self.reading.remove(&client);
-            }
-        }
+        let job = self.take(Kind::List(client), number)?;
+        self.reading.push(Reading { number, client, is_awaited: false });
+        Some((number, job))
     }
 
     /// Takes out a read that has not begun.

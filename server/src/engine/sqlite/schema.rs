@@ -6,8 +6,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::checkpoints::MAX_WAL_BYTES;
 use super::indexes::Indexes;
-use super::space::MAX_WAL_BYTES;
 use super::{cascades, epochs, ledger, vacuum};
 use crate::engine::Error;
 
@@ -308,6 +308,14 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(path, OpenFlags::empty())?;
     connection.pragma_update(None, "cache_size", READER_CACHE)?;
     connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+/// Opens the connection that makes checkpoints.
+pub(super) fn open_checkpointer(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(path, OpenFlags::empty())?;
+    // What is copied is on the disk before the log begins anew.
+    connection.pragma_update(None, "synchronous", "full")?;
     Ok(connection)
 }
 

@@ -1,5 +1,4 @@
-//! The room that a store takes on the disk: a reserve for when the disk is full, and a bound for the
-//! write-ahead log.
+//! A reserve for when the disk is full.
 //!
 //! Without a reserve nothing could be deleted on a full disk, as a delete is a write. So a file beside the store
 //! keeps some room. When a commit finds the disk full, the file is removed, and until there is room for it again
@@ -10,7 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -18,83 +17,72 @@ use rusqlite::Connection;
 use super::schema::PATIENCE;
 use super::{backup, lock};
 
-/// Bytes of the reserve.
-const RESERVE: u64 = 4 << 20;
+/// Bytes of the reserve: enough to copy the write-ahead log to the database, and for some deletes.
+const RESERVE: u64 = 8 << 20;
 
-/// The size that the write-ahead log is brought back to.
-pub(super) const MAX_WAL_BYTES: u64 = 64 << 20;
-
-/// How long a checkpoint may wait for readers. Writers wait with it.
+/// How long a checkpoint on a full disk may wait for readers. Writers wait with it.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(100);
 
-/// The time between two attempts to bring the log back to its size.
-const CHECKPOINT_PAUSE: Duration = Duration::from_secs(5);
-
-/// The time between two lines that say that it was not possible.
-const WARNING_PAUSE: Duration = Duration::from_secs(60);
-
-/// What others may know of it.
-#[derive(Debug, Default)]
-pub(super) struct SpaceState {
-    /// Whether only writes are accepted that make the store smaller.
-    pub(super) is_full: AtomicBool,
-    /// The size of the write-ahead log.
-    pub(super) wal_bytes: AtomicU64,
-}
-
-impl SpaceState {
-    /// Whether there is something to do when nobody writes.
-    pub(super) fn needs_work(&self) -> bool {
-        self.is_full.load(Ordering::Relaxed) || self.has_large_log()
-    }
-
-    fn has_large_log(&self) -> bool {
-        self.wal_bytes.load(Ordering::Relaxed) > MAX_WAL_BYTES
-    }
-}
+/// The time between two attempts to have room again.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// The room of a store, as its writer sees it.
 #[derive(Debug)]
 pub(super) struct Space {
+    store: PathBuf,
     reserve: PathBuf,
-    wal: PathBuf,
-    state: Arc<SpaceState>,
-    last_checkpoint: Option<Instant>,
-    last_warning: Option<Instant>,
+    /// Whether only writes are accepted that make the store smaller.
+    is_full: Arc<AtomicBool>,
+    last_attempt: Option<Instant>,
 }
 
 impl Space {
     pub(super) fn of(store: &Path) -> Self {
         let store = lock::resolved(store);
-        Self {
-            reserve: backup::with_suffix(&store, ".reserve"),
-            wal: backup::with_suffix(&store, "-wal"),
-            state: Arc::default(),
-            last_checkpoint: None,
-            last_warning: None,
-        }
+        let reserve = backup::with_suffix(&store, ".reserve");
+        Self { store, reserve, is_full: Arc::default(), last_attempt: None }
     }
 
-    pub(super) fn state(&self) -> &Arc<SpaceState> {
-        &self.state
+    /// What says to others whether the disk is full.
+    pub(super) fn flag(&self) -> &Arc<AtomicBool> {
+        &self.is_full
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.state.is_full.load(Ordering::Relaxed)
+        self.is_full.load(Ordering::Relaxed)
     }
 
     /// The disk is full: gives up the reserve. `false` if that was done before.
     pub(super) fn give_up_reserve(&self) -> bool {
-        if self.state.is_full.swap(true, Ordering::Relaxed) {
-            return false;
+        let is_new = !self.is_full.swap(true, Ordering::Relaxed);
+        if is_new {
+            let _ = fs::remove_file(&self.reserve);
+            self.report();
         }
+        is_new
+    }
+
+    fn report(&self) {
         tracing::error!(
-            "the disk with {} is full: only reads, deletes and acknowledgements are accepted; free 8 MiB at \
-             least",
-            self.wal.display()
+            "the disk with {} is full: only reads, deletes and acknowledgements are accepted; free 16 MiB \
+             at least",
+            self.store.display()
         );
+    }
+
+    /// The disk is full: empties the write-ahead log, if necessary with the room of the reserve. If there is none for a new
+    /// reserve then, only those writes are accepted that make the store smaller.
+    pub(super) fn make_room(&self, connection: &Connection) {
+        let was_full = self.is_full();
         let _ = fs::remove_file(&self.reserve);
-        true
+        empty_log(connection);
+        let is_full = !self.has_room();
+        self.is_full.store(is_full, Ordering::Relaxed);
+        match (was_full, is_full) {
+            (false, true) => self.report(),
+            (true, false) => tracing::info!("the disk has room again: all writes are accepted"),
+            _ => {}
+        }
     }
 
     /// Makes the reserve at the start. Without room for it, the disk is full.
@@ -115,64 +103,39 @@ impl Space {
 
     /// Makes the reserve again, if there is room for it and for as much again. Otherwise the disk would be
     /// full again soon.
-    fn recover(&self) {
+    fn has_room(&self) -> bool {
         let probe = backup::with_suffix(&self.reserve, ".probe");
         let made = make(&self.reserve).and_then(|()| make(&probe));
         let _ = fs::remove_file(&probe);
-        match made {
-            Ok(()) => {
-                self.state.is_full.store(false, Ordering::Relaxed);
-                tracing::info!("the disk has room again: all writes are accepted");
-            }
-            Err(_) => drop(fs::remove_file(&self.reserve)),
+        if made.is_err() {
+            let _ = fs::remove_file(&self.reserve);
         }
+        made.is_ok()
     }
 
-    /// After each commit: measures the write-ahead log, and brings it back to its size if it has grown. SQLite does
-    /// that by itself unless readers overlap all the time.
+    /// After each commit: if the disk is full, tries to have room again.
     pub(super) fn settle(&mut self, connection: &Connection) {
-        self.measure();
-        let is_due = self.last_checkpoint.is_none_or(|last| last.elapsed() >= CHECKPOINT_PAUSE);
-        if !self.state.needs_work() || !is_due {
+        let is_due = self.last_attempt.is_none_or(|last| last.elapsed() >= PAUSE);
+        if !self.is_full() || !is_due {
             return;
         }
-        self.last_checkpoint = Some(Instant::now());
-        if let Err(error) = checkpoint(connection) {
-            tracing::debug!(%error, "checkpoint of the write-ahead log");
-        }
-        self.measure();
-        if self.state.has_large_log() {
-            self.warn();
-        }
-        if self.is_full() {
-            self.recover();
-        }
-    }
-
-    fn measure(&self) {
-        let bytes = fs::metadata(&self.wal).map_or(0, |wal| wal.len());
-        self.state.wal_bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    fn warn(&mut self) {
-        if self.last_warning.is_none_or(|last| last.elapsed() >= WARNING_PAUSE) {
-            self.last_warning = Some(Instant::now());
-            tracing::warn!(
-                bytes = self.state.wal_bytes.load(Ordering::Relaxed),
-                "the write-ahead log {} cannot shrink: another process reads the database in a long \
-                 transaction; close it, for example an open shell of sqlite3",
-                self.wal.display()
-            );
-        }
+        self.last_attempt = Some(Instant::now());
+        self.make_room(connection);
     }
 }
 
-/// Moves all changes to the database and empties the log, unless somebody reads it.
-fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+/// Empties the write-ahead log, unless readers need it.
+pub(super) fn empty_log(connection: &Connection) {
+    if let Err(error) = truncate_log(connection) {
+        tracing::debug!(%error, "checkpoint on a full disk");
+    }
+}
+
+fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(CHECKPOINT_PATIENCE)?;
-    let done = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+    let truncated = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
     connection.busy_timeout(PATIENCE)?;
-    done
+    truncated
 }
 
 /// Makes a file that takes its room on the disk, if it is not there.

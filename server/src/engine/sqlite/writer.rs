@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpoints::Checkpoints;
 use super::group::{Group, Known};
 use super::lock::Lock;
 use super::queues::{self, Step};
@@ -34,7 +35,7 @@ pub(super) enum Deed {
     Write(Box<Write>),
     /// Of a session.
     Edit(Edit),
-    /// Nobody may have written for a while: brings the files back to their size.
+    /// The disk is full: looks whether it has room again.
     Maintain,
     /// A cascade has ended.
     Finish(Cascade),
@@ -75,18 +76,20 @@ type Told = Vec<(Outcome, Answer)>;
 
 impl Writer {
     /// Starts the thread; it ends when the queue is dropped.
-    pub(super) fn spawn(self, tail: Tail) -> Result<WriteQueue, Error> {
+    pub(super) fn spawn(self, checkpoints: Checkpoints, tail: Tail) -> Result<WriteQueue, Error> {
         let (queue, jobs) = queue();
         let (telling, told) = mpsc::channel(UNTOLD);
         tokio::spawn(tell(told, tail));
         thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || self.run(&jobs, &telling))
+            .spawn(move || self.run(checkpoints, &jobs, &telling))
             .map_err(|error| Error::Unavailable(format!("no thread for the writer: {error}")))?;
         Ok(queue)
     }
 
-    fn run(mut self, queue: &Queued, telling: &mpsc::Sender<Told>) {
+    /// The checkpoints end before the lock is given back.
+    #[expect(clippy::needless_pass_by_value, reason = "they end with this")]
+    fn run(mut self, checkpoints: Checkpoints, queue: &Queued, telling: &mpsc::Sender<Told>) {
         let (mut deeds, mut answers) = (Vec::with_capacity(GROUP), Vec::with_capacity(GROUP));
         while let Some(first) = queue.wait() {
             let mut next = Some(first);
@@ -95,21 +98,37 @@ impl Writer {
                 answers.push(job.answer);
                 Some(job.deed)
             };
-            let mut committed = self.commit(&mut deeds, &mut take);
-            // What makes the store smaller may be possible with what the reserve has kept.
-            if matches!(committed, Err(Error::DiskFull)) && self.known.space.give_up_reserve() {
-                committed = self.commit_again(&deeds);
+            let turn = checkpoints.turn();
+            if checkpoints.need_room() {
+                self.known.space.make_room(&self.connection);
             }
-            let outcomes = committed.unwrap_or_else(|error| failed(&deeds, &error));
-            if outcomes.iter().any(|outcome| matches!(outcome, Err(Error::DiskFull))) {
-                self.known.space.give_up_reserve();
-            }
-            self.known.space.settle(&self.connection);
+            let outcomes = self.outcomes(&mut deeds, &mut take);
+            drop(turn);
+            checkpoints.committed();
             deeds.clear();
             let told = outcomes.into_iter().zip(answers.drain(..)).collect();
             // Nobody is told any more when the server is closing; what is stored stays stored.
             let _ = telling.blocking_send(told);
         }
+    }
+
+    /// Commits the next deeds together, and puts them into `deeds`.
+    fn outcomes(
+        &mut self,
+        deeds: &mut Vec<Deed>,
+        next: impl FnMut() -> Option<Deed>,
+    ) -> Vec<Outcome> {
+        let mut committed = self.commit(deeds, next);
+        if matches!(committed, Err(Error::DiskFull)) {
+            self.known.space.make_room(&self.connection);
+            committed = self.commit_again(deeds);
+        }
+        let outcomes = committed.unwrap_or_else(|error| failed(deeds, &error));
+        if outcomes.iter().any(|outcome| matches!(outcome, Err(Error::DiskFull))) {
+            self.known.space.give_up_reserve();
+        }
+        self.known.space.settle(&self.connection);
+        outcomes
     }
 
     /// Commits the next deeds together, and puts them into `deeds`. The error is of the group:

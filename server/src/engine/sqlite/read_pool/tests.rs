@@ -2,6 +2,7 @@
 
 use futures_util::FutureExt;
 use rusqlite::Connection;
+use tokio::task;
 
 use super::*;
 
@@ -138,5 +139,46 @@ async fn read_that_nobody_waits_for_is_ended_or_taken_out_of_the_queue() {
     // It is read only when a reader is free again.
     for _ in 0..LISTS {
         assert!(pool.read_list(&of(9), |_, _| Ok(true)).await.unwrap());
+    }
+}
+
+/// A read of a list that has begun, or is waiting for its turn.
+fn list(pool: &Arc<ReadPool>, client: u8) -> task::JoinHandle<Result<bool, Error>> {
+    let pool = Arc::clone(pool);
+    tokio::spawn(async move { pool.read_list(&of(client), |_, _| Ok(true)).await })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pause_is_not_noticed_by_others_until_the_lists_from_before_have_ended() {
+    let (_folder, pool) = pool(HOUR);
+    let long = endless(&pool, of(1)).await;
+    let paused = pool.pause_lists();
+    assert!(list(&pool, 2).await.unwrap().unwrap());
+    assert!(pool.read(|_| Ok(true)).await.unwrap());
+    let of_first = list(&pool, 1);
+    assert!(!paused.wait(Duration::ZERO) && !of_first.is_finished());
+    long.abort();
+    assert!(paused.wait(HOUR));
+    let of_second = list(&pool, 2);
+    while pool.queue.state().lists.len() < 2 {
+        task::yield_now().await;
+    }
+    assert!(pool.queue.state().reading.is_empty());
+    drop(paused);
+    assert!(of_first.await.unwrap().unwrap() && of_second.await.unwrap().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_waited_for_a_pause_begin_after_it_with_as_many_readers_as_there_may_be() {
+    let (_folder, pool) = pool(HOUR);
+    let paused = pool.pause_lists();
+    let waiting: Vec<_> = (0..20).map(|client| list(&pool, client)).collect();
+    while pool.queue.state().lists.len() < waiting.len() {
+        task::yield_now().await;
+    }
+    drop(paused);
+    assert!(pool.queue.state().busy <= CONNECTIONS);
+    for list in waiting {
+        assert!(list.await.unwrap().unwrap());
     }
 }
