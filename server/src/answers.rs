@@ -17,7 +17,9 @@ use crate::error::{Error, Result};
 use crate::http::emulation;
 use crate::http::limit::TOLERANCE;
 use crate::incoming::{self, Incoming, Request};
+use crate::json_size::JsonSize;
 use crate::memory_budget::Claim;
+use crate::parse_claim::{ParseClaim, ParseLimits};
 use crate::resume::resume;
 use crate::shared::Shared;
 use crate::socket::turn::Turn;
@@ -28,6 +30,7 @@ pub(crate) struct Answers {
     router: Router,
     shared: Arc<Shared>,
     body_limit: usize,
+    parse_limits: Arc<ParseLimits>,
 }
 
 /// An answer, and the bytes that it claims until the client has read it.
@@ -37,8 +40,13 @@ pub(crate) struct Answer {
 }
 
 impl Answers {
-    pub(crate) fn new(router: Router, shared: Arc<Shared>, body_limit: usize) -> Self {
-        Self { router, shared, body_limit }
+    pub(crate) fn new(
+        router: Router,
+        shared: Arc<Shared>,
+        body_limit: usize,
+        parse_limits: Arc<ParseLimits>,
+    ) -> Self {
+        Self { router, shared, body_limit, parse_limits }
     }
 
     /// The budget of answers that wait to be read.
@@ -55,7 +63,16 @@ impl Answers {
 
     /// What the event's ack carries.
     pub(crate) async fn answer(&self, client: &Client, text: &str, turn: &Turn) -> Result<Answer> {
+        // Held until there is an answer.
+        let parsed = ParseClaim::new(&self.parse_limits, client.address());
+        let size = incoming::size(text, client.dialect());
+        parsed.claim(size).await?;
         let incoming = incoming::read(text, client.dialect(), self.body_limit)?;
+        if let Incoming::Request(Request { url, .. }) = &incoming
+            && let Some((_, query)) = url.split_once('?')
+        {
+            parsed.claim(size.with(JsonSize::of_query(query))).await?;
+        }
         let budget = Arc::clone(&self.shared.output_budget);
         let memory = AnswerClaim::new(budget, client.address(), may_write(&incoming));
         let may_be_dropped = !may_write(&incoming) && self.changes_nothing(&incoming);
@@ -69,11 +86,13 @@ impl Answers {
         let arguments = match incoming {
             Incoming::Request(request) if may_be_dropped => tokio::select! {
                 biased;
-                answer = self.route(client, request, turn, &memory) => answer?,
+                answer = self.route(client, request, turn, (&memory, &parsed)) => answer?,
                 // Nobody waits for it any more, and it may take long.
                 () = client.gone() => nothing(),
             },
-            Incoming::Request(request) => self.route(client, request, turn, &memory).await?,
+            Incoming::Request(request) => {
+                self.route(client, request, turn, (&memory, &parsed)).await?
+            }
             Incoming::Resume(rooms) => {
                 let enough = self.body_limit * TOLERANCE;
                 let answer = resume(&self.shared, client, rooms, enough, &memory).await?;
@@ -108,13 +127,14 @@ impl Answers {
         client: &Client,
         request: Request<'_>,
         turn: &Turn,
-        memory: &AnswerClaim,
+        (memory, parsed): (&AnswerClaim, &ParseClaim),
     ) -> Result<Arguments> {
         let mut request = request.into_http()?;
         client.lend_headers(request.headers_mut());
         request.extensions_mut().insert(client.clone());
         request.extensions_mut().insert(turn.clone());
         request.extensions_mut().insert(memory.clone());
+        request.extensions_mut().insert(parsed.clone());
         let request = emulation::rewrite(request, self.body_limit).await?;
         let Ok(response) = self.router.clone().oneshot(request).await;
         let (parts, body) = response.into_parts();

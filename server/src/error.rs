@@ -107,6 +107,16 @@ pub enum Error {
         /// How many bytes are allowed.
         limit: usize,
     },
+    /// The body has too many values.
+    #[error(
+        "the body has {count} values or more, at most {limit} are allowed (body_values): send fewer of them, or send them as one text"
+    )]
+    TooManyValues {
+        /// How many were counted.
+        count: usize,
+        /// How many are allowed.
+        limit: usize,
+    },
     /// An idempotency key that is none.
     #[error("an idempotency key is 1 to 255 visible ASCII characters")]
     BadKey,
@@ -316,7 +326,9 @@ impl Error {
             Self::NoId(key) => (StatusCode::BAD_REQUEST, "E_NO_ID", Some(key)),
             Self::BadCriteria(bad) => (StatusCode::BAD_REQUEST, "E_BAD_CRITERIA", Some(&bad.at)),
             Self::BadId { .. } => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
-            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_LARGE", Some("body")),
+            Self::TooLarge { .. } | Self::TooManyValues { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_LARGE", Some("body"))
+            }
             Self::TooManyRooms { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_MANY_ROOMS", None),
             Self::BadKey => (StatusCode::BAD_REQUEST, "E_BAD_KEY", Some("idempotency-key")),
             Self::TooMany { .. } | Self::TooManyBytes { .. } | Self::TooManyMessages { .. } => {
@@ -436,6 +448,7 @@ impl Error {
     pub(crate) fn limit_reached(&self) -> Option<Limit> {
         match self {
             Self::TooLarge { .. } => Some(Limit::BodyLimit),
+            Self::TooManyValues { .. } => Some(Limit::BodyValues),
             Self::TooMany { .. } => Some(Limit::RequestsInFlight),
             Self::TooManyBytes { .. } => Some(Limit::RequestBytes),
             Self::TooManyRooms { which: limit, .. }
@@ -450,6 +463,7 @@ impl Error {
     fn limit(&self) -> Option<Number> {
         match self {
             Self::TooLarge { limit, .. }
+            | Self::TooManyValues { limit, .. }
             | Self::TooMany { limit }
             | Self::TooManyBytes { limit }
             | Self::Busy { bytes: limit, .. }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use http::Method;
-use serde::de::{self, SeqAccess, Visitor};
+use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -21,6 +21,7 @@ use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::http::{emulation, key};
+use crate::json_size::JsonSize;
 
 /// One event, understood.
 #[derive(Debug)]
@@ -84,9 +85,42 @@ struct Payload<'a> {
 type Event<'a> = (Cow<'a, str>, Option<&'a RawValue>);
 
 fn event(text: &str) -> Result<Event<'_>> {
-    let event: Vec<&RawValue> = serde_json::from_str(text).map_err(not_json)?;
-    let name = event.first().and_then(|name| string(name)).unwrap_or_default();
-    Ok((name, event.get(1).copied()))
+    let Begin(name, argument) = serde_json::from_str(text).map_err(not_json)?;
+    Ok((name.and_then(string).unwrap_or_default(), argument))
+}
+
+/// The first two entries of a list. The others are not held.
+struct Begin<'a>(Option<&'a RawValue>, Option<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Begin<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Begin<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut list: A,
+            ) -> std::result::Result<Self::Value, A::Error> {
+                let begin = Begin(list.next_element()?, list.next_element()?);
+                while let Some(IgnoredAny) = list.next_element()? {}
+                Ok(begin)
+            }
+        }
+        deserializer.deserialize_seq(Reader)
+    }
+}
+
+/// The size of an event once it is parsed. Clients of Sails 0.9 send JSON in a string.
+pub(crate) fn size(text: &str, dialect: Dialect) -> JsonSize {
+    let size = JsonSize::of(text);
+    let nested = || string(event(text).ok()?.1?).map(|text| JsonSize::of(&*text));
+    let nested = if dialect == Dialect::Sails09 { nested() } else { None };
+    nested.map_or(size, |nested| size.with(nested))
 }
 
 /// Which dialect a stock client speaks, if this event shows it.

@@ -19,6 +19,10 @@ const SHARES: usize = 4;
 /// others do.
 pub(crate) const UNCOUNTED_BYTES: usize = 64 << 10;
 
+/// Bytes that arrive from a client, of each connection, and of the values of each request, that no budget counts. One
+/// address may have thousands of connections, so this is less.
+pub(crate) const UNCOUNTED_INPUT: usize = 8 << 10;
+
 /// A budget in bytes.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {

@@ -11,6 +11,7 @@ use crate::brackets;
 use crate::change::{Attributes, Id};
 use crate::error::{Error, Result};
 use crate::http::emulation;
+use crate::parse_claim::parse;
 
 /// As it came.
 #[derive(Debug)]
@@ -65,8 +66,7 @@ impl Input {
         if !matches!(self.0.first(), Some(b'[')) {
             return self.attributes_and(query).map(Records::One);
         }
-        let list: Vec<Value> =
-            serde_json::from_slice(&self.0).map_err(|error| Error::BadJson(error.to_string()))?;
+        let list: Vec<Value> = parse(&self.0).map_err(|error| Error::BadJson(error.to_string()))?;
         if list.len() > MOST {
             let size = format!("{} records", list.len());
             return Err(Error::TooLarge { size, limit: MOST });
@@ -81,7 +81,7 @@ impl Input {
     /// A list of ids, each counted once.
     pub(super) fn ids(&self) -> Result<BTreeSet<Id>> {
         const LIST: &str = "the body has to be a list of ids";
-        let list: Vec<Value> = serde_json::from_slice(&self.0).map_err(|_| Error::BadBody(LIST))?;
+        let list: Vec<Value> = parse(&self.0).map_err(|_| Error::BadBody(LIST))?;
         if list.len() > MOST {
             return Err(Error::TooLarge { size: format!("{} ids", list.len()), limit: MOST });
         }
@@ -101,7 +101,7 @@ impl Input {
     }
 
     pub(super) fn attributes(&self) -> Result<Attributes> {
-        match serde_json::from_slice(&self.0) {
+        match parse(&self.0) {
             Ok(Value::Object(attributes)) => Ok(attributes),
             Ok(_) => Err(Error::BadBody("the body has to be a JSON object")),
             Err(_) if self.0.is_empty() => Err(Error::BadBody("there is no body")),

@@ -20,6 +20,7 @@ use crate::change::{Change, Room};
 use crate::criteria::{Language, shown};
 use crate::error::{Error, Result};
 use crate::model::Membership;
+use crate::parse_claim::parse_small;
 
 /// Which client this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,7 +81,7 @@ impl Ack {
 impl Dialect {
     /// Reads the auth of a CONNECT packet, as JSON text. `None` is a stock client, of whichever kind.
     pub(crate) fn of_auth(auth: Option<&str>) -> std::result::Result<Option<Self>, String> {
-        let auth = auth.and_then(|auth| serde_json::from_str::<serde_json::Value>(auth).ok());
+        let auth = auth.and_then(|auth| parse_small::<serde_json::Value>(auth).ok());
         match auth.as_ref().and_then(|auth| auth.get("backwire")) {
             None => Ok(None),
             Some(version) if version.as_u64() == Some(VERSION) => Ok(Some(Self::Runtime)),

@@ -14,6 +14,8 @@ use http_body_util::{BodyExt, LengthLimitError};
 use crate::brackets;
 use crate::change::Attributes;
 use crate::error::{Error, Result};
+use crate::json_size::JsonSize;
+use crate::parse_claim::ParseClaim;
 
 /// The header with the intended method.
 const OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
@@ -45,6 +47,9 @@ pub(crate) async fn rewrite(mut request: Request, limit: usize) -> Result<Reques
         let fields = brackets::read(&body).unwrap_or_default();
         intended = intended.or_else(|| fields.get(METHOD)?.as_str().and_then(method));
         request = Request::from_parts(parts, Body::empty());
+        if let (Some(model), Some(claim)) = (model_text(&fields), request.extensions().get()) {
+            ParseClaim::claim(claim, JsonSize::of(model)).await?;
+        }
         replace_body(&mut request, body, &fields);
     }
     if let (Some(intended), &Method::POST) = (intended, request.method()) {
@@ -95,9 +100,14 @@ fn replace_body(request: &mut Request, body: Bytes, fields: &Attributes) {
     *request.body_mut() = Body::from(body);
 }
 
-fn model(fields: &Attributes) -> Option<String> {
+/// The model that a form has and nothing else, which may be JSON.
+fn model_text(fields: &Attributes) -> Option<&str> {
     let is_model_alone = fields.keys().all(|name| name == MODEL || name == METHOD);
-    let text = fields.get(MODEL).filter(|_| is_model_alone)?.as_str()?;
+    fields.get(MODEL).filter(|_| is_model_alone)?.as_str()
+}
+
+fn model(fields: &Attributes) -> Option<String> {
+    let text = model_text(fields)?;
     serde_json::from_str::<Attributes>(text).ok().map(|_| text.to_owned())
 }
 

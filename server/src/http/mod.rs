@@ -25,4 +25,5 @@ pub(crate) mod security_headers;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod socket_path;
+pub(crate) mod values;
 pub(crate) mod websocket;

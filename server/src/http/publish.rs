@@ -15,6 +15,7 @@ use crate::change::{Attributes, Id, Position, Resource, ToId, Verb};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::http::caller::Caller;
+use crate::parse_claim::parse;
 use crate::settings::ApiKey;
 use crate::write::{Action, Publication};
 
@@ -50,7 +51,7 @@ async fn publish(
     body: Bytes,
 ) -> Result<([(HeaderName, String); 1], Json<Published>)> {
     admit(key.as_ref(), &caller)?;
-    let news: News = serde_json::from_slice(&body).map_err(not_understood)?;
+    let news: News = parse(&body).map_err(not_understood)?;
     let (resource, publication) = news.read(&cx)?;
     let change = cx.of_api_key().commit(resource, Action::Publish(publication)).await?;
     Ok(at(change.position))

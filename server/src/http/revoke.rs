@@ -14,6 +14,7 @@ use crate::delivery::connected::Revocation;
 use crate::delivery::courier::Courier;
 use crate::error::{Error, Result};
 use crate::http::caller::Caller;
+use crate::parse_claim::parse;
 use crate::sites::Sites;
 
 /// The path.
@@ -36,8 +37,7 @@ async fn revoke(
     body: Bytes,
 ) -> Result<Json<Ended>> {
     let (name, _) = caller.admitted(&sites)?;
-    let body: Value =
-        serde_json::from_slice(&body).map_err(|error| Error::BadJson(error.to_string()))?;
+    let body: Value = parse(&body).map_err(|error| Error::BadJson(error.to_string()))?;
     let connections = courier.revoke(&name, &revocation(&body)?).await;
     tracing::info!(site = %name, connections, "connections are revoked");
     Ok(Json(Ended { connections }))

@@ -15,7 +15,7 @@ use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,8 @@ use crate::fingerprint;
 use crate::http::caller::Caller;
 use crate::http::key;
 use crate::in_line::in_line;
+use crate::json_size::JsonSize;
+use crate::parse_claim::ParseClaim;
 use crate::sites::{EventNames, Name, Site, Sites};
 use crate::write::{Key, Refused};
 
@@ -93,10 +95,12 @@ async fn send(
     caller: Caller,
     query: Query<Manner>,
     headers: HeaderMap,
+    claim: Option<Extension<ParseClaim>>,
     body: Bytes,
 ) -> Result<Response> {
     let (request, site) = (request_id(&headers), caller.site.clone());
-    let outcome = store(desk, &caller, query, &headers, body).await;
+    let claim = claim.as_deref();
+    let outcome = store(desk, &caller, query, &headers, (body, claim)).await;
     match &outcome {
         Ok(response) => {
             let status = response.status().as_u16();
@@ -119,11 +123,15 @@ async fn store(
     caller: &Caller,
     Query(Manner { resync }): Query<Manner>,
     headers: &HeaderMap,
-    body: Bytes,
+    (body, claim): (Bytes, Option<&ParseClaim>),
 ) -> Result<Response> {
     let (name, site) = caller.admitted(&desk.sites)?;
     let resync = yes_or_no(resync.as_deref().unwrap_or_default())?;
     let (key, body) = (key::of(headers)?, decompressed(headers, body, desk.limit)?);
+    // Its JSON has not been seen if it was compressed.
+    if let Some(claim) = claim {
+        claim.claim(JsonSize::of(&body)).await?;
+    }
     let body = Body::read(headers, &body)?;
     let share = desk.backlog.take(&name, body.len())?;
     let sender = Sender { name, site, resync, key, share, post: desk.post };

@@ -21,11 +21,12 @@ use crate::http::origin::Origins;
 use crate::http::security_headers::SecurityHeaders;
 use crate::http::{
     assets, budget, client_address, emulation, handshake, health, limit, origin, publish, revoke,
-    security_headers, send, socket_path, websocket,
+    security_headers, send, socket_path, values, websocket,
 };
 use crate::limit_monitor;
 use crate::log_once::LogOnce;
 use crate::memory_budget::MemoryBudget;
+use crate::parse_claim::ParseLimits;
 use crate::resume::SharedLogs;
 use crate::route::Routing;
 use crate::router::{self, Files, Routes};
@@ -109,7 +110,13 @@ pub(super) fn assemble(
         let routed = routes.router().fallback_service(files.serve(router::resources()));
         dressed(routes.spelled(routed, &routing))
     });
-    let answers = Answers::new(over_sockets.clone(), Arc::clone(&shared), settings.body_limit);
+    let parse_limits = ParseLimits::new(&settings.limits);
+    let answers = Answers::new(
+        over_sockets.clone(),
+        Arc::clone(&shared),
+        settings.body_limit,
+        Arc::clone(&parse_limits),
+    );
     sockets.open(answers, courier.clone());
     let measured = Measured {
         limits: Arc::clone(&limits),
@@ -124,6 +131,7 @@ pub(super) fn assemble(
     let over_http = dressed(services)
         .fallback_service(with_pages.unwrap_or(over_sockets))
         .layer(middleware::from_fn_with_state(settings.body_limit, emulation::layer))
+        .layer(middleware::from_fn_with_state(parse_limits, values::check))
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check))
         .layer(middleware::from_fn_with_state(Arc::clone(&output_budget), budget::claim_answer))
         .layer(middleware::from_fn_with_state(admission, admission::check));

@@ -91,6 +91,9 @@ limits! {
     settings {
         /// Requests that one connection may have in flight. The next one is refused with 429.
         requests_in_flight (RequestsInFlight): usize = 256,
+        /// Values in the JSON of one request: numbers, texts, lists, objects. A request with more is refused with
+        /// 413.
+        body_values (BodyValues): usize = 100_000,
         /// How long the reads of one request may take together. A request that takes longer is refused
         /// with 503.
         read_deadline (ReadDeadline): Duration = DEFAULT_READ_DEADLINE,

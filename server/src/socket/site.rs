@@ -26,6 +26,7 @@ use crate::delivery::guest::{Guest, Introduction, Saying};
 use crate::delivery::present::{Present, Unseated};
 use crate::delivery::rejection::Rejection;
 use crate::http::origin::SitePage;
+use crate::parse_claim::parse_small;
 use crate::rooms;
 use crate::sites::Name;
 
@@ -256,7 +257,7 @@ pub(super) async fn admitted(
 /// What a stock client says of itself: in the auth of its CONNECT, or else on the url it connected by.
 fn introduction(socket: &Socket, auth: Option<&Value>) -> Introduction {
     let text = auth.and_then(Value::as_str).map(|auth| auth.as_str());
-    let auth: Option<Json> = text.and_then(|text| serde_json::from_str(text).ok());
+    let auth: Option<Json> = text.and_then(|text| parse_small(text).ok());
     let said = |name: &str| {
         let in_auth = auth.as_ref().and_then(|auth| text_in(auth, name));
         in_auth.or_else(|| on_url(socket, name))
@@ -269,7 +270,7 @@ fn introduction(socket: &Socket, auth: Option<&Value>) -> Introduction {
 /// The site, token and device in the auth of a CONNECT of our runtime. They are never on its url,
 /// because urls end up in logs.
 pub(super) fn named(socket: &Socket, auth: Option<&str>) -> Option<(String, Introduction)> {
-    let auth: Json = serde_json::from_str(auth?).ok()?;
+    let auth: Json = parse_small(auth?).ok()?;
     let text = |name: &str| text_in(&auth, name);
     let site = match auth.get("site")? {
         Json::Null => return None,

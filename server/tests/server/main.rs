@@ -56,4 +56,5 @@ mod subscription_limits;
 mod transcripts;
 mod unchanged;
 mod underscore_id;
+mod values;
 mod watched;

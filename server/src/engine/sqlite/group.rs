@@ -24,6 +24,7 @@ use crate::engine::cascades::{AllCascades, Cascade, Dangling, Reference};
 use crate::engine::counters::{Counters, change_bytes, first_free};
 use crate::engine::ledger::{LedgerLimits, Written};
 use crate::engine::{Committed, Error, Window};
+use crate::json_size::JsonSize;
 use crate::model::{self, Model};
 use crate::write::{Decision, Key, RecordCounts, Refused, Standing, Write};
 
@@ -165,7 +166,7 @@ impl<'c> Group<'c> {
         }
         let (standing, stored) = self.standing(&write)?;
         let json = stored.as_ref().and_then(|stored| stored.json.as_ref());
-        write.memory.add(json.map_or(0, String::len))?;
+        write.memory.add(json.map_or(0, |json| JsonSize::of(json).parsed_bytes()))?;
         let (key, free) = (write.key.clone(), standing.next_id);
         let model = Arc::clone(&write.model);
         let references = write.references.clone();

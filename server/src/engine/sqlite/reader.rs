@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension, Statement, Transaction};
+use rusqlite::{OptionalExtension, Row, Statement, Transaction};
 
 use super::list::{Bounds, Reading};
 use super::prefilter::Prefilter;
@@ -68,7 +68,7 @@ pub(super) fn find_one(
          WHERE resource = ?1 AND id = ?2 AND json IS NOT NULL",
     )?;
     let record = statement.query_row((resource, id), |row| {
-        if let Err(error) = memory.add(row.get_ref("json")?.as_str()?.len()) {
+        if let Err(error) = memory.add(row::parsed_bytes(row, "json")?) {
             return Ok(Err(error));
         }
         Ok(Ok((unwrap(row.get("json")?), row::unsigned(row, "changed")?)))
@@ -85,6 +85,27 @@ pub(super) fn find_one(
 /// Bytes of the changes that are read at a time. They are all in memory at once, and whoever missed more reads the
 /// records instead.
 const MAX_SINCE_BYTES: usize = 16 << 20;
+
+/// The same of the memory that they take.
+const MAX_SINCE_PARSED: usize = 64 << 20;
+
+/// What is read of a log, which has an end.
+#[derive(Default)]
+struct SinceSize {
+    bytes: usize,
+    parsed: usize,
+}
+
+impl SinceSize {
+    /// Adds a change. `false` if that is too much.
+    fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<bool> {
+        self.bytes += row::change_bytes(row)?;
+        for name in ["before", "after"] {
+            self.parsed += row::parsed_bytes(row, name)?;
+        }
+        Ok(self.bytes <= MAX_SINCE_BYTES && self.parsed <= MAX_SINCE_PARSED)
+    }
+}
 
 /// What happened in a room.
 pub(super) fn since(
@@ -134,10 +155,9 @@ fn class_since(
     let mut statement = snapshot
         .prepare_cached("SELECT * FROM log WHERE resource = ?1 AND offset > ?2 ORDER BY offset")?;
     let mut rows = statement.query((resource, position.offset.cast_signed()))?;
-    let (mut changes, mut bytes) = (Vec::new(), 0);
+    let (mut changes, mut size) = (Vec::new(), SinceSize::default());
     while let Some(row) = rows.next()? {
-        bytes += row::change_bytes(row)?;
-        if bytes > MAX_SINCE_BYTES {
+        if !size.add(row)? {
             return Ok(None);
         }
         changes.push(row::change(row, position.epoch, resource)?);
@@ -158,12 +178,11 @@ fn instance_since(
         .optional()?;
     let mut statement =
         snapshot.prepare_cached("SELECT * FROM log WHERE resource = ?1 AND offset = ?2")?;
-    let (mut changes, mut bytes) = (VecDeque::new(), 0);
+    let (mut changes, mut size) = (VecDeque::new(), SinceSize::default());
     let mut offset = last.map_or(0, i64::cast_unsigned);
     while offset > position.offset {
         let change = statement.query_row((resource, offset.cast_signed()), |row| {
-            bytes += row::change_bytes(row)?;
-            let is_little = bytes <= MAX_SINCE_BYTES;
+            let is_little = size.add(row)?;
             is_little.then(|| row::change(row, position.epoch, resource)).transpose()
         })?;
         let Some(change) = change else { return Ok(None) };

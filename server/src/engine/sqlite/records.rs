@@ -11,12 +11,16 @@ use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::row;
 use crate::change::{Attributes, Change, Id, Resource};
+use crate::json_size::JsonSize;
 
 /// Records in memory.
 const MOST: usize = 1024;
 
 /// How long the JSON of one may be, in bytes.
 const LENGTH: usize = 4096;
+
+/// How many bytes the values of one may take.
+const PARSED: usize = 32 << 10;
 
 /// A record's row.
 #[derive(Debug)]
@@ -98,7 +102,9 @@ impl Records {
         after: Option<String>,
     ) -> Result<()> {
         let row = write(connection, stored.map(|stored| stored.row), change, after.as_deref())?;
-        let is_kept = !change.published && after.as_ref().is_some_and(|json| json.len() <= LENGTH);
+        let is_small =
+            |json: &String| json.len() <= LENGTH && JsonSize::of(json).parsed_bytes() <= PARSED;
+        let is_kept = !change.published && after.as_ref().is_some_and(is_small);
         if is_kept {
             let (offset, record) = (change.position.offset, change.after.clone());
             let stored = Stored { row, offset, changed: offset, json: after, record };

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::change::{Attributes, Change, Id, Position, Resource, Verb};
 use crate::delivery::flake::Flake;
 use crate::engine::counters::Counters;
+use crate::json_size::JsonSize;
 
 impl ToSql for Id {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
@@ -166,6 +167,12 @@ pub(super) fn change_bytes(row: &Row<'_>) -> Result<usize> {
         bytes += row.get_ref(name)?.as_bytes_or_null()?.map_or(0, <[u8]>::len);
     }
     Ok(bytes)
+}
+
+/// Bytes that the record in a column takes once it is parsed.
+pub(super) fn parsed_bytes(row: &Row<'_>, column: &str) -> Result<usize> {
+    let json = row.get_ref(column)?.as_bytes_or_null()?;
+    Ok(json.map_or(0, |json| JsonSize::of(json).parsed_bytes()))
 }
 
 /// An entry of the log.

@@ -1,0 +1,181 @@
+//! The memory of the values that a request is parsed to.
+//!
+//! Before JSON of a client is parsed, its [size](JsonSize) is claimed, until the request is answered. If so much is not left,
+//! the request waits. Values are held only while the server works on a request, so what waits gets its turn, whatever
+//! clients do.
+//!
+//! The budget is another one than that of the texts: a request waits for it while it holds its text, so all of them could
+//! wait for each other. No task that holds memory of this budget waits for more.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::de::{DeserializeOwned, Error as _};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
+use tokio::time::timeout;
+
+use crate::error::{Error, Result};
+use crate::json_size::JsonSize;
+use crate::lock::lock;
+use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_INPUT};
+use crate::settings::{Limit, Limits};
+
+/// Longer texts take milliseconds to parse, in which others would have to wait for the thread.
+const LONG_TEXT: usize = 64 << 10;
+
+/// Values of JSON that nothing is claimed for.
+const MAX_SMALL: usize = 10_000;
+
+/// How many values a request may have, and the memory for those of all requests.
+#[derive(Debug)]
+pub(crate) struct ParseLimits {
+    max_values: usize,
+    budget: Arc<MemoryBudget>,
+    /// How long a request waits for memory.
+    patience: Duration,
+}
+
+/// The memory of the values of one request.
+#[derive(Debug, Clone)]
+pub(crate) struct ParseClaim(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    limits: Arc<ParseLimits>,
+    claim: Mutex<Claim>,
+}
+
+impl ParseLimits {
+    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+        let budget = MemoryBudget::new(limits.total_request_bytes);
+        Arc::new(Self { max_values: limits.body_values, budget, patience: limits.body_deadline })
+    }
+}
+
+impl ParseClaim {
+    /// Claims nothing yet.
+    pub(crate) fn new(limits: &Arc<ParseLimits>, client: Option<IpAddr>) -> Self {
+        let claim = Mutex::new(limits.budget.empty_claim(client));
+        Self(Arc::new(Shared { limits: Arc::clone(limits), claim }))
+    }
+
+    /// Resolves when JSON of this size may be parsed, in place of what was claimed before.
+    pub(crate) async fn claim(&self, size: JsonSize) -> Result<()> {
+        let limits = &self.0.limits;
+        self.check(size)?;
+        let bytes = size.parsed_bytes();
+        if bytes <= UNCOUNTED_INPUT {
+            return Ok(());
+        }
+        timeout(limits.patience, self.wait_for(bytes)).await.map_err(|_| Error::Busy {
+            limit: Limit::TotalRequestBytes,
+            bytes: limits.budget.limit(),
+        })
+    }
+
+    /// Refuses JSON of too many values.
+    pub(crate) fn check(&self, size: JsonSize) -> Result<()> {
+        let (count, limit) = (size.values(), self.0.limits.max_values);
+        if count > limit { Err(Error::TooManyValues { count, limit }) } else { Ok(()) }
+    }
+
+    async fn wait_for(&self, bytes: usize) {
+        loop {
+            let released = {
+                let mut claim = lock(&self.0.claim);
+                let Err(released) = claim.resize_or_wait(bytes) else { return };
+                if claim.bytes() > 0 {
+                    claim.resize(0);
+                }
+                released
+            };
+            released.await;
+        }
+    }
+}
+
+/// Parses JSON whose memory is claimed. A long text does not hold up other tasks of the thread.
+pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    let has_others = || Handle::try_current().map(|it| it.runtime_flavor());
+    if text.len() > LONG_TEXT && has_others().is_ok_and(|it| it == RuntimeFlavor::MultiThread) {
+        return block_in_place(|| serde_json::from_slice(text));
+    }
+    serde_json::from_slice(text)
+}
+
+/// Parses JSON that is never large. Nothing of it is claimed.
+pub(crate) fn parse_small<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+    match JsonSize::of(text).values() {
+        ..=MAX_SMALL => serde_json::from_str(text),
+        _ => Err(serde_json::Error::custom("it has too many values")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+    use tokio::task::{JoinSet, yield_now};
+
+    use super::*;
+
+    fn limits(total_request_bytes: usize) -> Arc<ParseLimits> {
+        ParseLimits::new(&Limits { total_request_bytes, ..Limits::default() })
+    }
+
+    fn zeros(count: usize) -> JsonSize {
+        JsonSize::of(format!("[{}0]", "0,".repeat(count)))
+    }
+
+    #[tokio::test]
+    async fn small_values_need_no_memory_and_large_ones_wait_for_it() {
+        let limits = limits(1 << 20);
+        let [first, second, third] = [(); 3].map(|()| ParseClaim::new(&limits, None));
+        first.claim(zeros(1_000)).await.unwrap();
+        let claimed = limits.budget.claimed();
+        assert!(claimed > 176_000);
+        second.claim(zeros(20)).await.unwrap();
+        assert_eq!(limits.budget.claimed(), claimed);
+        let waiting = tokio::spawn(async move { second.claim(zeros(1_000)).await });
+        yield_now().await;
+        assert!(!waiting.is_finished());
+        assert!(third.check(zeros(200_000)).is_err());
+        drop(first);
+        waiting.await.unwrap().unwrap();
+        assert_eq!(limits.budget.claimed(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn claim_is_refused_when_it_has_waited_too_long() {
+        let limits = limits(1 << 20);
+        let [first, second] = [(); 2].map(|()| ParseClaim::new(&limits, None));
+        first.claim(zeros(1_000)).await.unwrap();
+        let refused = second.claim(zeros(1_000)).await.unwrap_err();
+        assert!(matches!(refused, Error::Busy { limit: Limit::TotalRequestBytes, .. }));
+    }
+
+    /// Each task claims twice, the second time while others wait for what it has.
+    #[tokio::test]
+    async fn all_that_wait_for_memory_get_it() {
+        let seed: u64 = rand::random();
+        println!("seed {seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        let limits = limits(1 << 20);
+        let mut tasks = JoinSet::new();
+        for _ in 0..200 {
+            let claim =
+                ParseClaim::new(&limits, Some([10, 0, 0, random.random_range(0..6)].into()));
+            let sizes = [(); 2].map(|()| zeros(random.random_range(0..4_000)));
+            tasks.spawn(async move {
+                for size in sizes {
+                    claim.claim(size).await.unwrap();
+                    yield_now().await;
+                }
+            });
+        }
+        tasks.join_all().await;
+        assert_eq!(limits.budget.claimed(), 0);
+    }
+}
