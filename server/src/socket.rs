@@ -162,7 +162,7 @@ impl Sockets {
         let entrance = Entrance::default();
         let all_ages = AllAges::new(
             layer,
-            largest,
+            (largest, settings.body_limit),
             limits.connect,
             Arc::clone(&requests),
             Arc::clone(&limits_reached),

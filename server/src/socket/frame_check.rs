@@ -1,5 +1,6 @@
 //! Checks the WebSocket frames of clients. If one violates the protocol, the connection closes with the close code of
-//! RFC 6455. Large messages wait for memory ([`IncomingMemory`]), and large frames are split ([`Splitter`]).
+//! RFC 6455. Large messages wait for memory ([`IncomingMemory`]), large frames are split ([`Splitter`]), and binary messages
+//! become empty (`attachments`).
 //!
 //! engineioxide drops the error of tungstenite, so the client would see a TCP connection that ends without a close
 //! frame. [`CheckedStream`] wraps the stream of a WebSocket below both, and checks the frames that are read:
@@ -15,6 +16,7 @@
 //!
 //! Invariant: a close frame is sent between two frames of the server, and not after another close frame.
 
+mod attachments;
 mod checker;
 mod header;
 mod splitter;
@@ -32,6 +34,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::incoming_memory::IncomingMemory;
+pub(super) use checker::Packets;
 use checker::{FrameChecker, Rejected};
 use header::{HeaderReader, Opcode};
 use splitter::{MIN_ROOM, Splitter};
@@ -71,16 +74,16 @@ struct SentFrames {
 }
 
 impl<Io> CheckedStream<Io> {
-    /// `max` is how many bytes a message may have. The receiver ends when the stream is dropped.
+    /// How many bytes a message may have, and the attachments of one event. The receiver ends when the stream is dropped.
     pub(super) fn new(
         io: Io,
-        max: usize,
+        (max, max_attachments): (usize, usize),
         incoming: IncomingMemory,
     ) -> (Self, oneshot::Receiver<Infallible>) {
         let (_dropped, receiver) = oneshot::channel();
         let stream = Self {
             io: Some(io),
-            received: FrameChecker::new(max),
+            received: FrameChecker::new(max).with_attachments(max_attachments),
             splitter: Splitter::default(),
             incoming,
             sent: SentFrames::default(),
@@ -149,13 +152,20 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> CheckedStream<Io> {
             return read.map_ok(|_| true);
         };
         buf.advance(count);
-        let completed = self.received.completed();
+        let (completed, packets) = (self.received.completed(), self.received.packets());
+        let position = self.received.position();
         let checked = self.received.check(&buf.filled()[before..]);
         if self.received.completed() > completed {
-            self.incoming.completed();
+            self.incoming.completed(packets, self.received.packets());
         }
-        if let Err(Rejected { accepted, violation }) = checked {
+        if let Err(Rejected { accepted, .. }) = &checked {
             buf.set_filled(before + accepted);
+        }
+        if self.received.has_binary_since(position) {
+            let rest = attachments::remove(&mut buf.filled_mut()[begin..], position);
+            buf.set_filled(begin + rest);
+        }
+        if let Err(Rejected { violation, .. }) = checked {
             self.begin_close(violation);
             return Poll::Ready(Ok(true));
         }

@@ -16,6 +16,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::sync::futures::OwnedNotified;
 
+use super::frame_check::Packets;
 use super::session::Session;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_BYTES};
@@ -30,6 +31,8 @@ pub(super) struct IncomingMemory {
     limits_reached: Arc<LimitMonitor>,
     /// Of the message that arrives.
     claim: Option<Claim>,
+    /// Of an event whose attachments have not all arrived.
+    incomplete: Option<Claim>,
     waiting: Option<Pin<Box<OwnedNotified>>>,
 }
 
@@ -40,12 +43,18 @@ impl IncomingMemory {
         session: Option<Arc<Session>>,
         limits_reached: Arc<LimitMonitor>,
     ) -> Self {
-        Self { budget, client, session, limits_reached, claim: None, waiting: None }
+        Self { budget, client, session, limits_reached, claim: None, incomplete: None, waiting: None }
     }
 
-    /// The message that arrived is complete, and is about to be handled.
-    pub(super) fn completed(&mut self) {
-        if let (Some(claim), Some(session)) = (self.claim.take(), &self.session) {
+    /// The message that arrived is complete, and is about to be handled. An event that has announced attachments is held
+    /// until they have arrived, before the next packet of Socket.IO.
+    pub(super) fn completed(&mut self, before: Packets, now: Packets) {
+        if now.all > before.all {
+            self.incomplete = None;
+        }
+        if now.with_attachments > before.with_attachments {
+            self.incomplete = self.claim.take();
+        } else if let (Some(claim), Some(session)) = (self.claim.take(), &self.session) {
             session.keep_claim(claim);
         }
     }

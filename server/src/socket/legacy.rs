@@ -9,11 +9,13 @@
 //!   writes the way of Socket.IO 2: `payload`, and `sessions` remembers which client has which way.
 //!
 //! Packets are rewritten in the body of a request or an answer (`payload`), and in the frames of a WebSocket
-//! (`frames`). Packets of Engine.IO 4 are not looked at, but for the first ping of a session (see `first_ping`). Nor is a CONNECT in several frames or beside binary packets: no
+//! (`frames`). Packets of Engine.IO 4 are not looked at, but for the first ping of a session (see `first_ping`) and
+//! `attachments`. Nor is a CONNECT in several frames or beside binary packets: no
 //! client of that time is known to send one so. Its name is then that of no site, and it is refused.
 //!
 //! The frames of every WebSocket are checked first (see `frame_check`).
 
+mod attachments;
 mod connect;
 mod frames;
 mod payload;
@@ -71,6 +73,8 @@ pub(crate) struct AllAges {
     socket_io: SocketIoLayer,
     /// Bytes in the body of a request.
     largest: usize,
+    /// Bytes in the attachments of an event.
+    max_attachments: usize,
     connect: ConnectLimits,
     /// The budget of all that clients send.
     requests: Arc<MemoryBudget>,
@@ -82,6 +86,7 @@ pub(crate) struct AllAges {
 pub(crate) struct Served {
     inner: Inner,
     largest: usize,
+    max_attachments: usize,
     transports: Arc<Transports>,
     sessions: Arc<Sessions>,
     requests: Arc<MemoryBudget>,
@@ -105,17 +110,19 @@ enum Exchange {
     Poll,
     /// Packets of the client.
     Packets,
+    /// Packets of a client of Engine.IO 4.
+    NewPackets,
 }
 
 impl AllAges {
     pub(super) fn new(
         socket_io: SocketIoLayer,
-        largest: usize,
+        (largest, max_attachments): (usize, usize),
         connect: ConnectLimits,
         requests: Arc<MemoryBudget>,
         limits_reached: Arc<LimitMonitor>,
     ) -> Self {
-        Self { socket_io, largest, connect, requests, limits_reached }
+        Self { socket_io, largest, max_attachments, connect, requests, limits_reached }
     }
 }
 
@@ -132,8 +139,8 @@ impl Layer<Route> for AllAges {
         let limits_reached = Arc::clone(&self.limits_reached);
         let transports = Transports::new(serve, self.connect, Arc::clone(&limits_reached));
         let (largest, requests) = (self.largest, Arc::clone(&self.requests));
-        let sessions = Arc::default();
-        Served { inner, largest, transports, sessions, requests, limits_reached }
+        let (sessions, max_attachments) = (Arc::default(), self.max_attachments);
+        Served { inner, largest, max_attachments, transports, sessions, requests, limits_reached }
     }
 }
 
@@ -171,9 +178,10 @@ impl Service<Request> for Served {
             Some(Exchange::Handshake) => begin(inner, request, sessions).boxed(),
             Some(Exchange::Poll) => give_packets(inner, request, sessions).boxed(),
             Some(Exchange::Packets) => take_packets(inner, request, sessions, largest).boxed(),
+            Some(Exchange::NewPackets) => take_new_packets(inner, request, largest).boxed(),
             Some(Exchange::WebSocket) => {
                 let incoming = self.incoming(&request, session);
-                open(inner, request, largest, incoming).boxed()
+                open(inner, request, (largest, self.max_attachments), incoming).boxed()
             }
         };
         let transports = Arc::clone(&self.transports);
@@ -227,6 +235,7 @@ fn exchange(request: &Request) -> Option<Exchange> {
         (&Method::GET, Transport::Polling) if is_new => Some(Exchange::NewPolling),
         (&Method::GET, Transport::Polling) if is_old => Some(Exchange::Poll),
         (&Method::POST, Transport::Polling) if is_old => Some(Exchange::Packets),
+        (&Method::POST, Transport::Polling) if !is_new => Some(Exchange::NewPackets),
         _ => None,
     }
 }
@@ -316,6 +325,21 @@ async fn take_packets(
     inner.oneshot(request).map_ok(boxed).await
 }
 
+/// Packets of Engine.IO 4 by POST.
+async fn take_new_packets(
+    inner: Inner,
+    mut request: Request,
+    largest: usize,
+) -> Result<Answer, Infallible> {
+    let body = std::mem::take(request.body_mut());
+    *request.body_mut() = match read(body, largest).await {
+        Ok(body) => attachments::without(&body).map_or_else(|| body.into(), Body::from),
+        Err(body) => body,
+    };
+    request.headers_mut().remove(header::CONTENT_LENGTH);
+    inner.oneshot(request).map_ok(boxed).await
+}
+
 /// All of a body. One that is too large or breaks off is as it was, to be refused by whom it is for.
 async fn read(mut body: Body, largest: usize) -> Result<Bytes, Body> {
     let mut all = BytesMut::new();
@@ -337,7 +361,7 @@ async fn read(mut body: Body, largest: usize) -> Result<Bytes, Body> {
 async fn open(
     inner: Inner,
     mut request: Request,
-    largest: usize,
+    sizes: (usize, usize),
     incoming: IncomingMemory,
 ) -> Result<Answer, Infallible> {
     let upgrade = hyper::upgrade::on(&mut request);
@@ -346,7 +370,7 @@ async fn open(
     let service = inner.clone();
     let answer = inner.oneshot(Request::from_parts(head, body)).map_ok(boxed).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        tokio::spawn(serve(service, (upgrade, incoming), handshake, largest));
+        tokio::spawn(serve(service, (upgrade, incoming), handshake, sizes));
     }
     Ok(answer)
 }
@@ -356,12 +380,12 @@ async fn serve(
     inner: Inner,
     (upgrade, incoming): (OnUpgrade, IncomingMemory),
     handshake: http::Request<()>,
-    largest: usize,
+    sizes: (usize, usize),
 ) {
     let engine = handshake.extensions().get().copied();
     // Who is gone already needs nothing.
     let (Some::<EngineRequest>(engine), Ok(stream)) = (engine, upgrade.await) else { return };
-    let (stream, dropped) = CheckedStream::new(TokioIo::new(stream), largest, incoming);
+    let (stream, dropped) = CheckedStream::new(TokioIo::new(stream), sizes, incoming);
     let service = inner.clone();
     let served = match engine {
         _ if engine.is_old() => {
@@ -411,7 +435,7 @@ mod tests {
         let begins = "/socket.io/?EIO=3&transport=polling&b64=1";
         assert_eq!(exchanged(Method::GET, begins), Some(Exchange::Handshake));
         assert_eq!(exchanged(Method::GET, polls_4), None);
-        assert_eq!(exchanged(Method::POST, polls_4), None);
+        assert_eq!(exchanged(Method::POST, polls_4), Some(Exchange::NewPackets));
         let upgrades = &*format!("/socket.io/?EIO=4&transport=websocket&sid={session}");
         assert_eq!(exchanged(Method::GET, upgrades), Some(Exchange::WebSocket));
         let polls = "/socket.io/?EIO=4&transport=polling";

@@ -17,6 +17,14 @@ pub(super) struct FrameChecker {
     message: Option<Message>,
     /// Messages that were complete.
     completed: u64,
+    /// Frames of binary messages that have begun.
+    binary_frames: u64,
+    /// Bytes of the binary messages since the last text.
+    attachments: u64,
+    /// How many of them there may be.
+    max_attachments: u64,
+    /// Messages that were packets of Socket.IO, and those that announced attachments.
+    packets: Packets,
     /// Checks the current message if it is text.
     utf8: Utf8Checker,
     /// The payload of a close frame.
@@ -34,6 +42,7 @@ struct Frame {
     length: u64,
     /// Bytes of the payload that have arrived.
     received: u64,
+    header_size: usize,
 }
 
 /// A frame of data of which a part has arrived.
@@ -42,6 +51,7 @@ pub(super) struct Arriving {
     pub(super) is_final: bool,
     pub(super) length: u64,
     pub(super) received: usize,
+    pub(super) header_size: usize,
 }
 
 /// A message that is not complete.
@@ -50,6 +60,29 @@ struct Message {
     is_text: bool,
     /// Bytes in the frames that have begun.
     length: u64,
+    /// The first bytes of a text, and how many there are.
+    begin: [u8; 2],
+    begun: usize,
+}
+
+/// Complete packets of Socket.IO, by the first bytes of their messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::socket) struct Packets {
+    pub(in crate::socket) all: u64,
+    /// Those that announced attachments.
+    pub(in crate::socket) with_attachments: u64,
+}
+
+/// Where in the frames the next byte is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Position {
+    /// Bytes of the current payload that have not arrived.
+    pub(super) missing: u64,
+    /// Whether these bytes belong to a binary message.
+    pub(super) is_binary: bool,
+    /// Whether a binary message has begun and is not complete.
+    pub(super) is_in_binary: bool,
+    binary_frames: u64,
 }
 
 /// Bytes that must not be passed on.
@@ -69,6 +102,7 @@ impl FrameChecker {
             mask: Mask::default(),
             length: 0,
             received: 0,
+            header_size: 0,
         };
         Self {
             max: max as u64,
@@ -76,10 +110,37 @@ impl FrameChecker {
             frame,
             message: None,
             completed: 0,
+            binary_frames: 0,
+            attachments: 0,
+            max_attachments: u64::MAX,
+            packets: Packets::default(),
             utf8: Utf8Checker::default(),
             close: Vec::new(),
             is_closed: false,
         }
+    }
+
+    /// The same, where the binary messages between two texts may have so many bytes together.
+    pub(super) fn with_attachments(self, max: usize) -> Self {
+        Self { max_attachments: max as u64, ..self }
+    }
+
+    /// Where the next byte is.
+    pub(super) fn position(&self) -> Position {
+        let is_in_binary = self.message.is_some_and(|message| !message.is_text);
+        let missing = self.frame.missing();
+        let is_binary = missing > 0 && is_in_binary && !self.frame.opcode.is_control();
+        Position { missing, is_binary, is_in_binary, binary_frames: self.binary_frames }
+    }
+
+    /// Whether bytes of binary messages have arrived since then.
+    pub(super) fn has_binary_since(&self, position: Position) -> bool {
+        position.is_binary || position.binary_frames != self.binary_frames
+    }
+
+    /// The packets of Socket.IO that are complete.
+    pub(super) fn packets(&self) -> Packets {
+        self.packets
     }
 
     /// Checks the next bytes. After an error there is nothing more to check.
@@ -111,12 +172,13 @@ impl FrameChecker {
         self.header.count()
     }
 
-    /// The frame of data that is not complete, if its header is.
+    /// The frame of text that is not complete, if its header is.
     pub(super) fn arriving(&self) -> Option<Arriving> {
-        let Frame { opcode, is_final, length, received, .. } = self.frame;
-        let is_arriving = self.frame.missing() > 0 && !opcode.is_control() && !self.is_closed;
+        let Frame { opcode, is_final, length, received, header_size, .. } = self.frame;
+        let is_arriving = self.frame.missing() > 0 && !opcode.is_control() && self.is_text();
+        let is_arriving = is_arriving && !self.is_closed;
         let received = usize::try_from(received).ok().filter(|_| is_arriving)?;
-        Some(Arriving { is_final, length, received })
+        Some(Arriving { is_final, length, received, header_size })
     }
 
     /// How many messages were complete.
@@ -124,9 +186,9 @@ impl FrameChecker {
         self.completed
     }
 
-    /// Bytes of the message that is not complete, as far as its frames have begun.
+    /// Bytes of the text that is not complete, as far as its frames have begun. Binary messages are not passed on.
     pub(super) fn message_bytes(&self) -> u64 {
-        self.message.map_or(0, |message| message.length)
+        self.message.filter(|message| message.is_text).map_or(0, |message| message.length)
     }
 
     /// Whether the client has sent a close frame.
@@ -149,7 +211,8 @@ impl FrameChecker {
             return Err(Violation::TooLarge);
         }
         let (mask, length) = (Mask::new(mask), header.length);
-        self.frame = Frame { opcode, is_final: header.is_final, mask, length, received: 0 };
+        let (is_final, header_size) = (header.is_final, self.header.size());
+        self.frame = Frame { opcode, is_final, mask, length, received: 0, header_size };
         if length == 0 { self.end() } else { Ok(()) }
     }
 
@@ -158,11 +221,24 @@ impl FrameChecker {
             (Opcode::Continuation, None) => return Err(Violation::NothingToContinue),
             (Opcode::Continuation, Some(message)) => message,
             (_, Some(_)) => return Err(Violation::NotContinued),
-            (_, None) => Message { is_text: opcode == Opcode::Text, length: 0 },
+            (_, None) => {
+                Message { is_text: opcode == Opcode::Text, length: 0, begin: [0; 2], begun: 0 }
+            }
         };
+        self.count_attachment(before.is_text, length)?;
         let length = before.length.saturating_add(length);
         self.message = Some(Message { length, ..before });
         if length > self.max { Err(Violation::TooLarge) } else { Ok(()) }
+    }
+
+    fn count_attachment(&mut self, is_text: bool, length: u64) -> Result<(), Violation> {
+        if is_text {
+            self.attachments = 0;
+            return Ok(());
+        }
+        self.binary_frames += 1;
+        self.attachments = self.attachments.saturating_add(length);
+        if self.attachments > self.max_attachments { Err(Violation::TooLarge) } else { Ok(()) }
     }
 
     fn check_payload(&mut self, bytes: &[u8]) -> Result<(), Violation> {
@@ -173,11 +249,23 @@ impl FrameChecker {
                 self.frame.mask.unmask(bytes, &mut self.close[begin..]);
             }
             Opcode::Ping | Opcode::Pong => {}
-            _ if self.is_text() => self.utf8.check(bytes, self.frame.mask)?,
+            _ if self.is_text() => {
+                self.utf8.check(bytes, self.frame.mask)?;
+                self.keep_begin(bytes);
+            }
             _ => {}
         }
         self.frame.advance(bytes.len());
         if self.frame.missing() == 0 { self.end() } else { Ok(()) }
+    }
+
+    /// Keeps the first bytes of a text.
+    fn keep_begin(&mut self, bytes: &[u8]) {
+        let Some(message) = &mut self.message else { return };
+        let missing = &mut message.begin[message.begun..];
+        let count = missing.len().min(bytes.len());
+        self.frame.mask.unmask(&bytes[..count], &mut missing[..count]);
+        message.begun += count;
     }
 
     /// The frame is complete.
@@ -191,8 +279,9 @@ impl FrameChecker {
             _ if !self.frame.is_final => {}
             _ if self.utf8.is_incomplete() => return Err(Violation::NotUtf8),
             _ => {
-                self.message = None;
+                let message = self.message.take();
                 self.completed += 1;
+                self.packets.count(message.filter(|message| message.is_text));
             }
         }
         Ok(())
@@ -200,6 +289,14 @@ impl FrameChecker {
 
     fn is_text(&self) -> bool {
         self.message.is_some_and(|message| message.is_text)
+    }
+}
+
+impl Packets {
+    fn count(&mut self, text: Option<Message>) {
+        let [engine, kind] = text.map(|text| text.begin).unwrap_or_default();
+        self.all += u64::from(engine == b'4');
+        self.with_attachments += u64::from(engine == b'4' && matches!(kind, b'5' | b'6'));
     }
 }
 

@@ -68,8 +68,8 @@ impl HeaderReader {
         self.count
     }
 
-    /// Bytes of the header, by its first two.
-    fn size(&self) -> usize {
+    /// Bytes of the header, by its first two. Of the last one, until the next begins.
+    pub(super) fn size(&self) -> usize {
         2 + self.length_size() + if self.is_masked() { 4 } else { 0 }
     }
 

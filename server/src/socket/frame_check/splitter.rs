@@ -10,8 +10,11 @@ use tokio::io::ReadBuf;
 use super::checker::FrameChecker;
 use super::header::{MAX_SIZE, Opcode};
 
-/// The most that a frame has. Longer frames have headers of [`MAX_SIZE`].
-pub(super) const MAX_FRAME: usize = 1 << 16;
+/// The most that a frame has. The length of a longer one has two bytes or eight.
+pub(super) const MAX_FRAME: usize = 8 << 10;
+
+/// The size of a header whose length has two bytes.
+const MEDIUM_SIZE: usize = 8;
 
 /// A reader with room for fewer bytes is not given a header in place.
 pub(super) const MIN_ROOM: usize = 2 * MAX_SIZE;
@@ -98,11 +101,14 @@ impl Splitter {
             return;
         };
         // Less than a whole frame has been read.
-        let begin = bytes.len() - frame.received - MAX_SIZE;
-        let header = &mut bytes[begin..begin + MAX_SIZE];
+        let end = bytes.len() - frame.received;
+        let header = &mut bytes[end - frame.header_size..end];
         header[0] &= 0x7f;
-        header[2..10].copy_from_slice(&(MAX_FRAME as u64).to_be_bytes());
-        let mask = [header[10], header[11], header[12], header[13]];
+        match frame.header_size {
+            MEDIUM_SIZE => header[2..4].copy_from_slice(&(MAX_FRAME as u16).to_be_bytes()),
+            _ => header[2..10].copy_from_slice(&(MAX_FRAME as u64).to_be_bytes()),
+        }
+        let mask = std::array::from_fn(|index| header[frame.header_size - 4 + index]);
         let (part, rest) = (MAX_FRAME - frame.received, frame.length - MAX_FRAME as u64);
         self.large = Some(LargeFrame { is_final: frame.is_final, mask, part, rest });
     }

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::{connect, refusal};
+use super::{attachments, connect, refusal};
 
 /// How a client reads the characters of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +39,10 @@ pub(super) fn received(
     mut is_of_socket_io_1: bool,
 ) -> Option<Received> {
     let packets: Vec<Cow<'_, str>> = if is_binary {
+        let packets = binary_packets(payload)?;
         // Socket.IO 2 sends a binary payload only if one of its packets is binary.
-        is_of_socket_io_1 = true;
-        binary_packets(payload)?
+        is_of_socket_io_1 |= packets.iter().all(|packet| packet != ATTACHMENT);
+        packets
     } else {
         let packets = packets(std::str::from_utf8(payload).ok()?)?;
         is_of_socket_io_1 |= packets.iter().any(|packet| has_name_of_socket_io_1(packet));
@@ -51,9 +52,12 @@ pub(super) fn received(
         });
         decoded.collect()
     };
-    let is_other = is_of_socket_io_1 || packets.iter().any(|it| connect::rewritten(it).is_some());
+    let is_rewritten = |packet: &Cow<'_, str>| {
+        connect::rewritten(packet).is_some() || attachments::without_in_packet(packet).is_some()
+    };
+    let is_other = is_binary || is_of_socket_io_1 || packets.iter().any(is_rewritten);
     is_other.then(|| Received {
-        packets: joined(packets.iter().map(|packet| with_auth(packet))),
+        packets: joined(packets.iter().map(|packet| as_read(packet))),
         is_of_socket_io_1,
     })
 }
@@ -98,8 +102,11 @@ fn has_name_of_socket_io_1(packet: &str) -> bool {
     packet.starts_with(connect::BEGIN) && !packet.contains(',')
 }
 
-fn with_auth(packet: &str) -> Cow<'_, str> {
-    connect::rewritten(packet).map_or(Cow::Borrowed(packet), Cow::Owned)
+/// A packet as socketioxide reads it.
+fn as_read(packet: &str) -> Cow<'_, str> {
+    let without_attachments = || attachments::without_in_packet(packet);
+    let rewritten = connect::rewritten(packet).map(Cow::Owned).or_else(without_attachments);
+    rewritten.unwrap_or(Cow::Borrowed(packet))
 }
 
 /// The packets of a text.
@@ -122,14 +129,20 @@ fn split_packet(payload: &str) -> Option<(&str, &str)> {
 /// Before a packet of text in a binary payload.
 const TEXT: u8 = 0;
 
+/// Before a packet of bytes in a binary payload.
+const BINARY: u8 = 1;
+
+/// A packet of no bytes, in a text.
+const ATTACHMENT: &str = "b4";
+
 /// Behind the length of a packet in a binary payload.
 const END_OF_LENGTH: u8 = 255;
 
-/// The packets of a binary payload, `0 1 5 255 40/shop?token=x`, if all of them are text.
+/// The packets of a binary payload, `0 1 5 255 40/shop?token=x`. Those of bytes are empty.
 fn binary_packets(mut payload: &[u8]) -> Option<Vec<Cow<'_, str>>> {
     const MOST_DIGITS: usize = 9;
     let mut packets = Vec::new();
-    while let Some(rest) = payload.strip_prefix(&[TEXT]) {
+    while let [kind @ (TEXT | BINARY), rest @ ..] = payload {
         let digits = rest.iter().take(MOST_DIGITS + 1).position(|byte| *byte == END_OF_LENGTH)?;
         let length = rest[..digits].iter().try_fold(0, |length: usize, digit| {
             (*digit < 10).then(|| length * 10 + usize::from(*digit))
@@ -137,7 +150,8 @@ fn binary_packets(mut payload: &[u8]) -> Option<Vec<Cow<'_, str>>> {
         let packet;
         (packet, payload) = rest[digits + 1..].split_at_checked(length)?;
         // Half a surrogate pair, which JavaScript may send, is not UTF-8.
-        packets.push(String::from_utf8_lossy(packet));
+        let text = || String::from_utf8_lossy(packet);
+        packets.push(if *kind == TEXT { text() } else { ATTACHMENT.into() });
     }
     (payload.is_empty() && !packets.is_empty()).then_some(packets)
 }
@@ -269,10 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn binary_payload_with_bytes_or_a_mistake_is_left() {
+    fn bytes_of_a_binary_payload_are_not_kept_and_a_mistake_is_left() {
         let text = binary(&["2"]);
         let bytes = [1, 2, 255, 4, 7];
-        assert_eq!(received(&[&text[..], &bytes].concat(), true, false), None);
+        let read = received(&[&text[..], &bytes, &text].concat(), true, false);
+        let packets = "1:22:b41:2".to_owned();
+        assert_eq!(read, Some(Received { packets, is_of_socket_io_1: false }));
         for bad in [&[0][..], &[0, 1], &[0, 2, 255, b'2'], &[0, 10, 255, b'2'], &[7], &[0; 99]] {
             assert_eq!(received(&[&text, bad].concat(), true, false), None, "{bad:?}");
         }

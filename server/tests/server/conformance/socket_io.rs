@@ -1,11 +1,13 @@
 //! The cases of Socket.IO 5.
 
+use backwire::settings::{Limit, Limits};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{ANSWER, Polling, REQUEST};
 use crate::client::{Socket, refusal, server};
 use crate::deliveries::House;
+use crate::limits_reached::{count, limits};
 
 /// A transport that is open, and nothing more.
 async fn open(server: &backwire::Server) -> Socket {
@@ -120,6 +122,59 @@ async fn event_with_attachments_is_refused_and_the_connection_goes_on() {
     assert_eq!(refusal(&refused), json!([400, "E_BINARY"]));
     assert!(refused["body"]["message"].as_str().unwrap().contains("Base64"));
     assert_eq!(socket.get("/todo").await["body"], json!([]));
+    server.shutdown().await;
+}
+
+/// What attachments contain is not kept until the last one has arrived.
+#[tokio::test]
+async fn large_attachments_are_refused_and_the_connection_goes_on() {
+    let server = server().await;
+    let mut socket = Socket::runtime(&server).await;
+    socket.send(r#"4510-7["post",{"url":"/todo","data":{"_placeholder":true,"num":0}}]"#).await;
+    for _ in 0..10 {
+        socket.send_raw(Message::binary(vec![7; 100_000])).await;
+    }
+    assert_eq!(refusal(&socket.ack(7).await), json!([400, "E_BINARY"]));
+    assert_eq!(socket.get("/todo").await["body"], json!([]));
+    server.shutdown().await;
+}
+
+/// The text of an event is kept until all of its attachments have arrived, and counts as long.
+#[tokio::test]
+async fn text_of_an_event_counts_until_its_attachments_have_arrived() {
+    let set = |limits: &mut Limits| limits.total_request_bytes = 400_000;
+    let server = crate::client::start(crate::client::builder().limits(limits(set))).await;
+    let [mut first, mut second] = [Socket::runtime(&server).await, Socket::runtime(&server).await];
+    let text = "x".repeat(90_000);
+    let event = json!(["post", { "url": "/todo", "data": { "text": text } }]);
+    first.send(format!("452-7{event}")).await;
+    first.send_raw(Message::binary(vec![7; 1000])).await;
+    let waiting = tokio::spawn(async move { second.ask(event).await });
+    while count(&server, Limit::TotalRequestBytes).await == 0 {
+        // A pong is no packet of Socket.IO.
+        first.send("3").await;
+        tokio::task::yield_now().await;
+    }
+    first.send_raw(Message::binary(vec![7; 1000])).await;
+    assert_eq!(refusal(&first.ack(7).await), json!([400, "E_BINARY"]));
+    assert_eq!(first.get("/todo?limit=1").await["statusCode"], 200);
+    assert_eq!(waiting.await.unwrap()["statusCode"], 201);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn large_attachments_are_refused_over_polling() {
+    let server = server().await;
+    let client = Polling::connected(&server).await;
+    let photo = "A".repeat(400_000);
+    let text = "x".repeat(100_000);
+    let data = json!({ "text": text, "photo": { "_placeholder": true, "num": 0 } });
+    let event = json!(["post", { "url": "/todo", "data": data }]);
+    client.post_packets(&format!("452-7{event}\x1eb{photo}")).await;
+    client.post_packets(&format!("b{photo}\x1e{REQUEST}")).await;
+    let packets = client.packets(2).await;
+    assert!(packets[0].starts_with("437[{") && packets[0].contains("E_BINARY"), "{packets:?}");
+    assert!(packets[1].starts_with(ANSWER), "{packets:?}");
     server.shutdown().await;
 }
 

@@ -1,0 +1,106 @@
+//! Events with attachments that arrive by polling. They are refused when the last of the attachments has arrived, so
+//! nothing of them has to be kept until then but their number, and what the refusal needs.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+/// Between the packets of Engine.IO 4.
+const SEPARATOR: u8 = 0x1e;
+
+/// Packets of events that are longer are shortened.
+const MAX_EVENT: usize = 1024;
+
+/// The packets of Engine.IO 4 without what they attach. `None` if they attach nothing.
+pub(super) fn without(payload: &[u8]) -> Option<Vec<u8>> {
+    let packets = || payload.split(|byte| *byte == SEPARATOR);
+    if !packets().any(attaches) {
+        return None;
+    }
+    let packets = packets().map(|packet| match (attaches(packet), packet.first()) {
+        (false, _) => Cow::Borrowed(packet),
+        (true, Some(b'b')) => Cow::Borrowed(&packet[..1]),
+        (true, _) => shortened(packet).into_bytes().into(),
+    });
+    Some(packets.collect::<Vec<_>>().join(&SEPARATOR))
+}
+
+/// A packet of Engine.IO 3 without what it attaches. `None` if it attaches nothing.
+pub(super) fn without_in_packet(packet: &str) -> Option<Cow<'_, str>> {
+    match packet.as_bytes() {
+        [b'b', _, _, ..] => Some(packet.get(..2)?.into()),
+        bytes if attaches(bytes) && !packet.starts_with('b') => Some(shortened(bytes).into()),
+        _ => None,
+    }
+}
+
+fn attaches(packet: &[u8]) -> bool {
+    let is_large = packet.len() > MAX_EVENT;
+    packet.starts_with(b"b") || is_large && (packet.starts_with(b"45") || packet.starts_with(b"46"))
+}
+
+/// The packet of an event or an ack with as little data as tells who sent it. One that cannot be read stays so.
+fn shortened(packet: &[u8]) -> String {
+    const UNREADABLE: &str = "45";
+    let text = str::from_utf8(packet).unwrap_or(UNREADABLE);
+    let Some((head, data)) = text.split_once('[') else { return UNREADABLE.to_owned() };
+    let short = match text.starts_with("45") {
+        true => event(data).map(|event| format!("{head}[{event}]")),
+        false => Some(format!("{head}[]")),
+    };
+    short.filter(|short| short.len() <= MAX_EVENT).unwrap_or_else(|| UNREADABLE.to_owned())
+}
+
+/// The name of an event, and what kind of data follows it.
+fn event(data: &str) -> Option<String> {
+    let mut values = serde_json::Deserializer::from_str(data).into_iter::<&RawValue>();
+    let name = values.next()?.ok()?.get();
+    let rest = data[values.byte_offset()..].trim_start().strip_prefix(',').map(str::trim_start);
+    Some(match rest.and_then(|rest| rest.chars().next()) {
+        Some('{') => format!("{name},{{}}"),
+        Some('"') => format!("{name},\"\""),
+        Some(_) => format!("{name},null"),
+        None => name.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(payload: &str) -> Option<String> {
+        without(payload.as_bytes()).map(|payload| String::from_utf8(payload).unwrap())
+    }
+
+    #[test]
+    fn attachments_are_empty_and_large_events_with_attachments_short() {
+        let event = |ns: &str, data: &str| format!("4510-{ns}7[\"post\",{data}]");
+        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_EVENT));
+        for (packet, expected) in [
+            (event("", &large), event("", "{}")),
+            (event("/shop,", &large), event("/shop,", "{}")),
+            (event("", &format!("\"{large}")), event("", "\"\"")),
+            (event("", &format!("[{large}]")), event("", "null")),
+            (format!("461-3[{large}]"), "461-3[]".to_owned()),
+            (format!("451-{}", "x".repeat(MAX_EVENT)), "45".to_owned()),
+            (format!("451-[{}", "x".repeat(MAX_EVENT)), "45".to_owned()),
+            ("bAQIDBA==".to_owned(), "b".to_owned()),
+        ] {
+            let payload = format!("421[\"get\"]\u{1e}{packet}\u{1e}3");
+            let expected = format!("421[\"get\"]\u{1e}{expected}\u{1e}3");
+            assert_eq!(passed(&payload), Some(expected));
+        }
+        assert_eq!(without_in_packet("b4AQIDBA==").as_deref(), Some("b4"));
+        let short = event("", "{}");
+        assert_eq!(without_in_packet(&event("", &large)).as_deref(), Some(&*short));
+    }
+
+    #[test]
+    fn all_other_packets_are_left() {
+        let large = format!("427[\"post\",\"{}\"]", "x".repeat(MAX_EVENT));
+        for packet in ["", "3", "451-7[\"post\",{\"_placeholder\":true,\"num\":0}]", &large] {
+            assert_eq!(passed(packet), None);
+            assert_eq!(without_in_packet(packet), None);
+        }
+    }
+}
