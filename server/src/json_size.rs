@@ -20,10 +20,15 @@ const OBJECT: usize = 400;
 /// Bytes for a string, beside its text.
 const STRING: usize = 16;
 
+/// What is deeper is not counted: the parser takes it for an error. It allows 128, and an event has a few around its data.
+const MAX_DEPTH: usize = 160;
+
 /// What the size of some JSON depends on. Its text may arrive in parts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct JsonSize {
     state: State,
+    /// Lists and objects that have begun and not ended.
+    depth: usize,
     bytes: usize,
     strings: usize,
     commas: usize,
@@ -103,6 +108,7 @@ impl JsonSize {
     pub(crate) fn with(self, other: Self) -> Self {
         Self {
             state: self.state,
+            depth: self.depth,
             bytes: self.bytes + other.bytes,
             strings: self.strings + other.strings,
             commas: self.commas + other.commas,
@@ -125,9 +131,16 @@ impl JsonSize {
     fn add_outside<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
         for (at, byte) in text.iter().enumerate() {
             match byte {
-                b',' => self.commas += 1,
-                b'[' => self.lists += 1,
-                b'{' => self.objects += 1,
+                b',' => self.commas += usize::from(self.depth <= MAX_DEPTH),
+                b'[' => {
+                    self.depth += 1;
+                    self.lists += usize::from(self.depth <= MAX_DEPTH);
+                }
+                b'{' => {
+                    self.depth += 1;
+                    self.objects += usize::from(self.depth <= MAX_DEPTH);
+                }
+                b']' | b'}' => self.depth = self.depth.saturating_sub(1),
                 b'"' => {
                     self.strings += 1;
                     self.state = State::InString;
@@ -238,6 +251,9 @@ mod tests {
         assert_eq!(JsonSize::of("\"a,b").values(), 1);
         assert_eq!(JsonSize::of("a,b\n[c,d]").values(), 1);
         assert_eq!(JsonSize::of("\n [1,2]").values(), 3);
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(JsonSize::of(&deep).values(), 1 + MAX_DEPTH);
+        assert_eq!(JsonSize::of(format!("[{deep},[1]]")).values(), 1 + MAX_DEPTH + 2);
     }
 
     #[test]
