@@ -66,7 +66,11 @@ impl Answers {
         // Held until there is an answer.
         let parsed = ParseClaim::new(&self.parse_limits, client.address());
         let size = incoming::size(text, client.dialect());
-        parsed.claim(size).await?;
+        match incoming::resume_bytes(text, client.dialect()) {
+            // Its rooms have a limit of their own.
+            Some(bytes) => parsed.claim_bytes(bytes).await?,
+            None => parsed.claim(size).await?,
+        }
         let incoming = incoming::read(text, client.dialect(), self.body_limit)?;
         if let Incoming::Request(Request { url, .. }) = &incoming
             && let Some((_, query)) = url.split_once('?')

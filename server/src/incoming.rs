@@ -115,6 +115,15 @@ impl<'de> Deserialize<'de> for Begin<'de> {
     }
 }
 
+/// Bytes that a resume takes in memory for each byte of its text. Its rooms are not parsed to values.
+const RESUME_BYTES: usize = 10;
+
+/// Bytes that a resume takes in memory, if this event is one as the runtime writes it.
+pub(crate) fn resume_bytes(text: &str, dialect: Dialect) -> Option<usize> {
+    let is_resume = dialect == Dialect::Runtime && text.starts_with(r#"["resume","#);
+    is_resume.then(|| text.len() * RESUME_BYTES)
+}
+
 /// The size of an event once it is parsed. Clients of Sails 0.9 send JSON in a string.
 pub(crate) fn size(text: &str, dialect: Dialect) -> JsonSize {
     let size = JsonSize::of(text);

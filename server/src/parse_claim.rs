@@ -63,9 +63,13 @@ impl ParseClaim {
 
     /// Resolves when JSON of this size may be parsed, in place of what was claimed before.
     pub(crate) async fn claim(&self, size: JsonSize) -> Result<()> {
-        let limits = &self.0.limits;
         self.check(size)?;
-        let bytes = size.parsed_bytes();
+        self.claim_bytes(size.parsed_bytes()).await
+    }
+
+    /// Resolves when there is so much memory.
+    pub(crate) async fn claim_bytes(&self, bytes: usize) -> Result<()> {
+        let limits = &self.0.limits;
         if bytes <= UNCOUNTED_INPUT {
             return Ok(());
         }
