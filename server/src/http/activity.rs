@@ -48,6 +48,17 @@ enum Phase {
     Upgraded,
 }
 
+/// What the bytes belong to that arrive next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// The head of a request, or nothing has arrived of it.
+    Head,
+    /// A request whose head is complete.
+    Other,
+    /// No request is handled, and nothing of one has arrived; or the connection does not belong to HTTP any more.
+    Nothing,
+}
+
 impl Deadlines {
     pub(crate) fn of(limits: &Limits) -> Self {
         let (header, body) = (limits.header_deadline, limits.body_deadline);
@@ -72,6 +83,15 @@ impl Activity {
         let mut state = lock(&self.0);
         if state.phase == Phase::Idle {
             state.enter(Phase::Head);
+        }
+    }
+
+    /// What the bytes belong to that arrive next.
+    pub(super) fn direction(&self) -> Direction {
+        match lock(&self.0).phase {
+            Phase::Idle | Phase::Upgraded => Direction::Nothing,
+            Phase::Head => Direction::Head,
+            Phase::Busy | Phase::Body => Direction::Other,
         }
     }
 

@@ -1,11 +1,15 @@
 //! The memory that bodies over HTTP take: those of requests until they are answered, and those of answers until they have been
 //! sent.
 //!
-//! Bodies of up to [`UNCOUNTED_BYTES`] are not counted.
+//! Requests of up to [`UNCOUNTED_INPUT`] and answers of up to [`UNCOUNTED_BYTES`] are not counted. Requests above that, of up to
+//! [`UNCOUNTED_BYTES`], are not refused at once if there is no room for them: their bodies are not read before there is. So are
+//! those that do not say their size.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
@@ -14,11 +18,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header;
 use http_body::{Frame, SizeHint};
+use tokio::time::timeout;
 
 use super::client_address::client_address;
 use crate::answer_claim::{AnswerClaim, is_read};
 use crate::error::Error;
-use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_BYTES};
+use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_BYTES, UNCOUNTED_INPUT};
 use crate::settings::Limit;
 use crate::socket::OutputBudget;
 
@@ -27,35 +32,55 @@ use crate::socket::OutputBudget;
 pub(crate) struct RequestBudget {
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) largest: usize,
+    /// How long a body may wait for memory.
+    pub(crate) patience: Duration,
 }
 
 /// Claims the body of a request until the request is answered, or refuses it.
 pub(crate) async fn claim_request(
-    State(RequestBudget { budget, largest }): State<RequestBudget>,
+    State(limits): State<RequestBudget>,
     request: Request,
     next: Next,
 ) -> Response {
     // What is larger is refused by others, and never in memory.
-    let size = size(&request).min(largest);
-    if size <= UNCOUNTED_BYTES {
+    let size = size(&request);
+    if size.is_some_and(|size| size <= UNCOUNTED_INPUT) {
         return next.run(request).await;
     }
-    match budget.claim(client_address(request.extensions()), size) {
+    let client = client_address(request.extensions());
+    match limits.claim(client, size).await {
         Some(_claim) => next.run(request).await,
         None => {
             let limit = Limit::TotalRequestBytes;
-            Error::Busy { limit, bytes: budget.limit() }.into_response()
+            Error::Busy { limit, bytes: limits.budget.limit() }.into_response()
         }
     }
 }
 
-/// The size of the body; the largest there is if the request does not say it.
-fn size(request: &Request) -> usize {
-    if request.body().is_end_stream() {
-        return 0;
+impl RequestBudget {
+    /// Claims a body, which may not say its size.
+    async fn claim(&self, client: Option<IpAddr>, size: Option<usize>) -> Option<Claim> {
+        let bytes = size.unwrap_or(usize::MAX).min(self.largest);
+        if size.is_some_and(|size| size > UNCOUNTED_BYTES) {
+            return self.budget.claim(client, bytes);
+        }
+        let mut claim = self.budget.empty_claim(client);
+        let wait = async {
+            while let Err(released) = claim.resize_or_wait(bytes) {
+                released.await;
+            }
+        };
+        timeout(self.patience, wait).await.ok()?;
+        Some(claim)
     }
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(usize::MAX)
+}
+
+/// The size of the body, if the request says it.
+fn size(request: &Request) -> Option<usize> {
+    if request.body().is_end_stream() {
+        return Some(0);
+    }
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Claims the body of an answer while it is made, and until it has been sent. A read that finds no room is refused; the answer

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BufMut;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -31,11 +32,13 @@ use tokio::sync::Notify;
 use tokio::task::coop::poll_proceed;
 use tokio::time::{Sleep, sleep};
 
-use super::activity::Activity;
+use super::activity::{Activity, Direction};
 use super::client_address::network;
 use super::connections::Registration;
+use super::head_memory::HeadMemory;
 use crate::limit_monitor::LimitMonitor;
 use crate::lock::lock;
+use crate::memory_budget::MemoryBudget;
 use crate::settings::Limit;
 
 /// How much later than our deadline the kernel ends a connection whose peer acknowledges nothing.
@@ -55,6 +58,9 @@ const TELLS_WHEN_THERE_IS_MORE: bool = cfg!(any(target_os = "linux", target_os =
 /// What may be read for each unit of a task's budget: 128 KiB before others run.
 const BYTES_PER_UNIT: usize = 1024;
 
+/// Bytes that are read at once. What is read before it is asked for stays in a buffer of the connection.
+const MAX_READ: usize = 8 << 10;
+
 /// One accepted connection.
 #[derive(Debug)]
 pub(crate) struct Line {
@@ -62,6 +68,8 @@ pub(crate) struct Line {
     state: Arc<State>,
     limits: Option<Arc<LimitMonitor>>,
     registration: Option<Registration>,
+    /// Counts the heads of its requests.
+    heads: Option<HeadMemory>,
     /// How long a write may get nowhere.
     patience: Duration,
     /// Ends when the write that is stuck now has got nowhere for that long.
@@ -109,7 +117,7 @@ impl Line {
             tracing::debug!(%error, "can not set up a connection");
         }
         let (stream, state) = (Arc::new(stream), Arc::default());
-        Self { stream, state, limits, registration: None, patience, stuck: None }
+        Self { stream, state, limits, registration: None, heads: None, patience, stuck: None }
     }
 
     pub(super) fn plug(&self) -> Plug {
@@ -119,6 +127,11 @@ impl Line {
     /// Counts the connection as long as it is there.
     pub(super) fn register(&mut self, registration: Registration) {
         self.registration = Some(registration);
+    }
+
+    /// Counts the heads of its requests.
+    pub(super) fn count_heads(&mut self, budget: &Arc<MemoryBudget>) {
+        self.heads = Some(HeadMemory::new(Arc::clone(budget)));
     }
 
     /// Reads and forgets what the peer sends, until it closes the connection.
@@ -203,11 +216,17 @@ impl AsyncRead for Line {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
+        let (line, before) = (self.get_mut(), buffer.filled().len());
+        let direction = line.state.activity.direction();
+        ready!(line.poll_head_memory(cx, direction));
         loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            if let Some(outcome) = self.read_what_there_is(buffer) {
-                spend_budget(cx, buffer.filled().len() - before);
+            ready!(line.stream.poll_read_ready(cx))?;
+            if let Some(outcome) = line.read_what_there_is(buffer) {
+                let count = buffer.filled().len() - before;
+                spend_budget(cx, count);
+                if let Some(heads) = line.heads.as_mut().filter(|_| direction != Direction::Other) {
+                    heads.received(count);
+                }
                 return Poll::Ready(outcome);
             }
         }
@@ -226,15 +245,27 @@ fn spend_budget(cx: &mut Context<'_>, bytes: usize) {
 }
 
 impl Line {
+    /// Ready when there is memory for more of a head.
+    fn poll_head_memory(&mut self, cx: &mut Context<'_>, direction: Direction) -> Poll<()> {
+        let (stream, state) = (&self.stream, &self.state);
+        let plug = || Plug { stream: Arc::downgrade(stream), state: Arc::clone(state) };
+        match &mut self.heads {
+            Some(heads) => heads.poll_claim(cx, direction, || plug().client()),
+            None => Poll::Ready(()),
+        }
+    }
+
     /// `None` if there was nothing after all, and the line has to be ready once more.
     fn read_what_there_is(&self, buffer: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
         let before = buffer.filled().len();
         let read = self.stream.try_io(Interest::READABLE, || {
             // The buffer is not initialized for this: zeroing all of a large one would make all of it
             // resident, for the few bytes of a handshake.
-            self.stream.try_read_buf(buffer)?;
+            let part = &mut (&mut *buffer).limit(MAX_READ);
+            self.stream.try_read_buf(part)?;
             let is_drained = TELLS_WHEN_THERE_IS_MORE
                 && buffer.filled().len() > before
+                && buffer.filled().len() - before < MAX_READ
                 && buffer.remaining() > 0;
             // That there is no more need not be asked for.
             if is_drained { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }

@@ -11,6 +11,7 @@ pub(crate) mod cookies;
 pub(crate) mod emulation;
 mod encoding;
 pub(crate) mod handshake;
+mod head_memory;
 pub(crate) mod health;
 pub(crate) mod host;
 pub(crate) mod key;

@@ -31,9 +31,11 @@ use tower::ServiceExt;
 use self::body::{RequestBody, ResponseBody};
 use super::activity::Deadlines;
 use super::connections::{Connections, Full};
+use super::head_memory::MAX_HEAD_BYTES;
 use super::listener::{Line, Plug};
 use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
+use crate::memory_budget::MemoryBudget;
 use crate::settings::{Limit, Limits};
 
 /// The longest pause after an error of the system. The shortest is a hundredth of it.
@@ -41,9 +43,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often errors of the system are logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
-
-/// The largest head of a request: a url of 64 KiB, and as much for the headers.
-const MAX_HEAD_BYTES: usize = 128 << 10;
 
 /// Refused connections that are kept until the client has read the refusal, and for how long.
 const MAX_LINGERING: usize = 16;
@@ -56,6 +55,8 @@ pub(crate) struct HttpServer {
     limits: Arc<LimitMonitor>,
     deadlines: Deadlines,
     write_deadline: Duration,
+    /// The memory of the heads of all requests.
+    heads: Arc<MemoryBudget>,
     lingering: Arc<Semaphore>,
 }
 
@@ -67,6 +68,7 @@ impl HttpServer {
             connections,
             deadlines: Deadlines::of(settings),
             write_deadline: settings.write_deadline,
+            heads: MemoryBudget::new(settings.total_request_bytes),
             lingering: Arc::new(Semaphore::new(MAX_LINGERING)),
         })
     }
@@ -110,6 +112,7 @@ impl HttpServer {
         match self.connections.admit(&plug, peer.ip()) {
             Ok(registration) => {
                 line.register(registration);
+                line.count_heads(&self.heads);
                 tokio::spawn(async move {
                     self.serve_connection(line, plug, stopping).await;
                     drop(is_done);

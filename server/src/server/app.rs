@@ -72,7 +72,11 @@ pub(super) fn assemble(
     let socket_limits = Limits::of(settings);
     let budgets = (Arc::clone(&requests), Arc::clone(&output_budget));
     let (sockets, socket_layer) = Sockets::new(settings, Arc::clone(&limits), budgets);
-    let requests = RequestBudget { budget: requests, largest: socket_limits.message };
+    let requests = RequestBudget {
+        budget: requests,
+        largest: socket_limits.message,
+        patience: settings.limits.body_deadline,
+    };
     let cookies = sessions.cookies().clone();
     let models = Arc::new(settings.models.clone());
     let routing = routes.known_to(Routing::new(settings.paths.clone(), Arc::clone(&models)));

@@ -109,9 +109,10 @@ limits! {
         /// Bytes of the requests that one connection may have in flight. The next one is refused
         /// with 429.
         request_bytes (RequestBytes): usize = 4 << 20,
-        /// Bytes of all requests that are in flight or arrive over a WebSocket, without the first 64 KiB of
-        /// each connection. The next one over HTTP is refused with 503, and a WebSocket with a larger
-        /// message is not read until there is room. One client may use a quarter.
+        /// Bytes of all requests that are in flight or arrive over a WebSocket, without the first 8 KiB of
+        /// each connection. A WebSocket is not read until there is room, and a body over HTTP waits or is
+        /// refused with 503. One client may use a quarter. The heads of requests and the values that requests
+        /// are parsed to have as much, each.
         total_request_bytes (TotalRequestBytes): usize = 32 << 20,
         /// Bytes that may wait for one client to read them, before its next request is answered and
         /// before it is sent another push.

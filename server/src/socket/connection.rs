@@ -31,7 +31,7 @@ use crate::http::listener::Plug;
 use crate::incoming;
 use crate::limit_monitor::LimitMonitor;
 use crate::lock::lock;
-use crate::memory_budget::{Claim, UNCOUNTED_BYTES};
+use crate::memory_budget::{Claim, UNCOUNTED_INPUT};
 use crate::rooms::{self, Presence, User};
 use crate::settings::{Limit, Origin};
 
@@ -63,6 +63,8 @@ pub(super) struct Connection {
     /// Dropped when it is gone: who attends to it hears of it by this.
     attended: Mutex<Option<oneshot::Sender<()>>>,
     inbox: Mutex<Inbox>,
+    /// The session of Engine.IO that it belongs to.
+    session_of_transport: Option<Arc<Session>>,
     /// What it has been sent and has not read.
     pub(super) output: Arc<Output>,
     /// That of its client, as limits count it.
@@ -98,7 +100,7 @@ struct Inbox {
 pub(super) struct Event {
     pub(super) text: Value,
     pub(super) ack: Option<i64>,
-    /// It had attachments, which are not kept: it is refused.
+    /// It had attachments: it is refused, and nothing of it is kept.
     pub(super) is_binary: bool,
 }
 
@@ -124,13 +126,8 @@ pub(super) enum Arrival {
 }
 
 impl Inbox {
-    /// A claim for an event, if it needs one; or the limit that refuses the event.
-    fn room_for(
-        &self,
-        event: &Event,
-        limits: Limits,
-        claim: impl FnOnce(usize) -> Option<Claim>,
-    ) -> Result<Option<Claim>, Limit> {
+    /// Whether there is room for an event, or else the limit that refuses it.
+    fn has_room_for(&self, event: &Event, limits: Limits) -> Result<(), Limit> {
         let bytes = self.bytes + event.text.len();
         if self.events.len() >= limits.in_flight {
             return Err(Limit::RequestsInFlight);
@@ -139,11 +136,7 @@ impl Inbox {
         if bytes > limits.request_bytes && !self.events.is_empty() {
             return Err(Limit::RequestBytes);
         }
-        let counted = |bytes: usize| bytes.saturating_sub(UNCOUNTED_BYTES);
-        match counted(bytes) - counted(self.bytes) {
-            0 => Ok(None),
-            counted => claim(counted).map(Some).ok_or(Limit::TotalRequestBytes),
-        }
+        Ok(())
     }
 }
 
@@ -169,21 +162,26 @@ impl Connection {
             attended: Mutex::default(),
             inbox: Mutex::default(),
             address: session.as_ref().and_then(|session| session.address()),
+            session_of_transport: session.clone(),
             output: Arc::new(Output::new(session)),
             counted: Mutex::new(Some(Memberships::default())),
         }
     }
 
-    /// `claim` gives bytes of the budget of all connections.
+    /// `claim` gives bytes of the budget of all connections, or fewer if they are not left.
     pub(super) fn arrived(
         &self,
-        event: Event,
+        mut event: Event,
         limits: Limits,
         claim: impl FnOnce(usize) -> Option<Claim>,
     ) -> Arrival {
         self.learn_dialect(&event);
+        if event.is_binary {
+            event.text = Value::Str("".into(), None);
+        }
         let mut inbox = lock(&self.inbox);
-        match inbox.room_for(&event, limits, claim) {
+        let room = inbox.has_room_for(&event, limits);
+        match room.and_then(|()| self.claim_event(event.text.len(), claim)) {
             Ok(claim) => {
                 inbox.bytes += event.text.len();
                 inbox.events.push_back((event, claim));
@@ -197,6 +195,25 @@ impl Connection {
             true => Arrival::Queued,
             false => Arrival::First,
         }
+    }
+
+    /// The claim of an event that waits to be answered, if it needs one; or the limit that refuses it. What arrives by a
+    /// WebSocket is not refused: before there is room for it, nothing more is read.
+    fn claim_event(
+        &self,
+        bytes: usize,
+        claim: impl FnOnce(usize) -> Option<Claim>,
+    ) -> Result<Option<Claim>, Limit> {
+        let session = self.session_of_transport.as_deref();
+        let unclaimed = session.map_or(0, Session::unclaimed);
+        let claim = if unclaimed + bytes <= UNCOUNTED_INPUT { None } else { claim(bytes) };
+        let missing = bytes - claim.as_ref().map_or(0, Claim::bytes).min(bytes);
+        let is_waited_for = session.is_some_and(Session::has_websocket);
+        if unclaimed + missing > UNCOUNTED_INPUT && !is_waited_for {
+            return Err(Limit::TotalRequestBytes);
+        }
+        session.iter().for_each(|session| session.add_unclaimed(missing));
+        Ok(claim)
     }
 
     /// Decided as events arrive and not when their turn comes, so that whatever is said of any of
@@ -238,8 +255,13 @@ impl Connection {
     /// The first event has been answered.
     pub(super) fn done(&self) {
         let mut inbox = lock(&self.inbox);
-        if let Some((event, _claim)) = inbox.events.pop_front() {
-            inbox.bytes -= event.text.len();
+        if let Some((event, claim)) = inbox.events.pop_front() {
+            let bytes = event.text.len();
+            inbox.bytes -= bytes;
+            let claimed = claim.as_ref().map_or(0, Claim::bytes).min(bytes);
+            drop((claim, inbox));
+            let session = self.session_of_transport.iter();
+            session.for_each(|session| session.remove_unclaimed(bytes - claimed));
         }
     }
 

@@ -156,7 +156,11 @@ impl MessageHandler<LocalAdapter, Doors> for Door {
         let client = Client { socket, connection: self.connection.clone() };
         let arrived = || Session::of(&client.socket)?.take_claim();
         let claim = |bytes| match arrived() {
-            Some(mut claim) => claim.resize(bytes).then_some(claim),
+            Some(mut claim) => {
+                // If it cannot grow, it covers a part.
+                claim.resize(bytes);
+                Some(claim)
+            }
             None => self.house.requests.claim(client.address(), bytes),
         };
         let event = Event::new(text, ack);

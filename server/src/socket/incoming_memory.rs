@@ -7,6 +7,9 @@
 //! Messages in several frames grow while they hold a claim, so they can wait for each other. The heartbeat ends
 //! them, because a pong is not read either.
 //!
+//! Events that wait to be answered count as well: those of a burst are small, and arrive together before anything can be
+//! claimed for them. So the connection is not read before there is room for them.
+//!
 //! A complete message keeps its claim until it has become an event, which takes it over, or something smaller.
 
 use std::net::IpAddr;
@@ -19,7 +22,7 @@ use tokio::sync::futures::OwnedNotified;
 use super::frame_check::Packets;
 use super::session::Session;
 use crate::limit_monitor::LimitMonitor;
-use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_BYTES};
+use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_INPUT};
 use crate::settings::Limit;
 
 /// The memory of what arrives on one connection.
@@ -43,7 +46,15 @@ impl IncomingMemory {
         session: Option<Arc<Session>>,
         limits_reached: Arc<LimitMonitor>,
     ) -> Self {
-        Self { budget, client, session, limits_reached, claim: None, incomplete: None, waiting: None }
+        Self {
+            budget,
+            client,
+            session,
+            limits_reached,
+            claim: None,
+            incomplete: None,
+            waiting: None,
+        }
     }
 
     /// The message that arrived is complete, and is about to be handled. An event that has announced attachments is held
@@ -59,15 +70,36 @@ impl IncomingMemory {
         }
     }
 
-    /// Ready when as many bytes are claimed as the arriving message will have. Earlier messages have been handled.
-    pub(super) fn poll_claim(&mut self, cx: &mut Context<'_>, bytes: u64) -> Poll<()> {
+    /// Ready when as many bytes are claimed as the arriving message will have, with those of events that wait to be
+    /// answered and have no claim. Earlier messages have been handled.
+    pub(super) fn poll_claim(&mut self, cx: &mut Context<'_>, message: u64) -> Poll<()> {
         if let Some(session) = &self.session {
             drop(session.take_claim());
         }
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_sub(UNCOUNTED_BYTES);
-        if bytes <= self.claim.as_ref().map_or(0, Claim::bytes) {
+        let message = usize::try_from(message).unwrap_or(usize::MAX);
+        let mut bytes = self.missing(message);
+        if bytes > 0
+            && let Some(session) = &self.session
+        {
+            session.wake_when_answered(cx.waker());
+            // They may have been answered before this.
+            bytes = self.missing(message);
+        }
+        if bytes == 0 || bytes <= self.claim.as_ref().map_or(0, Claim::bytes) {
+            self.claim.take_if(|_| bytes == 0);
+            self.waiting = None;
             return Poll::Ready(());
         }
+        self.poll_grow(cx, bytes)
+    }
+
+    /// Bytes that have to be claimed for a message of so many.
+    fn missing(&self, message: usize) -> usize {
+        let queued = self.session.as_ref().map_or(0, |session| session.unclaimed());
+        message.saturating_add(queued).saturating_sub(UNCOUNTED_INPUT)
+    }
+
+    fn poll_grow(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
         let mut has_waited = self.waiting.is_some();
         loop {
             if let Some(waiting) = &mut self.waiting {

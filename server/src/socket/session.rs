@@ -11,10 +11,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::task::Waker;
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use socketioxide::socket::{Sid, Socket};
 use tokio::time::Instant;
 
@@ -69,6 +71,10 @@ pub(super) struct Session {
     last: Mutex<LastTransport>,
     /// The claim of a message that has arrived and is not an event yet.
     arrived: Mutex<Option<Claim>>,
+    /// Bytes of the events that wait to be answered and have no claim.
+    unclaimed: AtomicUsize,
+    /// The reader of its WebSocket, which waits until there are fewer.
+    reader: AtomicWaker,
 }
 
 #[derive(Debug, Default)]
@@ -114,6 +120,8 @@ impl Sessions {
             polled: AtomicU64::default(),
             last: Mutex::default(),
             arrived: Mutex::default(),
+            unclaimed: AtomicUsize::default(),
+            reader: AtomicWaker::new(),
         });
         let mut state = lock(&self.state);
         let removed = match handshake.is_websocket() {
@@ -219,6 +227,34 @@ impl Session {
     /// Takes the claim of the message that arrived last.
     pub(super) fn take_claim(&self) -> Option<Claim> {
         lock(&self.arrived).take()
+    }
+
+    /// Bytes of the events that wait to be answered and have no claim.
+    pub(super) fn unclaimed(&self) -> usize {
+        self.unclaimed.load(Ordering::SeqCst)
+    }
+
+    /// An event without a claim for so many of its bytes waits to be answered.
+    pub(super) fn add_unclaimed(&self, bytes: usize) {
+        self.unclaimed.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    /// It has been answered.
+    pub(super) fn remove_unclaimed(&self, bytes: usize) {
+        if bytes > 0 {
+            self.unclaimed.fetch_sub(bytes, Ordering::SeqCst);
+            self.reader.wake();
+        }
+    }
+
+    /// Wakes the reader of its WebSocket when events have been answered.
+    pub(super) fn wake_when_answered(&self, reader: &Waker) {
+        self.reader.register(reader);
+    }
+
+    /// Whether what it sends arrives by a WebSocket, which can be left unread.
+    pub(super) fn has_websocket(&self) -> bool {
+        self.handshake.is_websocket() || lock(&self.last).websocket.is_some()
     }
 
     pub(super) fn id(&self) -> Option<Sid> {

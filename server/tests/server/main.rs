@@ -42,6 +42,7 @@ mod pubsub;
 mod query_header;
 mod read_limits;
 mod readers;
+mod request_memory;
 mod resources;
 mod resume;
 mod resume_work;

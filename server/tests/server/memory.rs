@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::client::{RUNTIME, Socket, builder, refusal, start};
 use crate::limits_reached::{CapturedLog, count, limits};
 
-fn todo(size: usize) -> Value {
+pub fn todo(size: usize) -> Value {
     json!({ "title": "x".repeat(size) })
 }
 
@@ -55,7 +55,7 @@ async fn requests_of_a_connection_may_have_so_many_bytes() {
 }
 
 /// Sends the head of a create with a body of this size, and half of the body.
-async fn begin_create(server: &Server, size: usize) -> (TcpStream, String) {
+pub async fn begin_create(server: &Server, size: usize) -> (TcpStream, String) {
     let body = todo(size).to_string();
     let mut upload = TcpStream::connect(server.addr()).await.unwrap();
     let (host, length) = (server.addr(), body.len());
@@ -69,7 +69,7 @@ async fn begin_create(server: &Server, size: usize) -> (TcpStream, String) {
 }
 
 /// The answer to a create over HTTP: its status, `Retry-After` and body.
-async fn create(server: &Server, size: usize) -> (u16, Option<String>, Value) {
+pub async fn create(server: &Server, size: usize) -> (u16, Option<String>, Value) {
     let url = format!("http://{}/todo", server.addr());
     let reply = reqwest::Client::new().post(url).json(&todo(size)).send().await.unwrap();
     let retry_after = reply.headers().get("retry-after");
@@ -119,7 +119,7 @@ async fn bodies_that_are_being_sent_use_up_the_budget_of_requests_and_small_ones
 }
 
 /// A WebSocket that has sent the begin of a message of so many bytes.
-async fn begin_message(server: &Server, size: usize) -> TcpStream {
+pub async fn begin_message(server: &Server, size: usize) -> TcpStream {
     let mut stream = TcpStream::connect(server.addr()).await.unwrap();
     let head = format!(
         "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\n\

@@ -28,7 +28,7 @@ pub(super) fn without(payload: &[u8]) -> Option<Vec<u8>> {
 /// A packet of Engine.IO 3 without what it attaches. `None` if it attaches nothing.
 pub(super) fn without_in_packet(packet: &str) -> Option<Cow<'_, str>> {
     match packet.as_bytes() {
-        [b'b', _, _, ..] => Some(packet.get(..2)?.into()),
+        [b'b', b'4', _, ..] => Some("b4".into()),
         bytes if attaches(bytes) && !packet.starts_with('b') => Some(shortened(bytes).into()),
         _ => None,
     }
@@ -98,6 +98,7 @@ mod tests {
     #[test]
     fn all_other_packets_are_left() {
         let large = format!("427[\"post\",\"{}\"]", "x".repeat(MAX_EVENT));
+        assert_eq!(without_in_packet("bä"), None);
         for packet in ["", "3", "451-7[\"post\",{\"_placeholder\":true,\"num\":0}]", &large] {
             assert_eq!(passed(packet), None);
             assert_eq!(without_in_packet(packet), None);

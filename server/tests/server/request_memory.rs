@@ -1,0 +1,143 @@
+//! What the connections of one address can make a server hold before it has read their requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backwire::Server;
+use backwire::settings::{Limit, Limits};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::client::{Socket, builder, start};
+use crate::limits_reached::{count, limits};
+use crate::memory::{begin_create, begin_message, create, todo};
+
+#[tokio::test]
+async fn body_of_up_to_64_kib_waits_for_memory_and_is_not_refused() {
+    let set = |limits: &mut Limits| limits.total_request_bytes = 400_000;
+    let server = start(builder().limits(limits(set))).await;
+    let mut socket = Socket::runtime(&server).await;
+    let (mut upload, rest) = begin_create(&server, 90_000).await;
+    while create(&server, 200_000).await.0 == 201 {}
+    let url = format!("http://{}/todo", server.addr());
+    let waiting = [20_000, 64_000].map(|size| {
+        let request = reqwest::Client::new().post(&url).json(&todo(size));
+        tokio::spawn(async move { request.send().await.unwrap().status() })
+    });
+    for _ in 0..20 {
+        // Bodies of up to 8 KiB wait for nothing.
+        assert_eq!(create(&server, 8_000).await.0, 201);
+        assert_eq!(socket.post("/todo", todo(8_000)).await["statusCode"], 201);
+    }
+    assert!(waiting.iter().all(|it| !it.is_finished()));
+    upload.write_all(rest.as_bytes()).await.unwrap();
+    for waiting in waiting {
+        assert_eq!(waiting.await.unwrap(), 201);
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn body_that_waits_too_long_for_memory_is_refused() {
+    let set = |limits: &mut Limits| {
+        limits.total_request_bytes = 100_000;
+        limits.body_deadline = Duration::from_millis(300);
+    };
+    let server = start(builder().limits(limits(set))).await;
+    let _held = begin_message(&server, 90_000).await;
+    let (status, retry_after, body) = loop {
+        let answer = create(&server, 30_000).await;
+        if answer.0 == 503 {
+            break answer;
+        }
+    };
+    assert_eq!((status, &body["code"], retry_after.as_deref()), (503, &json!("E_BUSY"), Some("1")));
+    server.shutdown().await;
+}
+
+/// Each holds 30 KB, of which 8 KiB do not count.
+#[tokio::test]
+async fn unfinished_messages_of_one_address_hold_its_share_and_no_more() {
+    let set = |limits: &mut Limits| limits.total_request_bytes = 400_000;
+    let server = start(builder().limits(limits(set))).await;
+    let mut socket = Socket::runtime(&server).await;
+    let mut held = Vec::new();
+    while count(&server, Limit::TotalRequestBytes).await == 0 {
+        held.push(begin_message(&server, 30_000).await);
+        assert!(held.len() < 10, "{} connections hold a message of 30 KB", held.len());
+    }
+    assert!(held.len() > 3);
+    // Ordinary requests are answered meanwhile.
+    assert_eq!(socket.post("/todo", todo(5_000)).await["statusCode"], 201);
+    assert_eq!(create(&server, 5_000).await.0, 201);
+    let large = tokio::spawn(async move { socket.post("/todo", todo(60_000)).await });
+    drop(held);
+    assert_eq!(large.await.unwrap()["statusCode"], 201);
+    server.shutdown().await;
+}
+
+/// The events of a burst are small, and more than what a connection has without a claim.
+#[tokio::test]
+async fn burst_of_small_events_waits_for_memory_and_none_of_them_is_refused() {
+    let gate = Arc::new(Notify::new());
+    let wait = gate.clone();
+    let slow = axum::routing::get(async move || wait.notified().await);
+    let set = |limits: &mut Limits| limits.total_request_bytes = 100_000;
+    let server = start(builder().limits(limits(set)).route("/slow", slow)).await;
+    // All that one client may have.
+    let held = begin_message(&server, 60_000).await;
+    let waiting = begin_message(&server, 60_000).await;
+    while count(&server, Limit::TotalRequestBytes).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut socket = Socket::runtime(&server).await;
+    socket.send(r#"421["get",{"url":"/slow"}]"#).await;
+    for number in 2..=100 {
+        let request = json!(["post", { "url": "/todo", "data": todo(500) }]);
+        socket.send(format!("42{number}{request}")).await;
+    }
+    gate.notify_one();
+    for number in 2..=100 {
+        assert_eq!(socket.ack(number).await["statusCode"], 201, "{number}");
+    }
+    drop((held, waiting));
+    server.shutdown().await;
+}
+
+/// A connection that has sent the begin of the head of a request, and the rest of it.
+async fn begin_head(server: &Server, size: usize) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+    let (host, text) = (server.addr(), "x".repeat(size));
+    let head = format!("GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nX: {text}");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    (stream, "\r\n\r\n".to_owned())
+}
+
+#[tokio::test]
+async fn large_heads_of_one_address_wait_for_memory_and_small_ones_do_not() {
+    // There is room for one large head of an address.
+    let set = |limits: &mut Limits| limits.total_request_bytes = 4 * (128 << 10);
+    let server = start(builder().limits(limits(set))).await;
+    let answer = async |(mut stream, rest): (TcpStream, String)| {
+        stream.write_all(rest.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let (mut first, rest) = begin_head(&server, 20_000).await;
+    let second = begin_head(&server, 40_000).await;
+    let second = tokio::spawn(answer(second));
+    for _ in 0..20 {
+        let small = begin_head(&server, 7_000).await;
+        assert!(answer(small).await.starts_with("HTTP/1.1 200 "));
+    }
+    let is_waiting = !second.is_finished();
+    first.write_all(rest.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    first.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 ") && is_waiting, "{text}");
+    assert!(second.await.unwrap().starts_with("HTTP/1.1 200 "));
+    server.shutdown().await;
+}
