@@ -9,7 +9,7 @@ use std::time::Duration;
 use backwire::change::{Change, Id, Position, Room, Verb};
 use backwire::criteria::{Criteria, Language, Parameters};
 use backwire::delivery::flake::Node;
-use backwire::engine::{Acked, Edit, Error, Post, Posted, Since, Sqlite, Window};
+use backwire::engine::{Acked, Edit, Error, Post, Posted, Reference, Since, Sqlite, Window};
 use backwire::model::{Attribute, Model, Models};
 use backwire::settings;
 use backwire::write::{RecordLimits, Refused, Write};
@@ -426,6 +426,28 @@ async fn a_transaction_that_is_given_up_takes_its_group_with_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_fails_takes_its_group_with_it() {
     everybody_is_told_the_truth("INSERT INTO child VALUES (1)", false).await;
+}
+
+#[tokio::test]
+async fn destroy_whose_cascade_fails_leaves_no_trace_in_the_log_or_the_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.done(milk()).await;
+    store.done(create(json!({"owner": 1}))).await;
+    let visitor = visitor(folder.path());
+    visitor
+        .execute_batch(
+            "CREATE TRIGGER failure BEFORE INSERT ON cascades BEGIN SELECT raise(ABORT, 'no'); END",
+        )
+        .unwrap();
+    let owner = Reference { resource: todo(), attribute: "owner".to_owned(), is_pair: false };
+    let destroy = || Write { references: vec![owner.clone()], ..keyed("d", destroy("1")) };
+    assert!(matches!(store.engine.commit(destroy()).await, Err(Error::Unavailable(_))));
+    assert_eq!(store.head().await.offset, 2);
+    visitor.execute_batch("DROP TRIGGER failure").unwrap();
+    let repeat = store.commit(destroy()).await;
+    assert_eq!((repeat.repeated, repeat.change.position.offset), (false, 3));
+    assert_eq!(store.engine.cascades().unfinished().await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -86,6 +86,13 @@ struct Grown {
     model: Option<Arc<Model>>,
 }
 
+/// A resource's counters after a change, how many records it had before, and the bytes of the change in the log.
+struct Counted {
+    counters: Counters,
+    records_before: u64,
+    bytes: u64,
+}
+
 impl<'c> Group<'c> {
     /// Opens a transaction that nobody else can write beside.
     pub(super) fn begin(connection: &'c mut Connection, known: &'c mut Known) -> Result<Self> {
@@ -172,10 +179,13 @@ impl<'c> Group<'c> {
         let references = write.references.clone();
         match write.apply(standing)? {
             Decision::Changed(change) => {
-                self.store(&change, free, stored, key, model)?;
-                if change.verb == Verb::Destroy {
-                    self.begin_cascades(references, &change)?;
-                }
+                let counted = self.store(&change, free, stored, key.as_ref())?;
+                let cascades = match change.verb {
+                    Verb::Destroy => self.begin_cascades(references, &change)?,
+                    _ => Vec::new(),
+                };
+                // Nothing fails from here on, so memory and file stay alike.
+                self.remember(&change, key, model, counted, &cascades);
                 Ok(Committed::changed(Arc::new(change)))
             }
             Decision::Unchanged(change) => {
@@ -189,19 +199,21 @@ impl<'c> Group<'c> {
     }
 
     /// Stores which references to a destroyed record are to be removed.
-    fn begin_cascades(&mut self, references: Vec<Reference>, change: &Change) -> Result<()> {
+    fn begin_cascades(&self, references: Vec<Reference>, change: &Change) -> Result<Vec<Cascade>> {
+        let mut begun = Vec::new();
         for reference in references {
             if cascades::has_references(&self.transaction, &reference, &change.id)? {
-                let until = self.counters(&reference.resource)?.head;
+                let until = match reference.resource == change.resource {
+                    true => change.position.offset,
+                    false => self.counters(&reference.resource)?.head,
+                };
                 let (id, origin) = (change.id.clone(), change.origin.clone());
                 let cascade = Cascade { reference, id, until, origin };
                 cascades::insert(&self.transaction, &cascade)?;
-                if let Some(all) = &mut self.known.cascades {
-                    all.insert(&cascade);
-                }
+                begun.push(cascade);
             }
         }
-        Ok(())
+        Ok(begun)
     }
 
     /// What dangles in a record that was changed last at this offset.
@@ -373,24 +385,35 @@ impl<'c> Group<'c> {
         change: &Change,
         free: i64,
         stored: Option<Stored>,
-        key: Option<Key>,
-        model: Arc<Model>,
-    ) -> Result<()> {
+        key: Option<&Key>,
+    ) -> Result<Counted> {
         let mut counters = self.counters(&change.resource)?;
         counters.count(change, free);
         let after = change.after.as_deref().map(row::text);
         // What is published does not say what was before.
         let before = stored.as_ref().and_then(|stored| stored.json.as_deref());
         let before = before.filter(|_| change.before.is_some());
-        let bytes = append(&self.transaction, change, [before, after.as_deref()], key.as_ref())?;
+        let bytes = append(&self.transaction, change, [before, after.as_deref()], key)?;
         counters.log_bytes += bytes;
-        self.bytes += bytes;
         let was_there = stored.as_ref().is_some_and(|stored| stored.json.is_some());
         let records_before = counters.records;
         if !change.published {
             counters.count_record(was_there, change.after.is_some());
         }
         self.known.records.store(&self.transaction, stored, change, after)?;
+        Ok(Counted { counters, records_before, bytes })
+    }
+
+    /// Remembers a change that was stored.
+    fn remember(
+        &mut self,
+        change: &Change,
+        key: Option<Key>,
+        model: Arc<Model>,
+        Counted { counters, records_before, bytes }: Counted,
+        cascades: &[Cascade],
+    ) {
+        self.bytes += bytes;
         self.latest = self.latest.max(Some(change.at));
         if let Some(key) = key {
             self.fresh.remember(&key, Written::logged(change));
@@ -399,12 +422,14 @@ impl<'c> Group<'c> {
         let before = self.grown.remove(&change.resource);
         let first = before.as_ref().map_or(change.position.offset, |before| before.first);
         let model = before.and_then(|before| before.model).or(model);
-        let grown = Grown { counters, first, at: change.at, model };
-        self.grown.insert(change.resource.clone(), grown);
         if let Some(total) = &mut self.known.total_records {
             *total = (*total + counters.records).saturating_sub(records_before);
         }
-        Ok(())
+        let grown = Grown { counters, first, at: change.at, model };
+        self.grown.insert(change.resource.clone(), grown);
+        if let Some(all) = &mut self.known.cascades {
+            cascades.iter().for_each(|cascade| all.insert(cascade));
+        }
     }
 }
 
