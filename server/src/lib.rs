@@ -56,6 +56,7 @@ mod memory_budget;
 mod nearest;
 mod parse_claim;
 pub mod pubsub;
+mod secret_files;
 pub mod session;
 mod shared;
 mod undeclared_resources;

@@ -12,7 +12,6 @@ mod wording;
 use std::collections::HashMap;
 use std::env;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -22,7 +21,7 @@ use std::time::Duration;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
-use crate::duration;
+use crate::{duration, secret_files};
 
 pub(crate) use block::{Block, Options, Stray};
 pub(crate) use list::maybe_list;
@@ -74,7 +73,7 @@ pub(crate) trait Document: DeserializeOwned + Default {
 /// production.
 pub(crate) fn read<T: Document>(file: &Path) -> Result<T, Bad> {
     let bad = |error: io::Error| Bad::new(error.to_string()).of(file);
-    let yaml = fs::read_to_string(file).map_err(bad)?;
+    let yaml = secret_files::read(file).map_err(bad)?;
     let names = ["BACKWIRE_ENV", "NODE_ENV"];
     let named = names.iter().find_map(|name| env::var(name).ok().filter(|it| !it.is_empty()));
     parse(&yaml, named.as_deref().unwrap_or("production")).map_err(|bad| bad.of(file))

@@ -1,5 +1,5 @@
 //! What is never served of a folder of pages, whatever its url says: the files of the store and of the server,
-//! hidden files, databases, and what links lead to outside of the folder.
+//! files that the server has read secrets from, hidden files, databases, and what links lead to outside of the folder.
 //!
 //! A path is looked up in the file system and compared by what it leads to, not by its spelling.
 
@@ -9,6 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
+
+use crate::secret_files;
 
 /// How a file begins that SQLite has written, and how its write-ahead log does.
 const DATABASE: &[u8] = b"SQLite format 3\0";
@@ -71,6 +73,9 @@ impl PrivateFiles {
 
     fn is_private_file(&self, path: &Path) -> io::Result<bool> {
         let Ok(relative) = path.strip_prefix(&self.directory) else { return Ok(true) };
+        if has_secret(path)? {
+            return Ok(true);
+        }
         let mut at = self.directory.clone();
         for part in relative {
             at.push(part);
@@ -95,6 +100,14 @@ fn relative(path: &str) -> Option<PathBuf> {
             _ => None,
         },
     )
+}
+
+/// Whether the server has read a secret from this file. It is looked up each time, because others may be read while
+/// the server runs, and because a file may be replaced.
+fn has_secret(path: &Path) -> io::Result<bool> {
+    let this = entry(&fs::metadata(path)?);
+    let mut others = secret_files::all().into_iter();
+    Ok(others.any(|other| fs::metadata(other).is_ok_and(|it| entry(&it) == this)))
 }
 
 /// A copy of the store has its secrets, too.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use http::HeaderValue;
 use subtle::ConstantTimeEq;
 
+use crate::secret_files;
+
 /// A secret that a back end has to know. It is not shown where settings are.
 #[derive(Clone)]
 pub struct ApiKey(Arc<str>);
@@ -95,7 +97,7 @@ impl fmt::Debug for SessionSecret {
 }
 
 fn of_file<T: FromStr<Err = &'static str>>(file: &str) -> Result<T, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+    let text = secret_files::read(file).map_err(|error| format!("{file}: {error}"))?;
     text.trim().parse().map_err(|reason| format!("{file}: {reason}"))
 }
 

@@ -5,12 +5,13 @@
 
 use std::env;
 use std::fmt;
-use std::fs;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
 use serde::de::{EnumAccess, Error as _, VariantAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+use crate::secret_files;
 
 /// Reads one, from where it is said to be.
 pub(crate) fn secret<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -76,7 +77,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for Reader<T> {
 
 /// Spaces and newlines around it do not count.
 fn of_file<T: FromStr<Err: fmt::Display>>(file: &str) -> Result<T, String> {
-    let text = fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+    let text = secret_files::read(file).map_err(|error| format!("{file}: {error}"))?;
     text.trim().parse().map_err(|error| format!("{file}: {error}"))
 }
 

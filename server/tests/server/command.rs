@@ -6,6 +6,7 @@ mod drop_in;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod log;
+mod secret_files;
 #[cfg(target_os = "linux")]
 mod small_disk;
 

@@ -1,0 +1,59 @@
+//! Files with secrets that are in the folder of pages.
+
+use std::path::Path;
+
+use super::{Process, backwire};
+
+/// In each file that has a secret, and long enough for one.
+const SECRET: &str = "a-secret-of-this-server-that-nobody-else-knows";
+
+fn write(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(name), text).unwrap();
+}
+
+/// A server whose folder of pages has all its files with secrets, and the url that it listens on.
+fn serve(folder: &Path) -> (Process, String) {
+    let site = |name: &str, file: &str| {
+        format!(
+            "{name}:\n  authUrl: http://127.0.0.1:1/\n  apiKey: {{file: {}}}\n",
+            folder.join(file).display()
+        )
+    };
+    for file in ["session.key", "site.key", "late.key", "publish.key", "other.txt"] {
+        write(folder, file, SECRET);
+    }
+    write(folder, "app.yml", &format!("# {SECRET}\nsession_secret: {{file: publish.key}}\n"));
+    write(folder, "shops.yml", &format!("# {SECRET}\n{}", site("shop", "site.key")));
+    let mut command = backwire("serve", &folder.join("app.yml"), &folder.join("shops.yml"));
+    command.current_dir(folder).args(["--static", ".", "--session-secret-file", "session.key"]);
+    let mut process = Process::spawn(&mut command, "memory");
+    let port = process.told().trim().rsplit(':').next().unwrap().to_owned();
+    write(folder, "shops.yml", &format!("# {SECRET}\n{}", site("late", "late.key")));
+    (process, format!("http://127.0.0.1:{port}"))
+}
+
+#[tokio::test]
+async fn files_that_secrets_were_read_from_are_not_served() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut process, url) = serve(home.path());
+    let served = async |file: &str| {
+        let answer = reqwest::get(format!("{url}/{file}")).await.unwrap();
+        answer.text().await.unwrap().contains(SECRET)
+    };
+    // Nothing has named it.
+    assert!(served("other.txt").await && served("late.key").await);
+    for file in ["session.key", "site.key", "publish.key", "app.yml", "shops.yml"] {
+        assert!(!served(file).await, "{file}");
+    }
+    process.signal("-HUP");
+    process.logged("sites are read again");
+    assert!(!served("late.key").await);
+    // One that replaces it has a secret, too, and so has another name of it.
+    std::fs::remove_file(home.path().join("session.key")).unwrap();
+    write(home.path(), "session.key", SECRET);
+    std::fs::hard_link(home.path().join("session.key"), home.path().join("page.html")).unwrap();
+    std::os::unix::fs::symlink("session.key", home.path().join("link.html")).unwrap();
+    for file in ["session.key", "page.html", "link.html", "session%2ekey"] {
+        assert!(!served(file).await, "{file}");
+    }
+}
