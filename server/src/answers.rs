@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::value::RawValue;
 use tower::ServiceExt;
@@ -35,8 +36,36 @@ pub(crate) struct Answers {
 
 /// An answer, and the bytes that it claims until the client has read it.
 pub(crate) struct Answer {
-    pub(crate) arguments: Arguments,
+    arguments: Arguments,
+    size: usize,
+    /// Its text, once that has been asked for. It has no arguments any more then.
+    text: Option<Bytes>,
     pub(crate) claim: Option<Claim>,
+}
+
+impl Answer {
+    pub(crate) fn new(arguments: Arguments, claim: Option<Claim>) -> Self {
+        Self { size: arguments.size(), arguments, text: None, claim }
+    }
+
+    pub(crate) fn arguments(&self) -> &Arguments {
+        &self.arguments
+    }
+
+    /// How much it is, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The JSON of the arguments.
+    pub(crate) fn text(&mut self) -> serde_json::Result<Bytes> {
+        if let Some(text) = &self.text {
+            return Ok(text.clone());
+        }
+        let text = self.arguments.text()?;
+        self.arguments = nothing();
+        Ok(self.text.insert(text).clone())
+    }
 }
 
 impl Answers {
@@ -84,7 +113,7 @@ impl Answers {
             turn.alone().await;
             // A write that came completely is committed. Nobody waits for anything else.
             if !client.is_connected() && may_be_dropped {
-                return Ok(Answer { arguments: nothing(), claim: None });
+                return Ok(Answer::new(nothing(), None));
             }
         }
         let arguments = match incoming {
@@ -114,7 +143,7 @@ impl Answers {
             }
         };
         let claim = memory.finish(arguments.size())?;
-        Ok(Answer { arguments, claim })
+        Ok(Answer::new(arguments, claim))
     }
 
     /// Whether this does nothing but answer.

@@ -32,10 +32,13 @@ mod engine_request;
 mod first_ping;
 pub(crate) mod frame_check;
 mod incoming_memory;
+mod large_packets;
 pub(crate) mod legacy;
 mod limits;
 mod memberships;
 mod output;
+mod polled_packets;
+mod sent_stream;
 mod session;
 pub(crate) mod site;
 mod transport;
@@ -48,6 +51,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use socketioxide::extract::SocketRef;
@@ -79,9 +83,6 @@ const MAX_ATTACHMENTS: usize = 10;
 
 /// How often a full send buffer is looked at again. Nothing reports that it has room.
 pub(crate) const SEND_BUFFER_POLL_INTERVAL: Duration = Duration::from_millis(5);
-
-/// The room of those who are not sent the current push. No room of a client is called so.
-const SLOW: &str = "\0slow";
 
 /// The event that a broadcast to a room of any name arrives as.
 const MESSAGE: &str = "message";
@@ -164,7 +165,7 @@ impl Sockets {
             layer,
             (largest, settings.body_limit),
             limits.connect,
-            Arc::clone(&requests),
+            (Arc::clone(&requests), Arc::clone(&output)),
             Arc::clone(&limits_reached),
         );
         let sockets = Self {
@@ -241,17 +242,34 @@ impl Sockets {
         arguments: &(impl Serialize + Sync),
         size: usize,
     ) -> bool {
-        let has_slow = size >= LARGE_PACKET && self.part_slow(dialect, to, size);
         let Some(audience) = self.gather(dialect, to) else {
             return true;
         };
-        let audience = if has_slow { audience.except(SLOW) } else { audience };
-        let is_complete = audience.emit(event, arguments).await.is_ok() && !has_slow;
-        if has_slow {
-            self.rejoin_slow().await;
-        }
+        let is_complete = match size >= LARGE_PACKET {
+            true => self.emit_large(audience, event, arguments, size),
+            false => audience.emit(event, arguments).await.is_ok(),
+        };
         if !is_complete {
             self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
+        }
+        is_complete
+    }
+
+    /// The same to those who have read enough to be sent this much more. They share the memory that it takes.
+    fn emit_large(
+        &self,
+        audience: BroadcastOperators,
+        event: &str,
+        arguments: &impl Serialize,
+        size: usize,
+    ) -> bool {
+        let Ok(arguments) = large_packets::arguments(arguments, size) else { return false };
+        let sockets = audience.sockets();
+        let share = size / sockets.len().max(1);
+        let mut is_complete = true;
+        for socket in sockets {
+            is_complete &= self.may_send(&socket, size, share)
+                && large_packets::emit(&socket, event, arguments.clone()).is_ok();
         }
         is_complete
     }
@@ -300,23 +318,7 @@ impl Sockets {
         }
     }
 
-    /// Puts those into the room [`SLOW`] who have not read enough to be sent this much more. `true` if there are
-    /// any. All others are counted as having been sent it; they share the memory that it takes.
-    fn part_slow(&self, dialect: Dialect, to: Audience<'_>, size: usize) -> bool {
-        let audience = self.gather(dialect, to).map(BroadcastOperators::sockets);
-        let audience = audience.unwrap_or_default();
-        let share = size / audience.len().max(1);
-        let slow = audience.iter().filter(|socket| !self.may_send(socket, size, share));
-        slow.inspect(|socket| socket.join(SLOW)).count() > 0
-    }
-
-    async fn rejoin_slow(&self) {
-        if let Some(namespace) = self.io.of("/") {
-            let Ok(()) = namespace.within(SLOW).leave(SLOW).await;
-        }
-    }
-
-    /// Counts a large packet that is sent to a connection. `false` if it may not be sent, because too much waits to be
+    /// Counts a packet that is sent to a connection. `false` if it may not be sent, because too much waits to be
     /// read. `claimed` are the bytes that it takes in memory for this connection.
     fn may_send(&self, socket: &Socket, size: usize, claimed: usize) -> bool {
         let Some(client) = Client::of(socket) else { return true };
@@ -329,11 +331,17 @@ impl Sockets {
 
     fn tell_each(&self, audience: Vec<SocketRef>, event: &str, argument: &RawValue) {
         let size = argument.get().len();
+        let shared =
+            (size >= LARGE_PACKET).then(|| Bytes::copy_from_slice(argument.get().as_bytes()));
         for socket in audience {
-            if size >= LARGE_PACKET && !self.may_send(&socket, size, size) {
+            let send = || match &shared {
+                Some(argument) => large_packets::emit(&socket, event, argument.clone()),
+                None => socket.emit(event, argument),
+            };
+            if !self.may_send(&socket, size, size) {
                 self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
                 drop(tokio::spawn(transport::end(&socket)));
-            } else if let Err(error) = socket.emit(event, argument) {
+            } else if let Err(error) = send() {
                 self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
                 drop(tokio::spawn(transport::end(&socket)));
                 connection::count_unread(&self.limits_reached, &socket, &error);

@@ -57,6 +57,26 @@ impl Arguments {
     }
 }
 
+impl Arguments {
+    /// Their JSON, separated by commas.
+    pub(crate) fn text(&self) -> serde_json::Result<Bytes> {
+        let json = to_bytes(self, self.size())?;
+        Ok(match self {
+            Self::Two(_) => json.slice(1..json.len() - 1),
+            Self::One(_) | Self::Ack(_) => json,
+        })
+    }
+}
+
+/// JSON of about this size.
+pub(crate) fn to_bytes(value: &impl Serialize, size: usize) -> serde_json::Result<Bytes> {
+    /// What is around it most of the time.
+    const SLACK: usize = 512;
+    let mut json = Vec::with_capacity(size + SLACK);
+    serde_json::to_writer(&mut json, value)?;
+    Ok(json.into())
+}
+
 /// The version of `docs/protocol.md` spoken here.
 pub const VERSION: u64 = 1;
 

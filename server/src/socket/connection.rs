@@ -17,7 +17,7 @@ use tokio::sync::{SetOnce, oneshot};
 use super::engine_request::EngineRequest;
 use super::limits::Limits;
 use super::memberships::{Capacity, Memberships};
-use super::output::{Output, OutputBudget};
+use super::output::{LARGE_PACKET, NoRoom, Output, OutputBudget};
 use super::session::Session;
 use super::transport;
 use crate::access::Known;
@@ -163,7 +163,10 @@ impl Connection {
             inbox: Mutex::default(),
             address: session.as_ref().and_then(|session| session.address()),
             session_of_transport: session.clone(),
-            output: Arc::new(Output::new(session)),
+            output: session.map_or_else(
+                || Arc::new(Output::new(Weak::new(), None)),
+                |session| Arc::clone(&session.output),
+            ),
             counted: Mutex::new(Some(Memberships::default())),
         }
     }
@@ -277,7 +280,6 @@ impl Connection {
         // It may be gone already.
         let _ = self.is_gone.set(());
         lock(&self.undone).clear();
-        self.output.clear();
     }
 
     /// Counts a membership out.
@@ -653,27 +655,52 @@ impl Client {
         self.connection.output.unread() <= limits.unread_bytes as u64 || !self.is_connected()
     }
 
+    /// Whether one more answer may be made, while so many others are. If not, it has to wait until the client has
+    /// read what it was sent before, or for memory.
+    pub(super) fn begin_answer(
+        &self,
+        limits: Limits,
+        budget: &OutputBudget,
+        begun: usize,
+    ) -> Result<(), Option<NoRoom>> {
+        if !self.takes_answers(limits) {
+            return Err(None);
+        }
+        match budget.begin(&self.connection.output, begun) {
+            Err(no_room) if self.is_connected() => Err(Some(no_room)),
+            _ => Ok(()),
+        }
+    }
+
     /// Answers an event, or `false`: that has to wait until the client has taken what it was sent before.
     pub(super) fn answer_with(
         &self,
         ack: Option<i64>,
-        Answer { arguments, claim }: &mut Answer,
+        answer: &mut Answer,
         budget: &OutputBudget,
     ) -> bool {
         let output = &self.connection.output;
         // Before it is there to be written.
         let written = output.written();
-        let is_sent = self.answer(ack, arguments);
-        match claim.take_if(|_| is_sent) {
-            Some(claim) => budget.add(output, written, arguments.size(), claim),
-            None if is_sent => output.add(written, arguments.size(), None),
+        let size = answer.size();
+        let is_sent = match Session::of(&self.socket) {
+            Some(session) if output.is_large(size) => self.is_answered(
+                answer.text().map_or(Err(SendError::Socket(SocketError::Closed)), |text| {
+                    session.large_packets.send(text, |token| self.send_ack(ack, token))
+                }),
+            ),
+            _ => self.is_answered(self.send_ack(ack, answer.arguments())),
+        };
+        match answer.claim.take_if(|_| is_sent) {
+            Some(claim) => budget.add(output, written, size, claim),
+            None if is_sent => output.add(written, size, None),
             None => {}
         }
         is_sent
     }
 
-    /// Counts a large push as sent, or says which limit forbids to send it. A client that has read
-    /// everything may be sent one of any size.
+    /// Counts a push as sent, or says which limit forbids to send it. A client that has read everything may be sent
+    /// one of any size.
     pub(super) fn count_push(
         &self,
         budget: &OutputBudget,
@@ -682,6 +709,9 @@ impl Client {
         claimed: usize,
     ) -> Result<(), Limit> {
         let output = &self.connection.output;
+        if size < LARGE_PACKET {
+            return budget.add_small(output, size).map_err(|_| Limit::TotalUnreadBytes);
+        }
         let (written, unread) = (output.written(), output.unread());
         if unread > 0 && unread + size as u64 > limits.unread_bytes as u64 {
             return Err(Limit::UnreadBytes);
@@ -691,11 +721,19 @@ impl Client {
         Ok(())
     }
 
-    /// Answers an event; `false` if that has to wait until the client has taken what it was sent before.
-    pub(super) fn answer(&self, ack: Option<i64>, answer: &impl Serialize) -> bool {
+    fn send_ack(
+        &self,
+        ack: Option<i64>,
+        argument: &(impl Serialize + ?Sized),
+    ) -> Result<(), SendError> {
         let mut nothing = Value::Bytes(bytes::Bytes::new());
         let Ok(ack) = AckSender::from_message_parts(&self.socket, &mut nothing, &ack);
-        match ack.send(answer) {
+        ack.send(argument)
+    }
+
+    /// `false` if an answer has to wait until the client has taken what it was sent before.
+    fn is_answered(&self, sent: Result<(), SendError>) -> bool {
+        match sent {
             Err(SendError::Socket(SocketError::InternalChannelFull)) => return false,
             // One that gets no answer would wait for it for ever.
             Err(_) => self.disconnect(),

@@ -15,6 +15,7 @@ use tokio::task::consume_budget;
 use tokio::time::sleep;
 
 use super::connection::{Arrival, Client, Connection, Event, Met};
+use super::output::Pause;
 use super::session::{self, Session};
 use super::site::{self, Line};
 use super::turn::{Turn, Turns};
@@ -181,12 +182,13 @@ impl House {
         let client = HangUpOnPanic(client);
         let client = &client.0;
         let (mut turns, mut answers) = (Turns::default(), FuturesOrdered::new());
-        let mut unsent = Vec::new();
+        let (mut unsent, mut pause) = (Vec::new(), Pause::default());
+        let budget = self.answers.output_budget();
         while client.connection.has_more() {
             while turns.are_open()
                 && unsent.is_empty()
-                && client.takes_answers(self.limits)
                 && let Some(event) = client.connection.behind(turns.len())
+                && client.begin_answer(self.limits, budget, turns.len()).is_ok()
             {
                 answers.push_back(Box::pin(self.find_answer(client, event, turns.begin())));
                 // It is asked once; whether that is enough for an answer is up to the engine.
@@ -201,12 +203,26 @@ impl House {
             }
             // Nothing is being answered now that others might wait for.
             self.catch_up(client, unsent.drain(..)).await;
-            let refused = client.connection.refused().into_iter();
-            let refused = refused.map(|(ack, limit)| (ack, Err(self.refusal(client, limit))));
-            self.catch_up(client, refused).await;
-            if !client.takes_answers(self.limits) {
-                sleep(SEND_BUFFER_POLL_INTERVAL).await;
+            self.refuse(client).await;
+            client.connection.output.all_are_made();
+            match client.begin_answer(self.limits, budget, 0) {
+                Ok(()) => pause = Pause::default(),
+                Err(no_room) => budget.room(no_room, &mut pause).await,
             }
+        }
+        client.connection.output.all_are_made();
+    }
+
+    /// Refuses the events that there was no room for, as the client reads the refusals.
+    async fn refuse(&self, client: &Client) {
+        let (budget, mut pause) = (self.answers.output_budget(), Pause::default());
+        for (ack, limit) in client.connection.refused() {
+            while let Err(no_room) = client.begin_answer(self.limits, budget, 0) {
+                budget.room(no_room, &mut pause).await;
+            }
+            pause = Pause::default();
+            let refusal = (ack, Err(self.refusal(client, limit)));
+            self.catch_up(client, std::iter::once(refusal)).await;
         }
     }
 
@@ -261,9 +277,13 @@ impl House {
             }
             return true;
         }
+        let budget = self.answers.output_budget();
         match answer {
-            Ok(answer) => client.answer_with(*ack, answer, self.answers.output_budget()),
-            Err(error) => client.answer(*ack, &client.dialect().refusal(error)),
+            Ok(answer) => client.answer_with(*ack, answer, budget),
+            Err(error) => {
+                let arguments = client.dialect().refusal(error);
+                client.answer_with(*ack, &mut Answer::new(arguments, None), budget)
+            }
         }
     }
 }
@@ -283,8 +303,18 @@ impl Drop for HangUpOnPanic {
 struct Exit(Arc<Connection>);
 
 impl DisconnectHandler<LocalAdapter, Doors> for Exit {
-    fn call_with_defer(&self, socket: Arc<Socket>, _: DisconnectReason, defer: fn(Arc<Socket>)) {
+    fn call_with_defer(
+        &self,
+        socket: Arc<Socket>,
+        reason: DisconnectReason,
+        defer: fn(Arc<Socket>),
+    ) {
+        use DisconnectReason::{ClientNSDisconnect, ServerNSDisconnect};
         self.0.gone();
+        // What was sent waits in the queue of the session, which may go on without the namespace.
+        if !matches!(reason, ClientNSDisconnect | ServerNSDisconnect) {
+            self.0.output.clear();
+        }
         defer(socket);
     }
 }

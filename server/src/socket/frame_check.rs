@@ -66,7 +66,7 @@ struct Close<Io> {
 
 /// The frames that the server sends.
 #[derive(Debug, Default)]
-struct SentFrames {
+pub(super) struct SentFrames {
     header: HeaderReader,
     /// Bytes of the current payload that have not been sent.
     missing: u64,
@@ -241,7 +241,8 @@ impl<Io> Drop for CheckedStream<Io> {
 }
 
 impl SentFrames {
-    fn advance(&mut self, bytes: &[u8]) {
+    /// The server has sent these bytes.
+    pub(super) fn advance(&mut self, bytes: &[u8]) {
         let mut at = 0;
         while at < bytes.len() {
             let rest = bytes.len() - at;
@@ -257,6 +258,11 @@ impl SentFrames {
                 at += 1;
             }
         }
+    }
+
+    /// How many bytes are sent before the next frame begins. `None` in the middle of a header.
+    pub(super) fn begin_of_next(&self) -> Option<usize> {
+        usize::try_from(self.missing).ok().filter(|_| self.header.count() == 0)
     }
 
     /// Whether a close frame may come next.

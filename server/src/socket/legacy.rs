@@ -54,7 +54,9 @@ use super::engine_request::{EngineRequest, Transport};
 use super::first_ping::{self, Answered};
 use super::frame_check::CheckedStream;
 use super::incoming_memory::IncomingMemory;
-use super::session::ConnectLimits;
+use super::output::OutputBudget;
+use super::sent_stream::{BufferMemory, SentStream};
+use super::session::{ConnectLimits, Session};
 use super::transport::{Serve, Transports};
 use crate::http::client_address::client_address;
 use crate::http::listener::Plug;
@@ -78,6 +80,8 @@ pub(crate) struct AllAges {
     connect: ConnectLimits,
     /// The budget of all that clients send.
     requests: Arc<MemoryBudget>,
+    /// The budget of all that they are sent.
+    output: Arc<OutputBudget>,
     limits_reached: Arc<LimitMonitor>,
 }
 
@@ -90,6 +94,7 @@ pub(crate) struct Served {
     transports: Arc<Transports>,
     sessions: Arc<Sessions>,
     requests: Arc<MemoryBudget>,
+    output: Arc<OutputBudget>,
     limits_reached: Arc<LimitMonitor>,
 }
 
@@ -119,10 +124,10 @@ impl AllAges {
         socket_io: SocketIoLayer,
         (largest, max_attachments): (usize, usize),
         connect: ConnectLimits,
-        requests: Arc<MemoryBudget>,
+        (requests, output): (Arc<MemoryBudget>, Arc<OutputBudget>),
         limits_reached: Arc<LimitMonitor>,
     ) -> Self {
-        Self { socket_io, largest, max_attachments, connect, requests, limits_reached }
+        Self { socket_io, largest, max_attachments, connect, requests, output, limits_reached }
     }
 }
 
@@ -139,8 +144,18 @@ impl Layer<Route> for AllAges {
         let limits_reached = Arc::clone(&self.limits_reached);
         let transports = Transports::new(serve, self.connect, Arc::clone(&limits_reached));
         let (largest, requests) = (self.largest, Arc::clone(&self.requests));
-        let (sessions, max_attachments) = (Arc::default(), self.max_attachments);
-        Served { inner, largest, max_attachments, transports, sessions, requests, limits_reached }
+        let (sessions, output) = (Arc::default(), Arc::clone(&self.output));
+        let max_attachments = self.max_attachments;
+        Served {
+            inner,
+            largest,
+            max_attachments,
+            transports,
+            sessions,
+            requests,
+            output,
+            limits_reached,
+        }
     }
 }
 
@@ -176,12 +191,15 @@ impl Service<Request> for Served {
             None => inner.oneshot(request).map_ok(boxed).boxed(),
             Some(Exchange::NewPolling) => begin_polling(inner, request).boxed(),
             Some(Exchange::Handshake) => begin(inner, request, sessions).boxed(),
-            Some(Exchange::Poll) => give_packets(inner, request, sessions).boxed(),
+            Some(Exchange::Poll) => {
+                let polling = session_of(&request).and_then(|id| self.transports.polling(id));
+                give_packets(inner, request, sessions, polling).boxed()
+            }
             Some(Exchange::Packets) => take_packets(inner, request, sessions, largest).boxed(),
             Some(Exchange::NewPackets) => take_new_packets(inner, request, largest).boxed(),
             Some(Exchange::WebSocket) => {
-                let incoming = self.incoming(&request, session);
-                open(inner, request, (largest, self.max_attachments), incoming).boxed()
+                let connection = self.connection(&request, session);
+                open(inner, request, (largest, self.max_attachments), connection).boxed()
             }
         };
         let transports = Arc::clone(&self.transports);
@@ -202,16 +220,28 @@ impl Service<Request> for Served {
 }
 
 impl Served {
-    /// The memory of what a WebSocket sends. `upgraded` is the session that polled before.
-    fn incoming(&self, request: &Request, upgraded: Option<Sid>) -> IncomingMemory {
+    /// What belongs to a WebSocket. `upgraded` is the session that polled before.
+    fn connection(&self, request: &Request, upgraded: Option<Sid>) -> Connection {
         let session = match upgraded {
             Some(id) => self.transports.polling(id),
             None => request.extensions().get().cloned(),
         };
         let client = client_address(request.extensions());
         let limits_reached = Arc::clone(&self.limits_reached);
-        IncomingMemory::new(Arc::clone(&self.requests), client, session, limits_reached)
+        let requests = Arc::clone(&self.requests);
+        let outgoing = BufferMemory::new(Arc::clone(&self.output), Arc::clone(&limits_reached));
+        let incoming = IncomingMemory::new(requests, client, session.clone(), limits_reached);
+        Connection { incoming, outgoing, session }
     }
+}
+
+/// What belongs to a WebSocket.
+struct Connection {
+    /// The memory of what it sends.
+    incoming: IncomingMemory,
+    outgoing: BufferMemory,
+    /// Knows what it is sent.
+    session: Option<Arc<Session>>,
 }
 
 fn boxed(answer: Unboxed) -> Answer {
@@ -277,6 +307,7 @@ async fn give_packets(
     inner: Inner,
     request: Request,
     sessions: Arc<Sessions>,
+    polling: Option<Arc<Session>>,
 ) -> Result<Answer, Infallible> {
     let session = session_of(&request);
     let (mut head, body) = inner.oneshot(request).await?.into_parts();
@@ -285,6 +316,9 @@ async fn give_packets(
     }
     // It is made of bytes that are there.
     let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+    let filled = polling.and_then(|session| payload::filled(&body, &session.large_packets));
+    let body = filled.map_or(body, Bytes::from);
+    head.headers.insert(header::CONTENT_LENGTH, body.len().into());
     let encoding = session.map_or(Encoding::Text, |session| sessions.encoding(session));
     let Some(body) = payload::answered(&body, encoding) else {
         return Ok(Answer::from_parts(head, body.into()));
@@ -362,7 +396,7 @@ async fn open(
     inner: Inner,
     mut request: Request,
     sizes: (usize, usize),
-    incoming: IncomingMemory,
+    connection: Connection,
 ) -> Result<Answer, Infallible> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (head, body) = request.into_parts();
@@ -370,7 +404,7 @@ async fn open(
     let service = inner.clone();
     let answer = inner.oneshot(Request::from_parts(head, body)).map_ok(boxed).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        tokio::spawn(serve(service, (upgrade, incoming), handshake, sizes));
+        tokio::spawn(serve(service, (upgrade, connection), handshake, sizes));
     }
     Ok(answer)
 }
@@ -378,7 +412,7 @@ async fn open(
 /// Gives Socket.IO the stream as it is to see it.
 async fn serve(
     inner: Inner,
-    (upgrade, incoming): (OnUpgrade, IncomingMemory),
+    (upgrade, Connection { incoming, outgoing, session }): (OnUpgrade, Connection),
     handshake: http::Request<()>,
     sizes: (usize, usize),
 ) {
@@ -386,6 +420,7 @@ async fn serve(
     // Who is gone already needs nothing.
     let (Some::<EngineRequest>(engine), Ok(stream)) = (engine, upgrade.await) else { return };
     let (stream, dropped) = CheckedStream::new(TokioIo::new(stream), sizes, incoming);
+    let stream = SentStream::new(stream, session, outgoing);
     let service = inner.clone();
     let served = match engine {
         _ if engine.is_old() => {

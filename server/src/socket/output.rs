@@ -1,52 +1,104 @@
-//! How much one connection has been sent and has not read yet.
+//! How much one session has been sent and has not read yet.
 //!
-//! Nothing reports what waits in the queue of a connection, so this counts: bytes that are queued, and bytes that the kernel has been given.
-//! Small packets are not counted: the limit `unread_packets` bounds them. What they take is at most
-//! `unread_packets` × [`LARGE_PACKET`].
+//! Nothing reports what waits in the queue of a session, so this counts: bytes that are queued, and bytes that the kernel has been given.
+//! It belongs to the session and not to a connection of its namespace, because a client can leave a namespace and connect to it
+//! again while the queue stays.
+//!
+//! A large packet has a claim of its own. The others may wait without one up to [`UNCLAIMED_BYTES`] for each session. What is
+//! more has one claim, which grows before another request begins and shrinks as the client reads. So a client may have
+//! thousands of connections that read nothing, and a client that reads needs no claim.
+//!
+//! Small pushes to a room are not counted: their text is shared, and the limit `unread_packets` bounds them.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::{Instant, timeout};
 
 use super::session::Session;
 use crate::engine;
 use crate::lock::lock;
-use crate::memory_budget::{Claim, MemoryBudget};
+use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_BYTES};
 use crate::settings::Limit;
 
-/// A packet of at least so many bytes counts.
+/// A packet to a room of at least so many bytes counts.
 pub(super) const LARGE_PACKET: usize = 4096;
 
-/// The unread output of one connection.
+/// Bytes of small packets that each session may have unread without a claim. 4,096 connections of one address have
+/// 64 MiB together.
+pub(super) const UNCLAIMED_BYTES: usize = 16 << 10;
+
+/// What a small packet takes in the queue beside its text, roughly.
+const PACKET_OVERHEAD: usize = 256;
+
+/// Packets of this size are large for a session that has so much unread.
+const SMALLEST_LARGE: usize = 128;
+const SMALL_UNREAD: u64 = 8 << 10;
+
+/// Small packets are counted in groups of so many bytes.
+const GROUP: usize = 4096;
+
+/// The claim of small packets grows in steps of this size.
+const STEP: usize = 64 << 10;
+
+/// How long one waits for room before it looks again whether its client has read. The pause doubles up to the longest one.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(160);
+
+/// How often those who wait look at what all others have read.
+const RELEASE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The unread output of one session.
 #[derive(Debug)]
 pub(super) struct Output {
-    session: Option<Arc<Session>>,
+    session: Weak<Session>,
+    client: Option<IpAddr>,
     queued: Mutex<Queued>,
+    has_ended: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Queued {
     /// When so many bytes have been written, all counted packets have been.
     end: u64,
-    /// Claims of packets, by the end of the packet.
-    claims: VecDeque<(u64, Claim)>,
+    packets: VecDeque<Packets>,
+    /// Bytes of the packets that have no claim of their own.
+    small: usize,
+    /// Answers that are being made.
+    begun: usize,
+    /// The claim of both, beyond [`UNCLAIMED_BYTES`].
+    claim: Option<Claim>,
     /// The budget knows that there are claims.
     is_watched: bool,
 }
 
+/// A packet with a claim of its own, or a group of others.
+#[derive(Debug)]
+struct Packets {
+    /// When so many bytes have been written, these have been.
+    end: u64,
+    /// Bytes of packets without a claim.
+    small: usize,
+    claim: Option<Claim>,
+}
+
 impl Output {
-    pub(super) fn new(session: Option<Arc<Session>>) -> Self {
-        Self { session, queued: Mutex::default() }
+    pub(super) fn new(session: Weak<Session>, client: Option<IpAddr>) -> Self {
+        Self { session, client, queued: Mutex::default(), has_ended: AtomicBool::default() }
     }
 
     /// Bytes that the client has taken so far. A packet is queued behind at least these.
     pub(super) fn written(&self) -> u64 {
-        self.session.as_ref().map_or(0, |session| session.taken())
+        self.session.upgrade().map_or(0, |session| session.taken())
     }
 
     /// Bytes that wait to be read. Gives back the claims of what has been read.
     pub(super) fn unread(&self) -> u64 {
-        match &self.session {
+        match self.session.upgrade() {
             Some(session) => lock(&self.queued).unread(session.taken()),
             None => 0,
         }
@@ -54,39 +106,117 @@ impl Output {
 
     /// A packet was queued when `written` bytes had been written.
     pub(super) fn add(&self, written: u64, size: usize, claim: Option<Claim>) {
-        if self.session.is_none() {
-            return;
+        if self.session.strong_count() > 0 && !self.has_ended.load(Ordering::SeqCst) {
+            lock(&self.queued).add(written, size, claim);
         }
-        let mut queued = lock(&self.queued);
-        queued.end = queued.end.max(written) + size as u64;
-        let end = queued.end;
-        queued.claims.extend(claim.map(|claim| (end, claim)));
     }
 
-    /// The connection has ended.
+    /// Whether a packet does not go through the buffers of the transport. While much is unread, small ones do not, too:
+    /// the buffer of a connection stays as large as it has become.
+    pub(super) fn is_large(&self, size: usize) -> bool {
+        size >= LARGE_PACKET || size >= SMALLEST_LARGE && self.unread() > SMALL_UNREAD
+    }
+
+    /// The session has ended.
     pub(super) fn clear(&self) {
-        lock(&self.queued).claims.clear();
+        self.has_ended.store(true, Ordering::SeqCst);
+        let mut queued = lock(&self.queued);
+        (queued.small, queued.begun, queued.claim) = (0, 0, None);
+        queued.packets.clear();
+    }
+
+    /// All answers that had begun have been made.
+    pub(super) fn all_are_made(&self) {
+        let mut queued = lock(&self.queued);
+        queued.begun = 0;
+        queued.shrink();
     }
 }
 
 impl Queued {
+    fn add(&mut self, written: u64, size: usize, claim: Option<Claim>) {
+        self.end = self.end.max(written) + size as u64;
+        let small = if claim.is_none() { size + PACKET_OVERHEAD } else { 0 };
+        self.small += small;
+        match self.packets.back_mut() {
+            Some(last) if claim.is_none() && last.claim.is_none() && last.small < GROUP => {
+                (last.end, last.small) = (self.end, last.small + small);
+            }
+            _ => self.packets.push_back(Packets { end: self.end, small, claim }),
+        }
+    }
+
     fn unread(&mut self, written: u64) -> u64 {
-        while self.claims.pop_front_if(|(end, _)| *end <= written).is_some() {}
+        while let Some(read) = self.packets.pop_front_if(|packets| packets.end <= written) {
+            self.small -= read.small;
+        }
+        self.shrink();
         self.end.saturating_sub(written)
+    }
+
+    /// Bytes that need a claim while so many answers are being made, each of up to [`UNCOUNTED_BYTES`]. A session
+    /// that has read nearly all of what it was sent needs none for one answer.
+    fn needed(&self, begun: usize) -> usize {
+        match self.small.saturating_sub(UNCLAIMED_BYTES) {
+            0 if begun <= 1 => 0,
+            _ => (self.small + begun * UNCOUNTED_BYTES).saturating_sub(UNCLAIMED_BYTES),
+        }
+    }
+
+    fn claimed(&self) -> usize {
+        self.claim.as_ref().map_or(0, Claim::bytes)
+    }
+
+    /// Gives back what is not needed any more.
+    fn shrink(&mut self) {
+        let bytes = rounded(self.needed(self.begun));
+        if bytes < self.claimed() {
+            // It becomes smaller, which is always possible.
+            self.claim.as_mut().map(|claim| claim.resize(bytes));
+        }
+    }
+
+    fn has_claims(&self) -> bool {
+        self.claimed() > 0 || self.packets.iter().any(|packets| packets.claim.is_some())
     }
 }
 
-/// The budget of all that waits to be read, also over HTTP.
+/// The size of a claim that has room for so many bytes: doubled now and then, so that not each of many answers takes
+/// the lock of the budget.
+fn rounded(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { bytes.next_multiple_of(STEP).next_power_of_two() }
+}
+
+/// The budgets of all that waits to be read.
 #[derive(Debug)]
 pub(crate) struct OutputBudget {
+    /// Of large packets, also over HTTP.
     budget: Arc<MemoryBudget>,
-    /// Connections with claims. One that only reads, and is sent nothing, gives them back when others need them.
+    /// Of small packets, which large ones leave no less room for.
+    small: Arc<MemoryBudget>,
+    /// Sessions with claims. One that only reads, and is sent nothing, gives them back when others need them.
     outputs: Mutex<Vec<Weak<Output>>>,
+    /// When one that waits has last taken back what others have read.
+    released_at: Mutex<Option<Instant>>,
+}
+
+/// There is no room for another answer of a session until this resolves, or the session has read more.
+pub(super) struct NoRoom(OwnedNotified);
+
+/// How long one that waits for room has waited.
+#[derive(Debug)]
+pub(super) struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(SHORTEST_PAUSE)
+    }
 }
 
 impl OutputBudget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { budget: MemoryBudget::new(limit), outputs: Mutex::default() })
+        let [budget, small] = [(); 2].map(|()| MemoryBudget::new(limit));
+        Arc::new(Self { budget, small, outputs: Mutex::default(), released_at: Mutex::default() })
     }
 
     /// The error of a read for which nothing is left.
@@ -97,7 +227,7 @@ impl OutputBudget {
     /// The bytes that are claimed for what clients have not read.
     pub(crate) fn claimed(&self) -> usize {
         self.release();
-        self.budget.claimed()
+        self.budget.claimed() + self.small.claimed()
     }
 
     /// Claims bytes that are sent to a client. `None` if they are not left.
@@ -116,9 +246,78 @@ impl OutputBudget {
         }
     }
 
+    /// A claim of the budget of small packets, of no bytes yet.
+    pub(super) fn claim_of_small(&self, client: Option<IpAddr>) -> Claim {
+        self.small.empty_claim(client)
+    }
+
     /// A packet with a claim was queued when `written` bytes had been written.
     pub(super) fn add(&self, output: &Arc<Output>, written: u64, size: usize, claim: Claim) {
         output.add(written, size, Some(claim));
+        self.watch(output);
+    }
+
+    /// Claims memory for an answer of a session, if that needs a claim, while so many others are being made.
+    pub(super) fn begin(&self, output: &Arc<Output>, begun: usize) -> Result<(), NoRoom> {
+        self.grow(output, |queued| queued.begun = begun + 1)
+            .inspect_err(|_| lock(&output.queued).begun = begun)
+    }
+
+    /// Counts a small push, or says that there is no memory for it.
+    pub(super) fn add_small(&self, output: &Arc<Output>, size: usize) -> Result<(), NoRoom> {
+        let written = output.written();
+        self.grow(output, |queued| queued.add(written, size, None))
+    }
+
+    /// Claims what is needed after something is added.
+    fn grow(&self, output: &Arc<Output>, add: impl FnOnce(&mut Queued)) -> Result<(), NoRoom> {
+        if output.session.strong_count() == 0 || output.has_ended.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        output.unread();
+        let mut queued = lock(&output.queued);
+        add(&mut queued);
+        let needed = queued.needed(queued.begun);
+        if needed <= queued.claimed() {
+            return Ok(());
+        }
+        let claim = queued.claim.get_or_insert_with(|| self.small.empty_claim(output.client));
+        let claimed = match claim.resize(rounded(needed)) {
+            true => Ok(()),
+            false => claim.resize_or_wait(needed.next_multiple_of(STEP)).map_err(NoRoom),
+        };
+        // An empty claim stays: it knows what it has waited for, so that it does not wake itself.
+        let is_new = !queued.is_watched && queued.claimed() > 0;
+        drop(queued);
+        if is_new {
+            self.watch(output);
+        }
+        claimed
+    }
+
+    /// Waits until there may be room for an answer: the budget has some, or the session may have read.
+    pub(super) async fn room(&self, no_room: Option<NoRoom>, Pause(pause): &mut Pause) {
+        if no_room.is_some() {
+            self.release_now_and_then();
+        }
+        match no_room {
+            // That nothing was released meanwhile is no error.
+            Some(NoRoom(released)) => drop(timeout(*pause, released).await),
+            None => tokio::time::sleep(*pause).await,
+        }
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
+    }
+
+    fn release_now_and_then(&self) {
+        let mut released_at = lock(&self.released_at);
+        if released_at.is_none_or(|at| at.elapsed() >= RELEASE_INTERVAL) {
+            *released_at = Some(Instant::now());
+            drop(released_at);
+            self.release();
+        }
+    }
+
+    fn watch(&self, output: &Arc<Output>) {
         let mut outputs = lock(&self.outputs);
         if !std::mem::replace(&mut lock(&output.queued).is_watched, true) {
             // Before the list grows, so that connections that have ended do not make it grow.
@@ -129,12 +328,13 @@ impl OutputBudget {
         }
     }
 
+    /// Takes back the claims of what has been read.
     fn release(&self) {
         let is_in_use = |output: &Weak<Output>| {
             output.upgrade().is_some_and(|output| {
                 output.unread();
                 let mut queued = lock(&output.queued);
-                queued.is_watched = !queued.claims.is_empty();
+                queued.is_watched = queued.has_claims();
                 queued.is_watched
             })
         };
@@ -143,16 +343,4 @@ impl OutputBudget {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_that_have_ended_are_forgotten() {
-        let budget = OutputBudget::new(1 << 20);
-        for _ in 0..10_000 {
-            let output = Arc::new(Output::new(None));
-            budget.add(&output, 0, 1, budget.claim(None, 1).unwrap());
-        }
-        assert!(lock(&budget.outputs).len() < 16);
-    }
-}
+mod tests;

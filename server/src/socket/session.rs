@@ -21,6 +21,8 @@ use socketioxide::socket::{Sid, Socket};
 use tokio::time::Instant;
 
 use super::engine_request::EngineRequest;
+use super::large_packets::LargePackets;
+use super::output::Output;
 use crate::http::connections::Full;
 use crate::http::listener::Plug;
 use crate::lock::lock;
@@ -75,6 +77,10 @@ pub(super) struct Session {
     unclaimed: AtomicUsize,
     /// The reader of its WebSocket, which waits until there are fewer.
     reader: AtomicWaker,
+    /// What it has been sent and has not read.
+    pub(super) output: Arc<Output>,
+    /// Those among it that are large.
+    pub(super) large_packets: LargePackets,
 }
 
 #[derive(Debug, Default)]
@@ -110,7 +116,7 @@ impl Sessions {
         handshake: EngineRequest,
         address: Option<IpAddr>,
     ) -> Result<(Arc<Session>, Option<Arc<Session>>), Full> {
-        let session = Arc::new(Session {
+        let session = Arc::new_cyclic(|session| Session {
             handshake,
             sessions: Arc::downgrade(self),
             address,
@@ -122,6 +128,8 @@ impl Sessions {
             arrived: Mutex::default(),
             unclaimed: AtomicUsize::default(),
             reader: AtomicWaker::new(),
+            output: Arc::new(Output::new(Weak::clone(session), address)),
+            large_packets: LargePackets::default(),
         });
         let mut state = lock(&self.state);
         let removed = match handshake.is_websocket() {
@@ -294,6 +302,12 @@ impl Session {
         lock(&self.last).websocket.clone()
     }
 
+    /// It has taken so many bytes more.
+    #[cfg(test)]
+    pub(super) fn take(&self, bytes: u64) {
+        self.polled.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Bytes that it has taken.
     pub(super) fn taken(&self) -> u64 {
         let last = lock(&self.last);
@@ -352,7 +366,7 @@ impl Poll {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::time::advance;
 
     use super::*;
@@ -363,6 +377,17 @@ mod tests {
     fn handshake(transport: &str) -> EngineRequest {
         let uri = format!("/socket.io/?EIO=4&transport={transport}");
         EngineRequest::read(&uri.parse().unwrap()).unwrap().unwrap()
+    }
+
+    /// One session with a WebSocket.
+    pub(in super::super) fn session() -> Arc<Session> {
+        sessions(1).remove(0)
+    }
+
+    /// Sessions of one client with a WebSocket each.
+    pub(in super::super) fn sessions(count: usize) -> Vec<Arc<Session>> {
+        let (sessions, address) = (Sessions::new(LIMITS), Some([192, 0, 2, 1].into()));
+        (0..count).map(|_| sessions.open(handshake("websocket"), address).unwrap().0).collect()
     }
 
     fn open(sessions: &Arc<Sessions>, client: u8) -> Result<(Arc<Session>, bool), Limit> {

@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
@@ -20,7 +21,7 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide::{AckError, SocketError};
 use tokio::sync::oneshot;
 
-use super::{Client, Entrance, Sockets, session, transport};
+use super::{Client, Entrance, LARGE_PACKET, Sockets, large_packets, session, transport};
 use crate::delivery::courier::Courier;
 use crate::delivery::guest::{Guest, Introduction, Saying};
 use crate::delivery::present::{Present, Unseated};
@@ -158,7 +159,12 @@ impl Line {
 
     /// Sends an event.
     pub(crate) fn send(&self, event: &str, arguments: Arguments<'_>) -> Result<(), SendError> {
-        Ok(self.socket().emit(event, &arguments)?)
+        let socket = self.socket();
+        let sent = match arguments.large() {
+            Some(text) => large_packets::emit(socket, event, text),
+            None => socket.emit(event, &arguments),
+        };
+        sent.map_err(SendError::from)
     }
 
     /// Sends an event that is to be acked: by a stock client each by itself, by our runtime up to
@@ -170,7 +176,12 @@ impl Line {
         let arguments = Arguments(arguments);
         match self {
             Self::Stock(socket) => {
-                let acked = socket.emit_with_ack::<_, Json>(event, &arguments)?;
+                let acked = match arguments.large() {
+                    Some(text) => large_packets::emit_by(socket, text, |token| {
+                        socket.emit_with_ack::<_, Json>(event, token)
+                    })?,
+                    None => socket.emit_with_ack::<_, Json>(event, &arguments)?,
+                };
                 // An ack without anything in it is one.
                 Ok(acked.map(|ack| matches!(ack, Ok(_) | Err(AckError::Decode(_)))).boxed())
             }
@@ -188,6 +199,15 @@ impl Line {
     pub(crate) fn hang_up(&self) -> impl Future<Output = ()> + use<> {
         // An error would be a panic, which has been logged.
         tokio::spawn(transport::end(self.socket())).map(drop)
+    }
+}
+
+impl Arguments<'_> {
+    /// Their text, if it is large.
+    fn large(&self) -> Option<Bytes> {
+        let size = self.0.iter().map(|argument| argument.get().len()).sum();
+        let text = (size >= LARGE_PACKET).then(|| large_packets::arguments(self, size));
+        text?.ok()
     }
 }
 

@@ -37,6 +37,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::engine_request::{EngineRequest, EngineVersion};
 use super::legacy::session_in;
+use super::polled_packets;
 use super::session::{ConnectLimits, Session, Sessions};
 use crate::error::Error;
 use crate::http::client_address::client_address;
@@ -72,7 +73,7 @@ pub(super) enum PollingExchange {
     /// It has the id of a new session.
     Handshake(Arc<Session>),
     /// It has packets for the session, on this TCP connection.
-    Poll(Arc<Session>, Plug),
+    Poll(Arc<Session>, Option<Plug>),
 }
 
 /// The TCP connections of sessions that become WebSockets, or have, by session.
@@ -115,8 +116,8 @@ impl Transports {
         }
         let plug =
             request.extensions().get().map(|ConnectInfo(plug): &ConnectInfo<Plug>| plug.clone());
-        let polled = session.zip(plug).filter(|_| request.method() == Method::GET);
-        Ok(polled.map(|(session, plug)| PollingExchange::Poll(session, plug)))
+        let polled = session.filter(|_| request.method() == Method::GET);
+        Ok(polled.map(|session| PollingExchange::Poll(session, plug)))
     }
 
     fn open(
@@ -251,7 +252,14 @@ impl PollingExchange {
                 Ok(Response::from_parts(head, body.into()))
             }
             Self::Poll(session, plug) => {
-                session.polls(plug, answer.size_hint().lower());
+                // Those of Engine.IO 3 have been filled.
+                let answer = match session.handshake.is_old() {
+                    true => answer,
+                    false => polled_packets::fill(answer, &session.large_packets).await,
+                };
+                if let Some(plug) = plug {
+                    session.polls(plug, answer.size_hint().lower());
+                }
                 Ok(answer)
             }
         }

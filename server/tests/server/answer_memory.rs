@@ -52,7 +52,7 @@ async fn store_list(server: &Server) {
 }
 
 /// The bytes that are claimed, as the server reports them.
-async fn claimed(server: &Server) -> usize {
+pub(crate) async fn claimed(server: &Server) -> usize {
     let metrics = reqwest::get(format!("http://{}/metrics", server.addr())).await.unwrap();
     let metrics = metrics.text().await.unwrap();
     let line = metrics.lines().find_map(|line| line.strip_prefix("backwire_unread_bytes "));
@@ -60,7 +60,7 @@ async fn claimed(server: &Server) -> usize {
 }
 
 /// Waits until nothing is claimed.
-async fn nothing_is_claimed(server: &Server) {
+pub(crate) async fn nothing_is_claimed(server: &Server) {
     while claimed(server).await > 0 {}
 }
 

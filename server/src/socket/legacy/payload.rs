@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use super::super::large_packets::LargePackets;
 use super::{attachments, connect, refusal};
 
 /// How a client reads the characters of a payload.
@@ -81,6 +82,21 @@ pub(super) fn answered(payload: &[u8], encoding: Encoding) -> Option<Vec<u8>> {
             Encoding::Text => push(&mut all, &packet),
             Encoding::Bytes => push_binary(&mut all, &packet),
             Encoding::ByteChars => push(&mut all, &to_byte_chars(&packet)),
+        }
+    }
+    Some(all)
+}
+
+/// A payload of socketioxide in which large packets have replaced their placeholders. `None` if there are none.
+pub(super) fn filled(payload: &[u8], large: &LargePackets) -> Option<Vec<u8>> {
+    if large.are_none() {
+        return None;
+    }
+    let mut all = Vec::new();
+    for packet in packets(std::str::from_utf8(payload).ok()?)? {
+        match large.take(packet.as_bytes()) {
+            Some(packet) => push(&mut all, str::from_utf8(&packet.into_parts().concat()).ok()?),
+            None => push(&mut all, packet),
         }
     }
     Some(all)

@@ -1,0 +1,187 @@
+//! Large packets, which do not go through the buffers of engineioxide and tungstenite.
+//!
+//! tungstenite copies each message into a buffer of its connection, which keeps the size of the largest one for as long as
+//! the connection lives. So a large packet waits here, and a small *placeholder* is queued in its place: a packet like it, whose
+//! only argument is a string with a random token. Where packets leave the server, [`SentStream`](super::sent_stream) on
+//! a WebSocket, and [`Payload`](super::polled_packets) in the answer to a poll, the placeholder is replaced by the
+//! packet.
+//!
+//! Invariant: a placeholder is queued only if its packet waits here, in the same session. A client never sees a token, so
+//! the text of a record can not be taken for a placeholder.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use serde::Serialize;
+use socketioxide::SendError;
+use socketioxide::socket::Socket;
+
+use super::session::Session;
+use crate::dialect::to_bytes;
+use crate::lock::lock;
+
+/// A token in JSON: a string of 32 hexadecimal digits.
+const QUOTED_TOKEN: usize = 34;
+
+/// What is behind the token in a packet.
+const END: &[u8] = b"]";
+
+/// The large packets of one session that are queued.
+#[derive(Debug, Default)]
+pub(super) struct LargePackets {
+    /// How many there are.
+    count: AtomicUsize,
+    /// The arguments of each packet, as JSON, by its token. They leave in nearly the same order.
+    waiting: Mutex<VecDeque<(Token, Bytes)>>,
+}
+
+/// What stands for a packet.
+type Token = String;
+
+/// The parts of a packet that has replaced its placeholder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LargePacket {
+    /// What is before the arguments.
+    pub(super) head: Bytes,
+    pub(super) arguments: Bytes,
+}
+
+impl LargePackets {
+    /// Sends a packet with these arguments: `send` queues one with the token as its only argument. If it fails, nothing
+    /// has changed.
+    pub(super) fn send<T, E>(
+        &self,
+        arguments: Bytes,
+        send: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let token = format!("{:032x}", rand::random::<u128>());
+        let mut waiting = lock(&self.waiting);
+        // Both before `send`, because the placeholder may be on its way before that returns.
+        waiting.push_back((token, arguments));
+        self.count.store(waiting.len(), Ordering::SeqCst);
+        let (token, _) = waiting.back().expect("it was just added");
+        let sent = send(token);
+        if sent.is_err() {
+            waiting.pop_back();
+            self.count.store(waiting.len(), Ordering::SeqCst);
+        }
+        sent
+    }
+
+    /// Whether none is queued.
+    pub(super) fn are_none(&self) -> bool {
+        self.count.load(Ordering::SeqCst) == 0
+    }
+
+    /// Whether this packet is a placeholder.
+    pub(super) fn has(&self, packet: &[u8]) -> bool {
+        split(packet).is_some_and(|(_, token)| place(&lock(&self.waiting), token).is_some())
+    }
+
+    /// Takes out the packet that this one stands for, if it is a placeholder.
+    pub(super) fn take(&self, packet: &[u8]) -> Option<LargePacket> {
+        let (head, token) = split(packet)?;
+        let mut waiting = lock(&self.waiting);
+        let place = place(&waiting, token)?;
+        let (_, arguments) = waiting.remove(place)?;
+        self.count.store(waiting.len(), Ordering::SeqCst);
+        if waiting.is_empty() {
+            // What a burst needed is not kept.
+            *waiting = VecDeque::new();
+        }
+        Some(LargePacket { head: Bytes::copy_from_slice(head), arguments })
+    }
+}
+
+/// Arguments of an event as JSON, from a tuple of them. An error is that of their serialization.
+pub(super) fn arguments(tuple: &impl Serialize, size: usize) -> serde_json::Result<Bytes> {
+    let json = to_bytes(tuple, size)?;
+    Ok(json.slice(1..json.len() - 1))
+}
+
+/// Sends an event with these arguments.
+pub(super) fn emit(socket: &Socket, event: &str, arguments: Bytes) -> Result<(), SendError> {
+    emit_by(socket, arguments, |token| socket.emit(event, token))
+}
+
+/// The same, where `send` sends the event with one argument.
+pub(super) fn emit_by<T>(
+    socket: &Socket,
+    arguments: Bytes,
+    send: impl FnOnce(&str) -> Result<T, SendError>,
+) -> Result<T, SendError> {
+    let Some(session) = Session::of(socket) else {
+        return Err(SendError::Socket(socketioxide::SocketError::Closed));
+    };
+    session.large_packets.send(arguments, send)
+}
+
+/// The head of a packet, and its only argument if that may be a token.
+fn split(packet: &[u8]) -> Option<(&[u8], &[u8])> {
+    let packet = packet.strip_suffix(END)?;
+    let (head, quoted) = packet.split_at_checked(packet.len().checked_sub(QUOTED_TOKEN)?)?;
+    Some((head, quoted.strip_prefix(b"\"")?.strip_suffix(b"\"")?))
+}
+
+fn place(waiting: &VecDeque<(Token, Bytes)>, token: &[u8]) -> Option<usize> {
+    waiting.iter().position(|(it, _)| it.as_bytes() == token)
+}
+
+impl LargePacket {
+    pub(super) fn len(&self) -> usize {
+        self.head.len() + self.arguments.len() + END.len()
+    }
+
+    /// All of its text, in order.
+    pub(super) fn into_parts(self) -> [Bytes; 3] {
+        [self.head, self.arguments, Bytes::from_static(END)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placeholder(packets: &LargePackets, head: &str, arguments: &str) -> String {
+        let sent = packets.send(Bytes::copy_from_slice(arguments.as_bytes()), |token| {
+            serde_json::to_string(&[token]).map(|json| format!("{head}[{}", &json[1..]))
+        });
+        sent.unwrap()
+    }
+
+    fn taken(packets: &LargePackets, packet: &str) -> Option<String> {
+        let parts = packets.take(packet.as_bytes())?.into_parts().concat();
+        Some(String::from_utf8(parts).unwrap())
+    }
+
+    #[test]
+    fn placeholder_is_replaced_once_in_any_order() {
+        let packets = LargePackets::default();
+        let first = placeholder(&packets, "431", r#"{"a":1}"#);
+        let second = placeholder(&packets, "432", r#"1,"]""#);
+        assert!(!packets.are_none() && first.len() < 64);
+        assert_eq!(taken(&packets, &second).unwrap(), r#"432[1,"]"]"#);
+        assert_eq!(taken(&packets, &second), None);
+        assert_eq!(taken(&packets, &first).unwrap(), r#"431[{"a":1}]"#);
+        assert!(packets.are_none());
+    }
+
+    #[test]
+    fn other_packets_are_left_alone() {
+        let packets = LargePackets::default();
+        placeholder(&packets, "431", "1");
+        let similar = format!(r#"431["{:032x}"]"#, 7);
+        for packet in ["", "2", "]", r#"431["0123"]"#, &similar, &"x".repeat(100)] {
+            assert_eq!(taken(&packets, packet), None, "{packet}");
+        }
+    }
+
+    #[test]
+    fn packet_that_can_not_be_queued_does_not_wait() {
+        let packets = LargePackets::default();
+        assert_eq!(packets.send(Bytes::from_static(b"1"), |_| Err::<(), _>("full")), Err("full"));
+        assert!(packets.are_none());
+    }
+}

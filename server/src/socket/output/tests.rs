@@ -1,0 +1,92 @@
+//! Claims beside a simple model.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+use crate::socket::session::tests::sessions;
+
+/// What a session was sent, each with where it ends and whether it is small.
+#[derive(Default)]
+struct Model {
+    sent: VecDeque<(u64, usize, bool)>,
+    end: u64,
+    begun: usize,
+}
+
+impl Model {
+    fn small(&self) -> usize {
+        self.sent.iter().filter(|(.., is_small)| *is_small).map(|(_, size, _)| size).sum()
+    }
+}
+
+#[test]
+fn what_one_client_has_unread_is_claimed_but_for_a_part_of_each_session() {
+    const LIMIT: usize = 4 << 20;
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    for _ in 0..20 {
+        let (budget, sessions) = (OutputBudget::new(LIMIT), sessions(8));
+        let mut models: Vec<_> = sessions.iter().map(|_| Model::default()).collect();
+        for _ in 0..2000 {
+            let index = random.random_range(0..sessions.len());
+            let (session, model) = (&sessions[index], &mut models[index]);
+            step(&budget, session, model, &mut random);
+        }
+        for (session, model) in sessions.iter().zip(&mut models) {
+            read(session, model, model.end);
+            session.output.all_are_made();
+        }
+        assert_eq!(budget.claimed(), 0);
+    }
+}
+
+fn step(budget: &OutputBudget, session: &Session, model: &mut Model, random: &mut StdRng) {
+    let output = &session.output;
+    match random.random_range(0..4) {
+        0 if budget.begin(output, model.begun).is_ok() => {
+            model.begun += 1;
+            let beside = model.small() + (model.begun - 1) * UNCOUNTED_BYTES;
+            let claimed = lock(&output.queued).claimed();
+            assert!(beside <= UNCLAIMED_BYTES + claimed, "{beside} with {claimed}");
+        }
+        1 if model.begun > 0 => {
+            let size = random.random_range(1..=UNCOUNTED_BYTES - PACKET_OVERHEAD);
+            output.add(output.written(), size, None);
+            model.begun -= 1;
+            model.end += size as u64;
+            model.sent.push_back((model.end, size, true));
+        }
+        2 => {
+            let size = random.random_range(UNCOUNTED_BYTES..LIMIT_OF_LARGE);
+            if let Some(claim) = budget.claim(output.client, size) {
+                budget.add(output, output.written(), size, claim);
+                model.end += size as u64;
+                model.sent.push_back((model.end, size, false));
+            }
+        }
+        _ => {
+            let unread = model.end - session.taken();
+            read(session, model, session.taken() + random.random_range(0..=unread));
+        }
+    }
+}
+
+const LIMIT_OF_LARGE: usize = 1 << 20;
+
+fn read(session: &Session, model: &mut Model, until: u64) {
+    session.take(until - session.taken());
+    while model.sent.pop_front_if(|(end, ..)| *end <= until).is_some() {}
+    assert_eq!(session.output.unread(), model.end - until);
+}
+
+#[test]
+fn connections_that_have_ended_are_forgotten() {
+    let budget = OutputBudget::new(1 << 20);
+    for _ in 0..10_000 {
+        let output = Arc::new(Output::new(Weak::new(), None));
+        budget.add(&output, 0, 1, budget.claim(None, 1).unwrap());
+    }
+    assert!(lock(&budget.outputs).len() < 16);
+}

@@ -1,0 +1,83 @@
+//! The memory of small answers that clients do not read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::answer_memory::{claimed, nothing_is_claimed};
+use crate::client::{RUNTIME, Socket, builder, start};
+use crate::limits_reached::limits;
+use axum::routing::get;
+use backwire::Server;
+use futures_util::future::join_all;
+
+/// The bytes of an answer: as many as need no claim.
+const SIZE: usize = 60_000;
+
+/// Requests until nothing new happens: each gives others a turn.
+async fn settle(server: &Server, count: &AtomicUsize) -> usize {
+    let mut other = Socket::runtime(server).await;
+    let mut before = usize::MAX;
+    loop {
+        for _ in 0..300 {
+            assert_eq!(other.get("/todo").await["statusCode"], 200);
+        }
+        match count.load(Ordering::SeqCst) {
+            now if now == before => return now,
+            now => before = now,
+        }
+    }
+}
+
+#[tokio::test]
+async fn sockets_that_read_nothing_share_what_one_client_may_have_unread() {
+    const SOCKETS: usize = 5;
+    const REQUESTS: u64 = 60;
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let big = get(async move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        "x".repeat(SIZE)
+    });
+    let limits = limits(|limits| limits.total_unread_bytes = 2 << 20);
+    let server = start(builder().limits(limits).route("/big", big)).await;
+    let mut sockets = Vec::new();
+    for _ in 0..SOCKETS {
+        let mut socket = Socket::small(&server, RUNTIME).await;
+        for number in 0..REQUESTS {
+            socket.send(format!(r#"42{number}["get",{{"url":"/big"}}]"#)).await;
+        }
+        sockets.push(socket);
+    }
+    // Half a megabyte for all of them, an answer for each, and what the kernel takes. Each could have all of them.
+    let made = settle(&server, &made).await;
+    assert!(made < SOCKETS * 20, "{made} are made");
+    assert!(claimed(&server).await > 0);
+    join_all(sockets.iter_mut().map(async |socket| {
+        for number in 0..REQUESTS {
+            assert_eq!(socket.ack(number).await["statusCode"], 200);
+        }
+    }))
+    .await;
+    nothing_is_claimed(&server).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn client_that_leaves_the_namespace_and_comes_back_has_as_much_unread_as_before() {
+    const LARGE: usize = 12 << 20;
+    let large = get(async || "x".repeat(LARGE));
+    let limits = limits(|limits| limits.total_unread_bytes = 4 * LARGE);
+    let server = start(builder().limits(limits).route("/large", large)).await;
+    let mut socket = Socket::small(&server, RUNTIME).await;
+    socket.send(r#"421["get",{"url":"/large"}]"#).await;
+    while claimed(&server).await < LARGE {}
+    socket.send("41").await;
+    socket.send(format!("40{RUNTIME}")).await;
+    settle(&server, &AtomicUsize::default()).await;
+    assert!(claimed(&server).await >= LARGE);
+    assert_eq!(socket.ack(1).await["statusCode"], 200);
+    assert!(socket.next_frame().await.starts_with("40{"));
+    assert_eq!(socket.get("/todo").await["statusCode"], 200);
+    nothing_is_claimed(&server).await;
+    server.shutdown().await;
+}
