@@ -286,6 +286,33 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn blocked_stream_has_a_small_buffer_or_a_claim() {
+        let limits = Arc::new(LimitMonitor::default());
+        let budget = OutputBudget::new(400_000);
+        let blocked = || {
+            let (server, client) = duplex(1);
+            let memory = BufferMemory::new(Arc::clone(&budget), Arc::clone(&limits));
+            (SentStream::new(server, Some(session()), memory), client)
+        };
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut write = |stream: &mut SentStream<_>, bytes: usize| {
+            let text = vec![0; bytes];
+            // The line takes a byte.
+            let _ = Pin::new(&mut *stream).poll_write(&mut cx, &text);
+            Pin::new(stream).poll_write(&mut cx, &text)
+        };
+        let ((mut first, _client), (mut second, _other)) = (blocked(), blocked());
+        assert!(write(&mut first, 90_000).is_pending());
+        assert!(write(&mut second, UNCLAIMED_BYTES).is_pending());
+        assert!(matches!(write(&mut second, 90_000), Poll::Ready(Err(_))));
+        assert!(limits.counts().any(|(limit, n)| limit == Limit::TotalUnreadBytes && n > 0));
+        // The buffer of the first stays as it is, and so does its claim.
+        assert!(budget.claimed() >= 90_000 - UNCLAIMED_BYTES);
+        drop(first);
+        assert!(write(&mut second, 90_000).is_pending());
+    }
+
     fn buffer() -> BufferMemory {
         BufferMemory::new(OutputBudget::new(1 << 20), Arc::default())
     }

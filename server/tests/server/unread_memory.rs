@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::answer_memory::{claimed, nothing_is_claimed};
 use crate::client::{RUNTIME, Socket, builder, start};
-use crate::limits_reached::limits;
+use crate::limits_reached::{count, limits};
 use axum::routing::get;
 use backwire::Server;
+use backwire::settings::Limit;
 use futures_util::future::join_all;
+use serde_json::json;
 
 /// The bytes of an answer: as many as need no claim.
 const SIZE: usize = 60_000;
@@ -79,5 +81,33 @@ async fn client_that_leaves_the_namespace_and_comes_back_has_as_much_unread_as_b
     assert!(socket.next_frame().await.starts_with("40{"));
     assert_eq!(socket.get("/todo").await["statusCode"], 200);
     nothing_is_claimed(&server).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn stock_clients_that_do_not_read_small_pushes_are_disconnected_when_their_share_is_used_up()
+{
+    let limits = limits(|limits| limits.total_unread_bytes = 400_000);
+    let server = start(builder().limits(limits)).await;
+    // One alone may use more than the share.
+    let mut slow = [Socket::small(&server, "").await, Socket::small(&server, "").await];
+    for socket in &mut slow {
+        socket.emit(&json!(["get", { "url": "/todo" }])).await;
+    }
+    let mut writer = Socket::runtime(&server).await;
+    let mut written = 0;
+    while count(&server, Limit::TotalUnreadBytes).await == 0 {
+        let todo = json!({ "title": "x".repeat(3_000) });
+        assert_eq!(writer.post("/todo", todo).await["statusCode"], 201);
+        written += 1;
+        // Without a claim, it is disconnected behind 512 packets.
+        assert!(written < 400, "everything was sent to a client that does not read");
+    }
+    let [first, second] = &mut slow;
+    tokio::select! {
+        () = first.is_ended() => {}
+        () = second.is_ended() => {}
+    }
+    assert_eq!(writer.get("/todo?limit=1").await["statusCode"], 200);
     server.shutdown().await;
 }
