@@ -25,6 +25,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BufMut;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -177,6 +178,14 @@ impl Plug {
     /// Bytes that the kernel has been given to send so far.
     pub(crate) fn written(&self) -> u64 {
         self.state.written.load(Ordering::Relaxed)
+    }
+
+    /// Whether the kernel takes more to send now. It does not if the peer reads too little.
+    pub(crate) fn has_room(&self) -> bool {
+        let Some(stream) = self.stream.upgrade() else { return true };
+        let mut writable = [PollFd::new(&*stream, PollFlags::OUT)];
+        // An error is one of the next write as well.
+        poll(&mut writable, Some(&Timespec::default())).map_or(true, |count| count > 0)
     }
 
     /// Whether the connection is still there, as far as the server knows.
@@ -536,6 +545,18 @@ mod tests {
         closed.await;
         plug.closed().await;
         assert!(!plug.is_open());
+    }
+
+    #[tokio::test]
+    async fn line_has_room_until_its_peer_reads_too_little() {
+        let (mut line, mut client) = pair().await;
+        let plug = line.plug();
+        assert!(plug.has_room());
+        while line.write_all(&[0; 65536]).now_or_never().is_some() {}
+        assert!(!plug.has_room());
+        while !plug.has_room() {
+            client.read_exact(&mut [0; 65536]).await.unwrap();
+        }
     }
 
     #[tokio::test]

@@ -39,6 +39,9 @@ const PACKET_OVERHEAD: usize = 256;
 const SMALLEST_LARGE: usize = 128;
 const SMALL_UNREAD: u64 = 8 << 10;
 
+/// So many bytes may be sent before it is looked at whether the kernel takes more.
+const UNLOOKED_BYTES: u64 = 32 << 10;
+
 /// Small packets are counted in groups of so many bytes.
 const GROUP: usize = 4096;
 
@@ -70,6 +73,9 @@ struct Queued {
     small: usize,
     /// Answers that are being made.
     begun: usize,
+    /// The kernel took no more when that was looked at, and what `end` was when it took more.
+    is_blocked: bool,
+    had_room_at: u64,
     /// The claim of both, beyond [`UNCLAIMED_BYTES`].
     claim: Option<Claim>,
     /// The budget knows that there are claims.
@@ -158,8 +164,17 @@ impl Queued {
     /// that has read nearly all of what it was sent needs none for one answer.
     fn needed(&self, begun: usize) -> usize {
         match self.small.saturating_sub(UNCLAIMED_BYTES) {
-            0 if begun <= 1 => 0,
+            0 if begun <= 1 && !self.is_blocked => 0,
             _ => (self.small + begun * UNCOUNTED_BYTES).saturating_sub(UNCLAIMED_BYTES),
+        }
+    }
+
+    /// Looks whether the kernel takes more, now and then: an answer of a client that reads too little would stay in
+    /// memory.
+    fn look_for_room(&mut self, session: &Session) {
+        if self.is_blocked || self.end - self.had_room_at >= UNLOOKED_BYTES {
+            self.is_blocked = !session.has_room();
+            self.had_room_at = self.end;
         }
     }
 
@@ -259,8 +274,12 @@ impl OutputBudget {
 
     /// Claims memory for an answer of a session, if that needs a claim, while so many others are being made.
     pub(super) fn begin(&self, output: &Arc<Output>, begun: usize) -> Result<(), NoRoom> {
-        self.grow(output, |queued| queued.begun = begun + 1)
-            .inspect_err(|_| lock(&output.queued).begun = begun)
+        let session = output.session.upgrade();
+        let begin = |queued: &mut Queued| {
+            session.iter().for_each(|session| queued.look_for_room(session));
+            queued.begun = begun + 1;
+        };
+        self.grow(output, begin).inspect_err(|_| lock(&output.queued).begun = begun)
     }
 
     /// Counts a small push, or says that there is no memory for it.
