@@ -15,7 +15,7 @@ use http::Method;
 use crate::engine::{AnswerMemory, ClaimMemory, Error};
 use crate::lock::lock;
 use crate::memory_budget::{Claim, UNCOUNTED_BYTES};
-use crate::socket::OutputBudget;
+use crate::socket::{OutputBudget, UNCLAIMED_BYTES};
 
 /// A claim grows in steps of this size, so that not each record takes the lock of the budget.
 const STEP: usize = 64 << 10;
@@ -78,7 +78,7 @@ impl AnswerClaim {
         is_left
     }
 
-    /// The claim of the complete answer; none if that is small. An error if there is no memory for it.
+    /// The claim of the complete answer; none if that has up to [`UNCOUNTED_BYTES`]. An error if there is no memory for it.
     pub(crate) fn finish(&self, size: usize) -> Result<Option<Claim>, Error> {
         let mut state = lock(&self.0.state);
         (state.read, state.written) = (0, 0);
@@ -87,6 +87,20 @@ impl AnswerClaim {
             return Ok(None);
         }
         let is_left = self.0.try_resize(&mut state, size);
+        self.0.check(&mut state, is_left)?;
+        Ok(state.claim.take())
+    }
+}
+
+impl AnswerClaim {
+    /// The same over HTTP, where nothing else counts small answers: none if it has up to [`UNCLAIMED_BYTES`].
+    pub(crate) fn finish_over_http(&self, size: usize) -> Result<Option<Claim>, Error> {
+        if size <= UNCLAIMED_BYTES || size > UNCOUNTED_BYTES {
+            return self.finish(size);
+        }
+        let mut state = lock(&self.0.state);
+        state.claim = self.0.budget.claim_small(self.0.client, size);
+        let is_left = state.claim.is_some();
         self.0.check(&mut state, is_left)?;
         Ok(state.claim.take())
     }
@@ -177,6 +191,24 @@ mod tests {
         answer.memory().add(200 * KB).unwrap();
         assert!(answer.finish(64 * KB).unwrap().is_none());
         assert_eq!(budget.claimed(), 0);
+    }
+
+    #[test]
+    fn ordinary_answer_is_claimed_for_its_client_alone() {
+        let budget = OutputBudget::new(512 * KB);
+        let [large, ordinary, more] = [(); 3].map(|()| claim(&budget, 1, false));
+        let large = large.finish_over_http(400 * KB).unwrap();
+        let unread = ordinary.finish_over_http(64 * KB).unwrap().unwrap();
+        let read_by_same_client = more.finish_over_http(65 * KB);
+        assert!(large.is_some() && unread.bytes() == 64 * KB && read_by_same_client.is_err());
+        let unread = [unread, claim(&budget, 1, false).finish_over_http(64 * KB).unwrap().unwrap()];
+        let busy = claim(&budget, 1, false).finish_over_http(17 * KB).unwrap_err();
+        assert!(matches!(busy, Error::Busy { .. }));
+        assert!(claim(&budget, 1, true).finish_over_http(17 * KB).unwrap().is_none());
+        assert!(claim(&budget, 1, false).finish_over_http(16 * KB).unwrap().is_none());
+        assert!(claim(&budget, 2, false).finish_over_http(64 * KB).unwrap().is_some());
+        drop(unread);
+        assert!(claim(&budget, 1, false).finish_over_http(17 * KB).unwrap().is_some());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::sync::futures::OwnedNotified;
 use crate::lock::lock;
 
 /// The part of a budget that one client may claim is one of this many.
-const SHARES: usize = 4;
+pub(crate) const SHARES: usize = 4;
 
 /// Bytes of each connection that no budget counts. So ordinary requests and answers are never refused, whatever
 /// others do.
@@ -27,6 +27,8 @@ pub(crate) const UNCOUNTED_INPUT: usize = 8 << 10;
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     limit: usize,
+    /// What one client may claim, if it claims more than once.
+    share: usize,
     claimed: Mutex<Claimed>,
     /// Wakes one of those who wait because all of it is claimed.
     released: Arc<Notify>,
@@ -61,7 +63,16 @@ pub(crate) struct Claim {
 
 impl MemoryBudget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, claimed: Mutex::default(), released: Arc::default() })
+        Self::with_share(limit, limit / SHARES)
+    }
+
+    /// A budget that each client has for itself, so that none needs what others may use.
+    pub(crate) fn of_each_client(limit: usize) -> Arc<Self> {
+        Self::with_share(usize::MAX, limit)
+    }
+
+    fn with_share(limit: usize, share: usize) -> Arc<Self> {
+        Arc::new(Self { limit, share, claimed: Mutex::default(), released: Arc::default() })
     }
 
     /// The size of the budget.
@@ -93,7 +104,7 @@ impl MemoryBudget {
         let claimed = &mut *claimed;
         let (others, share) = (claimed.total - from, claimed.by_client.entry(client).or_default());
         let others_of_client = share.bytes - from;
-        if to > from && others_of_client + to > self.limit / SHARES && others_of_client > 0 {
+        if to > from && others_of_client + to > self.share && others_of_client > 0 {
             return Err(Arc::clone(&share.released));
         }
         if to > from && others + to > self.limit && others > 0 {
@@ -195,6 +206,15 @@ mod tests {
         assert!(others.iter().all(Option::is_some));
         assert!(budget.claim(client(5), 6).is_none());
         assert!(budget.claim(client(5), 5).is_some());
+    }
+
+    #[test]
+    fn budget_of_each_client_leaves_others_what_they_have() {
+        let budget = MemoryBudget::of_each_client(100);
+        let first = budget.claim(client(1), 90);
+        assert!(first.is_some() && budget.claim(client(1), 11).is_none());
+        let others: Vec<_> = (2..=40).map(|number| budget.claim(client(number), 100)).collect();
+        assert!(others.iter().all(Option::is_some) && budget.claim(client(1), 10).is_some());
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(crate) use engine_request::{Ambiguous, EngineRequest, is_engine_path};
 use legacy::AllAges;
 pub(crate) use limits::Limits;
 use output::LARGE_PACKET;
-pub(crate) use output::OutputBudget;
+pub(crate) use output::{OutputBudget, UNCLAIMED_BYTES};
 
 /// How long an ack of a client is waited for. What is not acked until then is told again at the next connect.
 const LONGEST_ACK: Duration = Duration::from_secs(24 * 60 * 60);

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -21,11 +21,12 @@ use http_body::{Frame, SizeHint};
 use tokio::time::timeout;
 
 use super::client_address::client_address;
+use super::listener::Plug;
 use crate::answer_claim::{AnswerClaim, is_read};
 use crate::error::Error;
 use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_BYTES, UNCOUNTED_INPUT};
 use crate::settings::Limit;
-use crate::socket::OutputBudget;
+use crate::socket::{OutputBudget, UNCLAIMED_BYTES};
 
 /// The budget of requests, and the bytes that a body may have.
 #[derive(Debug, Clone)]
@@ -91,32 +92,54 @@ pub(crate) async fn claim_answer(
     next: Next,
 ) -> Response {
     let client = client_address(request.extensions());
+    let connection = request.extensions().get::<ConnectInfo<Plug>>().map(|info| info.0.clone());
     let answer = AnswerClaim::new(budget, client, !is_read(request.method()));
     request.extensions_mut().insert(answer.clone());
     let response = next.run(request).await;
     // Files are sent piece by piece, and do not say their size here.
     let size = response.body().size_hint().exact().unwrap_or_default();
-    match answer.finish(usize::try_from(size).unwrap_or(usize::MAX)) {
-        Ok(Some(claim)) => response.map(|body| Body::new(Claimed::new(body, claim))),
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    match answer.finish_over_http(size) {
+        Ok(Some(claim)) => response.map(|body| Body::new(Claimed::new(body, claim, connection))),
         Ok(None) => response,
         Err(error) => Error::from(error).into_response(),
     }
 }
 
-/// A body in pieces, so that it ends when most of it has been sent. It would end as soon as its only piece waits to be sent.
+/// A body that ends when most of it has been sent. As one piece it would end as soon as that waits to be sent. So it is
+/// given in small pieces, each when those before have left for the kernel.
 struct Claimed {
     body: Body,
     rest: Bytes,
+    /// A piece has been given since the connection was last able to send.
+    has_given: bool,
+    connection: Option<Plug>,
     _claim: Claim,
 }
 
+/// The bytes of a piece.
+const PIECE: usize = UNCLAIMED_BYTES;
+
 impl Claimed {
-    fn new(body: Body, claim: Claim) -> Self {
-        Self { body, rest: Bytes::new(), _claim: claim }
+    fn new(body: Body, claim: Claim, connection: Option<Plug>) -> Self {
+        Self { body, rest: Bytes::new(), has_given: false, connection, _claim: claim }
     }
 
+    /// The last piece is a copy, because it may wait for long and would keep all of the body.
     fn piece(&mut self) -> Bytes {
-        self.rest.split_to(self.rest.len().min(UNCOUNTED_BYTES))
+        self.has_given = true;
+        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        if self.rest.is_empty() { Bytes::copy_from_slice(&piece) } else { piece }
+    }
+
+    /// Ready when the pieces that were given have been sent, as far as that can be known.
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::take(&mut self.has_given) {
+            // The connection sends when its body has nothing to give.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.connection.as_ref().map_or(Poll::Ready(()), |connection| connection.poll_unblocked(cx))
     }
 }
 
@@ -128,6 +151,7 @@ impl HttpBody for Claimed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        ready!(self.poll_sent(cx));
         if !self.rest.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(self.piece()))));
         }
@@ -167,12 +191,12 @@ mod tests {
         let text: Vec<u8> = (0..200_000).map(|number| (number % 251) as u8).collect();
         let budget = MemoryBudget::new(1 << 20);
         let claim = budget.claim(None, text.len()).unwrap();
-        let mut body = Claimed::new(Body::from(text.clone()), claim);
+        let mut body = Claimed::new(Body::from(text.clone()), claim, None);
         let mut sent = Vec::new();
         while !body.is_end_stream() {
             assert_eq!(body.size_hint().exact(), Some((text.len() - sent.len()) as u64));
             let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
-            assert!(piece.len() <= UNCOUNTED_BYTES);
+            assert!(piece.len() <= PIECE);
             sent.extend_from_slice(&piece);
         }
         assert!(sent == text && body.frame().await.is_none());

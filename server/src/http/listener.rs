@@ -25,7 +25,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BufMut;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use futures_util::task::AtomicWaker;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -92,6 +92,10 @@ struct State {
     client: Mutex<Option<IpAddr>>,
     /// Bytes that the kernel has been given to send.
     written: AtomicU64,
+    /// The kernel takes no more now.
+    is_blocked: AtomicBool,
+    /// The body that waits until it does.
+    body: AtomicWaker,
     is_closed: AtomicBool,
     closing: Notify,
 }
@@ -180,12 +184,13 @@ impl Plug {
         self.state.written.load(Ordering::Relaxed)
     }
 
-    /// Whether the kernel takes more to send now. It does not if the peer reads too little.
-    pub(crate) fn has_room(&self) -> bool {
-        let Some(stream) = self.stream.upgrade() else { return true };
-        let mut writable = [PollFd::new(&*stream, PollFlags::OUT)];
-        // An error is one of the next write as well.
-        poll(&mut writable, Some(&Timespec::default())).map_or(true, |count| count > 0)
+    /// Ready when the kernel takes more. For one body at a time.
+    pub(crate) fn poll_unblocked(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.state.body.register(cx.waker());
+        match self.state.is_blocked.load(Ordering::SeqCst) {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
     }
 
     /// Whether the connection is still there, as far as the server knows.
@@ -301,10 +306,13 @@ impl Line {
                     self.stuck = None;
                     let count = outcome.as_ref().map_or(0, |count| *count as u64);
                     self.state.written.fetch_add(count, Ordering::Relaxed);
+                    self.state.is_blocked.store(false, Ordering::SeqCst);
+                    self.state.body.wake();
                     return Poll::Ready(outcome);
                 }
             }
         }
+        self.state.is_blocked.store(true, Ordering::SeqCst);
         ready!(self.stuck.get_or_insert_with(|| Box::pin(sleep(self.patience))).as_mut().poll(cx));
         self.give_up();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -545,18 +553,6 @@ mod tests {
         closed.await;
         plug.closed().await;
         assert!(!plug.is_open());
-    }
-
-    #[tokio::test]
-    async fn line_has_room_until_its_peer_reads_too_little() {
-        let (mut line, mut client) = pair().await;
-        let plug = line.plug();
-        assert!(plug.has_room());
-        while line.write_all(&[0; 65536]).now_or_never().is_some() {}
-        assert!(!plug.has_room());
-        while !plug.has_room() {
-            client.read_exact(&mut [0; 65536]).await.unwrap();
-        }
     }
 
     #[tokio::test]

@@ -6,7 +6,8 @@
 //!
 //! A large packet has a claim of its own. The others may wait without one up to [`UNCLAIMED_BYTES`] for each session. What is
 //! more has one claim, which grows before another request begins and shrinks as the client reads. So a client may have
-//! thousands of connections that read nothing, and a client that reads needs no claim.
+//! thousands of connections that read nothing. The first answer that a session has not read is claimed in another budget, so a
+//! session is not kept waiting until hundreds of others of its client have one.
 //!
 //! Small pushes to a room are not counted: their text is shared, and the limit `unread_packets` bounds them.
 
@@ -22,7 +23,7 @@ use tokio::time::{Instant, timeout};
 use super::session::Session;
 use crate::engine;
 use crate::lock::lock;
-use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_BYTES};
+use crate::memory_budget::{Claim, MemoryBudget, SHARES, UNCOUNTED_BYTES};
 use crate::settings::Limit;
 
 /// A packet to a room of at least so many bytes counts.
@@ -30,7 +31,7 @@ pub(super) const LARGE_PACKET: usize = 4096;
 
 /// Bytes of small packets that each session may have unread without a claim. 4,096 connections of one address have
 /// 64 MiB together.
-pub(super) const UNCLAIMED_BYTES: usize = 16 << 10;
+pub(crate) const UNCLAIMED_BYTES: usize = 16 << 10;
 
 /// What a small packet takes in the queue beside its text, roughly.
 const PACKET_OVERHEAD: usize = 256;
@@ -38,9 +39,6 @@ const PACKET_OVERHEAD: usize = 256;
 /// Packets of this size are large for a session that has so much unread.
 const SMALLEST_LARGE: usize = 128;
 const SMALL_UNREAD: u64 = 8 << 10;
-
-/// So many bytes may be sent before it is looked at whether the kernel takes more.
-const UNLOOKED_BYTES: u64 = 32 << 10;
 
 /// Small packets are counted in groups of so many bytes.
 const GROUP: usize = 4096;
@@ -73,11 +71,10 @@ struct Queued {
     small: usize,
     /// Answers that are being made.
     begun: usize,
-    /// The kernel took no more when that was looked at, and what `end` was when it took more.
-    is_blocked: bool,
-    had_room_at: u64,
     /// The claim of both, beyond [`UNCLAIMED_BYTES`].
     claim: Option<Claim>,
+    /// The claim of the first of them, of up to [`UNCOUNTED_BYTES`].
+    first: Option<Claim>,
     /// The budget knows that there are claims.
     is_watched: bool,
 }
@@ -127,7 +124,7 @@ impl Output {
     pub(super) fn clear(&self) {
         self.has_ended.store(true, Ordering::SeqCst);
         let mut queued = lock(&self.queued);
-        (queued.small, queued.begun, queued.claim) = (0, 0, None);
+        (queued.small, queued.begun, queued.claim, queued.first) = (0, 0, None, None);
         queued.packets.clear();
     }
 
@@ -161,25 +158,25 @@ impl Queued {
     }
 
     /// Bytes that need a claim while so many answers are being made, each of up to [`UNCOUNTED_BYTES`]. A session
-    /// that has read nearly all of what it was sent needs none for one answer.
+    /// that has read nearly all of what it was sent needs none for one answer until that is made.
     fn needed(&self, begun: usize) -> usize {
         match self.small.saturating_sub(UNCLAIMED_BYTES) {
-            0 if begun <= 1 && !self.is_blocked => 0,
+            0 if begun <= 1 => 0,
             _ => (self.small + begun * UNCOUNTED_BYTES).saturating_sub(UNCLAIMED_BYTES),
         }
     }
 
-    /// Looks whether the kernel takes more, now and then: an answer of a client that reads too little would stay in
-    /// memory.
-    fn look_for_room(&mut self, session: &Session) {
-        if self.is_blocked || self.end - self.had_room_at >= UNLOOKED_BYTES {
-            self.is_blocked = !session.has_room();
-            self.had_room_at = self.end;
-        }
+    /// Bytes that need a claim of the first answer. Each session that has none unread may claim one, whatever else its client has unread.
+    fn needed_first(&self, begun: usize) -> usize {
+        (self.small + begun * UNCOUNTED_BYTES).saturating_sub(UNCLAIMED_BYTES).min(UNCOUNTED_BYTES)
     }
 
     fn claimed(&self) -> usize {
         self.claim.as_ref().map_or(0, Claim::bytes)
+    }
+
+    fn claimed_first(&self) -> usize {
+        self.first.as_ref().map_or(0, Claim::bytes)
     }
 
     /// Gives back what is not needed any more.
@@ -189,10 +186,15 @@ impl Queued {
             // It becomes smaller, which is always possible.
             self.claim.as_mut().map(|claim| claim.resize(bytes));
         }
+        let first = self.needed_first(self.begun);
+        if first < self.claimed_first() {
+            self.first.as_mut().map(|claim| claim.resize(first));
+        }
     }
 
     fn has_claims(&self) -> bool {
-        self.claimed() > 0 || self.packets.iter().any(|packets| packets.claim.is_some())
+        self.claimed() + self.claimed_first() > 0
+            || self.packets.iter().any(|packets| packets.claim.is_some())
     }
 }
 
@@ -207,8 +209,11 @@ fn rounded(bytes: usize) -> usize {
 pub(crate) struct OutputBudget {
     /// Of large packets, also over HTTP.
     budget: Arc<MemoryBudget>,
-    /// Of small packets, which large ones leave no less room for.
+    /// Of small packets and answers. Each client has its own, because what others do not read is no reason to keep an
+    /// ordinary answer waiting.
     small: Arc<MemoryBudget>,
+    /// The same for the first answer that each of its sessions has not read.
+    first: Arc<MemoryBudget>,
     /// Sessions with claims. One that only reads, and is sent nothing, gives them back when others need them.
     outputs: Mutex<Vec<Weak<Output>>>,
     /// When one that waits has last taken back what others have read.
@@ -230,8 +235,15 @@ impl Default for Pause {
 
 impl OutputBudget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        let [budget, small] = [(); 2].map(|()| MemoryBudget::new(limit));
-        Arc::new(Self { budget, small, outputs: Mutex::default(), released_at: Mutex::default() })
+        let [small, first] = [SHARES, 2].map(|part| MemoryBudget::of_each_client(limit / part));
+        let budget = MemoryBudget::new(limit);
+        Arc::new(Self {
+            budget,
+            small,
+            first,
+            outputs: Mutex::default(),
+            released_at: Mutex::default(),
+        })
     }
 
     /// The error of a read for which nothing is left.
@@ -242,7 +254,7 @@ impl OutputBudget {
     /// The bytes that are claimed for what clients have not read.
     pub(crate) fn claimed(&self) -> usize {
         self.release();
-        self.budget.claimed() + self.small.claimed()
+        self.budget.claimed() + self.small.claimed() + self.first.claimed()
     }
 
     /// Claims bytes that are sent to a client. `None` if they are not left.
@@ -261,6 +273,14 @@ impl OutputBudget {
         }
     }
 
+    /// Claims an answer of up to [`UNCOUNTED_BYTES`]. `None` if its client has used up what it has for them.
+    pub(crate) fn claim_small(&self, client: Option<IpAddr>, bytes: usize) -> Option<Claim> {
+        self.small.claim(client, bytes).or_else(|| {
+            self.release();
+            self.small.claim(client, bytes)
+        })
+    }
+
     /// A claim of the budget of small packets, of no bytes yet.
     pub(super) fn claim_of_small(&self, client: Option<IpAddr>) -> Claim {
         self.small.empty_claim(client)
@@ -274,12 +294,8 @@ impl OutputBudget {
 
     /// Claims memory for an answer of a session, if that needs a claim, while so many others are being made.
     pub(super) fn begin(&self, output: &Arc<Output>, begun: usize) -> Result<(), NoRoom> {
-        let session = output.session.upgrade();
-        let begin = |queued: &mut Queued| {
-            session.iter().for_each(|session| queued.look_for_room(session));
-            queued.begun = begun + 1;
-        };
-        self.grow(output, begin).inspect_err(|_| lock(&output.queued).begun = begun)
+        self.grow(output, |queued| queued.begun = begun + 1)
+            .inspect_err(|_| lock(&output.queued).begun = begun)
     }
 
     /// Counts a small push, or says that there is no memory for it.
@@ -296,22 +312,31 @@ impl OutputBudget {
         output.unread();
         let mut queued = lock(&output.queued);
         add(&mut queued);
-        let needed = queued.needed(queued.begun);
-        if needed <= queued.claimed() {
-            return Ok(());
-        }
-        let claim = queued.claim.get_or_insert_with(|| self.small.empty_claim(output.client));
-        let claimed = match claim.resize(rounded(needed)) {
-            true => Ok(()),
-            false => claim.resize_or_wait(needed.next_multiple_of(STEP)).map_err(NoRoom),
-        };
-        // An empty claim stays: it knows what it has waited for, so that it does not wake itself.
-        let is_new = !queued.is_watched && queued.claimed() > 0;
+        let claimed = self.claim_needed(&mut queued, output.client);
+        let is_new = !queued.is_watched && queued.has_claims();
         drop(queued);
         if is_new {
             self.watch(output);
         }
         claimed
+    }
+
+    fn claim_needed(&self, queued: &mut Queued, client: Option<IpAddr>) -> Result<(), NoRoom> {
+        let first = queued.needed_first(queued.begun);
+        if first > queued.claimed_first() {
+            let claim = queued.first.get_or_insert_with(|| self.first.empty_claim(client));
+            claim.resize_or_wait(first).map_err(NoRoom)?;
+        }
+        let needed = queued.needed(queued.begun);
+        if needed <= queued.claimed() {
+            return Ok(());
+        }
+        // An empty claim stays: it knows what it has waited for, so that it does not wake itself.
+        let claim = queued.claim.get_or_insert_with(|| self.small.empty_claim(client));
+        match claim.resize(rounded(needed)) {
+            true => Ok(()),
+            false => claim.resize_or_wait(needed.next_multiple_of(STEP)).map_err(NoRoom),
+        }
     }
 
     /// Waits until there may be room for an answer: the budget has some, or the session may have read.

@@ -308,11 +308,6 @@ impl Session {
         self.polled.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Whether what it is sent now leaves the memory of the server, as far as that is known.
-    pub(super) fn has_room(&self) -> bool {
-        lock(&self.last).websocket.as_ref().is_none_or(Plug::has_room)
-    }
-
     /// Bytes that it has taken.
     pub(super) fn taken(&self) -> u64 {
         let last = lock(&self.last);

@@ -1,5 +1,6 @@
 //! The memory of small answers that clients do not read.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,7 +11,10 @@ use axum::routing::get;
 use backwire::Server;
 use backwire::settings::Limit;
 use futures_util::future::join_all;
+use http::StatusCode;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 /// The bytes of an answer: as many as need no claim.
 const SIZE: usize = 60_000;
@@ -110,4 +114,60 @@ async fn stock_clients_that_do_not_read_small_pushes_are_disconnected_when_their
     }
     assert_eq!(writer.get("/todo?limit=1").await["statusCode"], 200);
     server.shutdown().await;
+}
+
+/// A connection that has requested many answers of a handler, and reads none.
+async fn pipelined(server: &Server, requests: usize) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(server.addr()).await.unwrap();
+    let request = "GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(requests);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn unread_small_answers_over_http_are_counted_for_their_client_alone() {
+    const CONNECTIONS: usize = 24;
+    const REQUESTS: usize = 200;
+    let big = get(async || "x".repeat(SIZE));
+    let limits = limits(|limits| limits.total_unread_bytes = 2 << 20);
+    let server = start(builder().limits(limits).route("/big", big)).await;
+    let mut streams = Vec::new();
+    for _ in 0..CONNECTIONS {
+        streams.push(pipelined(&server, REQUESTS).await);
+    }
+    let mut looks = 0;
+    while count(&server, Limit::TotalUnreadBytes).await == 0 {
+        looks += 1;
+        assert!(looks < 5000, "the answers of {CONNECTIONS} connections have no limit");
+    }
+    assert!(claimed(&server).await <= 512 << 10);
+    let other = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, 2]));
+    let url = format!("http://{}/big", server.addr());
+    let answer = other.build().unwrap().get(url).send().await.unwrap();
+    assert_eq!((answer.status(), answer.bytes().await.unwrap().len()), (StatusCode::OK, SIZE));
+    let mut stream = streams.swap_remove(0);
+    drop(streams);
+    // What has been answered is complete.
+    for _ in 0..REQUESTS {
+        let head = read_head(&mut stream).await;
+        let length = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
+        let mut body = vec![0; length.parse().unwrap()];
+        stream.read_exact(&mut body).await.unwrap();
+        match head.starts_with("HTTP/1.1 200") {
+            true => assert!(body.len() == SIZE && body.iter().all(|byte| *byte == b'x')),
+            false => assert!(String::from_utf8(body).unwrap().contains("E_BUSY"), "{head}"),
+        }
+    }
+    nothing_is_claimed(&server).await;
+    server.shutdown().await;
+}
+
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap().to_lowercase().replace("http/1.1", "HTTP/1.1")
 }

@@ -48,7 +48,10 @@ fn step(budget: &OutputBudget, session: &Session, model: &mut Model, random: &mu
         0 if budget.begin(output, model.begun).is_ok() => {
             model.begun += 1;
             let beside = model.small() + (model.begun - 1) * UNCOUNTED_BYTES;
-            let claimed = lock(&output.queued).claimed();
+            let queued = lock(&output.queued);
+            let claimed = queued.claimed();
+            let first = (beside + UNCOUNTED_BYTES).min(UNCLAIMED_BYTES + UNCOUNTED_BYTES);
+            assert!(first <= UNCLAIMED_BYTES + queued.claimed_first());
             assert!(beside <= UNCLAIMED_BYTES + claimed, "{beside} with {claimed}");
         }
         1 if model.begun > 0 => {
