@@ -57,6 +57,11 @@ impl Answer {
         self.size
     }
 
+    /// Whether it has its text in place of its arguments.
+    pub(crate) fn has_text(&self) -> bool {
+        self.text.is_some()
+    }
+
     /// The JSON of the arguments.
     pub(crate) fn text(&mut self) -> serde_json::Result<Bytes> {
         if let Some(text) = &self.text {

@@ -100,7 +100,7 @@ pub enum Error {
         body: String,
     },
     /// The body is too large.
-    #[error("the body has {size}, at most {limit} are allowed")]
+    #[error("the body has {size}, at most {limit} are allowed: send less at a time")]
     TooLarge {
         /// In words, because a body may be too large without having said how large.
         size: String,
@@ -109,7 +109,7 @@ pub enum Error {
     },
     /// The body has too many values.
     #[error(
-        "the body has {count} values or more, at most {limit} are allowed (body_values): send fewer of them, or send them as one text"
+        "the body has {count} values or more, at most {limit} are allowed (body_values): send fewer of them, or send them as one string"
     )]
     TooManyValues {
         /// How many were counted.
@@ -137,7 +137,9 @@ pub enum Error {
         limit: usize,
     },
     /// The server has no memory left for requests.
-    #[error("the server has no memory left for this now ({limit}): try again later")]
+    #[error(
+        "no memory is free for this request now ({limit}): read the answers that wait, then try again"
+    )]
     Busy {
         /// The limit that is used up.
         limit: Limit,
@@ -594,7 +596,7 @@ mod tests {
             body_of(response).await,
             serde_json::json!({
                 "code": "E_TOO_LARGE",
-                "message": "the body has 2097152 bytes, at most 1048576 are allowed",
+                "message": "the body has 2097152 bytes, at most 1048576 are allowed: send less at a time",
                 "field": "body",
                 "limit": 1_048_576,
             })

@@ -15,8 +15,8 @@ use crate::lock::lock;
 /// The part of a budget that one client may claim is one of this many.
 pub(crate) const SHARES: usize = 4;
 
-/// Bytes of each connection that no budget counts. So ordinary requests and answers are never refused, whatever
-/// others do.
+/// Answers of up to so many bytes use no budget that is shared with other clients, and bodies over HTTP of up to so many
+/// wait for memory instead of being refused.
 pub(crate) const UNCOUNTED_BYTES: usize = 64 << 10;
 
 /// Bytes that arrive from a client, of each connection, and of the values of each request, that no budget counts. One
@@ -178,8 +178,11 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // It becomes smaller, which is always possible.
-        let _ = self.budget.resize(self.client, self.bytes, 0);
+        // An empty one has nothing to give to those who wait.
+        if self.bytes > 0 {
+            // It becomes smaller, which is always possible.
+            let _ = self.budget.resize(self.client, self.bytes, 0);
+        }
     }
 }
 

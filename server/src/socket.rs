@@ -57,7 +57,7 @@ use serde_json::value::RawValue;
 use socketioxide::extract::SocketRef;
 use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::{Sid, Socket};
-use socketioxide::{ParserConfig, SocketIo, TransportType};
+use socketioxide::{ParserConfig, SendError, SocketIo, TransportType};
 use tokio::time::timeout;
 
 use crate::change::{Change, Id, Resource, Room};
@@ -69,6 +69,7 @@ use crate::rooms::{self, Candidates, FollowedFilter, Presence};
 use crate::settings::{Limit, Settings, Transports};
 
 pub use connection::Client;
+use connection::NotPushed;
 pub(crate) use engine_request::{Ambiguous, EngineRequest, is_engine_path};
 use legacy::AllAges;
 pub(crate) use limits::Limits;
@@ -268,8 +269,8 @@ impl Sockets {
         let share = size / sockets.len().max(1);
         let mut is_complete = true;
         for socket in sockets {
-            is_complete &= self.may_send(&socket, size, share)
-                && large_packets::emit(&socket, event, arguments.clone()).is_ok();
+            let send = || large_packets::emit(&socket, event, arguments.clone());
+            is_complete &= self.push(&socket, size, share, send);
         }
         is_complete
     }
@@ -318,15 +319,24 @@ impl Sockets {
         }
     }
 
-    /// Counts a packet that is sent to a connection. `false` if it may not be sent, because too much waits to be
+    /// Sends a packet to a connection and counts it. `false` if it was not sent, because too much waits to be
     /// read. `claimed` are the bytes that it takes in memory for this connection.
-    fn may_send(&self, socket: &Socket, size: usize, claimed: usize) -> bool {
-        let Some(client) = Client::of(socket) else { return true };
-        let sent = client.count_push(&self.output, self.limits, size, claimed);
-        if let Err(limit) = sent {
-            self.limits_reached.reached(limit, client.address());
+    fn push(
+        &self,
+        socket: &Socket,
+        size: usize,
+        claimed: usize,
+        send: impl FnOnce() -> Result<(), SendError>,
+    ) -> bool {
+        let Some(client) = Client::of(socket) else { return send().is_ok() };
+        match client.push_with((&self.output, self.limits), size, claimed, send) {
+            Ok(()) => return true,
+            Err(NotPushed::Limit(limit)) => self.limits_reached.reached(limit, client.address()),
+            Err(NotPushed::Error(error)) => {
+                connection::count_unread(&self.limits_reached, socket, &error);
+            }
         }
-        sent.is_ok()
+        false
     }
 
     fn tell_each(&self, audience: Vec<SocketRef>, event: &str, argument: &RawValue) {
@@ -338,13 +348,9 @@ impl Sockets {
                 Some(argument) => large_packets::emit(&socket, event, argument.clone()),
                 None => socket.emit(event, argument),
             };
-            if !self.may_send(&socket, size, size) {
+            if !self.push(&socket, size, size, send) {
                 self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
                 drop(tokio::spawn(transport::end(&socket)));
-            } else if let Err(error) = send() {
-                self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
-                drop(tokio::spawn(transport::end(&socket)));
-                connection::count_unread(&self.limits_reached, &socket, &error);
             }
         }
     }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::bad::{Bad, Problem};
 use crate::brackets;
 use crate::change::Attributes;
+use crate::parse_claim::parse_small;
 
 /// Parameters by name, each said in one place only.
 #[derive(Debug, Default)]
@@ -148,5 +149,5 @@ fn is_nested(name: &str) -> bool {
 
 /// What was said as JSON text.
 pub(super) fn json(at: &str, text: &str) -> Result<Value, Bad> {
-    serde_json::from_str(text).map_err(|error| Bad::new(at, Problem::NotJson(error.to_string())))
+    parse_small(text).map_err(|error| Bad::new(at, Problem::NotJson(error.to_string())))
 }

@@ -308,7 +308,9 @@ pub enum Error {
     )]
     TooMuchToSort(usize),
     /// There is no memory left for the answer of a read.
-    #[error("the server has no memory left for this now ({limit}): try again later")]
+    #[error(
+        "no memory is free for this request now ({limit}): read the answers that wait, then try again"
+    )]
     Busy {
         /// The limit that is used up.
         limit: Limit,

@@ -43,7 +43,7 @@ pub(crate) async fn claim_request(
     request: Request,
     next: Next,
 ) -> Response {
-    // What is larger is refused by others, and never in memory.
+    // Larger bodies are refused by another layer, which does not keep them in memory.
     let size = size(&request);
     if size.is_some_and(|size| size <= UNCOUNTED_INPUT) {
         return next.run(request).await;

@@ -24,12 +24,14 @@ pub(super) struct HeadMemory {
     /// Bytes of it that have arrived.
     bytes: usize,
     claim: Option<Claim>,
+    /// An empty claim that waits to grow. It stays, because it knows what it has waited for.
+    growing: Option<Claim>,
     waiting: Option<Pin<Box<OwnedNotified>>>,
 }
 
 impl HeadMemory {
     pub(super) fn new(budget: Arc<MemoryBudget>) -> Self {
-        Self { budget, bytes: 0, claim: None, waiting: None }
+        Self { budget, bytes: 0, claim: None, growing: None, waiting: None }
     }
 
     /// Ready when more may be read.
@@ -43,13 +45,16 @@ impl HeadMemory {
             Direction::Head if self.bytes < UNCOUNTED_INPUT || self.claim.is_some() => {}
             Direction::Head => ready!(self.poll_large(cx, client)),
             Direction::Other => {
+                (self.growing, self.waiting) = (None, None);
                 let bytes = self.bytes.saturating_sub(UNCOUNTED_INPUT);
                 if let Some(claim) = self.claim.as_mut().filter(|claim| claim.bytes() > bytes) {
                     // It becomes smaller, which is always possible.
                     claim.resize(bytes);
                 }
             }
-            Direction::Nothing => (self.bytes, self.claim, self.waiting) = (0, None, None),
+            Direction::Nothing => {
+                (self.bytes, self.claim, self.growing, self.waiting) = (0, None, None, None);
+            }
         }
         Poll::Ready(())
     }
@@ -64,7 +69,7 @@ impl HeadMemory {
         cx: &mut Context<'_>,
         client: impl FnOnce() -> Option<IpAddr>,
     ) -> Poll<()> {
-        let mut claim = self.budget.empty_claim(client());
+        let claim = self.growing.get_or_insert_with(|| self.budget.empty_claim(client()));
         loop {
             if let Some(waiting) = &mut self.waiting {
                 ready!(waiting.as_mut().poll(cx));
@@ -75,14 +80,15 @@ impl HeadMemory {
                 Err(released) => self.waiting = Some(Box::pin(released)),
             }
         }
-        self.claim = Some(claim);
+        self.claim = self.growing.take();
         Poll::Ready(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake, Waker};
 
     use super::*;
 
@@ -110,6 +116,34 @@ mod tests {
         assert!(may_read(&mut second, Direction::Head));
         drop(second);
         assert_eq!(budget.claimed(), 0);
+    }
+
+    #[test]
+    fn heads_that_wait_do_not_wake_each_other_or_themselves() {
+        let budget = MemoryBudget::new(MAX_HEAD_BYTES);
+        let _all = budget.claim(None, MAX_HEAD_BYTES);
+        let mut heads = [(); 3].map(|()| HeadMemory::new(Arc::clone(&budget)));
+        let woken = [(); 3].map(|()| Arc::new(Woken(AtomicBool::new(true))));
+        heads.iter_mut().for_each(|head| head.received(UNCOUNTED_INPUT));
+        for _ in 0..10 {
+            for (head, woken) in heads.iter_mut().zip(&woken) {
+                if woken.0.swap(false, Ordering::SeqCst) {
+                    let waker = Waker::from(Arc::clone(woken));
+                    let mut cx = Context::from_waker(&waker);
+                    assert!(head.poll_claim(&mut cx, Direction::Head, || None).is_pending());
+                }
+            }
+        }
+        assert!(woken.iter().all(|woken| !woken.0.load(Ordering::SeqCst)), "they wake each other");
+    }
+
+    /// Whether a task was woken.
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
     }
 
     #[test]

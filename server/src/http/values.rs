@@ -1,6 +1,6 @@
 //! Measures the JSON of requests over HTTP before it is parsed.
 //!
-//! Handlers parse bodies, also those of the user. So the body is measured while it is read, and its end
+//! Handlers parse bodies, also those of the embedding application. So the body is measured while it is read, and its end
 //! comes when there is [memory](ParseClaim) for its values. A body that is refused fails for its reader, and the response is
 //! replaced by the refusal.
 
@@ -34,10 +34,13 @@ pub(crate) async fn check(
 ) -> Response {
     let query = request.uri().query().map(JsonSize::of_query).unwrap_or_default();
     let claim = ParseClaim::new(&limits, client_address(request.extensions()));
-    if let Err(error) = claim.claim(query).await {
+    let is_without_body = request.body().is_end_stream();
+    // The values of both are claimed at the end of a body: none are held while it arrives.
+    let allowed = if is_without_body { claim.claim(query).await } else { claim.check(query) };
+    if let Err(error) = allowed {
         return error.into_response();
     }
-    if request.body().is_end_stream() {
+    if is_without_body {
         return next.run(request).await;
     }
     request.extensions_mut().insert(claim.clone());

@@ -104,7 +104,7 @@ limits! {
         /// Bytes that one read may hold in memory to sort by attributes without an index. A read that
         /// needs more is refused with 413.
         sort_bytes (SortBytes): usize = 64 << 20,
-        /// Packets that may wait for one client to read them. A client with more is disconnected.
+        /// Packets that may wait for one connection to read them. One with more is disconnected.
         unread_packets (UnreadPackets): usize = 512,
         /// Bytes of the requests that one connection may have in flight. The next one is refused
         /// with 429.
@@ -114,12 +114,12 @@ limits! {
         /// refused with 503. One client may use a quarter. The heads of requests and the values that requests
         /// are parsed to have as much, each.
         total_request_bytes (TotalRequestBytes): usize = 32 << 20,
-        /// Bytes that may wait for one client to read them, before its next request is answered and
+        /// Bytes that may wait for one connection to read them, before its next request is answered and
         /// before it is sent another push.
         unread_bytes (UnreadBytes): usize = 4 << 20,
         /// Bytes of the answers to all clients, from when they are read from the store until the
-        /// clients have read them, and of pushes that wait. Answers up to 64 KiB do not count. The
-        /// next read is refused with 503. One client may use a quarter.
+        /// clients have read them, and of pushes that wait. The next read is refused with 503. One client may
+        /// use a quarter. Answers up to 64 KiB are counted for each client by itself, without a total.
         total_unread_bytes (TotalUnreadBytes): usize = 64 << 20,
         /// How long a client may read nothing of what is sent to it before it is disconnected.
         write_deadline (WriteDeadline): Duration = Duration::from_secs(20),

@@ -171,11 +171,13 @@ impl Connection {
         }
     }
 
-    /// `claim` gives bytes of the budget of all connections, or fewer if they are not left.
+    /// `claim` gives bytes of the budget of all connections, or fewer if they are not left. What arrives by a WebSocket
+    /// is not refused then: before there is room for it, nothing more is read.
     pub(super) fn arrived(
         &self,
         mut event: Event,
         limits: Limits,
+        is_by_websocket: bool,
         claim: impl FnOnce(usize) -> Option<Claim>,
     ) -> Arrival {
         self.learn_dialect(&event);
@@ -184,7 +186,7 @@ impl Connection {
         }
         let mut inbox = lock(&self.inbox);
         let room = inbox.has_room_for(&event, limits);
-        match room.and_then(|()| self.claim_event(event.text.len(), claim)) {
+        match room.and_then(|()| self.claim_event(event.text.len(), is_by_websocket, claim)) {
             Ok(claim) => {
                 inbox.bytes += event.text.len();
                 inbox.events.push_back((event, claim));
@@ -200,19 +202,18 @@ impl Connection {
         }
     }
 
-    /// The claim of an event that waits to be answered, if it needs one; or the limit that refuses it. What arrives by a
-    /// WebSocket is not refused: before there is room for it, nothing more is read.
+    /// The claim of an event that waits to be answered, if it needs one; or the limit that refuses it.
     fn claim_event(
         &self,
         bytes: usize,
+        is_by_websocket: bool,
         claim: impl FnOnce(usize) -> Option<Claim>,
     ) -> Result<Option<Claim>, Limit> {
         let session = self.session_of_transport.as_deref();
         let unclaimed = session.map_or(0, Session::unclaimed);
         let claim = if unclaimed + bytes <= UNCOUNTED_INPUT { None } else { claim(bytes) };
         let missing = bytes - claim.as_ref().map_or(0, Claim::bytes).min(bytes);
-        let is_waited_for = session.is_some_and(Session::has_websocket);
-        if unclaimed + missing > UNCOUNTED_INPUT && !is_waited_for {
+        if unclaimed + missing > UNCOUNTED_INPUT && !is_by_websocket {
             return Err(Limit::TotalRequestBytes);
         }
         session.iter().for_each(|session| session.add_unclaimed(missing));
@@ -684,7 +685,8 @@ impl Client {
         let written = output.written();
         let size = answer.size();
         let is_sent = match Session::of(&self.socket) {
-            Some(session) if output.is_large(size) => self.is_answered(
+            // Once it is text, it stays that when it is sent again.
+            Some(session) if output.is_large(size) || answer.has_text() => self.is_answered(
                 answer.text().map_or(Err(SendError::Socket(SocketError::Closed)), |text| {
                     session.large_packets.send(text, |token| self.send_ack(ack, token))
                 }),
@@ -699,24 +701,27 @@ impl Client {
         is_sent
     }
 
-    /// Counts a push as sent, or says which limit forbids to send it. A client that has read everything may be sent
+    /// Sends a push and counts it, or says which limit forbids that. A client that has read everything may be sent
     /// one of any size.
-    pub(super) fn count_push(
+    pub(super) fn push_with(
         &self,
-        budget: &OutputBudget,
-        limits: Limits,
+        (budget, limits): (&OutputBudget, Limits),
         size: usize,
         claimed: usize,
-    ) -> Result<(), Limit> {
+        send: impl FnOnce() -> Result<(), SendError>,
+    ) -> Result<(), NotPushed> {
         let output = &self.connection.output;
         if size < LARGE_PACKET {
-            return budget.add_small(output, size).map_err(|_| Limit::TotalUnreadBytes);
+            budget.add_small(output, size).map_err(|_| Limit::TotalUnreadBytes)?;
+            return Ok(send()?);
         }
         let (written, unread) = (output.written(), output.unread());
         if unread > 0 && unread + size as u64 > limits.unread_bytes as u64 {
-            return Err(Limit::UnreadBytes);
+            return Err(Limit::UnreadBytes.into());
         }
         let claim = budget.claim(self.address(), claimed).ok_or(Limit::TotalUnreadBytes)?;
+        // What cannot be sent would count as unread for ever.
+        send()?;
         budget.add(output, written, size, claim);
         Ok(())
     }
@@ -784,6 +789,24 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (id, dialect) = (self.id(), self.dialect());
         f.debug_struct("Client").field("id", id).field("dialect", &dialect).finish_non_exhaustive()
+    }
+}
+
+/// Why a push was not sent.
+pub(super) enum NotPushed {
+    Limit(Limit),
+    Error(Box<SendError>),
+}
+
+impl From<Limit> for NotPushed {
+    fn from(limit: Limit) -> Self {
+        Self::Limit(limit)
+    }
+}
+
+impl From<SendError> for NotPushed {
+    fn from(error: SendError) -> Self {
+        Self::Error(Box::new(error))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use socketioxide::ProtocolVersion;
+use socketioxide::TransportType;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, MessageHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
@@ -165,7 +166,8 @@ impl MessageHandler<LocalAdapter, Doors> for Door {
             None => self.house.requests.claim(client.address(), bytes),
         };
         let event = Event::new(text, ack);
-        match self.connection.arrived(event, self.house.limits, claim) {
+        let is_by_websocket = client.socket.transport_type() == TransportType::Websocket;
+        match self.connection.arrived(event, self.house.limits, is_by_websocket, claim) {
             Arrival::Queued => {}
             Arrival::First => drop(tokio::spawn(self.house.clone().empty_inbox(client))),
             Arrival::Lost => client.disconnect(),

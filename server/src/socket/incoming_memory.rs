@@ -100,6 +100,11 @@ impl IncomingMemory {
     }
 
     fn poll_grow(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
+        // Fewer bytes may be needed than those that were waited for.
+        if self.claim.as_mut().is_some_and(|claim| claim.resize(bytes)) {
+            self.waiting = None;
+            return Poll::Ready(());
+        }
         let mut has_waited = self.waiting.is_some();
         loop {
             if let Some(waiting) = &mut self.waiting {

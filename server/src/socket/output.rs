@@ -214,6 +214,8 @@ pub(crate) struct OutputBudget {
     small: Arc<MemoryBudget>,
     /// The same for the first answer that each of its sessions has not read.
     first: Arc<MemoryBudget>,
+    /// The same for the buffers of WebSockets, which last as long as their connections.
+    buffers: Arc<MemoryBudget>,
     /// Sessions with claims. One that only reads, and is sent nothing, gives them back when others need them.
     outputs: Mutex<Vec<Weak<Output>>>,
     /// When one that waits has last taken back what others have read.
@@ -235,12 +237,14 @@ impl Default for Pause {
 
 impl OutputBudget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        let [small, first] = [SHARES, 2].map(|part| MemoryBudget::of_each_client(limit / part));
+        let [small, first, buffers] =
+            [SHARES, 2, SHARES].map(|part| MemoryBudget::of_each_client(limit / part));
         let budget = MemoryBudget::new(limit);
         Arc::new(Self {
             budget,
             small,
             first,
+            buffers,
             outputs: Mutex::default(),
             released_at: Mutex::default(),
         })
@@ -254,7 +258,7 @@ impl OutputBudget {
     /// The bytes that are claimed for what clients have not read.
     pub(crate) fn claimed(&self) -> usize {
         self.release();
-        self.budget.claimed() + self.small.claimed() + self.first.claimed()
+        [&self.budget, &self.small, &self.first, &self.buffers].map(|it| it.claimed()).iter().sum()
     }
 
     /// Claims bytes that are sent to a client. `None` if they are not left.
@@ -281,9 +285,9 @@ impl OutputBudget {
         })
     }
 
-    /// A claim of the budget of small packets, of no bytes yet.
-    pub(super) fn claim_of_small(&self, client: Option<IpAddr>) -> Claim {
-        self.small.empty_claim(client)
+    /// A claim for the buffer of a connection, of no bytes yet.
+    pub(super) fn claim_of_buffer(&self, client: Option<IpAddr>) -> Claim {
+        self.buffers.empty_claim(client)
     }
 
     /// A packet with a claim was queued when `written` bytes had been written.

@@ -64,7 +64,7 @@ impl BufferMemory {
         let needed = bytes.saturating_sub(UNCLAIMED_BYTES);
         let Some(session) = session.filter(|_| needed > 0) else { return Ok(()) };
         let client = session.address();
-        let claim = self.claim.get_or_insert_with(|| self.budget.claim_of_small(client));
+        let claim = self.claim.get_or_insert_with(|| self.budget.claim_of_buffer(client));
         if needed <= claim.bytes() || claim.resize(needed.next_multiple_of(UNCLAIMED_BYTES)) {
             return Ok(());
         }
@@ -93,7 +93,10 @@ impl<Io> SentStream<Io> {
         let Some(session) = self.session.as_ref().filter(|it| !it.large_packets.are_none()) else {
             return all;
         };
-        let Some(mut at) = self.frames.begin_of_next() else { return all };
+        // In the middle of a header it is not known yet where the next frame begins.
+        let Some(mut at) = self.frames.begin_of_next() else {
+            return Next::Pass(bytes.len().min(1));
+        };
         while let Some(frame) = bytes.get(at..).and_then(Frame::read) {
             match frame.text {
                 Some(text) if at > 0 && session.large_packets.has(text) => return Next::Pass(at),
@@ -284,6 +287,55 @@ mod tests {
             let (close, received) = received.split_last().unwrap();
             assert!(close.is_close() && received == expected);
         }
+    }
+
+    /// Takes one byte at a time.
+    struct Slow(Vec<u8>);
+
+    impl AsyncWrite for Slow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.extend(bytes.first());
+            Poll::Ready(Ok(bytes.len().min(1)))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn placeholder_is_replaced_also_if_a_write_ends_within_a_header() {
+        let session = session();
+        let frame = |text: &str| [&header(text.len())[..], text.as_bytes()].concat();
+        let packet = "7".repeat(70_000);
+        let mut placeholder = String::new();
+        let arguments = Bytes::from(packet.clone());
+        let sent = session.large_packets.send(arguments, |token| {
+            placeholder = format!(r#"431["{token}"]"#);
+            Ok::<_, io::Error>(())
+        });
+        sent.unwrap();
+        let small = [frame("42[1]"), frame(&"x".repeat(200)), frame("2")].concat();
+        let bytes = [small.clone(), frame(&placeholder), frame("3")].concat();
+        let mut stream = SentStream::new(Slow(Vec::new()), Some(session), buffer());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let Poll::Ready(Ok(count)) = Pin::new(&mut stream).poll_write(&mut cx, rest) else {
+                panic!("it takes a byte");
+            };
+            rest = &rest[count..];
+        }
+        let expected = [small, frame(&format!("431[{packet}]")), frame("3")].concat();
+        assert!(stream.io.0 == expected);
     }
 
     #[tokio::test]

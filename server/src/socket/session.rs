@@ -260,11 +260,6 @@ impl Session {
         self.reader.register(reader);
     }
 
-    /// Whether what it sends arrives by a WebSocket, which can be left unread.
-    pub(super) fn has_websocket(&self) -> bool {
-        self.handshake.is_websocket() || lock(&self.last).websocket.is_some()
-    }
-
     pub(super) fn id(&self) -> Option<Sid> {
         self.id.get().copied()
     }

@@ -62,8 +62,8 @@ pub(super) struct Checkpoints {
 
 #[derive(Debug, Default)]
 struct Progress {
-    /// Held by the writer while it commits, and by the thread while the writer has to wait. It is fair, so that none of
-    /// both waits for more than one turn of the other.
+    /// Held by the writer while it commits, and by the thread while the writer has to wait. It is fair, so that
+    /// neither waits for more than one turn of the other.
     turn: FairMutex<()>,
     /// Pages in the log.
     written: AtomicU32,
@@ -263,8 +263,8 @@ impl Checkpointer {
             );
         } else {
             tracing::warn!(
-                "the write-ahead log {log} cannot shrink: a list is being read for more than {LISTS_PAUSE:?}; \
-                 lower limits.read_deadline"
+                "the write-ahead log {log} cannot shrink: a read has taken more than {LISTS_PAUSE:?}; lower \
+                 limits.read_deadline if it is above that"
             );
         }
     }

@@ -93,7 +93,7 @@ enum Kind {
 }
 
 impl ReadPool {
-    /// None is opened before it is needed. A read may take so long. Needs a runtime of tokio.
+    /// Connections are opened when they are first needed. `deadline` limits each read. Needs a runtime of tokio.
     pub(super) fn new(path: &Path, deadline: Duration) -> Self {
         let runtime = Handle::current();
         Self { path: path.to_owned(), deadline, queue: Arc::default(), runtime }
@@ -144,7 +144,7 @@ impl ReadPool {
             let control = Arc::new(ReadControl::begin(deadline, &options, flag));
             let value = connection.and_then(|connection| within(connection, &control, read));
             options.time.spend(control.finish());
-            // Whoever asked may not wait for it any more.
+            // The caller may have stopped waiting.
             let _ = answer.send(value);
         });
         let (number, is_room) = self.queue.push(kind, job);
@@ -162,8 +162,8 @@ impl ReadPool {
         drop(self.runtime.spawn_blocking(move || queue.work(&path)));
     }
 
-    /// Begins no lists until the pause is dropped. While lists that began before are being read, only their clients
-    /// have to wait, so that others do not notice the long lists of one client.
+    /// Pauses lists until the result is dropped. Clients whose lists are being read begin no others. When those lists have
+    /// ended, nobody begins one. So others do not wait for the long lists of one client.
     pub(super) fn pause_lists(&self) -> PausedLists<'_> {
         let mut state = self.queue.state();
         state.are_lists_paused = true;
@@ -180,7 +180,7 @@ impl ReadPool {
     }
 }
 
-/// No list begins.
+/// Lists are paused as long as this exists.
 pub(super) struct PausedLists<'p>(&'p ReadPool);
 
 impl PausedLists<'_> {
@@ -197,7 +197,8 @@ impl Drop for PausedLists<'_> {
     fn drop(&mut self) {
         let mut state = self.0.queue.state();
         state.are_lists_paused = false;
-        let new = state.lists.len().min(LISTS).min(CONNECTIONS - state.busy);
+        let waiting: usize = state.lists.values().map(BTreeMap::len).sum();
+        let new = waiting.min(LISTS).min(CONNECTIONS - state.busy);
         state.busy += new;
         drop(state);
         (0..new).for_each(|_| self.0.spawn_reader());
@@ -269,7 +270,7 @@ impl ReadQueue {
                     None
                 }
             });
-            // A connection whose reader panicked is gone, and its asker told by the answer that is, too.
+            // If a read panics, its connection and its answer are dropped, and the caller gets an error.
             own = catch_unwind(read).ok().flatten();
             done = Some(number);
         }

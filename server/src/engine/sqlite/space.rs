@@ -10,9 +10,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, ErrorCode};
 
 use super::schema::PATIENCE;
 use super::{backup, lock};
@@ -72,8 +74,13 @@ impl Space {
 
     /// The disk is full: empties the write-ahead log, if necessary with the room of the reserve. If there is none for a new
     /// reserve then, only those writes are accepted that make the store smaller.
-    pub(super) fn make_room(&self, connection: &Connection) {
+    pub(super) fn make_room(&mut self, connection: &Connection) {
         let was_full = self.is_full();
+        if was_full && !self.is_due() {
+            empty_log(connection);
+            return;
+        }
+        self.last_attempt = Some(Instant::now());
         let _ = fs::remove_file(&self.reserve);
         empty_log(connection);
         let is_full = !self.has_room();
@@ -115,27 +122,34 @@ impl Space {
 
     /// After each commit: if the disk is full, tries to have room again.
     pub(super) fn settle(&mut self, connection: &Connection) {
-        let is_due = self.last_attempt.is_none_or(|last| last.elapsed() >= PAUSE);
-        if !self.is_full() || !is_due {
-            return;
+        if self.is_full() && self.is_due() {
+            self.make_room(connection);
         }
-        self.last_attempt = Some(Instant::now());
-        self.make_room(connection);
+    }
+
+    fn is_due(&self) -> bool {
+        self.last_attempt.is_none_or(|last| last.elapsed() >= PAUSE)
     }
 }
 
 /// Empties the write-ahead log, unless readers need it.
-pub(super) fn empty_log(connection: &Connection) {
-    if let Err(error) = truncate_log(connection) {
-        tracing::debug!(%error, "checkpoint on a full disk");
+fn empty_log(connection: &Connection) {
+    let end = Instant::now() + CHECKPOINT_PATIENCE;
+    while let Err(error) = truncate_log(connection) {
+        // SQLite does not wait for another checkpoint, which takes milliseconds.
+        if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || Instant::now() >= end {
+            tracing::debug!(%error, "checkpoint on a full disk");
+            return;
+        }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
 fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(CHECKPOINT_PATIENCE)?;
-    let truncated = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+    let truncated = connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE);
     connection.busy_timeout(PATIENCE)?;
-    truncated
+    truncated.map(drop)
 }
 
 /// Makes a file that takes its room on the disk, if it is not there.

@@ -49,7 +49,7 @@ async fn records_are_added_removed_and_replaced() {
             "/user/1/pets",
             vec![1; 1001].into(),
             413,
-            "the body has 1001 ids, at most 1000 are allowed",
+            "the body has 1001 ids, at most 1000 are allowed: send less at a time",
         ),
         ("PATCH", "/user/1/pets", json!([1]), 405, "PATCH is not understood here"),
         ("DELETE", "/user/1/pets", json!([1]), 405, "DELETE is not understood here"),
