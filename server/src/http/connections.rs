@@ -2,12 +2,13 @@
 //!
 //! Each connection has a file descriptor, and so has each file of the store. If clients could take all of them,
 //! the server could neither accept a connection nor open a file. So some are kept back. At the limit, connections
-//! that wait for their clients are closed to make room, those that wait longest first: a client that is alive opens
+//! that wait for their clients are closed to make room, those of the network with the most first: a client that is alive opens
 //! another one. If all connections are in use, a new one is refused.
 //!
 //! A connection counts for the address it comes from. Requests of a trusted proxy count for the addresses of its
 //! clients instead, each as long as it is being answered, and a socket as long as it lives.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use http::Extensions;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::client_address::network;
 use super::listener::Plug;
@@ -44,7 +45,8 @@ pub(crate) struct Connections {
 
 #[derive(Debug, Default)]
 struct Open {
-    by_number: HashMap<u64, Plug>,
+    /// With the network that each comes from.
+    by_number: HashMap<u64, (Plug, IpAddr)>,
     last: u64,
     /// How many are being closed.
     closing: usize,
@@ -121,7 +123,7 @@ impl Connections {
         }
         open.last += 1;
         let number = open.last;
-        open.by_number.insert(number, plug.clone());
+        open.by_number.insert(number, (plug.clone(), network(peer.to_canonical())));
         Ok(Registration { number, connections: Arc::clone(self), _share: share })
     }
 
@@ -142,17 +144,26 @@ impl Connections {
         self.close_oldest(&mut lock(&self.open));
     }
 
+    /// Closes connections of the network that has the most that wait, those that wait longest first. So a client that opens
+    /// many does not have the few of another closed.
     fn close_oldest(&self, open: &mut Open) {
-        let waiting = |(number, plug): (&u64, &Plug)| Some((plug.activity().waiting()?, *number));
-        let mut waiting: Vec<((bool, Instant), u64)> =
-            open.by_number.iter().filter_map(waiting).collect();
+        let mut waiting = Vec::new();
+        let mut counts = HashMap::<IpAddr, usize>::new();
+        for (number, (plug, network)) in &open.by_number {
+            if let Some(since) = plug.activity().waiting() {
+                *counts.entry(*network).or_default() += 1;
+                waiting.push((since, *network, *number));
+            }
+        }
         let count = (self.max / CLOSED_AT_ONCE).clamp(1, MAX_CLOSING).min(waiting.len());
         if count == 0 {
             return;
         }
-        waiting.select_nth_unstable(count - 1);
-        for (_, number) in &waiting[..count] {
-            if let Some(plug) = open.by_number.remove(number) {
+        waiting.select_nth_unstable_by_key(count - 1, |(since, network, number)| {
+            (Reverse(counts[network]), *since, *number)
+        });
+        for (_, _, number) in &waiting[..count] {
+            if let Some((plug, _)) = open.by_number.remove(number) {
                 plug.pull();
                 self.limits.reached(Limit::Connections, plug.client());
                 open.closing += 1;

@@ -289,7 +289,10 @@ async fn what_is_wrong_with_a_body_is_told_by_its_field() {
         assert!(refused.starts_with(told), "{refused}");
     }
     let large = recorder.refused(KEY, JSON, "x".repeat(LIMIT + 1)).await;
-    assert_eq!(large, r#"413 "body": the body has 4097 bytes, at most 4096 are allowed: send less at a time"#);
+    assert_eq!(
+        large,
+        r#"413 "body": the body has 4097 bytes, at most 4096 are allowed: send less at a time"#
+    );
     let many = format!("[{}]", ["1"; 1001].join(","));
     assert!(recorder.refused(KEY, JSON, many).await.contains("1 to 1000 messages"));
 }

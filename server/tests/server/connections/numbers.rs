@@ -43,6 +43,23 @@ async fn oldest_connection_without_a_request_makes_room_for_a_new_one() {
 }
 
 #[tokio::test]
+async fn flood_of_one_address_does_not_close_the_connection_of_another() {
+    let server = server(|settings| settings.limits.connections = 8).await;
+    // It waits for longer than all others.
+    let mut other = Raw::connect_from([127, 0, 0, 2].into(), server.addr()).await;
+    assert_eq!(other.get("/health/live").await.unwrap().status, 200);
+    let mut flood = Vec::new();
+    for _ in 0..20 {
+        let mut client = Raw::connect(server.addr()).await;
+        assert_eq!(client.get("/health/live").await.unwrap().status, 200);
+        flood.push(client);
+    }
+    assert_eq!(other.get("/health/live").await.unwrap().status, 200);
+    assert_eq!(flood[0].is_closed().await, "");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn connection_is_a_503_if_all_others_are_in_use() {
     let server = server(|settings| settings.limits.connections = 2).await;
     let handshake = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: localhost\r\n\

@@ -1,10 +1,10 @@
 //! A TCP connection whose bytes a test writes itself.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// A connection over which requests and answers follow each other.
 pub struct Raw {
@@ -23,6 +23,13 @@ pub struct Answer {
 impl Raw {
     pub async fn connect(addr: SocketAddr) -> Self {
         Self { stream: TcpStream::connect(addr).await.unwrap(), received: Vec::new() }
+    }
+
+    /// From an address of this machine.
+    pub async fn connect_from(own: IpAddr, addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((own, 0))).unwrap();
+        Self { stream: socket.connect(addr).await.unwrap(), received: Vec::new() }
     }
 
     pub async fn write(&mut self, text: &str) -> io::Result<()> {
