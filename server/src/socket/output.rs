@@ -75,6 +75,8 @@ struct Queued {
     claim: Option<Claim>,
     /// The claim of the first of them, of up to [`UNCOUNTED_BYTES`].
     first: Option<Claim>,
+    /// The claim of pushes: of all small packets that wait, without the answers that are being made.
+    pushes: Option<Claim>,
     /// The budget knows that there are claims.
     is_watched: bool,
 }
@@ -125,6 +127,7 @@ impl Output {
         self.has_ended.store(true, Ordering::SeqCst);
         let mut queued = lock(&self.queued);
         (queued.small, queued.begun, queued.claim, queued.first) = (0, 0, None, None);
+        queued.pushes = None;
         queued.packets.clear();
     }
 
@@ -179,6 +182,10 @@ impl Queued {
         self.first.as_ref().map_or(0, Claim::bytes)
     }
 
+    fn claimed_pushes(&self) -> usize {
+        self.pushes.as_ref().map_or(0, Claim::bytes)
+    }
+
     /// Gives back what is not needed any more.
     fn shrink(&mut self) {
         let bytes = rounded(self.needed(self.begun));
@@ -190,10 +197,14 @@ impl Queued {
         if first < self.claimed_first() {
             self.first.as_mut().map(|claim| claim.resize(first));
         }
+        let pushes = rounded(self.needed(0));
+        if pushes < self.claimed_pushes() {
+            self.pushes.as_mut().map(|claim| claim.resize(pushes));
+        }
     }
 
     fn has_claims(&self) -> bool {
-        self.claimed() + self.claimed_first() > 0
+        self.claimed() + self.claimed_first() + self.claimed_pushes() > 0
             || self.packets.iter().any(|packets| packets.claim.is_some())
     }
 }
@@ -202,6 +213,13 @@ impl Queued {
 /// the lock of the budget.
 fn rounded(bytes: usize) -> usize {
     if bytes == 0 { 0 } else { bytes.next_multiple_of(STEP).next_power_of_two() }
+}
+
+fn claim_rounded(claim: &mut Claim, needed: usize) -> Result<(), NoRoom> {
+    match claim.resize(rounded(needed)) {
+        true => Ok(()),
+        false => claim.resize_or_wait(needed.next_multiple_of(STEP)).map_err(NoRoom),
+    }
 }
 
 /// The budgets of all that waits to be read.
@@ -214,6 +232,8 @@ pub(crate) struct OutputBudget {
     small: Arc<MemoryBudget>,
     /// The same for the first answer that each of its sessions has not read.
     first: Arc<MemoryBudget>,
+    /// The same for pushes, so that answers which are being made do not keep a push from being sent.
+    pushes: Arc<MemoryBudget>,
     /// The same for the buffers of WebSockets, which last as long as their connections.
     buffers: Arc<MemoryBudget>,
     /// Sessions with claims. One that only reads, and is sent nothing, gives them back when others need them.
@@ -237,13 +257,14 @@ impl Default for Pause {
 
 impl OutputBudget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        let [small, first, buffers] =
-            [SHARES, 2, SHARES].map(|part| MemoryBudget::of_each_client(limit / part));
+        let [small, first, pushes, buffers] =
+            [SHARES, 2, SHARES, SHARES].map(|part| MemoryBudget::of_each_client(limit / part));
         let budget = MemoryBudget::new(limit);
         Arc::new(Self {
             budget,
             small,
             first,
+            pushes,
             buffers,
             outputs: Mutex::default(),
             released_at: Mutex::default(),
@@ -258,7 +279,8 @@ impl OutputBudget {
     /// The bytes that are claimed for what clients have not read.
     pub(crate) fn claimed(&self) -> usize {
         self.release();
-        [&self.budget, &self.small, &self.first, &self.buffers].map(|it| it.claimed()).iter().sum()
+        let small = [&self.small, &self.first, &self.pushes, &self.buffers];
+        self.budget.claimed() + small.map(|budget| budget.claimed()).iter().sum::<usize>()
     }
 
     /// Claims bytes that are sent to a client. `None` if they are not left.
@@ -298,31 +320,49 @@ impl OutputBudget {
 
     /// Claims memory for an answer of a session, if that needs a claim, while so many others are being made.
     pub(super) fn begin(&self, output: &Arc<Output>, begun: usize) -> Result<(), NoRoom> {
-        self.grow(output, |queued| queued.begun = begun + 1)
-            .inspect_err(|_| lock(&output.queued).begun = begun)
+        let begin = |queued: &mut Queued| {
+            queued.begun = begun + 1;
+            self.claim_needed(queued, output.client)
+        };
+        self.grow(output, begin).inspect_err(|_| lock(&output.queued).begun = begun)
     }
 
     /// Counts a small push, or says that there is no memory for it.
     pub(super) fn add_small(&self, output: &Arc<Output>, size: usize) -> Result<(), NoRoom> {
         let written = output.written();
-        self.grow(output, |queued| queued.add(written, size, None))
+        self.grow(output, |queued| {
+            queued.add(written, size, None);
+            self.claim_pushes(queued, output.client)
+        })
     }
 
-    /// Claims what is needed after something is added.
-    fn grow(&self, output: &Arc<Output>, add: impl FnOnce(&mut Queued)) -> Result<(), NoRoom> {
+    /// Adds something and claims what it needs.
+    fn grow(
+        &self,
+        output: &Arc<Output>,
+        add: impl FnOnce(&mut Queued) -> Result<(), NoRoom>,
+    ) -> Result<(), NoRoom> {
         if output.session.strong_count() == 0 || output.has_ended.load(Ordering::SeqCst) {
             return Ok(());
         }
         output.unread();
         let mut queued = lock(&output.queued);
-        add(&mut queued);
-        let claimed = self.claim_needed(&mut queued, output.client);
+        let claimed = add(&mut queued);
         let is_new = !queued.is_watched && queued.has_claims();
         drop(queued);
         if is_new {
             self.watch(output);
         }
         claimed
+    }
+
+    fn claim_pushes(&self, queued: &mut Queued, client: Option<IpAddr>) -> Result<(), NoRoom> {
+        let needed = queued.needed(0);
+        if needed <= queued.claimed_pushes() {
+            return Ok(());
+        }
+        let claim = queued.pushes.get_or_insert_with(|| self.pushes.empty_claim(client));
+        claim_rounded(claim, needed)
     }
 
     fn claim_needed(&self, queued: &mut Queued, client: Option<IpAddr>) -> Result<(), NoRoom> {
@@ -337,10 +377,7 @@ impl OutputBudget {
         }
         // An empty claim stays: it knows what it has waited for, so that it does not wake itself.
         let claim = queued.claim.get_or_insert_with(|| self.small.empty_claim(client));
-        match claim.resize(rounded(needed)) {
-            true => Ok(()),
-            false => claim.resize_or_wait(needed.next_multiple_of(STEP)).map_err(NoRoom),
-        }
+        claim_rounded(claim, needed)
     }
 
     /// Waits until there may be room for an answer: the budget has some, or the session may have read.

@@ -93,3 +93,18 @@ fn connections_that_have_ended_are_forgotten() {
     }
     assert!(lock(&budget.outputs).len() < 16);
 }
+
+#[test]
+fn answers_that_are_being_made_do_not_keep_pushes_to_other_sessions_of_their_client_from_being_sent()
+ {
+    let (budget, sessions) = (OutputBudget::new(64 << 20), sessions(2));
+    let [busy, listening] = [0, 1].map(|index: usize| Arc::clone(&sessions[index].output));
+    for begun in 0..256 {
+        assert!(budget.begin(&busy, begun).is_ok());
+    }
+    for _ in 0..500 {
+        assert!(budget.add_small(&listening, 200).is_ok());
+    }
+    let unread = lock(&listening.queued).small;
+    assert!(unread <= UNCLAIMED_BYTES + lock(&listening.queued).claimed_pushes());
+}
