@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Criteria, Filter, Projection, Sort, Window};
 use crate::change::{Id, Position};
+use crate::parse_claim::parse_small;
 
 /// What is followed, as it stands in the name of a room.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,7 +117,7 @@ impl Scope {
 
     /// Reads what [`encode`](Self::encode) has written.
     pub fn decode(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        parse_small(text).ok()
     }
 }
 

@@ -4,12 +4,19 @@
 //! It belongs to the session and not to a connection of its namespace, because a client can leave a namespace and connect to it
 //! again while the queue stays.
 //!
-//! A large packet has a claim of its own. The others may wait without one up to [`UNCLAIMED_BYTES`] for each session. What is
-//! more has one claim, which grows before another request begins and shrinks as the client reads. So a client may have
-//! thousands of connections that read nothing. The first answer that a session has not read is claimed in another budget, so a
-//! session is not kept waiting until hundreds of others of its client have one.
+//! A large packet has a claim of its own. Each session may have [`UNCLAIMED_BYTES`] of small packets unread without a claim.
+//! The other claims are counted for each client alone, so no client waits because of what another one does not read:
 //!
-//! Small pushes to a room are not counted: their text is shared, and the limit `unread_packets` bounds them.
+//! | what | when it is claimed | if there is no memory |
+//! | --- | --- | --- |
+//! | the first answer that a session has not read | before the answer is made | the request waits |
+//! | its other small answers | before each is made | the request waits |
+//! | a small push to one session | before it is sent | the session ends |
+//! | a small answer over HTTP | when it is made | a read is refused |
+//! | the buffer of a WebSocket | when the connection is blocked | the connection ends |
+//!
+//! Small pushes to a room share their text. They count in the buffer of a WebSocket, and the limit `unread_packets` bounds
+//! them for a session that polls.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -232,8 +239,9 @@ pub(crate) struct OutputBudget {
     small: Arc<MemoryBudget>,
     /// The same for the first answer that each of its sessions has not read.
     first: Arc<MemoryBudget>,
-    /// The same for pushes, so that answers which are being made do not keep a push from being sent.
-    pushes: Arc<MemoryBudget>,
+    /// The same for pushes and for answers over HTTP, which do not wait. The server reserves memory in `small` for answers that it
+    /// makes, and such a reservation is no reason to refuse them.
+    unread: Arc<MemoryBudget>,
     /// The same for the buffers of WebSockets, which last as long as their connections.
     buffers: Arc<MemoryBudget>,
     /// Sessions with claims. One that only reads, and is sent nothing, gives them back when others need them.
@@ -257,14 +265,14 @@ impl Default for Pause {
 
 impl OutputBudget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        let [small, first, pushes, buffers] =
+        let [small, first, unread, buffers] =
             [SHARES, 2, SHARES, SHARES].map(|part| MemoryBudget::of_each_client(limit / part));
         let budget = MemoryBudget::new(limit);
         Arc::new(Self {
             budget,
             small,
             first,
-            pushes,
+            unread,
             buffers,
             outputs: Mutex::default(),
             released_at: Mutex::default(),
@@ -279,7 +287,7 @@ impl OutputBudget {
     /// The bytes that are claimed for what clients have not read.
     pub(crate) fn claimed(&self) -> usize {
         self.release();
-        let small = [&self.small, &self.first, &self.pushes, &self.buffers];
+        let small = [&self.small, &self.first, &self.unread, &self.buffers];
         self.budget.claimed() + small.map(|budget| budget.claimed()).iter().sum::<usize>()
     }
 
@@ -299,11 +307,11 @@ impl OutputBudget {
         }
     }
 
-    /// Claims an answer of up to [`UNCOUNTED_BYTES`]. `None` if its client has used up what it has for them.
+    /// Claims an answer over HTTP of up to [`UNCOUNTED_BYTES`]. `None` if its client has used up what it has for them.
     pub(crate) fn claim_small(&self, client: Option<IpAddr>, bytes: usize) -> Option<Claim> {
-        self.small.claim(client, bytes).or_else(|| {
+        self.unread.claim(client, bytes).or_else(|| {
             self.release();
-            self.small.claim(client, bytes)
+            self.unread.claim(client, bytes)
         })
     }
 
@@ -361,7 +369,7 @@ impl OutputBudget {
         if needed <= queued.claimed_pushes() {
             return Ok(());
         }
-        let claim = queued.pushes.get_or_insert_with(|| self.pushes.empty_claim(client));
+        let claim = queued.pushes.get_or_insert_with(|| self.unread.empty_claim(client));
         claim_rounded(claim, needed)
     }
 

@@ -69,6 +69,12 @@ async fn request_with_more_values_than_body_values_is_refused_however_it_arrives
         assert_eq!(refusal(&refused), json!([413, "E_TOO_LARGE"]), "{refused}");
         assert_eq!(refused["body"]["limit"], 1_000);
     }
+    // A form is a string in the event, and its model is JSON in the form.
+    let headers = json!({ "content-type": FORM });
+    let event = json!(["post", { "url": "/todo", "headers": headers, "data": form }]);
+    assert_eq!(refusal(&socket.ask(event).await), json!([413, "E_TOO_LARGE"]));
+    let query = json!(["get", { "url": "/todo", "data": { "where": many } }]);
+    assert_eq!(refusal(&socket.ask(query).await)[0], 400);
     // The rooms of a resume have a limit of their own.
     let (epoch, _) = crate::client::position(&socket.post("/todo", json!({})).await);
     let rooms = vec![json!(["todo", epoch, 0]); 1_000];

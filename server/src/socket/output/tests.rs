@@ -95,8 +95,7 @@ fn connections_that_have_ended_are_forgotten() {
 }
 
 #[test]
-fn answers_that_are_being_made_do_not_keep_pushes_to_other_sessions_of_their_client_from_being_sent()
- {
+fn reservations_for_answers_do_not_refuse_pushes_or_http_answers_of_the_same_client() {
     let (budget, sessions) = (OutputBudget::new(64 << 20), sessions(2));
     let [busy, listening] = [0, 1].map(|index: usize| Arc::clone(&sessions[index].output));
     for begun in 0..256 {
@@ -105,6 +104,7 @@ fn answers_that_are_being_made_do_not_keep_pushes_to_other_sessions_of_their_cli
     for _ in 0..500 {
         assert!(budget.add_small(&listening, 200).is_ok());
     }
+    assert!(budget.claim_small(busy.client, UNCOUNTED_BYTES).is_some());
     let unread = lock(&listening.queued).small;
     assert!(unread <= UNCLAIMED_BYTES + lock(&listening.queued).claimed_pushes());
 }
