@@ -36,40 +36,37 @@ pub(crate) struct Answers {
 
 /// An answer, and the bytes that it claims until the client has read it.
 pub(crate) struct Answer {
-    arguments: Arguments,
+    content: Content,
     size: usize,
-    /// Its text, once that has been asked for. It has no arguments any more then.
-    text: Option<Bytes>,
     pub(crate) claim: Option<Claim>,
+}
+
+/// An answer is written as JSON at most once, also if it is sent again. Its arguments are not kept beside their text.
+pub(crate) enum Content {
+    Arguments(Arguments),
+    Text(Bytes),
 }
 
 impl Answer {
     pub(crate) fn new(arguments: Arguments, claim: Option<Claim>) -> Self {
-        Self { size: arguments.size(), arguments, text: None, claim }
+        Self { size: arguments.size(), content: Content::Arguments(arguments), claim }
     }
 
-    pub(crate) fn arguments(&self) -> &Arguments {
-        &self.arguments
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
     }
 
-    /// How much it is, in bytes.
+    /// The size of its JSON in bytes.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    /// Whether it has its text in place of its arguments.
-    pub(crate) fn has_text(&self) -> bool {
-        self.text.is_some()
-    }
-
-    /// The JSON of the arguments.
-    pub(crate) fn text(&mut self) -> serde_json::Result<Bytes> {
-        if let Some(text) = &self.text {
-            return Ok(text.clone());
+    /// Writes the arguments as JSON, if that has not been done.
+    pub(crate) fn write_text(&mut self) -> serde_json::Result<()> {
+        if let Content::Arguments(arguments) = &self.content {
+            self.content = Content::Text(arguments.text()?);
         }
-        let text = self.arguments.text()?;
-        self.arguments = nothing();
-        Ok(self.text.insert(text).clone())
+        Ok(())
     }
 }
 

@@ -20,10 +20,10 @@ const OBJECT: usize = 400;
 /// Bytes for a string, beside its text.
 const STRING: usize = 16;
 
-/// What is deeper is not counted: the parser takes it for an error. It allows 128, and an event has a few around its data.
+/// Deeper values are not counted: the parser refuses them. It allows 128, and an event has a few around its data.
 const MAX_DEPTH: usize = 160;
 
-/// What the size of some JSON depends on. Its text may arrive in parts.
+/// The counts that the size of some JSON depends on. Its text may arrive in parts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct JsonSize {
     state: State,

@@ -27,7 +27,7 @@ pub(crate) const UNCOUNTED_INPUT: usize = 8 << 10;
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     limit: usize,
-    /// What one client may claim, if it claims more than once.
+    /// The bytes that one client may claim, if it has more than one claim.
     share: usize,
     claimed: Mutex<Claimed>,
     /// Wakes one of those who wait because all of it is claimed.

@@ -70,7 +70,7 @@ impl Arguments {
 
 /// JSON of about this size.
 pub(crate) fn to_bytes(value: &impl Serialize, size: usize) -> serde_json::Result<Bytes> {
-    /// What is around it most of the time.
+    /// The text around the arguments in most packets.
     const SLACK: usize = 512;
     let mut json = Vec::with_capacity(size + SLACK);
     serde_json::to_writer(&mut json, value)?;

@@ -48,7 +48,7 @@ enum Phase {
     Upgraded,
 }
 
-/// What the bytes belong to that arrive next.
+/// The part of a request that the next bytes belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     /// The head of a request, or nothing has arrived of it.
@@ -86,7 +86,7 @@ impl Activity {
         }
     }
 
-    /// What the bytes belong to that arrive next.
+    /// The part of a request that the next bytes belong to.
     pub(super) fn direction(&self) -> Direction {
         match lock(&self.0).phase {
             Phase::Idle | Phase::Upgraded => Direction::Nothing,

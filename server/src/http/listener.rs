@@ -59,7 +59,7 @@ const TELLS_WHEN_THERE_IS_MORE: bool = cfg!(any(target_os = "linux", target_os =
 /// What may be read for each unit of a task's budget: 128 KiB before others run.
 const BYTES_PER_UNIT: usize = 1024;
 
-/// Bytes that are read at once. What is read before it is asked for stays in a buffer of the connection.
+/// Bytes that are read at once. A connection buffers them until its reader asks for them.
 const MAX_READ: usize = 8 << 10;
 
 /// One accepted connection.

@@ -21,7 +21,7 @@ use super::output::{LARGE_PACKET, NoRoom, Output, OutputBudget};
 use super::session::Session;
 use super::transport;
 use crate::access::Known;
-use crate::answers::Answer;
+use crate::answers::{Answer, Content};
 use crate::change::{Id, Room};
 use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
@@ -65,7 +65,7 @@ pub(super) struct Connection {
     inbox: Mutex<Inbox>,
     /// The session of Engine.IO that it belongs to.
     session_of_transport: Option<Arc<Session>>,
-    /// What it has been sent and has not read.
+    /// The packets that it was sent and has not read.
     pub(super) output: Arc<Output>,
     /// That of its client, as limits count it.
     address: Option<IpAddr>,
@@ -171,8 +171,8 @@ impl Connection {
         }
     }
 
-    /// `claim` gives bytes of the budget of all connections, or fewer if they are not left. What arrives by a WebSocket
-    /// is not refused then: before there is room for it, nothing more is read.
+    /// `claim` gives bytes of the budget of all connections, or fewer if they are not left. An event over a WebSocket
+    /// is not refused then: the server does not read more before the memory is free.
     pub(super) fn arrived(
         &self,
         mut event: Event,
@@ -684,15 +684,19 @@ impl Client {
         // Before it is there to be written.
         let written = output.written();
         let size = answer.size();
-        let is_sent = match Session::of(&self.socket) {
-            // Once it is text, it stays that when it is sent again.
-            Some(session) if output.is_large(size) || answer.has_text() => self.is_answered(
-                answer.text().map_or(Err(SendError::Socket(SocketError::Closed)), |text| {
-                    session.large_packets.send(text, |token| self.send_ack(ack, token))
-                }),
-            ),
-            _ => self.is_answered(self.send_ack(ack, answer.arguments())),
+        let session = Session::of(&self.socket);
+        if session.is_some() && output.is_large(size) && answer.write_text().is_err() {
+            self.disconnect();
+            return true;
+        }
+        let sent = match (answer.content(), session) {
+            (Content::Arguments(arguments), _) => self.send_ack(ack, arguments),
+            (Content::Text(text), Some(session)) => {
+                session.large_packets.send(text.clone(), |token| self.send_ack(ack, token))
+            }
+            (Content::Text(_), None) => Err(SendError::Socket(SocketError::Closed)),
         };
+        let is_sent = self.is_answered(sent);
         match answer.claim.take_if(|_| is_sent) {
             Some(claim) => budget.add(output, written, size, claim),
             None if is_sent => output.add(written, size, None),
@@ -720,7 +724,7 @@ impl Client {
             return Err(Limit::UnreadBytes.into());
         }
         let claim = budget.claim(self.address(), claimed).ok_or(Limit::TotalUnreadBytes)?;
-        // What cannot be sent would count as unread for ever.
+        // Only after it is sent: a packet that is never written would count as unread for ever.
         send()?;
         budget.add(output, written, size, claim);
         Ok(())

@@ -313,7 +313,7 @@ impl DisconnectHandler<LocalAdapter, Doors> for Exit {
     ) {
         use DisconnectReason::{ClientNSDisconnect, ServerNSDisconnect};
         self.0.gone();
-        // What was sent waits in the queue of the session, which may go on without the namespace.
+        // The packets that were sent wait in the queue of the session, which may go on without the namespace.
         if !matches!(reason, ClientNSDisconnect | ServerNSDisconnect) {
             self.0.output.clear();
         }

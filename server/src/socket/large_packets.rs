@@ -7,7 +7,7 @@
 //! packet.
 //!
 //! Invariant: a placeholder is queued only if its packet waits here, in the same session. A client never sees a token, so
-//! the text of a record can not be taken for a placeholder.
+//! the text of a record cannot be taken for a placeholder.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -25,7 +25,7 @@ use crate::lock::lock;
 /// A token in JSON: a string of 32 hexadecimal digits.
 const QUOTED_TOKEN: usize = 34;
 
-/// What is behind the token in a packet.
+/// The end of a packet, after the token.
 const END: &[u8] = b"]";
 
 /// The large packets of one session that are queued.
@@ -37,13 +37,13 @@ pub(super) struct LargePackets {
     waiting: Mutex<VecDeque<(Token, Bytes)>>,
 }
 
-/// What stands for a packet.
+/// A placeholder has this in place of the arguments.
 type Token = String;
 
 /// The parts of a packet that has replaced its placeholder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LargePacket {
-    /// What is before the arguments.
+    /// The text before the arguments.
     pub(super) head: Bytes,
     pub(super) arguments: Bytes,
 }
@@ -88,7 +88,7 @@ impl LargePackets {
         let (_, arguments) = waiting.remove(place)?;
         self.count.store(waiting.len(), Ordering::SeqCst);
         if waiting.is_empty() {
-            // What a burst needed is not kept.
+            // The memory that a burst needed is given back.
             *waiting = VecDeque::new();
         }
         Some(LargePacket { head: Bytes::copy_from_slice(head), arguments })

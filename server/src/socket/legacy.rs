@@ -220,7 +220,7 @@ impl Service<Request> for Served {
 }
 
 impl Served {
-    /// What belongs to a WebSocket. `upgraded` is the session that polled before.
+    /// The memory and the session of a WebSocket. `upgraded` is the session that polled before.
     fn connection(&self, request: &Request, upgraded: Option<Sid>) -> Connection {
         let session = match upgraded {
             Some(id) => self.transports.polling(id),
@@ -235,7 +235,7 @@ impl Served {
     }
 }
 
-/// What belongs to a WebSocket.
+/// The memory and the session of a WebSocket.
 struct Connection {
     /// The memory of what it sends.
     incoming: IncomingMemory,

@@ -40,7 +40,7 @@ pub(super) const LARGE_PACKET: usize = 4096;
 /// 64 MiB together.
 pub(crate) const UNCLAIMED_BYTES: usize = 16 << 10;
 
-/// What a small packet takes in the queue beside its text, roughly.
+/// The memory of a small packet in the queue beside its text, roughly.
 const PACKET_OVERHEAD: usize = 256;
 
 /// Packets of this size are large for a session that has so much unread.

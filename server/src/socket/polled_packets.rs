@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Collected};
 
 use super::large_packets::LargePackets;
 
-/// What is between two packets of Engine.IO 4.
+/// The separator of two packets of Engine.IO 4.
 const SEPARATOR: u8 = 0x1e;
 
 /// Packets, written from where they wait.

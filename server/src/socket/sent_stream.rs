@@ -43,7 +43,7 @@ pub(super) struct SentStream<Io> {
     frames: SentFrames,
     /// Bytes of the placeholder whose packet is being written, or 0.
     replaced: usize,
-    /// What is left of that packet.
+    /// The rest of that packet.
     rest: VecDeque<Bytes>,
 }
 
@@ -87,7 +87,7 @@ impl<Io> SentStream<Io> {
         }
     }
 
-    /// What is done with the first of these bytes.
+    /// Decides how the first of these bytes are written.
     fn next(&self, bytes: &[u8]) -> Next {
         let all = Next::Pass(bytes.len());
         let Some(session) = self.session.as_ref().filter(|it| !it.large_packets.are_none()) else {
@@ -113,7 +113,7 @@ impl<Io> SentStream<Io> {
     }
 }
 
-/// What is done with bytes that are written.
+/// How bytes are written.
 enum Next {
     /// So many pass.
     Pass(usize),
@@ -180,7 +180,7 @@ impl<Io: AsyncWrite + Unpin> SentStream<Io> {
             }
             part.advance(written);
         }
-        // What a packet needed is not kept.
+        // The memory that a packet needed is given back.
         self.rest = VecDeque::new();
         Poll::Ready(Ok(()))
     }

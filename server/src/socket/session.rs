@@ -77,7 +77,7 @@ pub(super) struct Session {
     unclaimed: AtomicUsize,
     /// The reader of its WebSocket, which waits until there are fewer.
     reader: AtomicWaker,
-    /// What it has been sent and has not read.
+    /// The packets that it was sent and has not read.
     pub(super) output: Arc<Output>,
     /// Those among it that are large.
     pub(super) large_packets: LargePackets,

@@ -1,6 +1,6 @@
 //! Checkpoints of the write-ahead log, in a thread of their own.
 //!
-//! A commit appends its pages to the log, and a checkpoint copies them to the database. SQLite begins the log anew when all of it
+//! A commit appends its pages to the log, and a checkpoint copies them to the database. SQLite restarts the log when all of it
 //! has been copied and no reader needs it. The thread copies while the writer goes on, and
 //! stops it only for the few pages that it has written meanwhile.
 //!
@@ -24,33 +24,35 @@ use super::schema::PATIENCE;
 use super::{backup, lock, schema};
 use crate::engine::Error;
 
-/// The size that the write-ahead log is brought back to.
+/// A log that is larger than this is truncated.
 pub(super) const MAX_WAL_BYTES: u64 = 64 << 20;
 
-/// So many pages in the log are worth a checkpoint: 4 MiB, as SQLite has it.
-const PAGES: u32 = 1000;
+/// A checkpoint begins when the log has so many pages that are not copied: 4 MiB, the default of SQLite.
+const MIN_PAGES: u32 = 1000;
 
-/// So few pages are copied while the writer waits, or what is left when so many are in the log: 16 MiB.
-const FEW_PAGES: u32 = 64;
-const MANY_PAGES: u32 = 4 * PAGES;
+/// The thread stops the writer to copy the last pages when only so many are left.
+const MAX_PAGES_WHILE_WRITER_WAITS: u32 = 64;
 
-/// How often pages are copied that were written while others were copied.
-const ROUNDS: usize = 3;
+/// When the log has so many pages (16 MiB), the thread stops the writer in any case.
+const PAGES_TO_STOP_WRITER: u32 = 4 * MIN_PAGES;
+
+/// How many times in a row the thread copies beside the writer.
+const MAX_PASSES: usize = 3;
 
 /// The time between two looks at a log that nobody writes to.
-const IDLE: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The time between two attempts to shrink a log that is too large.
-const PAUSE: Duration = Duration::from_secs(5);
+const SHRINK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The time between two lines that say that it was not possible.
-const WARNING_PAUSE: Duration = Duration::from_secs(60);
+/// The thread pauses lists again so long after a pause that did not help, and logs a warning as often.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(60);
 
 /// How long lists may be paused.
-const LISTS_PAUSE: Duration = Duration::from_secs(5);
+const MAX_LIST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long the writer may wait for short readers.
-const SHORT_READS: Duration = Duration::from_millis(100);
+const MAX_WAIT_FOR_SHORT_READS: Duration = Duration::from_millis(100);
 
 /// The checkpoints of a store, as its writer sees them. The thread ends when this is dropped.
 #[derive(Debug)]
@@ -77,7 +79,7 @@ impl Progress {
     /// Pages that are not in the database.
     fn left(&self) -> u32 {
         let written = self.written.load(Ordering::Relaxed);
-        // The log has begun anew if it has fewer pages than were copied.
+        // SQLite has restarted the log if it has fewer pages than were copied.
         written.checked_sub(self.copied.load(Ordering::Relaxed)).unwrap_or(written)
     }
 }
@@ -114,7 +116,7 @@ impl Checkpoints {
         Ok(Self { progress, wake: Some(wake), thread: Some(thread) })
     }
 
-    /// What the writer holds while it commits.
+    /// The writer holds this while it commits.
     pub(super) fn turn(&self) -> FairMutexGuard<'_, ()> {
         self.progress.turn.lock()
     }
@@ -127,7 +129,7 @@ impl Checkpoints {
 
     /// After each commit: wakes the thread when there is enough to copy.
     pub(super) fn committed(&self) {
-        if let (true, Some(wake)) = (self.progress.left() >= PAGES, &self.wake) {
+        if let (true, Some(wake)) = (self.progress.left() >= MIN_PAGES, &self.wake) {
             // It is awake, or it will be.
             let _ = wake.try_send(());
         }
@@ -156,16 +158,16 @@ struct Checkpointer {
     max_wal_bytes: u64,
     readers: ReadPool,
     progress: Arc<Progress>,
-    /// To shrink the log.
+    /// The last attempt to truncate the log.
     last_attempt: Option<Instant>,
-    /// The last time that it could not be shrunk though lists were paused.
+    /// The last time that a pause of lists did not help.
     last_failure: Option<Instant>,
 }
 
 impl Checkpointer {
     fn run(mut self, woken: &Receiver<()>) {
         loop {
-            match woken.recv_timeout(IDLE) {
+            match woken.recv_timeout(POLL_INTERVAL) {
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) if !self.has_large_log() => continue,
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
@@ -181,12 +183,12 @@ impl Checkpointer {
 
     fn checkpoint(&mut self) -> Result<()> {
         let mut left = self.copy_most()?;
-        if left > 0 && (left <= FEW_PAGES || self.has_many_pages()) {
+        if left > 0 && (left <= MAX_PAGES_WHILE_WRITER_WAITS || self.has_pages_to_stop_writer()) {
             let _turn = self.progress.turn.lock();
             left = self.copy(CheckpointMode::PASSIVE)?;
         }
-        // If all has been copied, the next commit begins the log anew. If not, readers need the rest.
-        let is_due = self.last_attempt.is_none_or(|last| last.elapsed() >= PAUSE);
+        // If all pages are copied, the next commit restarts the log. If not, readers need the rest.
+        let is_due = self.last_attempt.is_none_or(|last| last.elapsed() >= SHRINK_INTERVAL);
         if self.has_large_log() && is_due {
             self.last_attempt = Some(Instant::now());
             self.shrink(left)?;
@@ -198,8 +200,8 @@ impl Checkpointer {
     /// written meanwhile or because of a reader.
     fn copy_most(&self) -> Result<u32> {
         let mut left = self.copy(CheckpointMode::PASSIVE)?;
-        for _ in 1..ROUNDS {
-            if left > FEW_PAGES && !self.has_many_pages() {
+        for _ in 1..MAX_PASSES {
+            if left > MAX_PAGES_WHILE_WRITER_WAITS && !self.has_pages_to_stop_writer() {
                 left = self.copy(CheckpointMode::PASSIVE)?;
             }
         }
@@ -215,7 +217,7 @@ impl Checkpointer {
 
     /// Empties a log that is too large. If readers need pages of it, it waits until lists have ended.
     fn shrink(&mut self, left: u32) -> Result<()> {
-        let may_pause = self.last_failure.is_none_or(|last| last.elapsed() >= WARNING_PAUSE);
+        let may_pause = self.last_failure.is_none_or(|last| last.elapsed() >= PAUSE_AFTER_FAILURE);
         if left == 0 {
             return self.truncate();
         }
@@ -223,7 +225,7 @@ impl Checkpointer {
             return Ok(());
         }
         let paused = self.readers.pause_lists();
-        let have_ended = paused.wait(LISTS_PAUSE);
+        let have_ended = paused.wait(MAX_LIST_PAUSE);
         self.copy_most()?;
         self.truncate()?;
         drop(paused);
@@ -236,7 +238,7 @@ impl Checkpointer {
 
     fn truncate(&self) -> Result<()> {
         let _turn = self.progress.turn.lock();
-        self.connection.busy_timeout(SHORT_READS)?;
+        self.connection.busy_timeout(MAX_WAIT_FOR_SHORT_READS)?;
         let truncated = self.copy(CheckpointMode::TRUNCATE);
         self.connection.busy_timeout(PATIENCE)?;
         match truncated {
@@ -246,8 +248,8 @@ impl Checkpointer {
         }
     }
 
-    fn has_many_pages(&self) -> bool {
-        self.progress.written.load(Ordering::Relaxed) >= MANY_PAGES
+    fn has_pages_to_stop_writer(&self) -> bool {
+        self.progress.written.load(Ordering::Relaxed) >= PAGES_TO_STOP_WRITER
     }
 
     fn has_large_log(&self) -> bool {
@@ -263,7 +265,7 @@ impl Checkpointer {
             );
         } else {
             tracing::warn!(
-                "the write-ahead log {log} cannot shrink: a read has taken more than {LISTS_PAUSE:?}; lower \
+                "the write-ahead log {log} cannot shrink: a read has taken more than {MAX_LIST_PAUSE:?}; lower \
                  limits.read_deadline if it is above that"
             );
         }

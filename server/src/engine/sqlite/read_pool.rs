@@ -6,7 +6,7 @@
 //!
 //! A read that nobody waits for any more is taken out of the queue, or ended where it is.
 //!
-//! Lists that overlap all the time keep the write-ahead log from beginning anew. So a checkpoint can
+//! Lists that overlap all the time keep SQLite from restarting the write-ahead log. So a checkpoint can
 //! [pause](ReadPool::pause_lists) them.
 
 use std::collections::{BTreeMap, HashMap};

@@ -86,10 +86,10 @@ pub(super) fn find_one(
 /// records instead.
 const MAX_SINCE_BYTES: usize = 16 << 20;
 
-/// The same of the memory that they take.
+/// The memory that these changes may take.
 const MAX_SINCE_PARSED: usize = 64 << 20;
 
-/// What is read of a log, which has an end.
+/// The size of the changes that one read of a log has found.
 #[derive(Default)]
 struct SinceSize {
     bytes: usize,

@@ -314,7 +314,7 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 /// Opens the connection that makes checkpoints.
 pub(super) fn open_checkpointer(path: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(path, OpenFlags::empty())?;
-    // What is copied is on the disk before the log begins anew.
+    // SQLite restarts the log only after the copied pages are on the disk.
     connection.pragma_update(None, "synchronous", "full")?;
     Ok(connection)
 }

@@ -45,7 +45,7 @@ impl Space {
         Self { store, reserve, is_full: Arc::default(), last_attempt: None }
     }
 
-    /// What says to others whether the disk is full.
+    /// A flag that others read: whether the disk is full.
     pub(super) fn flag(&self) -> &Arc<AtomicBool> {
         &self.is_full
     }

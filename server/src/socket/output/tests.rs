@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 use super::*;
 use crate::socket::session::tests::sessions;
 
-/// What a session was sent, each with where it ends and whether it is small.
+/// The packets that a session was sent: where each ends, its size, and whether it is small.
 #[derive(Default)]
 struct Model {
     sent: VecDeque<(u64, usize, bool)>,

@@ -41,7 +41,7 @@ impl Store {
     }
 }
 
-/// What lists of one client that overlap all the time know of each other and of the writer.
+/// State that the writer shares with lists of one client which overlap all the time.
 #[derive(Default)]
 struct Overlap {
     begun: AtomicU32,
