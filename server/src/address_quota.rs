@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
-
-use crate::lock::lock;
 
 /// After this, all counts begin again.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
@@ -40,7 +38,7 @@ impl AddressQuota {
 
     /// Counts it once more, if the address may do it.
     pub(crate) fn take(&self, address: Option<IpAddr>) -> bool {
-        let mut counts = lock(&self.counts);
+        let mut counts = self.counts.lock();
         counts.begin_again(Instant::now());
         let count = counts.by_address.entry(address).or_default();
         let is_allowed = *count < self.max;
@@ -79,6 +77,6 @@ mod tests {
         for number in 0..=MAX_ADDRESSES as u32 {
             assert!(quota.take(Some(std::net::Ipv4Addr::from_bits(number).into())));
         }
-        assert_eq!(lock(&quota.counts).by_address.len(), 1);
+        assert_eq!(quota.counts.lock().by_address.len(), 1);
     }
 }

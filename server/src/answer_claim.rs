@@ -8,12 +8,12 @@
 //! Invariant: the answer to a write is never refused for lack of memory, because the write is already committed.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use backwire_records::answer_memory::{AnswerMemory, ClaimMemory, OutOfMemory};
 use http::Method;
+use parking_lot::Mutex;
 
-use crate::engine::{AnswerMemory, ClaimMemory, Error};
-use crate::lock::lock;
 use crate::memory_budget::{Claim, UNCOUNTED_BYTES};
 use crate::socket::{OutputBudget, UNCLAIMED_BYTES};
 
@@ -63,12 +63,12 @@ impl AnswerClaim {
 
     /// Says whether the request writes, where its path tells that better than its method.
     pub(crate) fn set_required(&self, is_required: bool) {
-        lock(&self.0.state).is_required = is_required;
+        self.0.state.lock().is_required = is_required;
     }
 
     /// Claims more for an answer that can do without it. `false` if so much is not left: then nothing changes.
     pub(crate) fn try_add(&self, bytes: usize) -> bool {
-        let mut state = lock(&self.0.state);
+        let mut state = self.0.state.lock();
         let before = state.read;
         state.read = before.saturating_add(bytes);
         let is_left = self.0.try_grow(&mut state);
@@ -79,8 +79,8 @@ impl AnswerClaim {
     }
 
     /// The claim of the complete answer; none if that has up to [`UNCOUNTED_BYTES`]. An error if there is no memory for it.
-    pub(crate) fn finish(&self, size: usize) -> Result<Option<Claim>, Error> {
-        let mut state = lock(&self.0.state);
+    pub(crate) fn finish(&self, size: usize) -> Result<Option<Claim>, OutOfMemory> {
+        let mut state = self.0.state.lock();
         (state.read, state.written) = (0, 0);
         if size <= UNCOUNTED_BYTES {
             state.claim = None;
@@ -94,11 +94,11 @@ impl AnswerClaim {
 
 impl AnswerClaim {
     /// The same over HTTP, where nothing else counts small answers: none if it has up to [`UNCLAIMED_BYTES`].
-    pub(crate) fn finish_over_http(&self, size: usize) -> Result<Option<Claim>, Error> {
+    pub(crate) fn finish_over_http(&self, size: usize) -> Result<Option<Claim>, OutOfMemory> {
         if size <= UNCLAIMED_BYTES || size > UNCOUNTED_BYTES {
             return self.finish(size);
         }
-        let mut state = lock(&self.0.state);
+        let mut state = self.0.state.lock();
         state.claim = self.0.budget.claim_small(self.0.client, size);
         let is_left = state.claim.is_some();
         self.0.check(&mut state, is_left)?;
@@ -126,7 +126,7 @@ impl Shared {
     }
 
     /// Ends an answer that there is no memory for. It gives back what it has claimed, as it is dropped.
-    fn check(&self, state: &mut State, is_left: bool) -> Result<(), Error> {
+    fn check(&self, state: &mut State, is_left: bool) -> Result<(), OutOfMemory> {
         if is_left || state.is_required {
             return Ok(());
         }
@@ -136,15 +136,15 @@ impl Shared {
 }
 
 impl ClaimMemory for Shared {
-    fn add_read(&self, bytes: usize) -> Result<(), Error> {
-        let mut state = lock(&self.state);
+    fn add_read(&self, bytes: usize) -> Result<(), OutOfMemory> {
+        let mut state = self.state.lock();
         state.read = state.read.saturating_add(bytes);
         let is_left = self.try_grow(&mut state);
         self.check(&mut state, is_left)
     }
 
-    fn set_written(&self, bytes: usize) -> Result<(), Error> {
-        let mut state = lock(&self.state);
+    fn set_written(&self, bytes: usize) -> Result<(), OutOfMemory> {
+        let mut state = self.state.lock();
         state.written = state.written.max(bytes);
         let is_left = self.try_grow(&mut state);
         self.check(&mut state, is_left)
@@ -203,7 +203,7 @@ mod tests {
         assert!(large.is_some() && unread.bytes() == 64 * KB && read_by_same_client.is_err());
         let unread = [unread, claim(&budget, 1, false).finish_over_http(64 * KB).unwrap().unwrap()];
         let busy = claim(&budget, 1, false).finish_over_http(17 * KB).unwrap_err();
-        assert!(matches!(busy, Error::Busy { .. }));
+        assert_eq!(busy, OutOfMemory { limit: 1024 * KB });
         assert!(claim(&budget, 1, true).finish_over_http(17 * KB).unwrap().is_none());
         assert!(claim(&budget, 1, false).finish_over_http(16 * KB).unwrap().is_none());
         assert!(claim(&budget, 2, false).finish_over_http(64 * KB).unwrap().is_some());
@@ -218,7 +218,7 @@ mod tests {
         first.memory().add(128 * KB).unwrap();
         second.memory().add(128 * KB).unwrap();
         let refused = first.memory().add(1).unwrap_err();
-        assert!(matches!(refused, Error::Busy { bytes, .. } if bytes == 1024 * KB));
+        assert_eq!(refused, OutOfMemory { limit: 1024 * KB });
         // So one of two that are read at a time is completed.
         second.memory().add(128 * KB).unwrap();
         assert_eq!(budget.claimed(), 256 * KB);

@@ -6,19 +6,19 @@
 use std::sync::Arc;
 
 use axum::Router;
+use backwire_records::change::Room;
+use backwire_records::json_size::JsonSize;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::value::RawValue;
 use tower::ServiceExt;
 
 use crate::answer_claim::{self, AnswerClaim};
-use crate::change::Room;
 use crate::dialect::Arguments;
 use crate::error::{Error, Result};
 use crate::http::emulation;
 use crate::http::limit::TOLERANCE;
 use crate::incoming::{self, Incoming, Request};
-use crate::json_size::JsonSize;
 use crate::memory_budget::Claim;
 use crate::parse_claim::{ParseClaim, ParseLimits};
 use crate::resume::resume;

@@ -15,23 +15,22 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{FromRequestParts, Query};
 use axum::response::{IntoResponse, Response};
+use backwire_records::change::{Attributes, Id, Resource};
+use backwire_records::criteria::{Criteria, Language, Parameters};
+use backwire_records::model::{Model, Populate};
+use backwire_records::write::{Action, Refused};
 use http::request::Parts;
 use http::{Method, header};
 use percent_encoding::percent_decode_str;
 
-use crate::change::{Attributes, Id, Resource};
 use crate::context::Context;
-use crate::criteria::{Criteria, Language, Parameters};
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
-use crate::model::{Model, Populate};
 use crate::populate::Filling;
 use crate::route::{Deed, Route};
 use crate::shared::Shared;
 use crate::socket::Client;
 use crate::subscription;
-use crate::write::{Action, Refused};
-
 use input::Records;
 
 pub(crate) use input::{BodyLimit, Input};

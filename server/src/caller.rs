@@ -8,20 +8,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backwire_engine::{Edit, Held};
+use backwire_records::access::{Act, Known, Reach, Who};
+use backwire_records::change::{Change, Id, Resource, Room};
+use backwire_records::criteria::Collection;
 use serde_json::Value;
 
-use crate::access::{Act, Known, Reach, Who};
-use crate::change::{Change, Id, Resource, Room};
 use crate::clock::now;
-use crate::criteria::Collection;
 use crate::dialect::{Dialect, runtime};
-use crate::engine::{Edit, Held};
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 use crate::socket::Client;
 
 /// The keys under which a session says who somebody is: such as no handler takes for its own.
-pub(crate) use crate::engine::PERSON;
+pub(crate) use backwire_engine::PERSON;
 pub(crate) const ROLES: &str = "backwire.roles";
 
 /// How often it is looked for sessions that have ended by themselves.

@@ -1,23 +1,23 @@
 //! What a destroy does to the records that were associated with the destroyed one: an attribute that held its
 //! id becomes null, and its pairs are destroyed. A record that has to have the attribute keeps it.
 //!
-//! The engine commits a destroy together with its [cascades](crate::engine::Cascades). A task does the rest
+//! The engine commits a destroy together with its [cascades](backwire_engine::Cascades). A task does the rest
 //! in ordinary writes, a few at a time, so that other writers wait for no more than these. Reads see
 //! what is still to be done as done. After a restart the task continues.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use backwire_engine::{self as engine, Cascade, Reference};
+use backwire_records::change::{Id, Resource};
+use backwire_records::model::Side;
+use backwire_records::write::{Action, Write};
 use tokio::time::sleep;
 
-use crate::change::{Id, Resource};
 use crate::clock::now;
-use crate::engine::{self, Cascade, Reference};
 use crate::error::{Error, Result};
 use crate::in_line::in_line;
-use crate::model::Side;
 use crate::shared::Shared;
-use crate::write::{Action, Write};
 
 /// Records that are changed together. Another write waits for no more than these.
 const GROUP: usize = 500;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use backwire_records::change::Resource;
+use backwire_records::model::{Model, Undeclarable, Undeclared};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::change::Resource;
-use crate::model::{Model, Undeclarable, Undeclared};
 use crate::route::Shortcuts;
 use crate::settings::{
     AllowedHost, AllowedOrigin, ApiKey, Cors, Flake, IoBlock, LimitsBlock, PAGE, Redis,

@@ -7,26 +7,26 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use backwire_engine::{AnswerMemory, Engine, ReadOptions, ReadTime};
+use backwire_records::access::{Act, Reach, Who};
+use backwire_records::change::{Resource, ToId};
+use backwire_records::model::{Associations, Model};
+use backwire_records::write::Refused;
 use http::request::Parts;
 use serde::Serialize;
 
-use crate::access::{Act, Reach, Who};
 use crate::answer_claim::AnswerClaim;
 use crate::caller;
-use crate::change::{Resource, ToId};
-use crate::engine::{AnswerMemory, Engine, ReadOptions, ReadTime};
 use crate::error::{Error, Result};
 use crate::http::client_address::client_address;
 use crate::http::key;
 use crate::http::security_headers::Personal;
 use crate::identity::Identity;
-use crate::model::{Associations, Model};
 use crate::pubsub::{Publisher, Pubsub};
 use crate::session::Brought;
 use crate::shared::Shared;
 use crate::socket::Client;
 use crate::socket::turn::Turn;
-use crate::write::Refused;
 
 /// Who asks, and what they may use.
 ///

@@ -1,23 +1,16 @@
 //! The push service: what other back ends send, kept for each person until their devices have acked it.
 //!
-//! - [`message`]: what is sent;
-//! - [`flake`]: how it is numbered;
-//! - [`rules`]: how long it is kept and how much of it is told at once.
-//!
 //! - `courier`: takes it to those who are there; `present`: who that is; `attend`: what one of them is told, and
 //!   in which order, with `arrivals`: what has come for it meanwhile;
 //! - `guest`: somebody who is there, and how they are told.
 //!
-//! Where it waits is up to the engine: [`Queues`](crate::engine::Queues).
+//! Where it waits is up to the engine: [`Queues`](backwire_engine::Queues).
 
 mod arrivals;
 mod attend;
 pub(crate) mod connected;
 pub(crate) mod courier;
-pub mod flake;
 pub(crate) mod guest;
-pub mod message;
 pub(crate) mod present;
 mod recheck;
 pub(crate) mod rejection;
-pub mod rules;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Reads `90s`, `30m`, `24h`, `7d`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let not_one = || format!("{text:?} is no duration; 90s, 30m, 24h and 7d are");
     let unit = text.chars().next_back().ok_or_else(not_one)?;
     let seconds: u64 = match unit {
@@ -18,7 +18,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads what [`duration`] does, and a number alone as seconds.
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+pub fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
         Err(_) => duration(text)

@@ -9,18 +9,18 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use backwire_engine::{self as engine, OutOfMemory};
+use backwire_records::change::{Id, Resource};
+use backwire_records::criteria;
+use backwire_records::model::Violation;
+use backwire_records::write::Refused;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use serde::Serialize;
 use serde_json::Number;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::change::{Id, Resource};
-use crate::criteria;
-use crate::engine;
-use crate::model::Violation;
 use crate::settings::Limit;
-use crate::write::Refused;
 
 /// What a handler gives back.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -336,7 +336,7 @@ impl Error {
             Self::TooMany { .. } | Self::TooManyBytes { .. } | Self::TooManyMessages { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None)
             }
-            Self::Busy { .. } | Self::Engine(engine::Error::Busy { .. }) => {
+            Self::Busy { .. } | Self::Engine(engine::Error::OutOfMemory(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "E_BUSY", None)
             }
             Self::NoRoom {
@@ -457,7 +457,7 @@ impl Error {
             | Self::Busy { limit, .. }
             | Self::NoRoom { limit, .. }
             | Self::Full { limit, .. } => Some(*limit),
-            Self::Engine(error) => error.limit_reached(),
+            Self::Engine(error) => limit_of_engine(error),
             _ => None,
         }
     }
@@ -469,7 +469,7 @@ impl Error {
             | Self::TooMany { limit }
             | Self::TooManyBytes { limit }
             | Self::Busy { bytes: limit, .. }
-            | Self::Engine(engine::Error::Busy { bytes: limit, .. })
+            | Self::Engine(engine::Error::OutOfMemory(OutOfMemory { limit }))
             | Self::TooManyRooms { limit, .. }
             | Self::TooManyMessages { limit }
             | Self::Engine(engine::Error::TooManySessions { limit })
@@ -577,6 +577,27 @@ fn code_of(status: StatusCode) -> String {
             format!("E_{}", reason.to_ascii_uppercase().replace([' ', '-', '\''], "_"))
         }
     }
+}
+
+impl From<OutOfMemory> for Error {
+    fn from(error: OutOfMemory) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+/// The limit that a caller has reached in the engine.
+fn limit_of_engine(error: &engine::Error) -> Option<Limit> {
+    Some(match error {
+        engine::Error::ReadDeadline(_) => Limit::ReadDeadline,
+        engine::Error::TooManyRecords(_) => Limit::AnswerRecords,
+        engine::Error::TooManyBytes(_) => Limit::AnswerBytes,
+        engine::Error::TooMuchToSort(_) => Limit::SortBytes,
+        engine::Error::OutOfMemory(_) => Limit::TotalUnreadBytes,
+        engine::Error::TooManySessions { .. } => Limit::Sessions,
+        engine::Error::Refused(Refused::TooManyRecords { .. }) => Limit::Records,
+        engine::Error::Refused(Refused::TooManyOfResource { .. }) => Limit::RecordsPerResource,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -17,16 +17,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use backwire_records::change::{Change, Position, Resource, Room, Verb};
+use backwire_records::criteria::Collection;
+use backwire_records::model::{Membership, Models};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use crate::change::{Change, Position, Resource, Room, Verb};
-use crate::criteria::Collection;
 use crate::dialect::{Dialect, runtime};
 use crate::limit_monitor::LimitMonitor;
-use crate::model::{Membership, Models};
 use crate::rooms::{Candidates, FollowedFilter};
 use crate::socket::{Audience, Sockets};
 
@@ -35,6 +35,10 @@ const MOST: usize = 256;
 
 /// Connections that are waited for when they have been told something; it would not be worth it for fewer.
 const MANY: usize = 64;
+
+/// A stock client gets a packet for each change. After so many changes, the fan-out lets the packets leave: they take memory
+/// for each connection, and a stock client that has too much of it unread is disconnected.
+const MAX_STOCK_CHANGES: usize = 8;
 
 /// How long they are waited for.
 const LONGEST_REST: Duration = Duration::from_millis(50);
@@ -50,6 +54,8 @@ pub(crate) struct Fanout {
     doubtful: HashMap<Room, Position>,
     /// How many connections have been told something since the last rest.
     told: usize,
+    /// How many changes stock clients were sent since then.
+    stock_changes: usize,
     limits: Arc<LimitMonitor>,
     /// When the doubtful rooms are told; of no meaning while there are none.
     announce_at: Instant,
@@ -62,6 +68,7 @@ impl Fanout {
             models,
             doubtful: HashMap::new(),
             told: 0,
+            stock_changes: 0,
             limits,
             announce_at: Instant::now(),
         }
@@ -85,7 +92,7 @@ impl Fanout {
                         self.say(run).await;
                     }
                     changes.clear();
-                    rest(std::mem::take(&mut self.told)).await;
+                    self.rest().await;
                 }
             }
         }
@@ -104,12 +111,28 @@ impl Fanout {
             let memberships = self.models.associations().memberships(change);
             let (before, after) = around(change, &memberships);
             self.say_memberships(change, before);
+            let pushes = self.sockets.separate_pushes();
             for dialect in spoken.iter().filter(|dialect| dialect.is_stock()) {
                 self.say_to_stock(*dialect, std::slice::from_ref(change)).await;
             }
+            self.rest_after_many(self.sockets.separate_pushes().wrapping_sub(pushes)).await;
             self.say_memberships(change, after);
             self.say_turnover(change, &memberships).await;
         }
+    }
+
+    /// Lets packets of stock clients leave, if a change was sent in so many packets and others were before it.
+    async fn rest_after_many(&mut self, pushes: usize) {
+        self.told = self.told.saturating_add(pushes);
+        self.stock_changes += usize::from(pushes > 0);
+        if self.stock_changes >= MAX_STOCK_CHANGES {
+            self.rest().await;
+        }
+    }
+
+    async fn rest(&mut self) {
+        self.stock_changes = 0;
+        rest(std::mem::take(&mut self.told)).await;
     }
 
     /// The dialects of those who follow anything of a resource: to all others nothing is spelled out.

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::access::Who;
-use crate::change::Id;
+use backwire_records::access::Who;
+use backwire_records::change::Id;
 
 /// What the identities begin with that are no person's id.
 const RESERVED: char = ':';

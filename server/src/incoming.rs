@@ -10,18 +10,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use backwire_records::change::{Attributes, Position};
+use backwire_records::criteria::shown;
+use backwire_records::json_size::JsonSize;
+use backwire_records::messages::flake::Flake;
 use http::Method;
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::change::{Attributes, Position};
-use crate::criteria::shown;
-use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::http::{emulation, key};
-use crate::json_size::JsonSize;
 
 /// One event, understood.
 #[derive(Debug)]

@@ -12,7 +12,7 @@
 //! - [`route`]: what a path is about; `router`: which handler answers what; `http` and `socket`: the edges, with `incoming` and
 //!   `answers` for what sockets say; `dialect` and `rooms`: how it is said and to whom;
 //! - `fanout`: from the log to everyone who listens;
-//! - [`settings`], [`sites`] and [`config`], read by `yaml`; [`server`] and [`cli`]: all of it together.
+//! - [`settings`], [`sites`] and [`config`], read by `yaml`; [`server`]: all of it together.
 //!
 //! ```no_run
 //! # async fn serve() -> std::io::Result<()> {
@@ -21,16 +21,7 @@
 //! # Ok(()) }
 //! ```
 
-pub mod change;
-pub mod write;
-
-pub mod access;
-pub mod model;
-
-pub mod criteria;
-
-pub mod delivery;
-pub mod engine;
+mod delivery;
 
 pub mod blueprints;
 mod caller;
@@ -40,20 +31,16 @@ mod resume;
 mod subscription;
 
 mod address_quota;
-mod brackets;
 mod clock;
 pub mod context;
-mod duration;
+pub mod duration;
 pub mod error;
 mod fingerprint;
 mod identity;
 mod in_line;
-mod json_size;
 mod limit_monitor;
-mod lock;
 mod log_once;
 mod memory_budget;
-mod nearest;
 mod parse_claim;
 pub mod pubsub;
 mod secret_files;
@@ -76,13 +63,14 @@ mod rooms;
 
 mod fanout;
 
-pub mod cli;
 pub mod config;
 pub mod server;
 pub mod settings;
 pub mod sites;
 mod yaml;
 
+pub use backwire_engine as engine;
+pub use backwire_records::{access, change, criteria, messages, model, write};
 pub use context::Context;
 pub use error::Error;
 pub use pubsub::{Publisher, Pubsub};
@@ -117,4 +105,18 @@ pub fn close_code(bytes: &[u8], size: usize) -> Option<u16> {
 #[doc(hidden)]
 pub fn put_otherwise(bytes: &[u8], size: usize) -> (Vec<u8>, Option<String>) {
     (socket::legacy::passed(bytes, size), socket::legacy::rewritten(bytes))
+}
+
+/// Answers `POST /send` and hands over what was sent: what the tests of `backwire send` put in place of a server.
+#[doc(hidden)]
+pub fn record_sent(
+    sites: sites::Sites,
+    record: impl Fn(messages::message::Message, Option<write::Key>) + Send + Sync + 'static,
+) -> axum::Router {
+    const BODY_LIMIT: usize = 1 << 20;
+    let post = move |letter: http::send::Letter| -> futures_util::future::BoxFuture<'static, _> {
+        record(letter.message, letter.key);
+        Box::pin(async { Ok(()) })
+    };
+    http::send::router(sites, BODY_LIMIT, std::sync::Arc::new(post))
 }

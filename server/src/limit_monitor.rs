@@ -5,18 +5,18 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::Extensions;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::http::client_address::client_address;
-use crate::lock::lock;
 use crate::settings::Limit;
 
 /// After this, a client is named again.
@@ -52,7 +52,7 @@ impl LimitMonitor {
     pub(crate) fn reached(&self, limit: Limit, client: Option<IpAddr>) {
         let reached = &self.limits[limit as usize];
         reached.count.fetch_add(1, Ordering::Relaxed);
-        let Some(suppressed) = lock(&reached.log).line(client, Instant::now()) else {
+        let Some(suppressed) = reached.log.lock().line(client, Instant::now()) else {
             return;
         };
         let client = client.map_or_else(|| "unknown".to_owned(), |client| client.to_string());

@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 use std::hash::Hash;
-use std::sync::Mutex;
 
-use crate::lock::lock;
+use parking_lot::Mutex;
 
 /// The keys of the lines that were logged. When it is full, no further line is logged, so callers
 /// cannot fill the log.
@@ -21,7 +20,7 @@ impl<K: Hash + Eq> LogOnce<K> {
 
     /// Whether the caller has to log the line of this key now.
     pub(crate) fn is_new(&self, key: K) -> bool {
-        let mut logged = lock(&self.logged);
+        let mut logged = self.logged.lock();
         logged.len() < self.capacity && logged.insert(key)
     }
 }

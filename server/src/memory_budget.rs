@@ -5,12 +5,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
-
-use crate::lock::lock;
 
 /// The part of a budget that one client may claim is one of this many.
 pub(crate) const SHARES: usize = 4;
@@ -82,7 +81,7 @@ impl MemoryBudget {
 
     /// The bytes that are claimed now.
     pub(crate) fn claimed(&self) -> usize {
-        lock(&self.claimed).total
+        self.claimed.lock().total
     }
 
     /// Claims bytes for a client. `None` if they are not left, or if the client holds its share
@@ -100,7 +99,7 @@ impl MemoryBudget {
     /// Changes the size of a claim of a client. If it cannot grow to that, the error is notified when
     /// bytes have been released. Tasks that wait for the same are woken one at a time.
     fn resize(&self, client: Option<IpAddr>, from: usize, to: usize) -> Result<(), Arc<Notify>> {
-        let mut claimed = lock(&self.claimed);
+        let mut claimed = self.claimed.lock();
         let claimed = &mut *claimed;
         let (others, share) = (claimed.total - from, claimed.by_client.entry(client).or_default());
         let others_of_client = share.bytes - from;
@@ -131,7 +130,7 @@ impl MemoryBudget {
     /// Wakes the next that waits, if this claim has not done so since the last release: what is too little
     /// for one that was woken may be enough for another.
     fn pass_on(&self, client: Option<IpAddr>, tried: &mut Option<u64>) {
-        let claimed = lock(&self.claimed);
+        let claimed = self.claimed.lock();
         if tried.replace(claimed.releases) != Some(claimed.releases) {
             self.released.notify_one();
             if let Some(share) = claimed.by_client.get(&client) {
@@ -227,7 +226,7 @@ mod tests {
             let claims = [client(1), client(2)].map(|client| budget.claim(client, 25));
             assert!(claims.iter().all(Option::is_some));
         }
-        let claimed = lock(&budget.claimed);
+        let claimed = budget.claimed.lock();
         assert!(claimed.total == 0 && claimed.by_client.is_empty());
     }
 
@@ -270,7 +269,7 @@ mod tests {
         assert!(!small.resize(1) && large.resize(90));
         assert!(small.resize(10) && !large.resize(91));
         drop((small, large));
-        assert!(lock(&budget.claimed).by_client.is_empty());
+        assert!(budget.claimed.lock().by_client.is_empty());
     }
 
     /// Each task claims, lets others run, and gives back: none waits for ever.
@@ -395,7 +394,7 @@ mod tests {
                 prop_assert!(total <= limit || is_alone);
             }
             drop(claims);
-            let claimed = lock(&budget.claimed);
+            let claimed = budget.claimed.lock();
             prop_assert!(claimed.total == 0 && claimed.by_client.is_empty());
         }
     }

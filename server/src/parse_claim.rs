@@ -8,25 +8,22 @@
 //! wait for each other. No task that holds memory of this budget waits for more.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::de::{DeserializeOwned, Error as _};
+use backwire_records::json_size::JsonSize;
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
 use crate::error::{Error, Result};
-use crate::json_size::JsonSize;
-use crate::lock::lock;
 use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_INPUT};
 use crate::settings::{Limit, Limits};
 
 /// Longer texts take milliseconds to parse, in which others would have to wait for the thread.
 const LONG_TEXT: usize = 64 << 10;
-
-/// Values of JSON that nothing is claimed for.
-const MAX_SMALL: usize = 10_000;
 
 /// How many values a request may have, and the memory for those of all requests.
 #[derive(Debug)]
@@ -88,7 +85,7 @@ impl ParseClaim {
     async fn wait_for(&self, bytes: usize) {
         loop {
             let released = {
-                let mut claim = lock(&self.0.claim);
+                let mut claim = self.0.claim.lock();
                 let Err(released) = claim.resize_or_wait(bytes) else { return };
                 if claim.bytes() > 0 {
                     claim.resize(0);
@@ -107,14 +104,6 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
         return block_in_place(|| serde_json::from_slice(text));
     }
     serde_json::from_slice(text)
-}
-
-/// Parses JSON that is never large. Nothing of it is claimed.
-pub(crate) fn parse_small<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
-    match JsonSize::of(text).values() {
-        ..=MAX_SMALL => serde_json::from_str(text),
-        _ => Err(serde_json::Error::custom("it has too many values")),
-    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ mod filled;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::change::{Id, Resource};
+use backwire_engine::{ReadOptions, Record};
+use backwire_records::change::{Id, Resource};
+use backwire_records::criteria::{Criteria, Language, Parameters, SIZE, Window};
+use backwire_records::model::{Association, Link, Model, Populate};
+
 use crate::context::Context;
-use crate::criteria::{Criteria, Language, Parameters, SIZE, Window};
-use crate::engine::{ReadOptions, Record};
 use crate::error::{Error, Result};
-use crate::model::{Association, Link, Model, Populate};
 use crate::subscription::{self, Read};
 use filled::Content;
 

@@ -43,20 +43,19 @@ mod publisher;
 
 use std::sync::Arc;
 
+use backwire_records::access::Reach;
+use backwire_records::change::{Attributes, Change, Id, Resource, Room, ToId, Verb};
+use backwire_records::criteria::Filter;
+use backwire_records::write::{Action, Publication, Refused, Write};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::access::Reach;
-use crate::change::{Attributes, Change, Id, Resource, Room, ToId, Verb};
 use crate::clock::now;
-use crate::criteria::Filter;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::socket::{Audience, Client};
 use crate::subscription;
-use crate::write::{Action, Publication, Refused, Write};
-
 use publisher::encoded;
 
 pub use publisher::Publisher;

@@ -18,13 +18,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use backwire_records::change::Room;
+use backwire_records::criteria::Scope;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::task::consume_budget;
 
 use crate::answer_claim::AnswerClaim;
 use crate::caller;
-use crate::change::Room;
-use crate::criteria::Scope;
 use crate::dialect::runtime;
 use crate::error::Result;
 use crate::incoming::{self, BAD_RESUME, Seen};
@@ -33,6 +33,7 @@ use crate::shared::Shared;
 use crate::socket::Client;
 use crate::subscription;
 use answers::{Budget, Entry, answers};
+
 pub(crate) use shared_logs::SharedLogs;
 
 /// A room that a client has joined to be told what it missed there.

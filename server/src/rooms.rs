@@ -9,19 +9,21 @@ mod filter_index;
 mod filter_users;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::change::{Change, Id, Resource, Room};
-use crate::criteria::Scope;
+use backwire_records::change::{Change, Id, Resource, Room};
+use backwire_records::criteria::Scope;
+use parking_lot::{Mutex, MutexGuard};
+
 use crate::dialect::Dialect;
-use crate::lock::lock;
 use crate::settings::{Limit, Limits};
 use crate::sites::Name;
 
 pub(crate) use filter_index::{Candidates, FollowedFilter};
 use filter_index::{FilterIndex, Keys, is_indexed};
 use filter_users::FilterUsers;
+
 pub(crate) use filter_users::User;
 
 /// The room's name among Socket.IO's rooms.
@@ -253,14 +255,14 @@ impl Presence {
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        lock(&self.counts)
+        self.counts.lock()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::criteria::Filter;
+    use backwire_records::criteria::Filter;
 
     #[test]
     fn the_dialects_do_not_share_rooms() {

@@ -1,16 +1,16 @@
 //! From a path to what it is about: `/todo`, `/todo/7`, `/todo/find/7`. Pure.
 
 use std::collections::HashSet;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use clap::ValueEnum;
+use backwire_records::change::{Id, Resource};
+use backwire_records::model::{Association, Link, Models};
 use http::Method;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
-use crate::change::{Id, Resource};
 use crate::error::{Error, Result};
-use crate::model::{Association, Link, Models};
 
 /// How resources are to be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,7 +24,7 @@ pub struct Paths {
 }
 
 /// Paths that say what is to be done: `/todo/find`, `/todo/update/7`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Shortcuts {
     /// None.
@@ -34,6 +34,19 @@ pub enum Shortcuts {
     Read,
     /// Those that write as well. A `GET` writes then, and any page can have a browser send one.
     Write,
+}
+
+impl FromStr for Shortcuts {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "read" => Ok(Self::Read),
+            "write" => Ok(Self::Write),
+            _ => Err(format!("unknown shortcuts {text:?}; expected off, read or write")),
+        }
+    }
 }
 
 /// What a path is about.
@@ -264,7 +277,7 @@ fn segments(path: &str) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Attribute, Model, Undeclared};
+    use backwire_records::model::{Attribute, Model, Undeclared};
 
     fn router(prefix: &str, rest_prefix: &str, shortcuts: Shortcuts) -> Routing {
         let mut models = Models::default();

@@ -7,9 +7,8 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use crate::lock::lock;
+use parking_lot::Mutex;
 
 static FILES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
@@ -17,11 +16,11 @@ static FILES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 pub(crate) fn read(file: impl AsRef<Path>) -> io::Result<String> {
     let file = file.as_ref();
     // Relative paths are those of the current directory, which may change.
-    lock(&FILES).insert(std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
+    FILES.lock().insert(std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
     std::fs::read_to_string(file)
 }
 
 /// The paths of all files that were read.
 pub(crate) fn all() -> Vec<PathBuf> {
-    lock(&FILES).iter().cloned().collect()
+    FILES.lock().iter().cloned().collect()
 }

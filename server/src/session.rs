@@ -48,29 +48,29 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{FromRequestParts, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use backwire_engine::{Edit, Held};
+use backwire_records::change::ToId;
+use backwire_records::write::Refused;
 use http::request::Parts;
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::caller::{self, PERSON, ROLES};
-use crate::change::ToId;
 use crate::clock::now;
 use crate::context::address_of;
-use crate::engine::{Edit, Held};
 use crate::error::{Error, Result};
 use crate::http::cookies::{self, Visitor};
 use crate::http::security_headers::Personal;
-use crate::lock::lock;
 use crate::settings::Limit;
 use crate::shared::Shared;
 use crate::socket::Client;
-use crate::write::Refused;
 
 /// The caller's session.
 #[derive(Clone)]
@@ -126,7 +126,7 @@ impl Session {
 
     /// What is kept under a key, this request's own changes included.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let changed = lock(&self.0.changes).get(key);
+        let changed = self.0.changes.lock().get(key);
         let value = match changed {
             Some(value) => value,
             None => self.held().await?.and_then(|held| held.values.get(key).cloned()),
@@ -138,22 +138,22 @@ impl Session {
     /// Keeps a value, which has to be JSON, under a key.
     pub fn insert(&self, key: &str, value: impl Serialize) -> Result<()> {
         let value = serde_json::to_value(value).map_err(|error| unfit(key, &error))?;
-        lock(&self.0.changes).set.insert(key.to_owned(), Some(value));
+        self.0.changes.lock().set.insert(key.to_owned(), Some(value));
         Ok(())
     }
 
     /// Keeps nothing under a key.
     pub fn remove(&self, key: &str) {
-        lock(&self.0.changes).set.insert(key.to_owned(), None);
+        self.0.changes.lock().set.insert(key.to_owned(), None);
     }
 
     /// Keeps nothing at all, and forgets the session unless something is inserted after.
     pub fn clear(&self) {
-        *lock(&self.0.changes) = Changes { clears: true, set: BTreeMap::new() };
+        *self.0.changes.lock() = Changes { clears: true, set: BTreeMap::new() };
     }
 
     /// The caller is this person from here on, with these roles: what the rules of
-    /// [`access`](crate::access) go by. It is saved at once.
+    /// [`access`](backwire_records::access) go by. It is saved at once.
     ///
     /// Who was somebody else before, or nobody, gets [another id](Self::renew). Where it is the same person,
     /// sockets of the session know of the roles, too, and lose what they may no longer hear.
@@ -200,7 +200,7 @@ impl Session {
     }
 
     async fn save_as(&self, becomes: Option<Arc<str>>) -> Result<()> {
-        let Changes { clears, set } = std::mem::take(&mut *lock(&self.0.changes));
+        let Changes { clears, set } = std::mem::take(&mut *self.0.changes.lock());
         let (shared, now) = (&self.0.shared, now());
         let has_changed = clears || !set.is_empty() || becomes.is_some();
         if !has_changed && !self.is_to_be_kept_on(now) {
@@ -216,7 +216,7 @@ impl Session {
         let (becomes_id, max) = (becomes.clone(), Some(shared.max_sessions));
         let edit = Edit { id: id.clone(), clears, set, becomes: becomes_id, at: now, until, max };
         shared.engine.sessions().edit(edit).await?;
-        *lock(&self.0.held) = None;
+        *self.0.held.lock() = None;
         if let Some(becomes) = becomes {
             // It is set once: nobody else saves while this does but clones of one handler's.
             let _ = self.0.renewed.set(becomes);
@@ -238,22 +238,22 @@ impl Session {
     }
 
     fn is_to_be_kept_on(&self, now: u64) -> bool {
-        let held = lock(&self.0.held).clone().flatten();
+        let held = self.0.held.lock().clone().flatten();
         held.is_some_and(|held| self.0.shared.sessions.is_to_be_renewed(held.until, now))
     }
 
     async fn held(&self) -> Result<Option<Held>> {
-        let loaded = lock(&self.0.held).clone();
+        let loaded = self.0.held.lock().clone();
         if let Some(held) = loaded {
             return Ok(held);
         }
         let held = self.0.shared.engine.sessions().load(self.id(), now()).await?;
-        *lock(&self.0.held) = Some(held.clone());
+        *self.0.held.lock() = Some(held.clone());
         Ok(held)
     }
 
     fn keeps_something(&self) -> bool {
-        let is_to_be_saved = || lock(&self.0.changes).set.values().any(Option::is_some);
+        let is_to_be_saved = || self.0.changes.lock().set.values().any(Option::is_some);
         self.0.keeps.load(Ordering::Relaxed) || is_to_be_saved()
     }
 }

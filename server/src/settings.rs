@@ -19,10 +19,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::delivery::flake::Node;
-use crate::delivery::rules::Ttl;
-use crate::engine::Window;
-use crate::model::{Models, Undeclared};
+use backwire_engine::Window;
+use backwire_records::messages::flake::Node;
+use backwire_records::messages::rules::Ttl;
+use backwire_records::model::{Models, Undeclared};
+
 use crate::route::Paths;
 use crate::sites::Sites;
 

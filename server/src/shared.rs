@@ -4,21 +4,21 @@ mod keeper;
 
 use std::sync::Arc;
 
+use backwire_engine::{Engine, ReadOptions};
+use backwire_records::change::Resource;
+use backwire_records::model::{Model, Models};
+use backwire_records::write::RecordLimits;
 use http::request::Parts;
 use tokio::sync::Notify;
 
 use crate::address_quota::AddressQuota;
-use crate::change::Resource;
-use crate::engine::{Engine, ReadOptions};
 use crate::error::{Error, Result};
 use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
-use crate::model::{Model, Models};
 use crate::resume::SharedLogs;
 use crate::route::Routing;
 use crate::socket::{OutputBudget, Sockets};
 use crate::undeclared_resources::UndeclaredResources;
-use crate::write::RecordLimits;
 
 pub(crate) use keeper::Keeper;
 

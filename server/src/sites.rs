@@ -14,17 +14,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::lock::lock;
 use crate::settings::ApiKey;
 use crate::yaml::{self, Bad, Document};
 
-pub use crate::http::outgoing::Outgoing;
+pub use crate::http::outgoing::{NoAnswer, Outgoing};
 pub use auth::{Authority, Refusal, Rooms};
 pub use site::{AuthUrl, EventNames, Name, Scheme, Site, UpdateUserUrl};
 pub(crate) use user_updates::{UserEvent, UserUpdates};
@@ -86,7 +86,7 @@ impl Sites {
                 (name, site)
             });
             let new: BTreeMap<_, _> = new.collect();
-            let mut removed = lock(&self.removed);
+            let mut removed = self.removed.lock();
             removed.extend(table.iter().map(|(name, site)| (name.clone(), Arc::clone(site))));
             removed.retain(|name, _| !new.contains_key(name));
             *table = Arc::new(new);
@@ -96,7 +96,7 @@ impl Sites {
     /// The sites that were removed, as they were then. Their clients wait for them to be added
     /// again.
     pub(crate) fn removed(&self) -> Vec<Arc<Site>> {
-        lock(&self.removed).values().cloned().collect()
+        self.removed.lock().values().cloned().collect()
     }
 
     /// All of them.

@@ -48,9 +48,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use backwire_records::change::{Change, Id, Resource, Room};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -60,7 +61,6 @@ use socketioxide::socket::{Sid, Socket};
 use socketioxide::{ParserConfig, SendError, SocketIo, TransportType};
 use tokio::time::timeout;
 
-use crate::change::{Change, Id, Resource, Room};
 use crate::dialect::Dialect;
 use crate::http::listener::Plug;
 use crate::limit_monitor::LimitMonitor;
@@ -70,10 +70,13 @@ use crate::settings::{Limit, Settings, Transports};
 
 pub use connection::Client;
 use connection::NotPushed;
+
 pub(crate) use engine_request::{Ambiguous, EngineRequest, is_engine_path};
 use legacy::AllAges;
+
 pub(crate) use limits::Limits;
 use output::LARGE_PACKET;
+
 pub(crate) use output::{OutputBudget, UNCLAIMED_BYTES};
 
 /// How long an ack of a client is waited for. What is not acked until then is told again at the next connect.
@@ -117,6 +120,8 @@ pub(crate) struct Counters {
     dropped: AtomicU64,
     /// Pushes that did not reach everyone they were for.
     incomplete: AtomicU64,
+    /// Pushes to one connection each.
+    separate: AtomicUsize,
 }
 
 /// Who is meant by a broadcast.
@@ -289,6 +294,11 @@ impl Sockets {
         }
     }
 
+    /// How many pushes were sent to one connection each, so far.
+    pub(crate) fn separate_pushes(&self) -> usize {
+        self.counters.separate.load(Ordering::Relaxed)
+    }
+
     /// The same, but not to those who are in one of some rooms and in none of the others.
     pub(crate) fn emit_to_each_who_knows(
         &self,
@@ -343,6 +353,7 @@ impl Sockets {
         let size = argument.get().len();
         let shared =
             (size >= LARGE_PACKET).then(|| Bytes::copy_from_slice(argument.get().as_bytes()));
+        self.counters.separate.fetch_add(audience.len(), Ordering::Relaxed);
         for socket in audience {
             let send = || match &shared {
                 Some(argument) => large_packets::emit(&socket, event, argument.clone()),

@@ -13,13 +13,14 @@ mod read;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::access::{Act, Reach};
+use backwire_engine::{Engine, ReadOptions, Record, Since, Snapshot};
+use backwire_records::access::{Act, Reach};
+use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room};
+use backwire_records::criteria::{Criteria, Filter, Language, Projection, QuerySummary, Scope};
+
 use crate::caller;
-use crate::change::{Attributes, Change, Id, Position, Resource, Room};
 use crate::context::Context;
-use crate::criteria::{Criteria, Filter, Language, Projection, QuerySummary, Scope};
 use crate::dialect::Dialect;
-use crate::engine::{Engine, ReadOptions, Record, Since, Snapshot};
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 use crate::socket::Client;

@@ -5,10 +5,11 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::{PoisonError, RwLock};
+
+use backwire_records::change::Resource;
+use parking_lot::RwLock;
 
 use crate::address_quota::AddressQuota;
-use crate::change::Resource;
 use crate::error::{Error, Result};
 use crate::settings::{Limit, Limits};
 
@@ -29,10 +30,10 @@ impl UndeclaredResources {
 
     /// Begins an undeclared resource if it is new. If the first write fails, it counts until the server restarts.
     pub(crate) fn begin(&self, resource: &Resource, address: Option<IpAddr>) -> Result<()> {
-        if self.known.read().unwrap_or_else(PoisonError::into_inner).contains(resource) {
+        if self.known.read().contains(resource) {
             return Ok(());
         }
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         if known.contains(resource) {
             return Ok(());
         }

@@ -50,7 +50,7 @@ pub(crate) fn runtime(workspace: &Workspace) -> Result<()> {
 
 /// The server. It embeds the runtime as it finds it, so that comes first.
 pub(crate) fn server(workspace: &Workspace, profile: Profile) -> Result<()> {
-    let mut build = cargo(workspace, ["build", "--package", "backwire"]);
+    let mut build = cargo(workspace, ["build", "--package", "backwire-cli"]);
     if profile == Profile::Release {
         build.arg("--release");
     }

@@ -29,7 +29,7 @@ pub(crate) struct Crash {
 impl Crash {
     /// Runs the command.
     pub(crate) fn run(self, workspace: &Workspace) -> Result<ExitCode> {
-        let test = ["test", "--package", "backwire", "--test", "server", "crashes"];
+        let test = ["test", "--package", "backwire-cli", "--test", "command", "crashes"];
         let mut test = cargo(workspace, test);
         test.args(["--", "--nocapture"]).env("BACKWIRE_KILLS", self.kills.to_string());
         if let Some(seed) = self.seed {

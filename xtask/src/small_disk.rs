@@ -9,10 +9,10 @@ use std::process::Command;
 use crate::command::answers;
 
 /// The module of the tests.
-pub(crate) const MODULE: &str = "command::small_disk";
+pub(crate) const MODULE: &str = "small_disk";
 
 /// What is reported if the tests were left out.
-pub(crate) const NOT_CHECKED: &str = "a server on a full disk (tests in `command::small_disk`), because this machine lets \
+pub(crate) const NOT_CHECKED: &str = "a server on a full disk (tests in `small_disk` of `backwire-cli`), because this machine lets \
                                       nobody mount one: neither `unshare -rm` nor `unshare -m`";
 
 /// The options of `unshare`, as the tests try them: a user namespace, or none.
@@ -50,7 +50,7 @@ mod tests {
     /// Otherwise other tests would be left out, or none.
     #[test]
     fn module_of_the_tests_and_their_ways_to_mount_are_those_of_the_server() {
-        let path = format!("server/tests/server/{}.rs", MODULE.replace("::", "/"));
+        let path = format!("server/command/tests/command/{}.rs", MODULE.replace("::", "/"));
         let tests = fs::read_to_string(Workspace::find().root().join(path)).unwrap();
         assert!(tests.contains(&format!("const WAYS: [&str; 2] = {WAYS:?};")));
         assert!(NOT_CHECKED.contains(MODULE));

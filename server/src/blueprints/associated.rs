@@ -7,19 +7,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
+use backwire_engine as engine;
+use backwire_records::access::Act;
+use backwire_records::change::{Attributes, Change, Id, Resource};
+use backwire_records::criteria::{Collection, Criteria, Language, Parameters, Projection};
+use backwire_records::model::{Link, Model, Populate};
+use backwire_records::write::{Action, Refused};
 
 use super::{Input, Reply, Target, one_id, parameters, read, write};
-use crate::access::Act;
-use crate::change::{Attributes, Change, Id, Resource};
 use crate::context::Context;
-use crate::criteria::{Collection, Criteria, Language, Parameters, Projection};
-use crate::engine;
 use crate::error::{Error, Result};
-use crate::model::{Link, Model, Populate};
 use crate::populate::{Filling, pairs};
 use crate::route::{Deed, Route, Within};
 use crate::subscription;
-use crate::write::{Action, Refused};
 
 /// What is to be done with the associated records of one. With one of them: to add or to remove it.
 pub(super) async fn answer(cx: Context, of: Target, input: Input, deed: Deed) -> Result<Reply> {

@@ -1,12 +1,13 @@
 //! What the ready-made routes answer, for handlers of one's own.
 
+use backwire_engine::ReadOptions;
+use backwire_records::change::{Attributes, Resource, ToId};
+use backwire_records::write::{Action, Refused};
+
 use super::Reply;
-use crate::change::{Attributes, Resource, ToId};
 use crate::context::Context;
-use crate::engine::ReadOptions;
 use crate::error::{Error, Result};
 use crate::subscription;
-use crate::write::{Action, Refused};
 
 impl Context {
     /// Answers as `GET /todo` does, with records that are kept elsewhere: the caller listens to the
@@ -14,7 +15,7 @@ impl Context {
     /// be read twice.
     ///
     /// What is published of the resource has to have happened already where the records are kept. A
-    /// failure to read them is best told as [`Unavailable`](crate::engine::Error::Unavailable).
+    /// failure to read them is best told as [`Unavailable`](backwire_engine::Error::Unavailable).
     ///
     /// ```
     /// use axum::routing::get;

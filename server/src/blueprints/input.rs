@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
+use backwire_records::brackets;
+use backwire_records::change::{Attributes, Id};
 use http::{StatusCode, header};
 use serde_json::Value;
 
-use crate::brackets;
-use crate::change::{Attributes, Id};
 use crate::error::{Error, Result};
 use crate::http::emulation;
 use crate::parse_claim::parse;

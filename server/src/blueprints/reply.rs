@@ -3,16 +3,16 @@
 use axum::Json;
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
+use backwire_engine::{ReadOptions, Snapshot};
+use backwire_records::change::{Change, Id, Position, Resource, Room, Verb};
+use backwire_records::criteria::QuerySummary;
+use backwire_records::write::Refused;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::change::{Change, Id, Position, Resource, Room, Verb};
 use crate::context::Context;
-use crate::criteria::QuerySummary;
-use crate::engine::{ReadOptions, Snapshot};
 use crate::error::Result;
 use crate::subscription::{self, Read};
-use crate::write::Refused;
 
 /// The answer of a ready-made route: a record or several, and where they stand in the log.
 #[derive(Debug)]

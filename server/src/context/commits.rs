@@ -4,24 +4,24 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 
+use backwire_engine as engine;
+use backwire_records::access::{Act, Author, Reach, Who};
+use backwire_records::change::{Attributes, Change, Resource};
+use backwire_records::criteria::Filter;
+use backwire_records::model::{Ids, Model};
+use backwire_records::write::{Action, Key, Publication, Refused, Write};
 use tokio::task::coop::unconstrained;
 
 use super::Context;
-use crate::access::{Act, Author, Reach, Who};
 use crate::caller;
 use crate::cascade;
-use crate::change::{Attributes, Change, Resource};
 use crate::clock::now;
-use crate::criteria::Filter;
-use crate::engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::http::key;
 use crate::identity::Identity;
 use crate::in_line::in_line;
-use crate::model::{Ids, Model};
 use crate::socket::turn::Turn;
-use crate::write::{Action, Key, Publication, Refused, Write};
 
 impl Context {
     /// Commits a write in the caller's name, if it is theirs to do. A repeat of a key gives what came of
@@ -295,7 +295,7 @@ mod tests {
     fn a_key_stands_for_the_deed_not_for_its_spelling() {
         let todo = || Resource::parse("todo").unwrap();
         let update = |text: &str| {
-            let id = crate::change::Id::Integer(7);
+            let id = backwire_records::change::Id::Integer(7);
             fingerprint_of(&todo(), &Action::Update(id, serde_json::from_str(text).unwrap()))
         };
         assert_eq!(update(r#"{"done":true}"#), update(r#"{ "done" : true }"#));

@@ -5,13 +5,12 @@
 //! people are not stored anywhere, so the connection ends if one of them is dropped.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
+use backwire_records::messages::flake::Flake;
+use backwire_records::messages::message::{self, Message};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
-
-use super::flake::Flake;
-use super::message::{self, Message};
-use crate::lock::lock;
 
 /// The most messages that are buffered.
 const MAX_MESSAGES: usize = 1_000;
@@ -83,7 +82,7 @@ impl Arrivals {
     }
 
     fn buffered(&self) -> MutexGuard<'_, Buffered> {
-        lock(&self.0.buffered)
+        self.0.buffered.lock()
     }
 }
 

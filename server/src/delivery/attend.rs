@@ -17,6 +17,10 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use backwire_engine::{self as engine, Acked, Asked, Delivery, Device, Outcome, Said};
+use backwire_records::messages::flake::Flake;
+use backwire_records::messages::message::Message;
+use backwire_records::messages::rules::Portion;
 use futures_util::future::{AbortHandle, BoxFuture, abortable};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -26,13 +30,9 @@ use tokio::time::{sleep, sleep_until};
 
 use super::arrivals::{Arrival, Next};
 use super::courier::Courier;
-use super::flake::Flake;
 use super::guest::{Guest, Manner, Saying};
-use super::message::Message;
 use super::present::Present;
-use super::rules::Portion;
 use crate::clock::now;
-use crate::engine::{self, Acked, Asked, Delivery, Device, Outcome, Said};
 use crate::sites::UserEvent;
 use crate::socket::SEND_BUFFER_POLL_INTERVAL;
 use crate::socket::site::{self, Arguments, Line, SendError};

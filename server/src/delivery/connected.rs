@@ -5,12 +5,12 @@
 //! end has answered before the revocation lets nobody in after it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::HeaderValue;
+use parking_lot::Mutex;
 
 use super::guest::Guest;
-use crate::lock::lock;
 use crate::sites::{Name, Site};
 use crate::socket::site::Line;
 
@@ -52,12 +52,12 @@ pub(super) struct Registered {
 impl Connected {
     /// How many revocations there have been at a site.
     pub(super) fn round(&self, name: &Name) -> u64 {
-        lock(&self.0).get(name).map_or(0, |site| site.round)
+        self.0.lock().get(name).map_or(0, |site| site.round)
     }
 
     /// Adds a connection. `None` if anything was revoked since its client was let in.
     pub(super) fn add(&self, guest: &Guest, line: &Line) -> Option<Registered> {
-        let mut all = lock(&self.0);
+        let mut all = self.0.lock();
         let site = all.entry(guest.name.clone()).or_default();
         if site.round != guest.round {
             return None;
@@ -76,7 +76,7 @@ impl Connected {
 
     /// The connections that a revocation ends. From now on those who are let in are asked again.
     pub(super) fn revoke(&self, name: &Name, revocation: &Revocation) -> Vec<Line> {
-        let mut all = lock(&self.0);
+        let mut all = self.0.lock();
         let site = all.entry(name.clone()).or_default();
         site.round += 1;
         let mut connections: Vec<_> = site.connections.iter().collect();
@@ -102,7 +102,7 @@ impl Connection {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        if let Some(site) = lock(&self.connected.0).get_mut(&self.name) {
+        if let Some(site) = self.connected.0.lock().get_mut(&self.name) {
             site.connections.remove(&self.number);
         }
     }

@@ -7,30 +7,30 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use backwire_engine::{self as engine, Engine, Post, Posted};
+use backwire_records::access::Who;
+use backwire_records::messages::flake::Flake;
+use backwire_records::messages::message::Message;
+use backwire_records::messages::rules::Ttl;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
 
 use super::arrivals::{Arrival, Arrivals};
 use super::connected::{Connected, Revocation};
-use super::flake::Flake;
 use super::guest::{Guest, Introduction};
-use super::message::Message;
 use super::rejection::Rejection;
-use super::rules::Ttl;
-use crate::access::Who;
 use crate::clock::now;
-use crate::engine::{self, Engine, Post, Posted};
 use crate::error::{Error, Result};
 use crate::http::send::{self, Letter, Share};
-use crate::lock::lock;
 use crate::sites::{Authority, Name, Outgoing, Site, Sites, Table, UserEvent, UserUpdates};
 use crate::socket::Sockets;
 
@@ -195,7 +195,7 @@ impl Courier {
         if let Some(site) = self.0.sites.get(name.as_str()) {
             return Ok(site);
         }
-        if !lock(&self.0.opened).contains(name) {
+        if !self.0.opened.lock().contains(name) {
             return Err(Rejection::NoSite(name.as_str().to_owned()));
         }
         let mut changes = self.0.sites.changes();
@@ -244,7 +244,7 @@ impl Courier {
 
     /// The one that the site as it is now is asked by.
     fn authority(&self, name: &Name, site: &Arc<Site>) -> Authority {
-        let mut known = lock(&self.0.authorities);
+        let mut known = self.0.authorities.lock();
         if let Some((of, authority)) = known.get(name)
             && Arc::ptr_eq(of, site)
         {
@@ -265,7 +265,7 @@ impl Courier {
         // The site's back end may have named a room twice.
         let rooms: BTreeSet<_> = rooms.iter().map(String::as_str).collect();
         let rooms: Vec<Arc<str>> = rooms.into_iter().map(Arc::from).collect();
-        let mut by_room = lock(&seats.0);
+        let mut by_room = seats.0.lock();
         for room in &rooms {
             let at = (Arc::clone(&site), Arc::clone(room));
             by_room.entry(at).or_default().push(seat.clone());
@@ -295,10 +295,10 @@ impl Courier {
     fn open_and_close(&self, sockets: &Sockets, open: &Table, now: &Table) {
         for name in open.keys().filter(|name| !now.contains_key(*name)) {
             sockets.close_site(name);
-            lock(&self.0.authorities).remove(name);
+            self.0.authorities.lock().remove(name);
         }
         for name in now.keys().filter(|name| !open.contains_key(*name)) {
-            if lock(&self.0.opened).insert(name.clone()) {
+            if self.0.opened.lock().insert(name.clone()) {
                 sockets.open_site(name.clone(), self.clone());
             }
         }
@@ -388,7 +388,7 @@ impl Seats {
     fn deliver(&self, letter: &Stored, id: Option<Flake>) {
         let site: Arc<str> = letter.name.as_str().into();
         let mut recipients: BTreeMap<u64, (Seat, Vec<Arc<str>>)> = BTreeMap::new();
-        let seats = lock(&self.0);
+        let seats = self.0.lock();
         for (rooms, are_own) in [(&letter.own, true), (&letter.other, false)] {
             for room in rooms {
                 let room: Arc<str> = room.as_str().into();
@@ -409,7 +409,7 @@ impl Seats {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut seats = lock(&self.seats.0);
+        let mut seats = self.seats.0.lock();
         for room in &self.rooms {
             let at = (Arc::clone(&self.site), Arc::clone(room));
             if let Some(others) = seats.get_mut(&at) {

@@ -4,17 +4,17 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use backwire_engine::{Delivery, Device, Said};
+use backwire_records::access::Who;
+use backwire_records::change::Id;
+use backwire_records::messages::flake::Flake;
+use backwire_records::messages::rules::Ttl;
 use http::HeaderValue;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::flake::Flake;
 use super::rejection::Rejection;
-use super::rules::Ttl;
-use crate::access::Who;
-use crate::change::Id;
 use crate::dialect::runtime;
-use crate::engine::{Delivery, Device, Said};
 use crate::http::origin::SitePage;
 use crate::sites::{EventNames, Name, Site};
 

@@ -5,14 +5,14 @@
 //! So every message that is sent after the answer reaches the client, and another device of the
 //! same person that acks a message first does not take it away.
 
+use backwire_engine::{self as engine, Device};
+use backwire_records::messages::flake::Flake;
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
 use super::courier::{Courier, Place};
-use super::flake::Flake;
 use super::guest::Guest;
 use crate::clock::now;
-use crate::engine::{self, Device};
 
 /// The devices that the store has recorded as connected, and the place of their connection among
 /// the recipients. Dropping it records the devices as disconnected.

@@ -4,8 +4,9 @@
 //! repeats those to the letter. For our runtime, a permanent refusal begins with a code and a
 //! temporary one does not.
 
+use backwire_records::criteria::shown;
+
 use super::guest::LONGEST_DEVICE;
-use crate::criteria::shown;
 use crate::settings::Origin;
 use crate::sites::Refusal;
 

@@ -11,16 +11,16 @@ pub(crate) mod sails09;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use backwire_records::change::{Change, Room};
+use backwire_records::criteria::{Language, shown};
+use backwire_records::json_size::parse_small;
+use backwire_records::model::Membership;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::change::{Change, Room};
-use crate::criteria::{Language, shown};
 use crate::error::{Error, Result};
-use crate::model::Membership;
-use crate::parse_claim::parse_small;
 
 /// Which client this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,12 +5,12 @@
 
 use std::borrow::Cow;
 
+use backwire_records::change::{Attributes, Change, Verb};
 use http::StatusCode;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
 use super::Arguments;
-use crate::change::{Attributes, Change, Verb};
 use crate::error::{Error, Result};
 
 /// The event that tells of a change. Creates are told to those who listen to the resource.

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
+use backwire_records::change::{Attributes, Change, Id, Position, Room, Verb};
+use backwire_records::criteria::{Case, Scope};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
-
-use crate::change::{Attributes, Change, Id, Position, Room, Verb};
-use crate::criteria::{Case, Scope};
 
 /// The event a push is emitted as.
 pub(crate) const EVENT: &str = "push";
@@ -193,7 +192,7 @@ pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::change::Resource;
+    use backwire_records::change::Resource;
 
     pub(crate) fn change(offset: u64, previous: u64, verb: Verb, set: Value) -> Arc<Change> {
         let attributes = |value: &Value| value.as_object().unwrap().clone();

@@ -2,10 +2,9 @@
 //! said to those who listen to the resource, the rest to those who know the record. Those who know a record
 //! are told who becomes part of its collections, too.
 
+use backwire_records::change::{Attributes, Change, Id, Verb};
+use backwire_records::model::Membership;
 use serde::Serialize;
-
-use crate::change::{Attributes, Change, Id, Verb};
-use crate::model::Membership;
 
 /// What an event of a resource carries.
 #[derive(Debug, Serialize)]
@@ -54,8 +53,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::change::Resource;
     use crate::dialect::runtime::tests::change;
+    use backwire_records::change::Resource;
 
     fn said(verb: Verb, set: serde_json::Value) -> String {
         serde_json::to_string(&news(&change(43, 17, verb, set))).unwrap()

@@ -4,12 +4,12 @@
 //! status in the body; Sails says little else, where ours has a code and a reason to add. A push is
 //! the event `message`, whatever it is about, and its author hears it, too.
 
+use backwire_records::change::{Attributes, Change, Id, Resource, Verb};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
-use crate::change::{Attributes, Change, Id, Resource, Verb};
 use crate::error::{Error, Result};
 
 /// The event all pushes are emitted as.

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
+use backwire_records::change::{Attributes, Change, Room, Verb};
+use backwire_records::criteria::Case;
+
 use super::Fanout;
-use crate::change::{Attributes, Change, Room, Verb};
-use crate::criteria::Case;
 use crate::dialect::Dialect;
 use crate::limit_monitor::LimitMonitor;
 use crate::rooms::{Candidates, FollowedFilter};

@@ -5,13 +5,12 @@
 //! [deadline](Activity::deadline), so that one timer is enough. While the server works on a request there is none, nor
 //! after an upgrade: Engine.IO has deadlines of its own.
 
-use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::lock::lock;
 use crate::settings::{Limit, Limits};
 
 /// How long a client may take.
@@ -80,7 +79,7 @@ impl Default for Activity {
 impl Activity {
     /// Bytes have arrived.
     pub(super) fn received(&self) {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         if state.phase == Phase::Idle {
             state.enter(Phase::Head);
         }
@@ -88,7 +87,7 @@ impl Activity {
 
     /// The part of a request that the next bytes belong to.
     pub(super) fn direction(&self) -> Direction {
-        match lock(&self.0).phase {
+        match self.0.lock().phase {
             Phase::Idle | Phase::Upgraded => Direction::Nothing,
             Phase::Head => Direction::Head,
             Phase::Busy | Phase::Body => Direction::Other,
@@ -97,12 +96,12 @@ impl Activity {
 
     /// The head of a request is complete.
     pub(super) fn request_begins(&self) {
-        lock(&self.0).phase = Phase::Busy;
+        self.0.lock().phase = Phase::Busy;
     }
 
     /// The response to a request is complete.
     pub(super) fn response_ends(&self) {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         if state.phase != Phase::Upgraded {
             state.enter(Phase::Idle);
         }
@@ -110,12 +109,12 @@ impl Activity {
 
     /// The connection does not belong to HTTP any more.
     pub(super) fn upgraded(&self) {
-        lock(&self.0).phase = Phase::Upgraded;
+        self.0.lock().phase = Phase::Upgraded;
     }
 
     /// More of a body has arrived, or nobody waits for more.
     pub(super) fn body_progresses(&self) {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         if state.phase == Phase::Body {
             state.phase = Phase::Busy;
             state.body_reader = None;
@@ -124,7 +123,7 @@ impl Activity {
 
     /// Waits for more of a body. Ready if it is overdue.
     pub(super) fn poll_body_overdue(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         if state.is_body_overdue {
             return Poll::Ready(());
         }
@@ -137,7 +136,7 @@ impl Activity {
 
     /// The body of the request has missed its deadline. Its reader gets an error.
     pub(super) fn body_is_overdue(&self) {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         state.phase = Phase::Busy;
         state.is_body_overdue = true;
         if let Some(reader) = state.body_reader.take() {
@@ -146,12 +145,12 @@ impl Activity {
     }
 
     pub(super) fn has_overdue_body(&self) -> bool {
-        lock(&self.0).is_body_overdue
+        self.0.lock().is_body_overdue
     }
 
     /// When the client has to have done something, and the limit that it reaches otherwise.
     pub(super) fn deadline(&self, deadlines: &Deadlines) -> Option<(Instant, Limit)> {
-        let state = lock(&self.0);
+        let state = self.0.lock();
         let (within, limit) = match state.phase {
             Phase::Idle => (deadlines.idle, Limit::IdleDeadline),
             Phase::Head => (deadlines.header, Limit::HeaderDeadline),
@@ -164,7 +163,7 @@ impl Activity {
     /// Since when the connection waits for its client. Those that come first are of least use: they have
     /// no request, or wait longest for more of it.
     pub(super) fn waiting(&self) -> Option<(bool, Instant)> {
-        let state = lock(&self.0);
+        let state = self.0.lock();
         match state.phase {
             Phase::Idle | Phase::Head => Some((false, state.since)),
             Phase::Body => Some((true, state.since)),

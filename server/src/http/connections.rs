@@ -11,17 +11,17 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Extensions;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::client_address::network;
 use super::listener::Plug;
 use crate::limit_monitor::LimitMonitor;
-use crate::lock::lock;
 use crate::settings::{Limit, Settings, TrustedProxy};
 
 /// One of this many connections is closed when there is no room. Looking for the oldest takes time.
@@ -114,7 +114,7 @@ impl Connections {
     /// Registers a new connection, if there is room.
     pub(crate) fn admit(self: &Arc<Self>, plug: &Plug, peer: IpAddr) -> Result<Registration, Full> {
         let share = self.addresses.share_of_peer(peer)?;
-        let mut open = lock(&self.open);
+        let mut open = self.open.lock();
         if open.by_number.len() >= self.max {
             self.close_oldest(&mut open);
         }
@@ -129,7 +129,7 @@ impl Connections {
 
     /// Waits while many connections are in the middle of their end.
     pub(crate) async fn settle(&self) {
-        let is_settled = || lock(&self.open).closing < MAX_CLOSING;
+        let is_settled = || self.open.lock().closing < MAX_CLOSING;
         let settled = async {
             while !is_settled() {
                 self.closed.notified().await;
@@ -141,7 +141,7 @@ impl Connections {
 
     /// Makes room for others when the system has no descriptor left.
     pub(crate) fn make_room(&self) {
-        self.close_oldest(&mut lock(&self.open));
+        self.close_oldest(&mut self.open.lock());
     }
 
     /// Closes connections of the network that has the most that wait, those that wait longest first. So a client that opens
@@ -174,7 +174,7 @@ impl Connections {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut open = lock(&self.connections.open);
+        let mut open = self.connections.open.lock();
         if open.by_number.remove(&self.number).is_none() {
             open.closing -= 1;
             self.connections.closed.notify_one();
@@ -196,7 +196,7 @@ impl Addresses {
     }
 
     fn share(self: &Arc<Self>, address: IpAddr) -> Result<Share, Full> {
-        let mut counts = lock(&self.counts);
+        let mut counts = self.counts.lock();
         let count = counts.entry(address).or_default();
         if *count >= self.max {
             return Err(Full(Limit::ConnectionsPerAddress, self.max));
@@ -223,7 +223,7 @@ impl Addresses {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut counts = lock(&self.addresses.counts);
+        let mut counts = self.addresses.counts.lock();
         if let Some(count) = counts.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -244,22 +244,6 @@ pub(crate) fn descriptors_for_connections() -> usize {
         descriptors.map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX));
     let reserve = (descriptors / 8).clamp(64, 1024);
     descriptors.saturating_sub(reserve).max(1)
-}
-
-/// Allows this process as many descriptors as `connections` need, if the system lets it. Many systems begin with 1,024,
-/// for the sake of programs that use `select`.
-#[cfg(unix)]
-pub(crate) fn raise_descriptor_limit(connections: usize) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(1024);
-    let wanted = maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    if current.is_some_and(|current| current < wanted) {
-        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
-        if let Err(error) = raised {
-            tracing::debug!(%error, "cannot raise the limit of open files");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,13 +8,13 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use backwire_records::brackets;
+use backwire_records::change::Attributes;
+use backwire_records::json_size::JsonSize;
 use http::{HeaderName, HeaderValue, Method, header};
 use http_body_util::{BodyExt, LengthLimitError};
 
-use crate::brackets;
-use crate::change::Attributes;
 use crate::error::{Error, Result};
-use crate::json_size::JsonSize;
 use crate::parse_claim::ParseClaim;
 
 /// The header with the intended method.

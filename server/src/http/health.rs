@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use backwire_engine::{Edit, Engine, Error};
+use backwire_records::change::{Id, Resource};
 use http::StatusCode;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use crate::change::{Id, Resource};
 use crate::clock::now;
-use crate::engine::{Edit, Engine, Error};
 
 /// An engine that has not answered by then does not do its work.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);

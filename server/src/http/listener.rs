@@ -20,12 +20,13 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, Shutdown};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BufMut;
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -38,7 +39,6 @@ use super::client_address::network;
 use super::connections::Registration;
 use super::head_memory::HeadMemory;
 use crate::limit_monitor::LimitMonitor;
-use crate::lock::lock;
 use crate::memory_budget::MemoryBudget;
 use crate::settings::Limit;
 
@@ -170,12 +170,12 @@ impl Plug {
 
     /// Remembers the client of a request.
     pub(super) fn set_client(&self, address: IpAddr) {
-        *lock(&self.state.client) = Some(address);
+        *self.state.client.lock() = Some(address);
     }
 
     /// The client of the last request, or else the address at the other end.
     pub(crate) fn client(&self) -> Option<IpAddr> {
-        let client = *lock(&self.state.client);
+        let client = *self.state.client.lock();
         client.or_else(|| self.peer().map(network))
     }
 

@@ -12,11 +12,11 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use backwire_engine::{Engine, Gauge};
 use http::header;
 
 use super::caller::Caller;
 use super::client_address::client_address;
-use crate::engine::{Engine, Gauge};
 use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
 use crate::settings::ApiKey;

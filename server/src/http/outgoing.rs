@@ -32,7 +32,7 @@ impl Default for Outgoing {
 
 impl Outgoing {
     /// The answer, of which no more than so many bytes are read, or why there is none.
-    pub(crate) async fn ask(
+    pub async fn ask(
         &self,
         mut request: Request<Full<Bytes>>,
         most: usize,
@@ -54,7 +54,7 @@ const OURSELVES: HeaderValue =
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoAnswer {
+pub enum NoAnswer {
     /// There is nobody, or they have left.
     #[error("{0}")]
     Broken(String),

@@ -7,17 +7,17 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
+use backwire_records::change::{Attributes, Id, Position, Resource, ToId, Verb};
+use backwire_records::write::{Action, Publication};
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::change::{Attributes, Id, Position, Resource, ToId, Verb};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::http::caller::Caller;
 use crate::parse_claim::parse;
 use crate::settings::ApiKey;
-use crate::write::{Action, Publication};
 
 pub(super) const PATH: &str = "/publish";
 

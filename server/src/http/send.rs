@@ -16,23 +16,23 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Json, Router};
+use backwire_engine as engine;
+use backwire_records::json_size::JsonSize;
+use backwire_records::messages::message::Message;
+use backwire_records::write::{Key, Refused};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::delivery::message::Message;
-use crate::engine;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::http::caller::Caller;
 use crate::http::key;
 use crate::in_line::in_line;
-use crate::json_size::JsonSize;
 use crate::parse_claim::ParseClaim;
 use crate::sites::{EventNames, Name, Site, Sites};
-use crate::write::{Key, Refused};
 
 pub(crate) use backlog::Share;
 

@@ -5,22 +5,22 @@
 //! replaced by the refusal.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use backwire_records::json_size::JsonSize;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http_body::Frame;
+use parking_lot::Mutex;
 
 use super::client_address::client_address;
 use crate::error::{Error, Result};
-use crate::json_size::JsonSize;
-use crate::lock::lock;
 use crate::parse_claim::{ParseClaim, ParseLimits};
 
 /// Why a body was not passed on.
@@ -49,7 +49,7 @@ pub(crate) async fn check(
     let response = next.run(request.map(|body| Body::new(measured(body)))).await;
     // The request is gone long before its values are.
     drop(claim);
-    match lock(&refusal).take() {
+    match refusal.lock().take() {
         Some(error) => error.into_response(),
         None => response,
     }
@@ -85,7 +85,7 @@ impl MeasuredBody {
 
     fn refuse(&mut self, error: Error) -> axum::Error {
         let reason = error.to_string();
-        lock(&self.refusal).get_or_insert(error);
+        self.refusal.lock().get_or_insert(error);
         axum::Error::new(reason)
     }
 }

@@ -3,11 +3,11 @@
 
 use std::borrow::Cow;
 
+use backwire_records::change::Resource;
 use http::Method;
 use serde_json::value::RawValue;
 
 use super::{Request, shown};
-use crate::change::Resource;
 use crate::error::{Error, Result};
 
 /// The resource and the verb an event is named after, if it is.

@@ -1,10 +1,9 @@
 //! A record with those it is associated with.
 
+use backwire_engine::Record;
+use backwire_records::change::Id;
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Serialize, Serializer};
-
-use crate::change::Id;
-use crate::engine::Record;
 
 /// A record, and in place of some attributes the records that they stand for. They are put together only
 /// when they are written.

@@ -3,18 +3,18 @@
 use std::sync::{Arc, Weak};
 
 use axum::extract::FromRequestParts;
+use backwire_engine::{self as engine, Engine};
+use backwire_records::change::{Change, Resource};
+use backwire_records::model::Models;
+use backwire_records::write::Write;
 use http::request::Parts;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::Pubsub;
-use crate::change::{Change, Resource};
-use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
-use crate::model::Models;
 use crate::shared::Shared;
 use crate::socket::{Client, Sockets};
-use crate::write::Write;
 
 /// Says things to those who listen, also where there is no request: see
 /// [`Server::publisher`](crate::Server::publisher). It does not keep a server from stopping.

@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use backwire_engine::Engine;
+use backwire_records::change::{Id, Position, Resource};
+use backwire_records::criteria::{Collection, Scope};
+use backwire_records::model::Models;
 use serde_json::value::RawValue;
 use tokio::task::yield_now;
 
 use super::log::{Log, Range};
 use super::{Joined, SharedLogs};
 use crate::answer_claim::AnswerClaim;
-use crate::change::{Id, Position, Resource};
-use crate::criteria::{Collection, Scope};
 use crate::dialect::runtime;
-use crate::engine::Engine;
 use crate::incoming::Seen;
-use crate::model::Models;
 use crate::shared::Shared;
 
 /// Changes that a filter looks at before others may run.

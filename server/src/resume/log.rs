@@ -6,12 +6,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use backwire_engine::{Engine, Error, Since};
+use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use serde_json::Value;
 
 use super::SharedLogs;
 use super::answers::Entry;
-use crate::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
-use crate::engine::{Engine, Error, Since};
 
 /// Records whose changes are looked up by themselves. For more it is quicker to read all of the log.
 const FEW_RECORDS: usize = 32;

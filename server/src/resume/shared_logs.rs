@@ -4,14 +4,14 @@
 //! the log. It is read and kept once for all who are being answered, and forgotten after the last of them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
+use backwire_engine::{Engine, Error, Since};
+use backwire_records::change::{Position, Resource, Room};
+use parking_lot::Mutex;
 use tokio::sync::{Mutex as FairMutex, Semaphore, SemaphorePermit};
 
 use super::log::Range;
-use crate::change::{Position, Resource, Room};
-use crate::engine::{Engine, Error, Since};
-use crate::lock::lock;
 
 /// Resources of which something is remembered before it is looked which of them nobody needs any more.
 const MANY_RESOURCES: usize = 64;
@@ -63,7 +63,7 @@ impl SharedLogs {
     }
 
     fn of(&self, resource: &Resource) -> Shared {
-        let mut ranges = lock(&self.ranges);
+        let mut ranges = self.ranges.lock();
         if ranges.len() > MANY_RESOURCES {
             ranges.retain(|_, shared| Arc::strong_count(shared) > 1 || is_used(shared));
         }

@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use backwire_engine::{Engine, Memory, Since, Sqlite, Window};
+use backwire_records::change::{Attributes, Id, Position, Resource, Room};
+use backwire_records::criteria::{Filter, Projection, Scope, Sort, Window as Part};
+use backwire_records::model::Models;
+use backwire_records::write::{Action, Write};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -9,14 +14,9 @@ use tokio::sync::mpsc;
 use super::answers::{Budget, Entry, Source};
 use super::{Joined, SharedLogs};
 use crate::answer_claim::AnswerClaim;
-use crate::change::{Attributes, Id, Position, Resource, Room};
-use crate::criteria::{Filter, Projection, Scope, Sort, Window as Part};
 use crate::dialect::runtime;
-use crate::engine::{Engine, Memory, Since, Sqlite, Window};
 use crate::incoming::Seen;
-use crate::model::Models;
 use crate::socket::OutputBudget;
-use crate::write::{Action, Write};
 
 /// The simple implementation has no bound.
 const ENOUGH: usize = 1 << 40;

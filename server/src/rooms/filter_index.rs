@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::change::{Attributes, Change, Room};
-use crate::criteria::{Filter, Scope, keys_of_filter, keys_of_record};
+use backwire_records::change::{Attributes, Change, Room};
+use backwire_records::criteria::{Filter, Scope, keys_of_filter, keys_of_record};
 
 /// A filter that somebody follows.
 #[derive(Debug)]
@@ -146,8 +146,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::change::{Id, Position, Resource, Verb};
-    use crate::criteria::Case;
+    use backwire_records::change::{Id, Position, Resource, Verb};
+    use backwire_records::criteria::Case;
 
     /// Numbers that depend on a seed alone.
     struct Random(u64);

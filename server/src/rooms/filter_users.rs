@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
-use crate::change::Id;
+use backwire_records::change::Id;
+
 use crate::settings::Limit;
 
 /// A filter that is compared with each change counts as so many others.

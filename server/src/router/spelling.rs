@@ -34,8 +34,8 @@ fn corrected(uri: &Uri, routing: &Routing) -> Option<Uri> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Model, Models};
     use crate::route::Paths;
+    use backwire_records::model::{Model, Models};
 
     fn path(url: &'static str) -> Option<String> {
         let routing = Routing::new(Paths::default(), Arc::default()).with_own("/todo/{id}");

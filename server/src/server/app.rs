@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use axum::routing::get;
 use axum::{Router, middleware};
+use backwire_engine::{self as engine, Engine};
+use backwire_records::write::RecordLimits;
 use tokio::sync::Notify;
 
 use crate::address_quota::AddressQuota;
 use crate::answers::Answers;
 use crate::delivery::courier::{Courier, Slot};
-use crate::engine::{self, Engine};
 use crate::http::admission::{self, Admission};
 use crate::http::budget::RequestBudget;
 use crate::http::connections::Connections;
@@ -34,7 +35,6 @@ use crate::settings::Settings;
 use crate::shared::{Keeper, Shared};
 use crate::socket::{Limits, OutputBudget, Sockets};
 use crate::undeclared_resources::UndeclaredResources;
-use crate::write::RecordLimits;
 
 /// Log lines about ignored parameters. Callers choose the names of undeclared resources.
 const MAX_IGNORED_PARAMETERS: usize = 1_000;

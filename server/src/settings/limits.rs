@@ -6,11 +6,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use backwire_engine::{DEFAULT_READ_DEADLINE, ReadOptions};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::duration;
-use crate::engine::{DEFAULT_READ_DEADLINE, ReadOptions};
 
 /// Declares the limits that are settings, and those that are set elsewhere.
 macro_rules! limits {

@@ -1,7 +1,8 @@
 //! A summary of who has access to what. `check` prints it, and the server logs it when it starts.
 
+use backwire_records::model::Undeclared;
+
 use super::Settings;
-use crate::model::Undeclared;
 use crate::sites::Table;
 
 impl Settings {
@@ -18,7 +19,7 @@ impl Settings {
 
     /// What to do about a server that other machines reach, and that answers to any name: a page whose name leads
     /// to it is taken for a page of this server.
-    pub(crate) fn host_warning(&self) -> Option<String> {
+    pub fn host_warning(&self) -> Option<String> {
         let is_open = self.host.is_unspecified() && self.allowed_hosts.is_empty();
         is_open.then(|| {
             let host = self.host;
@@ -78,9 +79,9 @@ fn openness_of_sites(sites: &Table) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Access;
-    use crate::model::Model;
     use crate::sites::Site;
+    use backwire_records::access::Access;
+    use backwire_records::model::Model;
 
     #[test]
     fn server_that_other_machines_reach_by_any_name_is_warned_about() {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use backwire_engine::{self as engine, Engine, Memory, Sqlite, Tail, Window};
+
 use super::Limits;
-use crate::engine::{self, Engine, Memory, Sqlite, Tail, Window};
 
 /// Which engine, written `memory` or `sqlite:FILE`.
 #[derive(Debug, Clone, PartialEq, Eq)]

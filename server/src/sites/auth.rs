@@ -14,8 +14,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -23,13 +23,13 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::fair_queue::{FairQueue, Permit};
 use super::refused::RefusedTokens;
 use super::{Name, Site};
 use crate::http::outgoing::{NoAnswer, Outgoing};
-use crate::lock::lock;
 
 /// Rooms of one person.
 const MOST_ROOMS: usize = 1000;
@@ -143,12 +143,12 @@ impl Authority {
 
     /// Has everybody who connects from now on asked for anew.
     pub(crate) fn forget_flights(&self) {
-        lock(&self.0.flights).clear();
+        self.0.flights.lock().clear();
     }
 
     /// The one that is on its way, or a new one. It ends when nobody waits for it any more.
     fn flight(&self, token: &str, header: HeaderValue, address: Option<IpAddr>) -> Shared<Flight> {
-        let mut flights = lock(&self.0.flights);
+        let mut flights = self.0.flights.lock();
         if let Some(flight) = flights.get(token).and_then(|(_, flight)| flight.upgrade()) {
             return flight;
         }
@@ -180,7 +180,7 @@ struct Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        let mut flights = lock(&self.inner.flights);
+        let mut flights = self.inner.flights.lock();
         // There may be a later one already.
         if flights.get(&self.token).is_some_and(|(number, _)| *number == self.number) {
             flights.remove(&self.token);

@@ -8,11 +8,10 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
-
-use crate::lock::lock;
 
 /// A client whose address is not known shares a queue with all such clients.
 type Address = Option<IpAddr>;
@@ -59,7 +58,7 @@ impl FairQueue {
     /// Waits for a permit. The caller has its place in the queue after the first poll.
     pub(super) async fn acquire(&self, address: Address) -> Result<Permit, Full> {
         let ticket = {
-            let mut state = lock(&self.0);
+            let mut state = self.0.lock();
             if state.free > 0 {
                 state.free -= 1;
                 return Ok(Permit(Arc::clone(&self.0)));
@@ -140,7 +139,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         self.turn.close();
         match self.turn.try_recv() {
             // The turn came and was not taken.
@@ -152,7 +151,7 @@ impl Drop for Ticket {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        lock(&self.0).release();
+        self.0.lock().release();
     }
 }
 
@@ -225,7 +224,7 @@ mod tests {
         drop(now(&mut last).unwrap());
         drop(stays);
         assert!(queue.acquire(address(3)).now_or_never().unwrap().is_ok());
-        let state = lock(&queue.0);
+        let state = queue.0.lock();
         assert_eq!((state.free, state.waiting), (1, 0));
         assert!(state.by_address.is_empty() && state.turns.is_empty());
     }

@@ -5,13 +5,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::auth::Refusal;
-use crate::lock::lock;
 
 /// How long a refusal is repeated without asking the site again.
 const REFUSAL_CACHE_TIME: Duration = Duration::from_secs(5);
@@ -38,13 +37,13 @@ struct Refusals {
 impl RefusedTokens {
     /// Why this token was refused a moment ago, if it was.
     pub(super) fn get(&self, token: &str) -> Option<Refusal> {
-        let mut refusals = lock(&self.refusals);
+        let mut refusals = self.refusals.lock();
         refusals.forget_old(Instant::now());
         refusals.by_token.get(&self.hash(token)).map(|(_, refusal)| *refusal)
     }
 
     pub(super) fn insert(&self, token: &str, refusal: Refusal) {
-        let mut refusals = lock(&self.refusals);
+        let mut refusals = self.refusals.lock();
         let (hash, end) = (self.hash(token), Instant::now() + REFUSAL_CACHE_TIME);
         refusals.by_token.insert(hash, (end, refusal));
         refusals.ends.push_back((end, hash));
@@ -91,7 +90,7 @@ mod tests {
         assert_eq!(refused.get("T"), Some(Refusal::Status(403)));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(refused.get("T"), None);
-        assert!(lock(&refused.refusals).ends.is_empty());
+        assert!(refused.refusals.lock().ends.is_empty());
     }
 
     #[tokio::test]

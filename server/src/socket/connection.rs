@@ -3,10 +3,14 @@
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use axum::extract::ConnectInfo;
+use backwire_records::access::Known;
+use backwire_records::change::{Id, Room};
+use backwire_records::messages::flake::Flake;
 use http::{HeaderMap, HeaderName, header};
+use parking_lot::Mutex;
 use serde::Serialize;
 use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, Value};
@@ -20,17 +24,13 @@ use super::memberships::{Capacity, Memberships};
 use super::output::{LARGE_PACKET, NoRoom, Output, OutputBudget};
 use super::session::Session;
 use super::transport;
-use crate::access::Known;
 use crate::answers::{Answer, Content};
-use crate::change::{Id, Room};
-use crate::delivery::flake::Flake;
 use crate::dialect::Dialect;
 use crate::http::client_address::client_address;
 use crate::http::cookies::{self, Cookies};
 use crate::http::listener::Plug;
 use crate::incoming;
 use crate::limit_monitor::LimitMonitor;
-use crate::lock::lock;
 use crate::memory_budget::{Claim, UNCOUNTED_INPUT};
 use crate::rooms::{self, Presence, User};
 use crate::settings::{Limit, Origin};
@@ -184,7 +184,7 @@ impl Connection {
         if event.is_binary {
             event.text = Value::Str("".into(), None);
         }
-        let mut inbox = lock(&self.inbox);
+        let mut inbox = self.inbox.lock();
         let room = inbox.has_room_for(&event, limits);
         match room.and_then(|()| self.claim_event(event.text.len(), is_by_websocket, claim)) {
             Ok(claim) => {
@@ -234,7 +234,7 @@ impl Connection {
 
     /// Whether there is anything in the inbox. Whoever is told that there is not no longer empties it.
     pub(super) fn has_more(&self) -> bool {
-        let mut inbox = lock(&self.inbox);
+        let mut inbox = self.inbox.lock();
         let has_more = !inbox.events.is_empty() || !inbox.refused.is_empty();
         if !has_more {
             // What a burst needed is not kept by an idle connection.
@@ -246,19 +246,19 @@ impl Connection {
     /// The event behind so many that are being answered, unless others are to be refused first. It stays
     /// in the inbox, and counts there, until it is [`done`](Self::done).
     pub(super) fn behind(&self, begun: usize) -> Option<Event> {
-        let inbox = lock(&self.inbox);
+        let inbox = self.inbox.lock();
         let next = inbox.events.get(begun).filter(|_| inbox.refused.is_empty());
         next.map(|(event, _)| Event { text: event.text.clone(), ..*event })
     }
 
     /// Takes out the acks of those to be refused, and the limits that refuse them.
     pub(super) fn refused(&self) -> Vec<(Option<i64>, Limit)> {
-        std::mem::take(&mut lock(&self.inbox).refused)
+        std::mem::take(&mut self.inbox.lock().refused)
     }
 
     /// The first event has been answered.
     pub(super) fn done(&self) {
-        let mut inbox = lock(&self.inbox);
+        let mut inbox = self.inbox.lock();
         if let Some((event, claim)) = inbox.events.pop_front() {
             let bytes = event.text.len();
             inbox.bytes -= bytes;
@@ -271,16 +271,16 @@ impl Connection {
 
     /// The connection is no more: from here on it joins nothing.
     pub(super) fn gone(&self) {
-        if let Some(mut counted) = lock(&self.counted).take() {
+        if let Some(mut counted) = self.counted.lock().take() {
             self.presence.resize(counted.memory(), 0);
             for name in counted.all().map(str::to_owned).collect::<Vec<_>>() {
                 self.uncount(&mut counted, &name);
             }
         }
-        drop(lock(&self.attended).take());
+        drop(self.attended.lock().take());
         // It may be gone already.
         let _ = self.is_gone.set(());
-        lock(&self.undone).clear();
+        self.undone.lock().clear();
     }
 
     /// Counts a membership out.
@@ -303,15 +303,15 @@ impl Connection {
     }
 
     pub(super) fn know(&self, known: Known) {
-        lock(&self.asked).known = Some(known);
+        self.asked.lock().known = Some(known);
     }
 
     /// Resolves when the connection is gone, also if it is so already.
     pub(super) fn going(&self) -> oneshot::Receiver<()> {
         let (leaving, gone) = oneshot::channel();
-        let counted = lock(&self.counted);
+        let counted = self.counted.lock();
         if counted.is_some() {
-            *lock(&self.attended) = Some(leaving);
+            *self.attended.lock() = Some(leaving);
         }
         gone
     }
@@ -345,7 +345,7 @@ impl Client {
 
     /// Whether the connection is still there, as far as the server knows.
     pub fn is_connected(&self) -> bool {
-        lock(&self.connection.counted).is_some()
+        self.connection.counted.lock().is_some()
     }
 
     /// The address of the client, as limits count it.
@@ -366,7 +366,7 @@ impl Client {
 
     /// Listens to a room of any name; what is broadcast there arrives as the event `message`.
     pub fn listen(&self, room: &str) {
-        let counted = lock(&self.connection.counted);
+        let counted = self.connection.counted.lock();
         if counted.is_some() {
             self.socket.join(rooms::named(room));
         }
@@ -374,7 +374,7 @@ impl Client {
 
     /// Listens to a room of any name no longer.
     pub fn stop_listening(&self, room: &str) {
-        let _counted = lock(&self.connection.counted);
+        let _counted = self.connection.counted.lock();
         self.socket.leave(rooms::named(room));
     }
 
@@ -383,7 +383,7 @@ impl Client {
     /// Each change is compared with the filters that it may concern, so of those there may be few. Of a scope of
     /// one record is asked only when that changes.
     pub(crate) fn may_join(&self, room: &Room) -> Result<(), Limit> {
-        let mut counted = lock(&self.connection.counted);
+        let mut counted = self.connection.counted.lock();
         let Some(counted) = counted.as_mut() else {
             return Ok(());
         };
@@ -415,7 +415,7 @@ impl Client {
 
     /// Whether a stock client may be in the rooms of these records as well.
     pub(crate) fn may_join_records(&self, rooms: &[Room]) -> Result<(), Limit> {
-        let mut counted = lock(&self.connection.counted);
+        let mut counted = self.connection.counted.lock();
         let Some(counted) = counted.as_mut() else {
             return Ok(());
         };
@@ -445,7 +445,7 @@ impl Client {
     /// connection ends: it would never find out that it hears no more of the record. What others keep is no
     /// reason for that.
     pub(super) fn count_record(&self, name: &str) -> Result<(), Limit> {
-        let mut guard = lock(&self.connection.counted);
+        let mut guard = self.connection.counted.lock();
         let Some(counted) = guard.as_mut() else {
             return Ok(());
         };
@@ -517,7 +517,7 @@ impl Client {
 
     /// Whether the client is in a room of records.
     pub(crate) fn is_in(&self, room: &Room) -> bool {
-        let counted = lock(&self.connection.counted);
+        let counted = self.connection.counted.lock();
         let name = rooms::counted_as(self.dialect(), room);
         counted.as_ref().is_some_and(|counted| counted.contains(&name))
     }
@@ -527,7 +527,7 @@ impl Client {
     pub fn join(&self, rooms: impl IntoIterator<Item = Room>) -> bool {
         // Whoever says which may ask this client something.
         let rooms: Vec<_> = rooms.into_iter().collect();
-        let mut counted = lock(&self.connection.counted);
+        let mut counted = self.connection.counted.lock();
         let Some(counted) = counted.as_mut() else {
             return false;
         };
@@ -566,7 +566,7 @@ impl Client {
 
     /// Leaves a room.
     pub fn leave(&self, room: &Room) {
-        let mut counted = lock(&self.connection.counted);
+        let mut counted = self.connection.counted.lock();
         let Some(counted) = counted.as_mut() else {
             return;
         };
@@ -594,13 +594,13 @@ impl Client {
 
     /// Who it has been found to be, if it has been asked, and in which round it is to be asked.
     pub(crate) fn known(&self) -> (Option<Known>, u64) {
-        let asked = lock(&self.connection.asked);
+        let asked = self.connection.asked.lock();
         (asked.known.clone(), asked.round)
     }
 
     /// Remembers the answer to a question of a round. `false` if it is out of date.
     pub(crate) fn know(&self, known: &Known, round: u64) -> bool {
-        let mut asked = lock(&self.connection.asked);
+        let mut asked = self.connection.asked.lock();
         let is_up_to_date = asked.round == round;
         if is_up_to_date {
             asked.known = Some(known.clone());
@@ -610,7 +610,7 @@ impl Client {
 
     /// To be asked again, unless a site has told who it is.
     pub(crate) fn forget(&self) {
-        let mut asked = lock(&self.connection.asked);
+        let mut asked = self.connection.asked.lock();
         asked.known.take_if(|known| known.until != Known::FOR_EVER);
         asked.round += 1;
     }
@@ -623,18 +623,18 @@ impl Client {
     /// Resolves when it is done with what it is sent as a person, up to this; fails when it is gone.
     pub(super) fn expects(&self, last: Flake) -> oneshot::Receiver<()> {
         let (done, is_done) = oneshot::channel();
-        lock(&self.connection.undone).push_back((last, done));
+        self.connection.undone.lock().push_back((last, done));
         is_done
     }
 
     /// Takes back the last [`expects`](Self::expects), because nothing was sent.
     pub(super) fn expects_no_longer(&self, last: Flake) {
-        lock(&self.connection.undone).pop_back_if(|(expected, _)| *expected == last);
+        self.connection.undone.lock().pop_back_if(|(expected, _)| *expected == last);
     }
 
     /// It is done with all up to this.
     pub(crate) fn delivered(&self, upto: Flake) {
-        let mut undone = lock(&self.connection.undone);
+        let mut undone = self.connection.undone.lock();
         while let Some((_, done)) = undone.pop_front_if(|(last, _)| *last <= upto) {
             // Nobody may wait for it any more.
             let _ = done.send(());

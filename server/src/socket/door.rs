@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use backwire_records::access::Known;
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use socketioxide::ProtocolVersion;
 use socketioxide::TransportType;
@@ -21,7 +22,6 @@ use super::session::{self, Session};
 use super::site::{self, Line};
 use super::turn::{Turn, Turns};
 use super::{Counters, Entrance, Limits, SEND_BUFFER_POLL_INTERVAL, Sockets};
-use crate::access::Known;
 use crate::answers::{Answer, Answers};
 use crate::delivery::courier::Courier;
 use crate::dialect::Dialect;

@@ -10,17 +10,16 @@
 //! the text of a record cannot be taken for a placeholder.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::Serialize;
 use socketioxide::SendError;
 use socketioxide::socket::Socket;
 
 use super::session::Session;
 use crate::dialect::to_bytes;
-use crate::lock::lock;
 
 /// A token in JSON: a string of 32 hexadecimal digits.
 const QUOTED_TOKEN: usize = 34;
@@ -57,7 +56,7 @@ impl LargePackets {
         send: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<T, E> {
         let token = format!("{:032x}", rand::random::<u128>());
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         // Both before `send`, because the placeholder may be on its way before that returns.
         waiting.push_back((token, arguments));
         self.count.store(waiting.len(), Ordering::SeqCst);
@@ -77,13 +76,13 @@ impl LargePackets {
 
     /// Whether this packet is a placeholder.
     pub(super) fn has(&self, packet: &[u8]) -> bool {
-        split(packet).is_some_and(|(_, token)| place(&lock(&self.waiting), token).is_some())
+        split(packet).is_some_and(|(_, token)| place(&self.waiting.lock(), token).is_some())
     }
 
     /// Takes out the packet that this one stands for, if it is a placeholder.
     pub(super) fn take(&self, packet: &[u8]) -> Option<LargePacket> {
         let (head, token) = split(packet)?;
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         let place = place(&waiting, token)?;
         let (_, arguments) = waiting.remove(place)?;
         self.count.store(waiting.len(), Ordering::SeqCst);

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::change::Id;
+use backwire_records::change::Id;
 
 /// How often the name of a room is kept: here, in [`Presence`](crate::rooms::Presence) and twice by Socket.IO.
 const COPIES: usize = 4;

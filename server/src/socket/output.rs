@@ -21,17 +21,16 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use backwire_records::answer_memory::OutOfMemory;
+use parking_lot::Mutex;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, timeout};
 
 use super::session::Session;
-use crate::engine;
-use crate::lock::lock;
 use crate::memory_budget::{Claim, MemoryBudget, SHARES, UNCOUNTED_BYTES};
-use crate::settings::Limit;
 
 /// A packet to a room of at least so many bytes counts.
 pub(super) const LARGE_PACKET: usize = 4096;
@@ -50,8 +49,10 @@ const SMALL_UNREAD: u64 = 8 << 10;
 /// Small packets are counted in groups of so many bytes.
 const GROUP: usize = 4096;
 
-/// The claim of small packets grows in steps of this size.
+/// The claim of small packets grows in steps of this size, and in smaller ones if the memory is short: many sessions of one
+/// address share it.
 const STEP: usize = 64 << 10;
+const SMALLEST_STEP: usize = 4 << 10;
 
 /// How long one waits for room before it looks again whether its client has read. The pause doubles up to the longest one.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
@@ -111,7 +112,7 @@ impl Output {
     /// Bytes that wait to be read. Gives back the claims of what has been read.
     pub(super) fn unread(&self) -> u64 {
         match self.session.upgrade() {
-            Some(session) => lock(&self.queued).unread(session.taken()),
+            Some(session) => self.queued.lock().unread(session.taken()),
             None => 0,
         }
     }
@@ -119,7 +120,7 @@ impl Output {
     /// A packet was queued when `written` bytes had been written.
     pub(super) fn add(&self, written: u64, size: usize, claim: Option<Claim>) {
         if self.session.strong_count() > 0 && !self.has_ended.load(Ordering::SeqCst) {
-            lock(&self.queued).add(written, size, claim);
+            self.queued.lock().add(written, size, claim);
         }
     }
 
@@ -132,7 +133,7 @@ impl Output {
     /// The session has ended.
     pub(super) fn clear(&self) {
         self.has_ended.store(true, Ordering::SeqCst);
-        let mut queued = lock(&self.queued);
+        let mut queued = self.queued.lock();
         (queued.small, queued.begun, queued.claim, queued.first) = (0, 0, None, None);
         queued.pushes = None;
         queued.packets.clear();
@@ -140,7 +141,7 @@ impl Output {
 
     /// All answers that had begun have been made.
     pub(super) fn all_are_made(&self) {
-        let mut queued = lock(&self.queued);
+        let mut queued = self.queued.lock();
         queued.begun = 0;
         queued.shrink();
     }
@@ -225,7 +226,7 @@ fn rounded(bytes: usize) -> usize {
 fn claim_rounded(claim: &mut Claim, needed: usize) -> Result<(), NoRoom> {
     match claim.resize(rounded(needed)) {
         true => Ok(()),
-        false => claim.resize_or_wait(needed.next_multiple_of(STEP)).map_err(NoRoom),
+        false => claim.resize_or_wait(needed.next_multiple_of(SMALLEST_STEP)).map_err(NoRoom),
     }
 }
 
@@ -280,8 +281,8 @@ impl OutputBudget {
     }
 
     /// The error of a read for which nothing is left.
-    pub(crate) fn exhausted(&self) -> engine::Error {
-        engine::Error::Busy { limit: Limit::TotalUnreadBytes, bytes: self.budget.limit() }
+    pub(crate) fn exhausted(&self) -> OutOfMemory {
+        OutOfMemory { limit: self.budget.limit() }
     }
 
     /// The bytes that are claimed for what clients have not read.
@@ -332,7 +333,7 @@ impl OutputBudget {
             queued.begun = begun + 1;
             self.claim_needed(queued, output.client)
         };
-        self.grow(output, begin).inspect_err(|_| lock(&output.queued).begun = begun)
+        self.grow(output, begin).inspect_err(|_| output.queued.lock().begun = begun)
     }
 
     /// Counts a small push, or says that there is no memory for it.
@@ -354,7 +355,7 @@ impl OutputBudget {
             return Ok(());
         }
         output.unread();
-        let mut queued = lock(&output.queued);
+        let mut queued = output.queued.lock();
         let claimed = add(&mut queued);
         let is_new = !queued.is_watched && queued.has_claims();
         drop(queued);
@@ -402,7 +403,7 @@ impl OutputBudget {
     }
 
     fn release_now_and_then(&self) {
-        let mut released_at = lock(&self.released_at);
+        let mut released_at = self.released_at.lock();
         if released_at.is_none_or(|at| at.elapsed() >= RELEASE_INTERVAL) {
             *released_at = Some(Instant::now());
             drop(released_at);
@@ -411,8 +412,8 @@ impl OutputBudget {
     }
 
     fn watch(&self, output: &Arc<Output>) {
-        let mut outputs = lock(&self.outputs);
-        if !std::mem::replace(&mut lock(&output.queued).is_watched, true) {
+        let mut outputs = self.outputs.lock();
+        if !std::mem::replace(&mut output.queued.lock().is_watched, true) {
             // Before the list grows, so that connections that have ended do not make it grow.
             if outputs.len() == outputs.capacity() {
                 outputs.retain(|output| output.strong_count() > 0);
@@ -426,12 +427,12 @@ impl OutputBudget {
         let is_in_use = |output: &Weak<Output>| {
             output.upgrade().is_some_and(|output| {
                 output.unread();
-                let mut queued = lock(&output.queued);
+                let mut queued = output.queued.lock();
                 queued.is_watched = queued.has_claims();
                 queued.is_watched
             })
         };
-        lock(&self.outputs).retain(is_in_use);
+        self.outputs.lock().retain(is_in_use);
     }
 }
 

@@ -12,11 +12,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use socketioxide::socket::{Sid, Socket};
 use tokio::time::Instant;
 
@@ -25,7 +26,6 @@ use super::large_packets::LargePackets;
 use super::output::Output;
 use crate::http::connections::Full;
 use crate::http::listener::Plug;
-use crate::lock::lock;
 use crate::memory_budget::Claim;
 use crate::settings::Limit;
 
@@ -131,7 +131,7 @@ impl Sessions {
             output: Arc::new(Output::new(Weak::clone(session), address)),
             large_packets: LargePackets::default(),
         });
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let removed = match handshake.is_websocket() {
             true => None,
             false => {
@@ -148,7 +148,7 @@ impl Sessions {
     pub(super) fn learn_id(&self, session: &Arc<Session>, id: Sid) {
         const FEW: usize = 64;
         let _ = session.id.set(id);
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.polling.len() >= state.purge_at {
             state.polling.retain(|_, session| session.strong_count() > 0);
             state.purge_at = FEW.max(state.polling.len() * 2);
@@ -157,13 +157,13 @@ impl Sessions {
     }
 
     pub(super) fn polling(&self, id: Sid) -> Option<Arc<Session>> {
-        lock(&self.state).polling.get(&id)?.upgrade()
+        self.state.lock().polling.get(&id)?.upgrade()
     }
 
     /// A CONNECT has been decided on. If it is refused, another may follow until the deadline.
     fn waits_again(&self, session: &Arc<Session>) {
         if session.is_unconnected() {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             state.add_deadline(session, self.limits.deadline);
             if !session.handshake.is_websocket() {
                 state.unconnected.push(Arc::downgrade(session));
@@ -173,13 +173,13 @@ impl Sessions {
 
     /// Whether the caller is to watch the deadlines, with [`overdue`](Self::overdue) until that is over.
     pub(super) fn begin_watch(&self) -> bool {
-        !std::mem::replace(&mut lock(&self.state).is_watched, true)
+        !std::mem::replace(&mut self.state.lock().is_watched, true)
     }
 
     /// The sessions that have missed their deadline, and the next deadline. Without one the watch is over.
     pub(super) fn overdue(&self) -> (Vec<Arc<Session>>, Option<Instant>) {
         let (now, mut overdue) = (Instant::now(), Vec::new());
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         while let Some((_, session)) =
             state.deadlines.pop_front_if(|(deadline, _)| *deadline <= now)
         {
@@ -229,12 +229,12 @@ impl Session {
 
     /// A message has arrived, with this claim.
     pub(super) fn keep_claim(&self, claim: Claim) {
-        *lock(&self.arrived) = Some(claim);
+        *self.arrived.lock() = Some(claim);
     }
 
     /// Takes the claim of the message that arrived last.
     pub(super) fn take_claim(&self) -> Option<Claim> {
-        lock(&self.arrived).take()
+        self.arrived.lock().take()
     }
 
     /// Bytes of the events that wait to be answered and have no claim.
@@ -265,23 +265,23 @@ impl Session {
     }
 
     fn is_unconnected(&self) -> bool {
-        let progress = lock(&self.progress);
+        let progress = self.progress.lock();
         !progress.is_connected && progress.pending == 0
     }
 
     /// A CONNECT has arrived.
     fn connects(&self) {
-        lock(&self.progress).pending += 1;
+        self.progress.lock().pending += 1;
     }
 
     /// It needs no CONNECT any more.
     pub(super) fn needs_no_connect(&self) {
-        lock(&self.progress).is_connected = true;
+        self.progress.lock().is_connected = true;
     }
 
     /// A poll is answered with so many bytes, on this TCP connection.
     pub(super) fn polls(&self, plug: Plug, size: u64) {
-        let mut last = lock(&self.last);
+        let mut last = self.last.lock();
         // What its connection has not taken by now counts as not taken: an honest client has read it.
         self.polled.fetch_add(last.taken_by_last_poll(), Ordering::Relaxed);
         let written = plug.written() + size;
@@ -290,11 +290,11 @@ impl Session {
 
     /// It asks to become a WebSocket on this TCP connection, or may not.
     pub(super) fn set_websocket(&self, plug: Option<Plug>) {
-        lock(&self.last).websocket = plug;
+        self.last.lock().websocket = plug;
     }
 
     pub(super) fn websocket(&self) -> Option<Plug> {
-        lock(&self.last).websocket.clone()
+        self.last.lock().websocket.clone()
     }
 
     /// It has taken so many bytes more.
@@ -305,7 +305,7 @@ impl Session {
 
     /// Bytes that it has taken.
     pub(super) fn taken(&self) -> u64 {
-        let last = lock(&self.last);
+        let last = self.last.lock();
         let over_websocket = last.websocket.as_ref().map_or(0, Plug::written);
         self.polled.load(Ordering::Relaxed) + last.taken_by_last_poll() + over_websocket
     }
@@ -335,13 +335,13 @@ impl<'a> Pending<'a> {
     }
 
     fn accept(self) {
-        lock(&self.0.progress).is_connected = true;
+        self.0.progress.lock().is_connected = true;
     }
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        lock(&self.0.progress).pending -= 1;
+        self.0.progress.lock().pending -= 1;
         if let Some(sessions) = self.0.sessions.upgrade() {
             sessions.waits_again(self.0);
         }

@@ -6,11 +6,13 @@
 
 use std::fmt::Display;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use backwire_records::json_size::parse_small;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
@@ -27,7 +29,6 @@ use crate::delivery::guest::{Guest, Introduction, Saying};
 use crate::delivery::present::{Present, Unseated};
 use crate::delivery::rejection::Rejection;
 use crate::http::origin::SitePage;
-use crate::parse_claim::parse_small;
 use crate::rooms;
 use crate::sites::Name;
 
@@ -110,7 +111,7 @@ impl Met {
     /// Has it attended to, from now on.
     pub(super) fn attend(socket: &Socket, courier: &Courier, line: impl FnOnce() -> Option<Line>) {
         let Some(Self(met)) = socket.extensions.get::<Self>() else { return };
-        let met = met.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let met = met.lock().take();
         if let Some(((guest, present, gone), line)) = met.zip(line()) {
             let (connection, site) = (socket.id, &guest.name);
             tracing::debug!(%connection, %site, "a client has connected");
@@ -329,7 +330,7 @@ struct Exit(Arc<Mutex<Option<oneshot::Sender<()>>>>);
 impl DisconnectHandler<LocalAdapter, SiteDoors> for Exit {
     fn call_with_defer(&self, socket: Arc<Socket>, _: DisconnectReason, defer: fn(Arc<Socket>)) {
         // Whoever attends to it hears of it by this.
-        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.0.lock().take());
         defer(socket);
     }
 }

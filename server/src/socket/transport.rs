@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -31,6 +31,7 @@ use axum::response::Response;
 use futures_util::future::{BoxFuture, FutureExt};
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Collected};
+use parking_lot::Mutex;
 use socketioxide::TransportType;
 use socketioxide::socket::{Sid, Socket};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -44,7 +45,6 @@ use crate::http::client_address::client_address;
 use crate::http::connections::Full;
 use crate::http::listener::Plug;
 use crate::limit_monitor::LimitMonitor;
-use crate::lock::lock;
 use crate::settings::Limit;
 
 /// How long the last poll of a closed session may take to be answered. It would carry a packet that
@@ -180,7 +180,7 @@ impl Transports {
     /// A session asks on this TCP connection to become a WebSocket.
     pub(super) fn begin_upgrade(&self, session: Sid, plug: Plug) {
         const FEW: usize = 64;
-        let mut upgraded = lock(&self.upgraded);
+        let mut upgraded = self.upgraded.lock();
         if upgraded.by_session.len() >= upgraded.purge_at {
             upgraded.by_session.retain(|_, plug| plug.is_open());
             upgraded.purge_at = FEW.max(upgraded.by_session.len() * 2);
@@ -194,14 +194,14 @@ impl Transports {
 
     /// The session may not become a WebSocket.
     pub(super) fn cancel_upgrade(&self, session: Sid) {
-        lock(&self.upgraded).by_session.remove(&session);
+        self.upgraded.lock().by_session.remove(&session);
         if let Some(session) = self.sessions.polling(session) {
             session.set_websocket(None);
         }
     }
 
     fn upgrade_of(&self, session: Sid) -> Option<Plug> {
-        let upgraded = lock(&self.upgraded);
+        let upgraded = self.upgraded.lock();
         upgraded.by_session.get(&session).filter(|plug| plug.is_open()).cloned()
     }
 

@@ -9,14 +9,15 @@
 
 use std::collections::BTreeSet;
 
+use backwire_engine::{Record, Since};
+use backwire_records::change::{Id, Resource, Room};
+use backwire_records::criteria::{Collection, Criteria, Scope};
+
 use super::read::{Read, summary};
 use super::{find_along, is_stock};
 use crate::caller;
-use crate::change::{Id, Resource, Room};
 use crate::context::Context;
-use crate::criteria::{Collection, Criteria, Scope};
 use crate::dialect::{Dialect, runtime};
-use crate::engine::{Record, Since};
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 use crate::socket::Client;

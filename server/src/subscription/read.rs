@@ -1,9 +1,10 @@
 //! The result of a read.
 
-use crate::change::{Resource, Room};
+use backwire_engine::Snapshot;
+use backwire_records::change::{Resource, Room};
+use backwire_records::criteria::{Criteria, QuerySummary, Scope};
+
 use crate::context::Context;
-use crate::criteria::{Criteria, QuerySummary, Scope};
-use crate::engine::Snapshot;
 
 /// The records, the room that the caller joined, and the summary of the query.
 pub(crate) struct Read<T> {

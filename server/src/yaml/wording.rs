@@ -3,9 +3,8 @@
 //! A message is `KEY: VALUE is not …`, `KEY: expected …`, or whatever the reader of a value reports
 //! itself. A reader reports `is not …` or `expected …`, and gets the key and the value added here.
 
+use backwire_records::nearest::nearest;
 use serde_saphyr::Error;
-
-use crate::nearest::nearest;
 
 /// Keys whose values are not shown.
 const SECRETS: [&str; 6] = ["api_key", "apiKey", "session_secret", "auth_pass", "file", "env"];

@@ -20,7 +20,7 @@ use std::path::Path;
 use backwire::settings::Store;
 use serde_json::json;
 
-pub(crate) use house::{House, back_end};
+pub(crate) use house::House;
 
 #[tokio::test]
 async fn who_is_there_is_told_at_once_and_acks_it_and_others_are_not_told() {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use backwire::change::{Attributes, Id, Position, Resource, Room};
 use backwire::criteria::Criteria;
-use backwire::delivery::flake::{Flake, Node};
-use backwire::delivery::rules::Ttl;
 use backwire::engine::{
     Acked, Asked, Batch, Cascades, Committed, Device, Edit, Engine, Error, Held, Memory, Outcome,
     Post, Posted, Queues, ReadOptions, Record, Sessions, Since, Snapshot, Tail, Window,
 };
+use backwire::messages::flake::{Flake, Node};
+use backwire::messages::rules::Ttl;
 use backwire::write::Write;
 use serde_json::Value;
 

@@ -1,12 +1,12 @@
 //! What arrives over sockets and is refused, and what is too much.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::routing::get;
 use backwire::Context;
 use backwire::settings::{Heartbeat, Settings, SocketIo, Store, Transports};
 use serde_json::{Value, json};
-use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::client::{Socket, builder, refusal, server, start};

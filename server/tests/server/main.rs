@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "whatever fails in a test fails the test")]
 
+mod back_end;
 mod browser;
-mod chaos;
+#[allow(dead_code, reason = "the tests of the command use the rest of it")]
 mod client;
 mod intercepted;
 
@@ -11,21 +12,15 @@ mod access;
 mod answer_memory;
 mod associations;
 mod bad_input;
-#[cfg(unix)]
-mod command;
 mod conformance;
 mod connections;
 mod constant_urls;
-#[cfg(unix)]
-mod crashes;
 mod criteria;
 mod deliveries;
 mod edges;
 mod emulation;
 mod examples;
 mod filtered;
-#[cfg(target_os = "linux")]
-mod flood;
 mod growth;
 mod http;
 mod large_packets;

@@ -1,6 +1,9 @@
 //! The sites of a push service: their file, and who is let in.
 
+use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,9 +14,6 @@ use backwire::sites::{Authority, Outgoing, Site};
 use futures_util::{FutureExt, stream};
 use http::{HeaderMap, StatusCode, Uri};
 use serde_json::{Value, json};
-use std::collections::VecDeque;
-use std::pin::pin;
-use std::sync::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 

@@ -4,9 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::answer_memory::{claimed, nothing_is_claimed};
-use crate::client::{RUNTIME, Socket, builder, start};
-use crate::limits_reached::{count, limits};
 use axum::routing::get;
 use backwire::Server;
 use backwire::settings::Limit;
@@ -15,6 +12,10 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+
+use crate::answer_memory::{claimed, nothing_is_claimed};
+use crate::client::{RUNTIME, Socket, builder, start};
+use crate::limits_reached::{count, limits};
 
 /// The bytes of an answer: as many as need no claim.
 const SIZE: usize = 60_000;

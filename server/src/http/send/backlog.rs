@@ -1,13 +1,13 @@
 //! How many messages may wait to be stored: a sender that is quicker than the store is told so.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::bodies::MOST_MESSAGES;
 use crate::error::{Error, Result};
-use crate::lock::lock;
 use crate::sites::Name;
 
 /// Messages of one site that may wait: two lists as long as lists may be.
@@ -27,7 +27,7 @@ impl Backlog {
     /// Room for all or none: a list of which a part was refused would be stored in another order when it
     /// is sent again.
     pub(super) fn take(&self, site: &Name, messages: usize) -> Result<Share> {
-        let mut sites = lock(&self.0);
+        let mut sites = self.0.lock();
         let free =
             sites.entry(site.clone()).or_insert_with(|| Arc::new(Semaphore::new(MOST_WAITING)));
         let messages = u32::try_from(messages).unwrap_or(u32::MAX);

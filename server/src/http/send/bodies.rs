@@ -1,10 +1,10 @@
 //! What the body of a request may be: one message, or many.
 
+use backwire_records::brackets;
 use http::{HeaderMap, header};
 use serde_json::value::RawValue;
 
 use super::draft::Draft;
-use crate::brackets;
 use crate::error::{Error, Result};
 
 /// Messages in one request.

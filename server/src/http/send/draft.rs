@@ -1,10 +1,10 @@
 //! A message as it arrives, and what has to be true of it.
 
+use backwire_records::messages::message::Message;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::delivery::message::Message;
 use crate::error::{Error, Result};
 use crate::sites::EventNames;
 

@@ -1,17 +1,16 @@
 //! The route before a recorder, which keeps what it is given or refuses it.
 
-use std::sync::Mutex;
-
 use axum::body::Body as HttpBody;
 use axum::middleware::{from_fn_with_state, map_response};
+use backwire_engine as engine;
 use futures_util::FutureExt;
 use http::Request;
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::engine;
 use crate::error::in_our_words;
 use crate::http::limit;
 
@@ -44,7 +43,7 @@ fn recorder() -> Recorder {
                 "full" => Err(engine::Error::Unavailable("the disk is full".to_owned()).into()),
                 "fast" => Err(Error::TooMany { limit: 7 }),
                 _ => {
-                    kept.lock().unwrap().push(letter);
+                    kept.lock().push(letter);
                     Ok(())
                 }
             }
@@ -78,13 +77,13 @@ impl Recorder {
     async fn refused(&self, url: &str, kind: &str, body: impl Into<String>) -> String {
         let (status, body) = self.post(url, kind, body).await;
         let body: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(self.letters.lock().unwrap().len(), 0);
+        assert_eq!(self.letters.lock().len(), 0);
         format!("{status} {}: {}", body["field"], body["message"].as_str().unwrap())
     }
 
     /// What has come since it was asked.
     fn came(&self) -> Value {
-        let letters = std::mem::take(&mut *self.letters.lock().unwrap());
+        let letters = std::mem::take(&mut *self.letters.lock());
         let told = letters.into_iter().map(|Letter { name, site, message, .. }| {
             assert_eq!((name.as_str(), site.event_names), ("newsite", EventNames::Plain));
             json!([message.rooms, message.event, message.args, message.resync])
@@ -344,7 +343,7 @@ async fn a_repeat_is_known_by_its_key_and_another_message_under_it_as_another() 
     let send = async |key: &str, body: &str| {
         let request = Request::post(KEY).header("idempotency-key", key).body(body.to_owned());
         let (status, _) = recorder.send(request.unwrap()).await;
-        let letters = std::mem::take(&mut *recorder.letters.lock().unwrap());
+        let letters = std::mem::take(&mut *recorder.letters.lock());
         let keys = letters.into_iter().map(|letter| letter.key.unwrap());
         (status, keys.map(|key| (key.identity, key.key, key.fingerprint)).collect::<Vec<_>>())
     };

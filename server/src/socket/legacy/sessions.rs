@@ -5,14 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use axum::extract::Request;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use socketioxide::socket::Sid;
 
 use super::payload::Encoding;
-use crate::lock::lock;
 use crate::socket::EngineRequest;
 
 /// The properties of the client of one session.
@@ -61,7 +61,7 @@ pub(in crate::socket) fn session_in(answer: &[u8]) -> Option<Sid> {
 impl Sessions {
     pub(super) fn begin(&self, session: Sid, NewClient(client): &NewClient) {
         const FEW: usize = 64;
-        let mut clients = lock(&self.0);
+        let mut clients = self.0.lock();
         if clients.by_session.len() >= clients.purge_at {
             clients.by_session.retain(|_, client| client.strong_count() > 0);
             clients.purge_at = FEW.max(clients.by_session.len() * 2);
@@ -87,7 +87,7 @@ impl Sessions {
     }
 
     fn client(&self, session: Sid) -> Option<Arc<KnownClient>> {
-        lock(&self.0).by_session.get(&session)?.upgrade()
+        self.0.lock().by_session.get(&session)?.upgrade()
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
         for _ in 0..1000 {
             sessions.begin(Sid::new(), &client("/socket.io/"));
         }
-        assert!(lock(&sessions.0).by_session.len() <= 64);
+        assert!(sessions.0.lock().by_session.len() <= 64);
     }
 
     #[test]

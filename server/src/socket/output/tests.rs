@@ -48,7 +48,7 @@ fn step(budget: &OutputBudget, session: &Session, model: &mut Model, random: &mu
         0 if budget.begin(output, model.begun).is_ok() => {
             model.begun += 1;
             let beside = model.small() + (model.begun - 1) * UNCOUNTED_BYTES;
-            let queued = lock(&output.queued);
+            let queued = output.queued.lock();
             let claimed = queued.claimed();
             let first = (beside + UNCOUNTED_BYTES).min(UNCLAIMED_BYTES + UNCOUNTED_BYTES);
             assert!(first <= UNCLAIMED_BYTES + queued.claimed_first());
@@ -91,7 +91,7 @@ fn connections_that_have_ended_are_forgotten() {
         let output = Arc::new(Output::new(Weak::new(), None));
         budget.add(&output, 0, 1, budget.claim(None, 1).unwrap());
     }
-    assert!(lock(&budget.outputs).len() < 16);
+    assert!(budget.outputs.lock().len() < 16);
 }
 
 #[test]
@@ -105,6 +105,6 @@ fn reservations_for_answers_do_not_refuse_pushes_or_http_answers_of_the_same_cli
         assert!(budget.add_small(&listening, 200).is_ok());
     }
     assert!(budget.claim_small(busy.client, UNCOUNTED_BYTES).is_some());
-    let unread = lock(&listening.queued).small;
-    assert!(unread <= UNCLAIMED_BYTES + lock(&listening.queued).claimed_pushes());
+    let unread = listening.queued.lock().small;
+    assert!(unread <= UNCLAIMED_BYTES + listening.queued.lock().claimed_pushes());
 }

@@ -1,36 +1,15 @@
 //! A server with sites, and people at them.
 
-use axum::Router;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use backwire::Server;
 use backwire::model::Model;
 use backwire::server::Builder;
 use backwire::settings::{Settings, Store};
 use backwire::sites::{Site, Sites};
-use http::{HeaderMap, StatusCode};
 use reqwest::Client;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
+use crate::back_end::back_end;
 use crate::client::{Socket, builder, start};
-
-/// A back end that knows people by tokens like `user_1+staff`: these are their rooms.
-pub(crate) async fn back_end() -> String {
-    async fn rooms(headers: HeaderMap) -> Response {
-        let said = headers["authorization"].to_str().unwrap();
-        match said.strip_prefix("Bearer ") {
-            Some("stranger") | None => StatusCode::UNAUTHORIZED.into_response(),
-            Some("broken") => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-            Some(token) => axum::Json(token.split('+').collect::<Vec<_>>()).into_response(),
-        }
-    }
-    let app = Router::new().route("/rooms", get(rooms));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/rooms", listener.local_addr().unwrap());
-    tokio::spawn(async { axum::serve(listener, app).await });
-    url
-}
 
 pub(super) async fn site(change: impl FnOnce(&mut Site)) -> Site {
     let mut site = Site::new(back_end().await.parse().unwrap(), "54321".parse().unwrap());

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backwire::delivery::flake::Flake;
-use backwire::delivery::rules::Portion;
 use backwire::engine::{Asked, Delivery, Device, Engine, Memory, Said, Window};
+use backwire::messages::flake::Flake;
+use backwire::messages::rules::Portion;
 use backwire::sites::Site;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,0 +1,250 @@
+//! The command, as a process of its own.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "whatever fails in a test fails the test")]
+
+#[path = "../../../tests/server/back_end.rs"]
+mod back_end;
+#[path = "../../../tests/server/client.rs"]
+#[allow(dead_code, reason = "the tests of the library use the rest of it")]
+mod client;
+
+mod backup;
+mod chaos;
+mod crashes;
+mod descriptors;
+mod drop_in;
+#[cfg(target_os = "linux")]
+mod flood;
+#[cfg(target_os = "linux")]
+mod full_disk;
+mod log;
+mod secret_files;
+#[cfg(target_os = "linux")]
+mod small_disk;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A folder with the files of the documentation, and a key.
+struct Documented {
+    home: TempDir,
+    config: PathBuf,
+    sites: PathBuf,
+}
+
+fn documented() -> Documented {
+    let home = tempfile::tempdir().unwrap();
+    let key = home.path().join("key");
+    std::fs::write(&key, "54321\n").unwrap();
+    let page = include_str!("../../../../docs/push-service.md");
+    let mut blocks = page.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
+    let (config, sites) = (home.path().join("config.yml"), home.path().join("sites.yml"));
+    std::fs::write(&config, blocks.next().unwrap()).unwrap();
+    let block = blocks.next().unwrap();
+    assert!(block.contains("/run/secrets/newsite"));
+    let block = block.replace("/run/secrets/newsite", key.to_str().unwrap());
+    std::fs::write(&sites, block).unwrap();
+    Documented { home, config, sites }
+}
+
+fn backwire(deed: &str, config: &Path, sites: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backwire"));
+    let (config, sites) = (config.to_str().unwrap(), sites.to_str().unwrap());
+    command.args([deed, "--config", config, "--sites", sites]);
+    for name in ["BACKWIRE_ENV", "NODE_ENV", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn check(config: &Path, sites: &Path) -> (bool, String, String) {
+    let Output { status, stdout, stderr } = backwire("check", config, sites).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.success(), text(stdout), text(stderr))
+}
+
+#[test]
+fn check_tells_what_the_documented_files_put_in_force_without_keys() {
+    let Documented { home: _home, config, sites } = documented();
+    let (is_good, told, warned) = check(&config, &sites);
+    assert!(is_good && warned.is_empty(), "{warned}");
+    for line in [
+        "port: 80",
+        "client_ttl: 3600",
+        "flakeid: {datacenter: 0, worker: 0, epoch: 0}",
+        "io: {pingTimeout: 60000, pingInterval: 25000, path: /socket.io, transports: [polling, websocket]}",
+        "newsite:",
+        "  authUrl: http://newsite.com/socketrooms",
+        "  apiKey: (set)",
+        "  userRoomPrefix: \"user_\"",
+        "  mostWaiting: 1000",
+        "  mostDevices: 100",
+        "  batchTimeout: 10",
+    ] {
+        assert!(told.lines().any(|told| told == line), "{line} in {told}");
+    }
+    assert!(!told.contains("54321"));
+}
+
+#[test]
+fn check_points_at_what_is_wrong_and_warns_of_what_changes_nothing() {
+    let Documented { home: _home, config, sites } = documented();
+    let yaml = std::fs::read_to_string(&sites).unwrap();
+    std::fs::write(&sites, yaml.replace("authUrl", "authURL")).unwrap();
+    let (is_good, _, told) = check(&config, &sites);
+    assert!(!is_good);
+    assert!(told.contains("sites.yml:2:3: unknown key authURL; did you mean authUrl?"), "{told}");
+    std::fs::write(&sites, yaml).unwrap();
+    std::fs::write(&config, "io: {cookie: false}\nredis: {port: 6380}\n").unwrap();
+    let (is_good, told, warned) = check(&config, &sites);
+    assert!(is_good && told.contains("redis: {host: 127.0.0.1, port: 6380, auth_pass: ~}"));
+    assert!(warned.contains("config.yml:1:6: io.cookie changes nothing: "), "{warned}");
+    assert!(warned.contains("there is no engine yet that uses it"), "{warned}");
+}
+
+#[test]
+fn the_section_is_that_of_the_environment() {
+    let Documented { home, config, sites } = documented();
+    let yaml = "development: {port: 1}\nproduction: {port: 2}\nstaging: {port: 3}\n";
+    std::fs::write(&config, yaml).unwrap();
+    let port = |variables: &[(&str, &str)]| {
+        let mut command = backwire("check", &config, &sites);
+        let told = command.envs(variables.iter().copied()).current_dir(&home).output().unwrap();
+        let told = String::from_utf8(told.stdout).unwrap();
+        told.lines().find_map(|line| Some(line.strip_prefix("port: ")?.to_owned())).unwrap()
+    };
+    assert_eq!(port(&[]), "2");
+    assert_eq!(port(&[("NODE_ENV", "development")]), "1");
+    assert_eq!(port(&[("NODE_ENV", "development"), ("BACKWIRE_ENV", "staging")]), "3");
+}
+
+/// `backwire serve`, and what it logs.
+struct Process {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Process {
+    fn spawn(command: &mut Command, engine: &str) -> Self {
+        Self::run(command.args(["--port", "0", "--engine", engine]))
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Self { child, log }
+    }
+
+    fn start(command: &mut Command, engine: &str) -> Self {
+        let mut process = Self::spawn(command, engine);
+        assert!(process.told().starts_with("listening on"));
+        process
+    }
+
+    /// The first line on its standard output; empty if it has ended without one.
+    fn told(&mut self) -> String {
+        let mut line = String::new();
+        BufReader::new(self.child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        line
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    fn ends_well(&mut self) -> bool {
+        self.child.wait().unwrap().success()
+    }
+
+    /// All that it logs until it ends.
+    fn rest(&mut self) -> String {
+        let mut lines = String::new();
+        self.log.read_to_string(&mut lines).unwrap();
+        lines
+    }
+
+    /// The next line with this in it.
+    fn logged(&mut self, part: &str) -> String {
+        let mut line = String::new();
+        while self.log.read_line(&mut line).unwrap() > 0 {
+            if line.contains(part) {
+                return line;
+            }
+            line.clear();
+        }
+        panic!("it has ended without telling {part}")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended already if something is wrong with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_hangup_has_the_sites_read_again_and_a_bad_file_changes_nothing() {
+    let Documented { home: _home, config, sites } = documented();
+    let mut process = Process::start(&mut backwire("serve", &config, &sites), "memory");
+    let yaml = std::fs::read_to_string(&sites).unwrap();
+    std::fs::write(&sites, format!("{yaml}{}", yaml.replace("newsite:", "other:"))).unwrap();
+    process.signal("-HUP");
+    assert!(process.logged("sites are read again").contains("sites=2"));
+    std::fs::write(&sites, "newsite: [").unwrap();
+    process.signal("-HUP");
+    assert!(process.logged("the sites stay as they are").contains("sites.yml:1:"));
+    std::fs::write(&sites, yaml).unwrap();
+    process.signal("-HUP");
+    assert!(process.logged("sites are read again").contains("sites=1"));
+}
+
+#[test]
+fn a_server_waits_for_one_that_still_has_its_file_and_stops_waiting_when_it_is_told() {
+    const WAITS: &str = "is open in another process: waiting for it to stop";
+    let Documented { home, config, sites } = documented();
+    let file = home.path().join("backwire.db");
+    let engine = format!("sqlite:{}", file.display());
+    let serve = || backwire("serve", &config, &sites);
+    let mut old = Process::start(&mut serve(), &engine);
+
+    let mut told_to_stop = Process::spawn(&mut serve(), &engine);
+    assert!(told_to_stop.logged(WAITS).contains("backwire.db"));
+    told_to_stop.signal("-TERM");
+    assert_eq!((told_to_stop.told(), told_to_stop.ends_well()), (String::new(), true));
+
+    let mut new = Process::spawn(&mut serve(), &engine);
+    new.logged(WAITS);
+    let checked = backwire("check", &config, &sites).args(["--engine", &engine]).output().unwrap();
+    assert!(checked.status.success(), "to check needs no file");
+    let reads = rusqlite::Connection::open(&file).unwrap();
+    let count = |sql| reads.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM records"), 0);
+    old.signal("-TERM");
+    assert!(new.told().starts_with("listening on"));
+    assert!(old.ends_well());
+}
+
+#[test]
+fn a_message_that_can_not_be_sent_is_told_and_fails_also_while_more_may_come() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backwire"));
+    command.args(["send", "--url", &url, "--site", "newsite", "--api-key", "54321"]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It stays open until the process has ended.
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"{\"rooms\":\"a\",\"event\":\"e\"}\n").unwrap();
+    assert!(!child.wait().unwrap().success());
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(told.contains("lines 1 to 1: ") && told.contains("refused"), "{told}");
+    assert!(!told.contains("54321"));
+}

@@ -1,0 +1,289 @@
+//! Idempotency keys, and the outcomes of the requests that had them.
+//!
+//! For a write the ledger stores the parts that a reply needs, and not the record. While the log has the change, a
+//! repeat gets the stored reply, made from the log's entry. Afterwards it gets the same status and id,
+//! and the record as it is now.
+//!
+//! A refused write is not remembered: it changed nothing, so trying it again does no harm and may fare
+//! better.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use backwire_records::change::{Attributes, Change, Id, Position, Resource, Verb};
+use backwire_records::write::{Key, Refused, Write};
+use sha2::{Digest, Sha256};
+
+use super::Window;
+
+/// Entries that may be dropped for each one that is added. More than one, so that the ledger
+/// shrinks to what it should be; not many, so that no write pays for a busy day of last week.
+pub(super) const DROPPED_PER_WRITE: u32 = 2;
+
+/// Bytes an entry of a write costs in a file beside its resource and its id: its row, and its place among
+/// the keys.
+const BYTES_PER_ENTRY: u64 = 104;
+
+/// Identity and key, in few bytes however long they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct KeyHash([u8; KeyHash::LENGTH]);
+
+impl KeyHash {
+    const LENGTH: usize = Self::PREFIX + 16;
+
+    /// So much of the key begins the hash. The keys of one client begin alike, so they share a page.
+    const PREFIX: usize = 8;
+
+    pub(super) fn of(identity: &str, key: &str) -> Self {
+        let mut hash = Sha256::new();
+        // Where the identity ends is a part of it: no two pairs are the same text.
+        hash.update((identity.len() as u64).to_le_bytes());
+        hash.update(identity);
+        hash.update(key);
+        let mut bytes = [0; Self::LENGTH];
+        let prefix = key.len().min(Self::PREFIX);
+        bytes[..prefix].copy_from_slice(&key.as_bytes()[..prefix]);
+        bytes[Self::PREFIX..].copy_from_slice(&hash.finalize()[..Self::LENGTH - Self::PREFIX]);
+        Self(bytes)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&Key> for KeyHash {
+    fn from(key: &Key) -> Self {
+        Self::of(&key.identity, &key.key)
+    }
+}
+
+/// One ledger entry.
+#[derive(Debug, Clone)]
+pub(super) struct Entry<T> {
+    /// Of the request.
+    pub(super) fingerprint: u64,
+    /// The outcome of the request.
+    pub(super) outcome: T,
+}
+
+impl<T> Entry<T> {
+    /// Answers another request that came with the same key.
+    pub(super) fn answer(self, key: &Key) -> Result<T, Refused> {
+        if self.fingerprint != key.fingerprint {
+            return Err(Refused::KeyReused);
+        }
+        Ok(self.outcome)
+    }
+}
+
+/// The parts of a write that a reply needs: not its record, but which one it is.
+#[derive(Debug, Clone)]
+pub(super) struct Written {
+    pub(super) resource: Resource,
+    pub(super) id: Id,
+    /// Where its change is in the log; of one that changed nothing, where the log stood.
+    pub(super) offset: u64,
+    pub(super) verb: Verb,
+    pub(super) kind: Kind,
+    pub(super) at: u64,
+}
+
+/// What a write has left in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The change of its record.
+    Changed,
+    /// A publication, which changes no record.
+    Published,
+    /// Nothing: the record had these values already.
+    Unchanged,
+}
+
+impl Written {
+    /// A change that was logged.
+    pub(super) fn logged(change: &Change) -> Self {
+        let kind = if change.published { Kind::Published } else { Kind::Changed };
+        Self::of(change, kind)
+    }
+
+    /// A write that changed nothing.
+    pub(super) fn unchanged(change: &Change) -> Self {
+        Self::of(change, Kind::Unchanged)
+    }
+
+    fn of(change: &Change, kind: Kind) -> Self {
+        let Change { resource, id, verb, at, position, .. } = change;
+        let (resource, id, offset) = (resource.clone(), id.clone(), position.offset);
+        Self { resource, id, offset, verb: *verb, kind, at: *at }
+    }
+
+    /// Whether the log had an entry of it, and may still have it.
+    pub(super) fn was_logged(&self) -> bool {
+        self.kind != Kind::Unchanged
+    }
+
+    /// Bytes it costs in a file.
+    pub(super) fn bytes(&self) -> u64 {
+        bytes(&self.resource, &self.id)
+    }
+
+    /// The answer to a repeat whose change the log no longer has: the record as it is now, where the log
+    /// stands now.
+    ///
+    /// If the record is gone, or the caller may not write it any more, the reply has its id alone, at the
+    /// position of the write: a client that has not received the destroy yet gets it from the log after
+    /// that position. A repeated destroy has the id alone, too: a record with this id is another one now.
+    pub(super) fn answer(
+        self,
+        write: &Write,
+        record: Option<Arc<Attributes>>,
+        head: Position,
+    ) -> Change {
+        let is_shown = |record: &Arc<Attributes>| {
+            self.kind != Kind::Published && self.verb != Verb::Destroy && write.is_left(record)
+        };
+        let (record, offset) = match record.filter(is_shown) {
+            Some(record) => (record, head.offset),
+            None => {
+                let id = (write.model.key.clone(), self.id.to_json());
+                (Arc::new(Attributes::from_iter([id])), self.offset)
+            }
+        };
+        let (before, after) = sides(self.verb, Some(record));
+        Change {
+            resource: self.resource,
+            position: Position { epoch: head.epoch, offset },
+            previous: 0,
+            verb: self.verb,
+            id: self.id,
+            before,
+            after,
+            set: Attributes::new(),
+            mark: write.key.as_ref().map_or(0, Key::mark),
+            published: self.kind == Kind::Published,
+            origin: None,
+            at: self.at,
+        }
+    }
+}
+
+/// Bytes an entry costs in a file.
+pub(super) fn bytes(resource: &Resource, id: &Id) -> u64 {
+    let id = match id {
+        Id::Integer(_) => size_of::<i64>(),
+        Id::Text(text) => text.len(),
+    };
+    BYTES_PER_ENTRY + (resource.as_str().len() + id) as u64
+}
+
+/// What is remembered in memory.
+#[derive(Debug)]
+pub(super) struct Ledger<T> {
+    entries: HashMap<KeyHash, (u64, Entry<T>)>,
+    /// In the order they were written, with what each costs; the oldest go first.
+    ages: VecDeque<(u64, u64, KeyHash)>,
+    /// What all of them cost.
+    bytes: u64,
+}
+
+impl<T> Default for Ledger<T> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), ages: VecDeque::new(), bytes: 0 }
+    }
+}
+
+impl<T: Clone> Ledger<T> {
+    /// The outcome of the request that had this key, if it is younger than the cutoff.
+    pub(super) fn recall(&self, key: &Key, cutoff: u64) -> Option<Entry<T>> {
+        let (at, entry) = self.entries.get(&KeyHash::from(key))?;
+        (*at >= cutoff).then(|| entry.clone())
+    }
+
+    /// Adds an entry of so many bytes, and drops a few that are older than the cutoff or more than fit.
+    pub(super) fn remember(
+        &mut self,
+        key: &Key,
+        at: u64,
+        outcome: T,
+        bytes: u64,
+        limits: LedgerLimits,
+    ) {
+        let hash = KeyHash::from(key);
+        self.ages.push_back((at, bytes, hash));
+        self.bytes += bytes;
+        self.entries.insert(hash, (at, Entry { fingerprint: key.fingerprint, outcome }));
+        for _ in 0..DROPPED_PER_WRITE {
+            let is_too_much = self.bytes > limits.bytes;
+            let Some((at, bytes, hash)) =
+                self.ages.pop_front_if(|(at, ..)| is_too_much || *at < limits.cutoff)
+            else {
+                return;
+            };
+            self.bytes -= bytes;
+            // A key that was used again after its time has an entry that is younger.
+            if self.entries.get(&hash).is_some_and(|(last, _)| *last == at) {
+                self.entries.remove(&hash);
+            }
+        }
+    }
+}
+
+/// The limits of a ledger.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LedgerLimits {
+    /// Older entries are dropped.
+    pub(super) cutoff: u64,
+    /// Bytes of all entries together.
+    pub(super) bytes: u64,
+}
+
+impl LedgerLimits {
+    pub(super) fn of(window: &Window, now: u64) -> Self {
+        Self { cutoff: window.ledger_cutoff(now), bytes: window.ledger_bytes }
+    }
+}
+
+/// A change of the log as far as an answer needs it.
+pub(super) fn stored(change: &Change) -> Change {
+    let (before, after) = sides(change.verb, shown(change).cloned());
+    Change { before, after, previous: 0, set: Attributes::new(), origin: None, ..change.clone() }
+}
+
+/// The one record an answer shows: as it was after the write, or when it was destroyed.
+fn shown(change: &Change) -> Option<&Arc<Attributes>> {
+    change.after.as_ref().or(change.before.as_ref())
+}
+
+/// Puts what was [`shown`] back in its place: before or after the change.
+fn sides(verb: Verb, shown: Option<Arc<Attributes>>) -> (Side, Side) {
+    match verb {
+        Verb::Destroy => (shown, None),
+        Verb::Create | Verb::Update => (None, shown),
+    }
+}
+
+type Side = Option<Arc<Attributes>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_hash_tells_identity_and_key_apart() {
+        let hashes = [("", "ab"), ("a", "b"), ("ab", ""), ("", "ba")]
+            .map(|(identity, key)| KeyHash::of(identity, key));
+        for (index, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[index + 1..].contains(hash));
+        }
+        assert_eq!(KeyHash::of("a", "b"), hashes[1]);
+    }
+
+    #[test]
+    fn keys_of_one_client_have_hashes_that_begin_alike() {
+        let [one, other] = ["5f0c2a9e-1", "5f0c2a9e-2"].map(|key| KeyHash::of("ann", key));
+        assert_eq!(one.as_bytes()[..8], *b"5f0c2a9e");
+        assert_eq!(one.as_bytes()[..8], other.as_bytes()[..8]);
+        assert_ne!(one, other);
+    }
+}

@@ -1,0 +1,481 @@
+//! Everything in memory: gone when the process ends. The model the other engines are compared with.
+//!
+//! One lock holds the whole store, so a commit and a snapshot are each one step. Nothing waits while
+//! it is held: the place in the tail is taken before, so a writer that gives up while the tail is
+//! full has not committed anything.
+
+mod find;
+mod values;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::convert::Infallible;
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
+use backwire_records::criteria::Criteria;
+use backwire_records::model::{self, Model};
+use backwire_records::write::{Decision, RecordCounts, Refused, Standing, Write};
+use parking_lot::{Mutex, MutexGuard};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::Mutex as FairMutex;
+
+use super::cascades::{AllCascades, ResourceCascades};
+use super::counters::{Counters, change_bytes, first_free};
+use super::ledger::{self, Ledger, LedgerLimits, Written};
+use super::{
+    Cascade, Cascades, Committed, DEFAULT_READ_DEADLINE, Dangling, Engine, Error, MemoryQueues,
+    MemorySessions, Queues, ReadOptions, Record, Reference, Sessions, Since, Snapshot, Tail,
+    Window, draw_epoch,
+};
+use values::Values;
+
+/// A store that lives as long as its process.
+#[derive(Debug)]
+pub struct Memory {
+    epoch: u64,
+    window: Window,
+    /// The lock is the line that writers stand in: it is fair, so nobody finds a place in the tail
+    /// before those who came earlier.
+    tail: FairMutex<Tail>,
+    state: Mutex<State>,
+    read_deadline: Duration,
+    sessions: MemorySessions,
+    queues: MemoryQueues,
+}
+
+impl Memory {
+    /// An empty store, whose log is no continuation of any other.
+    pub fn new(window: Window, tail: Tail) -> Self {
+        Self {
+            epoch: draw_epoch(),
+            window,
+            tail: FairMutex::new(tail),
+            state: Mutex::default(),
+            read_deadline: DEFAULT_READ_DEADLINE,
+            sessions: MemorySessions::default(),
+            queues: MemoryQueues::new(&window),
+        }
+    }
+
+    /// With another limit on how long the reads of one request may take together.
+    #[must_use]
+    pub fn with_read_deadline(self, deadline: Duration) -> Self {
+        Self { read_deadline: deadline, ..self }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Reads a resource together with where its log stands.
+    fn snapshot<T>(
+        &self,
+        resource: &Resource,
+        read: impl FnOnce(&Table, Option<&ResourceCascades>) -> T,
+    ) -> Snapshot<T> {
+        let state = self.state();
+        let cascades = state.cascades.of(resource);
+        state.table(resource, |table| Snapshot {
+            value: read(table, cascades),
+            position: table.counters.position(self.epoch),
+        })
+    }
+}
+
+#[async_trait]
+impl Engine for Memory {
+    async fn commit(&self, write: Write) -> Result<Committed, Error> {
+        // There is no place to be had when nobody listens any more: the server is closing.
+        let tail = self.tail.lock().await;
+        let place = tail.reserve().await.ok();
+        let mut state = self.state();
+        let committed = state.commit(write, self.epoch, &self.window)?;
+        if let Some((change, place)) = committed.news().zip(place) {
+            place.send(Arc::clone(change));
+        }
+        Ok(committed)
+    }
+
+    async fn find_for(
+        &self,
+        resource: &Resource,
+        criteria: &Criteria,
+        options: &ReadOptions,
+    ) -> Result<Snapshot<Vec<Record>>, Error> {
+        let Snapshot { value: all, position } = self.snapshot(resource, |table, cascades| {
+            table.rows.values().filter_map(|row| row.read(cascades)).collect::<Vec<_>>()
+        });
+        // Nobody waits for the lock while records are looked at.
+        let value = find::find(all, criteria, options, self.read_deadline).await?;
+        Ok(Snapshot { value, position })
+    }
+
+    async fn find_one(
+        &self,
+        resource: &Resource,
+        id: &Id,
+    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
+        Ok(self.snapshot(resource, |table, cascades| table.rows.get(id)?.read(cascades)))
+    }
+
+    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
+        Ok(self.state().table(&room.resource, |table| {
+            if position.epoch != self.epoch || !table.counters.reaches(position.offset) {
+                return Since::OutOfReach;
+            }
+            Since::Changes {
+                changes: table.since(room.id.as_ref(), position.offset),
+                head: table.counters.position(self.epoch),
+            }
+        }))
+    }
+
+    async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {
+        Ok(self.state().table(of, |table| {
+            let is_reached = |position: &Position| {
+                position.epoch == self.epoch && table.counters.reaches(position.offset)
+            };
+            positions.iter().map(is_reached).collect()
+        }))
+    }
+
+    async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
+        let state = self.state();
+        let named = state
+            .tables
+            .iter()
+            .filter_map(|(resource, table)| Some((resource.clone(), table.key.clone()?)));
+        Ok(named.collect())
+    }
+
+    fn cascades(&self) -> &dyn Cascades {
+        self
+    }
+
+    fn sessions(&self) -> &dyn Sessions {
+        &self.sessions
+    }
+
+    fn queues(&self) -> &dyn Queues {
+        &self.queues
+    }
+}
+
+#[async_trait]
+impl Cascades for Memory {
+    async fn unfinished(&self) -> Result<Vec<Cascade>, Error> {
+        Ok(self.state().unfinished.clone())
+    }
+
+    async fn dangling(
+        &self,
+        cascade: &Cascade,
+        after: Option<&Id>,
+        limit: usize,
+    ) -> Result<Vec<Id>, Error> {
+        let Cascade { reference, id, until, .. } = cascade;
+        Ok(self.state().table(&reference.resource, |table| {
+            let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let rows = table.rows.range((start, Bound::Unbounded));
+            let dangling = rows.filter(|(_, row)| {
+                let held = row.record.get(&reference.attribute).and_then(Id::from_json);
+                held.as_ref() == Some(id) && row.changed <= *until
+            });
+            dangling.map(|(id, _)| id.clone()).take(limit).collect()
+        }))
+    }
+
+    async fn finish(&self, cascade: &Cascade) -> Result<(), Error> {
+        let mut state = self.state();
+        if state.cascades.remove(cascade) {
+            state.unfinished.retain(|other| other != cascade);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    tables: HashMap<Resource, Table>,
+    cascades: AllCascades,
+    /// The same, in their order.
+    unfinished: Vec<Cascade>,
+    ledger: Ledger<Written>,
+    /// Records of all resources.
+    records: u64,
+}
+
+impl State {
+    fn commit(&mut self, write: Write, epoch: u64, window: &Window) -> Result<Committed, Refused> {
+        if let Some(key) = &write.key
+            && let Some(entry) = self.ledger.recall(key, window.ledger_cutoff(write.at))
+        {
+            let written = entry.answer(key)?;
+            return Ok(Committed::repeated(self.answer(written, &write, epoch)));
+        }
+        let id = write.id()?;
+        if let Some(table) = self.tables.get_mut(&write.resource) {
+            let own = id.as_ref().and_then(|id| table.rows.get(id));
+            let claims = write.claims(own.map(|row| &*row.record));
+            table.learn(&claims);
+        }
+        let cascades = self.cascades.of(&write.resource);
+        let standing =
+            self.table(&write.resource, |table| table.standing(id, &write, epoch, cascades))?;
+        let records = RecordCounts { total: self.records, ..standing.records };
+        let standing = Standing { records, ..standing };
+        let free = standing.next_id;
+        let (key, model) = (write.key.clone(), Arc::clone(&write.model));
+        let references = write.references.clone();
+        let (committed, written) = match write.apply(standing)? {
+            Decision::Changed(change) => {
+                let written = Written::logged(&change);
+                let committed = self.store(Arc::new(change), free, &model, window);
+                self.begin_cascades(references, &committed.change);
+                (committed, written)
+            }
+            Decision::Unchanged(change) => {
+                let written = Written::unchanged(&change);
+                (Committed::unchanged(change), written)
+            }
+        };
+        if let Some(key) = key {
+            let (at, bytes) = (written.at, written.bytes());
+            self.ledger.remember(&key, at, written, bytes, LedgerLimits::of(window, at));
+        }
+        Ok(committed)
+    }
+
+    fn begin_cascades(&mut self, references: Vec<Reference>, change: &Change) {
+        if change.verb != Verb::Destroy {
+            return;
+        }
+        for reference in references {
+            let Some(table) = self.tables.get(&reference.resource) else { continue };
+            let holds = |row: &Row| {
+                let held = row.record.get(&reference.attribute).and_then(Id::from_json);
+                held.as_ref() == Some(&change.id)
+            };
+            if table.rows.values().any(holds) {
+                let (until, id, origin) =
+                    (table.counters.head, change.id.clone(), change.origin.clone());
+                let cascade = Cascade { until, id, reference, origin };
+                let (reference, id) = (&cascade.reference, &cascade.id);
+                self.unfinished.retain(|other| (&other.reference, &other.id) != (reference, id));
+                self.cascades.insert(&cascade);
+                self.unfinished.push(cascade);
+            }
+        }
+    }
+
+    /// The answer to a repeat of a write.
+    fn answer(&self, written: Written, write: &Write, epoch: u64) -> Change {
+        self.table(&written.resource.clone(), |table| match table.logged(&written) {
+            Some(change) => ledger::stored(change),
+            None => {
+                let cascades = self.cascades.of(&written.resource);
+                let record = table.rows.get(&written.id).and_then(|row| row.read(cascades));
+                written.answer(write, record, table.counters.position(epoch))
+            }
+        })
+    }
+
+    fn store(
+        &mut self,
+        change: Arc<Change>,
+        free: i64,
+        model: &Model,
+        window: &Window,
+    ) -> Committed {
+        let table = self.tables.entry(change.resource.clone()).or_default();
+        if !change.published {
+            table.key.get_or_insert_with(|| model.key.clone());
+        }
+        self.records -= table.counters.records;
+        table.store(&change, free);
+        self.records += table.counters.records;
+        table.truncate(window, change.at);
+        Committed::changed(change)
+    }
+
+    /// Looks at a resource. One that nobody has written to is empty and stays out of the store.
+    fn table<T>(&self, resource: &Resource, look: impl FnOnce(&Table) -> T) -> T {
+        match self.tables.get(resource) {
+            Some(table) => look(table),
+            None => look(&Table::default()),
+        }
+    }
+}
+
+/// A resource.
+#[derive(Debug, Default)]
+struct Table {
+    counters: Counters,
+    /// The name of the primary key; the first record decides it.
+    key: Option<String>,
+    rows: BTreeMap<Id, Row>,
+    /// Of attributes that have been claimed.
+    values: Values,
+    /// What is in the log of records that are not there: the offset of the last change of each.
+    absent: HashMap<Id, u64>,
+    log: VecDeque<Arc<Change>>,
+}
+
+#[derive(Debug)]
+struct Row {
+    record: Arc<Attributes>,
+    /// Of its last change.
+    offset: u64,
+    /// Of its last change that was not only published.
+    changed: u64,
+}
+
+impl Row {
+    fn dangling(&self, cascades: Option<&ResourceCascades>) -> Dangling {
+        cascades.map(|cascades| cascades.dangling(&self.record, self.changed)).unwrap_or_default()
+    }
+
+    /// The record as it is read.
+    fn read(&self, cascades: Option<&ResourceCascades>) -> Option<Arc<Attributes>> {
+        self.dangling(cascades).resolve(Arc::clone(&self.record))
+    }
+}
+
+impl Table {
+    fn standing(
+        &self,
+        id: Option<Id>,
+        write: &Write,
+        epoch: u64,
+        cascades: Option<&ResourceCascades>,
+    ) -> Result<Standing, Refused> {
+        let next_id = match &id {
+            Some(_) => self.counters.next_id,
+            None => self.free_id(&write.resource)?,
+        };
+        let id = id.unwrap_or(Id::Integer(next_id));
+        let row = self.rows.get(&id);
+        let last = row.map(|row| row.offset).or_else(|| self.absent.get(&id).copied());
+        let own = row.map(|row| &*row.record);
+        let is_taken = |(name, value): &(String, Value)| {
+            let others = self.values.holders(name, value).filter(|other| **other != id);
+            let others = others.filter_map(|other| self.rows.get(other)?.read(cascades));
+            let mut rivals = others.filter(|other| write.is_rival(other, own));
+            rivals.any(|other| other.get(name).is_some_and(|other| model::is_same(other, value)))
+        };
+        let taken = write.claims(own).into_iter().find(is_taken).map(|(name, _)| name);
+        Ok(Standing {
+            record: row.map(|row| Arc::clone(&row.record)),
+            dangling: row.map(|row| row.dangling(cascades)).unwrap_or_default(),
+            previous: last.unwrap_or(self.counters.floor),
+            position: self.counters.next_position(epoch),
+            taken,
+            next_id,
+            records: RecordCounts { total: 0, of_resource: self.counters.records },
+        })
+    }
+
+    /// The id that a create without one gets.
+    fn free_id(&self, resource: &Resource) -> Result<i64, Refused> {
+        let Ok(free) = self.counters.free_id(|range| {
+            let ids = Id::Integer(*range.start())..;
+            let taken = self.rows.range(ids).map_while(|(id, _)| match id {
+                Id::Integer(id) => Some(Ok::<_, Infallible>(*id)),
+                Id::Text(_) => None,
+            });
+            first_free(&range, taken)
+        });
+        free.ok_or_else(|| Refused::NoIdLeft { resource: resource.clone() })
+    }
+
+    fn learn(&mut self, claims: &[(String, Value)]) {
+        for (name, _) in claims {
+            self.values.learn(name, self.rows.iter().map(|(id, row)| (id, &*row.record)));
+        }
+    }
+
+    fn store(&mut self, change: &Arc<Change>, free: i64) {
+        let (id, offset) = (change.id.clone(), change.position.offset);
+        if !change.published {
+            let before = self.rows.get(&id).map(|row| &*row.record);
+            self.values.note(&id, before, change.after.as_deref());
+            self.counters.count_record(before.is_some(), change.after.is_some());
+        }
+        match (&change.after, self.rows.get_mut(&id)) {
+            (_, Some(row)) if change.published => row.offset = offset,
+            (Some(record), _) if !change.published => {
+                self.absent.remove(&id);
+                self.rows.insert(id, Row { record: Arc::clone(record), offset, changed: offset });
+            }
+            _ => {
+                self.rows.remove(&id);
+                self.absent.insert(id, offset);
+            }
+        }
+        self.counters.count(change, free);
+        self.counters.log_bytes += bytes_of(change);
+        self.log.push_back(Arc::clone(change));
+    }
+
+    /// Drops what the log has kept long enough.
+    fn truncate(&mut self, window: &Window, now: u64) {
+        let (floor, cutoff) = (self.counters.floor_by_count(window), window.cutoff(now));
+        let kept_bytes = self.counters.log_bytes - self.counters.excess_bytes(window);
+        let mut bytes = self.counters.log_bytes;
+        while let Some(oldest) = self.log.pop_front_if(|oldest| {
+            oldest.position.offset <= floor || oldest.at < cutoff || bytes > kept_bytes
+        }) {
+            bytes -= bytes_of(&oldest);
+            self.counters.floor = oldest.position.offset;
+            if self.absent.get(&oldest.id) == Some(&oldest.position.offset) {
+                self.absent.remove(&oldest.id);
+            }
+        }
+        self.counters.log_bytes = bytes;
+    }
+
+    /// The change of a write, if the log still has it.
+    fn logged(&self, written: &Written) -> Option<&Change> {
+        let offset = written.offset;
+        let place = self.log.binary_search_by_key(&offset, |change| change.position.offset).ok()?;
+        written.was_logged().then(|| &*self.log[place])
+    }
+
+    fn since(&self, id: Option<&Id>, offset: u64) -> Vec<Arc<Change>> {
+        let start = self.log.partition_point(|change| change.position.offset <= offset);
+        let missed = self.log.range(start..);
+        missed.filter(|change| id.is_none_or(|id| *id == change.id)).cloned().collect()
+    }
+}
+
+/// What a change takes in the log, as a file would have it.
+fn bytes_of(change: &Change) -> u64 {
+    let record = |record: &Option<Arc<Attributes>>| record.as_deref().map_or(0, json_length);
+    let names: Vec<_> = change.set.keys().collect();
+    change_bytes([record(&change.before), record(&change.after), json_length(&names)])
+}
+
+fn json_length(value: &impl Serialize) -> usize {
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, value).expect("it is made of JSON");
+    length.0
+}
+
+/// Counts the bytes that are written to it.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,460 @@
+//! One SQLite file: what is answered is on the disk.
+//!
+//! A thread of its own writes. It takes writes that have queued up while it was busy, those of all clients
+//! in turn, and commits them as one group, so that the price of the disk is shared by those who would
+//! have waited for it anyway, and nobody waits when there is nobody to share with. Then, in commit order:
+//! each change to the tail, and its writer answered.
+//!
+//! Readers have connections of their own, which never wait for the writer: a read sees one snapshot.
+
+mod along;
+mod backup;
+mod cascades;
+mod checkpoints;
+mod column;
+mod control;
+mod epochs;
+mod forget;
+mod group;
+mod indexes;
+mod ledger;
+mod list;
+mod lock;
+mod prefilter;
+mod queues;
+mod read_pool;
+mod reader;
+mod records;
+mod row;
+mod schema;
+mod sessions;
+mod space;
+mod vacuum;
+mod write_queue;
+mod writer;
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backwire_records::change::{Attributes, Id, Position, Resource, Room};
+use backwire_records::criteria::Criteria;
+use backwire_records::messages::flake::{Flake, Node};
+use backwire_records::messages::rules::Ttl;
+use backwire_records::model::Models;
+use backwire_records::write::Write;
+use parking_lot::RwLock;
+use rusqlite::{Connection, ErrorCode, Transaction, ffi};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::{
+    Acked, Asked, Batch, Cascade, Cascades, Committed, DEFAULT_READ_DEADLINE, Device, Edit, Engine,
+    Error, Gauge, Held, Outcome, Post, Posted, Queues, ReadOptions, Record, Sessions, Since,
+    Snapshot, Tail, Window,
+};
+
+pub use backup::{back_up, restore};
+use checkpoints::{Checkpoints, MAX_WAL_BYTES, wal_of};
+use control::ReadControl;
+use epochs::CurrentEpoch;
+use group::Known;
+use indexes::Indexes;
+use ledger::Recent;
+use list::Bounds;
+use lock::Lock;
+use prefilter::Prefilter;
+use queues::Step;
+use read_pool::ReadPool;
+use records::Records;
+use space::Space;
+use write_queue::WriteQueue;
+use writer::{Deed, Done, Job, Writer};
+
+/// The time between two looks at the files of a store that nobody writes to.
+const MAINTENANCE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A store in a file.
+#[derive(Debug)]
+pub struct Sqlite {
+    path: PathBuf,
+    epoch: u64,
+    is_disk_full: Arc<AtomicBool>,
+    readers: ReadPool,
+    indexes: RwLock<Arc<Indexes>>,
+    /// The writer ends when this is dropped and what is queued has been committed.
+    jobs: Arc<WriteQueue>,
+}
+
+impl Sqlite {
+    /// Opens a store, or makes one where there is none. Its folder has to exist, unless it is
+    /// `data` in the working directory or below that.
+    ///
+    /// This waits: for the disk, and up to 20 seconds for another process that still has the store open.
+    /// Needs a runtime of tokio, where it tells of what was committed.
+    pub fn open(path: impl AsRef<Path>, window: Window, tail: Tail) -> Result<Self, Error> {
+        let path = path.as_ref();
+        make_folder_of(path)?;
+        // Before anything is read or, in the file of an older version, upgraded.
+        let lock = Lock::of(path)?;
+        create_private(path)?;
+        let space = Space::of(path);
+        let (mut connection, current, recent) = match begin(path) {
+            Err(Error::DiskFull) if space.give_up_reserve() => begin(path),
+            begun => begun,
+        }
+        .map_err(|error| cannot_start(path, error))?;
+        if !space.is_full() {
+            space.begin();
+        }
+        let (epoch, is_disk_full) = (current.epoch, Arc::clone(space.flag()));
+        let records = Records::new();
+        let readers = ReadPool::new(path, DEFAULT_READ_DEADLINE);
+        let checkpoints =
+            Checkpoints::begin(path, &mut connection, readers.clone(), MAX_WAL_BYTES)?;
+        let known = Known {
+            current,
+            window,
+            records,
+            recent,
+            cascades: None,
+            total_records: None,
+            sessions: None,
+            space,
+        };
+        let jobs = Arc::new(Writer { connection, _lock: lock, known }.spawn(checkpoints, tail)?);
+        tokio::spawn(maintain(Arc::clone(&is_disk_full), Arc::downgrade(&jobs)));
+        Ok(Self {
+            path: path.into(),
+            epoch,
+            is_disk_full,
+            readers,
+            indexes: RwLock::default(),
+            jobs,
+        })
+    }
+}
+
+impl Sqlite {
+    /// With another limit on how long the reads of one request may take together.
+    #[must_use]
+    pub fn with_read_deadline(mut self, deadline: Duration) -> Self {
+        self.readers.set_deadline(deadline);
+        self
+    }
+
+    /// Takes its place in line when it is polled first.
+    async fn have_done(&self, deed: Deed) -> Result<Done, Error> {
+        let (answer, outcome) = oneshot::channel();
+        self.jobs.push(Job { deed, answer });
+        outcome.await.map_err(|_| stopped())?
+    }
+}
+
+#[async_trait]
+impl Engine for Sqlite {
+    async fn declare(&self, models: &Models) -> Result<(), Error> {
+        let (path, indexes) = (self.path.clone(), Arc::new(Indexes::of(models)));
+        let made = Arc::clone(&indexes);
+        let making = spawn_blocking(move || schema::index(&path, &made)).await;
+        making.map_err(|_| stopped())??;
+        *self.indexes.write() = indexes;
+        Ok(())
+    }
+
+    async fn commit(&self, write: Write) -> Result<Committed, Error> {
+        match self.have_done(Deed::Write(Box::new(write))).await? {
+            Done::Write(committed) => Ok(committed),
+            other => Err(mistaken(&other)),
+        }
+    }
+
+    async fn find_for(
+        &self,
+        resource: &Resource,
+        criteria: &Criteria,
+        options: &ReadOptions,
+    ) -> Result<Snapshot<Vec<Record>>, Error> {
+        let (epoch, resource, criteria) = (self.epoch, resource.clone(), criteria.clone());
+        let indexes = self.indexes.read().clone();
+        let bounds = options.clone();
+        let find = move |snapshot: &Transaction<'_>, control: &ReadControl| {
+            let (resource, criteria, indexes) = (&resource, &criteria, &*indexes);
+            let prefilter = Prefilter { resource, criteria, indexes };
+            reader::find(snapshot, epoch, prefilter, Bounds { options: &bounds, control })
+        };
+        self.readers.read_list(options, find).await
+    }
+
+    async fn find_one(
+        &self,
+        resource: &Resource,
+        id: &Id,
+    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
+        self.find_one_for(resource, id, &ReadOptions::default()).await
+    }
+
+    async fn find_one_for(
+        &self,
+        resource: &Resource,
+        id: &Id,
+        options: &ReadOptions,
+    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
+        let (epoch, resource, id) = (self.epoch, resource.clone(), id.clone());
+        let memory = options.memory.clone();
+        let find = move |snapshot: &Transaction<'_>| {
+            reader::find_one(snapshot, epoch, &resource, &id, &memory)
+        };
+        self.readers.read(find).await?
+    }
+
+    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
+        let (epoch, room) = (self.epoch, room.clone());
+        let since = move |snapshot: &Transaction<'_>, _: &_| {
+            reader::since(snapshot, epoch, &room, position)
+        };
+        self.readers.read_list(&ReadOptions::default(), since).await
+    }
+
+    async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {
+        let (epoch, of, positions) = (self.epoch, of.clone(), positions.to_owned());
+        self.readers.read(move |snapshot| reader::reaches(snapshot, epoch, &of, &positions)).await
+    }
+
+    async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
+        self.readers.read(reader::keys).await
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        let wal_bytes = fs::metadata(wal_of(&self.path)).map_or(0, |wal| wal.len());
+        let is_full = self.is_disk_full.load(Ordering::Relaxed);
+        vec![
+            Gauge {
+                name: "backwire_wal_bytes",
+                help: "Bytes of the write-ahead log of the database.",
+                value: wal_bytes,
+            },
+            Gauge {
+                name: "backwire_disk_full",
+                help: "1 while the disk is full and nothing but deletes is accepted.",
+                value: is_full.into(),
+            },
+        ]
+    }
+
+    fn cascades(&self) -> &dyn Cascades {
+        self
+    }
+
+    fn sessions(&self) -> &dyn Sessions {
+        self
+    }
+
+    fn queues(&self) -> &dyn Queues {
+        self
+    }
+}
+
+#[async_trait]
+impl Cascades for Sqlite {
+    async fn unfinished(&self) -> Result<Vec<Cascade>, Error> {
+        self.readers.read_all(|snapshot| cascades::unfinished(snapshot)).await
+    }
+
+    async fn dangling(
+        &self,
+        cascade: &Cascade,
+        after: Option<&Id>,
+        limit: usize,
+    ) -> Result<Vec<Id>, Error> {
+        let (cascade, after) = (cascade.clone(), after.cloned());
+        let read = move |snapshot: &Transaction<'_>| {
+            cascades::dangling(snapshot, &cascade, after.as_ref(), limit)
+        };
+        self.readers.read_all(read).await
+    }
+
+    async fn finish(&self, cascade: &Cascade) -> Result<(), Error> {
+        self.have_done(Deed::Finish(cascade.clone())).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Sessions for Sqlite {
+    async fn secret(&self) -> Result<[u8; 32], Error> {
+        self.readers.read(|snapshot| schema::secret(snapshot)).await
+    }
+
+    async fn load(&self, id: &str, now: u64) -> Result<Option<Held>, Error> {
+        let id = id.to_owned();
+        self.readers.read(move |snapshot| sessions::load(snapshot, &id, now)).await
+    }
+
+    async fn holding(
+        &self,
+        key: &str,
+        value: &serde_json::Value,
+        now: u64,
+    ) -> Result<Vec<Arc<str>>, Error> {
+        let (key, value) = (key.to_owned(), value.clone());
+        self.readers.read_all(move |snapshot| sessions::holding(snapshot, &key, &value, now)).await
+    }
+
+    async fn edit(&self, edit: Edit) -> Result<(), Error> {
+        self.have_done(Deed::Edit(edit)).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Queues for Sqlite {
+    async fn begin(&self, node: Node, at: u64) -> Result<(), Error> {
+        self.have_done(Deed::Step(Step::Begin(node), at)).await.map(drop)
+    }
+
+    async fn post(&self, post: Post) -> Result<Posted, Error> {
+        let at = post.at;
+        match self.have_done(Deed::Step(Step::Post(post), at)).await? {
+            Done::Step(queues::Done::Posted(posted)) => Ok(posted),
+            other => Err(mistaken(&other)),
+        }
+    }
+
+    async fn connect(
+        &self,
+        device: Device,
+        ttl: Ttl,
+        most: usize,
+        at: u64,
+    ) -> Result<Option<Flake>, Error> {
+        match self.have_done(Deed::Step(Step::Connect(device, ttl, most), at)).await? {
+            Done::Step(queues::Done::Connected(last)) => Ok(last),
+            other => Err(mistaken(&other)),
+        }
+    }
+
+    async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error> {
+        self.have_done(Deed::Step(Step::Disconnect(device), at)).await.map(drop)
+    }
+
+    async fn ack(&self, device: Device, acked: Acked, at: u64) -> Result<Outcome, Error> {
+        match self.have_done(Deed::Step(Step::Ack(device, acked), at)).await? {
+            Done::Step(queues::Done::Acked(outcome)) => Ok(outcome),
+            other => Err(mistaken(&other)),
+        }
+    }
+
+    async fn waiting(&self, device: Device, asked: Asked) -> Result<Batch, Error> {
+        self.readers.read(move |snapshot| queues::waiting(snapshot, &device, asked)).await
+    }
+}
+
+/// Opens the writer's connection, and begins a new part of the logs.
+fn begin(path: &Path) -> Result<(Connection, CurrentEpoch, Recent), Error> {
+    let mut connection = schema::create(path)?;
+    let current = CurrentEpoch::begin(&mut connection)?;
+    let recent = Recent::load(&connection)?;
+    Ok((connection, current, recent))
+}
+
+/// Each start writes a little, and more in the file of an older version.
+fn cannot_start(path: &Path, error: Error) -> Error {
+    match error {
+        Error::DiskFull => Error::Unavailable(format!(
+            "{}: the disk is full, and there is no reserve for a start: free some space, 16 MiB at least; \
+             the file of an older version needs more",
+            path.display()
+        )),
+        other => other,
+    }
+}
+
+/// Has the writer look whether a full disk has room again when nobody writes.
+async fn maintain(is_disk_full: Arc<AtomicBool>, jobs: Weak<WriteQueue>) {
+    loop {
+        sleep(MAINTENANCE_PAUSE).await;
+        let Some(jobs) = jobs.upgrade() else { return };
+        // If the queue is not empty, others write.
+        if is_disk_full.load(Ordering::Relaxed) && jobs.is_empty() {
+            jobs.push(Job { deed: Deed::Maintain, answer: oneshot::channel().0 });
+        }
+    }
+}
+
+/// The database holds the secret of the session cookies. Its journal gets the same permissions.
+fn create_private(path: &Path) -> Result<(), Error> {
+    match backup::create_private(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::Unavailable(format!("{}: {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Another folder that is missing may be a volume that is not mounted, so it is not created.
+fn make_folder_of(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(path);
+    let shown = folder.display();
+    if is_in_data(folder) {
+        return DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| Error::Unavailable(format!("{shown}: {error}")));
+    }
+    // A file without a folder is in the working directory.
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    Err(Error::Unavailable(format!(
+        "the folder {shown} of the database does not exist: create it, or name another file"
+    )))
+}
+
+/// Whether a folder is the default one or below it.
+fn is_in_data(folder: &Path) -> bool {
+    folder.strip_prefix(".").unwrap_or(folder).starts_with("data")
+        && folder.components().all(|part| part != Component::ParentDir)
+}
+
+/// No answer is of another kind than its question; if one were, its asker should not take it for theirs.
+fn mistaken(done: &Done) -> Error {
+    Error::Unavailable(format!("an answer to something else: {done:?}"))
+}
+
+fn stopped() -> Error {
+    Error::Unavailable("the writer has stopped".to_owned())
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        // Memory that is shared with other processes is a file, too.
+        let is_full = error.sqlite_error().is_some_and(|it| {
+            it.code == ErrorCode::DiskFull || it.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+        });
+        if is_full { Self::DiskFull } else { Self::Unavailable(error.to_string()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_default_folder_is_created() {
+        for folder in ["data", "./data", "data/a/b"] {
+            assert!(is_in_data(Path::new(folder)), "{folder}");
+        }
+        for folder in
+            ["", ".", "database", "/data", "/srv/data", "../data", "data/../../x", "a/data"]
+        {
+            assert!(!is_in_data(Path::new(folder)), "{folder}");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Checkpoints of the write-ahead log, in a thread of their own.
+//!
+//! A commit appends its pages to the log, and a checkpoint copies them to the database. SQLite restarts the log when all of it
+//! has been copied and no reader needs it. The thread copies while the writer goes on, and
+//! stops it only for the few pages that it has written meanwhile.
+//!
+//! A reader keeps pages from being copied that were committed after it began. So lists that overlap all the time would make the log grow
+//! without end. When it is too large, the thread [pauses](ReadPool::pause_lists) them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::{FairMutex, FairMutexGuard};
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, ErrorCode, Result};
+
+use super::read_pool::ReadPool;
+use super::schema::PATIENCE;
+use super::{backup, lock, schema};
+use crate::Error;
+
+/// A log that is larger than this is truncated.
+pub(super) const MAX_WAL_BYTES: u64 = 64 << 20;
+
+/// A checkpoint begins when the log has so many pages that are not copied: 4 MiB, the default of SQLite.
+const MIN_PAGES: u32 = 1000;
+
+/// The thread stops the writer to copy the last pages when only so many are left.
+const MAX_PAGES_WHILE_WRITER_WAITS: u32 = 64;
+
+/// When the log has so many pages (16 MiB), the thread stops the writer in any case.
+const PAGES_TO_STOP_WRITER: u32 = 4 * MIN_PAGES;
+
+/// How many times in a row the thread copies beside the writer.
+const MAX_PASSES: usize = 3;
+
+/// The time between two looks at a log that nobody writes to.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The time between two attempts to shrink a log that is too large.
+const SHRINK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The thread pauses lists again so long after a pause that did not help, and logs a warning as often.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(60);
+
+/// How long lists may be paused.
+const MAX_LIST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long the writer may wait for short readers.
+const MAX_WAIT_FOR_SHORT_READS: Duration = Duration::from_millis(100);
+
+/// The checkpoints of a store, as its writer sees them. The thread ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    progress: Arc<Progress>,
+    wake: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// Held by the writer while it commits, and by the thread while the writer has to wait. It is fair, so that
+    /// neither waits for more than one turn of the other.
+    turn: FairMutex<()>,
+    /// Pages in the log.
+    written: AtomicU32,
+    /// Pages of the log that are in the database.
+    copied: AtomicU32,
+    /// A checkpoint found the disk full.
+    needs_room: AtomicBool,
+}
+
+impl Progress {
+    /// Pages that are not in the database.
+    fn left(&self) -> u32 {
+        let written = self.written.load(Ordering::Relaxed);
+        // SQLite has restarted the log if it has fewer pages than were copied.
+        written.checked_sub(self.copied.load(Ordering::Relaxed)).unwrap_or(written)
+    }
+}
+
+impl Checkpoints {
+    /// Makes the checkpoints of a writer's connection from now on.
+    pub(super) fn begin(
+        path: &Path,
+        writer: &mut Connection,
+        readers: ReadPool,
+        max_wal_bytes: u64,
+    ) -> Result<Self, Error> {
+        let progress = Arc::<Progress>::default();
+        let written = Arc::clone(&progress);
+        // Replaces the checkpoints that SQLite makes in a commit.
+        writer.wal_hook(Some(move |_: &mut _, pages: i32| {
+            written.written.store(pages.unsigned_abs(), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let (wake, woken) = sync_channel(1);
+        let checkpointer = Checkpointer {
+            connection: schema::open_checkpointer(path)?,
+            wal: wal_of(path),
+            max_wal_bytes,
+            readers,
+            progress: Arc::clone(&progress),
+            last_attempt: None,
+            last_failure: None,
+        };
+        let thread = thread::Builder::new()
+            .name("sqlite-checkpoint".to_owned())
+            .spawn(move || checkpointer.run(&woken))
+            .map_err(|error| Error::Unavailable(format!("no thread for checkpoints: {error}")))?;
+        Ok(Self { progress, wake: Some(wake), thread: Some(thread) })
+    }
+
+    /// The writer holds this while it commits.
+    pub(super) fn turn(&self) -> FairMutexGuard<'_, ()> {
+        self.progress.turn.lock()
+    }
+
+    /// Whether a checkpoint found the disk full since this was asked. The reserve has room for the pages that are left now, but not
+    /// for many more.
+    pub(super) fn need_room(&self) -> bool {
+        self.progress.needs_room.swap(false, Ordering::Relaxed)
+    }
+
+    /// After each commit: wakes the thread when there is enough to copy.
+    pub(super) fn committed(&self) {
+        if let (true, Some(wake)) = (self.progress.left() >= MIN_PAGES, &self.wake) {
+            // It is awake, or it will be.
+            let _ = wake.try_send(());
+        }
+    }
+}
+
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        drop(self.wake.take());
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The write-ahead log of a store.
+pub(super) fn wal_of(store: &Path) -> PathBuf {
+    backup::with_suffix(&lock::resolved(store), "-wal")
+}
+
+/// The thread.
+struct Checkpointer {
+    connection: Connection,
+    wal: PathBuf,
+    max_wal_bytes: u64,
+    readers: ReadPool,
+    progress: Arc<Progress>,
+    /// The last attempt to truncate the log.
+    last_attempt: Option<Instant>,
+    /// The last time that a pause of lists did not help.
+    last_failure: Option<Instant>,
+}
+
+impl Checkpointer {
+    fn run(mut self, woken: &Receiver<()>) {
+        loop {
+            match woken.recv_timeout(POLL_INTERVAL) {
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) if !self.has_large_log() => continue,
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            }
+            // Another attempt follows.
+            if let Err(error) = self.checkpoint().map_err(Error::from) {
+                tracing::debug!(%error, "checkpoint of the write-ahead log");
+                let is_full = matches!(error, Error::DiskFull);
+                self.progress.needs_room.fetch_or(is_full, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        let mut left = self.copy_most()?;
+        if left > 0 && (left <= MAX_PAGES_WHILE_WRITER_WAITS || self.has_pages_to_stop_writer()) {
+            let _turn = self.progress.turn.lock();
+            left = self.copy(CheckpointMode::PASSIVE)?;
+        }
+        // If all pages are copied, the next commit restarts the log. If not, readers need the rest.
+        let is_due = self.last_attempt.is_none_or(|last| last.elapsed() >= SHRINK_INTERVAL);
+        if self.has_large_log() && is_due {
+            self.last_attempt = Some(Instant::now());
+            self.shrink(left)?;
+        }
+        Ok(())
+    }
+
+    /// Copies pages beside the writer and readers. The number of those that are left, because they were
+    /// written meanwhile or because of a reader.
+    fn copy_most(&self) -> Result<u32> {
+        let mut left = self.copy(CheckpointMode::PASSIVE)?;
+        for _ in 1..MAX_PASSES {
+            if left > MAX_PAGES_WHILE_WRITER_WAITS && !self.has_pages_to_stop_writer() {
+                left = self.copy(CheckpointMode::PASSIVE)?;
+            }
+        }
+        Ok(left)
+    }
+
+    /// The number of pages that are left.
+    fn copy(&self, mode: CheckpointMode) -> Result<u32> {
+        let (_, copied) = self.connection.wal_checkpoint_v2(None::<&str>, mode)?;
+        self.progress.copied.store(copied.max(0).unsigned_abs(), Ordering::Relaxed);
+        Ok(self.progress.left())
+    }
+
+    /// Empties a log that is too large. If readers need pages of it, it waits until lists have ended.
+    fn shrink(&mut self, left: u32) -> Result<()> {
+        let may_pause = self.last_failure.is_none_or(|last| last.elapsed() >= PAUSE_AFTER_FAILURE);
+        if left == 0 {
+            return self.truncate();
+        }
+        if !may_pause {
+            return Ok(());
+        }
+        let paused = self.readers.pause_lists();
+        let have_ended = paused.wait(MAX_LIST_PAUSE);
+        self.copy_most()?;
+        self.truncate()?;
+        drop(paused);
+        if self.has_large_log() {
+            self.last_failure = Some(Instant::now());
+            self.warn(have_ended);
+        }
+        Ok(())
+    }
+
+    fn truncate(&self) -> Result<()> {
+        let _turn = self.progress.turn.lock();
+        self.connection.busy_timeout(MAX_WAIT_FOR_SHORT_READS)?;
+        let truncated = self.copy(CheckpointMode::TRUNCATE);
+        self.connection.busy_timeout(PATIENCE)?;
+        match truncated {
+            // A reader needs it.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    fn has_pages_to_stop_writer(&self) -> bool {
+        self.progress.written.load(Ordering::Relaxed) >= PAGES_TO_STOP_WRITER
+    }
+
+    fn has_large_log(&self) -> bool {
+        fs::metadata(&self.wal).is_ok_and(|wal| wal.len() > self.max_wal_bytes)
+    }
+
+    fn warn(&self, have_lists_ended: bool) {
+        let log = self.wal.display();
+        if have_lists_ended {
+            tracing::warn!(
+                "the write-ahead log {log} cannot shrink: another process reads the database in a long \
+                 transaction; close it, for example an open shell of sqlite3"
+            );
+        } else {
+            tracing::warn!(
+                "the write-ahead log {log} cannot shrink: a read has taken more than {MAX_LIST_PAUSE:?}; lower \
+                 limits.read_deadline if it is above that"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

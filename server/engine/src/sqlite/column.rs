@@ -1,0 +1,59 @@
+//! Attributes as columns: how SQL names what is inside of a record. An index is used only by a query that
+//! says it in the very words of the index.
+
+use backwire_records::change::Resource;
+use rusqlite::types::Value;
+use serde_json::Value as Json;
+
+use super::indexes::{self, Indexes};
+
+/// An attribute of the records of a resource.
+pub(super) struct Column {
+    pub(super) sql: String,
+    pub(super) is_id: bool,
+    /// The name of its index.
+    pub(super) index: Option<String>,
+}
+
+impl Column {
+    /// None where an attribute's name can not stand in SQL.
+    pub(super) fn of(
+        name: &str,
+        key: &str,
+        resource: &Resource,
+        indexes: &Indexes,
+    ) -> Option<Self> {
+        if name == key {
+            let index = Some(indexes::OF_IDS.to_owned());
+            return Some(Self { sql: "id".to_owned(), is_id: true, index });
+        }
+        let index = indexes.on(resource, name);
+        Some(Self { sql: of(name)?, is_id: false, index })
+    }
+}
+
+/// An attribute. Only of names that are spelled the same everywhere, so that one can stand in a path.
+pub(super) fn of(name: &str) -> Option<String> {
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    (is_plain && !name.is_empty()).then(|| format!("json_extract(json, '$.\"{name}\"')"))
+}
+
+/// That a record is there and of this resource. Its name can stand in quotes as it is.
+pub(super) fn resource(resource: &Resource) -> String {
+    format!("resource = '{resource}' AND json IS NOT NULL")
+}
+
+/// A value as `json_extract` would give it.
+pub(super) fn value(value: Json) -> Value {
+    match value {
+        Json::Null => Value::Null,
+        Json::Bool(bool) => Value::from(bool),
+        Json::String(text) => Value::from(text),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => Value::from(integer),
+            (None, Some(float)) => Value::from(float),
+            (None, None) => Value::from(number.to_string()),
+        },
+        list => Value::from(list.to_string()),
+    }
+}

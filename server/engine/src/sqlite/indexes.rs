@@ -1,0 +1,72 @@
+//! Indexes that are asked for by what is declared of resources.
+
+use std::collections::BTreeMap;
+
+use backwire_records::change::Resource;
+use backwire_records::model::Models;
+use rusqlite::Connection;
+
+use super::column;
+
+/// How their names begin.
+const DECLARED: &str = "declared ";
+
+/// The index of the ids, which SQLite makes by itself.
+pub(super) const OF_IDS: &str = "sqlite_autoindex_records_1";
+
+/// The statements that make them, by name.
+#[derive(Debug, Default)]
+pub(super) struct Indexes(BTreeMap<String, String>);
+
+impl Indexes {
+    /// One of each attribute that records are looked up by.
+    pub(super) fn of(models: &Models) -> Self {
+        let attributes = models
+            .stored()
+            .flat_map(|(resource, model)| model.indexed().map(move |name| (resource, name)));
+        let statement = |(resource, attribute): (&Resource, &str)| {
+            let (all, column) = (column::resource(resource), column::of(attribute)?);
+            let name = name(resource, attribute);
+            // With the id, so that what is found comes in its order.
+            let statement =
+                format!("CREATE INDEX \"{name}\" ON records ({column}, id) WHERE {all}");
+            Some((name, statement))
+        };
+        Self(attributes.filter_map(statement).collect())
+    }
+
+    /// The name of the index of an attribute, if there is one.
+    pub(super) fn on(&self, resource: &Resource, attribute: &str) -> Option<String> {
+        let name = name(resource, attribute);
+        self.0.contains_key(&name).then_some(name)
+    }
+
+    /// Makes those that are missing, and drops those that are no longer asked for, or are made in
+    /// another way.
+    pub(super) fn make(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut query =
+            connection.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'index'")?;
+        let present = query.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut present: BTreeMap<String, Option<String>> = present.collect::<Result<_, _>>()?;
+        present.retain(|name, _| name.starts_with(DECLARED));
+        for (name, made) in &present {
+            if self.0.get(name) != made.as_ref() {
+                connection.execute(&format!("DROP INDEX \"{name}\""), ())?;
+            }
+        }
+        for (name, statement) in &self.0 {
+            if present.get(name).and_then(Option::as_ref) != Some(statement) {
+                connection.execute(statement, ())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// To SQLite the names of indexes are the same in upper and lower case; attributes are not.
+fn name(resource: &Resource, attribute: &str) -> String {
+    let spelled = attribute
+        .chars()
+        .flat_map(|letter| letter.is_ascii_uppercase().then_some('^').into_iter().chain([letter]));
+    format!("{DECLARED}{resource} {}", String::from_iter(spelled))
+}

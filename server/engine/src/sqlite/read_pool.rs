@@ -1,0 +1,358 @@
+//! The threads and connections that read.
+//!
+//! A list may take its time, so lists leave one reader to reads of one record and the like, which are
+//! short: health checks, sessions. And the lists of one client leave a reader to those of the others.
+//! Where several wait, the client that has the fewest readers comes first.
+//!
+//! A read that nobody waits for any more is taken out of the queue, or ended where it is.
+//!
+//! Lists that overlap all the time keep SQLite from restarting the write-ahead log. So a checkpoint can
+//! [pause](ReadPool::pause_lists) them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rusqlite::{Connection, Transaction};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::control::ReadControl;
+use super::schema;
+use crate::{Error, ReadOptions};
+
+/// Lists that are read at a time. Most are short and from memory; more would only take turns.
+const LISTS: usize = 4;
+
+/// Lists of one client that are read at a time.
+const LISTS_OF_CLIENT: usize = LISTS - 1;
+
+/// All reads at a time.
+const CONNECTIONS: usize = LISTS + 1;
+
+/// After so many steps of a statement SQLite asks whether to go on. One step may be to search a text.
+const STEPS: i32 = 100;
+
+/// The connections that are open for reading.
+#[derive(Debug, Clone)]
+pub(super) struct ReadPool {
+    path: PathBuf,
+    deadline: Duration,
+    queue: Arc<ReadQueue>,
+    /// Where readers run.
+    runtime: Handle,
+}
+
+/// Where readers get their work. One that has begun goes on until there is none: a thread that is asleep is
+/// expensive to wake, and so is who waits for its turn.
+#[derive(Debug, Default)]
+struct ReadQueue {
+    state: Mutex<State>,
+    /// Notified when the last list ends while lists are paused.
+    lists_ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The number of the next read.
+    next: u64,
+    short: BTreeMap<u64, Job>,
+    /// By client, in the order of their arrival.
+    lists: HashMap<Option<IpAddr>, BTreeMap<u64, Job>>,
+    reading: Vec<Reading>,
+    /// Lists begin only as [`ReadPool::pause_lists`] says.
+    are_lists_paused: bool,
+    idle: Vec<Connection>,
+    /// Readers that have begun.
+    busy: usize,
+}
+
+/// A list that is being read.
+struct Reading {
+    number: u64,
+    client: Option<IpAddr>,
+    /// It began before lists were paused.
+    is_awaited: bool,
+}
+
+/// Something to read, which answers by itself.
+type Job = Box<dyn FnOnce(Result<&mut Connection, Error>) + Send>;
+
+/// Which readers may do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Short,
+    /// A list for a client, or for the server itself.
+    List(Option<IpAddr>),
+}
+
+impl ReadPool {
+    /// Connections are opened when they are first needed. `deadline` limits each read. Needs a runtime of tokio.
+    pub(super) fn new(path: &Path, deadline: Duration) -> Self {
+        let runtime = Handle::current();
+        Self { path: path.to_owned(), deadline, queue: Arc::default(), runtime }
+    }
+
+    pub(super) fn set_deadline(&mut self, deadline: Duration) {
+        self.deadline = deadline;
+    }
+
+    /// Reads something short in a thread that may wait for the disk.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let options = &ReadOptions::default();
+        self.run(Kind::Short, self.deadline, options, |snapshot, _| read(snapshot)).await
+    }
+
+    /// Reads what the server itself needs, however long it takes.
+    pub(super) async fn read_all<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (kind, options) = (Kind::List(None), &ReadOptions::default());
+        self.run(kind, Duration::MAX, options, |snapshot, _| read(snapshot)).await
+    }
+
+    /// Reads something that may be long.
+    pub(super) async fn read_list<T: Send + 'static>(
+        &self,
+        options: &ReadOptions,
+        read: impl FnOnce(&Transaction<'_>, &ReadControl) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.run(Kind::List(options.client), self.deadline, options, read).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        kind: Kind,
+        deadline: Duration,
+        options: &ReadOptions,
+        read: impl FnOnce(&Transaction<'_>, &ReadControl) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, outcome) = oneshot::channel();
+        let is_cancelled = Arc::new(AtomicBool::new(false));
+        let (options, flag) = (options.clone(), Arc::clone(&is_cancelled));
+        let job: Job = Box::new(move |connection| {
+            let control = Arc::new(ReadControl::begin(deadline, &options, flag));
+            let value = connection.and_then(|connection| within(connection, &control, read));
+            options.time.spend(control.finish());
+            // The caller may have stopped waiting.
+            let _ = answer.send(value);
+        });
+        let (number, is_room) = self.queue.push(kind, job);
+        let _waiting = Waiting { queue: &self.queue, kind, number, is_cancelled };
+        if is_room {
+            self.spawn_reader();
+        }
+        let failed = |_| Error::Unavailable("a reader has failed".to_owned());
+        outcome.await.map_err(failed)?
+    }
+
+    /// For one that `busy` counts.
+    fn spawn_reader(&self) {
+        let (path, queue) = (self.path.clone(), Arc::clone(&self.queue));
+        drop(self.runtime.spawn_blocking(move || queue.work(&path)));
+    }
+
+    /// Pauses lists until the result is dropped. Clients whose lists are being read begin no others. When those lists have
+    /// ended, nobody begins one. So others do not wait for the long lists of one client.
+    pub(super) fn pause_lists(&self) -> PausedLists<'_> {
+        let mut state = self.queue.state();
+        state.are_lists_paused = true;
+        state.reading.iter_mut().for_each(|list| list.is_awaited = true);
+        PausedLists(self)
+    }
+}
+
+#[cfg(test)]
+impl ReadPool {
+    /// Whether a checkpoint has paused lists.
+    pub(super) fn are_lists_paused(&self) -> bool {
+        self.queue.state().are_lists_paused
+    }
+}
+
+/// Lists are paused as long as this exists.
+pub(super) struct PausedLists<'p>(&'p ReadPool);
+
+impl PausedLists<'_> {
+    /// Waits until no list is being read. `false` if one still is after this time.
+    pub(super) fn wait(&self, at_most: Duration) -> bool {
+        let queue = &self.0.queue;
+        let are_read = |state: &mut State| !state.reading.is_empty();
+        !queue.lists_ended.wait_while_for(&mut queue.state(), are_read, at_most).timed_out()
+    }
+}
+
+impl Drop for PausedLists<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.queue.state();
+        state.are_lists_paused = false;
+        let waiting: usize = state.lists.values().map(BTreeMap::len).sum();
+        let new = waiting.min(LISTS).min(CONNECTIONS - state.busy);
+        state.busy += new;
+        drop(state);
+        (0..new).for_each(|_| self.0.spawn_reader());
+    }
+}
+
+/// One read, which ends when its control says so.
+fn within<T>(
+    connection: &mut Connection,
+    control: &Arc<ReadControl>,
+    read: impl FnOnce(&Transaction<'_>, &ReadControl) -> rusqlite::Result<T>,
+) -> Result<T, Error> {
+    let watch = Arc::clone(control);
+    connection.progress_handler(STEPS, Some(move || watch.is_over()))?;
+    let value = connection.transaction().and_then(|snapshot| {
+        control.check()?;
+        let value = read(&snapshot, control);
+        control.finish();
+        value
+    });
+    connection.progress_handler(0, None::<fn() -> bool>)?;
+    value.map_err(|error| control.reason(error))
+}
+
+/// Somebody who waits for a read.
+struct Waiting<'q> {
+    queue: &'q ReadQueue,
+    kind: Kind,
+    number: u64,
+    is_cancelled: Arc<AtomicBool>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+        let job = self.queue.state().take(self.kind, self.number);
+        // Not under the lock.
+        drop(job);
+    }
+}
+
+impl ReadQueue {
+    /// The number of a read, and whether there may be one reader more to do it.
+    fn push(&self, kind: Kind, job: Job) -> (u64, bool) {
+        let mut state = self.state();
+        let number = state.next;
+        state.next += 1;
+        match kind {
+            Kind::Short => state.short.insert(number, job),
+            Kind::List(client) => state.lists.entry(client).or_default().insert(number, job),
+        };
+        let is_room = state.busy < CONNECTIONS && state.may_begin(kind);
+        state.busy += usize::from(is_room);
+        (number, is_room)
+    }
+
+    /// Does what there is to do.
+    fn work(&self, path: &Path) {
+        let (mut own, mut done) = (None, None);
+        while let Some((number, job)) = self.next(done, &mut own) {
+            let opened = own.take().map_or_else(|| schema::open_reader(path), Ok);
+            let read = AssertUnwindSafe(|| match opened {
+                Ok(mut connection) => {
+                    job(Ok(&mut connection));
+                    Some(connection)
+                }
+                Err(error) => {
+                    job(Err(error.into()));
+                    None
+                }
+            });
+            // If a read panics, its connection and its answer are dropped, and the caller gets an error.
+            own = catch_unwind(read).ok().flatten();
+            done = Some(number);
+        }
+    }
+
+    /// What is to be done next, after what was done. Where there is nothing the reader ends, and leaves its
+    /// connection here.
+    fn next(&self, done: Option<u64>, own: &mut Option<Connection>) -> Option<(u64, Job)> {
+        let mut state = self.state();
+        state.reading.retain(|list| Some(list.number) != done);
+        let job = state.begin();
+        match job {
+            Some(_) if own.is_none() => *own = state.idle.pop(),
+            Some(_) => {}
+            None => {
+                state.idle.extend(own.take());
+                state.busy -= 1;
+            }
+        }
+        if state.are_lists_paused && state.reading.is_empty() {
+            self.lists_ended.notify_all();
+        }
+        job
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+}
+
+impl State {
+    /// Whether a read of this kind may begin now.
+    fn may_begin(&self, kind: Kind) -> bool {
+        let Kind::List(client) = kind else { return true };
+        let limit = if client.is_some() { LISTS_OF_CLIENT } else { LISTS };
+        let is_paused = self.are_lists_paused && !self.may_begin_in_pause(client);
+        !is_paused && self.read_by(client) < limit && self.reading.len() < LISTS
+    }
+
+    fn may_begin_in_pause(&self, client: Option<IpAddr>) -> bool {
+        let mut awaited = self.reading.iter().filter(|list| list.is_awaited).peekable();
+        awaited.peek().is_some() && awaited.all(|list| list.client != client)
+    }
+
+    /// Lists of a client that are being read.
+    fn read_by(&self, client: Option<IpAddr>) -> usize {
+        self.reading.iter().filter(|list| list.client == client).count()
+    }
+
+    /// Takes out the next read that may begin.
+    fn begin(&mut self) -> Option<(u64, Job)> {
+        if let Some(short) = self.short.pop_first() {
+            return Some(short);
+        }
+        let waiting = self.lists.iter().filter(|(client, _)| self.may_begin(Kind::List(**client)));
+        let turn = waiting
+            .min_by_key(|(client, jobs)| (self.read_by(**client), jobs.keys().next().copied()));
+        let client = *turn?.0;
+        let number = *self.lists.get(&client)?.keys().next()?;
+        let job = self.take(Kind::List(client), number)?;
+        self.reading.push(Reading { number, client, is_awaited: false });
+        Some((number, job))
+    }
+
+    /// Takes out a read that has not begun.
+    fn take(&mut self, kind: Kind, number: u64) -> Option<Job> {
+        let Kind::List(client) = kind else { return self.short.remove(&number) };
+        let jobs = self.lists.get_mut(&client)?;
+        let job = jobs.remove(&number);
+        if jobs.is_empty() {
+            self.lists.remove(&client);
+        }
+        job
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lists = self.lists.values().map(BTreeMap::len).sum::<usize>();
+        let (waiting, busy) = (self.short.len() + lists, self.busy);
+        f.debug_struct("State").field("waiting", &waiting).field("busy", &busy).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

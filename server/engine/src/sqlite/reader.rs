@@ -1,0 +1,194 @@
+//! What is read, each in one transaction.
+//!
+//! Invariant: what a read returns and the position it returns are of the same snapshot.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room};
+use rusqlite::{OptionalExtension, Row, Statement, Transaction};
+
+use super::list::{Bounds, Reading};
+use super::prefilter::Prefilter;
+use super::{cascades, epochs, list, row};
+use crate::sqlite::row::{Column, get};
+use crate::{AnswerMemory, Error, Record, Since, Snapshot};
+
+/// How long a statement may be to be kept for the next who needs it. There is no end of different ones, and
+/// those that are long take room.
+const KEPT: usize = 2048;
+
+/// Does something with a statement.
+pub(super) fn prepared<T>(
+    snapshot: &Transaction<'_>,
+    sql: &str,
+    run: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    match sql.len() {
+        ..=KEPT => run(&mut *snapshot.prepare_cached(sql)?),
+        _ => run(&mut snapshot.prepare(sql)?),
+    }
+}
+
+/// The records of a resource that the criteria pick.
+pub(super) fn find(
+    snapshot: &Transaction<'_>,
+    epoch: u64,
+    prefilter: Prefilter<'_>,
+    bounds: Bounds<'_>,
+) -> rusqlite::Result<Snapshot<Vec<Record>>> {
+    let position = row::counters(snapshot, prefilter.resource)?.position(epoch);
+    let cascades = &cascades::of(snapshot, prefilter.resource)?;
+    let reading = Reading { prefilter, cascades, bounds };
+    Ok(Snapshot { value: list::read(snapshot, reading)?, position })
+}
+
+fn unwrap(row::Json(record): row::Json<Arc<Attributes>>) -> Arc<Attributes> {
+    record
+}
+
+/// The name of the primary key, by resource. Resources without any written record are left out.
+pub(super) fn keys(snapshot: &Transaction<'_>) -> rusqlite::Result<HashMap<Resource, String>> {
+    let mut statement = snapshot
+        .prepare_cached("SELECT name, key_name FROM resources WHERE key_name IS NOT NULL")?;
+    let keys = statement.query_map((), |row| Ok((get(row, "name")?, row.get("key_name")?)))?;
+    keys.collect()
+}
+
+/// One record, if there is memory for it.
+pub(super) fn find_one(
+    snapshot: &Transaction<'_>,
+    epoch: u64,
+    resource: &Resource,
+    id: &Id,
+    memory: &AnswerMemory,
+) -> rusqlite::Result<Result<Snapshot<Option<Arc<Attributes>>>, Error>> {
+    let position = row::counters(snapshot, resource)?.position(epoch);
+    let mut statement = snapshot.prepare_cached(
+        "SELECT json, coalesce(changed, offset) AS changed FROM records
+         WHERE resource = ?1 AND id = ?2 AND json IS NOT NULL",
+    )?;
+    let record = statement.query_row((Column(resource), Column(id)), |row| {
+        if let Err(error) = memory.add(row::parsed_bytes(row, "json")?) {
+            return Ok(Err(error.into()));
+        }
+        Ok(Ok((unwrap(row.get("json")?), row::unsigned(row, "changed")?)))
+    });
+    let record = match record.optional()?.transpose() {
+        Ok(record) => record,
+        Err(error) => return Ok(Err(error)),
+    };
+    let cascades = cascades::of(snapshot, resource)?;
+    let value = record.and_then(|(record, changed)| cascades.resolve(record, changed));
+    Ok(Ok(Snapshot { value, position }))
+}
+
+/// Bytes of the changes that are read at a time. They are all in memory at once, and whoever missed more reads the
+/// records instead.
+const MAX_SINCE_BYTES: usize = 16 << 20;
+
+/// The memory that these changes may take.
+const MAX_SINCE_PARSED: usize = 64 << 20;
+
+/// The size of the changes that one read of a log has found.
+#[derive(Default)]
+struct SinceSize {
+    bytes: usize,
+    parsed: usize,
+}
+
+impl SinceSize {
+    /// Adds a change. `false` if that is too much.
+    fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<bool> {
+        self.bytes += row::change_bytes(row)?;
+        for name in ["before", "after"] {
+            self.parsed += row::parsed_bytes(row, name)?;
+        }
+        Ok(self.bytes <= MAX_SINCE_BYTES && self.parsed <= MAX_SINCE_PARSED)
+    }
+}
+
+/// What happened in a room.
+pub(super) fn since(
+    snapshot: &Transaction<'_>,
+    epoch: u64,
+    room: &Room,
+    position: Position,
+) -> rusqlite::Result<Since> {
+    let resource = &room.resource;
+    let counters = row::counters(snapshot, resource)?;
+    let is_reached =
+        counters.reaches(position.offset) && epochs::is_valid(snapshot, resource, position, epoch)?;
+    if !is_reached {
+        return Ok(Since::OutOfReach);
+    }
+    let position = Position { epoch, ..position };
+    let changes = match &room.id {
+        None => class_since(snapshot, resource, position)?,
+        Some(id) => instance_since(snapshot, resource, id, position)?,
+    };
+    Ok(match changes {
+        Some(changes) => Since::Changes { changes, head: counters.position(epoch) },
+        None => Since::OutOfReach,
+    })
+}
+
+/// Whether the log has everything after each of these positions.
+pub(super) fn reaches(
+    snapshot: &Transaction<'_>,
+    epoch: u64,
+    resource: &Resource,
+    positions: &[Position],
+) -> rusqlite::Result<Vec<bool>> {
+    let counters = row::counters(snapshot, resource)?;
+    let is_reached = |position: &Position| {
+        Ok(counters.reaches(position.offset)
+            && epochs::is_valid(snapshot, resource, *position, epoch)?)
+    };
+    positions.iter().map(is_reached).collect()
+}
+
+fn class_since(
+    snapshot: &Transaction<'_>,
+    resource: &Resource,
+    position: Position,
+) -> rusqlite::Result<Option<Vec<Arc<Change>>>> {
+    let mut statement = snapshot
+        .prepare_cached("SELECT * FROM log WHERE resource = ?1 AND offset > ?2 ORDER BY offset")?;
+    let mut rows = statement.query((Column(resource), position.offset.cast_signed()))?;
+    let (mut changes, mut size) = (Vec::new(), SinceSize::default());
+    while let Some(row) = rows.next()? {
+        if !size.add(row)? {
+            return Ok(None);
+        }
+        changes.push(row::change(row, position.epoch, resource)?);
+    }
+    Ok(Some(changes))
+}
+
+/// Goes back from the record's last change, from each to the one before it.
+fn instance_since(
+    snapshot: &Transaction<'_>,
+    resource: &Resource,
+    id: &Id,
+    position: Position,
+) -> rusqlite::Result<Option<Vec<Arc<Change>>>> {
+    let last: Option<i64> = snapshot
+        .prepare_cached("SELECT offset FROM records WHERE resource = ?1 AND id = ?2")?
+        .query_row((Column(resource), Column(id)), |row| row.get("offset"))
+        .optional()?;
+    let mut statement =
+        snapshot.prepare_cached("SELECT * FROM log WHERE resource = ?1 AND offset = ?2")?;
+    let (mut changes, mut size) = (VecDeque::new(), SinceSize::default());
+    let mut offset = last.map_or(0, i64::cast_unsigned);
+    while offset > position.offset {
+        let change = statement.query_row((Column(resource), offset.cast_signed()), |row| {
+            let is_little = size.add(row)?;
+            is_little.then(|| row::change(row, position.epoch, resource)).transpose()
+        })?;
+        let Some(change) = change else { return Ok(None) };
+        offset = change.previous;
+        changes.push_front(change);
+    }
+    Ok(Some(changes.into()))
+}

@@ -1,0 +1,544 @@
+//! Whatever is written, in whatever order and at once, and whatever fails meanwhile: SQLite does what memory
+//! does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backwire_engine::{Committed, Error, Since, Window};
+use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
+use backwire_records::criteria::{Case, Criteria, Filter};
+use backwire_records::model::{Attribute, Model};
+use backwire_records::write::{Action, Key, Publication, RecordLimits, Write};
+use futures_util::future::join_all;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use rusqlite::Connection;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use crate::store::{self, DAY, HOUR, NOON, Store, attributes as record};
+
+const WINDOW: Window = Window {
+    count: 6,
+    bytes: 1100,
+    age: Duration::from_millis(2 * HOUR),
+    ledger_age: Duration::from_millis(7 * DAY),
+    ledger_bytes: u64::MAX,
+};
+
+/// Fewer than there are ids.
+const LIMITS: RecordLimits = RecordLimits { total: 7, per_resource: 4 };
+
+/// Writes with a key after which all keys there are have been put in their table.
+const TOGETHER: usize = 1024;
+
+/// Room for all that is written at once.
+const TAIL: usize = 2 * TOGETHER;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sqlite_agrees_with_memory(steps in vec((pause(), step()), 1..30)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut world = World::new();
+            for (pause, step) in steps {
+                world.now = world.now.saturating_add_signed(pause);
+                world.take(step).await?;
+                let floors = world.floors().await;
+                let expected = everything(&world.memory, floors).await;
+                prop_assert_eq!(everything(&world.sqlite, floors).await, expected);
+                world.check_counts()?;
+            }
+            Ok(())
+        })?;
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// These come at once.
+    Write(Vec<Write>),
+    /// So many with a key that all are put in their table.
+    Settle,
+    Restart,
+    /// Somebody else tidies the file up: rows move.
+    Vacuum,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        48 => vec(write(), 1..6).prop_map(Step::Write),
+        1 => Just(Step::Settle),
+        5 => Just(Step::Restart),
+        1 => Just(Step::Vacuum),
+    ]
+}
+
+/// Clocks are set back, too.
+fn pause() -> impl Strategy<Value = i64> {
+    let hour = HOUR.cast_signed();
+    prop_oneof![
+        8 => select(vec![0, 0, 1, hour, -hour]),
+        2 => select(vec![100 * hour, 169 * hour, -100 * hour]),
+    ]
+}
+
+struct World {
+    memory: Store,
+    sqlite: Store,
+    folder: TempDir,
+    now: u64,
+    /// The latest it has ever been.
+    latest: u64,
+    /// When a key was used last.
+    used: HashMap<(Arc<str>, Arc<str>), u64>,
+    model: Ledger,
+    /// Of all that were written together.
+    count: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = store::sqlite_in(folder.path(), WINDOW, TAIL);
+        let world = Self {
+            memory: store::memory(WINDOW, TAIL),
+            sqlite,
+            folder,
+            now: NOON,
+            latest: NOON,
+            used: HashMap::new(),
+            model: Ledger::default(),
+            count: 0,
+        };
+        world.visitor().execute_batch(FAILURES).unwrap();
+        world
+    }
+
+    /// Another connection, as an administrator would have it.
+    fn visitor(&self) -> Connection {
+        Connection::open(self.folder.path().join("data/backwire.db")).unwrap()
+    }
+
+    /// Compares what the file counts with what it has.
+    fn check_counts(&self) -> Result<(), TestCaseError> {
+        let visitor = self.visitor();
+        let mut statement = visitor.prepare(COUNTS).unwrap();
+        let counts = statement.query_map((), |row| {
+            Ok((row.get(0)?, [row.get(1)?, row.get(2)?], [row.get(3)?, row.get(4)?]))
+        });
+        for counts in counts.unwrap() {
+            let (name, counted, expected): (String, [i64; 2], [i64; 2]) = counts.unwrap();
+            prop_assert_eq!(counted, expected, "{}", name);
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, step: Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Write(writes) => self.write(writes).await?,
+            Step::Settle => {
+                let writes = (0..TOGETHER).map(|_| self.keyed_write()).collect();
+                self.write(writes).await?;
+            }
+            Step::Restart => {
+                // One process at a time has a file open.
+                self.sqlite = store::memory(WINDOW, TAIL);
+                self.sqlite = store::sqlite_in(self.folder.path(), WINDOW, TAIL);
+            }
+            Step::Vacuum => self.visitor().execute_batch("VACUUM").unwrap(),
+        }
+        Ok(())
+    }
+
+    fn keyed_write(&mut self) -> Write {
+        self.count += 1;
+        let write = store::keyed(&self.count.to_string(), store::create(json!({})));
+        Write { action: Action::Upsert(ids()[0].clone(), record(json!({}))), ..write }
+    }
+
+    /// Those that could not be stored did not happen. All others came to the same.
+    async fn write(&mut self, writes: Vec<Write>) -> Result<(), TestCaseError> {
+        self.latest = self.latest.max(self.now);
+        let floors_before = self.floors().await;
+        let writes: Vec<_> = writes.into_iter().map(|write| self.at_present(write)).collect();
+        let outcomes = join_all(writes.iter().map(|write| outcome(&self.sqlite, write))).await;
+        let mut expected = Vec::new();
+        for (write, outcome) in writes.iter().zip(&outcomes) {
+            expected.push(match outcome {
+                Outcome::NotStored => Outcome::NotStored,
+                _ => self::outcome(&self.memory, write).await,
+            });
+        }
+        for (write, outcome) in writes.iter().zip(&expected) {
+            if let (Some(key), Outcome::Done(_, [false, _])) = (&write.key, outcome) {
+                self.used.insert((key.identity.clone(), key.key.clone()), self.now);
+            }
+        }
+        let floors = self.floors().await;
+        for ((write, outcome), other) in writes.iter().zip(&outcomes).zip(&expected) {
+            for repeat in [outcome, other] {
+                self.model.check(write, repeat, floors_before, floors)?;
+            }
+            self.model.remember(write, outcome);
+        }
+        let done = |outcomes: Vec<Outcome>| -> Vec<_> {
+            outcomes.into_iter().map(|outcome| outcome.above(floors).without_reply()).collect()
+        };
+        prop_assert_eq!(done(outcomes), done(expected));
+        let [heard, expected] = [&mut self.sqlite, &mut self.memory].map(|store| {
+            let heard = store.heard();
+            heard.iter().map(|change| above(floors, &anywhere(change))).collect::<Vec<_>>()
+        });
+        for change in &expected {
+            prop_assert!(is_different(change), "{:?}", change);
+        }
+        prop_assert_eq!(heard, expected);
+        Ok(())
+    }
+
+    /// A key that is old by a clock that has been set back may be remembered and may be forgotten: it is not
+    /// used then.
+    fn at_present(&self, write: Write) -> Write {
+        let is_certain = |key: &Key| match self.used.get(&(key.identity.clone(), key.key.clone())) {
+            Some(at) => *at + 7 * DAY >= self.latest || *at + 7 * DAY < self.now,
+            None => true,
+        };
+        Write { at: self.now, key: write.key.clone().filter(is_certain), ..write }
+    }
+
+    /// Up to where the log of each resource is forgotten.
+    async fn floors(&self) -> [u64; 2] {
+        let mut floors = [0; 2];
+        for (resource, floor) in resources().into_iter().zip(&mut floors) {
+            let room = Room::class(resource);
+            let head = head(&self.memory, &room.resource).await;
+            *floor = head.offset;
+            while let Some(offset) = floor.checked_sub(1)
+                && missed(&self.memory, &room, Position { offset, ..head }).await.is_some()
+            {
+                *floor = offset;
+            }
+        }
+        floors
+    }
+}
+
+/// The counts of each resource, and what they have to be.
+const COUNTS: &str = "
+    SELECT name, records, log_bytes,
+           (SELECT count(*) FROM records WHERE resource = name AND json IS NOT NULL),
+           (SELECT ifnull(sum(128 + length(CAST(attributes AS BLOB))
+                              + ifnull(length(CAST(before AS BLOB)), 0)
+                              + ifnull(length(CAST(after AS BLOB)), 0)), 0)
+            FROM log WHERE resource = name)
+    FROM resources
+";
+
+/// Writes that set these fail: one alone, with all of its group, and when that is committed.
+const FAILURES: &str = "
+    CREATE TABLE parent (id INTEGER PRIMARY KEY);
+    CREATE TABLE child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+    CREATE TRIGGER one_fails AFTER INSERT ON log WHEN new.after ->> 'b' = 'one'
+    BEGIN SELECT raise(ABORT, 'too big'); END;
+    CREATE TRIGGER all_fail AFTER INSERT ON log WHEN new.after ->> 'b' = 'all'
+    BEGIN SELECT raise(ROLLBACK, 'disk full'); END;
+    CREATE TRIGGER the_commit_fails AFTER INSERT ON log WHEN new.after ->> 'b' = 'commit'
+    BEGIN INSERT INTO child VALUES (1); END;
+";
+
+/// What a write came to.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    /// The change, whether it is a repeat, and whether it changed nothing.
+    Done(Change, [bool; 2]),
+    Refused(String),
+    NotStored,
+}
+
+impl Outcome {
+    /// Of a repeat, that it is one: the model has checked its answer. In one group, SQLite forgets later
+    /// than memory.
+    fn without_reply(self) -> Self {
+        match self {
+            Self::Done(change, how @ [true, _]) => {
+                let Change { resource, id, verb, mark, at, published, .. } = change;
+                let (position, set) = (Position { epoch: 0, offset: 0 }, Attributes::new());
+                let change = Change {
+                    resource,
+                    id,
+                    verb,
+                    mark,
+                    at,
+                    published,
+                    position,
+                    set,
+                    previous: 0,
+                    before: None,
+                    after: None,
+                    origin: None,
+                };
+                Self::Done(change, how)
+            }
+            other => other,
+        }
+    }
+
+    fn above(self, floors: [u64; 2]) -> Self {
+        match self {
+            Self::Done(change, how) => Self::Done(above(floors, &change), how),
+            other => other,
+        }
+    }
+}
+
+async fn outcome(store: &Store, write: &Write) -> Outcome {
+    match store.engine.commit(write.clone()).await {
+        Ok(Committed { change, repeated, unchanged }) => {
+            Outcome::Done(anywhere(&change), [repeated, unchanged])
+        }
+        Err(Error::Refused(refused)) => Outcome::Refused(refused.to_string()),
+        Err(Error::Unavailable(_)) => Outcome::NotStored,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// What the ledger has to answer, by its rules alone.
+#[derive(Default)]
+struct Ledger {
+    /// The records as they are.
+    records: HashMap<(Resource, Id), Arc<Attributes>>,
+    heads: HashMap<Resource, u64>,
+    /// What each key was used for last, and whether that changed nothing.
+    first: HashMap<(Arc<str>, Arc<str>), (Change, bool)>,
+}
+
+impl Ledger {
+    fn remember(&mut self, write: &Write, outcome: &Outcome) {
+        let Outcome::Done(change, [false, unchanged]) = outcome else { return };
+        let (place, offset) =
+            ((change.resource.clone(), change.id.clone()), change.position.offset);
+        match &change.after {
+            _ if change.published => {}
+            Some(record) => drop(self.records.insert(place, Arc::clone(record))),
+            None => drop(self.records.remove(&place)),
+        }
+        if !unchanged {
+            self.heads.insert(change.resource.clone(), offset);
+        }
+        if let Some(key) = &write.key {
+            let name = (Arc::clone(&key.identity), Arc::clone(&key.key));
+            self.first.insert(name, (change.clone(), *unchanged));
+        }
+    }
+
+    /// Checks the answer to a repeat: the first one while the log has the change, and afterwards the
+    /// record as it is. While a group is committed, the log may have forgotten it already or not.
+    fn check(
+        &self,
+        write: &Write,
+        outcome: &Outcome,
+        before: [u64; 2],
+        after: [u64; 2],
+    ) -> Result<(), TestCaseError> {
+        let Outcome::Done(answer, [true, _]) = outcome else { return Ok(()) };
+        let key = write.key.as_ref().unwrap();
+        let (first, unchanged) = &self.first[&(Arc::clone(&key.identity), Arc::clone(&key.key))];
+        let index = resources().iter().position(|it| *it == first.resource).unwrap();
+        let offset = first.position.offset;
+        let now = self.now(first, write);
+        let stored = Self::stored(first);
+        match () {
+            () if *unchanged || offset <= before[index] => prop_assert_eq!(answer, &now),
+            () if offset > after[index] => prop_assert_eq!(answer, &stored),
+            () => prop_assert!(*answer == now || *answer == stored, "{:?}", answer),
+        }
+        Ok(())
+    }
+
+    fn stored(first: &Change) -> Change {
+        let (previous, set) = (0, Attributes::new());
+        let before = first.before.clone().filter(|_| first.verb == Verb::Destroy);
+        Change { previous, set, before, origin: None, ..first.clone() }
+    }
+
+    fn now(&self, first: &Change, write: &Write) -> Change {
+        let record = self.records.get(&(first.resource.clone(), first.id.clone()));
+        let record = record.filter(|record| {
+            let is_left = write.within.matches(*record, Case::Sensitive);
+            is_left && !first.published && first.verb != Verb::Destroy
+        });
+        let shown = record.cloned();
+        let shown =
+            shown.unwrap_or_else(|| Arc::new(self::record(json!({"id": first.id.to_json()}))));
+        let (before, after) = match first.verb {
+            Verb::Destroy => (Some(shown), None),
+            _ => (None, Some(shown)),
+        };
+        let offset = match record {
+            Some(_) => self.heads.get(&first.resource).copied().unwrap_or_default(),
+            None => first.position.offset,
+        };
+        let position = Position { offset, ..first.position };
+        Change { position, before, after, ..Self::stored(first) }
+    }
+}
+
+/// All that can be read of a store.
+async fn everything(store: &Store, floors: [u64; 2]) -> Vec<String> {
+    let mut seen = Vec::new();
+    for (resource, floor) in resources().into_iter().zip(floors) {
+        let records = store.engine.find(&resource, &Criteria::default()).await.unwrap();
+        let head = records.position;
+        seen.push(format!("{resource} at {}: {:?}", head.offset, records.value));
+        let rooms = ids().into_iter().map(|id| Room::instance(resource.clone(), id));
+        for room in rooms.chain([Room::class(resource.clone())]) {
+            if let Some(id) = &room.id {
+                let record = store.engine.find_one(&resource, id).await.unwrap();
+                seen.push(format!("{room} at {}: {:?}", record.position.offset, record.value));
+            }
+            for offset in [floor.saturating_sub(1), floor, floor + 2, head.offset + 1] {
+                let missed = missed(store, &room, Position { offset, ..head }).await;
+                let missed = missed.map(|(changes, head)| {
+                    let changes = changes.iter().map(|change| above(floors, change));
+                    (changes.collect::<Vec<_>>(), head)
+                });
+                seen.push(format!("{room} since {offset}: {missed:?}"));
+            }
+        }
+    }
+    seen
+}
+
+async fn head(store: &Store, resource: &Resource) -> Position {
+    store.engine.find(resource, &Criteria::default()).await.unwrap().position
+}
+
+async fn missed(store: &Store, room: &Room, position: Position) -> Option<(Vec<Change>, u64)> {
+    match store.engine.since(room, position).await.unwrap() {
+        Since::Changes { changes, head } => {
+            Some((changes.iter().map(anywhere).collect(), head.offset))
+        }
+        Since::OutOfReach => None,
+    }
+}
+
+/// Returns whether a logged change has modified its record, or is marked as only published.
+fn is_different(change: &Change) -> bool {
+    let without_times = |record: &Option<Arc<Attributes>>| {
+        let mut record = record.as_deref().cloned().unwrap_or_default();
+        record.retain(|name, _| name != "updatedAt");
+        record
+    };
+    change.verb != Verb::Update
+        || change.published
+        || without_times(&change.before) != without_times(&change.after)
+}
+
+/// A change as those see it who can still ask. Which of what the log has forgotten came before it may
+/// differ: SQLite forgets after a group, and memory after each write.
+fn above(floors: [u64; 2], change: &Change) -> Change {
+    let index = resources().iter().position(|resource| *resource == change.resource).unwrap();
+    Change { previous: change.previous.max(floors[index]), ..change.clone() }
+}
+
+/// A change without what differs from store to store.
+fn anywhere(change: &Arc<Change>) -> Change {
+    let position = Position { epoch: 0, ..change.position };
+    Change { position, ..Change::clone(change) }
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    let origin = option::of(Just("socket".into()));
+    let within = option::weighted(0.1, Just(json!({"a": 0})));
+    let fields =
+        (select(resources().to_vec()), model(), action(), within, option::of(key()), origin);
+    fields.prop_map(|(resource, model, action, within, key, origin)| Write {
+        within: within.map(|within| Filter::read(within).unwrap()).unwrap_or_default(),
+        resource,
+        model: Arc::new(model),
+        action,
+        author: None,
+        references: Vec::new(),
+        key,
+        limits: LIMITS,
+        client: None,
+        memory: Default::default(),
+        origin,
+        at: 0,
+    })
+}
+
+/// Sometimes no two records may have the same.
+fn model() -> impl Strategy<Value = Model> {
+    let unique = Attribute { unique: true, ..Attribute::default() };
+    select(vec![Model::default(), Model::default().attribute("a", unique)])
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let create = (option::weighted(0.6, select(ids().to_vec())), attributes()).prop_map(
+        |(id, mut record)| {
+            record.extend(id.map(|id| ("id".to_owned(), id.to_json())));
+            Action::Create(record)
+        },
+    );
+    let update =
+        (select(ids().to_vec()), attributes()).prop_map(|(id, set)| Action::Update(id, set));
+    let destroy = select(ids().to_vec()).prop_map(Action::Destroy);
+    let verb = select(vec![Verb::Create, Verb::Update, Verb::Destroy]);
+    let publish = (verb, select(ids().to_vec()), attributes())
+        .prop_map(|(verb, id, data)| Action::Publish(Publication { verb, id, data }));
+    let upsert =
+        (select(ids().to_vec()), attributes()).prop_map(|(id, set)| Action::Upsert(id, set));
+    prop_oneof![3 => create, 2 => update, 1 => upsert, 2 => destroy, 2 => publish]
+}
+
+fn attributes() -> impl Strategy<Value = Map<String, Value>> {
+    let few =
+        [json!(0), json!(-0.0), json!(0.1), json!("0"), json!(false), json!([0]), json!([0.0])];
+    let value = prop_oneof![
+        4 => select(few.to_vec()),
+        1 => any::<f64>().prop_map(Value::from),
+        1 => any::<i64>().prop_map(Value::from),
+        1 => any::<u64>().prop_map(Value::from),
+        1 => any::<String>().prop_map(Value::from),
+        1 => Just(json!({"deep": [null, true, {}]})),
+    ];
+    let failure = option::weighted(0.05, select(vec!["one", "all", "commit"]));
+    (vec((select(vec!["a", "a", "b", "createdAt", "updatedAt", "\u{0}"]), value), 0..4), failure)
+        .prop_map(|(pairs, failure)| {
+            let failure = failure.map(|failure| ("b", json!(failure)));
+            let pairs = pairs.into_iter().chain(failure);
+            pairs.map(|(name, value)| (name.to_owned(), value)).collect()
+        })
+}
+
+fn key() -> impl Strategy<Value = Key> {
+    (select(vec!["", "ann"]), select(vec!["k", "l", "m"]), 0..4u64).prop_map(
+        |(identity, key, request)| Key {
+            identity: identity.into(),
+            key: key.into(),
+            // Mostly the same request, and one that has all bits to be stored.
+            fingerprint: if request == 0 { u64::MAX } else { 1 },
+        },
+    )
+}
+
+fn resources() -> [Resource; 2] {
+    ["todo", "cart"].map(|name| Resource::parse(name).unwrap())
+}
+
+/// Few, so that writes meet.
+fn ids() -> [Id; 11] {
+    let small = ["1", "2", "3", "-1", "eggs", "Eggs"];
+    // 2⁵² and what follows, which creates without an id pass over; the largest, and one that is too large.
+    let large = ["4503599627370496", "4503599627370497", "4503599627370499"];
+    let largest = ["9007199254740991", "9223372036854775807"];
+    let mut texts = small.into_iter().chain(large).chain(largest);
+    std::array::from_fn(|_| texts.next().unwrap()).map(|text| Id::parse(text).unwrap())
+}

@@ -1,0 +1,202 @@
+//! An engine with its tail in hand, and short ways to say what should be written.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use backwire_engine::{Committed, Engine, Error, Memory, Since, Sqlite, Window};
+use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
+use backwire_records::criteria::Criteria;
+use backwire_records::write::{Action, Key, Publication, Refused, Write};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::task::coop::unconstrained;
+
+pub(crate) const HOUR: u64 = 60 * 60 * 1000;
+pub(crate) const DAY: u64 = 24 * HOUR;
+
+/// When everything happens that does not say otherwise.
+pub(crate) const NOON: u64 = 1_795_190_400_000;
+
+/// An engine and the far end of its log.
+pub(crate) struct Store {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) tail: mpsc::Receiver<Arc<Change>>,
+    /// Lives as long as the file in it.
+    _folder: Option<TempDir>,
+}
+
+/// Makes an empty store whose log keeps so much and whose tail holds so many.
+pub(crate) type Open = fn(Window, usize) -> Store;
+
+pub(crate) fn memory(window: Window, capacity: usize) -> Store {
+    let (sender, tail) = mpsc::channel(capacity);
+    Store { engine: Arc::new(Memory::new(window, sender)), tail, _folder: None }
+}
+
+pub(crate) fn sqlite(window: Window, capacity: usize) -> Store {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite_in(folder.path(), window, capacity);
+    Store { _folder: Some(folder), ..store }
+}
+
+pub(crate) fn sqlite_in(folder: &Path, window: Window, capacity: usize) -> Store {
+    let (sender, tail) = mpsc::channel(capacity);
+    std::fs::create_dir_all(folder.join("data")).unwrap();
+    let engine = Sqlite::open(folder.join("data/backwire.db"), window, sender).unwrap();
+    Store { engine: Arc::new(engine), tail, _folder: None }
+}
+
+/// With the usual window and room in the tail.
+pub(crate) fn roomy(open: Open) -> Store {
+    open(Window::default(), 4096)
+}
+
+/// With a log that keeps so many changes, for an hour.
+pub(crate) fn forgetful(open: Open, count: u64) -> Store {
+    open(forgetful_window(count), 4096)
+}
+
+pub(crate) fn forgetful_window(count: u64) -> Window {
+    Window { count, age: Duration::from_millis(HOUR), ..Window::default() }
+}
+
+impl Store {
+    pub(crate) async fn commit(&self, write: Write) -> Committed {
+        self.engine.commit(write).await.unwrap()
+    }
+
+    /// Asks for a commit once, so that it has its place in line. What is left gives the offset of its
+    /// change.
+    pub(crate) fn begin(&self, write: Write) -> impl Future<Output = u64> + use<> {
+        let engine = Arc::clone(&self.engine);
+        let commit = async move { engine.commit(write).await.unwrap() };
+        let mut commit = Box::pin(unconstrained(commit));
+        let first = commit.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        async move {
+            let committed = match first {
+                Poll::Ready(committed) => committed,
+                Poll::Pending => commit.await,
+            };
+            committed.change.position.offset
+        }
+    }
+
+    /// Commits and gives back the change.
+    pub(crate) async fn done(&self, write: Write) -> Arc<Change> {
+        self.commit(write).await.change
+    }
+
+    pub(crate) async fn refused(&self, write: Write) -> Refused {
+        match self.engine.commit(write).await {
+            Err(Error::Refused(refused)) => refused,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    /// What the tail has got since the last time. Nothing needs to be waited for: the tail has a
+    /// change before its writer is answered.
+    pub(crate) fn heard(&mut self) -> Vec<Arc<Change>> {
+        std::iter::from_fn(|| self.tail.try_recv().ok()).collect()
+    }
+
+    pub(crate) async fn records(&self) -> Vec<Arc<Attributes>> {
+        self.engine.find(&todo(), &Criteria::default()).await.unwrap().value
+    }
+
+    pub(crate) async fn record(&self, id: &str) -> Option<Value> {
+        let record = self.engine.find_one(&todo(), &self::id(id)).await.unwrap().value?;
+        Some(Value::Object(Attributes::clone(&record)))
+    }
+
+    pub(crate) async fn head(&self) -> Position {
+        self.engine.find(&todo(), &Criteria::default()).await.unwrap().position
+    }
+
+    /// The changes in a room after an offset, or `None` where they are out of reach.
+    pub(crate) async fn since(&self, room: &str, offset: u64) -> Option<Vec<Arc<Change>>> {
+        let head = self.head().await;
+        let room = Room::parse(room).unwrap();
+        match self.engine.since(&room, Position { offset, ..head }).await.unwrap() {
+            Since::Changes { changes, head: at } => {
+                assert_eq!(at, head);
+                Some(changes)
+            }
+            Since::OutOfReach => None,
+        }
+    }
+}
+
+pub(crate) fn todo() -> Resource {
+    Resource::parse("todo").unwrap()
+}
+
+pub(crate) fn id(text: &str) -> Id {
+    Id::parse(text).unwrap()
+}
+
+pub(crate) fn create(record: Value) -> Write {
+    write(Action::Create(attributes(record)))
+}
+
+/// A record like any other.
+pub(crate) fn milk() -> Write {
+    create(json!({"title": "Milk"}))
+}
+
+pub(crate) fn update(id: &str, set: Value) -> Write {
+    write(Action::Update(self::id(id), attributes(set)))
+}
+
+pub(crate) fn destroy(id: &str) -> Write {
+    write(Action::Destroy(self::id(id)))
+}
+
+pub(crate) fn publish(verb: Verb, id: &str, data: Value) -> Write {
+    let (id, data) = (self::id(id), attributes(data));
+    write(Action::Publish(Publication { verb, id, data }))
+}
+
+pub(crate) fn at(at: u64, write: Write) -> Write {
+    Write { at, ..write }
+}
+
+/// With a key of nobody in particular.
+pub(crate) fn keyed(key: &str, write: Write) -> Write {
+    keyed_by("", key, 1, write)
+}
+
+pub(crate) fn keyed_by(identity: &str, key: &str, fingerprint: u64, write: Write) -> Write {
+    let key = Key { identity: identity.into(), key: key.into(), fingerprint };
+    Write { key: Some(key), ..write }
+}
+
+pub(crate) fn attributes(value: Value) -> Attributes {
+    match value {
+        Value::Object(attributes) => attributes,
+        other => panic!("not an object: {other}"),
+    }
+}
+
+pub(crate) fn offsets(changes: &[Arc<Change>]) -> Vec<u64> {
+    changes.iter().map(|change| change.position.offset).collect()
+}
+
+fn write(action: Action) -> Write {
+    Write {
+        resource: todo(),
+        model: Arc::default(),
+        action,
+        within: Default::default(),
+        author: None,
+        references: Vec::new(),
+        key: None,
+        limits: Default::default(),
+        client: None,
+        memory: Default::default(),
+        origin: None,
+        at: NOON,
+    }
+}

@@ -1,0 +1,227 @@
+//! What is asked of one attribute.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Case;
+use super::pattern::Pattern;
+use crate::change::Id;
+
+/// Something an attribute fulfils or not. One that is not there is null.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Condition {
+    /// It is one of these.
+    OneOf(Vec<Operand>),
+    /// It is none of these.
+    NoneOf(Vec<Operand>),
+    /// It stands so to this. Numbers are compared with numbers and strings with strings; nothing
+    /// else is.
+    Is(Comparison, Operand),
+    /// It is a string like this.
+    Like(Pattern),
+}
+
+/// How a value stands to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Comparison {
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+/// What an attribute is compared with. Numbers are what they are in JavaScript. It is written as it is: names of
+/// rooms may have hundreds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Operand {
+    /// null
+    Null,
+    /// true or false
+    Bool(bool),
+    /// A number.
+    Number(f64),
+    /// A string.
+    Text(String),
+    /// Written where a number, true, false and a string look alike: any of them.
+    #[serde(with = "listed")]
+    Loose(String),
+}
+
+/// A string that is no [`Operand::Text`]: alone in a list.
+mod listed {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(text: &String, to: S) -> Result<S::Ok, S::Error> {
+        [text].serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+        <[String; 1]>::deserialize(from).map(|[text]| text)
+    }
+}
+
+impl From<&Id> for Operand {
+    fn from(id: &Id) -> Self {
+        match id {
+            // The integers of ids are exact in JavaScript, and so here.
+            Id::Integer(integer) => Self::Number(*integer as f64),
+            Id::Text(text) => Self::Text(text.to_string()),
+        }
+    }
+}
+
+impl Condition {
+    /// Does this value fulfil it?
+    pub fn holds(&self, value: &Value, case: Case) -> bool {
+        let is = |operand: &Operand| operand.is(value, case);
+        match self {
+            Self::OneOf(operands) => operands.iter().any(is),
+            Self::NoneOf(operands) => !operands.iter().any(is),
+            Self::Is(comparison, operand) => {
+                operand.order(value, case).is_some_and(|order| comparison.allows(order))
+            }
+            Self::Like(pattern) => {
+                value.as_str().is_some_and(|text| pattern.matches(&case.fold(text)))
+            }
+        }
+    }
+
+    /// How many comparisons it has.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::OneOf(operands) | Self::NoneOf(operands) => operands.len().max(1),
+            Self::Is(..) | Self::Like(_) => 1,
+        }
+    }
+
+    /// The same, of what it compares with as it is among the values of an attribute; what can not be among
+    /// them stays.
+    pub(super) fn brought(self, bring: &impl Fn(Value) -> Option<Value>) -> Self {
+        let each = |operands: Vec<Operand>| {
+            operands.into_iter().map(|operand| operand.brought(bring)).collect()
+        };
+        match self {
+            Self::OneOf(operands) => Self::OneOf(each(operands)),
+            Self::NoneOf(operands) => Self::NoneOf(each(operands)),
+            Self::Is(comparison, operand) => Self::Is(comparison, operand.brought(bring)),
+            Self::Like(pattern) => Self::Like(pattern),
+        }
+    }
+}
+
+impl Comparison {
+    /// Whether it is about what is smaller.
+    pub fn is_less(self) -> bool {
+        matches!(self, Self::Less | Self::LessOrEqual)
+    }
+
+    fn allows(self, order: Ordering) -> bool {
+        match self {
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual => order.is_ge(),
+        }
+    }
+}
+
+impl Operand {
+    fn is(&self, value: &Value, case: Case) -> bool {
+        match (self, value) {
+            (Self::Null, Value::Null) => true,
+            (Self::Bool(wanted), Value::Bool(value)) => wanted == value,
+            (Self::Number(wanted), Value::Number(value)) => value.as_f64() == Some(*wanted),
+            (Self::Text(wanted) | Self::Loose(wanted), Value::String(value)) => {
+                case.fold(value) == wanted.as_str()
+            }
+            (Self::Loose(wanted), Value::Number(value)) => {
+                value.as_f64().is_some_and(|value| number(wanted) == Some(value))
+            }
+            (Self::Loose(wanted), Value::Bool(value)) => bool(wanted) == Some(*value),
+            _ => false,
+        }
+    }
+
+    /// How a value stands to this.
+    fn order(&self, value: &Value, case: Case) -> Option<Ordering> {
+        match (self, value) {
+            (Self::Number(wanted), Value::Number(value)) => value.as_f64()?.partial_cmp(wanted),
+            (Self::Text(wanted), Value::String(value)) => {
+                Some(case.fold(value).as_ref().cmp(wanted))
+            }
+            (Self::Loose(wanted), Value::Number(value)) => {
+                value.as_f64()?.partial_cmp(&number(wanted)?)
+            }
+            (Self::Loose(wanted), Value::String(value)) => match (number(value), number(wanted)) {
+                (Some(value), Some(wanted)) => value.partial_cmp(&wanted),
+                _ => Some(case.fold(value).as_ref().cmp(wanted)),
+            },
+            _ => None,
+        }
+    }
+
+    /// What may be several already is left as it is.
+    fn brought(self, bring: &impl Fn(Value) -> Option<Value>) -> Self {
+        let value = match &self {
+            Self::Number(number) => whole(*number).map_or_else(|| (*number).into(), Value::from),
+            Self::Text(text) => Value::from(text.as_str()),
+            Self::Null | Self::Bool(_) | Self::Loose(_) => return self,
+        };
+        match bring(value) {
+            Some(Value::Number(number)) => number.as_f64().map_or(self, Self::Number),
+            Some(Value::String(text)) => Self::Text(text),
+            Some(Value::Bool(value)) => Self::Bool(value),
+            _ => self,
+        }
+    }
+
+    /// The number that is meant, if it may be one.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Loose(text) => number(text),
+            _ => None,
+        }
+    }
+
+    /// The truth that is meant, if it may be one.
+    pub fn bool(&self) -> Option<bool> {
+        match self {
+            Self::Bool(value) => Some(*value),
+            Self::Loose(text) => bool(text),
+            _ => None,
+        }
+    }
+
+    /// The string that is meant, if it may be one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Loose(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// The integer that a number is.
+fn whole(number: f64) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "what is lost is looked at")]
+    let integer = number as i64;
+    #[expect(clippy::cast_precision_loss, reason = "the same")]
+    (integer as f64 == number).then_some(integer)
+}
+
+/// The number that a text is.
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+fn bool(text: &str) -> Option<bool> {
+    text.parse().ok()
+}

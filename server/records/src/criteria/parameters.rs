@@ -1,0 +1,153 @@
+//! What a request brought to say what it wants: the pairs of its query and the attributes of its data.
+
+use serde_json::Value;
+
+use super::bad::{Bad, Problem};
+use crate::brackets;
+use crate::change::Attributes;
+use crate::json_size::parse_small;
+
+/// Parameters by name, each said in one place only.
+#[derive(Debug, Default)]
+pub struct Parameters(Vec<Parameter>);
+
+#[derive(Debug)]
+pub(super) struct Parameter {
+    pub(super) name: String,
+    pub(super) value: Value,
+    /// From a query, where `4` and `"4"` look the same.
+    pub(super) is_text: bool,
+}
+
+impl Parameters {
+    /// From the pairs of a query, decoded, and the data. What jQuery adds so that nothing is cached,
+    /// `_`, says nothing.
+    pub fn read(query: Vec<(String, String)>, data: Attributes) -> Result<Self, Bad> {
+        let mut parameters = Self::default();
+        let (nested, plain): (Vec<_>, Vec<_>) =
+            query.into_iter().partition(|(name, _)| is_nested(name));
+        for (name, value) in plain {
+            parameters.add_text(name, value);
+        }
+        parameters.add_nested(nested)?;
+        for (name, value) in data {
+            if parameters.0.iter().any(|other| other.is_text && other.name == name) {
+                let problem = Problem::Misplaced("this is in the url and in the data");
+                return Err(Bad::new(&name, problem));
+            }
+            parameters.0.push(Parameter { name, value, is_text: false });
+        }
+        parameters.0.retain(|parameter| parameter.name != "_");
+        Ok(parameters)
+    }
+
+    /// A name that comes again makes a list, and so does jQuery's `name[]`.
+    fn add_text(&mut self, name: String, value: String) {
+        let plain = name.strip_suffix("[]").unwrap_or(&name);
+        match self.0.iter_mut().find(|other| other.name == plain).map(|other| &mut other.value) {
+            Some(Value::Array(list)) => list.push(value.into()),
+            Some(first) => *first = Value::Array(vec![first.take(), value.into()]),
+            None => {
+                let name = plain.to_owned();
+                self.0.push(Parameter { name, value: value.into(), is_text: true });
+            }
+        }
+    }
+
+    /// Objects, as jQuery writes them: `where[age][>]=18`.
+    fn add_nested(&mut self, pairs: Vec<(String, String)>) -> Result<(), Bad> {
+        let Some((first, _)) = pairs.first() else { return Ok(()) };
+        let first = first.clone();
+        let nested = brackets::nested(pairs.into_iter().map(Ok));
+        let odd = Problem::Misplaced("what has brackets is said in more than one way");
+        for (name, value) in nested.map_err(|_| Bad::new(&first, odd.clone()))? {
+            if self.0.iter().any(|other| other.name == name) {
+                return Err(Bad::new(&name, odd));
+            }
+            self.0.push(Parameter { name, value, is_text: true });
+        }
+        Ok(())
+    }
+
+    /// Refuses them all: there is nothing to be chosen here.
+    pub fn refuse(self, reason: &'static str) -> Result<(), Bad> {
+        match self.0.first() {
+            Some(first) => Err(Bad::new(&first.name, Problem::Misplaced(reason))),
+            None => Ok(()),
+        }
+    }
+
+    /// The names of all parameters.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|parameter| parameter.name.as_str())
+    }
+
+    /// The value of a parameter.
+    pub fn peek(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|parameter| parameter.name == name).map(|parameter| &parameter.value)
+    }
+
+    /// Adds a parameter whose value is JSON, not text from a url.
+    pub fn add(&mut self, name: &str, value: impl Into<Value>) -> Result<(), Bad> {
+        self.refuse_second(name, name)?;
+        let (name, value) = (name.to_owned(), value.into());
+        self.0.push(Parameter { name, value, is_text: false });
+        Ok(())
+    }
+
+    /// Renames a parameter, if it is there.
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), Bad> {
+        let Some(parameter) = self.take_said(from) else { return Ok(()) };
+        self.refuse_second(from, to)?;
+        self.0.push(Parameter { name: to.to_owned(), ..parameter });
+        Ok(())
+    }
+
+    /// Two names of one parameter could contradict each other.
+    fn refuse_second(&self, at: &str, name: &str) -> Result<(), Bad> {
+        match self.peek(name) {
+            Some(_) => Err(Bad::new(at, Problem::Misplaced("this is said by two parameters"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes one out.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        self.take_said(name).map(|parameter| parameter.value)
+    }
+
+    pub(super) fn take_said(&mut self, name: &str) -> Option<Parameter> {
+        let place = self.0.iter().position(|parameter| parameter.name == name)?;
+        Some(self.0.swap_remove(place))
+    }
+
+    /// Takes out the one that is there, under its name or its old one.
+    pub(super) fn take_either(
+        &mut self,
+        name: &'static str,
+        old: Option<&'static str>,
+    ) -> Result<Option<(&'static str, Value)>, Bad> {
+        let named = self.take(name).map(|value| (name, value));
+        let Some((old, value)) = old.and_then(|old| Some((old, self.take(old)?))) else {
+            return Ok(named);
+        };
+        match named {
+            None => Ok(Some((old, value))),
+            Some(_) => Err(Bad::new(old, Problem::Misplaced("this is said by two parameters"))),
+        }
+    }
+
+    /// Those that are left.
+    pub(super) fn into_rest(self) -> Vec<Parameter> {
+        self.0
+    }
+}
+
+fn is_nested(name: &str) -> bool {
+    name.strip_suffix("[]").unwrap_or(name).contains('[')
+}
+
+/// What was said as JSON text.
+pub(super) fn json(at: &str, text: &str) -> Result<Value, Bad> {
+    parse_small(text).map_err(|error| Bad::new(at, Problem::NotJson(error.to_string())))
+}

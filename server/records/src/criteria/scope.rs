@@ -1,0 +1,207 @@
+//! What somebody who has read by criteria goes on following.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Criteria, Filter, Projection, Sort, Window};
+use crate::change::{Id, Position};
+use crate::json_size::parse_small;
+
+/// What is followed, as it stands in the name of a room.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Scope {
+    /// A part of the list, or of each record. A record alone does not show whether it belongs to
+    /// the part, so the client reads the part again when a record changes that fulfils the filter.
+    /// The names are those of the associations that are filled in: equal parts have equal answers,
+    /// in the same order.
+    Part(Filter, Window, Sort, Projection, BTreeSet<String>),
+    /// What is followed of those in a collection, as long as it has the same ones.
+    Members(Collection, Box<Scope>),
+    /// One record, as long as it fulfils a filter.
+    One(Id, Filter),
+    /// All records that fulfil a filter.
+    Whole(Filter),
+}
+
+/// The collection of a record whose members are in pairs with it, as it was at a time: no attribute of theirs
+/// tells when one of them leaves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Collection {
+    /// The record, by resource and id, and its attribute.
+    pub of: (String, Id, String),
+    /// Where the log of the pairs stood before they were read: epoch and offset.
+    pub at: (u64, u64),
+}
+
+impl Collection {
+    /// Where the log of the pairs stood.
+    pub fn position(&self) -> Position {
+        let (epoch, offset) = self.at;
+        Position { epoch, offset }
+    }
+}
+
+impl Scope {
+    /// What a read by these criteria follows. The order of a whole list is its reader's affair.
+    pub fn of(criteria: &Criteria) -> Self {
+        match (criteria.window, &criteria.projection) {
+            (Window { skip: 0, limit: None }, Projection::Whole)
+                if criteria.populate.is_empty() =>
+            {
+                Self::Whole(criteria.within.clone().and(criteria.filter.clone()))
+            }
+            _ => Self::part_of(criteria),
+        }
+    }
+
+    /// What a read by these criteria follows if what it reads is a part for some other reason than they say.
+    pub fn part_of(criteria: &Criteria) -> Self {
+        let Criteria { filter, within, window, sort, projection, populate, .. } = criteria.clone();
+        Self::Part(within.and(filter), window, sort, projection, populate)
+    }
+
+    /// Is it the resource, whole?
+    pub fn is_everything(&self) -> bool {
+        *self == Self::Whole(Filter::default())
+    }
+
+    /// Which records matter.
+    pub fn filter(&self) -> &Filter {
+        match self {
+            Self::Part(filter, ..) | Self::One(_, filter) | Self::Whole(filter) => filter,
+            Self::Members(_, scope) => scope.filter(),
+        }
+    }
+
+    /// Whether what is in it can not be told of a record alone.
+    pub fn is_part(&self) -> bool {
+        match self {
+            Self::Part(..) => true,
+            Self::Members(_, scope) => scope.is_part(),
+            Self::One(..) | Self::Whole(_) => false,
+        }
+    }
+
+    /// The collection whose members matter, if it is those of one.
+    pub fn collection(&self) -> Option<&Collection> {
+        match self {
+            Self::Members(collection, _) => Some(collection),
+            Self::Part(..) | Self::One(..) | Self::Whole(_) => None,
+        }
+    }
+
+    /// The one record that matters, if there is only one.
+    pub fn id(&self) -> Option<&Id> {
+        match self {
+            Self::One(id, _) => Some(id),
+            Self::Part(..) | Self::Members(..) | Self::Whole(_) => None,
+        }
+    }
+
+    /// As text, the same for the same scope, and without a slash.
+    pub fn encode(&self) -> String {
+        text(self)
+    }
+
+    /// How the scopes of one record begin, and no others.
+    pub fn start_of_one(id: &Id) -> String {
+        format!("[{},", text(id))
+    }
+
+    /// How the scopes of members of one collection begin, and no others.
+    pub fn start_of_members(of: &(String, Id, String)) -> String {
+        format!(r#"[{{"of":{},"#, text(of))
+    }
+
+    /// Reads what [`encode`](Self::encode) has written.
+    pub fn decode(text: &str) -> Option<Self> {
+        parse_small(text).ok()
+    }
+}
+
+fn text(it: &impl Serialize) -> String {
+    let text = serde_json::to_string(it).expect("it is made of strings and finite numbers");
+    // One can only stand in a string.
+    text.replace('/', "\\u002f")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::criteria::{Language, Parameters};
+
+    fn scope(query: &[(&str, &str)]) -> Scope {
+        let query = query.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let parameters = Parameters::read(query, Default::default()).unwrap();
+        Scope::of(&Criteria::read(parameters, Language::Current).unwrap())
+    }
+
+    #[test]
+    fn a_scope_reads_back_as_it_was_written() {
+        for query in [
+            &[(
+                "where",
+                r#"{"or":[{"a":{"like":"%/x"}},{"b":[1,null,true]}],"not":{"c":{">":2}}}"#,
+            )][..],
+            &[("path", "a/b"), ("limit", "3"), ("skip", "1"), ("sort", "a DESC")],
+            &[("select", "a,b"), ("n", "4")],
+            &[("where", r#"{"n":[4,-1.5,"4",false,null]}"#)],
+            &[],
+        ] {
+            let scope = scope(query);
+            let text = scope.encode();
+            assert!(!text.contains('/'), "{text}");
+            assert_eq!(Scope::decode(&text), Some(scope));
+        }
+        for none in ["", "{", "7", "[]", r#"{"None":[]}"#] {
+            assert_eq!(Scope::decode(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn the_scope_of_one_record_begins_with_its_id() {
+        for (id, start) in [("7", "[7,"), ("a/b", r#"["a\u002fb","#)] {
+            let filter = scope(&[("done", "true")]).filter().clone();
+            let one = Scope::One(Id::parse(id).unwrap(), filter);
+            assert_eq!(Scope::start_of_one(one.id().unwrap()), start);
+            assert!(one.encode().starts_with(start), "{}", one.encode());
+            assert_eq!(Scope::decode(&one.encode()), Some(one));
+        }
+    }
+
+    #[test]
+    fn the_scopes_of_members_begin_with_their_collection() {
+        let of = ("user".to_owned(), Id::parse("a/b").unwrap(), "teams".to_owned());
+        let start = Scope::start_of_members(&of);
+        for (query, is_part) in [(&[("name", "Blue")][..], false), (&[("limit", "3")], true)] {
+            let collection = Collection { of: of.clone(), at: (5, 7) };
+            let members = Scope::Members(collection.clone(), Box::new(scope(query)));
+            assert!(members.encode().starts_with(&start), "{}", members.encode());
+            assert_eq!(Scope::decode(&members.encode()), Some(members.clone()));
+            assert_eq!((members.collection(), members.is_part()), (Some(&collection), is_part));
+            assert_eq!(members.filter(), scope(query).filter());
+        }
+        assert_eq!(scope(&[]).collection(), None);
+    }
+
+    #[test]
+    fn the_order_matters_only_to_a_part() {
+        assert_eq!(scope(&[("sort", "a")]), scope(&[]));
+        assert!(scope(&[("sort", "a")]).is_everything());
+        assert_ne!(scope(&[("sort", "a"), ("limit", "3")]), scope(&[("limit", "3")]));
+    }
+
+    #[test]
+    fn a_list_with_its_associations_is_a_part_of_its_own() {
+        let with = |names: &[&str]| {
+            let populate = names.iter().map(|name| (*name).to_owned()).collect();
+            Scope::of(&Criteria { populate, ..Criteria::default() })
+        };
+        assert!(with(&[]).is_everything());
+        assert!(with(&["pets"]).is_part());
+        assert_ne!(with(&["pets"]), with(&["owner"]));
+        assert_eq!(Scope::decode(&with(&["a/b"]).encode()), Some(with(&["a/b"])));
+    }
+}
