@@ -203,7 +203,7 @@ mod tests {
         assert!(large.is_some() && unread.bytes() == 64 * KB && read_by_same_client.is_err());
         let unread = [unread, claim(&budget, 1, false).finish_over_http(64 * KB).unwrap().unwrap()];
         let busy = claim(&budget, 1, false).finish_over_http(17 * KB).unwrap_err();
-        assert_eq!(busy, OutOfMemory { limit: 1024 * KB });
+        assert_eq!(busy, OutOfMemory { limit: 512 * KB });
         assert!(claim(&budget, 1, true).finish_over_http(17 * KB).unwrap().is_none());
         assert!(claim(&budget, 1, false).finish_over_http(16 * KB).unwrap().is_none());
         assert!(claim(&budget, 2, false).finish_over_http(64 * KB).unwrap().is_some());

@@ -107,6 +107,17 @@ pub enum Error {
         /// How many bytes are allowed.
         limit: usize,
     },
+    /// The url and the headers of a handshake of Socket.IO are too large.
+    #[error(
+        "the url and the headers of the handshake have {bytes} bytes, at most {limit} are allowed: send smaller cookies, or \
+         the token in the `auth` of the CONNECT"
+    )]
+    HeadTooLarge {
+        /// How many there are.
+        bytes: usize,
+        /// How many are allowed.
+        limit: usize,
+    },
     /// The body has too many values.
     #[error(
         "the body has {count} values or more, at most {limit} are allowed (body_values): send fewer of them, or send them as one string"
@@ -331,6 +342,9 @@ impl Error {
             Self::TooLarge { .. } | Self::TooManyValues { .. } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_LARGE", Some("body"))
             }
+            Self::HeadTooLarge { .. } => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "E_TOO_LARGE", Some("headers"))
+            }
             Self::TooManyRooms { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_MANY_ROOMS", None),
             Self::BadKey => (StatusCode::BAD_REQUEST, "E_BAD_KEY", Some("idempotency-key")),
             Self::TooMany { .. } | Self::TooManyBytes { .. } | Self::TooManyMessages { .. } => {
@@ -465,6 +479,7 @@ impl Error {
     fn limit(&self) -> Option<Number> {
         match self {
             Self::TooLarge { limit, .. }
+            | Self::HeadTooLarge { limit, .. }
             | Self::TooManyValues { limit, .. }
             | Self::TooMany { limit }
             | Self::TooManyBytes { limit }

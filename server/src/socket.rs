@@ -38,6 +38,7 @@ mod limits;
 mod memberships;
 mod output;
 mod polled_packets;
+mod refused_events;
 mod sent_stream;
 mod session;
 pub(crate) mod site;

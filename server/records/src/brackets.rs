@@ -101,8 +101,13 @@ fn free(list: &Map<String, Value>) -> String {
     places.into_iter().find(|place| !list.contains_key(place)).unwrap_or_default()
 }
 
+/// The keys are different, so they are all places if each is one of them.
 fn is_list(entries: &Map<String, Value>) -> bool {
-    (0..entries.len()).all(|place| entries.contains_key(&place.to_string()))
+    let is_place = |key: &String| {
+        let is_canonical = key == "0" || !key.starts_with(['0', '+']);
+        is_canonical && key.parse().is_ok_and(|place: usize| place < entries.len())
+    };
+    entries.keys().all(is_place)
 }
 
 /// Lists as such.

@@ -96,11 +96,15 @@ pub(crate) async fn claim_answer(
     let answer = AnswerClaim::new(budget, client, !is_read(request.method()));
     request.extensions_mut().insert(answer.clone());
     let response = next.run(request).await;
-    // Files are sent piece by piece, and do not say their size here.
-    let size = response.body().size_hint().exact().unwrap_or_default();
+    // Files and streams are made piece by piece, and do not say their size here.
+    let Some(size) = response.body().size_hint().exact() else {
+        return response.map(|body| Body::new(InPieces::new(body, None, connection)));
+    };
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     match answer.finish_over_http(size) {
-        Ok(Some(claim)) => response.map(|body| Body::new(Claimed::new(body, claim, connection))),
+        Ok(Some(claim)) => {
+            response.map(|body| Body::new(InPieces::new(body, Some(claim), connection)))
+        }
         Ok(None) => response,
         Err(error) => Error::from(error).into_response(),
     }
@@ -108,20 +112,20 @@ pub(crate) async fn claim_answer(
 
 /// A body that ends when most of it has been sent. As one piece it would end as soon as that waits to be sent. So it is
 /// given in small pieces, each when those before have left for the kernel.
-struct Claimed {
+struct InPieces {
     body: Body,
     rest: Bytes,
     /// A piece has been given since the connection was last able to send.
     has_given: bool,
     connection: Option<Plug>,
-    _claim: Claim,
+    _claim: Option<Claim>,
 }
 
 /// The bytes of a piece.
 const PIECE: usize = UNCLAIMED_BYTES;
 
-impl Claimed {
-    fn new(body: Body, claim: Claim, connection: Option<Plug>) -> Self {
+impl InPieces {
+    fn new(body: Body, claim: Option<Claim>, connection: Option<Plug>) -> Self {
         Self { body, rest: Bytes::new(), has_given: false, connection, _claim: claim }
     }
 
@@ -143,7 +147,7 @@ impl Claimed {
     }
 }
 
-impl HttpBody for Claimed {
+impl HttpBody for InPieces {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -191,7 +195,7 @@ mod tests {
         let text: Vec<u8> = (0..200_000).map(|number| (number % 251) as u8).collect();
         let budget = MemoryBudget::new(1 << 20);
         let claim = budget.claim(None, text.len()).unwrap();
-        let mut body = Claimed::new(Body::from(text.clone()), claim, None);
+        let mut body = InPieces::new(Body::from(text.clone()), Some(claim), None);
         let mut sent = Vec::new();
         while !body.is_end_stream() {
             assert_eq!(body.size_hint().exact(), Some((text.len() - sent.len()) as u64));

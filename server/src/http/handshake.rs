@@ -23,12 +23,28 @@ pub(crate) async fn read(mut request: Request, next: Next) -> Response {
         Ok(Some(engine)) => {
             request.extensions_mut().insert(engine);
             if is_kept(&engine) {
+                let bytes = head_bytes(&request);
+                if bytes > MAX_HANDSHAKE_BYTES {
+                    return Error::HeadTooLarge { bytes, limit: MAX_HANDSHAKE_BYTES }
+                        .into_response();
+                }
                 request = detach(request);
             }
         }
         Err(Ambiguous(name)) => return Error::AmbiguousQuery(name).into_response(),
     }
     next.run(request).await
+}
+
+/// The largest head of a handshake, which is kept as long as the connection. Node, with which Socket.IO servers run, reads no
+/// larger heads by default.
+const MAX_HANDSHAKE_BYTES: usize = 16 << 10;
+
+/// The bytes of the url and of the headers.
+fn head_bytes(request: &Request) -> usize {
+    let url = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    url + request.headers().iter().map(header).sum::<usize>()
 }
 
 /// Copies the head of a handshake, so that it holds nothing else.
@@ -102,6 +118,12 @@ mod tests {
         let cookies = Vec::from_iter(kept.headers().get_all("cookie"));
         assert_eq!(cookies, ["a=b; c=d", "a=b; c=d"]);
         assert_eq!(kept.extensions().get::<OriginalUri>().unwrap().0, *kept.uri());
+    }
+
+    #[test]
+    fn bytes_of_a_head_are_those_of_its_url_and_headers() {
+        let buffer = Bytes::from(b"/socket.io/?EIO=4&transport=websocket a=b; c=d".to_vec());
+        assert_eq!(head_bytes(&request(&buffer)), 37 + 2 * ("cookie".len() + "a=b; c=d".len()));
     }
 
     #[test]

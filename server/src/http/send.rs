@@ -17,7 +17,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Json, Router};
 use backwire_engine as engine;
-use backwire_records::json_size::JsonSize;
 use backwire_records::messages::message::Message;
 use backwire_records::write::{Key, Refused};
 use futures_util::future::BoxFuture;
@@ -127,11 +126,7 @@ async fn store(
 ) -> Result<Response> {
     let (name, site) = caller.admitted(&desk.sites)?;
     let resync = yes_or_no(resync.as_deref().unwrap_or_default())?;
-    let (key, body) = (key::of(headers)?, decompressed(headers, body, desk.limit)?);
-    // Its JSON has not been seen if it was compressed.
-    if let Some(claim) = claim {
-        claim.claim(JsonSize::of(&body)).await?;
-    }
+    let (key, body) = (key::of(headers)?, decompressed(headers, body, desk.limit, claim).await?);
     let body = Body::read(headers, &body)?;
     let share = desk.backlog.take(&name, body.len())?;
     let sender = Sender { name, site, resync, key, share, post: desk.post };

@@ -21,6 +21,9 @@ use crate::error::Error;
 use crate::settings::{Settings, Store};
 use crate::socket::Client;
 
+/// Bytes of a file that are read at a time. A connection that is not read holds one such piece.
+const PIECE: usize = 16 << 10;
+
 /// The directory that is served over HTTP.
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
@@ -47,7 +50,7 @@ impl Files {
                 store.display()
             );
         }
-        let service = ServeDir::new(directory);
+        let service = ServeDir::new(directory).with_buf_chunk_size(PIECE);
         Some(Self { directory: directory.as_path().into(), private: Arc::new(private), service })
     }
 

@@ -22,6 +22,7 @@ use super::engine_request::EngineRequest;
 use super::limits::Limits;
 use super::memberships::{Capacity, Memberships};
 use super::output::{LARGE_PACKET, NoRoom, Output, OutputBudget};
+use super::refused_events::RefusedEvents;
 use super::session::Session;
 use super::transport;
 use crate::answers::{Answer, Content};
@@ -34,9 +35,6 @@ use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::{Claim, UNCOUNTED_INPUT};
 use crate::rooms::{self, Presence, User};
 use crate::settings::{Limit, Origin};
-
-/// Refusals that may wait to be sent. Nobody has so many requests in flight who waits for any of them.
-const MOST_REFUSED: usize = 32_768;
 
 /// One connection may have this part of its subscriptions, whatever the others have.
 const RESERVED_PART: usize = 16;
@@ -90,8 +88,8 @@ struct Inbox {
     events: VecDeque<(Event, Option<Claim>)>,
     /// Of the texts of all events.
     bytes: usize,
-    /// The acks of events there was no room for, to be refused, and the limit that refuses them.
-    refused: Vec<(Option<i64>, Limit)>,
+    /// The events that there was no room for.
+    refused: RefusedEvents,
     /// A task is emptying it.
     is_being_emptied: bool,
 }
@@ -191,9 +189,7 @@ impl Connection {
                 inbox.bytes += event.text.len();
                 inbox.events.push_back((event, claim));
             }
-            Err(limit) if inbox.refused.len() < MOST_REFUSED => {
-                inbox.refused.push((event.ack, limit));
-            }
+            Err(limit) if inbox.refused.add(event.ack, limit) => {}
             Err(_) => return Arrival::Lost,
         }
         match std::mem::replace(&mut inbox.is_being_emptied, true) {
@@ -252,7 +248,7 @@ impl Connection {
     }
 
     /// Takes out the acks of those to be refused, and the limits that refuse them.
-    pub(super) fn refused(&self) -> Vec<(Option<i64>, Limit)> {
+    pub(super) fn refused(&self) -> RefusedEvents {
         std::mem::take(&mut self.inbox.lock().refused)
     }
 

@@ -218,12 +218,21 @@ impl House {
     /// Refuses the events that there was no room for, as the client reads the refusals.
     async fn refuse(&self, client: &Client) {
         let (budget, mut pause) = (self.answers.output_budget(), Pause::default());
-        for (ack, limit) in client.connection.refused() {
+        let mut refused = client.connection.refused();
+        if let Some((count, limit)) = refused.take_without_ack() {
+            self.refusal(client, limit);
+            self.counters.dropped.fetch_add(count, Ordering::Relaxed);
+        }
+        for (ack, limit) in refused {
+            if !client.is_connected() {
+                return;
+            }
+            consume_budget().await;
             while let Err(no_room) = client.begin_answer(self.limits, budget, 0) {
                 budget.room(no_room, &mut pause).await;
             }
             pause = Pause::default();
-            let refusal = (ack, Err(self.refusal(client, limit)));
+            let refusal = (Some(ack), Err(self.refusal(client, limit)));
             self.catch_up(client, std::iter::once(refusal)).await;
         }
     }

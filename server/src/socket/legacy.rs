@@ -24,14 +24,14 @@ mod sessions;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::IntoResponse;
 use axum::routing::Route;
 use bytes::{Bytes, BytesMut};
-use futures_util::future::{BoxFuture, Either, MapOk, ready};
+use futures_util::future::{self, BoxFuture, Either, MapOk};
 use futures_util::stream::{self, StreamExt};
 use futures_util::{FutureExt, TryFutureExt};
 use http::{HeaderValue, Method, StatusCode, header};
@@ -41,6 +41,7 @@ use hyper_util::rt::TokioIo;
 use socketioxide::layer::SocketIoLayer;
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
+use tokio::task::coop::poll_proceed;
 use tower::{Layer, Service, ServiceExt};
 
 use frames::RewritingStream;
@@ -174,7 +175,7 @@ impl Service<Request> for Served {
     fn call(&mut self, mut request: Request) -> Self::Future {
         let opened = match self.transports.begin(&mut request) {
             Ok(opened) => opened,
-            Err(error) => return Either::Right(ready(Ok(error.into_response())).boxed()),
+            Err(error) => return Either::Right(future::ready(Ok(error.into_response())).boxed()),
         };
         let (inner, largest) = (self.inner.clone(), self.largest);
         let sessions = Arc::clone(&self.sessions);
@@ -349,14 +350,28 @@ async fn take_packets(
                     sessions.learn(session);
                 }
                 request.headers_mut().insert(header::CONTENT_TYPE, TEXT);
-                packets.into()
+                in_packets(packets.into())
             }
-            None => body.into(),
+            // socketioxide refuses it.
+            None if is_binary => Body::empty(),
+            None => in_packets(body.into()),
         },
         Err(body) => body,
     };
     request.headers_mut().remove(header::CONTENT_LENGTH);
     inner.oneshot(request).map_ok(boxed).await
+}
+
+/// A body that arrives one packet at a time. For each packet, socketioxide copies all that has arrived.
+fn in_packets(payload: Bytes) -> Body {
+    let mut rest = payload;
+    let next = move |cx: &mut Context<'_>| {
+        let progress = ready!(poll_proceed(cx));
+        progress.made_progress();
+        let first = (!rest.is_empty()).then(|| rest.split_to(payload::length_of_first(&rest)));
+        Poll::Ready(first.map(Ok::<_, Infallible>))
+    };
+    Body::from_stream(stream::poll_fn(next))
 }
 
 /// Packets of Engine.IO 4 by POST.
@@ -456,6 +471,22 @@ mod tests {
             request.extensions_mut().insert(engine);
         }
         exchange(&request)
+    }
+
+    /// socketioxide copies a chunk once for each packet that begins in it.
+    #[tokio::test]
+    async fn each_packet_of_a_payload_is_a_chunk_of_its_own() {
+        let packets = ["4:421[", "6:4😀€xyz", "2:4a"];
+        for rest in ["", "no packet", "9:4too short"] {
+            let payload = packets.concat() + rest;
+            let mut body = in_packets(payload.clone().into());
+            let mut chunks = Vec::new();
+            while let Some(frame) = body.frame().await {
+                chunks.push(frame.unwrap().into_data().unwrap());
+            }
+            let expected = packets.into_iter().chain([rest]).filter(|chunk| !chunk.is_empty());
+            assert_eq!(chunks, expected.map(str::as_bytes).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What one client may do.
 
+use tokio::sync::Semaphore;
+
 use super::session::ConnectLimits;
 use crate::http::limit::TOLERANCE;
 use crate::settings::{Heartbeat, Settings, Transports};
@@ -40,7 +42,8 @@ impl Limits {
                 in_all: settings.limits.unconnected_sessions,
                 deadline: settings.limits.connect_deadline,
             },
-            unread: settings.limits.unread_packets,
+            // More would be an error of the queue.
+            unread: settings.limits.unread_packets.min(Semaphore::MAX_PERMITS),
             heartbeat: settings.heartbeat,
             transports: settings.socket_io.transports,
         }

@@ -165,7 +165,8 @@ impl Sessions {
         if session.is_unconnected() {
             let mut state = self.state.lock();
             state.add_deadline(session, self.limits.deadline);
-            if !session.handshake.is_websocket() {
+            let is_listed = |it: &Weak<Session>| std::ptr::eq(it.as_ptr(), Arc::as_ptr(session));
+            if !session.handshake.is_websocket() && !state.unconnected.iter().any(is_listed) {
                 state.unconnected.push(Arc::downgrade(session));
             }
         }
@@ -419,6 +420,18 @@ pub(super) mod tests {
         let (overdue, next) = sessions.overdue();
         assert!(overdue.iter().all(|it| !Arc::ptr_eq(it, &first)) && next.is_none());
         assert!(overdue.iter().any(|it| Arc::ptr_eq(it, &second)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn session_counts_once_however_often_its_connect_is_refused() {
+        let sessions = Sessions::new(LIMITS);
+        let (session, _) = open(&sessions, 1).unwrap();
+        for _ in 0..1_000 {
+            drop(Pending::begin(&session));
+        }
+        let _second = open(&sessions, 1).unwrap();
+        assert_eq!(open(&sessions, 1).unwrap_err(), Limit::UnconnectedSessionsPerAddress);
+        let _other = open(&sessions, 2).unwrap();
     }
 
     #[tokio::test(start_paused = true)]

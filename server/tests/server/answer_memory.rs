@@ -1,6 +1,7 @@
 //! The memory of large answers, from the first record that is read until the client has read the answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Json;
@@ -37,7 +38,11 @@ fn limited(total_unread_bytes: usize) -> Builder {
         port: 0,
         store: Store::Memory,
         paths: Paths { shortcuts: Shortcuts::Write, ..Paths::default() },
-        limits: limits(|limits| limits.total_unread_bytes = total_unread_bytes),
+        limits: limits(|limits| {
+            limits.total_unread_bytes = total_unread_bytes;
+            // These tests are about memory, also on a slow machine.
+            limits.read_deadline = Duration::from_secs(60);
+        }),
         ..Settings::default()
     };
     builder().settings(settings)

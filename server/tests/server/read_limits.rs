@@ -181,6 +181,10 @@ async fn sort_that_needs_too_much_memory_is_a_413() {
     }
     let path = "/todo?sort=text";
     assert_eq!(refused(&server, path).await, json!([413, "E_ANSWER_TOO_LARGE", 2_000]));
+    // Attributes that are absent take memory as well.
+    let names: Vec<_> = (0..100).map(|n| format!("absent{n}")).collect();
+    let absent = format!("/todo?limit=1&skip=10&sort={}", names.join(","));
+    assert_eq!(refused(&server, &absent).await, json!([413, "E_ANSWER_TOO_LARGE", 2_000]));
     let message = read(&server, path).await.1["message"].to_string();
     assert!(message.contains("sort_bytes: 2000") && message.contains("indexed"), "{message}");
     // No more is held than is needed.

@@ -4,14 +4,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::routing::get;
-use backwire::Server;
+use axum::routing::{get, post};
+use backwire::change::{Attributes, Resource};
 use backwire::settings::Limit;
+use backwire::write::Action;
+use backwire::{Context, Server};
 use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::answer_memory::{claimed, nothing_is_claimed};
 use crate::client::{RUNTIME, Socket, builder, start};
@@ -114,6 +117,36 @@ async fn stock_clients_that_do_not_read_small_pushes_are_disconnected_when_their
         () = second.is_ended() => {}
     }
     assert_eq!(writer.get("/todo?limit=1").await["statusCode"], 200);
+    server.shutdown().await;
+}
+
+/// The memory is that of the default limits for 1,000 of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_clients_of_one_address_get_a_burst_of_changes() {
+    const LISTENERS: usize = 70;
+    const CHANGES: i64 = 500;
+    let burst = post(async |cx: Context| {
+        for id in 1..=CHANGES {
+            let record = Attributes::from_iter([("id".to_owned(), json!(id))]);
+            cx.commit(Resource::parse("todo").unwrap(), Action::Create(record)).await?;
+        }
+        Ok::<_, backwire::Error>(())
+    });
+    let limits = limits(|limits| limits.total_unread_bytes = LISTENERS * 64 * 1024);
+    let server = start(builder().limits(limits).route("/burst", burst)).await;
+    let mut listeners = JoinSet::new();
+    for _ in 0..LISTENERS {
+        let mut listener = Socket::stock(&server).await;
+        assert_eq!(listener.get("/todo").await["statusCode"], 200);
+        listeners.spawn(async move {
+            for id in 1..=CHANGES {
+                assert_eq!(listener.event().await[1]["id"], id);
+            }
+        });
+    }
+    let mut publisher = Socket::runtime(&server).await;
+    assert_eq!(publisher.post("/burst", json!({})).await["statusCode"], 200);
+    listeners.join_all().await;
     server.shutdown().await;
 }
 

@@ -26,7 +26,7 @@ impl<'c, R: Look> Best<'c, R> {
 
     /// Adds a record, which is dropped again if enough others come before it.
     pub fn push(&mut self, record: R) {
-        self.bytes += (self.bytes_of)(&record);
+        self.bytes += self.bytes_to_sort(&record);
         self.held.push(record);
         if self.reach.is_some_and(|reach| self.held.len() >= reach.max(FEW).saturating_mul(2)) {
             self.prune();
@@ -55,7 +55,12 @@ impl<'c, R: Look> Best<'c, R> {
     fn prune(&mut self) {
         let sorted = self.sort.sort(mem::take(&mut self.held));
         self.held = sorted.take(self.reach.unwrap_or(usize::MAX)).collect();
-        self.bytes = self.held.iter().map(self.bytes_of).sum();
+        self.bytes = self.held.iter().map(|record| self.bytes_to_sort(record)).sum();
+    }
+
+    /// The bytes of a record, and those that [`Sort::sort`] takes for it.
+    fn bytes_to_sort(&self, record: &R) -> usize {
+        (self.bytes_of)(record) + self.sort.bytes_of_keys::<R>()
     }
 }
 
@@ -86,7 +91,8 @@ mod tests {
             let mut best = Best::new(&sort, reach, |_| 1);
             for record in &all {
                 best.push(Arc::clone(record));
-                prop_assert_eq!(best.bytes, best.held.len());
+                let each = 1 + sort.bytes_of_keys::<Arc<Attributes>>();
+                prop_assert_eq!(best.bytes, best.held.len() * each);
                 prop_assert!(reach.is_none_or(|reach| best.len() < 2 * reach.max(FEW)));
             }
             let expected: Vec<_> = sort.sort(all).take(reach.unwrap_or(usize::MAX)).collect();
@@ -101,8 +107,9 @@ mod tests {
         for value in [3, 1, 2] {
             best.push(Arc::new(Attributes::from_iter([("a".to_owned(), Value::from(value))])));
         }
-        assert!(best.bytes_at_most(30) && best.len() == 3);
-        assert!(best.bytes_at_most(25) && best.len() == 2);
+        let each = 10 + sort.bytes_of_keys::<Arc<Attributes>>();
+        assert!(best.bytes_at_most(3 * each) && best.len() == 3);
+        assert!(best.bytes_at_most(3 * each - 1) && best.len() == 2);
         assert!(!best.bytes_at_most(15));
     }
 }

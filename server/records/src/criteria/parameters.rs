@@ -1,7 +1,10 @@
 //! What a request brought to say what it wants: the pairs of its query and the attributes of its data.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Value;
 
+use super::SIZE;
 use super::bad::{Bad, Problem};
 use crate::brackets;
 use crate::change::Attributes;
@@ -26,32 +29,51 @@ impl Parameters {
         let mut parameters = Self::default();
         let (nested, plain): (Vec<_>, Vec<_>) =
             query.into_iter().partition(|(name, _)| is_nested(name));
+        let mut places = HashMap::new();
         for (name, value) in plain {
-            parameters.add_text(name, value);
+            parameters.add_text(&mut places, name, value)?;
         }
         parameters.add_nested(nested)?;
+        let in_url: HashSet<_> = parameters.names().map(str::to_owned).collect();
         for (name, value) in data {
-            if parameters.0.iter().any(|other| other.is_text && other.name == name) {
+            if in_url.contains(&name) {
                 let problem = Problem::Misplaced("this is in the url and in the data");
                 return Err(Bad::new(&name, problem));
             }
-            parameters.0.push(Parameter { name, value, is_text: false });
+            parameters.push(Parameter { name, value, is_text: false })?;
         }
         parameters.0.retain(|parameter| parameter.name != "_");
         Ok(parameters)
     }
 
+    /// Parameters are searched one by one, so there are never many.
+    fn push(&mut self, parameter: Parameter) -> Result<(), Bad> {
+        if self.0.len() > SIZE {
+            return Err(Bad::new(&parameter.name, Problem::TooMany(SIZE)));
+        }
+        self.0.push(parameter);
+        Ok(())
+    }
+
     /// A name that comes again makes a list, and so does jQuery's `name[]`.
-    fn add_text(&mut self, name: String, value: String) {
+    fn add_text(
+        &mut self,
+        places: &mut HashMap<String, usize>,
+        name: String,
+        value: String,
+    ) -> Result<(), Bad> {
         let plain = name.strip_suffix("[]").unwrap_or(&name);
-        match self.0.iter_mut().find(|other| other.name == plain).map(|other| &mut other.value) {
+        let place = places.get(plain).and_then(|place| self.0.get_mut(*place));
+        match place.map(|other| &mut other.value) {
             Some(Value::Array(list)) => list.push(value.into()),
             Some(first) => *first = Value::Array(vec![first.take(), value.into()]),
             None => {
+                places.insert(plain.to_owned(), self.0.len());
                 let name = plain.to_owned();
-                self.0.push(Parameter { name, value: value.into(), is_text: true });
+                self.push(Parameter { name, value: value.into(), is_text: true })?;
             }
         }
+        Ok(())
     }
 
     /// Objects, as jQuery writes them: `where[age][>]=18`.
@@ -64,7 +86,7 @@ impl Parameters {
             if self.0.iter().any(|other| other.name == name) {
                 return Err(Bad::new(&name, odd));
             }
-            self.0.push(Parameter { name, value, is_text: true });
+            self.push(Parameter { name, value, is_text: true })?;
         }
         Ok(())
     }

@@ -62,6 +62,11 @@ impl Sort {
         order.into_iter().filter_map(move |place| records[place].take())
     }
 
+    /// The bytes that [`sort`](Self::sort) takes for one record, beside the record.
+    pub(super) fn bytes_of_keys<R>(&self) -> usize {
+        size_of::<usize>() + size_of::<Option<R>>() + self.0.len() * size_of::<&Value>()
+    }
+
     fn compare(&self, a: &[&Value], b: &[&Value]) -> Ordering {
         let mut orders = self.0.iter().zip(a.iter().zip(b)).map(|((_, direction), (a, b))| {
             let order = values(a, b);

@@ -313,3 +313,19 @@ proptest! {
         }
     }
 }
+
+/// Parameters are searched one by one.
+#[test]
+fn more_parameters_than_are_allowed_are_refused_as_they_are_read() {
+    let many = |count: usize| (0..count).map(|n| (format!("a{n}"), "1".to_owned()));
+    let from_query = |count| Parameters::read(many(count).collect(), Attributes::new());
+    let attributes = |count| many(count).map(|(name, value)| (name, value.into())).collect();
+    let from_data = |count| Parameters::read(Vec::new(), attributes(count));
+    assert!(from_query(SIZE).is_ok() && from_data(SIZE).is_ok());
+    for refused in [from_query(20_000), from_data(20_000)] {
+        assert_eq!(refused.unwrap_err().problem, Problem::TooMany(SIZE));
+    }
+    // A name that comes again is not another one.
+    let same = vec![("a".to_owned(), "1".to_owned()); 20_000];
+    assert_eq!(Parameters::read(same, Attributes::new()).unwrap().names().count(), 1);
+}

@@ -1,50 +1,106 @@
 //! Bodies that are compressed: `Content-Encoding: gzip` and `deflate`.
 //!
 //! A small body may become a very large one. So decompression ends at the limit of a body, and the memory and
-//! time for a refused body are those for the largest that is accepted.
+//! time for a refused body are those for the largest that is accepted. A body is decompressed twice: the first time it is
+//! only measured, so that its memory can be claimed before it is used.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 use axum::body::Bytes;
+use backwire_records::json_size::JsonSize;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
 
 use super::bodies::LONGEST_SHOWN;
 use crate::error::{Error, Result};
+use crate::parse_claim::ParseClaim;
 
-/// The body itself, of at most so many bytes.
-pub(super) fn decompressed(headers: &HeaderMap, body: Bytes, limit: usize) -> Result<Bytes> {
-    let encodings = headers.get_all(header::CONTENT_ENCODING).into_iter();
-    let encodings: Vec<_> = encodings.map(|it| it.to_str().unwrap_or("?")).collect();
-    let encoding = encodings.join(", ").trim().to_ascii_lowercase();
-    let decoder: Box<dyn Read + '_> = match encoding.as_str() {
-        "" | "identity" => return Ok(body),
-        "gzip" | "x-gzip" => Box::new(MultiGzDecoder::new(&*body)),
-        "deflate" if has_zlib_header(&body) => Box::new(ZlibDecoder::new(&*body)),
-        // Some programs leave out the header that belongs to it.
-        "deflate" => Box::new(DeflateDecoder::new(&*body)),
-        other => {
-            return Err(Error::Unsupported {
-                header: "content-encoding",
-                value: other.chars().take(LONGEST_SHOWN).collect(),
-                supported: "gzip, deflate, or no such header",
-            });
-        }
-    };
-    match read(decoder, limit) {
-        Ok(body) if body.len() > limit => {
-            let size = format!("more than {limit} bytes when it is decompressed");
-            Err(Error::TooLarge { size, limit })
-        }
-        Ok(body) => Ok(body.into()),
-        Err(_) => Err(Error::BadField("content-encoding", "the body is not compressed like this")),
+/// The body itself, of at most so many bytes. Claims the memory of it and of its values.
+pub(super) async fn decompressed(
+    headers: &HeaderMap,
+    body: Bytes,
+    limit: usize,
+    claim: Option<&ParseClaim>,
+) -> Result<Bytes> {
+    let Some(encoding) = Encoding::of(headers, &body)? else { return Ok(body) };
+    let measure = encoding.measure(&body, limit)?;
+    if measure.bytes > limit {
+        let size = format!("more than {limit} bytes when it is decompressed");
+        return Err(Error::TooLarge { size, limit });
+    }
+    if let Some(claim) = claim {
+        claim.check(measure.json)?;
+        claim.claim_bytes(measure.bytes + measure.json.parsed_bytes()).await?;
+    }
+    let mut decompressed = Vec::with_capacity(measure.bytes);
+    encoding.decompress(&body, limit, &mut decompressed)?;
+    Ok(decompressed.into())
+}
+
+/// How a body is compressed.
+#[derive(Debug, Clone, Copy)]
+enum Encoding {
+    Gzip,
+    Zlib,
+    Deflate,
+}
+
+/// The size of a decompressed body.
+#[derive(Debug, Default)]
+struct Measure {
+    bytes: usize,
+    json: JsonSize,
+}
+
+impl Write for Measure {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        self.bytes += part.len();
+        self.json.add(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
-fn read(decoder: impl Read, limit: usize) -> io::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    decoder.take(limit as u64 + 1).read_to_end(&mut body)?;
-    Ok(body)
+impl Encoding {
+    /// That of the headers. `None` if the body is not compressed.
+    fn of(headers: &HeaderMap, body: &[u8]) -> Result<Option<Self>> {
+        let encodings = headers.get_all(header::CONTENT_ENCODING).into_iter();
+        let encodings: Vec<_> = encodings.map(|it| it.to_str().unwrap_or("?")).collect();
+        let encoding = encodings.join(", ").trim().to_ascii_lowercase();
+        match encoding.as_str() {
+            "" | "identity" => Ok(None),
+            "gzip" | "x-gzip" => Ok(Some(Self::Gzip)),
+            "deflate" if has_zlib_header(body) => Ok(Some(Self::Zlib)),
+            // Some programs leave out the header that belongs to it.
+            "deflate" => Ok(Some(Self::Deflate)),
+            other => Err(Error::Unsupported {
+                header: "content-encoding",
+                value: other.chars().take(LONGEST_SHOWN).collect(),
+                supported: "gzip, deflate, or no such header",
+            }),
+        }
+    }
+
+    fn measure(self, body: &[u8], limit: usize) -> Result<Measure> {
+        let mut measure = Measure::default();
+        self.decompress(body, limit, &mut measure)?;
+        Ok(measure)
+    }
+
+    /// Writes the decompressed body, and one byte more than the limit at most.
+    fn decompress(self, body: &[u8], limit: usize, to: &mut impl Write) -> Result<()> {
+        let decoder: Box<dyn Read + '_> = match self {
+            Self::Gzip => Box::new(MultiGzDecoder::new(body)),
+            Self::Zlib => Box::new(ZlibDecoder::new(body)),
+            Self::Deflate => Box::new(DeflateDecoder::new(body)),
+        };
+        let copied = io::copy(&mut decoder.take(limit as u64 + 1), to);
+        let not_like_this = "the body is not compressed like this";
+        copied.map(drop).map_err(|_| Error::BadField("content-encoding", not_like_this))
+    }
 }
 
 fn has_zlib_header(body: &[u8]) -> bool {

@@ -142,6 +142,27 @@ fn split_packet(payload: &str) -> Option<(&str, &str)> {
     rest.split_at_checked(bytes_of(rest, length.parse().ok()?)?)
 }
 
+/// The bytes of the first packet of a text, with its length. All of them if it is not a packet.
+pub(super) fn length_of_first(payload: &[u8]) -> usize {
+    let length = || {
+        let digits = payload.iter().position(|byte| *byte == b':')?;
+        let length = str::from_utf8(&payload[..digits]).ok()?.parse().ok()?;
+        Some(digits + 1 + bytes_of_chars(&payload[digits + 1..], length)?)
+    };
+    length().unwrap_or(payload.len())
+}
+
+/// The bytes of the first characters of valid UTF-8: so many that they have this length in UTF-16.
+fn bytes_of_chars(text: &[u8], length: usize) -> Option<usize> {
+    // Only what may belong to the packet is checked: a character of one unit has up to three bytes.
+    let longest = &text[..text.len().min(length.saturating_mul(3))];
+    let valid = match str::from_utf8(longest) {
+        Ok(valid) => valid,
+        Err(error) => str::from_utf8(&longest[..error.valid_up_to()]).unwrap_or_default(),
+    };
+    bytes_of(valid, length)
+}
+
 /// Before a packet of text in a binary payload.
 const TEXT: u8 = 0;
 
@@ -348,6 +369,20 @@ mod tests {
             prop_assume!(![&before, &after].iter().any(|it| it.starts_with("40/")));
             let expected = payload(&[&before, r#"40/shop,{"ä":""}"#, &after]);
             prop_assert_eq!(rewritten(sent.as_bytes()).unwrap(), expected);
+        }
+
+        #[test]
+        fn first_packet_has_the_length_that_it_says(texts in vec(".{0,9}", 1..4)) {
+            let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+            let all = payload(&texts);
+            let length = length_of_first(all.as_bytes());
+            prop_assert_eq!(&all[..length], payload(&texts[..1]));
+        }
+
+        #[test]
+        fn first_packet_is_as_it_is_read_or_all_that_is_left(text in "[0-9:a€😀]{0,20}") {
+            let expected = split_packet(&text).map_or(text.len(), |(_, rest)| text.len() - rest.len());
+            prop_assert_eq!(length_of_first(text.as_bytes()), expected);
         }
 
         #[test]
