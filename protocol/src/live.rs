@@ -33,6 +33,7 @@ mod target;
 
 pub use answer::Answer;
 pub use change::Change;
+pub use names::SEPARATOR;
 pub use output::Output;
 
 use answer::Snapshot;
@@ -40,9 +41,6 @@ use change::RoomChange;
 use query::Query;
 use symbols::{Symbol, Symbols};
 use target::Target;
-
-/// The separator of list items in a text. The empty text is the empty list.
-pub const SEPARATOR: u8 = 0;
 
 /// All live queries of a page.
 #[derive(Debug)]

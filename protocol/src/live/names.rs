@@ -3,7 +3,8 @@
 //! Attribute names are only compared, so hashes are enough. If two names have the same hash, a
 //! query is sent again unnecessarily.
 
-use super::SEPARATOR;
+/// The separator of list items in a text. The empty text is the empty list.
+pub const SEPARATOR: u8 = 0;
 
 const FNV_OFFSET_BASIS: u32 = 0x811c_9dc5;
 const FNV_PRIME: u32 = 0x0100_0193;

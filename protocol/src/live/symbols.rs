@@ -4,8 +4,7 @@
 //! stored once, and everything else is lists of numbers. A set consists of a mark at each of its
 //! numbers. To begin another set invalidates the marks of the former one.
 
-use super::SEPARATOR;
-use super::names::{hash, next_item};
+use super::names::{SEPARATOR, hash, next_item};
 
 /// The number that stands for a text.
 pub(super) type Symbol = u32;
