@@ -3,6 +3,7 @@
 //! In reading order:
 //!
 //! - `client`: the app's side, [`Client`] and [`Events`];
+//! - `event`: what the app receives, [`Reply`] and [`Event`];
 //! - `shell`: the loop between the core and the app;
 //! - `socket`: the one door to tokio-tungstenite;
 //! - `json`: `serde_json` values as the core wants to see them.
@@ -32,6 +33,7 @@
 //! `backwire-position` and the offset of each change.
 
 mod client;
+mod event;
 mod json;
 mod shell;
 mod socket;
@@ -39,5 +41,6 @@ mod socket;
 pub use backwire_protocol::Connection;
 pub use backwire_protocol::Delivery;
 pub use backwire_protocol::{Status, Verb};
-pub use client::{Client, Event, Events, Reply};
+pub use client::{Client, Events};
+pub use event::{Event, Reply};
 pub use json::Json;

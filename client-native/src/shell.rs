@@ -13,7 +13,7 @@ use backwire_protocol::{Client as Core, Failure, Instant, Output, Request, Token
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time;
 
-use crate::client::{Event, Reply};
+use crate::event::{Event, Reply};
 use crate::json::Json;
 use crate::socket::{Heard, Socket};
 
