@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
-use super::{count_answer, count_end};
+use super::common::{count_answer, count_end};
 use crate::attack::Target;
 
 pub(super) async fn be_silent(target: Target) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{count_answer, store, text};
+use super::common::{count_answer, store, text};
 use crate::attack::Target;
 
 /// Bytes of the text that is searched for. A url has 64 KB at most.

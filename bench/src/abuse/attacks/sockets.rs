@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::timeout;
 
-use super::{PATIENCE, next_number, text};
+use super::common::{PATIENCE, next_number, text};
 use crate::attack::Target;
 use crate::wire::Socket;
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{count_answer, next_number, store, text};
+use super::common::{count_answer, next_number, store, text};
 use crate::attack::Target;
 
 /// Records of one list.
