@@ -10,46 +10,19 @@
 mod node;
 mod plan;
 mod program;
+mod requirement;
 mod rust;
 
 use anyhow::{Context, Result, bail};
 
-use crate::npm;
 use crate::workspace::Workspace;
 
 use plan::{Machine, Plan};
-use program::Program;
-use rust::Part;
+use requirement::Missing;
 
-pub(crate) use program::{BROWSER, CC, CXX, GZIP, KILL, LANGUAGES, MAKE, REDIS};
-
-/// A program or package that a command needs on the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Requirement {
-    /// A part of Rust that rustup adds to the toolchain.
-    Rust(Part),
-    /// A nightly toolchain beside the project's own.
-    NightlyRust,
-    /// Node.js and npm, in a version that the tools support.
-    Node,
-    /// The packages of `package-lock.json`.
-    NpmPackages,
-    /// A program of the system.
-    Program(Program),
-}
-
-/// A requirement that is not met, and why.
-struct Missing {
-    requirement: Requirement,
-    problem: String,
-}
-
-/// Rust's standard library for WebAssembly.
-pub(crate) const WASM_TARGET: Requirement = Requirement::Rust(Part::WasmTarget);
-/// The formatter.
-pub(crate) const RUSTFMT: Requirement = Requirement::Rust(Part::Rustfmt);
-/// The linter.
-pub(crate) const CLIPPY: Requirement = Requirement::Rust(Part::Clippy);
+pub(crate) use requirement::{
+    BROWSER, CC, CLIPPY, CXX, GZIP, KILL, LANGUAGES, MAKE, REDIS, RUSTFMT, Requirement, WASM_TARGET,
+};
 
 /// Checks requirements and installs those that are missing.
 pub(crate) fn ensure(workspace: &Workspace, requirements: &[Requirement]) -> Result<()> {
@@ -84,17 +57,4 @@ fn check<'a>(
         missing.extend(problem.map(|problem| Missing { requirement, problem }));
     }
     missing
-}
-
-impl Requirement {
-    /// Returns why the requirement is not met, or `None` if it is.
-    fn problem(self, workspace: &Workspace) -> Option<String> {
-        match self {
-            Self::Rust(part) => part.problem(workspace),
-            Self::NightlyRust => rust::nightly_problem(workspace),
-            Self::Node => node::problem(workspace),
-            Self::NpmPackages => npm::problem(workspace),
-            Self::Program(program) => program.problem(workspace),
-        }
-    }
 }

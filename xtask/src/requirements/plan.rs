@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Missing, Requirement};
+use super::requirement::{Missing, Requirement};
 use crate::command::{answers, program, run};
 use crate::npm;
 use crate::workspace::Workspace;

@@ -3,7 +3,6 @@
 use std::env;
 use std::process::Command;
 
-use super::Requirement;
 use crate::command::{answers, program};
 use crate::workspace::Workspace;
 
@@ -19,49 +18,20 @@ pub(crate) struct Program {
     variable: Option<&'static str>,
 }
 
-/// The C compiler. SQLite, jemalloc and ring are built from their sources.
-pub(crate) const CC: Requirement = Program::new("cc", BUILD_TOOLS).or_chosen_by("CC");
-/// The C++ compiler. libFuzzer is built from its sources.
-pub(crate) const CXX: Requirement = Program::new("c++", BUILD_TOOLS).or_chosen_by("CXX");
-/// make. jemalloc is built with it.
-pub(crate) const MAKE: Requirement = Program::new("make", BUILD_TOOLS).required();
-/// gzip. It measures how much a page downloads.
-pub(crate) const GZIP: Requirement = Program::new("gzip", "gzip").required();
-/// kill. Tests of the server's command line send signals with it.
-pub(crate) const KILL: Requirement = Program::new("kill", "procps").probed_with("-l");
-/// Redis. The benchmark compares the server with lists in it.
-pub(crate) const REDIS: Requirement = Program::new("redis-server", "redis-server").required();
-/// The browser of the tests, and its driver.
-pub(crate) const BROWSER: &[Requirement] = &[
-    Program::new("chromium", "chromium").required(),
-    Program::new("chromedriver", "chromium-driver").required(),
-];
-
-/// Languages in which the documentation shows how a message is sent.
-pub(crate) const LANGUAGES: &[Requirement] = &[
-    Program::new("python3", "python3").required(),
-    Program::new("php", "php-cli").required(),
-    Program::new("ruby", "ruby").required(),
-    Program::new("curl", "curl").required(),
-];
-
-const BUILD_TOOLS: &str = "build-essential";
-
 impl Program {
-    const fn new(name: &'static str, package: &'static str) -> Self {
+    /// Creates a program that has the probe `--version`.
+    pub(super) const fn new(name: &'static str, package: &'static str) -> Self {
         Self { name, package, probe: "--version", variable: None }
     }
 
-    const fn required(self) -> Requirement {
-        Requirement::Program(self)
+    /// Lets an environment variable select another program.
+    pub(super) const fn or_chosen_by(self, variable: &'static str) -> Self {
+        Self { variable: Some(variable), ..self }
     }
 
-    const fn or_chosen_by(self, variable: &'static str) -> Requirement {
-        Self { variable: Some(variable), ..self }.required()
-    }
-
-    const fn probed_with(self, probe: &'static str) -> Requirement {
-        Self { probe, ..self }.required()
+    /// Probes the program with another argument.
+    pub(super) const fn probed_with(self, probe: &'static str) -> Self {
+        Self { probe, ..self }
     }
 
     /// Returns why the program cannot be used, or `None` if it can.
