@@ -10,7 +10,7 @@ use crate::command::{cargo, program, run};
 use crate::requirements::{BROWSER, GZIP, REDIS, Requirement};
 use crate::size::{BUDGET, PART_BUDGET, Size};
 use crate::workspace::{Profile, Workspace};
-use crate::{build, demo};
+use crate::{build, demo_site};
 
 const BENCH: &str = "backwire-bench";
 
@@ -121,7 +121,7 @@ impl Bench {
     /// Measures calls of `Backbone.sync` in a browser. The program that drives the browser is built as
     /// the tests are.
     fn measure_sync(&self, workspace: &Workspace) -> Result<()> {
-        demo::assemble(workspace)?;
+        demo_site::assemble(workspace)?;
         run(cargo(
             workspace,
             ["run", "--quiet", "--package", "backwire-tests", "--example", "sync_cost"],

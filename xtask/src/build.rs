@@ -8,7 +8,7 @@ use clap::Args;
 use crate::command::{cargo, run};
 use crate::requirements::{CC, GZIP, MAKE, Requirement, WASM_TARGET};
 use crate::workspace::{Profile, Workspace};
-use crate::{bundle, client, demo, size};
+use crate::{bundle, client, demo_site, size};
 
 /// The requirements of the command.
 pub(crate) const REQUIREMENTS: &[&[Requirement]] = &[RUNTIME, SERVER, &[GZIP]];
@@ -34,7 +34,7 @@ impl Build {
         runtime(workspace)?;
         let profile = if self.debug_server { Profile::Debug } else { Profile::Release };
         server(workspace, profile)?;
-        demo::assemble(workspace)?;
+        demo_site::assemble(workspace)?;
         let script = workspace.script();
         println!("{}: {}", workspace.short(&script), size::Size::of(&script)?);
         println!("{}", workspace.server(profile).display());

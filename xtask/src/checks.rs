@@ -21,7 +21,7 @@ use crate::server::Server;
 use crate::size::{BUDGET, PART_BUDGET, Size};
 use crate::stamp::files_under;
 use crate::workspace::{Profile, WASM_TRIPLE, Workspace};
-use crate::{build, demo, dependencies, fresh_rust, npm, small_disk};
+use crate::{build, demo, demo_site, dependencies, fresh_rust, npm, small_disk};
 
 /// The client only makes sense as wasm, so what is native leaves it out.
 const NATIVE: [&str; 3] = ["--workspace", "--exclude", "backwire-client-wasm"];
@@ -212,7 +212,7 @@ fn serve(workspace: &Workspace) -> Result<Server> {
 
 fn end_to_end(workspace: &Workspace) -> Result<Outcome> {
     server(workspace)?;
-    demo::assemble(workspace)?;
+    demo_site::assemble(workspace)?;
     let passed = run_tests(
         Runner::find(workspace)
             .command(workspace)

@@ -1,28 +1,21 @@
 //! `cargo xtask demo`: the todo app, served.
 
-use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::build;
 use crate::command::program;
 use crate::requirements::Requirement;
 use crate::server::{Event, Server};
-use crate::stamp::files_under;
 use crate::workspace::{Profile, Workspace};
+use crate::{build, demo_site};
 
 /// The requirements of the command.
 pub(crate) const REQUIREMENTS: &[&[Requirement]] = &[build::RUNTIME, build::SERVER];
-
-/// What the demo's page loads beside Backwire, as npm has it.
-const VENDOR: [&str; 3] =
-    ["jquery/dist/jquery.min.js", "underscore/underscore-min.js", "backbone/backbone-min.js"];
 
 /// Build everything and serve the todo app until Ctrl-C.
 ///
@@ -46,7 +39,7 @@ impl Demo {
         self.check_port()?;
         build::runtime(workspace)?;
         build::server(workspace, Profile::Release)?;
-        assemble(workspace)?;
+        demo_site::assemble(workspace)?;
         let server = self.start(workspace)?;
         let interrupted = server.sender();
         ctrlc::set_handler(move || {
@@ -85,31 +78,6 @@ fn address(origin: &str) -> String {
         Some((_, port)) => format!("http://localhost:{port}"),
         None => origin.to_owned(),
     }
-}
-
-/// Puts together what the demo's page loads. Needs the npm packages.
-pub(crate) fn assemble(workspace: &Workspace) -> Result<()> {
-    let site = workspace.demo_site();
-    if site.exists() {
-        fs::remove_dir_all(&site)?;
-    }
-    let written = workspace.demo();
-    for file in files_under(&written)? {
-        let name = file.strip_prefix(&written).expect("the file was found under this folder");
-        copy(&file, site.join(name))?;
-    }
-    for name in VENDOR.map(Path::new) {
-        let file_name = name.file_name().expect("the list is of files");
-        copy(&workspace.node_modules().join(name), site.join("vendor").join(file_name))?;
-    }
-    Ok(())
-}
-
-fn copy(from: &Path, to: PathBuf) -> Result<()> {
-    let folder = to.parent().expect("a file is in a folder");
-    fs::create_dir_all(folder)?;
-    fs::copy(from, &to).with_context(|| format!("{} could not be copied", from.display()))?;
-    Ok(())
 }
 
 #[cfg(test)]

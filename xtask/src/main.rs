@@ -1,11 +1,14 @@
-//! The project's own commands: `cargo xtask build`, `demo`, `test`, `bench`, `fuzz`, `crash`, `abuse`.
+//! The project's own commands: `cargo xtask build`, `demo`, `test`, `bench`, `fuzz`, `crash` and
+//! `abuse`.
 //!
 //! In reading order: each command is a file of its name, and [`requirements`] checks what they need
 //! on the machine. [`client`] and [`bundle`] make the files that a page downloads; [`panics`],
 //! [`names`] and [`literal`] make them small, and [`stamp`] detects that they are up to date.
-//! [`checks`] are the steps of the test command, [`dependencies`] is one of them, [`count`] and [`size`] measure their results,
-//! [`outcome`] is what a step returns, [`small_disk`] knows tests that not every machine allows, and [`fresh_rust`] is the step that tests the requirements. [`server`] is the program for the
-//! checks, [`npm`] and [`command`] start all others, and [`workspace`] has all paths.
+//! [`demo_site`] copies the files of the demo. [`checks`] are the steps of the test command,
+//! [`dependencies`] is one of them, [`count`] and [`size`] measure their results,
+//! [`outcome`] is what a step returns, [`small_disk`] knows tests that not every machine allows, and
+//! [`fresh_rust`] is the step that tests the requirements. [`server`] is the program for the checks,
+//! [`npm`] and [`command`] start all others, and [`workspace`] has all paths.
 
 mod abuse;
 mod bench;
@@ -17,6 +20,7 @@ mod command;
 mod count;
 mod crash;
 mod demo;
+mod demo_site;
 mod dependencies;
 mod fresh_rust;
 mod fuzz;
