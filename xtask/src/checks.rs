@@ -21,7 +21,7 @@ use crate::server::Server;
 use crate::size::{BUDGET, PART_BUDGET, Size};
 use crate::stamp::files_under;
 use crate::workspace::{Profile, WASM_TRIPLE, Workspace};
-use crate::{build, demo, demo_site, dependencies, fresh_rust, npm, small_disk};
+use crate::{build, demo, demo_site, dependencies, fresh_rust, imports, npm, small_disk};
 
 /// The client only makes sense as wasm, so what is native leaves it out.
 const NATIVE: [&str; 3] = ["--workspace", "--exclude", "backwire-client-wasm"];
@@ -43,7 +43,7 @@ pub(crate) struct Step {
 }
 
 /// All of them, in order.
-pub(crate) const STEPS: [Step; 11] = [
+pub(crate) const STEPS: [Step; 12] = [
     Step {
         name: "format",
         about: "rustfmt has nothing to change",
@@ -55,6 +55,12 @@ pub(crate) const STEPS: [Step; 11] = [
         about: "licenses, bans and sources of all crates are as deny.toml has them",
         requirements: &[],
         run: dependencies::check,
+    },
+    Step {
+        name: "imports",
+        about: "crates import what CONTRIBUTING.md has, and files do so in no cycle",
+        requirements: &[],
+        run: imports::check,
     },
     Step {
         name: "setup",

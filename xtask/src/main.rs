@@ -5,7 +5,7 @@
 //! on the machine. [`client`] and [`bundle`] make the files that a page downloads; [`panics`],
 //! [`names`] and [`literal`] make them small, and [`stamp`] detects that they are up to date.
 //! [`demo_site`] copies the files of the demo. [`checks`] are the steps of the test command,
-//! [`dependencies`] is one of them, [`count`] and [`size`] measure their results,
+//! [`dependencies`] and [`imports`] are two of them, [`count`] and [`size`] measure their results,
 //! [`outcome`] is what a step returns, [`small_disk`] knows tests that not every machine allows, and
 //! [`fresh_rust`] is the step that tests the requirements. [`server`] is the program for the checks,
 //! [`npm`] and [`command`] start all others, and [`workspace`] has all paths.
@@ -25,6 +25,7 @@ mod dependencies;
 mod fresh_rust;
 mod fuzz;
 mod glue;
+mod imports;
 mod literal;
 mod names;
 mod npm;
