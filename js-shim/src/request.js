@@ -10,8 +10,8 @@ const OVERRIDE = 'x-http-method-override';
 // The request of this transport, or `null` if the socket cannot carry it: a blocking request, an
 // upload, a request with credentials, a response type other than text or JSON. `path` is the path
 // and query of its url. `made` is the body that Backbone made, which is known to be JSON.
-export function requestOf(transport, path, body, made) {
-  const {headers, method, isAsync, credentials, xhr: {responseType = ''}} = transport;
+export function requestOf(transport, path, made) {
+  const {headers, method, isAsync, credentials, sentBody: body, xhr: {responseType = ''}} = transport;
   const verb = (headers[OVERRIDE] || method).toLowerCase();
   const isText = body === null || typeof body === 'string';
   const canBeCarried = isAsync && isText && credentials[0] == null && /^(text|json)?$/.test(responseType);

@@ -51,15 +51,13 @@ export class Runtime {
   // Calls for the receiver are queued until it is loaded. Then they are made in order.
   _setUpReceiver(core) {
     const queries = core.makeQueries();
-    const waiting = [];
     for (const name of ['finish', 'deliver', 'refresh', 'http', 'unauthorized', 'refused', 'handlersChanged', 'goOn', 'wasAnswered', 'explain', 'showKept', 'readAgain']) {
-      this[name] = (...about) => (this.receiver ? this.receiver[name](...about) : waiting.push([name, about]));
+      this[name] = (...about) => core.receiver.use(() => this.receiver?.[name](...about));
     }
     core.receiver.use(part => {
       if (this._isEnded) return;
       if (!part) return this._giveUp(new Error('backwire.live.js could not be loaded'));
       this.receiver = new part.Receiver(this, queries);
-      for (const [name, about] of waiting) this.receiver[name](...about);
     });
   }
 
@@ -142,12 +140,12 @@ export class Runtime {
   }
 
   // Sends a request of the page over the socket. Returns false if the socket cannot carry it.
-  send(transport, sent) {
+  send(transport) {
     const {kind, made, model, options, isRealtime} = transport.call;
     const path = isRealtime ? this.pathOf(transport.url) : null;
     if (path === null || this._httpPaths.has(plainPath(path))) return false;
-    const request = requestOf(transport, path, sent, made);
-    if (request) this.outbox.ask(new Exchange({...request, transport, sent, kind, made, model, options}));
+    const request = requestOf(transport, path, made);
+    if (request) this.outbox.ask(new Exchange({...request, transport, kind, made, model, options}));
     return Boolean(request);
   }
 
@@ -168,11 +166,11 @@ export class Runtime {
 
   // Sends this request by the page's own XMLHttpRequest, together with the requests that were
   // merged into it or wait for it.
-  divert({transport, sent, url, merged, pending}) {
+  divert({transport, url, merged, pending}) {
     if (!transport?.isPending) return false;
     if (this._httpPaths.size < MAX_HTTP_PATHS) this._httpPaths.add(plainPath(url));
     for (const other of merged) this.divert(other);
-    transport.sendReal(sent);
+    transport.sendReal();
     for (const other of pending?.end() ?? []) this.divert(other);
     return true;
   }

@@ -6,10 +6,10 @@
 // ajax layer's own. It is a real XMLHttpRequest that opens nothing before `send`. Then it sends the
 // request itself if the socket cannot carry it.
 
-// `runtime.send(transport, body)` returns true if it takes the request over. Otherwise the
-// XMLHttpRequest sends it, and `runtime.prepare(transport)` may add headers. The request is in
-// `method`, `url`, `isAsync`, `credentials` and `headers` (names in lower case). `call` is its call
-// of `sync`.
+// `runtime.send(transport)` returns true if it takes the request over. Otherwise the XMLHttpRequest
+// sends it, and `runtime.prepare(transport)` may add headers. The request is in `method`, `url`,
+// `isAsync`, `credentials`, `headers` (names in lower case) and `sentBody`. `call` is its call of
+// `sync`.
 export class Transport {
   constructor(xhr, runtime, call) {
     Object.assign(this, {xhr, call, headers: {}, credentials: [], _runtime: runtime});
@@ -21,14 +21,14 @@ export class Transport {
   }
 
   // Sends the request by the XMLHttpRequest itself.
-  sendReal(body) {
+  sendReal() {
     const {xhr, method, url, isAsync, credentials, headers} = this;
     for (const name of [...this._methods, 'readyState']) delete xhr[name];
     xhr.open(method, url, isAsync, ...credentials);
     for (const name in headers) xhr.setRequestHeader(name, headers[name]);
     if (this._mimeType) xhr.overrideMimeType(this._mimeType);
     this._runtime.prepare(this);
-    xhr.send(body);
+    xhr.send(this.sentBody);
   }
 
   // Ends the request with `load`, `error` or `abort`.
@@ -61,8 +61,9 @@ const METHODS = {
 
   // No event fires before this returns, except for a blocking request.
   send(body = null) {
+    this.sentBody = body;
     this.isPending = true;
-    if (!this._runtime.send(this, body)) this.sendReal(body);
+    if (!this._runtime.send(this)) this.sendReal();
   },
 
   abort() {

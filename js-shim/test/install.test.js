@@ -7,6 +7,7 @@ import {mock, test} from 'node:test';
 import {FakeClient} from '../fakes/client.js';
 import {realJquery} from '../fakes/jquery.js';
 import {fakePage, freshBackbone, start, startWithTodos} from '../fakes/page.js';
+import {Part} from '../src/parts.js';
 import {startFromTag} from '../src/script.js';
 import * as extras from '../src/extra.js';
 import {Receiver} from '../src/receiver.js';
@@ -200,7 +201,8 @@ test('a second install replaces the first', () => {
 // A page whose receiver is loaded when the test calls `load(part)`.
 function startWithoutReceiver(options) {
   let load;
-  const all = start({...options, parts: {receiver: {use(callback) { load = callback; }}}});
+  const receiver = new Part(callback => { load = callback; });
+  const all = start({...options, parts: {receiver}});
   return {...all, load: part => load(part)};
 }
 

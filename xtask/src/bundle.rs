@@ -130,7 +130,7 @@ const OWN: [&str; 103] = [
     "room",
     "runtime",
     "sendReal",
-    "sent",
+    "sentBody",
     "session",
     "setOnline",
     "targets",
