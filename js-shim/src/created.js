@@ -2,29 +2,27 @@
 // -----------------------
 
 import {attributesOf} from './edits.js';
-import {Exchange} from './exchange.js';
 import {SAVE, ownUrl} from './kinds.js';
 import {isPlain} from './records.js';
 import {isSuccess} from './request.js';
 import {below} from './url.js';
 
-// Returns the requests to send after a create was answered. These are the saves that waited for it,
-// as updates if it succeeded and unchanged if it failed; or a delete, if the model was destroyed
-// meanwhile.
-export function followUps(pending, status, record) {
-  const {create: {model, headers, body}, isDestroyed} = pending;
-  const delayed = pending.end();
+// Sends what waited for a create that was answered: the saves of its model, as updates if the create
+// succeeded and unchanged if it failed; or a delete, if the model was destroyed meanwhile.
+export function sendFollowUps(pendingCreate, status, record) {
+  const {create: {model, headers, body}, isDestroyed, runtime: {outbox}} = pendingCreate;
+  const delayed = pendingCreate.end();
   const id = isPlain(record) ? record[model?.idAttribute] ?? record.id : undefined;
-  if (!isSuccess(status) || id == null) return delayed;
-  const url = urlOf(pending, id);
-  if (isDestroyed) return [new Exchange({kind: SAVE, method: 'delete', url, headers, model})];
+  if (!isSuccess(status) || id == null) return delayed.forEach(exchange => outbox.send(exchange));
+  const url = urlOf(pendingCreate, id);
+  if (isDestroyed) return outbox.sendEdits(outbox.makeExchange({kind: SAVE, method: 'delete', url, headers, model}));
   let former = body;
-  return delayed.map(exchange => {
-    Object.assign(exchange, {kind: SAVE, method: 'put', url, base: attributesOf(former)});
-    if (exchange.isMade) exchange.made = exchange.body;
+  for (const exchange of delayed) {
+    const base = attributesOf(former);
     former = exchange.body;
-    return exchange;
-  });
+    if (exchange.isMade) exchange.made = former;
+    outbox.sendEdits(Object.assign(exchange, {kind: SAVE, method: 'put', url}), base);
+  }
 }
 
 // The url of the created model. If the page has changed the url of the create, for example by a

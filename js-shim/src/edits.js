@@ -33,7 +33,7 @@ export function asPatch(exchange, base) {
 // Adds the id to the body of a save or delete at a constant url, where the server needs it.
 export function nameRecord({kind, method, model, url, body}) {
   const [, last = ''] = /([^/?]*)\/?(?:\?.*)?$/.exec(url);
-  if (kind !== SAVE || model.id == null || decodeURIComponent(last) === String(model.id)) return body;
+  if (kind !== SAVE || model?.id == null || decodeURIComponent(last) === String(model.id)) return body;
   const attributes = attributesOf(body);
   if (!isPlain(attributes) || method === 'put' && model.idAttribute in attributes) return body;
   return JSON.stringify({...attributes, [model.idAttribute]: model.id});

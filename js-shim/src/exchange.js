@@ -1,19 +1,83 @@
-// A request and its answer
-// ------------------------
+// Requests and their answers
+// --------------------------
 
-// A request, from the call to its answer:
-//
-// - `kind` (see `kinds.js`), `method`, `url` (path and query), `headers`, `body` (JSON text);
-// - `model`; `options`, as `sync` got them; `made`, the body as Backbone made it;
-// - the destination of the answer: the page's `transport`, or `onAnswer(status, body, headers)`, or
-//   only the model;
-// - `token` and `key`, while it is pending;
-// - `pending`, the `PendingCreate` of a create; `merged`, the former saves that it answers as well;
-// - `isRestored`, if an earlier page has made it.
+import {OPAQUE} from './kinds.js';
+
+// A request of the page, of an earlier page or of Backwire itself, from its call to its answer.
 export class Exchange {
+  // What `kinds.js` says about the request. It decides whether it may be merged or changed.
+  kind = OPAQUE;
+
+  // The verb in lower case.
+  method;
+
+  // The path and query.
+  url;
+
+  // The headers, by their names in lower case.
+  headers = {};
+
+  // The body as JSON text, or undefined.
+  body;
+
+  // The body that Backbone made of the model. `body` differs if the page has changed it.
+  made;
+
+  // The model or collection of the call, if it is known.
+  model;
+
+  // The options of the call, as `sync` got them.
+  options = {};
+
+  // The destination of the answer: the page's `Transport`, a function
+  // `onAnswer(status, body, headers)`, or only the model if there is neither.
+  transport;
+  onAnswer;
+
+  // Whether the page's own XMLHttpRequest sends the request.
+  isElsewhere;
+
+  // Whether an earlier page has made the request. Then `record` is the whole record after the
+  // write, and `next` the save that waits for it (see `PendingCreate`).
+  isRestored;
+  record;
+  next;
+
+  // The number by which the core knows the request, and the idempotency key. Both are set when the
+  // request begins.
+  token;
+  key;
+
+  // Whether the call that hands the request to the core is still running.
+  isBeginning;
+
+  // The `PendingCreate` of a create that has begun.
+  pendingCreate;
+
+  // The creates that were merged into this one, and get its answer. `isPart` is true if the body of
+  // one of them was not the whole model.
+  mergedCreates = [];
+  isPart;
+
+  // Whether the page has stopped the target of this read. Then the answer does not make it live.
+  isStopped;
+
+  // The `Answer` to a read.
+  answer;
+
+  // For a rollback of this write: `{resource, holders, places}`, the resource, the collections that
+  // held the destroyed model, and its places in them.
+  rollback = {};
+
+  // Whether an answer to a read was shown with this write on top of its records.
+  isOnTop;
+
+  // Called when the page aborts the request.
+  whenAborted = () => {};
+
+  // `fields` has the fields that are known at the call.
   constructor(fields) {
-    Object.assign(this, {headers: {}, merged: [], options: {}}, fields);
-    this.whenAborted = () => {};
+    Object.assign(this, fields);
     if (this.transport) this.transport.whenAborted = () => this.whenAborted();
   }
 

@@ -216,9 +216,10 @@ export class Live {
   // destroyed model has lost its collections by then.
   willWrite(exchange) {
     const {model, method} = exchange;
-    exchange.resource = this.resourceOf(model);
-    exchange.holders = [...this.targets.of(exchange.resource).keys()].filter(target => method === 'delete' && isCollection(target) && target.get(model));
-    exchange.places = exchange.holders.map(target => target.models.indexOf(target.get(model)));
+    const resource = this.resourceOf(model);
+    const holders = [...this.targets.of(resource).keys()].filter(target => method === 'delete' && isCollection(target) && target.get(model));
+    const places = holders.map(target => target.models.indexOf(target.get(model)));
+    exchange.rollback = {resource, holders, places};
   }
 
   // The record of a model as the server sent it last.

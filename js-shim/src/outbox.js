@@ -17,7 +17,7 @@ import {isPlain} from './records.js';
 // page, and a write that the page's own XMLHttpRequest sends.
 export const NEW = 0;
 export const RESTORED = 1;
-const ELSEWHERE = 2;
+export const ELSEWHERE = 2;
 
 export class Outbox {
   // `session` is the prefix of the idempotency keys.
@@ -51,9 +51,7 @@ export class Outbox {
     const {live} = this.runtime;
     if (isRead) live?.isReading(model, true);
     else if (live && kind !== OPAQUE) live.willWrite(exchange);
-    asPatch(exchange, live?.baseOf(model));
-    exchange.body = nameRecord(exchange);
-    this.send(exchange);
+    this.sendEdits(exchange, live?.baseOf(model));
     if (isRead && this.hasRestored) Promise.resolve().then(() => this.runtime.showKept(exchange));
   }
 
@@ -62,12 +60,24 @@ export class Outbox {
     exchange.whenAborted = () => { this._held = this._held?.filter(held => held !== exchange); };
   }
 
+  // Sends a save as a patch of the attributes that differ from `base`; other requests unchanged.
+  sendEdits(exchange, base) {
+    asPatch(exchange, base);
+    exchange.body = nameRecord(exchange);
+    this.send(exchange);
+  }
+
   // A model whose create is pending is not created again. Its further saves wait for the answer.
   send(exchange) {
-    const create = exchange.kind === CREATE && this.of(exchange.model).find(({pending}) => pending);
+    const create = exchange.kind === CREATE && this.of(exchange.model).find(({pendingCreate}) => pendingCreate);
     if (!create || this._merge(create, exchange)) return this.begin(exchange, NEW);
-    create.pending.delay(exchange);
+    create.pendingCreate.delay(exchange);
     this.keep(create);
+  }
+
+  // For modules in other scripts, which have no `Exchange` of their own.
+  makeExchange(fields) {
+    return new Exchange(fields);
   }
 
   begin(exchange, kind, key) {
@@ -89,14 +99,8 @@ export class Outbox {
     this.keep(exchange);
   }
 
-  // Registers a write that the page's own XMLHttpRequest sends. The core holds its echo back until
-  // the write is answered.
-  expect(exchange) {
-    this.begin(exchange, ELSEWHERE);
-  }
-
   await(create) {
-    create.pending = new PendingCreate(create, this.runtime, () => this._withdrawn(create));
+    create.pendingCreate = new PendingCreate(create, this.runtime, () => this._withdrawn(create));
   }
 
   // Merges a save into the create of the same model, if that was not sent yet. The server gets one
@@ -105,12 +109,12 @@ export class Outbox {
     const isSameForm = create.isMade && exchange.isMade && create.url === exchange.url;
     if (!isSameForm || !this.runtime.client.withdraw(create.token)) return false;
     this.over(create);
-    create.pending.end();
+    create.pendingCreate.end();
     // A body is the whole model, unless its call has set `attrs` or `wait`.
     exchange.isPart = create.isPart || create.options.wait || exchange.options.attrs;
     if (exchange.isPart) exchange.made = exchange.body = JSON.stringify({...attributesOf(create.body), ...attributesOf(exchange.body)});
-    exchange.merged = [...create.merged, create];
-    create.merged = [];
+    exchange.mergedCreates = [...create.mergedCreates, create];
+    create.mergedCreates = [];
     return true;
   }
 
@@ -125,16 +129,16 @@ export class Outbox {
 
   // Keeps a write that cannot be sent now, with the whole record for the next page to show.
   keep(exchange) {
-    const {model, body, kind, pending, isRead, isElsewhere, token} = exchange;
+    const {model, body, kind, pendingCreate, isRead, isElsewhere, token} = exchange;
     if (this.isOnline || isRead || isElsewhere || !this._exchanges.has(token)) return;
     let {record} = exchange;
     if (kind !== OPAQUE && model && isPlain(attributesOf(body))) {
       record = {...this.runtime.live?.recordOf(model)};
-      for (const write of [...this.of(model), {body: pending?.next}]) {
+      for (const write of [...this.of(model), {body: pendingCreate?.next}]) {
         if (!write.isRead && write.kind !== OPAQUE) Object.assign(record, attributesOf(write.body));
       }
     }
-    this.kept.keep({...exchange, record, next: pending?.next});
+    this.kept.keep({...exchange, record, next: pendingCreate?.next});
   }
 
   // Withdrawn requests
@@ -146,16 +150,16 @@ export class Outbox {
     if (!this._exchanges.has(create.token)) return;
     if (!this.runtime.client.withdraw(create.token)) return this.keep(create);
     this.over(create);
-    for (const exchange of [...create.merged, create]) exchange.abort();
+    for (const exchange of [...create.mergedCreates, create]) exchange.abort();
   }
 
   // Saves that were merged into an aborted exchange, or wait for it, are still sent.
   _aborted(exchange) {
-    const {token, merged, pending} = exchange;
+    const {token, mergedCreates, pendingCreate} = exchange;
     if (!this._exchanges.has(token)) return;
     this.over(exchange);
     this.runtime.client.abort(token);
-    for (const other of [...merged, ...pending?.end() ?? []]) this.send(other);
+    for (const other of [...mergedCreates, ...pendingCreate?.end() ?? []]) this.send(other);
     this.runtime.live?.wasAborted(exchange);
     this.runtime.wasAnswered();
   }
@@ -190,15 +194,6 @@ export class Outbox {
 
   get(token) {
     return this._exchanges.get(token);
-  }
-
-  isReading() {
-    return this.all.some(({isRead}) => isRead);
-  }
-
-  isWriting(model) {
-    for (const exchange of this._exchanges.values()) if (exchange.model === model && !exchange.isRead) return true;
-    return false;
   }
 
   // The unanswered requests of a model.

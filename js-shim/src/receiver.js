@@ -7,15 +7,14 @@
 import {Answer, NO_ROOM, splitRoom} from './answer.js';
 import {watchAnswer} from './answers.js';
 import {attempt} from './attempt.js';
-import {followUps} from './created.js';
-import {asPatch, attributesOf, nameRecord, withEdits} from './edits.js';
-import {Exchange} from './exchange.js';
+import {sendFollowUps} from './created.js';
+import {attributesOf, withEdits} from './edits.js';
 import {OPAQUE} from './kinds.js';
 import {Live} from './live.js';
-import {NEW} from './outbox.js';
+import {ELSEWHERE, NEW} from './outbox.js';
 import {isPlain} from './records.js';
 import {Queries} from './queries.js';
-import {isSuccess} from './request.js';
+import {headersOf, isSuccess, parsed} from './request.js';
 import {respond} from './respond.js';
 import {isCollection} from './targets.js';
 import {plainPath} from './url.js';
@@ -65,7 +64,7 @@ export class Receiver {
   // The unanswered writes of models that the target shows stay on top of the records of an answer,
   // unless they are to be shown when they are answered (`wait`).
   _withWrites({resource, body}, target) {
-    const isShown = ({model, holders}) => model === target || isCollection(target) && (holders?.includes(target) || target.get(model) === model);
+    const isShown = ({model, rollback: {holders}}) => model === target || isCollection(target) && (holders?.includes(target) || target.get(model) === model);
     const isOnTop = ({kind, model, isRead, options}) =>
       !isRead && kind !== OPAQUE && model && !model.isNew() && !options.wait && resource && this.live.resourceOf(model) === resource;
     const writes = this.outbox.all.filter(write => isOnTop(write) && isShown(write));
@@ -79,18 +78,14 @@ export class Receiver {
   }
 
   _wrote(exchange, status, body, headers, waited) {
-    const {model, pending, isRestored} = exchange;
+    const {model, pendingCreate, isRestored} = exchange;
     const news = attempt(() => this.live.learnWrite(exchange, status, body, headers));
-    const later = [...this.outbox.of(model), ...pending?.delayed ?? []].filter(({options}) => !options.wait);
+    const later = [...this.outbox.of(model), ...pendingCreate?.delayed ?? []].filter(({options}) => !options.wait);
     respond(exchange, status, withEdits(news?.latest || body, exchange, later), headers);
     attempt(() => news?.tell());
     // An answer to a read may have brought the record before.
-    if (pending && model?.collection) this.wereAdded(model.collection, model);
-    for (const delayed of pending ? followUps(pending, status, body) : []) {
-      asPatch(delayed, delayed.base);
-      if (delayed.model) delayed.body = nameRecord(delayed);
-      this.outbox.send(delayed);
-    }
+    if (pendingCreate && model?.collection) this.wereAdded(model.collection, model);
+    if (pendingCreate) sendFollowUps(pendingCreate, status, body);
     if (status >= 400 && (waited || exchange.isOnTop) || isRestored && !isSuccess(status) || body === 'outdated') {
       this._useExtras(extras => extras.waitedInVain(this.outbox, exchange, status, body));
     }
@@ -111,6 +106,21 @@ export class Receiver {
     watchAnswer(target, run, isCollection(target) && method === 'read' && keep, models => {
       call.models = models;
       this.live.wasSet(target, models);
+    });
+  }
+
+  // Called before the page's own XMLHttpRequest sends a request. A write to a live resource is
+  // registered with its key, and the core holds its echo back until the write is answered.
+  willSendReal({call: {model}, xhr, url, headers, method, isAsync}) {
+    const path = this.runtime.pathOf(url);
+    if (!isAsync || path === null || /^(GET|HEAD|OPTIONS)$/.test(method) || !this.live.follows(path)) return;
+    const exchange = this.outbox.makeExchange({method: method.toLowerCase(), url: path, headers, model, isElsewhere: true});
+    this.outbox.begin(exchange, ELSEWHERE);
+    if (!headers['idempotency-key']) xhr.setRequestHeader('Idempotency-Key', exchange.key);
+    xhr.addEventListener('loadend', () => {
+      if (!xhr.status) return exchange.whenAborted();
+      // `responseText` throws if the page has set another response type, such as Blob.
+      this.runtime.client.answeredOverHttp(exchange.token, xhr.status, parsed(xhr.response), headersOf(xhr));
     });
   }
 
@@ -190,7 +200,7 @@ export class Receiver {
   // -------------------
 
   isWriting(model) {
-    return this.outbox.isWriting(model);
+    return this.outbox.of(model).some(({isRead}) => !isRead);
   }
 
   hasOwnParse(target, parse = target.parse) {
@@ -210,7 +220,7 @@ export class Receiver {
       if (extras) attempt(() => extras.refreshed(this.live, number, status, new Answer(body, headers)));
       else setTimeout(onAnswer, LOAD_RETRY_DELAY, status, body, headers);
     });
-    if (query) this.outbox.begin(new Exchange({kind: OPAQUE, method: 'get', url: query.url, headers: query.headers, onAnswer}), NEW);
+    if (query) this.outbox.begin(this.outbox.makeExchange({method: 'get', url: query.url, headers: query.headers, onAnswer}), NEW);
     else this.live.decide(() => this.live.queries.failed(number, true));
   }
 
@@ -249,7 +259,7 @@ export class Receiver {
 
   // Called when a request has ended.
   wasAnswered() {
-    if (!this._leaving.size || this.outbox.isReading()) return;
+    if (!this._leaving.size || this.outbox.all.some(({isRead}) => isRead)) return;
     for (const room of this._leaving) if (!this.live.has(room)) this.runtime.client.unsubscribe(room);
     this._leaving.clear();
   }

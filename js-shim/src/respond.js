@@ -9,8 +9,8 @@ import {isSuccess, parsed} from './request.js';
 // Exchanges that were merged into this one get the same answer. Status 0 means that there is no
 // answer; the body is the reason.
 export function respond(exchange, status, body, headers) {
-  const {transport, model, isElsewhere, merged} = exchange;
-  for (const other of merged) respond(other, status, body, headers);
+  const {transport, model, isElsewhere, mergedCreates} = exchange;
+  for (const other of mergedCreates) respond(other, status, body, headers);
   if (transport) respondTo(transport, status, textOf(body, headers), headers);
   else if (model && !isElsewhere && isSuccess(status)) attempt(() => show(model, body));
 }

@@ -7,10 +7,10 @@
 
 import {Exchange} from './exchange.js';
 import {Kept, storageOf} from './kept.js';
-import {OPAQUE, kindOf} from './kinds.js';
+import {kindOf} from './kinds.js';
 import {Outbox} from './outbox.js';
 import {isPlain} from './records.js';
-import {headersOf, parsed, requestOf} from './request.js';
+import {requestOf} from './request.js';
 import {wrapSync} from './sync.js';
 import {Transport} from './transport.js';
 import {pathOf, plainPath, serverAt} from './url.js';
@@ -149,29 +149,19 @@ export class Runtime {
     return Boolean(request);
   }
 
-  // Called before the page's own XMLHttpRequest sends a request. A write to a live resource is
-  // registered with its key, so that the core recognizes its echo.
-  prepare({call: {model}, xhr, url, headers, method, isAsync}) {
-    const path = this.pathOf(url);
-    if (!isAsync || path === null || /^(GET|HEAD|OPTIONS)$/.test(method) || !this.live?.follows(path)) return;
-    const exchange = new Exchange({kind: OPAQUE, method: method.toLowerCase(), url: path, headers: {...headers}, model, isElsewhere: true});
-    this.outbox.expect(exchange);
-    if (!headers['idempotency-key']) xhr.setRequestHeader('Idempotency-Key', exchange.key);
-    xhr.addEventListener('loadend', () => {
-      if (!xhr.status) return exchange.whenAborted();
-      // `responseText` throws if the page has set another response type, such as Blob.
-      this.client.answeredOverHttp(exchange.token, xhr.status, parsed(xhr.response), headersOf(xhr));
-    });
+  // Called before the page's own XMLHttpRequest sends a request.
+  prepare(transport) {
+    this.receiver?.willSendReal(transport);
   }
 
   // Sends this request by the page's own XMLHttpRequest, together with the requests that were
   // merged into it or wait for it.
-  divert({transport, url, merged, pending}) {
+  divert({transport, url, mergedCreates, pendingCreate}) {
     if (!transport?.isPending) return false;
     if (this._httpPaths.size < MAX_HTTP_PATHS) this._httpPaths.add(plainPath(url));
-    for (const other of merged) this.divert(other);
+    for (const other of mergedCreates) this.divert(other);
     transport.sendReal();
-    for (const other of pending?.end() ?? []) this.divert(other);
+    for (const other of pendingCreate?.end() ?? []) this.divert(other);
     return true;
   }
 

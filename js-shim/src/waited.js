@@ -6,7 +6,6 @@
 
 import {attempt} from './attempt.js';
 import {attributesOf} from './edits.js';
-import {Exchange} from './exchange.js';
 import {CREATE, OPAQUE, SAVE, ownUrl} from './kinds.js';
 import {RESTORED} from './outbox.js';
 import {copy, isSame} from './records.js';
@@ -21,13 +20,13 @@ const LEDGER_MEMORY = 7 * 24 * 3600 * 1000;
 // Sends the kept writes of earlier pages again. No call waits for their replies, but live models
 // show them.
 export function restore(outbox) {
-  for (const {at, kind = OPAQUE, ...write} of writesIn(outbox.kept)) {
+  for (const {at, ...write} of writesIn(outbox.kept)) {
     if (Date.now() - at > LEDGER_MEMORY) {
       outbox.kept.forget(write.key);
       lost(outbox, write);
     } else {
       outbox.hasRestored = true;
-      outbox.begin(new Exchange({...write, kind, made: write.body, isRestored: true}), RESTORED, write.key);
+      outbox.begin(outbox.makeExchange({...write, made: write.body, isRestored: true}), RESTORED, write.key);
     }
   }
 }
@@ -63,14 +62,15 @@ export function waitedInVain(outbox, exchange, status, reason) {
 }
 
 // Rolls back the edits of a refused write, as far as its model still shows them.
-function rollBack({runtime: {live, outbox}}, {kind, method, model, holders, places, body, isRestored, resource = live.resourceOf(model)}) {
-  if (kind === CREATE) return model && !outbox.isWriting(model) && live.destroy(model);
+function rollBack({runtime: {live}}, {kind, method, model, body, isRestored, rollback}) {
+  if (kind === CREATE) return model && !live.runtime.isWriting(model) && live.destroy(model);
+  const {resource = live.resourceOf(model), holders = [], places} = rollback;
   const records = live.records.get(resource);
   const record = model && records?.get(live.idOf(model, records));
   // The answer to a pending read will bring the other attributes.
   if (!record && isRestored && model && method !== 'delete') revert(model, attributesOf(body), {});
   if (!record) return;
-  for (const [index, collection] of (holders ?? []).entries()) bringBack(live, collection, String(model.id), places[index]);
+  for (const [index, collection] of holders.entries()) bringBack(live, collection, String(model.id), places[index]);
   if (method !== 'delete') for (const each of live.models.of(resource, model.id)) revert(each, attributesOf(body), record);
 }
 

@@ -40,7 +40,7 @@ const TERSER: [&str; 5] = [
 const PRIVATE: &str = "^_[a-z]|^__destroy|^__wbg_ptr$";
 /// Names our files know each other by. Nobody else does: they are no property of what a page, Backbone,
 /// jQuery or the browser hands us, and are written neither to the wire nor to a storage.
-const OWN: [&str; 103] = [
+const OWN: [&str; 108] = [
     "abortAll",
     "answer",
     "assumed",
@@ -56,7 +56,6 @@ const OWN: [&str; 103] = [
     "edits",
     "enter",
     "epoch",
-    "expect",
     "forget",
     "hasIds",
     "hasOwnParse",
@@ -104,7 +103,9 @@ const OWN: [&str; 103] = [
     "listeners",
     "made",
     "makeClient",
+    "makeExchange",
     "makeQueries",
+    "mergedCreates",
     "newer",
     "news",
     "numberOf",
@@ -116,6 +117,7 @@ const OWN: [&str; 103] = [
     "ownPath",
     "parsed",
     "pathOf",
+    "pendingCreate",
     "places",
     "prepare",
     "queries",
@@ -127,8 +129,10 @@ const OWN: [&str; 103] = [
     "resource",
     "resourceOf",
     "revert",
+    "rollback",
     "room",
     "runtime",
+    "sendEdits",
     "sendReal",
     "sentBody",
     "session",
@@ -143,6 +147,7 @@ const OWN: [&str; 103] = [
     "wasSet",
     "wereAdded",
     "whenAborted",
+    "willSendReal",
     "willWrite",
 ];
 /// A page that takes the module has its own Backbone and its own minifier.
