@@ -7,7 +7,6 @@
 
 import {Exchange} from './exchange.js';
 import {Kept, storageOf} from './kept.js';
-import {kindOf} from './kinds.js';
 import {Outbox} from './outbox.js';
 import {isPlain} from './records.js';
 import {requestOf} from './request.js';
@@ -119,8 +118,7 @@ export class Runtime {
 
   // Begins a call of `sync`. Returns the factory of its XMLHttpRequest.
   begin(call) {
-    const {method, model, options, isRealtime} = call;
-    call.kind = kindOf(method, model, options);
+    const {method, options, isRealtime} = call;
     if (method === 'read' && isPlain(options.data?.where)) options.data = {...options.data, where: JSON.stringify(options.data.where)};
     // Global Ajax events would start a loading indicator that runs until the connection is back.
     if (isRealtime && this.state === 'offline') options.global ??= false;

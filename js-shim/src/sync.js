@@ -5,10 +5,11 @@
 // `patch`, headers, prefilters, the returned object. Only the XMLHttpRequest is replaced (see
 // `Transport`).
 
+import {Call} from './call.js';
+
 // Replaces the page's `sync`. Returns the page's, Backwire's, and a function that restores the
-// page's. `runtime.begin(call)` gets each call, `{method, model, options, isRealtime}`, and returns
-// the factory of its XMLHttpRequest. `runtime.ajax(settings)` is for pages that have no ajax
-// function.
+// page's. `runtime.begin(call)` gets each `Call` and returns the factory of its XMLHttpRequest.
+// `runtime.ajax(settings)` is for pages that have no ajax function.
 export function wrapSync(Backbone, runtime) {
   const original = Backbone.sync;
   const factories = new WeakSet();
@@ -19,7 +20,7 @@ export function wrapSync(Backbone, runtime) {
   function sync(method, model, options = {}) {
     const {xhr} = options;
     if (!isInstalled || typeof xhr === 'function' && !factories.has(xhr)) return original.apply(this, arguments);
-    const call = {method, model, options, isRealtime: isRealtime(model, options)};
+    const call = new Call(method, model, options);
     const makeXhr = runtime.begin(call);
     const factory = options.xhr = () => {
       call.isOpened = true;
@@ -87,12 +88,6 @@ export function wrapSync(Backbone, runtime) {
       restore();
     }
   };
-}
-
-// `realtime: false` sends a model over plain Ajax. It may be set in the options, on the model, on
-// its collection or in their classes. The nearest setting counts.
-function isRealtime(model, options) {
-  return [options, model, model?.collection].find(it => it && it.realtime !== undefined)?.realtime !== false;
 }
 
 // Whether an ajax function has sent a request without `settings.xhr`. A function that has refused

@@ -1,0 +1,42 @@
+// Calls of Backbone.sync
+// ----------------------
+
+import {kindOf} from './kinds.js';
+
+// A call of `sync`, and what becomes known of it until Backbone has set its answer.
+export class Call {
+  // The arguments of `sync`.
+  method;
+  model;
+  options;
+
+  // Whether the call goes over the socket, and the kind of its request (see `kinds.js`).
+  isRealtime;
+  kind;
+
+  // The body that Backbone made of the model, or undefined if the caller has passed another one.
+  made;
+
+  // Whether the page's ajax function has called the factory of the XMLHttpRequest.
+  isOpened;
+
+  // The result of the target's `parse`, and whether a `parse` of the page has changed the list.
+  parsed;
+  isMapped;
+
+  // The models that Backbone made of the answer.
+  models;
+
+  // The kind is decided now, because the page may change the model before the request is sent.
+  constructor(method, model, options) {
+    Object.assign(this, {method, model, options});
+    this.isRealtime = isRealtime(model, options);
+    this.kind = kindOf(method, model, options);
+  }
+}
+
+// `realtime: false` sends a model over plain Ajax. It may be set in the options, on the model, on
+// its collection or in their classes. The nearest setting counts.
+function isRealtime(model, options) {
+  return [options, model, model?.collection].find(it => it && it.realtime !== undefined)?.realtime !== false;
+}
