@@ -5,7 +5,7 @@ import {attributesOf} from './edits.js';
 import {SAVE, ownUrl} from './kinds.js';
 import {isPlain} from './records.js';
 import {isSuccess} from './request.js';
-import {below} from './url.js';
+import {partsOf} from './url.js';
 
 // Sends what waited for a create that was answered: the saves of its model, as updates if the create
 // succeeded and unchanged if it failed; or a delete, if the model was destroyed meanwhile.
@@ -29,7 +29,8 @@ export function sendFollowUps(pendingCreate, status, record) {
 // prefilter that adds a prefix, this url is changed in the same way.
 function urlOf({create: {model, url}, collection, ownPath, runtime}, id) {
   const own = model && !model.isNew() ? runtime.pathOf(ownUrl(model, model.collection ?? collection) ?? '') : null;
-  const [path, former] = [url, ownPath ?? url].map(it => it.replace(/\?.*/, ''));
+  const {path, query} = partsOf(url);
+  const {path: former} = partsOf(ownPath ?? url);
   if (own && path.endsWith(former)) return path.slice(0, path.length - former.length) + own;
-  return below(url, id);
+  return `${path}/${encodeURIComponent(id)}${query}`;
 }

@@ -6,6 +6,7 @@
 
 import {SAVE} from './kinds.js';
 import {isPlain, isSame} from './records.js';
+import {partsOf} from './url.js';
 
 // Parses a body, which is JSON text or undefined.
 export function attributesOf(body) {
@@ -32,8 +33,7 @@ export function asPatch(exchange, base) {
 
 // Adds the id to the body of a save or delete at a constant url, where the server needs it.
 export function nameRecord({kind, method, model, url, body}) {
-  const [, last = ''] = /([^/?]*)\/?(?:\?.*)?$/.exec(url);
-  if (kind !== SAVE || model?.id == null || decodeURIComponent(last) === String(model.id)) return body;
+  if (kind !== SAVE || model?.id == null || decodeURIComponent(partsOf(url).segments.pop()) === String(model.id)) return body;
   const attributes = attributesOf(body);
   if (!isPlain(attributes) || method === 'put' && model.idAttribute in attributes) return body;
   return JSON.stringify({...attributes, [model.idAttribute]: model.id});

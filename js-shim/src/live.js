@@ -20,6 +20,7 @@ import {Records, copy, isPlain, isSame} from './records.js';
 import {isSuccess} from './request.js';
 import {destroy, show} from './show.js';
 import {Targets, isCollection} from './targets.js';
+import {partsOf} from './url.js';
 
 // The verbs of a change on the wire.
 export const CREATED = 1;
@@ -241,7 +242,7 @@ export class Live {
 
   // Whether the path names a live resource.
   follows(path) {
-    const segments = path.toLowerCase().split('/');
+    const {segments} = partsOf(path.toLowerCase());
     return [...this.records.keys()].some(resource => segments.includes(resource));
   }
 

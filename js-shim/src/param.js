@@ -1,11 +1,13 @@
 // Query strings
 // -------------
 
+import {partsOf} from './url.js';
+
 // Adds `data` to a path, as jQuery does for a GET.
 export function withQuery(path, data, traditional) {
   if (data == null) return path;
   const query = typeof data === 'string' ? data : param(data, traditional);
-  return query ? path + (path.includes('?') ? '&' : '?') + query : path;
+  return query ? path + (partsOf(path).query ? '&' : '?') + query : path;
 }
 
 // `{a: {b: 1}, c: [2]}` is `a[b]=1&c[]=2`, percent-encoded; `traditional` lists are `c=2`.

@@ -25,14 +25,15 @@ export function pathOf(url, page, origin) {
   }
 }
 
-// The path without its query, in lower case and without a slash at its end: `/todo` of
-// `/TODO/?sort=n`.
-export function plainPath(url) {
-  return url.replace(/\?.*/, '').replace(/\/+$/, '').toLowerCase();
+// The parts of a path with a query: `/todo/7`, `?x=1` and its segments of `/todo/7/?x=1`. The path
+// has no slash at its end.
+export function partsOf(url) {
+  const [, path, query = ''] = /^([^?]*?)\/*(\?[^]*)?$/.exec(url);
+  return {path, query, segments: path.split('/')};
 }
 
-// The url of something below another: `/todo/7?x=1` of `/todo?x=1` and `7`.
-export function below(url, id) {
-  const [, path, query = ''] = /^([^?]*?)\/?(\?.*)?$/.exec(url);
-  return `${path}/${encodeURIComponent(id)}${query}`;
+// The path without its query, in lower case: `/todo` of `/TODO/?sort=n`. The server finds resources
+// by it.
+export function plainPath(url) {
+  return partsOf(url).path.toLowerCase();
 }

@@ -12,7 +12,7 @@ import {copy, isSame} from './records.js';
 import {parsed} from './request.js';
 import {reorder} from './show.js';
 import {isCollection} from './targets.js';
-import {plainPath} from './url.js';
+import {partsOf, plainPath} from './url.js';
 
 // After this time the server's ledger may have forgotten a write, and would execute it again.
 const LEDGER_MEMORY = 7 * 24 * 3600 * 1000;
@@ -140,7 +140,7 @@ const NOT_A_FILTER = /^(where|sort|skip|limit|select|omit|populate|page|per_page
 
 // Whether a record has the values in the query. Only the server can check more than equality.
 function isPicked(record, url) {
-  const query = new URLSearchParams(url.split('?')[1]);
+  const query = new URLSearchParams(partsOf(url).query);
   const isEqual = (name, value) => String(record[name]) === String(value);
   return [...query].every(([name, value]) => {
     const [, inner] = /^where\[([^[\]]+)\]$/.exec(name) ?? [];

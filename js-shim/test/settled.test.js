@@ -152,6 +152,13 @@ test('a write of the page whose answer is a file ends', () => {
   assert.deepEqual(answered, [client.last.token]);
 });
 
+test('a write that goes by a real XMLHttpRequest is registered with its key, also at a url with a query', () => {
+  const {client, page, todos} = startWithTodos({$: realJquery().$});
+  todos.get(1).save({}, {realtime: false, url: '/todo?source=form'});
+  assert.deepEqual([client.last.url, client.last.kind], ['/todo?source=form', 2]);
+  assert.match(page.xhrs[0].headers['Idempotency-Key'], new RegExp(`^${client.session}-`));
+});
+
 test('a request that beforeSend cancels in jQuery 1.5 to 1.7, whose ajax returns false then, is not sent again', () => {
   const $ = {ajax: () => false};
   const {Todo, client, page} = start({$});
