@@ -16,7 +16,7 @@ export class Answer {
     this.epoch = epoch;
     this.offset = Number(offset);
     this.room = headers['backwire-room'] ?? NO_ROOM;
-    this.resource = this.room === NO_ROOM ? '' : splitRoom(this.room)[0];
+    this.resource = this.room === NO_ROOM ? '' : parseRoom(this.room).resource;
     this.description = headers['backwire-query'];
     const [kind, ...members] = (this.description ?? '').split(';');
     this.kind = kind;
@@ -64,8 +64,9 @@ export class Answer {
   }
 }
 
-// `todo` and `7` of `todo/7`; `todo` and null of a filter's room, `todo?…`.
-export function splitRoom(room) {
+// The resource and the id in the name of a room: `todo` and `7` of `todo/7`. The rooms of a whole
+// resource and of a filter (`todo?…`) have no id.
+export function parseRoom(room) {
   const [, resource, id] = /^([^/?]*)(?:\/(.*))?/.exec(room);
-  return [resource, id ?? null];
+  return {resource, id};
 }

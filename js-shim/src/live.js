@@ -11,7 +11,7 @@
 // collections: those whose `parse` changes or filters the list of records. Pushes do not tell what
 // such a collection shows, so its queries are sent again after each change.
 
-import {Answer, NO_ROOM, splitRoom} from './answer.js';
+import {Answer, NO_ROOM, parseRoom} from './answer.js';
 import {attempt} from './attempt.js';
 import {Announcements, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
@@ -177,7 +177,7 @@ export class Live {
 
   // As `learnRead`, for a write. A reply without a record means that the record was saved as sent.
   learnWrite({model, method, body: sent}, status, body, headers) {
-    const [resource, id] = splitRoom(headers['backwire-record'] ?? '');
+    const {resource, id} = parseRoom(headers['backwire-record'] ?? '');
     const {offset} = new Answer(body, headers);
     if (!isSuccess(status) || !id || !offset) return {tell() {}};
     const records = this.records.get(resource);
@@ -388,7 +388,7 @@ export class Live {
   // Called when the last query has left a room. Forgets the records that no other target of the
   // resource shows.
   _left(room) {
-    const [resource] = splitRoom(room);
+    const {resource} = parseRoom(room);
     this.runtime.leave(room);
     const targets = [...this.targets.of(resource).keys()];
     if (targets.some(isCollection)) return;

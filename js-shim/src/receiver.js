@@ -4,7 +4,7 @@
 // Handles the reports of the core: passes answers to the page's requests, and updates live
 // collections and models.
 
-import {Answer, NO_ROOM, splitRoom} from './answer.js';
+import {Answer, NO_ROOM, parseRoom} from './answer.js';
 import {watchAnswer} from './answers.js';
 import {attempt} from './attempt.js';
 import {sendFollowUps} from './created.js';
@@ -160,7 +160,7 @@ export class Receiver {
   // ------
 
   deliver(room, changes) {
-    if (room) this.live.news(splitRoom(room)[0], room, changes);
+    if (room) this.live.news(parseRoom(room).resource, room, changes);
     else this._withDeliveries(deliveries => deliveries.take(changes));
   }
 
