@@ -2,7 +2,7 @@
 // -----------------------
 
 import {attributesOf} from './edits.js';
-import {SAVE, ownUrl} from './kinds.js';
+import {SAVE} from './kinds.js';
 import {isPlain} from './records.js';
 import {isSuccess} from './request.js';
 import {partsOf} from './url.js';
@@ -27,10 +27,11 @@ export function sendFollowUps(pendingCreate, status, record) {
 
 // The url of the created model. If the page has changed the url of the create, for example by a
 // prefilter that adds a prefix, this url is changed in the same way.
-function urlOf({create: {model, url}, collection, ownPath, runtime}, id) {
-  const own = model && !model.isNew() ? runtime.pathOf(ownUrl(model, model.collection ?? collection) ?? '') : null;
+function urlOf(pendingCreate, id) {
+  const {create: {model, url}, createPath} = pendingCreate;
+  const own = model && !model.isNew() && pendingCreate.modelPath();
   const {path, query} = partsOf(url);
-  const {path: former} = partsOf(ownPath ?? url);
+  const {path: former} = partsOf(createPath ?? url);
   if (own && path.endsWith(former)) return path.slice(0, path.length - former.length) + own;
   return `${path}/${encodeURIComponent(id)}${query}`;
 }

@@ -14,7 +14,7 @@ export class PendingCreate {
   constructor(create, runtime, onDestroy) {
     const {model, next} = create;
     Object.assign(this, {create, runtime, isDestroyed: next === '', collection: model?.collection});
-    this.ownPath = model && runtime.pathOf(ownUrl(model) ?? '');
+    this.createPath = this.modelPath();
     // Saves that wait for the id.
     this.delayed = next ? [new Exchange({kind: CREATE, method: 'post', url: create.url, headers: create.headers, model, body: next})] : [];
     this._watch = destroyed => {
@@ -27,6 +27,12 @@ export class PendingCreate {
       });
     };
     model?.on('destroy', this._watch);
+  }
+
+  // The path of the model's own url. A destroyed model has lost its collection.
+  modelPath() {
+    const {model} = this.create;
+    return model && this.runtime.pathOf(ownUrl(model, model.collection ?? this.collection) ?? '');
   }
 
   // The waiting edits, kept for the next page in case this page closes before the answer: JSON to
