@@ -4,7 +4,7 @@
 // Collections and models are live after their first read. Replies are applied like pushes: if one
 // collection reads or one model saves, the others of the resource change as well, because the core
 // does not push these changes again. Two things are kept apart: the attributes of each *record*
-// (`Records`), which every model of it shows; and the records that a *query* selects, with their
+// (`RecordStore`), which every model of it shows; and the records that a *query* selects, with their
 // order, which the core decides.
 //
 // `refreshed.js` applies the answers to queries that were sent again. It also updates *mapped*
@@ -15,35 +15,25 @@ import {Answer, NO_ROOM, parseRoom} from './answer.js';
 import {attempt} from './attempt.js';
 import {Announcements, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
-import {Models} from './models.js';
-import {Records, copy, isPlain, isSame} from './records.js';
+import {RecordStore} from './record-store.js';
+import {copy, isPlain} from './records.js';
 import {isSuccess} from './request.js';
 import {destroy, show} from './show.js';
 import {Targets, isCollection} from './targets.js';
-import {partsOf} from './url.js';
-
-// The verbs of a change on the wire.
-export const CREATED = 1;
-const UPDATED = 2;
-export const DESTROYED = 3;
+import {CREATED, DESTROYED, UPDATED} from './verbs.js';
 
 export class Live {
   // `runtime` is the `Receiver`: it sends requests and knows the pending ones. `queries` is the
   // core's part (`queries.js`).
   constructor(runtime, queries) {
     Object.assign(this, {runtime, queries});
-    this.records = new Map();
-    this.models = new Models();
-    // The records of models that show unsent writes, by model.
-    this.assumed = new WeakMap();
-    // The attributes of aborted writes, by model.
-    this._aborted = new WeakMap();
     // Models that have fired `destroy`, which they do once.
     this._gone = new WeakSet();
     // The keepers of replaced queries (`keeper.js`), by query number.
     this.keepers = new Map();
     this.changes = new ModelChanges(runtime);
     this.targets = new Targets(number => this.decide(() => queries.stop(number)));
+    this.store = new RecordStore(this.targets);
   }
 
   // Reads of the page
@@ -60,7 +50,7 @@ export class Live {
   learnRead(exchange, body, headers) {
     const answer = exchange.answer = new Answer(body, headers);
     if (!answer.isLive) return () => {};
-    const changes = this.learnRecords(answer);
+    const changes = this.store.learnRecords(answer);
     return () => this._wasRead(exchange, answer, changes);
   }
 
@@ -77,7 +67,7 @@ export class Live {
     const replaces = !isCollection(target) || !this.runtime.isAdding(options);
     const replaced = replaces ? this.targets.keepOnly(query) : [];
     this._gone.delete(target);
-    this._register(answer, target, call);
+    this.store.register(answer, target, call);
     this.runtime.wasRead(answer, url, target);
     this.apply(answer.resource, changes, target);
     this.read(query, replaces, answer, this.idsFor(answer, target, parsed));
@@ -87,7 +77,7 @@ export class Live {
 
   // Whether some collection holds a model of a record of the query.
   _isHeld({resource, ids = []}) {
-    return ids.some(id => this.models.of(resource, id).some(isHeld));
+    return ids.some(id => this.store.models.of(resource, id).some(isHeld));
   }
 
   // Called for the answer to a query that was sent again, or to a read that no target follows
@@ -117,59 +107,11 @@ export class Live {
     return answer.records.map(record => String(answer.idOf(record) ?? target.id));
   }
 
-  // Updates the answer where the page knows newer records, and removes destroyed ones. Returns the
-  // changes for other models.
-  learnRecords(answer) {
-    const {resource, offset} = answer;
-    if (answer.isShaped || !resource) return answer.leaveOut(() => false) ?? [];
-    if (!this.records.has(resource)) this.records.set(resource, new Records());
-    const records = this.records.get(resource);
-    records.enter(answer);
-    const changes = [];
-    for (const record of answer.records) {
-      const id = answer.idOf(record);
-      const before = id != null && records.get(id);
-      if (records.isNewer(id, offset)) before && overwrite(record, before);
-      else if (before && isSame(before, record)) records.put(id, before, offset);
-      else if (id != null) changes.push(this._known(records, [offset, before ? UPDATED : CREATED, id, copy(record)]));
-      // Lists may be sorted by these attributes.
-      if (before) for (const name in record) if (!isSame(before[name], record[name])) answer.changed.add(name);
-    }
-    answer.leaveOut(id => records.isNewer(id, offset) && !records.get(id));
-    if (answer.kind === 'whole' && answer.hasIds) {
-      for (const other of records.others(answer.ids())) {
-        if (records.isNewer(other, offset)) answer.newer.push(other);
-        else changes.push([offset, DESTROYED, other]);
-      }
-    }
-    return changes;
-  }
-
-  // Stores the record at once, so that a save in a callback of the answer is compared with it. The
-  // change carries the previous record, which other models still show.
-  _known(records, [offset, verb, id, data]) {
-    const before = records.get(id);
-    if (verb === CREATED || before) records.put(id, verb === CREATED ? data : {...before, ...data}, offset);
-    return [offset, verb, id, data, 0, before ?? null];
-  }
-
   // Called when Backbone has set an answer on these models.
   wasSet(target, models) {
     for (const model of isCollection(target) ? Array.isArray(models) ? models : target.models : [target]) {
       if (model?.attributes) this.changes.wasSet(model);
     }
-  }
-
-  // `parsed` is the body after the page's `parse`. `models` are the models that Backbone made of
-  // it.
-  _register(answer, target, {parsed = answer.body, models}) {
-    if (answer.isShaped) return;
-    const isAligned = Array.isArray(models) && parsed.length === answer.records.length;
-    answer.records.forEach((record, index) => {
-      const id = answer.idOf(record) ?? target.id;
-      const model = !isCollection(target) ? target : isAligned && models[index] || this.find(target, answer.resource, id, record);
-      if (model?.attributes) this.models.add(answer.resource, id, model);
-    });
   }
 
   // Writes of the page
@@ -180,70 +122,36 @@ export class Live {
     const {resource, id} = parseRoom(headers['backwire-record'] ?? '');
     const {offset} = new Answer(body, headers);
     if (!isSuccess(status) || !id || !offset) return {tell() {}};
-    const records = this.records.get(resource);
+    const records = this.store.records.get(resource);
     const verb = {post: CREATED, delete: DESTROYED}[method] || UPDATED;
     const record = verb === DESTROYED ? null : isPlain(body) ? copy(body) : attributesOf(sent);
     // A repeated write is answered with the record as it was after the first execution.
     const isLate = records?.isNewer(id, offset);
     const latest = isLate ? copy(records.get(id)) : undefined;
     const change = [offset, verb, id, record];
-    const known = records && !isLate && record ? this._known(records, change) : change;
+    const known = records && !isLate && record ? this.store.remember(records, change) : change;
     const tell = () => {
-      this._aborted.delete(model);
+      this.store.wasWritten(model);
       if (model && verb === DESTROYED) this._gone.add(model);
-      else if (model && !isCollection(model)) this.models.add(resource, id, model);
+      else if (model && !isCollection(model)) this.store.models.add(resource, id, model);
       this.news(resource, resource, [known], model);
     };
     return {tell, latest};
   }
 
-  // A write that was aborted may have been executed.
   wasAborted({model, isRead, body}) {
-    if (isRead) return this.isReading(model, false);
-    if (model) this._aborted.set(model, {...this._aborted.get(model), ...attributesOf(body)});
-  }
-
-  // The record as the server has it, without the attributes that pending or aborted writes change.
-  // The server may refuse or execute these writes, so the next save sends the attributes again.
-  baseOf(model) {
-    const record = model && this.recordOf(model);
-    const base = record && {...record};
-    for (const {body, isRead} of base ? this.runtime.outbox.of(model) : []) if (!isRead) for (const name in attributesOf(body)) delete base[name];
-    for (const name in this._aborted.get(model)) delete base[name];
-    return base;
+    if (isRead) this.isReading(model, false);
+    else if (model) this.store.wasAborted(model, body);
   }
 
   // Notes the resource and the collections of the model, for a rollback if the write is refused. A
   // destroyed model has lost its collections by then.
   willWrite(exchange) {
     const {model, method} = exchange;
-    const resource = this.resourceOf(model);
+    const resource = this.store.resourceOf(model);
     const holders = [...this.targets.of(resource).keys()].filter(target => method === 'delete' && isCollection(target) && target.get(model));
     const places = holders.map(target => target.models.indexOf(target.get(model)));
     exchange.rollback = {resource, holders, places};
-  }
-
-  // The record of a model as the server sent it last.
-  recordOf(model) {
-    const records = this.records.get(this.resourceOf(model));
-    return records?.get(this.idOf(model, records)) ?? this.assumed.get(model);
-  }
-
-  // The id of the record of a model. The `idAttribute` of a model may be another attribute than the
-  // key of the records.
-  idOf(model, {key} = {}) {
-    return this.models.idOf(model) ?? (model.idAttribute === key ? model.id : undefined);
-  }
-
-  // The resource of a model, if the resource is live.
-  resourceOf(model) {
-    return this.models.resourceOf(model) ?? this.targets.resourceOf(model) ?? this.targets.resourceOf(model?.collection);
-  }
-
-  // Whether the path names a live resource.
-  follows(path) {
-    const {segments} = partsOf(path.toLowerCase());
-    return [...this.records.keys()].some(resource => segments.includes(resource));
   }
 
   // Changes
@@ -252,7 +160,7 @@ export class Live {
   // Applies changes of one resource, in commit order and once each. `except` is the model or
   // collection whose request has returned them: Backbone sets the answer on it.
   news(resource, room, changes, except) {
-    if (!this.records.has(resource)) return;
+    if (!this.store.records.has(resource)) return;
     this.apply(resource, changes, except);
     this.decide(() => {
       for (const [, verb, id, data] of changes) this.queries.changed(room, verb, String(id), Object.keys(data ?? {}));
@@ -262,7 +170,7 @@ export class Live {
   // Updates records and their models. The queries are updated afterwards, so that they add the
   // updated records.
   apply(resource, changes, except) {
-    const records = this.records.get(resource);
+    const records = this.store.records.get(resource);
     const announcements = new Announcements();
     const targets = this.targets.of(resource);
     const mapped = [...targets.keys()].filter(target => this.targets.isMapped(target));
@@ -273,7 +181,7 @@ export class Live {
       const after = verb === DESTROYED ? undefined : verb === CREATED ? data : {...before, ...data};
       const models = this._modelsOf(resource, id, data ?? before, {targets, mapped, except, isWithParts: !after});
       if (isWhole || !after) records.put(id, after, offset);
-      if (!after) this.models.delete(resource, id);
+      if (!after) this.store.models.delete(resource, id);
       for (const model of models) {
         if (!after) this.destroy(model);
         else attempt(() => announcements.note(model, this.changes.update(model, before, isWhole ? after : {...model.attributes, ...data}), targets.keys()));
@@ -287,9 +195,9 @@ export class Live {
   // and so are the models of a collection that made it. Models that show part of their record, or
   // belong to a mapped collection, are read again instead.
   _modelsOf(resource, id, record, {targets, mapped, except, isWithParts}) {
-    const models = new Set(this.models.of(resource, id));
+    const models = new Set(this.store.models.of(resource, id));
     for (const [target, isWhole] of targets) {
-      if (isWhole || isWithParts) models.add(this.find(target, resource, id, record));
+      if (isWhole || isWithParts) models.add(this.store.find(target, resource, id, record));
     }
     const isIn = model => collection => isCollection(collection) && collection.get(model) === model;
     for (const model of models) if (!model || model === except || [...mapped, except].some(isIn(model))) models.delete(model);
@@ -301,14 +209,6 @@ export class Live {
     this._gone.add(model);
     attempt(() => destroy(model));
     this.targets.leave(model);
-  }
-
-  // The model of a target that shows a record. A collection with its own `modelId` finds it by the
-  // record.
-  find(target, resource, id, record) {
-    const isOfRecord = model => model && (this.models.idOf(model) ?? String(id)) === String(id);
-    if (!isCollection(target)) return String(this.models.idOf(target) ?? target.id) === String(id) ? target : undefined;
-    return this.models.of(resource, id).find(model => target.get(model) === model) ?? [target.get(id), record && target.get(record)].find(isOfRecord);
   }
 
   // Queries
@@ -350,14 +250,14 @@ export class Live {
 
   show(target, changes, source) {
     const resource = this.targets.resourceOf(target);
-    const recordOf = id => this.records.get(resource)?.get(id);
+    const recordOf = id => this.store.records.get(resource)?.get(id);
     show(target, changes, {
-      find: (id, record = recordOf(id)) => this.find(target, resource, id, record),
+      find: (id, record = recordOf(id)) => this.store.find(target, resource, id, record),
       itemOf: id => source?.itemFor(target, id) ?? copy(recordOf(id)),
       onGone: model => this.destroy(model),
       // A model that shows a part of its record is not updated by pushes.
       onAdded: (id, model) => {
-        if (this.targets.of(resource).get(target)) this.models.add(resource, id, model);
+        if (this.targets.of(resource).get(target)) this.store.models.add(resource, id, model);
         this.changes.wasSet(model);
       }
     });
@@ -370,7 +270,7 @@ export class Live {
     const others = [...this.targets.of(this.targets.resourceOf(target)).keys()].filter(other => other !== target && isCollection(other));
     this.targets.leave(target);
     for (const model of target.models ?? [target]) {
-      if (!others.some(other => other.get(model) === model)) this.models.remove(model);
+      if (!others.some(other => other.get(model) === model)) this.store.models.remove(model);
     }
   }
 
@@ -382,7 +282,7 @@ export class Live {
   end() {
     this._isEnded = true;
     this.targets.clear();
-    this.records.clear();
+    this.store.records.clear();
   }
 
   // Called when the last query has left a room. Forgets the records that no other target of the
@@ -392,17 +292,11 @@ export class Live {
     this.runtime.leave(room);
     const targets = [...this.targets.of(resource).keys()];
     if (targets.some(isCollection)) return;
-    this.records.get(resource)?.keep(new Set(targets.map(model => String(model.id))));
+    this.store.records.get(resource)?.keep(new Set(targets.map(model => String(model.id))));
     if (targets.length) return;
-    this.records.delete(resource);
-    this.models.forget(resource);
+    this.store.records.delete(resource);
+    this.store.models.forget(resource);
   }
-}
-
-// Replaces the attributes of a record in place.
-function overwrite(record, other) {
-  for (const name of Object.keys(record)) delete record[name];
-  Object.assign(record, copy(other));
 }
 
 // Whether a collection holds this model. Backbone's collections listen to their models.

@@ -51,7 +51,7 @@ export class Outbox {
     const {live} = this.runtime;
     if (isRead) live?.isReading(model, true);
     else if (live && kind !== OPAQUE) live.willWrite(exchange);
-    this.sendEdits(exchange, live?.baseOf(model));
+    this.sendEdits(exchange, live?.store.baseOf(model, this));
     if (isRead && this.hasRestored) Promise.resolve().then(() => this.runtime.showKept(exchange));
   }
 
@@ -133,7 +133,7 @@ export class Outbox {
     if (this.isOnline || isRead || isElsewhere || !this._exchanges.has(token)) return;
     let {record} = exchange;
     if (kind !== OPAQUE && model && isPlain(attributesOf(body))) {
-      record = {...this.runtime.live?.recordOf(model)};
+      record = {...this.runtime.live?.store.recordOf(model)};
       for (const write of [...this.of(model), {body: pendingCreate?.next}]) {
         if (!write.isRead && write.kind !== OPAQUE) Object.assign(record, attributesOf(write.body));
       }

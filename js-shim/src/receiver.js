@@ -8,11 +8,10 @@ import {Answer, NO_ROOM, parseRoom} from './answer.js';
 import {watchAnswer} from './answers.js';
 import {attempt} from './attempt.js';
 import {sendFollowUps} from './created.js';
-import {attributesOf, withEdits} from './edits.js';
-import {OPAQUE} from './kinds.js';
+import {withEdits} from './edits.js';
 import {Live} from './live.js';
 import {ELSEWHERE, NEW} from './outbox.js';
-import {isPlain} from './records.js';
+import {withPendingWrites} from './pending-writes.js';
 import {Queries} from './queries.js';
 import {headersOf, isSuccess, parsed} from './request.js';
 import {respond} from './respond.js';
@@ -56,25 +55,9 @@ export class Receiver {
 
   _read(exchange, isDiverted, status, body, headers) {
     const tell = isSuccess(status) && attempt(() => this.live.learnRead(exchange, body, headers));
-    if (!isDiverted) respond(exchange, status, exchange.answer ? this._withWrites(exchange.answer, exchange.model) : body, headers);
+    if (!isDiverted) respond(exchange, status, exchange.answer ? withPendingWrites(exchange.answer, exchange.model, this) : body, headers);
     attempt(() => tell && tell());
     this.live.isReading(exchange.model, false);
-  }
-
-  // The unanswered writes of models that the target shows stay on top of the records of an answer,
-  // unless they are to be shown when they are answered (`wait`).
-  _withWrites({resource, body}, target) {
-    const isShown = ({model, rollback: {holders}}) => model === target || isCollection(target) && (holders?.includes(target) || target.get(model) === model);
-    const isOnTop = ({kind, model, isRead, options}) =>
-      !isRead && kind !== OPAQUE && model && !model.isNew() && !options.wait && resource && this.live.resourceOf(model) === resource;
-    const writes = this.outbox.all.filter(write => isOnTop(write) && isShown(write));
-    const overlay = record => {
-      const own = isPlain(record) ? writes.filter(({model}) => String(model.id) === String(record[model.idAttribute])) : [];
-      for (const write of own) write.isOnTop = true;
-      if (own.some(({method}) => method === 'delete')) return null;
-      return own.length ? Object.assign({...record}, ...own.map(write => attributesOf(write.body))) : record;
-    };
-    return Array.isArray(body) ? body.map(overlay).filter(Boolean) : overlay(body) ?? body;
   }
 
   _wrote(exchange, status, body, headers, waited) {
@@ -113,7 +96,7 @@ export class Receiver {
   // registered with its key, and the core holds its echo back until the write is answered.
   willSendReal({call: {model}, xhr, url, headers, method, isAsync}) {
     const path = this.runtime.pathOf(url);
-    if (!isAsync || path === null || /^(GET|HEAD|OPTIONS)$/.test(method) || !this.live.follows(path)) return;
+    if (!isAsync || path === null || /^(GET|HEAD|OPTIONS)$/.test(method) || !this.live.store.follows(path)) return;
     const exchange = this.outbox.makeExchange({method: method.toLowerCase(), url: path, headers, model, isElsewhere: true});
     this.outbox.begin(exchange, ELSEWHERE);
     if (!headers['idempotency-key']) xhr.setRequestHeader('Idempotency-Key', exchange.key);

@@ -5,7 +5,7 @@
 
 import {NO_ROOM} from './answer.js';
 import {attempt} from './attempt.js';
-import {DESTROYED} from './live.js';
+import {DESTROYED} from './verbs.js';
 import {copy} from './records.js';
 import {isSuccess} from './request.js';
 import {addAll, reorder} from './show.js';
@@ -55,7 +55,7 @@ function apply(live, query, number, answer) {
   const {resource, room} = answer;
   const isShaped = answer.isShaped || Boolean(query?.shown);
   if (query) Object.assign(query, {resource, room, isShaped});
-  const changes = live.learnRecords(answer);
+  const changes = live.store.learnRecords(answer);
   const source = new Source(answer);
   if (answer.isShaped) showParts(live, answer, source, query);
   const list = target && isCollection(target) && source.listFor(target);
@@ -70,7 +70,7 @@ function showParts(live, answer, source, query) {
   for (const {target: number, shown} of query ? live.targets.like(query) : []) {
     const target = !shown && live.targets.get(number);
     for (const [id, item] of target ? source.itemsFor(target) : []) {
-      const model = live.find(target, answer.resource, id, item);
+      const model = live.store.find(target, answer.resource, id, item);
       if (model) attempt(() => live.changes.update(model, undefined, item));
     }
   }

@@ -8,6 +8,7 @@
 import {Exchange} from './exchange.js';
 import {Kept, storageOf} from './kept.js';
 import {Outbox} from './outbox.js';
+import {listenToPage} from './page-events.js';
 import {isPlain} from './records.js';
 import {requestOf} from './request.js';
 import {wrapSync} from './sync.js';
@@ -39,7 +40,7 @@ export class Runtime {
     this._setUpReceiver(core);
     this.client = core.makeClient(this.server.socket, this._auth(), this.outbox.session, random(1)[0], this);
     if (Object.keys({...bind, ...handlers}).length) this.handlersChanged();
-    this._listenToPage();
+    this._unlisten = listenToPage(page, this);
     this.outbox.start();
     Object.assign(this, wrapSync(Backbone, this));
   }
@@ -232,23 +233,6 @@ export class Runtime {
     // key.
     for (const exchange of this.outbox.all) if (this.divert(exchange)) this.outbox.over(exchange);
     this.status('offline', 0);
-  }
-
-  // After `pagehide` the browser may restore the page from its cache. If it does not, the pending
-  // writes are kept for the next page.
-  _listenToPage() {
-    const online = () => this.client.online();
-    const offline = () => this.client.offline();
-    const listeners = {
-      online, offline, pageshow: online, pagehide: offline,
-      error: ({error}) => { if (this.isTrap(error) && !this.client.isWell()) this.fail(error); },
-      securitypolicyviolation: ({blockedURI}) => { if (this.server.socket.startsWith(blockedURI)) this.explain('blockedByPolicy'); }
-    };
-    const each = how => {
-      for (const type in listeners) (type[0] === 's' ? this.page.document : this.page)?.[how]?.(type, listeners[type]);
-    };
-    each('addEventListener');
-    this._unlisten = () => each('removeEventListener');
   }
 }
 

@@ -64,14 +64,14 @@ export function waitedInVain(outbox, exchange, status, reason) {
 // Rolls back the edits of a refused write, as far as its model still shows them.
 function rollBack({runtime: {live}}, {kind, method, model, body, isRestored, rollback}) {
   if (kind === CREATE) return model && !live.runtime.isWriting(model) && live.destroy(model);
-  const {resource = live.resourceOf(model), holders = [], places} = rollback;
-  const records = live.records.get(resource);
-  const record = model && records?.get(live.idOf(model, records));
+  const {resource = live.store.resourceOf(model), holders = [], places} = rollback;
+  const records = live.store.records.get(resource);
+  const record = model && records?.get(live.store.idOf(model, records));
   // The answer to a pending read will bring the other attributes.
   if (!record && isRestored && model && method !== 'delete') revert(model, attributesOf(body), {});
   if (!record) return;
   for (const [index, collection] of holders.entries()) bringBack(live, collection, String(model.id), places[index]);
-  if (method !== 'delete') for (const each of live.models.of(resource, model.id)) revert(each, attributesOf(body), record);
+  if (method !== 'delete') for (const each of live.store.models.of(resource, model.id)) revert(each, attributesOf(body), record);
 }
 
 // Adds the record of a refused destroy to a collection, at its former place.
@@ -86,7 +86,7 @@ function bringBack(live, collection, id, place) {
 // The model whose own url is that of a write, if a live collection holds one.
 function modelAt(runtime, url) {
   const {live} = runtime;
-  const targets = [...live.records.keys()].flatMap(resource => [...live.targets.of(resource).keys()]);
+  const targets = [...live.store.records.keys()].flatMap(resource => [...live.targets.of(resource).keys()]);
   const isAt = model => plainPath(runtime.pathOf(ownUrl(model) ?? '') ?? '') === plainPath(url);
   return targets.flatMap(target => target.models ?? target).find(isAt);
 }
@@ -111,7 +111,7 @@ export function showKept(outbox, {model: target, url}) {
   for (const write of writes) {
     const model = !destroyed.includes(plainPath(write.url)) && show(write, target, url);
     if (!model) continue;
-    outbox.runtime.live.assumed.set(model, write.record);
+    outbox.runtime.live.store.assumed.set(model, write.record);
     if (write.model) continue;
     write.model = model;
     if (write.kind === CREATE) outbox.await(write);

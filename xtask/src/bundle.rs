@@ -40,7 +40,7 @@ const TERSER: [&str; 5] = [
 const PRIVATE: &str = "^_[a-z]|^__destroy|^__wbg_ptr$";
 /// Names our files know each other by. Nobody else does: they are no property of what a page, Backbone,
 /// jQuery or the browser hands us, and are written neither to the wire nor to a storage.
-const OWN: [&str; 122] = [
+const OWN: [&str; 125] = [
     "abortAll",
     "answer",
     "answered",
@@ -137,6 +137,7 @@ const OWN: [&str; 122] = [
     "reference",
     "refreshAll",
     "rejoin",
+    "remember",
     "replaces",
     "replyHeaders",
     "resource",
@@ -151,6 +152,7 @@ const OWN: [&str; 122] = [
     "session",
     "setAnswer",
     "setOnline",
+    "store",
     "targets",
     "tell",
     "transport",
@@ -159,6 +161,7 @@ const OWN: [&str; 122] = [
     "wasAborted",
     "wasRead",
     "wasSet",
+    "wasWritten",
     "wereAdded",
     "whenAborted",
     "willSendReal",

@@ -1,0 +1,139 @@
+// Known records and their models
+// ------------------------------
+//
+// The records of all live resources, and the models that show them. Answers to reads and changes
+// are compared with these records: a record never goes back to an earlier state.
+
+import {attributesOf} from './edits.js';
+import {Models} from './models.js';
+import {Records, copy, isSame} from './records.js';
+import {isCollection} from './targets.js';
+import {partsOf} from './url.js';
+import {CREATED, DESTROYED, UPDATED} from './verbs.js';
+
+export class RecordStore {
+  constructor(targets) {
+    this._targets = targets;
+    // The `Records` of each resource, by its name.
+    this.records = new Map();
+    this.models = new Models();
+    // The records of models that show unsent writes, by model.
+    this.assumed = new WeakMap();
+    // The attributes of aborted writes, by model.
+    this._aborted = new WeakMap();
+  }
+
+  // Answers
+  // -------
+
+  // Updates the answer where the page knows newer records, and removes destroyed ones. Returns the
+  // changes for other models.
+  learnRecords(answer) {
+    const {resource, offset} = answer;
+    if (answer.isShaped || !resource) return answer.leaveOut(() => false) ?? [];
+    if (!this.records.has(resource)) this.records.set(resource, new Records());
+    const records = this.records.get(resource);
+    records.enter(answer);
+    const changes = [];
+    for (const record of answer.records) {
+      const id = answer.idOf(record);
+      const before = id != null && records.get(id);
+      if (records.isNewer(id, offset)) before && overwrite(record, before);
+      else if (before && isSame(before, record)) records.put(id, before, offset);
+      else if (id != null) changes.push(this.remember(records, [offset, before ? UPDATED : CREATED, id, copy(record)]));
+      // Lists may be sorted by these attributes.
+      if (before) for (const name in record) if (!isSame(before[name], record[name])) answer.changed.add(name);
+    }
+    answer.leaveOut(id => records.isNewer(id, offset) && !records.get(id));
+    if (answer.kind === 'whole' && answer.hasIds) {
+      for (const other of records.others(answer.ids())) {
+        if (records.isNewer(other, offset)) answer.newer.push(other);
+        else changes.push([offset, DESTROYED, other]);
+      }
+    }
+    return changes;
+  }
+
+  // Stores the record at once, so that a save in a callback of the answer is compared with it. The
+  // change carries the previous record, which other models still show.
+  remember(records, [offset, verb, id, data]) {
+    const before = records.get(id);
+    if (verb === CREATED || before) records.put(id, verb === CREATED ? data : {...before, ...data}, offset);
+    return [offset, verb, id, data, 0, before ?? null];
+  }
+
+  // `parsed` is the body after the page's `parse`. `models` are the models that Backbone made of
+  // it.
+  register(answer, target, {parsed = answer.body, models}) {
+    if (answer.isShaped) return;
+    const isAligned = Array.isArray(models) && parsed.length === answer.records.length;
+    answer.records.forEach((record, index) => {
+      const id = answer.idOf(record) ?? target.id;
+      const model = !isCollection(target) ? target : isAligned && models[index] || this.find(target, answer.resource, id, record);
+      if (model?.attributes) this.models.add(answer.resource, id, model);
+    });
+  }
+
+  // Writes
+  // ------
+
+  // A write that was aborted may have been executed.
+  wasAborted(model, body) {
+    this._aborted.set(model, {...this._aborted.get(model), ...attributesOf(body)});
+  }
+
+  // The record of the model was written at last.
+  wasWritten(model) {
+    this._aborted.delete(model);
+  }
+
+  // Lookup
+  // ------
+
+  // The record as the server has it, without the attributes that pending or aborted writes change.
+  // The server may refuse or execute these writes, so the next save sends the attributes again.
+  baseOf(model, outbox) {
+    const record = model && this.recordOf(model);
+    const base = record && {...record};
+    for (const {body, isRead} of base ? outbox.of(model) : []) if (!isRead) for (const name in attributesOf(body)) delete base[name];
+    for (const name in this._aborted.get(model)) delete base[name];
+    return base;
+  }
+
+  // The record of a model as the server sent it last.
+  recordOf(model) {
+    const records = this.records.get(this.resourceOf(model));
+    return records?.get(this.idOf(model, records)) ?? this.assumed.get(model);
+  }
+
+  // The id of the record of a model. The `idAttribute` of a model may be another attribute than the
+  // key of the records.
+  idOf(model, {key} = {}) {
+    return this.models.idOf(model) ?? (model.idAttribute === key ? model.id : undefined);
+  }
+
+  // The resource of a model, if the resource is live.
+  resourceOf(model) {
+    return this.models.resourceOf(model) ?? this._targets.resourceOf(model) ?? this._targets.resourceOf(model?.collection);
+  }
+
+  // Whether the path names a live resource.
+  follows(path) {
+    const {segments} = partsOf(path.toLowerCase());
+    return [...this.records.keys()].some(resource => segments.includes(resource));
+  }
+
+  // The model of a target that shows a record. A collection with its own `modelId` finds it by the
+  // record.
+  find(target, resource, id, record) {
+    const isOfRecord = model => model && (this.models.idOf(model) ?? String(id)) === String(id);
+    if (!isCollection(target)) return String(this.models.idOf(target) ?? target.id) === String(id) ? target : undefined;
+    return this.models.of(resource, id).find(model => target.get(model) === model) ?? [target.get(id), record && target.get(record)].find(isOfRecord);
+  }
+}
+
+// Replaces the attributes of a record in place.
+function overwrite(record, other) {
+  for (const name of Object.keys(record)) delete record[name];
+  Object.assign(record, copy(other));
+}
