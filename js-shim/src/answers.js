@@ -4,7 +4,7 @@
 // Backbone parses and sets an answer in the success callback that it passes to `sync`. These
 // functions observe that and extend it.
 
-import {isCollection} from './targets.js';
+import {isCollection} from './backbone.js';
 
 // Runs Backbone's callback. `keep(parse, args)`, if given, calls the `parse` of a collection and
 // returns its result with additions. `after(models)` is called when the answer has been set, before any

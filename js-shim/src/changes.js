@@ -5,8 +5,8 @@
 // of that record. Local edits of other attributes stay.
 
 import {attempt} from './attempt.js';
+import {isCollection} from './backbone.js';
 import {copy, stateOf} from './records.js';
-import {isCollection} from './targets.js';
 
 export class ModelChanges {
   constructor(runtime) {

@@ -29,7 +29,7 @@ export class Kept {
   // that waits for a create (see `PendingCreate`); nothing else may change in a kept write.
   // Credentials are not kept: the next page sends its own.
   keep({key, kind, method, url, headers: {authorization, ...headers} = {}, body, record, next}) {
-    if (this.names.has(key) && next === this._next[key]) return;
+    if (this._isFrozen || this.names.has(key) && next === this._next[key]) return;
     this._next[key] = next;
     const count = String(this._made++).padStart(6, '0');
     const name = this.names.get(key) ?? `${this.prefix}${Date.now()}-${count}`;
@@ -45,9 +45,14 @@ export class Kept {
 
   forget(key) {
     const name = this.names.get(key);
-    if (!name) return;
+    if (!name || this._isFrozen) return;
     this.names.delete(key);
     this.storage.removeItem(name);
+  }
+
+  // From now on the kept writes stay as they are.
+  freeze() {
+    this._isFrozen = true;
   }
 }
 

@@ -8,7 +8,7 @@
 // - everything else (a list that is saved as one, an action, a search by POST) is *opaque*: it is
 //   sent unchanged, and never merged, withdrawn or answered for another.
 
-import {isCollection} from './targets.js';
+import {isCollection} from './backbone.js';
 
 export const CREATE = 'create';
 export const SAVE = 'save';

@@ -13,13 +13,14 @@
 
 import {Answer, NO_ROOM, parseRoom} from './answer.js';
 import {attempt} from './attempt.js';
+import {isCollection, isHeld} from './backbone.js';
 import {Announcements, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
 import {RecordStore} from './record-store.js';
 import {copy, isPlain} from './records.js';
 import {isSuccess} from './request.js';
 import {destroy, show} from './show.js';
-import {Targets, isCollection} from './targets.js';
+import {Targets} from './targets.js';
 import {CREATED, DESTROYED, UPDATED} from './verbs.js';
 
 export class Live {
@@ -297,10 +298,4 @@ export class Live {
     this.store.records.delete(resource);
     this.store.models.forget(resource);
   }
-}
-
-// Whether a collection holds this model. Backbone's collections listen to their models.
-function isHeld(model) {
-  const listeners = model._events?.all;
-  return Array.isArray(listeners) && listeners.some(({context}) => isCollection(context));
 }

@@ -46,6 +46,7 @@ export class Outbox {
 
   // Sends a request of the page.
   ask(exchange) {
+    if (this._isSteppedAside) return this.runtime.divert(exchange);
     if (this._held) return this._hold(exchange);
     const {model, isRead, kind} = exchange;
     const {live} = this.runtime;
@@ -118,6 +119,11 @@ export class Outbox {
     return true;
   }
 
+  // From now on the page's own XMLHttpRequests send the requests of the page.
+  stepAside() {
+    this._isSteppedAside = true;
+  }
+
   // Kept writes
   // -----------
 
@@ -166,7 +172,7 @@ export class Outbox {
 
   // Aborts all requests. The kept writes stay as they are.
   abortAll() {
-    this.kept.forget = this.kept.keep = () => {};
+    this.kept.freeze();
     this._held?.forEach(exchange => exchange.abort());
     this._held = null;
     // An abort may send the saves that waited for the aborted create.

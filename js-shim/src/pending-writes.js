@@ -1,10 +1,10 @@
 // Pending writes over an answer
 // -----------------------------
 
+import {isCollection} from './backbone.js';
 import {attributesOf} from './edits.js';
 import {OPAQUE} from './kinds.js';
 import {isPlain} from './records.js';
-import {isCollection} from './targets.js';
 
 // The body of an answer to a read of `target`. The unanswered writes of models that the target
 // shows stay on top of its records, unless they are to be shown when they are answered (`wait`).

@@ -7,6 +7,7 @@
 import {Answer, NO_ROOM, parseRoom} from './answer.js';
 import {watchAnswer} from './answers.js';
 import {attempt} from './attempt.js';
+import {isCollection} from './backbone.js';
 import {sendFollowUps} from './created.js';
 import {withEdits} from './edits.js';
 import {Live} from './live.js';
@@ -15,7 +16,6 @@ import {withPendingWrites} from './pending-writes.js';
 import {Queries} from './queries.js';
 import {headersOf, isSuccess, parsed} from './request.js';
 import {respond} from './respond.js';
-import {isCollection} from './targets.js';
 import {plainPath} from './url.js';
 
 // The pause after which the extras are loaded again, in milliseconds.

@@ -4,10 +4,10 @@
 // The records of all live resources, and the models that show them. Answers to reads and changes
 // are compared with these records: a record never goes back to an earlier state.
 
+import {isCollection} from './backbone.js';
 import {attributesOf} from './edits.js';
 import {Models} from './models.js';
 import {Records, copy, isSame} from './records.js';
-import {isCollection} from './targets.js';
 import {partsOf} from './url.js';
 import {CREATED, DESTROYED, UPDATED} from './verbs.js';
 

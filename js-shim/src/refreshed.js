@@ -5,11 +5,11 @@
 
 import {NO_ROOM} from './answer.js';
 import {attempt} from './attempt.js';
-import {DESTROYED} from './verbs.js';
+import {isCollection} from './backbone.js';
 import {copy} from './records.js';
 import {isSuccess} from './request.js';
 import {addAll, reorder} from './show.js';
-import {isCollection} from './targets.js';
+import {DESTROYED} from './verbs.js';
 
 // The pause before a failed query is sent again, in milliseconds.
 const RETRY_AFTER = 3000;

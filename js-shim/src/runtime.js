@@ -111,7 +111,7 @@ export class Runtime {
   // part to be loaded.
   _stepAside() {
     this.unwrapSync();
-    this.outbox.ask = exchange => this.divert(exchange);
+    this.outbox.stepAside();
   }
 
   // Requests of the page

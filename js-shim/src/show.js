@@ -4,9 +4,9 @@
 // Removes, adds and reorders the models of a target by Backbone's own methods. The options of the
 // events have `realtime: true`.
 
-import {attempt} from './attempt.js';
 import {shadow} from './answers.js';
-import {isCollection} from './targets.js';
+import {attempt} from './attempt.js';
+import {isCollection} from './backbone.js';
 
 const REALTIME = {realtime: true};
 

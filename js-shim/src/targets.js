@@ -9,6 +9,7 @@
 // listeners are held (Backbone's `_events`), and they refer to the target.
 
 import {NO_ROOM} from './answer.js';
+import {listenersOf} from './backbone.js';
 
 export class Targets {
   constructor(onGone) {
@@ -36,8 +37,7 @@ export class Targets {
   get(number) {
     const entry = this._entries.get(number);
     const target = entry?.reference.deref();
-    // A target without listeners gets the object to which Backbone adds later ones.
-    if (target) entry.listeners = target._events ||= {};
+    if (target) entry.listeners = listenersOf(target);
     return target;
   }
 
@@ -123,8 +123,4 @@ export class Targets {
     this._entries.clear();
     this._queries.clear();
   }
-}
-
-export function isCollection(target) {
-  return Array.isArray(target?.models);
 }

@@ -4,6 +4,8 @@
 // The page may create a model without Backwire, and a push of its record may arrive before the
 // answer. Once the model gets its id, it replaces the model that was added for the push.
 
+import {indexModel} from './backbone.js';
+
 const watched = new WeakSet();
 
 // `models` of the collection had no id when the push arrived.
@@ -30,5 +32,5 @@ function dropTwin(collection, model) {
   if (!twin || !collection.models.includes(model)) return;
   collection.remove(twin, {realtime: true});
   // The removal has deleted the id from the collection's index.
-  collection._byId[model.id] = model;
+  indexModel(collection, model);
 }

@@ -5,13 +5,13 @@
 // sent. A write that had waited and is refused is rolled back, because its form is no longer open.
 
 import {attempt} from './attempt.js';
+import {isCollection} from './backbone.js';
 import {attributesOf} from './edits.js';
 import {CREATE, OPAQUE, SAVE, ownUrl} from './kinds.js';
 import {RESTORED} from './outbox.js';
 import {copy, isSame} from './records.js';
 import {parsed} from './request.js';
 import {reorder} from './show.js';
-import {isCollection} from './targets.js';
 import {partsOf, plainPath} from './url.js';
 
 // After this time the server's ledger may have forgotten a write, and would execute it again.

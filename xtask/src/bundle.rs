@@ -40,7 +40,7 @@ const TERSER: [&str; 5] = [
 const PRIVATE: &str = "^_[a-z]|^__destroy|^__wbg_ptr$";
 /// Names our files know each other by. Nobody else does: they are no property of what a page, Backbone,
 /// jQuery or the browser hands us, and are written neither to the wire nor to a storage.
-const OWN: [&str; 125] = [
+const OWN: [&str; 126] = [
     "abortAll",
     "answer",
     "answered",
@@ -152,6 +152,7 @@ const OWN: [&str; 125] = [
     "session",
     "setAnswer",
     "setOnline",
+    "stepAside",
     "store",
     "targets",
     "tell",
