@@ -20,7 +20,7 @@ export class Kept {
     this._made = 0;
   }
 
-  // The names of the items of earlier pages, in order (see `waited.js`).
+  // The names of the items of earlier pages, in order (see `kept-writes.js`).
   get itemNames() {
     return Object.keys(this.storage ?? {}).filter(name => name.startsWith(this.prefix)).sort();
   }

@@ -30,7 +30,7 @@ export class Live {
     Object.assign(this, {runtime, queries});
     // Models that have fired `destroy`, which they do once.
     this._gone = new WeakSet();
-    // The keepers of replaced queries (`keeper.js`), by query number.
+    // The keepers of replaced queries (`former-queries.js`), by query number.
     this.keepers = new Map();
     this.changes = new ModelChanges(runtime);
     this.targets = new Targets(number => this.decide(() => queries.stop(number)));

@@ -5,7 +5,7 @@
 // what a request means for the page: its model, the requests that may be merged with it or have to
 // wait for it, and the writes that have to survive a reload.
 //
-// The `Receiver` handles the answers, and `waited.js` the writes that had waited.
+// The `Receiver` handles the answers, and `kept-writes.js` the writes that had waited.
 
 import {asPatch, attributesOf, nameRecord} from './edits.js';
 import {Exchange} from './exchange.js';

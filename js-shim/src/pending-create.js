@@ -51,7 +51,7 @@ export class PendingCreate {
     };
   }
 
-  // The create was answered (see `created.js`) or given up. Returns the saves that waited for it.
+  // The create was answered (see `follow-ups.js`) or given up. Returns the saves that waited for it.
   end() {
     this.create.model?.off('destroy', this._watch);
     return this.delayed;

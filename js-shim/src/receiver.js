@@ -5,11 +5,10 @@
 // collections and models.
 
 import {Answer, NO_ROOM, parseRoom} from './answer.js';
-import {watchAnswer} from './answers.js';
 import {attempt} from './attempt.js';
 import {isCollection} from './backbone.js';
-import {sendFollowUps} from './created.js';
 import {withEdits} from './edits.js';
+import {sendFollowUps} from './follow-ups.js';
 import {Live} from './live.js';
 import {ELSEWHERE, NEW} from './outbox.js';
 import {withPendingWrites} from './pending-writes.js';
@@ -17,6 +16,7 @@ import {Queries} from './queries.js';
 import {headersOf, isSuccess, parsed} from './request.js';
 import {respond} from './respond.js';
 import {plainPath} from './url.js';
+import {watchAnswer} from './watch-answer.js';
 
 // The pause after which the extras are loaded again, in milliseconds.
 const LOAD_RETRY_DELAY = 3000;

@@ -4,9 +4,9 @@
 // Removes, adds and reorders the models of a target by Backbone's own methods. The options of the
 // events have `realtime: true`.
 
-import {shadow} from './answers.js';
 import {attempt} from './attempt.js';
 import {isCollection} from './backbone.js';
+import {shadow} from './watch-answer.js';
 
 const REALTIME = {realtime: true};
 
