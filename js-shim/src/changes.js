@@ -50,7 +50,7 @@ function statesOf(attributes) {
 }
 
 // The collections whose models have changed. Each fires its events once, at the end.
-export class Announcements {
+export class CollectionEvents {
   constructor() {
     this._changed = new Map();
   }
@@ -68,12 +68,12 @@ export class Announcements {
   }
 
   // Ends as `collection.set` does: sorts if that changes the order, and fires `sort` and `update`.
-  tell() {
-    for (const [collection, changed] of this._changed) attempt(() => announce(collection, changed));
+  fire() {
+    for (const [collection, changed] of this._changed) attempt(() => fireEvents(collection, changed));
   }
 }
 
-function announce(collection, {models, isMoved}) {
+function fireEvents(collection, {models, isMoved}) {
   const options = {realtime: true, changes: {added: [], removed: [], merged: [...models]}};
   const order = collection.models.slice();
   if (isMoved) collection.sort({silent: true});

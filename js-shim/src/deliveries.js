@@ -23,8 +23,8 @@ export class Deliveries {
   }
 
   // Each change is `[, , id, [event, ...args]]`. Events for a room of several people have no id.
-  take(changes) {
-    for (const [, , id, content] of changes) this._tail = this._tail.then(() => this._take(id, content));
+  enqueue(changes) {
+    for (const [, , id, content] of changes) this._tail = this._tail.then(() => this._deliver(id, content));
   }
 
   // Calls no more handlers. The server sends unfinished events again, to the next page.
@@ -33,11 +33,11 @@ export class Deliveries {
     this.handlersChanged();
   }
 
-  async _take(id, [event = 'resync', ...args]) {
+  async _deliver(id, [event = 'resync', ...args]) {
     if (this._isEnded || id && BigInt(id) <= this._last) return;
     // Events without an id do not wait for a handler: the server does not keep them.
     if (id && this._handlerOf(event) === undefined) await this._handlerFor(event);
-    await this._hand(id, event, args);
+    await this._callHandler(id, event, args);
     if (!id || this._isEnded) return;
     this._last = BigInt(id);
     attempt(() => this._runtime.client.delivered(id));
@@ -57,7 +57,7 @@ export class Deliveries {
   _applyBound(resource, args) {
     const record = args.filter(isPlain).pop();
     const verb = args.some(arg => /^(remove|delete|destroy)/.test(arg)) ? DESTROYED : CREATED;
-    this._live.news(resource, resource, [[undefined, verb, record?.id ?? args.at(-1), record]]);
+    this._live.applyChanges(resource, resource, [[undefined, verb, record?.id ?? args.at(-1), record]]);
   }
 
   // Resolves when the page has a handler for the event, or ignores it.
@@ -73,14 +73,14 @@ export class Deliveries {
     });
   }
 
-  async _hand(id, event, args, tries = TRIES) {
+  async _callHandler(id, event, args, tries = TRIES) {
     if (this._isEnded) return;
     try {
       await this._handlerOf(event)?.(...args, {id});
     } catch (error) {
-      if (tries === 1) return attempt(() => this._runtime.tell('undelivered', {id, event, args, error}));
+      if (tries === 1) return attempt(() => this._runtime.notify('undelivered', {id, event, args, error}));
       await new Promise(resolve => setTimeout(resolve, RETRY_AFTER));
-      return this._hand(id, event, args, tries - 1);
+      return this._callHandler(id, event, args, tries - 1);
     }
   }
 }

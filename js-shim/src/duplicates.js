@@ -9,9 +9,9 @@ import {indexModel} from './backbone.js';
 const watched = new WeakSet();
 
 // `models` of the collection had no id when the push arrived.
-export function watchForTwins(collection, models) {
+export function watchForDuplicates(collection, models) {
   for (const model of models) {
-    if (!model.isNew()) dropTwin(collection, model);
+    if (!model.isNew()) removeDuplicate(collection, model);
     else if (!watched.has(model)) watch(collection, model);
   }
 }
@@ -23,14 +23,14 @@ function watch(collection, model) {
   model.on(event, () => {
     model.off(event, null, context);
     watched.delete(model);
-    dropTwin(collection, model);
+    removeDuplicate(collection, model);
   }, context);
 }
 
-function dropTwin(collection, model) {
-  const twin = collection.models.find(other => other !== model && other.id === model.id);
-  if (!twin || !collection.models.includes(model)) return;
-  collection.remove(twin, {realtime: true});
+function removeDuplicate(collection, model) {
+  const duplicate = collection.models.find(other => other !== model && other.id === model.id);
+  if (!duplicate || !collection.models.includes(model)) return;
+  collection.remove(duplicate, {realtime: true});
   // The removal has deleted the id from the collection's index.
   indexModel(collection, model);
 }

@@ -23,7 +23,7 @@ function editsOf(after, before) {
 // Turns a save into a patch of the attributes that differ from `base`, the record as the server
 // sent it last. Others may change the rest before the save arrives. A save whose body a prefilter
 // has changed is sent unchanged.
-export function asPatch(exchange, base) {
+export function reduceToPatch(exchange, base) {
   const {kind, method, body, made} = exchange;
   if (kind !== SAVE || method !== 'put' || body === undefined || body !== made) return;
   const after = attributesOf(body);
@@ -32,7 +32,7 @@ export function asPatch(exchange, base) {
 }
 
 // Adds the id to the body of a save or delete at a constant url, where the server needs it.
-export function nameRecord({kind, method, model, url, body}) {
+export function bodyWithId({kind, method, model, url, body}) {
   if (kind !== SAVE || model?.id == null || decodeURIComponent(partsOf(url).segments.pop()) === String(model.id)) return body;
   const attributes = attributesOf(body);
   if (!isPlain(attributes) || method === 'put' && model.idAttribute in attributes) return body;

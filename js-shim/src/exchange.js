@@ -35,7 +35,7 @@ export class Exchange {
   onAnswer;
 
   // Whether the page's own XMLHttpRequest sends the request.
-  isElsewhere;
+  isSentByPage;
 
   // Whether an earlier page has made the request. Then `record` is the whole record after the
   // write, and `next` the save that waits for it (see `PendingCreate`).
@@ -54,10 +54,10 @@ export class Exchange {
   // The `PendingCreate` of a create that has begun.
   pendingCreate;
 
-  // The creates that were merged into this one, and get its answer. `isPart` is true if the body of
+  // The creates that were merged into this one, and get its answer. `isPartial` is true if the body of
   // one of them was not the whole model.
   mergedCreates = [];
-  isPart;
+  isPartial;
 
   // Whether the page has stopped the target of this read. Then the answer does not make it live.
   isStopped;
@@ -70,7 +70,7 @@ export class Exchange {
   rollback = {};
 
   // Whether an answer to a read was shown with this write on top of its records.
-  isOnTop;
+  isShownOnTop;
 
   // Called when the page aborts the request.
   whenAborted = () => {};

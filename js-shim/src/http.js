@@ -4,7 +4,7 @@
 // Used while there is no socket. Each write carries its idempotency key, so the server answers a
 // repeated write from its ledger and does not execute it again.
 
-import {parsed} from './request.js';
+import {parseJson} from './request.js';
 
 // The pause before a request that did not reach the server is repeated, and the timeout of an
 // answer, in milliseconds.
@@ -20,7 +20,7 @@ export async function sendOverHttp(page, origin, {method, url, headers, body, ke
   try {
     const signal = AbortSignal.timeout(ANSWER_TIMEOUT);
     const response = await page.fetch(origin + url, {method: method.toUpperCase(), headers: named, body, signal, credentials: 'same-origin'});
-    return {status: response.status, body: parsed(await response.text()), headers: Object.fromEntries(response.headers)};
+    return {status: response.status, body: parseJson(await response.text()), headers: Object.fromEntries(response.headers)};
   } catch {
     return {status: 0};
   }

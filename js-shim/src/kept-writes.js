@@ -10,7 +10,7 @@ import {attributesOf} from './edits.js';
 import {CREATE, OPAQUE, SAVE, ownUrl} from './kinds.js';
 import {RESTORED} from './outbox.js';
 import {copy, isSame} from './records.js';
-import {parsed} from './request.js';
+import {parseJson} from './request.js';
 import {reorder} from './show.js';
 import {partsOf, plainPath} from './url.js';
 
@@ -23,7 +23,7 @@ export function restore(outbox) {
   for (const {at, ...write} of writesIn(outbox.kept)) {
     if (Date.now() - at > LEDGER_MEMORY) {
       outbox.kept.forget(write.key);
-      lost(outbox, write);
+      reportLost(outbox, write);
     } else {
       outbox.hasRestored = true;
       outbox.begin(outbox.makeExchange({...write, made: write.body, isRestored: true}), RESTORED, write.key);
@@ -35,7 +35,7 @@ export function restore(outbox) {
 // items of other scripts.
 function writesIn({storage, prefix, names, itemNames}) {
   return itemNames.flatMap(name => {
-    const write = parsed(storage.getItem(name), null);
+    const write = parseJson(storage.getItem(name), null);
     if (!write?.key || !write.method || !write.url) return [];
     names.set(write.key, name);
     return [{...write, at: parseInt(name.slice(prefix.length))}];
@@ -43,21 +43,21 @@ function writesIn({storage, prefix, names, itemNames}) {
 }
 
 // The server may have forgotten the key, so it is unknown whether the write was executed.
-function lost({runtime}, {method, url, body}) {
-  Promise.resolve().then(() => runtime.tell('lost', {method, url, body}));
+function reportLost({runtime}, {method, url, body}) {
+  Promise.resolve().then(() => runtime.notify('lost', {method, url, body}));
 }
 
 // Called when a write that had waited was refused, or was not answered for a week.
-export function waitedInVain(outbox, exchange, status, reason) {
+export function waitedWriteFailed(outbox, exchange, status, reason) {
   const {method, url, body, isRestored} = exchange;
-  if (!status) return reason === 'outdated' && lost(outbox, exchange);
+  if (!status) return reason === 'outdated' && reportLost(outbox, exchange);
   if (isRestored) exchange.model ??= modelAt(outbox.runtime, url);
   const {model} = exchange;
   // A 404 means that the record is gone: a push removes its models.
   if (status !== 404) attempt(() => rollBack(outbox, exchange));
   if (!isRestored) return;
   console.warn(`Backwire: a write that was kept while offline was refused with status ${status}: ${method.toUpperCase()} ${url}`);
-  outbox.runtime.tell('rejected', {write: {method, url, body}, status, model: model ?? null});
+  outbox.runtime.notify('rejected', {write: {method, url, body}, status, model: model ?? null});
   model?.trigger('error', model, {status}, {realtime: true});
 }
 
@@ -114,7 +114,7 @@ export function showKept(outbox, {model: target, url}) {
     outbox.runtime.live.store.assumed.set(model, write.record);
     if (write.model) continue;
     write.model = model;
-    if (write.kind === CREATE) outbox.await(write);
+    if (write.kind === CREATE) outbox.trackCreate(write);
   }
 }
 
@@ -145,7 +145,7 @@ function isPicked(record, url) {
   return [...query].every(([name, value]) => {
     const [, inner] = /^where\[([^[\]]+)\]$/.exec(name) ?? [];
     if (inner) return isEqual(inner, value);
-    if (name === 'where') return Object.entries(parsed(value, {})).every(([each, it]) => Object(it) === it || isEqual(each, it));
+    if (name === 'where') return Object.entries(parseJson(value, {})).every(([each, it]) => Object(it) === it || isEqual(each, it));
     return NOT_A_FILTER.test(name) || !(name in record) || isEqual(name, value);
   });
 }

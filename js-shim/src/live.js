@@ -14,7 +14,7 @@
 import {Answer, NO_ROOM, parseRoom} from './answer.js';
 import {attempt} from './attempt.js';
 import {isCollection, isHeld} from './backbone.js';
-import {Announcements, ModelChanges} from './changes.js';
+import {CollectionEvents, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
 import {RecordStore} from './record-store.js';
 import {copy, isPlain} from './records.js';
@@ -29,9 +29,9 @@ export class Live {
   constructor(runtime, queries) {
     Object.assign(this, {runtime, queries});
     // Models that have fired `destroy`, which they do once.
-    this._gone = new WeakSet();
-    // The keepers of replaced queries (`former-queries.js`), by query number.
-    this.keepers = new Map();
+    this._destroyed = new WeakSet();
+    // The placeholders of replaced queries (`former-queries.js`), by query number.
+    this.placeholders = new Map();
     this.changes = new ModelChanges(runtime);
     this.targets = new Targets(number => this.decide(() => queries.stop(number)));
     this.store = new RecordStore(this.targets);
@@ -41,7 +41,7 @@ export class Live {
   // -----------------
 
   // Called when a read of the page begins or ends. The read may replace the target's queries.
-  isReading(target, isBeginning) {
+  setReading(target, isBeginning) {
     const number = this.targets.numberOf(target);
     this.decide(() => (isBeginning ? this.queries.beginRead(number) : this.queries.endRead(number)));
   }
@@ -67,10 +67,10 @@ export class Live {
     query.shown = isMapped && [parsed].flat().map(item => target.get(item)?.cid);
     const replaces = !isCollection(target) || !this.runtime.isAdding(options);
     const replaced = replaces ? this.targets.keepOnly(query) : [];
-    this._gone.delete(target);
+    this._destroyed.delete(target);
     this.store.register(answer, target, call);
-    this.runtime.wasRead(answer, url, target);
-    this.apply(answer.resource, changes, target);
+    this.runtime.warnAboutRead(answer, url, target);
+    this.updateRecords(answer.resource, changes, target);
     this.read(query, replaces, answer, this.idsFor(answer, target, parsed));
     for (const other of replaced) if (this._isHeld(other)) this.runtime.keepQuery(other);
     this._report(answer, changes);
@@ -84,7 +84,7 @@ export class Live {
   // Called for the answer to a query that was sent again, or to a read that no target follows
   // (`number` 0).
   answered(number, answer, ids, changes, {except, source} = {}) {
-    this.apply(answer.resource, changes, except);
+    this.updateRecords(answer.resource, changes, except);
     this.decide(() => this.queries.answered(number, answer, ids), source);
     this._report(answer, changes);
   }
@@ -122,7 +122,7 @@ export class Live {
   learnWrite({model, method, body: sent}, status, body, headers) {
     const {resource, id} = parseRoom(headers['backwire-record'] ?? '');
     const {offset} = new Answer(body, headers);
-    if (!isSuccess(status) || !id || !offset) return {tell() {}};
+    if (!isSuccess(status) || !id || !offset) return {updateOthers() {}};
     const records = this.store.records.get(resource);
     const verb = {post: CREATED, delete: DESTROYED}[method] || UPDATED;
     const record = verb === DESTROYED ? null : isPlain(body) ? copy(body) : attributesOf(sent);
@@ -131,23 +131,23 @@ export class Live {
     const latest = isLate ? copy(records.get(id)) : undefined;
     const change = [offset, verb, id, record];
     const known = records && !isLate && record ? this.store.remember(records, change) : change;
-    const tell = () => {
+    const updateOthers = () => {
       this.store.wasWritten(model);
-      if (model && verb === DESTROYED) this._gone.add(model);
+      if (model && verb === DESTROYED) this._destroyed.add(model);
       else if (model && !isCollection(model)) this.store.models.add(resource, id, model);
-      this.news(resource, resource, [known], model);
+      this.applyChanges(resource, resource, [known], model);
     };
-    return {tell, latest};
+    return {updateOthers, latest};
   }
 
   wasAborted({model, isRead, body}) {
-    if (isRead) this.isReading(model, false);
+    if (isRead) this.setReading(model, false);
     else if (model) this.store.wasAborted(model, body);
   }
 
   // Notes the resource and the collections of the model, for a rollback if the write is refused. A
   // destroyed model has lost its collections by then.
-  willWrite(exchange) {
+  prepareRollback(exchange) {
     const {model, method} = exchange;
     const resource = this.store.resourceOf(model);
     const holders = [...this.targets.of(resource).keys()].filter(target => method === 'delete' && isCollection(target) && target.get(model));
@@ -160,9 +160,9 @@ export class Live {
 
   // Applies changes of one resource, in commit order and once each. `except` is the model or
   // collection whose request has returned them: Backbone sets the answer on it.
-  news(resource, room, changes, except) {
+  applyChanges(resource, room, changes, except) {
     if (!this.store.records.has(resource)) return;
-    this.apply(resource, changes, except);
+    this.updateRecords(resource, changes, except);
     this.decide(() => {
       for (const [, verb, id, data] of changes) this.queries.changed(room, verb, String(id), Object.keys(data ?? {}));
     });
@@ -170,9 +170,9 @@ export class Live {
 
   // Updates records and their models. The queries are updated afterwards, so that they add the
   // updated records.
-  apply(resource, changes, except) {
+  updateRecords(resource, changes, except) {
     const records = this.store.records.get(resource);
-    const announcements = new Announcements();
+    const events = new CollectionEvents();
     const targets = this.targets.of(resource);
     const mapped = [...targets.keys()].filter(target => this.targets.isMapped(target));
     for (const [offset, verb, id, data, , known] of changes) {
@@ -185,10 +185,10 @@ export class Live {
       if (!after) this.store.models.delete(resource, id);
       for (const model of models) {
         if (!after) this.destroy(model);
-        else attempt(() => announcements.note(model, this.changes.update(model, before, isWhole ? after : {...model.attributes, ...data}), targets.keys()));
+        else attempt(() => events.note(model, this.changes.update(model, before, isWhole ? after : {...model.attributes, ...data}), targets.keys()));
       }
     }
-    announcements.tell();
+    events.fire();
     for (const query of changes.length ? this.targets.mapped(resource) : []) this.runtime.readMapped(query);
   }
 
@@ -206,8 +206,8 @@ export class Live {
   }
 
   destroy(model) {
-    if (this._gone.has(model)) return;
-    this._gone.add(model);
+    if (this._destroyed.has(model)) return;
+    this._destroyed.add(model);
     attempt(() => destroy(model));
     this.targets.leave(model);
   }
@@ -233,20 +233,20 @@ export class Live {
   }
 
   _carryOut([what, about, ...changes], source) {
-    if (what === 'leave') return this._left(about);
-    if (what === 'ask') return this._ask(this.targets.query(about), about);
+    if (what === 'leave') return this._onRoomLeft(about);
+    if (what === 'ask') return this._sendQuery(this.targets.query(about), about);
     const target = this.targets.get(about);
     if (!target || this.targets.isMapped(target)) return;
     const [added, removed, order] = changes;
     this.show(target, {added, removed, order}, source);
-    if (added.length && isCollection(target)) this.runtime.wereAdded(target);
+    if (added.length && isCollection(target)) this.runtime.findDuplicates(target);
   }
 
-  _ask(query, number) {
-    const keeper = this.keepers.get(number);
-    if (!keeper || this._isHeld(query)) return this.runtime.ask(query, number);
-    this.keepers.delete(number);
-    this.targets.leave(keeper);
+  _sendQuery(query, number) {
+    const placeholder = this.placeholders.get(number);
+    if (!placeholder || this._isHeld(query)) return this.runtime.sendQuery(query, number);
+    this.placeholders.delete(number);
+    this.targets.leave(placeholder);
   }
 
   show(target, changes, source) {
@@ -288,7 +288,7 @@ export class Live {
 
   // Called when the last query has left a room. Forgets the records that no other target of the
   // resource shows.
-  _left(room) {
+  _onRoomLeft(room) {
     const {resource} = parseRoom(room);
     this.runtime.leave(room);
     const targets = [...this.targets.of(resource).keys()];

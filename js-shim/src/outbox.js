@@ -7,7 +7,7 @@
 //
 // The `Receiver` handles the answers, and `kept-writes.js` the writes that had waited.
 
-import {asPatch, attributesOf, nameRecord} from './edits.js';
+import {reduceToPatch, attributesOf, bodyWithId} from './edits.js';
 import {Exchange} from './exchange.js';
 import {CREATE, OPAQUE} from './kinds.js';
 import {PendingCreate} from './pending-create.js';
@@ -17,7 +17,7 @@ import {isPlain} from './records.js';
 // page, and a write that the page's own XMLHttpRequest sends.
 export const NEW = 0;
 export const RESTORED = 1;
-export const ELSEWHERE = 2;
+export const SENT_BY_PAGE = 2;
 
 export class Outbox {
   // `session` is the prefix of the idempotency keys.
@@ -37,7 +37,7 @@ export class Outbox {
       if (this._held) extras?.restore(this);
       const held = this._held ?? [];
       this._held = null;
-      for (const exchange of held) this.ask(exchange);
+      for (const exchange of held) this.submit(exchange);
     });
   }
 
@@ -45,13 +45,13 @@ export class Outbox {
   // ------------
 
   // Sends a request of the page.
-  ask(exchange) {
+  submit(exchange) {
     if (this._isSteppedAside) return this.runtime.divert(exchange);
     if (this._held) return this._hold(exchange);
     const {model, isRead, kind} = exchange;
     const {live} = this.runtime;
-    if (isRead) live?.isReading(model, true);
-    else if (live && kind !== OPAQUE) live.willWrite(exchange);
+    if (isRead) live?.setReading(model, true);
+    else if (live && kind !== OPAQUE) live.prepareRollback(exchange);
     this.sendEdits(exchange, live?.store.baseOf(model, this));
     if (isRead && this.hasRestored) Promise.resolve().then(() => this.runtime.showKept(exchange));
   }
@@ -63,14 +63,14 @@ export class Outbox {
 
   // Sends a save as a patch of the attributes that differ from `base`; other requests unchanged.
   sendEdits(exchange, base) {
-    asPatch(exchange, base);
-    exchange.body = nameRecord(exchange);
+    reduceToPatch(exchange, base);
+    exchange.body = bodyWithId(exchange);
     this.send(exchange);
   }
 
   // A model whose create is pending is not created again. Its further saves wait for the answer.
   send(exchange) {
-    const create = exchange.kind === CREATE && this.of(exchange.model).find(({pendingCreate}) => pendingCreate);
+    const create = exchange.kind === CREATE && this.requestsOf(exchange.model).find(({pendingCreate}) => pendingCreate);
     if (!create || this._merge(create, exchange)) return this.begin(exchange, NEW);
     create.pendingCreate.delay(exchange);
     this.keep(create);
@@ -87,7 +87,7 @@ export class Outbox {
     exchange.key = key ?? own ?? `${this.session}-${token}`;
     exchange.whenAborted = () => this._aborted(exchange);
     this._exchanges.set(token, exchange);
-    if (exchange.kind === CREATE) this.await(exchange);
+    if (exchange.kind === CREATE) this.trackCreate(exchange);
     exchange.isBeginning = true;
     const text = Object.keys(headers).length ? JSON.stringify(headers) : undefined;
     try {
@@ -100,8 +100,8 @@ export class Outbox {
     this.keep(exchange);
   }
 
-  await(create) {
-    create.pendingCreate = new PendingCreate(create, this.runtime, () => this._withdrawn(create));
+  trackCreate(create) {
+    create.pendingCreate = new PendingCreate(create, this.runtime, () => this._withdraw(create));
   }
 
   // Merges a save into the create of the same model, if that was not sent yet. The server gets one
@@ -109,11 +109,11 @@ export class Outbox {
   _merge(create, exchange) {
     const isSameForm = create.isMade && exchange.isMade && create.url === exchange.url;
     if (!isSameForm || !this.runtime.client.withdraw(create.token)) return false;
-    this.over(create);
+    this.removeExchange(create);
     create.pendingCreate.end();
     // A body is the whole model, unless its call has set `attrs` or `wait`.
-    exchange.isPart = create.isPart || create.options.wait || exchange.options.attrs;
-    if (exchange.isPart) exchange.made = exchange.body = JSON.stringify({...attributesOf(create.body), ...attributesOf(exchange.body)});
+    exchange.isPartial = create.isPartial || create.options.wait || exchange.options.attrs;
+    if (exchange.isPartial) exchange.made = exchange.body = JSON.stringify({...attributesOf(create.body), ...attributesOf(exchange.body)});
     exchange.mergedCreates = [...create.mergedCreates, create];
     create.mergedCreates = [];
     return true;
@@ -128,19 +128,19 @@ export class Outbox {
   // -----------
 
   // The exchange is answered or withdrawn: it is no longer tracked or kept.
-  over({token, key}) {
+  removeExchange({token, key}) {
     this._exchanges.delete(token);
     this.kept.forget(key);
   }
 
   // Keeps a write that cannot be sent now, with the whole record for the next page to show.
   keep(exchange) {
-    const {model, body, kind, pendingCreate, isRead, isElsewhere, token} = exchange;
-    if (this.isOnline || isRead || isElsewhere || !this._exchanges.has(token)) return;
+    const {model, body, kind, pendingCreate, isRead, isSentByPage, token} = exchange;
+    if (this.isOnline || isRead || isSentByPage || !this._exchanges.has(token)) return;
     let {record} = exchange;
     if (kind !== OPAQUE && model && isPlain(attributesOf(body))) {
       record = {...this.runtime.live?.store.recordOf(model)};
-      for (const write of [...this.of(model), {body: pendingCreate?.next}]) {
+      for (const write of [...this.requestsOf(model), {body: pendingCreate?.next}]) {
         if (!write.isRead && write.kind !== OPAQUE) Object.assign(record, attributesOf(write.body));
       }
     }
@@ -152,10 +152,10 @@ export class Outbox {
 
   // Called when a model is destroyed before its create is answered. A create that was not sent is
   // withdrawn.
-  _withdrawn(create) {
+  _withdraw(create) {
     if (!this._exchanges.has(create.token)) return;
     if (!this.runtime.client.withdraw(create.token)) return this.keep(create);
-    this.over(create);
+    this.removeExchange(create);
     for (const exchange of [...create.mergedCreates, create]) exchange.abort();
   }
 
@@ -163,7 +163,7 @@ export class Outbox {
   _aborted(exchange) {
     const {token, mergedCreates, pendingCreate} = exchange;
     if (!this._exchanges.has(token)) return;
-    this.over(exchange);
+    this.removeExchange(exchange);
     this.runtime.client.abort(token);
     for (const other of [...mergedCreates, ...pendingCreate?.end() ?? []]) this.send(other);
     this.runtime.live?.wasAborted(exchange);
@@ -203,7 +203,7 @@ export class Outbox {
   }
 
   // The unanswered requests of a model.
-  of(model) {
+  requestsOf(model) {
     return this.all.filter(exchange => model && exchange.model === model);
   }
 }

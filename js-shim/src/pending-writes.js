@@ -15,7 +15,7 @@ export function withPendingWrites({resource, body}, target, {outbox, live}) {
   const writes = outbox.all.filter(write => isOnTop(write) && isShown(write));
   const overlay = record => {
     const own = isPlain(record) ? writes.filter(({model}) => String(model.id) === String(record[model.idAttribute])) : [];
-    for (const write of own) write.isOnTop = true;
+    for (const write of own) write.isShownOnTop = true;
     if (own.some(({method}) => method === 'delete')) return null;
     return own.length ? Object.assign({...record}, ...own.map(write => attributesOf(write.body))) : record;
   };

@@ -10,10 +10,10 @@ import {isCollection} from './backbone.js';
 import {withEdits} from './edits.js';
 import {sendFollowUps} from './follow-ups.js';
 import {Live} from './live.js';
-import {ELSEWHERE, NEW} from './outbox.js';
+import {SENT_BY_PAGE, NEW} from './outbox.js';
 import {withPendingWrites} from './pending-writes.js';
 import {Queries} from './queries.js';
-import {headersOf, isSuccess, parsed} from './request.js';
+import {headersOf, isSuccess, parseJson} from './request.js';
 import {respond} from './respond.js';
 import {plainPath} from './url.js';
 import {watchAnswer} from './watch-answer.js';
@@ -26,7 +26,7 @@ export class Receiver {
     Object.assign(this, {runtime, outbox: runtime.outbox});
     this.live = new Live(this, new Queries(queries));
     this._leaving = new Set();
-    for (const {model, isRead} of this.outbox.all) if (isRead) this.live.isReading(model, true);
+    for (const {model, isRead} of this.outbox.all) if (isRead) this.live.setReading(model, true);
   }
 
   end() {
@@ -45,32 +45,32 @@ export class Receiver {
     if (!exchange) return;
     // The page's ajax layer expects no answer before `send` has returned.
     if (exchange.isBeginning) return void Promise.resolve().then(() => this.finish(token, status, body, headers, waited));
-    this.outbox.over(exchange);
+    this.outbox.removeExchange(exchange);
     const isDiverted = headers['backwire-transport'] === 'http' && this.runtime.divert(exchange);
     if (exchange.onAnswer) exchange.onAnswer(status, body, headers);
-    else if (exchange.isRead) this._read(exchange, isDiverted, status, body, headers);
-    else if (!isDiverted) this._wrote(exchange, status, status === 413 ? tooLarge(body) : body, headers, waited);
+    else if (exchange.isRead) this._finishRead(exchange, isDiverted, status, body, headers);
+    else if (!isDiverted) this._finishWrite(exchange, status, status === 413 ? tooLarge(body) : body, headers, waited);
     this.wasAnswered();
   }
 
-  _read(exchange, isDiverted, status, body, headers) {
-    const tell = isSuccess(status) && attempt(() => this.live.learnRead(exchange, body, headers));
+  _finishRead(exchange, isDiverted, status, body, headers) {
+    const updateOthers = isSuccess(status) && attempt(() => this.live.learnRead(exchange, body, headers));
     if (!isDiverted) respond(exchange, status, exchange.answer ? withPendingWrites(exchange.answer, exchange.model, this) : body, headers);
-    attempt(() => tell && tell());
-    this.live.isReading(exchange.model, false);
+    attempt(() => updateOthers && updateOthers());
+    this.live.setReading(exchange.model, false);
   }
 
-  _wrote(exchange, status, body, headers, waited) {
+  _finishWrite(exchange, status, body, headers, waited) {
     const {model, pendingCreate, isRestored} = exchange;
-    const news = attempt(() => this.live.learnWrite(exchange, status, body, headers));
-    const later = [...this.outbox.of(model), ...pendingCreate?.delayed ?? []].filter(({options}) => !options.wait);
-    respond(exchange, status, withEdits(news?.latest || body, exchange, later), headers);
-    attempt(() => news?.tell());
+    const learned = attempt(() => this.live.learnWrite(exchange, status, body, headers));
+    const later = [...this.outbox.requestsOf(model), ...pendingCreate?.delayed ?? []].filter(({options}) => !options.wait);
+    respond(exchange, status, withEdits(learned?.latest || body, exchange, later), headers);
+    attempt(() => learned?.updateOthers());
     // An answer to a read may have brought the record before.
-    if (pendingCreate && model?.collection) this.wereAdded(model.collection, model);
+    if (pendingCreate && model?.collection) this.findDuplicates(model.collection, model);
     if (pendingCreate) sendFollowUps(pendingCreate, status, body);
-    if (status >= 400 && (waited || exchange.isOnTop) || isRestored && !isSuccess(status) || body === 'outdated') {
-      this._useExtras(extras => extras.waitedInVain(this.outbox, exchange, status, body));
+    if (status >= 400 && (waited || exchange.isShownOnTop) || isRestored && !isSuccess(status) || body === 'outdated') {
+      this._useExtras(extras => extras.waitedWriteFailed(this.outbox, exchange, status, body));
     }
   }
 
@@ -97,13 +97,13 @@ export class Receiver {
   willSendReal({call: {model}, xhr, url, headers, method, isAsync}) {
     const path = this.runtime.pathOf(url);
     if (!isAsync || path === null || /^(GET|HEAD|OPTIONS)$/.test(method) || !this.live.store.follows(path)) return;
-    const exchange = this.outbox.makeExchange({method: method.toLowerCase(), url: path, headers, model, isElsewhere: true});
-    this.outbox.begin(exchange, ELSEWHERE);
+    const exchange = this.outbox.makeExchange({method: method.toLowerCase(), url: path, headers, model, isSentByPage: true});
+    this.outbox.begin(exchange, SENT_BY_PAGE);
     if (!headers['idempotency-key']) xhr.setRequestHeader('Idempotency-Key', exchange.key);
     xhr.addEventListener('loadend', () => {
       if (!xhr.status) return exchange.whenAborted();
       // `responseText` throws if the page has set another response type, such as Blob.
-      this.runtime.client.answeredOverHttp(exchange.token, xhr.status, parsed(xhr.response), headersOf(xhr));
+      this.runtime.client.answeredOverHttp(exchange.token, xhr.status, parseJson(xhr.response), headersOf(xhr));
     });
   }
 
@@ -119,22 +119,22 @@ export class Receiver {
   }
 
   unauthorized() {
-    this.runtime.tell('unauthorized');
+    this.runtime.notify('unauthorized');
   }
 
   refused(reason) {
     this.explain('refused', reason);
-    this.runtime.tell('refused', {reason});
+    this.runtime.notify('refused', {reason});
   }
 
   // Sends all pending requests over HTTP after the core has failed.
-  goOn() {
+  continueOverHttp() {
     this.end();
     this.runtime.extras.use(extras => {
       if (!extras) return;
       const client = this.runtime.client = new extras.HttpClient(this.runtime.page, this.runtime.server.origin, this);
-      for (const {token, method, url, headers, body, key, isElsewhere} of this.outbox.all) {
-        client.request(token, method, url, JSON.stringify(headers), body, key, isElsewhere ? 2 : 0);
+      for (const {token, method, url, headers, body, key, isSentByPage} of this.outbox.all) {
+        client.request(token, method, url, JSON.stringify(headers), body, key, isSentByPage ? 2 : 0);
       }
     });
   }
@@ -143,8 +143,8 @@ export class Receiver {
   // ------
 
   deliver(room, changes) {
-    if (room) this.live.news(parseRoom(room).resource, room, changes);
-    else this._withDeliveries(deliveries => deliveries.take(changes));
+    if (room) this.live.applyChanges(parseRoom(room).resource, room, changes);
+    else this._withDeliveries(deliveries => deliveries.enqueue(changes));
   }
 
   refresh(room) {
@@ -158,7 +158,7 @@ export class Receiver {
 
   // Reads a target again that the page has read without the socket, so that it becomes live.
   readAgain(target, path, data) {
-    this._useExtras(extras => extras.adopt(this.live, target, extras.withQuery(path, data)));
+    this._useExtras(extras => extras.makeLive(this.live, target, extras.withQuery(path, data)));
   }
 
   // Shows the writes that an earlier page has kept, while a read of the page is pending.
@@ -183,7 +183,7 @@ export class Receiver {
   // -------------------
 
   isWriting(model) {
-    return this.outbox.of(model).some(({isRead}) => !isRead);
+    return this.outbox.requestsOf(model).some(({isRead}) => !isRead);
   }
 
   hasOwnParse(target, parse = target.parse) {
@@ -198,7 +198,7 @@ export class Receiver {
   }
 
   // Sends a query again.
-  ask(query, number) {
+  sendQuery(query, number) {
     const onAnswer = (status, body, headers) => this.runtime.extras.use(extras => {
       if (extras) attempt(() => extras.refreshed(this.live, number, status, new Answer(body, headers)));
       else setTimeout(onAnswer, LOAD_RETRY_DELAY, status, body, headers);
@@ -218,7 +218,7 @@ export class Receiver {
   }
 
   // Warns the developer if the answer to a read may not be what they expect.
-  wasRead(answer, url, target) {
+  warnAboutRead(answer, url, target) {
     const {prototype} = this.runtime.Backbone.Model;
     const {sync = prototype.sync} = target.model?.prototype ?? {};
     if (answer.isUndeclared && answer.body.length === 0) this.explain('emptyList', answer.resource, plainPath(url));
@@ -227,10 +227,10 @@ export class Receiver {
 
   // Called after records were added to a collection, or after its model `created` got its id.
   // Another model of the same record may have arrived before.
-  wereAdded(collection, created) {
-    const isTwin = model => (created ? created.id === model.id && created !== model : model.isNew() && !this.isWriting(model));
-    const twins = collection.models.filter(isTwin);
-    if (twins.length) this._useExtras(extras => extras.watchForTwins(collection, created ? [created] : twins));
+  findDuplicates(collection, created) {
+    const isDuplicate = model => (created ? created.id === model.id && created !== model : model.isNew() && !this.isWriting(model));
+    const duplicates = collection.models.filter(isDuplicate);
+    if (duplicates.length) this._useExtras(extras => extras.watchForDuplicates(collection, created ? [created] : duplicates));
   }
 
   // Leaves a room as soon as no read is pending. A pending read may join the same room, and the

@@ -95,7 +95,7 @@ export class RecordStore {
   baseOf(model, outbox) {
     const record = model && this.recordOf(model);
     const base = record && {...record};
-    for (const {body, isRead} of base ? outbox.of(model) : []) if (!isRead) for (const name in attributesOf(body)) delete base[name];
+    for (const {body, isRead} of base ? outbox.requestsOf(model) : []) if (!isRead) for (const name in attributesOf(body)) delete base[name];
     for (const name in this._aborted.get(model)) delete base[name];
     return base;
   }

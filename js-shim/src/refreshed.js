@@ -21,7 +21,7 @@ export function refreshed(live, number, status, answer) {
   const isGone = [401, 403, 404].includes(status);
   const isRefused = !isAnswered && (isGone || status >= 400 && status < 500 && ![408, 425, 429].includes(status));
   if (isRefused && query) drop(live, query, isGone);
-  if (isAnswered) apply(live, query, number, answer);
+  if (isAnswered) applyAnswer(live, query, number, answer);
   else {
     if (!isRefused) retryLater(live, query);
     live.decide(() => live.queries.failed(number, isRefused));
@@ -34,7 +34,7 @@ export function readMapped(live, query) {
   query.isStale = query.isAsked;
   if (query.isAsked) return;
   query.isAsked = true;
-  live.runtime.ask(query, query.number);
+  live.runtime.sendQuery(query, query.number);
 }
 
 function readNext(live, query, isAnswered) {
@@ -43,14 +43,14 @@ function readNext(live, query, isAnswered) {
 }
 
 // Reads a target again that the page has read without the socket, so that it becomes live.
-export function adopt(live, target, url) {
+export function makeLive(live, target, url) {
   const query = live.targets.enter(target, url, {}, {resource: '', room: NO_ROOM});
   live.targets.keepOnly(query);
   live.read(query, true, {room: NO_ROOM, changed: []}, []);
   live.refresh(NO_ROOM);
 }
 
-function apply(live, query, number, answer) {
+function applyAnswer(live, query, number, answer) {
   const target = query && live.targets.get(query.target);
   const {resource, room} = answer;
   const isShaped = answer.isShaped || Boolean(query?.shown);
@@ -98,7 +98,7 @@ function drop(live, query, isGone) {
   const target = live.targets.get(number);
   if (isGone && target && query.shown) showMapped(live, target, query, []);
   live.targets.drop(query);
-  if (isGone && target && !isCollection(target)) live.news(resource, `${resource}/${target.id}`, [[undefined, DESTROYED, target.id]]);
+  if (isGone && target && !isCollection(target)) live.applyChanges(resource, `${resource}/${target.id}`, [[undefined, DESTROYED, target.id]]);
 }
 
 function retryLater(live, query) {

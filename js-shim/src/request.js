@@ -50,11 +50,11 @@ function formAsJson(form) {
 }
 
 function isJson(text) {
-  return parsed(text, isJson) !== isJson;
+  return parseJson(text, isJson) !== isJson;
 }
 
 // Parses JSON. Returns `otherwise`, by default the text itself, if the text is not JSON.
-export function parsed(text, otherwise = text) {
+export function parseJson(text, otherwise = text) {
   try {
     return text === '' ? undefined : JSON.parse(text);
   } catch {

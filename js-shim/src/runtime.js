@@ -23,10 +23,10 @@ const NO_CLIENT = new Proxy({}, {get: () => () => {}});
 
 export class Runtime {
   // `core` makes the core's parts and loads the scripts (see `wasm.js`). `page` is the window.
-  // `identity` names the user, for kept writes. `tell(event, about)` reports events to the app.
+  // `identity` names the user, for kept writes. `notify(event, about)` reports events to the app.
   // Backbone stays untouched if the core cannot be made.
-  constructor(Backbone, core, {url, identity = '', site, token, bind, handlers, connect}, page, tell) {
-    Object.assign(this, {Backbone, page, tell, handlers, bind, extras: core.extras, error: null});
+  constructor(Backbone, core, {url, identity = '', site, token, bind, handlers, connect}, page, notify) {
+    Object.assign(this, {Backbone, page, notify, handlers, bind, extras: core.extras, error: null});
     // Evaluated at each use, because the page may change its base url.
     this._base = {toString: () => page.document?.baseURI || page.location?.href || url};
     this.server = serverAt(url, this._base);
@@ -51,7 +51,7 @@ export class Runtime {
   // Calls for the receiver are queued until it is loaded. Then they are made in order.
   _setUpReceiver(core) {
     const queries = core.makeQueries();
-    for (const name of ['finish', 'deliver', 'refresh', 'http', 'unauthorized', 'refused', 'handlersChanged', 'goOn', 'wasAnswered', 'explain', 'showKept', 'readAgain']) {
+    for (const name of ['finish', 'deliver', 'refresh', 'http', 'unauthorized', 'refused', 'handlersChanged', 'continueOverHttp', 'wasAnswered', 'explain', 'showKept', 'readAgain']) {
       this[name] = (...about) => core.receiver.use(() => this.receiver?.[name](...about));
     }
     core.receiver.use(part => {
@@ -69,7 +69,7 @@ export class Runtime {
     if (isBack) this.receiver?.rejoin();
     // A page that was online may connect. It is offline for another reason.
     if (state === 'offline' && !this._wasOnline) this.explain('findReason', this.page, this.server.socket, reason => this.client.refuse(reason));
-    this.tell('status', {state, unsent});
+    this.notify('status', {state, unsent});
   }
 
   // Calls from the app
@@ -77,7 +77,7 @@ export class Runtime {
 
   // Stops the updates of a collection or model. A pending read does not start them again.
   stop(target) {
-    for (const exchange of this.outbox.of(target)) exchange.isStopped = true;
+    for (const exchange of this.outbox.requestsOf(target)) exchange.isStopped = true;
     this.live?.stop(target);
   }
 
@@ -144,7 +144,7 @@ export class Runtime {
     const path = isRealtime ? this.pathOf(transport.url) : null;
     if (path === null || this._httpPaths.has(plainPath(path))) return false;
     const request = requestOf(transport, path, made);
-    if (request) this.outbox.ask(new Exchange({...request, transport, kind, made, model, options}));
+    if (request) this.outbox.submit(new Exchange({...request, transport, kind, made, model, options}));
     return Boolean(request);
   }
 
@@ -177,7 +177,7 @@ export class Runtime {
 
   // The page's ajax function did not use `settings.xhr`, so it has read this over HTTP. The target
   // is read again over the socket, to be live.
-  adopt({method, model}, {url, data}) {
+  readAgainOverSocket({method, model}, {url, data}) {
     this.explain('ownAjax');
     const path = method === 'read' ? this.pathOf(url) : null;
     if (path !== null) this.readAgain(model, path, data);
@@ -218,7 +218,7 @@ export class Runtime {
     console.error('Backwire goes on over HTTP:', error);
     if (this.server.origin === new URL(this._base).origin && this.Backbone.$?.ajax) this.unwrapSync();
     this.client = NO_CLIENT;
-    this.goOn();
+    this.continueOverHttp();
     this.status('offline', 0);
   }
 
@@ -231,7 +231,7 @@ export class Runtime {
     this.client.disconnect();
     // A write that is sent here must not stay kept. The next page would send it again, with another
     // key.
-    for (const exchange of this.outbox.all) if (this.divert(exchange)) this.outbox.over(exchange);
+    for (const exchange of this.outbox.all) if (this.divert(exchange)) this.outbox.removeExchange(exchange);
     this.status('offline', 0);
   }
 }

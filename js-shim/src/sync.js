@@ -14,7 +14,7 @@ export function wrapSync(Backbone, runtime) {
   const original = Backbone.sync;
   const factories = new WeakSet();
   // Ajax functions of the page that do not use `settings.xhr`.
-  const strangers = new WeakSet();
+  const ignoringXhr = new WeakSet();
   let isInstalled = true;
 
   function sync(method, model, options = {}) {
@@ -61,7 +61,7 @@ export function wrapSync(Backbone, runtime) {
   function send(settings, call, page) {
     call.made ??= call.options.data == null ? settings.data?.model ?? settings.data : undefined;
     if (!call.isRealtime) return page.call(Backbone, settings);
-    if (strangers.has(page)) return runtime.ajax(settings);
+    if (ignoringXhr.has(page)) return runtime.ajax(settings);
     let result;
     try {
       result = page.call(Backbone, settings);
@@ -70,14 +70,14 @@ export function wrapSync(Backbone, runtime) {
       if (call.isOpened || Backbone.$?.ajax) throw error;
       return runtime.ajax(settings);
     }
-    if (!call.isOpened && isStranger(page, result)) {
-      strangers.add(page);
-      runtime.adopt(call, settings);
+    if (!call.isOpened && hasIgnoredXhr(page, result)) {
+      ignoringXhr.add(page);
+      runtime.readAgainOverSocket(call, settings);
     }
     return result;
   }
 
-  const restore = put(Backbone, sync);
+  const restore = replaceSync(Backbone, sync);
   return {
     originalSync: original,
     sync,
@@ -92,7 +92,7 @@ export function wrapSync(Backbone, runtime) {
 
 // Whether an ajax function has sent a request without `settings.xhr`. A function that has refused
 // to send it, or has used a transport of jQuery, has not.
-function isStranger(page, result) {
+function hasIgnoredXhr(page, result) {
   // jQuery before 1.8 returns false where `beforeSend` cancels.
   if (result === false) return false;
   if (!result?.getAllResponseHeaders || !result.done) return true;
@@ -106,7 +106,7 @@ function bodyOf({method, model, options}) {
 
 // Sets `Backbone.sync`, or the `sync` of models and collections if the namespace is frozen. Returns
 // a function that restores them.
-function put(Backbone, sync) {
+function replaceSync(Backbone, sync) {
   let holders = [Backbone];
   let formers = [Backbone.sync];
   if (!assign(Backbone, 'sync', sync)) {
