@@ -54,8 +54,8 @@ export class Exchange {
   // The `PendingCreate` of a create that has begun.
   pendingCreate;
 
-  // The creates that were merged into this one, and get its answer. `isPartial` is true if the body of
-  // one of them was not the whole model.
+  // The creates that were merged into this one, and get its answer. `isPartial` is true if the body
+  // of one of them was not the whole model.
   mergedCreates = [];
   isPartial;
 

@@ -7,8 +7,9 @@ import {isPlain} from './records.js';
 import {isSuccess} from './request.js';
 import {partsOf} from './url.js';
 
-// Sends what waited for a create that was answered: the saves of its model, as updates if the create
-// succeeded and unchanged if it failed; or a delete, if the model was destroyed meanwhile.
+// Called when a create is answered. Sends the saves of its model that waited for the answer, as
+// updates if the create succeeded and unchanged if it failed. Sends a delete instead if the model
+// was destroyed meanwhile.
 export function sendFollowUps(pendingCreate, status, record) {
   const {create: {model, headers, body}, isDestroyed, runtime: {outbox}} = pendingCreate;
   const delayed = pendingCreate.end();

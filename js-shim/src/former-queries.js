@@ -1,9 +1,9 @@
-// Records of former pages
-// -----------------------
+// Queries that a fetch has replaced
+// ---------------------------------
 //
 // A fetch may replace the records of a collection while another collection still holds models of
-// the former records, such as a list that grows page by page. A `PlaceholderCollection` stands in for a
-// collection, so that the former query stays live.
+// the former records, such as a list that grows page by page. A `PlaceholderCollection` stands in
+// for a collection, so that the former query stays live.
 
 import {NO_ROOM} from './answer.js';
 

@@ -1,5 +1,5 @@
-// Writes that had waited
-// ----------------------
+// Kept writes
+// -----------
 //
 // This page sends the writes that an earlier page has kept, and shows them while they cannot be
 // sent. A write that had waited and is refused is rolled back, because its form is no longer open.

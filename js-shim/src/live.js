@@ -3,13 +3,13 @@
 //
 // Collections and models are live after their first read. Replies are applied like pushes: if one
 // collection reads or one model saves, the others of the resource change as well, because the core
-// does not push these changes again. Two things are kept apart: the attributes of each *record*
-// (`RecordStore`), which every model of it shows; and the records that a *query* selects, with their
+// does not push these changes again. Two things are kept apart: the attributes of each *record*,
+// which every model of it shows (`RecordStore`); and the records that a *query* selects, with their
 // order, which the core decides.
 //
 // `refreshed.js` applies the answers to queries that were sent again. It also updates *mapped*
-// collections: those whose `parse` changes or filters the list of records. Pushes do not tell what
-// such a collection shows, so its queries are sent again after each change.
+// collections: those whose `parse` changes or filters the list of records. Pushes do not contain
+// what such a collection shows, so its queries are sent again after each change.
 
 import {Answer, NO_ROOM, parseRoom} from './answer.js';
 import {attempt} from './attempt.js';
@@ -77,7 +77,7 @@ export class Live {
   }
 
   // Whether some collection holds a model of a record of the query.
-  _isHeld({resource, ids = []}) {
+  _isHeld({resource, ids}) {
     return ids.some(id => this.store.models.of(resource, id).some(isHeld));
   }
 
@@ -118,7 +118,9 @@ export class Live {
   // Writes of the page
   // ------------------
 
-  // As `learnRead`, for a write. A reply without a record means that the record was saved as sent.
+  // Learns the record of a write before the page gets the answer. An answer without a record means
+  // that the record was saved as sent. `updateOthers` updates the other models, and is to be called
+  // after the page's own callbacks. `latest` is the record, if the page knows a newer state of it.
   learnWrite({model, method, body: sent}, status, body, headers) {
     const {resource, id} = parseRoom(headers['backwire-record'] ?? '');
     const {offset} = new Answer(body, headers);
@@ -140,6 +142,7 @@ export class Live {
     return {updateOthers, latest};
   }
 
+  // The page has aborted a request.
   wasAborted({model, isRead, body}) {
     if (isRead) this.setReading(model, false);
     else if (model) this.store.wasAborted(model, body);

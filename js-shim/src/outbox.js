@@ -5,7 +5,7 @@
 // what a request means for the page: its model, the requests that may be merged with it or have to
 // wait for it, and the writes that have to survive a reload.
 //
-// The `Receiver` handles the answers, and `kept-writes.js` the writes that had waited.
+// The `Receiver` handles the answers, and `kept-writes.js` the writes of earlier pages.
 
 import {reduceToPatch, attributesOf, bodyWithId} from './edits.js';
 import {Exchange} from './exchange.js';
@@ -76,11 +76,13 @@ export class Outbox {
     this.keep(create);
   }
 
-  // For modules in other scripts, which have no `Exchange` of their own.
+  // Makes an `Exchange` for modules of the other scripts, which do not contain the class.
   makeExchange(fields) {
     return new Exchange(fields);
   }
 
+  // Passes a request to the core. `kind` is one of the constants above. `key` is the idempotency key
+  // of a restored write.
   begin(exchange, kind, key) {
     const {method, url, body, headers: {'idempotency-key': own, ...headers}} = exchange;
     const token = exchange.token = this._made += 1;
@@ -100,6 +102,7 @@ export class Outbox {
     this.keep(exchange);
   }
 
+  // Later saves of the model wait for the answer to this create.
   trackCreate(create) {
     create.pendingCreate = new PendingCreate(create, this.runtime, () => this._withdraw(create));
   }

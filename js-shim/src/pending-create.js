@@ -10,10 +10,12 @@ import {Exchange} from './exchange.js';
 import {CREATE, ownUrl} from './kinds.js';
 
 export class PendingCreate {
-  // `onDestroy` may withdraw the create.
+  // `create` is the exchange of the create. `onDestroy` is called after its model was destroyed,
+  // and may withdraw it.
   constructor(create, runtime, onDestroy) {
     const {model, next} = create;
     Object.assign(this, {create, runtime, isDestroyed: next === '', collection: model?.collection});
+    // The path of the model's own url before it has an id.
     this.createPath = this.modelPath();
     // Saves that wait for the id.
     this.delayed = next ? [new Exchange({kind: CREATE, method: 'post', url: create.url, headers: create.headers, model, body: next})] : [];
@@ -43,6 +45,7 @@ export class PendingCreate {
     return bodies.length ? JSON.stringify(Object.assign({}, ...bodies)) : undefined;
   }
 
+  // Lets a save wait for the id.
   delay(exchange) {
     this.delayed.push(exchange);
     exchange.whenAborted = () => {
@@ -51,7 +54,8 @@ export class PendingCreate {
     };
   }
 
-  // The create was answered (see `follow-ups.js`) or given up. Returns the saves that waited for it.
+  // Called when the create is answered (see `follow-ups.js`) or given up. Returns the saves that
+  // waited for it.
   end() {
     this.create.model?.off('destroy', this._watch);
     return this.delayed;

@@ -26,19 +26,19 @@ export function refreshed(live, number, status, answer) {
     if (!isRefused) retryLater(live, query);
     live.decide(() => live.queries.failed(number, isRefused));
   }
-  if (query?.isAsked) readNext(live, query, isAnswered);
+  if (query?.isSentAgain) readNext(live, query, isAnswered);
 }
 
 // Sends the query of a mapped collection again: after the answer, if one is pending.
 export function readMapped(live, query) {
-  query.isStale = query.isAsked;
-  if (query.isAsked) return;
-  query.isAsked = true;
+  query.isStale = query.isSentAgain;
+  if (query.isSentAgain) return;
+  query.isSentAgain = true;
   live.runtime.sendQuery(query, query.number);
 }
 
 function readNext(live, query, isAnswered) {
-  query.isAsked = false;
+  query.isSentAgain = false;
   if (query.isStale && isAnswered && live.targets.query(query.number) === query) readMapped(live, query);
 }
 
@@ -102,7 +102,7 @@ function drop(live, query, isGone) {
 }
 
 function retryLater(live, query) {
-  if (query?.isAsked) setTimeout(() => readMapped(live, query), RETRY_AFTER);
+  if (query?.isSentAgain) setTimeout(() => readMapped(live, query), RETRY_AFTER);
   live.retry ??= setTimeout(() => {
     live.retry = undefined;
     live.decide(() => live.queries.retry());

@@ -52,7 +52,7 @@ export class Runtime {
   _setUpReceiver(core) {
     const queries = core.makeQueries();
     for (const name of ['finish', 'deliver', 'refresh', 'http', 'unauthorized', 'refused', 'handlersChanged', 'continueOverHttp', 'wasAnswered', 'explain', 'showKept', 'readAgain']) {
-      this[name] = (...about) => core.receiver.use(() => this.receiver?.[name](...about));
+      this[name] = (...about) => this._hasGivenUp || core.receiver.use(() => this.receiver?.[name](...about));
     }
     core.receiver.use(part => {
       if (this._isEnded) return;
@@ -225,6 +225,7 @@ export class Runtime {
   // The receiver cannot be loaded. The page's own XMLHttpRequests send its requests, as without
   // Backwire.
   _giveUp(error) {
+    this._hasGivenUp = true;
     this.error = error;
     console.error('Backwire could not start:', error);
     this._stepAside();

@@ -6,7 +6,7 @@
 
 import {attempt} from './attempt.js';
 import {isCollection} from './backbone.js';
-import {shadow} from './watch-answer.js';
+import {overrideOnce} from './watch-answer.js';
 
 const REALTIME = {realtime: true};
 
@@ -29,7 +29,7 @@ export function show(target, {added, removed, order}, {find, itemOf, onAdded, on
 // Each item is the record of a model. The collection's `parse` expects a whole answer, so it is not
 // called.
 export function addAll(collection, items) {
-  const restore = shadow(collection, 'parse', () => list => list);
+  const restore = overrideOnce(collection, 'parse', () => list => list);
   try {
     collection.add(items, {parse: true, merge: true, realtime: true});
   } finally {

@@ -10,6 +10,7 @@
 
 import {NO_ROOM} from './answer.js';
 import {listenersOf} from './backbone.js';
+import {LiveQuery} from './live-query.js';
 
 export class Targets {
   constructor(onGone) {
@@ -41,13 +42,12 @@ export class Targets {
     return target;
   }
 
-  // Registers a query of a target. The same request is the same query, with the same number. The
-  // query of a mapped collection gets `shown`, the `cid`s of the models that it shows.
+  // Registers a query of a target. The same request is the same query, with the same number.
   enter(target, url, headers, {resource, room, isShaped}) {
     const number = this.numberOf(target);
     const {queries} = this._entry(number, target);
     const text = JSON.stringify([url, headers]);
-    if (!queries.has(text)) queries.set(text, {number: this._made += 1, target: number, text, url, headers});
+    if (!queries.has(text)) queries.set(text, new LiveQuery({number: this._made += 1, target: number, text, url, headers}));
     const query = Object.assign(queries.get(text), {resource, room, isShaped});
     this._queries.set(query.number, query);
     this.get(number);

@@ -7,13 +7,13 @@
 import {isCollection} from './backbone.js';
 
 // Runs Backbone's callback. `keep(parse, args)`, if given, calls the `parse` of a collection and
-// returns its result with additions. `after(models)` is called when the answer has been set, before any
-// other callback of the page. The method that sets it depends on Backbone's version.
+// returns its result with additions. `after(models)` is called when the answer has been set,
+// before any other callback of the page. The method that sets it depends on Backbone's version.
 export function watchAnswer(target, run, keep, after) {
   const setters = isCollection(target) ? ['set', 'reset', 'add', 'update'] : ['set'];
-  const restores = setters.map(name => shadow(target, name, original => function(...args) {
+  const restores = setters.map(name => overrideOnce(target, name, original => function(...args) {
     restore();
-    const restoreParse = keep && shadow(target, 'parse', parse => (...list) => keep(parse, list));
+    const restoreParse = keep && overrideOnce(target, 'parse', parse => (...list) => keep(parse, list));
     const result = original.apply(this, args);
     restoreParse && restoreParse();
     after(result);
@@ -28,7 +28,7 @@ export function watchAnswer(target, run, keep, after) {
 }
 
 // Replaces a method until its first call. Returns a function that restores it.
-export function shadow(object, name, make) {
+export function overrideOnce(object, name, make) {
   const original = object[name];
   if (!original) return () => {};
   const isOwn = Object.hasOwn(object, name);

@@ -200,10 +200,9 @@ test('a second install replaces the first', () => {
 
 // A page whose receiver is loaded when the test calls `load(part)`.
 function startWithoutReceiver(options) {
-  let load;
-  const receiver = new Part(callback => { load = callback; });
-  const all = start({...options, parts: {receiver}});
-  return {...all, load: part => load(part)};
+  const loads = [];
+  const all = start({...options, parts: {receiver: new Part(callback => loads.push(callback))}});
+  return {...all, loads, load: part => loads.at(-1)(part)};
 }
 
 test('answers and pushes wait, in order, until the receiver is loaded', () => {
@@ -222,7 +221,7 @@ test('a page that cannot load the receiver works as without Backwire, and its re
   const error = mock.method(console, 'error', () => {});
   context.after(() => error.mock.restore());
   const {$} = realJquery();
-  const {Backbone, Backwire, Todos, load, page, originalSync} = startWithoutReceiver({$});
+  const {Backbone, Backwire, Todos, load, loads, page, originalSync} = startWithoutReceiver({$});
   const todos = new Todos();
   todos.fetch();
   load(null);
@@ -230,6 +229,7 @@ test('a page that cannot load the receiver works as without Backwire, and its re
   assert.equal(Backbone.sync, originalSync);
   page.xhrs[0].answer(200, [{id: 1, title: 'Milk'}]);
   assert.deepEqual(todos.pluck('title'), ['Milk']);
+  assert.equal(loads.length, 1);
 });
 
 test('kept writes are shown also if the extras are loaded first', async () => {

@@ -40,7 +40,7 @@ const TERSER: [&str; 5] = [
 const PRIVATE: &str = "^_[a-z]|^__destroy|^__wbg_ptr$";
 /// Names our files know each other by. Nobody else does: they are no property of what a page, Backbone,
 /// jQuery or the browser hands us, and are written neither to the wire nor to a storage.
-const OWN: [&str; 134] = [
+const OWN: [&str; 136] = [
     "abortAll",
     "answer",
     "answered",
@@ -87,9 +87,11 @@ const OWN: [&str; 134] = [
     "isRead",
     "isRealtime",
     "isRestored",
+    "isSentAgain",
     "isSentByPage",
     "isShaped",
     "isShownOnTop",
+    "isStale",
     "isStopped",
     "isTrap",
     "isUndeclared",
