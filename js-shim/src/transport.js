@@ -7,14 +7,30 @@
 // request itself if the socket cannot carry it.
 
 // `runtime.send(transport)` returns true if it takes the request over. Otherwise the XMLHttpRequest
-// sends it, and `runtime.prepare(transport)` may add headers. The request is in `method`, `url`,
-// `isAsync`, `credentials`, `headers` (names in lower case) and `sentBody`. `call` is its call of
-// `sync`.
+// sends it, and `runtime.prepare(transport)` may add headers.
 export class Transport {
+  // The arguments of `open` and `send`.
+  method;
+  url;
+  isAsync;
+  credentials = [];
+  sentBody;
+
+  // The headers of the request, by their names in lower case.
+  headers = {};
+
+  // Whether the request was sent and has no answer yet.
+  isPending;
+
+  // The headers of the answer.
+  replyHeaders;
+
+  // Called once if the page aborts before the answer.
+  whenAborted = () => {};
+
+  // `xhr` is the XMLHttpRequest of the page, and `call` the `Call` that it belongs to.
   constructor(xhr, runtime, call) {
-    Object.assign(this, {xhr, call, headers: {}, credentials: [], _runtime: runtime});
-    // Called once if the page aborts before the answer.
-    this.whenAborted = () => {};
+    Object.assign(this, {xhr, call, _runtime: runtime});
     this._methods = Object.keys(METHODS);
     for (const name of this._methods) xhr[name] = (...args) => METHODS[name].apply(this, args);
     this.show({readyState: 0});
