@@ -2,7 +2,7 @@
 //!
 //! The client rests on three nouns: the [`link`](crate::link), which is up or is not; the
 //! `outbox`, requests in order; and the `feed`, rooms and their positions. It knows
-//! the envelopes of docs/protocol.md and nothing of what is in them.
+//! the envelopes of docs/reference/wire-protocol.md and nothing of what is in them.
 //!
 //! First connect and reconnect are the same. When the link comes up, writes that may have been
 //! committed already go out again, then one `resume` for all rooms, then the rest of the outbox in
@@ -29,7 +29,7 @@ use crate::request::{Failure, Request, Token};
 use crate::time::{Instant, earlier};
 use crate::transport::Transport;
 
-/// The version of docs/protocol.md spoken here.
+/// The version of docs/reference/wire-protocol.md spoken here.
 pub const VERSION: u64 = 1;
 
 /// The machine. It does no IO and reads no clock. After any input, carry out all of

@@ -406,7 +406,7 @@ mod tests {
             "c.yml:2:9: redis.url changes nothing: messages are not kept in Redis (see docs/",
             "c.yml:2:27: redis.connect_timeout changes nothing: ",
             "c.yml:3:11: flakeid.seqMask changes nothing: ",
-            "c.yml:1:6: io.cookie changes nothing: Socket.IO sets no cookie here (see docs/coming",
+            "c.yml:1:6: io.cookie changes nothing: Socket.IO sets no cookie here (see docs/how-to",
             "c.yml:1:21: io.perMessageDeflate changes nothing: messages are not compressed",
             "c.yml: io.origins: b:* changes nothing: Backwire allows origins by their full names",
         ]) {

@@ -60,7 +60,7 @@ impl LimitMonitor {
             limit = limit.name(),
             %client,
             suppressed,
-            "a client reached a limit (see docs/limits.md)"
+            "a client reached a limit (see docs/reference/limits.md)"
         );
     }
 

@@ -1,4 +1,4 @@
-// The programs of docs/push-service.md that send a message, as they are there
+// The programs of docs/reference/push-service-api.md that send a message, as they are there
 // ---------------------------------------------------------------------------
 
 import assert from 'node:assert/strict';
@@ -11,7 +11,7 @@ import {promisify} from 'node:util';
 import {io} from 'socket.io-client';
 import {server} from './client.mjs';
 
-const page = await readFile(new URL('../../docs/push-service.md', import.meta.url), 'utf8');
+const page = await readFile(new URL('../../docs/reference/push-service-api.md', import.meta.url), 'utf8');
 const section = page.split('### From other languages')[1].split('\n### ')[0];
 const programs = {python: 'python3', php: 'php', ruby: 'ruby', sh: 'sh'};
 const snippets = [...section.matchAll(/```(\w+)\n(.*?)```/gs)].map(([, language, code]) => ({language, code}));

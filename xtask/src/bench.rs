@@ -17,7 +17,7 @@ const BENCH: &str = "backwire-bench";
 /// Measure the server beside a bare socketioxide program, npm's Socket.IO and lists in Redis.
 ///
 /// Every server is warmed, then measured. All benchmarks take about 20 minutes, on a machine that
-/// does nothing else. docs/benchmarks.md describes the results.
+/// does nothing else. docs/explanation/performance.md describes the results.
 #[derive(Args)]
 pub(crate) struct Bench {
     /// Rounds in which everything is measured for 2 seconds; the median counts

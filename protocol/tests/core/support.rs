@@ -1,9 +1,9 @@
 //! A server and an app for the client machine, in one process, with a number as the clock.
 //!
-//! The server keeps the promises of docs/protocol.md in the simplest way (a vector is the log). The
-//! test decides when a reply or a push leaves the server. Requests reach the server over the link
-//! and over HTTP. The app applies everything as Backbone would, and fails if it would show a record
-//! in an older state than before.
+//! The server keeps the promises of docs/reference/wire-protocol.md in the simplest way (a vector
+//! is the log). The test decides when a reply or a push leaves the server. Requests reach the server
+//! over the link and over HTTP. The app applies everything as Backbone would, and fails if it would
+//! show a record in an older state than before.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

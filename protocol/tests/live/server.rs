@@ -1,5 +1,5 @@
-//! A server for live queries, as docs/protocol.md describes it. It keeps every state of its
-//! records, so that it can evaluate a query as of any change.
+//! A server for live queries, as docs/reference/wire-protocol.md describes it. It keeps every state
+//! of its records, so that it can evaluate a query as of any change.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

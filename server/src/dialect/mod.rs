@@ -77,7 +77,7 @@ pub(crate) fn to_bytes(value: &impl Serialize, size: usize) -> serde_json::Resul
     Ok(json.into())
 }
 
-/// The version of `docs/protocol.md` spoken here.
+/// The version of `docs/reference/wire-protocol.md` spoken here.
 pub const VERSION: u64 = 1;
 
 /// The ack of a request for our runtime and in the Sails 1.x dialect: `{body, statusCode, headers}`.

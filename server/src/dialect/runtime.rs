@@ -1,4 +1,5 @@
-//! Pushes for Backwire's runtime: `["push", room, epoch, prev, changes]`, see `docs/protocol.md`.
+//! Pushes for Backwire's runtime: `["push", room, epoch, prev, changes]`, see
+//! `docs/reference/wire-protocol.md`.
 
 use std::sync::Arc;
 

@@ -55,7 +55,7 @@ async fn metrics(
 fn text(Measured { limits, output, engine }: &Measured) -> String {
     const NAME: &str = "backwire_limit_reached_total";
     let mut text = format!(
-        "# HELP {NAME} How often clients have reached a limit since the start (see docs/limits.md).\n\
+        "# HELP {NAME} How often clients have reached a limit since the start (see docs/reference/limits.md).\n\
          # TYPE {NAME} counter\n"
     );
     for (limit, count) in limits.counts() {

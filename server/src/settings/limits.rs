@@ -1,7 +1,7 @@
 //! The settings `limits`: what one client, site or resource may use, and all of them together.
 //!
 //! The table at the end of the first part is the one place that names a limit: its setting, its
-//! default and its counter. `docs/limits.md` has a row for each, which a test checks.
+//! default and its counter. `docs/reference/limits.md` has a row for each, which a test checks.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,8 +18,8 @@ macro_rules! limits {
         settings { $($(#[doc = $doc:literal])+ $key:ident ($limit:ident): $type:ty = $default:expr,)+ }
         others { $($(#[doc = $other_doc:literal])+ $other_key:ident ($other:ident),)* }
     ) => {
-        /// What one client, site or resource may use. `docs/limits.md` describes what happens to
-        /// a client that reaches a limit.
+        /// What one client, site or resource may use. `docs/reference/limits.md` describes what
+        /// happens to a client that reaches a limit.
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Limits {
@@ -239,12 +239,12 @@ mod tests {
 
     #[test]
     fn page_of_limits_has_each_limit_with_its_default() {
-        let page = include_str!("../../../docs/limits.md");
+        let page = include_str!("../../../docs/reference/limits.md");
         let settings = Limits::default().to_string();
         let settings = settings.trim_matches(['{', '}']).split(", ").map(|it| it.split_once(": "));
         for (key, default) in settings.map(Option::unwrap) {
             let row = format!("| `{key}` | {default} |");
-            assert!(page.contains(&row), "docs/limits.md has no row that begins with: {row}");
+            assert!(page.contains(&row), "limits.md has no row that begins with: {row}");
         }
         for limit in Limit::ALL {
             assert!(page.contains(&format!("`{}`", limit.name())), "{}", limit.name());

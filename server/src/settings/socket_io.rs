@@ -90,7 +90,7 @@ impl IoBlock {
 }
 
 /// The page that explains what has become of the options.
-pub(crate) const PAGE: &str = "see docs/coming-from-socketio-webservice.md";
+pub(crate) const PAGE: &str = "see docs/how-to/move-from-socketio-web-service.md";
 
 impl Options for IoBlock {
     const IGNORED: &'static [(&'static str, &'static str)] = &[

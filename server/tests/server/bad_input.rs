@@ -1,5 +1,5 @@
-//! What no client of ours would send, item by item as `docs/protocol.md` lists it. Each time somebody
-//! else is answered afterwards, and no task of the server has panicked.
+//! What no client of ours would send, item by item as `docs/reference/wire-protocol.md` lists it.
+//! Each time somebody else is answered afterwards, and no task of the server has panicked.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;

@@ -1,7 +1,8 @@
 //! What the public test suites of Engine.IO 4 and Socket.IO 5 ask of a server.
 //!
 //! The suites expect a server that sends each message back. Here a request is sent, and its answer
-//! expected. `docs/protocol.md` lists the cases and the tests; each test is named after its case.
+//! expected. `docs/reference/wire-protocol.md` lists the cases and the tests; each test is
+//! named after its case.
 
 mod engine_io;
 mod socket_io;

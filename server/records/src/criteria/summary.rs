@@ -1,5 +1,5 @@
 //! The value of the reply header `backwire-query`, by which the client knows how the server read
-//! the query. See `docs/protocol.md`.
+//! the query. See `docs/reference/wire-protocol.md`.
 
 use std::fmt;
 use std::sync::Arc;

@@ -371,7 +371,7 @@ async fn only_posts_are_sent() {
 
 /// The requests in the documentation, and what is shown as the answer to each.
 fn documented() -> Vec<(Request<String>, String)> {
-    let page = include_str!("../../../../docs/push-service.md");
+    let page = include_str!("../../../../docs/reference/push-service-api.md");
     let mut requests = Vec::new();
     for block in page.split("```\nPOST ").skip(1) {
         let (request, rest) = block.split_once("\n```\n").unwrap();

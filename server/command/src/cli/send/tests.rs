@@ -139,7 +139,7 @@ fn words(line: &str) -> Vec<String> {
 #[tokio::test]
 async fn the_documented_line_sends_what_the_documented_request_does() {
     let (url, letters) = server().await;
-    let page = include_str!("../../../../../docs/push-service.md");
+    let page = include_str!("../../../../../docs/reference/push-service-api.md");
     let line = page.lines().find_map(|line| line.strip_prefix("backwire send --")).unwrap();
     let words = words(&format!("--{line}"));
     let said = KEY.into_iter().chain(words.iter().map(String::as_str)).collect::<Vec<_>>();
