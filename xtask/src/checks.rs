@@ -21,7 +21,7 @@ use crate::server::Server;
 use crate::size::{BUDGET, PART_BUDGET, Size};
 use crate::stamp::files_under;
 use crate::workspace::{Profile, WASM_TRIPLE, Workspace};
-use crate::{build, demo, demo_site, dependencies, fresh_rust, imports, npm, small_disk};
+use crate::{build, demo, demo_site, dependencies, fresh_rust, imports, links, npm, small_disk};
 
 /// The client only makes sense as wasm, so what is native leaves it out.
 const NATIVE: [&str; 3] = ["--workspace", "--exclude", "backwire-client-wasm"];
@@ -43,12 +43,18 @@ pub(crate) struct Step {
 }
 
 /// All of them, in order.
-pub(crate) const STEPS: [Step; 12] = [
+pub(crate) const STEPS: [Step; 13] = [
     Step {
         name: "format",
         about: "rustfmt has nothing to change",
         requirements: &[&[RUSTFMT]],
         run: format,
+    },
+    Step {
+        name: "links",
+        about: "links of Markdown files lead to files and headings",
+        requirements: &[],
+        run: links::check,
     },
     Step {
         name: "dependencies",

@@ -1,11 +1,12 @@
-//! The project's own commands: `cargo xtask build`, `demo`, `test`, `bench`, `fuzz`, `crash` and
-//! `abuse`.
+//! The project's own commands: `cargo xtask build`, `demo`, `docs`, `test`, `bench`, `fuzz`, `crash`
+//! and `abuse`.
 //!
 //! In reading order: each command is a file of its name, and [`requirements`] checks what they need
 //! on the machine. [`client`] and [`bundle`] make the files that a page downloads; [`panics`],
 //! [`names`] and [`literal`] make them small, and [`stamp`] detects that they are up to date.
 //! [`demo_site`] copies the files of the demo. [`checks`] are the steps of the test command,
-//! [`dependencies`] and [`imports`] are two of them, [`count`] and [`size`] measure their results,
+//! [`dependencies`], [`imports`] and [`links`] are three of them, [`count`] and [`size`] measure their
+//! results,
 //! [`outcome`] is what a step returns, [`small_disk`] knows tests that not every machine allows, and
 //! [`fresh_rust`] is the step that tests the requirements. [`server`] is the program for the checks,
 //! [`npm`] and [`command`] start all others, and [`workspace`] has all paths.
@@ -22,10 +23,12 @@ mod crash;
 mod demo;
 mod demo_site;
 mod dependencies;
+mod docs;
 mod fresh_rust;
 mod fuzz;
 mod glue;
 mod imports;
+mod links;
 mod literal;
 mod names;
 mod npm;
@@ -66,6 +69,7 @@ struct Cli {
 enum Task {
     Build(build::Build),
     Demo(demo::Demo),
+    Docs(docs::Docs),
     Test(test::Test),
     Bench(bench::Bench),
     Fuzz(fuzz::Fuzz),
@@ -89,6 +93,7 @@ impl Task {
         match self {
             Self::Build(_) => build::REQUIREMENTS.concat(),
             Self::Demo(_) => demo::REQUIREMENTS.concat(),
+            Self::Docs(_) => docs::REQUIREMENTS.concat(),
             Self::Test(test) => test.requirements(),
             Self::Bench(bench) => bench.requirements(),
             Self::Fuzz(_) => fuzz::REQUIREMENTS.concat(),
@@ -101,6 +106,7 @@ impl Task {
         match self {
             Self::Build(build) => build.run(workspace),
             Self::Demo(demo) => demo.run(workspace),
+            Self::Docs(docs) => docs.run(workspace),
             Self::Test(test) => test.run(workspace),
             Self::Bench(bench) => bench.run(workspace),
             Self::Fuzz(fuzz) => fuzz.run(workspace),

@@ -89,6 +89,16 @@ impl Workspace {
         self.target.join("demo")
     }
 
+    /// The pages of the documentation.
+    pub(crate) fn docs(&self) -> PathBuf {
+        self.root.join("docs")
+    }
+
+    /// The documentation as a site.
+    pub(crate) fn site(&self) -> PathBuf {
+        self.target.join("docs")
+    }
+
     /// The npm packages.
     pub(crate) fn node_modules(&self) -> PathBuf {
         self.root.join("node_modules")
