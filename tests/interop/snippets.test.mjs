@@ -1,5 +1,5 @@
-// The programs of docs/reference/push-service-api.md that send a message, as they are there
-// ---------------------------------------------------------------------------
+// The programs of docs/how-to/push-messages-from-your-back-end.md that send a message
+// ----------------------------------------------------------------------------------
 
 import assert from 'node:assert/strict';
 import {execFile} from 'node:child_process';
@@ -11,9 +11,9 @@ import {promisify} from 'node:util';
 import {io} from 'socket.io-client';
 import {server} from './client.mjs';
 
-const page = await readFile(new URL('../../docs/reference/push-service-api.md', import.meta.url), 'utf8');
-const section = page.split('### From other languages')[1].split('\n### ')[0];
-const programs = {python: 'python3', php: 'php', ruby: 'ruby', sh: 'sh'};
+const page = await readFile(new URL('../../docs/how-to/push-messages-from-your-back-end.md', import.meta.url), 'utf8');
+const section = page.split('## Send a message')[1].split('\n## ')[0];
+const programs = {python: 'python3', php: 'php', ruby: 'ruby', js: process.execPath, sh: 'sh'};
 const snippets = [...section.matchAll(/```(\w+)\n(.*?)```/gs)].map(([, language, code]) => ({language, code}));
 
 // The messages that wait for a person.

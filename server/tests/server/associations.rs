@@ -75,7 +75,7 @@ fn tom() -> Value {
 
 /// A server as the documentation has it, and what it says of it.
 async fn as_documented() -> (Server, &'static str) {
-    let page = include_str!("../../../docs/reference/configuration.md");
+    let page = include_str!("../../../docs/reference/resources.md");
     let (_, section) = page.split_once("## Associations").unwrap();
     let (_, rest) = section.split_once("```yaml\n").unwrap();
     let (yaml, rest) = rest.split_once("```").unwrap();

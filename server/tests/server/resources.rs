@@ -14,7 +14,7 @@ use crate::client::{Socket, ask, builder, refusal, start};
 
 /// A server as the example of the documentation has it.
 async fn as_documented() -> Server {
-    let page = include_str!("../../../docs/reference/configuration.md");
+    let page = include_str!("../../../docs/reference/resources.md");
     let (_, rest) = page.split_once("```yaml\n").unwrap();
     let (yaml, _) = rest.split_once("```").unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -40,7 +40,7 @@ fn documented() -> Documented {
     let home = tempfile::tempdir().unwrap();
     let key = home.path().join("key");
     std::fs::write(&key, "54321\n").unwrap();
-    let page = include_str!("../../../../docs/reference/push-service-api.md");
+    let page = include_str!("../../../../docs/reference/configuration.md");
     let mut blocks = page.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
     let (config, sites) = (home.path().join("config.yml"), home.path().join("sites.yml"));
     std::fs::write(&config, blocks.next().unwrap()).unwrap();
