@@ -14,6 +14,7 @@
 //! - [`todos`]: the demo as a person sees and uses it;
 //! - [`scripted`]: stories that are written in JavaScript and run in the page;
 //! - [`page`]: any page, what is asked of it and waited for;
+//! - [`documentation`]: the code that pages of the documentation show;
 //! - [`browser`]: Chromium and its driver;
 //! - [`proxy`]: the line between a browser and the server;
 //! - [`server`]: the server's program, with its pages and its database;
@@ -25,6 +26,8 @@ pub mod stage;
 pub mod todos;
 
 pub mod page;
+
+pub mod documentation;
 
 pub mod browser;
 pub mod proxy;
