@@ -120,3 +120,14 @@ pub fn record_sent(
     };
     http::send::router(sites, BODY_LIMIT, std::sync::Arc::new(post))
 }
+
+/// The programs of the documentation, which are compiled with the tests.
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../../docs/how-to/authenticate-users.md")]
+    mod authenticate_users {}
+    #[doc = include_str!("../../docs/how-to/restrict-who-sees-what.md")]
+    mod restrict_who_sees_what {}
+    #[doc = include_str!("../../docs/how-to/write-a-handler-in-rust.md")]
+    mod write_a_handler_in_rust {}
+}
