@@ -83,3 +83,27 @@ fn commands_of_the_guide_to_backups_work() {
     }
     serve();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_of_the_readme_is_live() {
+    let readme = page("../README.md");
+    let html = blocks(&readme).into_iter().find(|block| block.language == "html");
+    let mut html = html.expect("the README shows a page").code;
+    for (shown, here) in [
+        ("\"underscore.js\"", "\"vendor/underscore-min.js\""),
+        ("\"backbone.js\"", "\"vendor/backbone-min.js\""),
+        ("http://localhost:1337/backwire.js", "/backwire.js"),
+    ] {
+        assert!(html.contains(shown), "{shown}");
+        html = html.replace(shown, here);
+    }
+    let site = Site::new();
+    site.write("index.html", &html);
+    let server = Server::with_pages(site.path());
+    let url = format!("{}/index.html", server.origin());
+    let browser = Browser::start();
+    let first = browser.open(&url).await;
+    first.until("todos.length === 1 && !todos.at(0).isNew()", "its todo to be saved").await;
+    let _second = browser.open(&url).await;
+    first.until("todos.length === 2", "the todo of the other page").await;
+}
