@@ -66,8 +66,8 @@ async fn open(browser: &Browser, server: &Server) -> Page {
     browser.open(&format!("{}/index.html", server.origin())).await
 }
 
-/// Loads the page again, after its files have changed. A browser would keep a file that changes twice
-/// within a second.
+/// Loads the page again, after its files have changed. A browser would keep a file that changes
+/// twice within a second.
 async fn reload(page: &Page, server: &Server) {
     let refresh = "Promise.all(['index.html', 'app.js'].map(it => fetch(it, {cache: 'reload'}))).then(() => true)";
     assert_eq!(page.answer(refresh).await, true);

@@ -26,7 +26,7 @@ const SKIPPED: [&str; 5] = ["target", "node_modules", "dist", "data", "corpus"];
 /// The list of pages that the site has.
 const SUMMARY: &str = "docs/SUMMARY.md";
 
-/// The files of a repository, and its Markdown files as pages, by their paths from its first folder.
+/// The files of a repository, and its Markdown files as pages, by their paths from its root.
 struct Repository {
     root: PathBuf,
     files: Vec<PathBuf>,
