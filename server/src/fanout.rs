@@ -10,6 +10,7 @@
 //! where something was lost, the room is told later where it stands: who is behind finds out and
 //! asks to resume. A stock client could not find out; one that can not take a push is disconnected.
 
+mod search_budget;
 mod stock;
 
 use std::collections::HashMap;
@@ -28,7 +29,10 @@ use tokio::time::Instant;
 use crate::dialect::{Dialect, runtime};
 use crate::limit_monitor::LimitMonitor;
 use crate::rooms::{Candidates, FollowedFilter};
+use crate::settings::Limit;
 use crate::socket::{Audience, Sockets};
+
+use search_budget::SearchBudget;
 
 /// Changes said together at most.
 const MOST: usize = 256;
@@ -57,6 +61,8 @@ pub(crate) struct Fanout {
     /// How many changes stock clients were sent since then.
     stock_changes: usize,
     limits: Arc<LimitMonitor>,
+    /// Bytes that filters may search in changes that are sent together.
+    searched_bytes: usize,
     /// When the doubtful rooms are told; of no meaning while there are none.
     announce_at: Instant,
 }
@@ -70,8 +76,14 @@ impl Fanout {
             told: 0,
             stock_changes: 0,
             limits,
+            searched_bytes: usize::MAX,
             announce_at: Instant::now(),
         }
+    }
+
+    /// With a limit on the bytes that filters may search in changes that are sent together.
+    pub(crate) fn with_searched_bytes(self, searched_bytes: usize) -> Self {
+        Self { searched_bytes, ..self }
     }
 
     /// Follows the log to its end: until the engine is no more and all has been said.
@@ -192,36 +204,60 @@ impl Fanout {
     /// may concern it, however many follow it. Who is in the class room as well hears of them twice: to a list they
     /// are news of different kinds.
     async fn say_to_filters(&mut self, of: &Resource, run: &[Arc<Change>], is_hiding: bool) {
+        let budget = &mut SearchBudget::new(self.searched_bytes);
         if self.sockets.has_filters(Dialect::Runtime, of) {
-            self.say_to_followers(of, run, is_hiding).await;
+            self.say_to_followers(of, run, is_hiding, budget).await;
         }
         for run in run.chunk_by(|one, next| one.id == next.id) {
-            for name in self.sockets.of_one(Dialect::Runtime, of, &run[0].id) {
-                let Some(filter) = FollowedFilter::parse(&name) else { continue };
-                self.say_to_filter(&filter, is_hiding, run[0].previous, run).await;
-            }
+            let names = self.sockets.of_one(Dialect::Runtime, of, &run[0].id);
+            let filters = names.iter().filter_map(|name| FollowedFilter::parse(name));
+            let filters: Vec<_> = filters.map(Arc::new).collect();
+            filters.iter().for_each(|it| it.said.store(run[0].previous, Ordering::Relaxed));
+            self.say_to_each(filters, is_hiding, run, budget).await;
         }
     }
 
-    async fn say_to_followers(&mut self, of: &Resource, run: &[Arc<Change>], is_hiding: bool) {
+    async fn say_to_followers(
+        &mut self,
+        of: &Resource,
+        run: &[Arc<Change>],
+        is_hiding: bool,
+        budget: &mut SearchBudget,
+    ) {
         // What a publisher says of a record that stays as it is, is for all who may know of it.
         let is_for_all = |change: &Arc<Change>| change.published && change.verb != Verb::Create;
         if !is_hiding && run.iter().any(is_for_all) {
-            for filter in self.sockets.filters_of(Dialect::Runtime, of) {
-                let previous = filter.said.load(Ordering::Relaxed);
-                self.say_to_filter(&filter, is_hiding, previous, run).await;
-            }
+            let filters = self.sockets.filters_of(Dialect::Runtime, of);
+            self.say_to_each(filters, is_hiding, run, budget).await;
             return;
         }
         let Candidates { indexed, unindexed } = self.sockets.filters_for(Dialect::Runtime, of, run);
         for (filter, indexes) in indexed {
             let run: Vec<_> = indexes.into_iter().map(|index| Arc::clone(&run[index])).collect();
-            let previous = filter.said.load(Ordering::Relaxed);
-            self.say_to_filter(&filter, is_hiding, previous, &run).await;
+            self.say_to_each(vec![filter], is_hiding, &run, budget).await;
         }
-        for filter in unindexed {
-            let previous = filter.said.load(Ordering::Relaxed);
-            self.say_to_filter(&filter, is_hiding, previous, run).await;
+        self.say_to_each(unindexed, is_hiding, run, budget).await;
+    }
+
+    /// Says changes to those who follow one of some filters, as far as these may search the changes.
+    async fn say_to_each(
+        &mut self,
+        mut filters: Vec<Arc<FollowedFilter>>,
+        is_hiding: bool,
+        run: &[Arc<Change>],
+        budget: &mut SearchBudget,
+    ) {
+        filters.sort_by_key(|filter| filter.searches);
+        let Some(last) = run.last() else { return };
+        for filter in filters {
+            if budget.allows(&filter, run) {
+                let previous = filter.said.load(Ordering::Relaxed);
+                self.say_to_filter(&filter, is_hiding, previous, run).await;
+            } else {
+                self.limits.reached(Limit::SearchedBytes, None);
+                filter.said.store(last.position.offset, Ordering::Relaxed);
+                self.doubt(&filter.room, last.position);
+            }
         }
     }
 

@@ -448,6 +448,15 @@ impl Sockets {
         }
     }
 
+    /// Disconnects everyone in a room.
+    pub(crate) fn end_all(&self, dialect: Dialect, room: &Room) {
+        if let Some(audience) = self.within(vec![rooms::name(dialect, room)], None) {
+            for socket in audience.sockets() {
+                drop(tokio::spawn(transport::end(&socket)));
+            }
+        }
+    }
+
     /// Leads everyone out of a room.
     pub(crate) async fn empty(&self, dialect: Dialect, room: &Room) {
         if let Some(namespace) = self.io.of("/") {

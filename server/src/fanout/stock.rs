@@ -10,9 +10,11 @@ use backwire_records::change::{Attributes, Change, Room, Verb};
 use backwire_records::criteria::Case;
 
 use super::Fanout;
+use super::search_budget::SearchBudget;
 use crate::dialect::Dialect;
 use crate::limit_monitor::LimitMonitor;
 use crate::rooms::{Candidates, FollowedFilter};
+use crate::settings::Limit;
 use crate::socket::{Audience, Sockets};
 
 /// The rooms of parts, by what a change is to them.
@@ -47,9 +49,10 @@ impl Fanout {
         for change in run {
             let filters = self.filters_for(dialect, change, is_hiding);
             let ones = self.sockets.of_one(dialect, of, &change.id);
-            let ones: Vec<_> = ones.iter().filter_map(|name| FollowedFilter::parse(name)).collect();
-            let filters = filters.iter().map(|filter| &**filter);
-            let parts = Parts::of(filters.chain(&ones), change, is_hiding);
+            let ones = ones.iter().filter_map(|name| FollowedFilter::parse(name)).map(Arc::new);
+            let ones: Vec<_> = ones.collect();
+            let filters = self.searching(dialect, [&filters[..], &ones].concat(), change);
+            let parts = Parts::of(filters.iter().map(|filter| &**filter), change, is_hiding);
             let instance = &Room::instance(of.clone(), change.id.clone());
             let (sockets, limits) = (&self.sockets, &*self.limits);
             let telling = Telling { sockets, limits, dialect, change, class, instance };
@@ -59,6 +62,26 @@ impl Fanout {
                 ones.iter().for_each(|one| sockets.disband(dialect, &one.room));
             }
         }
+    }
+
+    /// The filters that may search the change. A stock client that follows another one cannot find out that it missed
+    /// something, so it is disconnected, and reads again when it is back.
+    fn searching(
+        &self,
+        dialect: Dialect,
+        mut filters: Vec<Arc<FollowedFilter>>,
+        change: &Arc<Change>,
+    ) -> Vec<Arc<FollowedFilter>> {
+        filters.sort_by_key(|filter| filter.searches);
+        let mut budget = SearchBudget::new(self.searched_bytes);
+        let change = std::slice::from_ref(change);
+        let (allowed, others): (Vec<_>, Vec<_>) =
+            filters.into_iter().partition(|filter| budget.allows(filter, change));
+        for filter in others {
+            self.limits.reached(Limit::SearchedBytes, None);
+            self.sockets.end_all(dialect, &filter.room);
+        }
+        allowed
     }
 
     /// The filters that a change may concern. If there are records that not everyone may know of, those are all that

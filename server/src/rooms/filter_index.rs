@@ -16,12 +16,16 @@ pub(crate) struct FollowedFilter {
     pub(crate) scope: Scope,
     /// The offset of what its room was told last.
     pub(crate) said: AtomicU64,
+    /// How many times it searches a text for a pattern.
+    pub(crate) searches: usize,
 }
 
 impl FollowedFilter {
     /// That of a room, if it has one.
     pub(crate) fn of(room: &Room) -> Option<Self> {
-        Some(Self { scope: room.scope()?, room: room.clone(), said: AtomicU64::default() })
+        let scope = room.scope()?;
+        let searches = scope.filter().searches();
+        Some(Self { scope, room: room.clone(), said: AtomicU64::default(), searches })
     }
 
     /// The same of the name of a room.

@@ -237,7 +237,8 @@ impl Builder {
             assemble(&settings, addr, &routes, sessions, &courier, to, &connections);
         let (sockets, publisher) = (shared.sockets.clone(), Publisher::of(&shared));
         let fanout =
-            Fanout::new(sockets.clone(), Arc::clone(&shared.models), Arc::clone(&shared.limits));
+            Fanout::new(sockets.clone(), Arc::clone(&shared.models), Arc::clone(&shared.limits))
+                .with_searched_bytes(settings.limits.searched_bytes);
         let fanout = tokio::spawn(fanout.follow(changes));
         let following = courier.clone().follow_sites(sockets.clone(), settings.sites.changes());
         let following = tokio::spawn(following);

@@ -137,6 +137,9 @@ limits! {
         filters_per_resource (FiltersPerResource): usize = 10_000,
         /// Those among them that demand no value of an attribute, and are compared with each change.
         unindexed_filters_per_resource (UnindexedFiltersPerResource): usize = 1_000,
+        /// Bytes of the texts of changes that are searched by filters, such as `contains`, before the changes are sent. The
+        /// clients that follow other filters read again.
+        searched_bytes (SearchedBytes): usize = 64 << 20,
         /// Work of one resume: one for each comparison of a filter with a change, and one more for each KB of
         /// the record's text. The rooms after that are answered with *resync*.
         resume_work (ResumeWork): usize = 2_000_000,

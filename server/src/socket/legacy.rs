@@ -476,7 +476,7 @@ mod tests {
     /// socketioxide copies a chunk once for each packet that begins in it.
     #[tokio::test]
     async fn each_packet_of_a_payload_is_a_chunk_of_its_own() {
-        let packets = ["4:421[", "6:4😀€xyz", "2:4a"];
+        let packets = ["4:421[", "7:4😀€xyz", "2:4a"];
         for rest in ["", "no packet", "9:4too short"] {
             let payload = packets.concat() + rest;
             let mut body = in_packets(payload.clone().into());

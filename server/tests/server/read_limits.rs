@@ -192,7 +192,7 @@ async fn sort_that_needs_too_much_memory_is_a_413() {
     {
         assert_eq!(read(&server, path).await.0, 200, "{path}");
     }
-    assert_eq!(count(&server, Limit::SortBytes).await, 2);
+    assert_eq!(count(&server, Limit::SortBytes).await, 3);
     server.shutdown().await;
 }
 

@@ -127,3 +127,28 @@ async fn stock_client_that_is_led_to_more_records_than_it_may_follow_is_disconne
     assert!(count(&server, Limit::RoomsPerConnection).await > 0);
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn filters_that_would_search_too_much_text_read_again_and_others_get_the_push() {
+    let server = limited(|limits| limits.searched_bytes = 10_000).await;
+    let (mut follower, mut stock) = (Socket::runtime(&server).await, Socket::stock(&server).await);
+    let mut writer = Socket::runtime(&server).await;
+    let contains = |count: usize| {
+        let conditions: Vec<_> =
+            (0..count).map(|n| json!({ "title": { "contains": n.to_string() } })).collect();
+        format!("/todo?where={}", json!({ "or": conditions }))
+    };
+    let room_of = |ack: Value| ack["headers"]["backwire-room"].as_str().unwrap().to_owned();
+    let cheap = room_of(follower.get(&contains(2)).await);
+    let costly = room_of(follower.get(&contains(3)).await);
+    assert_eq!(stock.get(&contains(9)).await["statusCode"], 200);
+    let created = writer.post("/todo", json!({ "title": "0".repeat(2_000) })).await;
+    assert_eq!(created["statusCode"], 201);
+    assert_eq!(follower.changes(&cheap, 1).await[0][1], 1);
+    // It says no more than where the room stands, which is beyond what the client has.
+    let push = follower.event().await;
+    assert_eq!((&push[1], push[3].as_u64(), &push[4]), (&json!(costly), Some(1), &json!([])));
+    stock.is_ended().await;
+    assert_eq!(count(&server, Limit::SearchedBytes).await, 2);
+    server.shutdown().await;
+}

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use crate::outcome::Outcome;
 use crate::workspace::Workspace;
 
-use page::{Link, Page};
+use page::{Link, Page, has_extension};
 
 /// Folders without files of ours.
 const SKIPPED: [&str; 5] = ["target", "node_modules", "dist", "data", "corpus"];
@@ -134,10 +134,6 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn has_extension(file: &Path, extension: &str) -> bool {
-    file.extension().is_some_and(|it| it == extension)
 }
 
 /// Returns a path without `.` and `..`, or `None` if it leads out of the first folder.

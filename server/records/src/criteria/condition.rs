@@ -101,6 +101,11 @@ impl Condition {
         }
     }
 
+    /// Whether a text is searched for a pattern.
+    pub(super) fn is_search(&self) -> bool {
+        matches!(self, Self::Like(_))
+    }
+
     /// The same, of what it compares with as it is among the values of an attribute; what can not be among
     /// them stays.
     pub(super) fn brought(self, bring: &impl Fn(Value) -> Option<Value>) -> Self {

@@ -114,6 +114,15 @@ impl Filter {
         }
     }
 
+    /// How many times it searches a text for a pattern.
+    pub fn searches(&self) -> usize {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::searches).sum(),
+            Self::Not(part) => part.searches(),
+            Self::Attribute(_, condition) => usize::from(condition.is_search()),
+        }
+    }
+
     /// The attributes it is about.
     pub fn names(&self) -> Vec<&str> {
         match self {
