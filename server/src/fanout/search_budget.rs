@@ -58,9 +58,10 @@ mod tests {
     }
 
     fn filter(searches: usize) -> FollowedFilter {
-        let conditions: Vec<_> =
-            (0..searches).map(|n| json!({ "title": { "contains": n.to_string() } })).collect();
-        let name = format!("todo?{}", json!({ "or": conditions }));
+        let search =
+            |n: usize| json!({ "Attribute": ["title", { "Like": ["", n.to_string(), ""] }] });
+        let searches: Vec<_> = (0..searches).map(search).collect();
+        let name = format!("todo?{}", json!({ "Any": searches }));
         FollowedFilter::of(&Room::parse(&name).unwrap()).unwrap()
     }
 

@@ -477,7 +477,7 @@ mod tests {
     #[tokio::test]
     async fn each_packet_of_a_payload_is_a_chunk_of_its_own() {
         let packets = ["4:421[", "7:4😀€xyz", "2:4a"];
-        for rest in ["", "no packet", "9:4too short"] {
+        for rest in ["", "no packet", "19:4too short"] {
             let payload = packets.concat() + rest;
             let mut body = in_packets(payload.clone().into());
             let mut chunks = Vec::new();
