@@ -2,16 +2,17 @@
 //!
 //! In reading order:
 //!
-//! - [`change`] and [`mod@write`]: the words, and what a write does; [`model`]: what records are like;
-//!   [`criteria`]: which are meant; [`delivery`]: what is sent to people; [`engine`]: where all of it
-//!   lives;
-//! - [`blueprints`], `subscription`, `resume`: what is asked and answered, over any transport, with `populate`
-//!   for what comes along from other resources and `cascade` for what follows from a destroy, with
-//!   `shared` as what all of it rests on, [`context`] as the caller, [`session`] as what is kept of them and
-//!   [`error`] as the refusals; [`pubsub`]: the same by hand;
-//! - [`route`]: what a path is about; `router`: which handler answers what; `http` and `socket`: the edges, with `incoming` and
-//!   `answers` for what sockets say; `dialect` and `rooms`: how it is said and to whom;
-//! - `fanout`: from the log to everyone who listens;
+//! - the crate `backwire-records`, here as [`change`], [`mod@write`], [`model`], [`criteria`], [`access`] and
+//!   [`messages`]: what records are, and what a write does; the crate `backwire-engine`, here as [`engine`]:
+//!   where they are stored;
+//! - [`blueprints`], `subscription`, `resume`: requests and their answers, over any transport. `populate` adds
+//!   records of other resources, `cascade` does what follows from a destroy, and `shared` is what all of it uses.
+//!   [`context`] is the caller, [`session`] is what is kept of them, [`error`] has the refusals, and [`pubsub`]
+//!   publishes by hand;
+//! - [`route`]: what a path is about; `router`: which handler answers it; `http` and `socket`: the edges, with
+//!   `incoming` and `answers` for the events of sockets; `dialect` and `rooms`: the forms of pushes, and their
+//!   recipients;
+//! - `fanout`: from the log to everyone who listens; `delivery`: the push service;
 //! - [`settings`], [`sites`] and [`config`], read by `yaml`; [`server`]: all of it together.
 //!
 //! ```no_run

@@ -80,7 +80,7 @@ pub enum Action {
     Upsert(Id, Attributes),
     /// Remove a record.
     Destroy(Id),
-    /// Remove the [dangling](crate::engine::Cascades) references of a record, or the record if it is a pair.
+    /// Remove the [dangling](crate::dangling) references of a record, or the record if it is a pair.
     Detach(Id),
     /// Say so and leave the records as they are: the record is kept elsewhere, or this is about
     /// something that is not kept at all.

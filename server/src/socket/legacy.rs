@@ -354,7 +354,7 @@ async fn take_packets(
             }
             // socketioxide refuses it.
             None if is_binary => Body::empty(),
-            None => in_packets(body.into()),
+            None => in_packets(body),
         },
         Err(body) => body,
     };

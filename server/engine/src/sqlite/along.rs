@@ -147,8 +147,8 @@ impl<'a> Along<'a> {
         let names = self.names();
         let mut best = self.best(self.reach.saturating_sub(found.answer.count()));
         for entry in run {
-            let is_enough = found.answer.count() + best.len() >= self.reach;
-            if is_enough && (are_alike || best.len() == 0) {
+            let is_enough = found.answer.count() + best.count() >= self.reach;
+            if is_enough && (are_alike || best.count() == 0) {
                 break;
             }
             self.reading.bounds.control.check()?;

@@ -201,7 +201,7 @@ fn sorted(
             sketch.keep(&sorted_by);
             best.push(Candidate { row: row.get("rowid")?, sketch });
             reading.may_hold(&mut best, 0)?;
-            answer.may_have(best.len())?;
+            answer.may_have(best.count())?;
         }
     }
     let mut fetch = fetch(snapshot, reading)?;

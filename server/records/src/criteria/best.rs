@@ -34,7 +34,7 @@ impl<'c, R: Look> Best<'c, R> {
     }
 
     /// How many are held: at least as many as are needed, if there were so many.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.held.len()
     }
 
@@ -93,7 +93,7 @@ mod tests {
                 best.push(Arc::clone(record));
                 let each = 1 + sort.bytes_of_keys::<Arc<Attributes>>();
                 prop_assert_eq!(best.bytes, best.held.len() * each);
-                prop_assert!(reach.is_none_or(|reach| best.len() < 2 * reach.max(FEW)));
+                prop_assert!(reach.is_none_or(|reach| best.count() < 2 * reach.max(FEW)));
             }
             let expected: Vec<_> = sort.sort(all).take(reach.unwrap_or(usize::MAX)).collect();
             prop_assert_eq!(best.finish(), expected);
@@ -108,8 +108,8 @@ mod tests {
             best.push(Arc::new(Attributes::from_iter([("a".to_owned(), Value::from(value))])));
         }
         let each = 10 + sort.bytes_of_keys::<Arc<Attributes>>();
-        assert!(best.bytes_at_most(3 * each) && best.len() == 3);
-        assert!(best.bytes_at_most(3 * each - 1) && best.len() == 2);
+        assert!(best.bytes_at_most(3 * each) && best.count() == 3);
+        assert!(best.bytes_at_most(3 * each - 1) && best.count() == 2);
         assert!(!best.bytes_at_most(15));
     }
 }

@@ -248,9 +248,9 @@ impl<'c> Person<'c> {
             .prepare_cached("UPDATE inbox SET begun = TRUE WHERE person = ?1 AND id = ?2")?;
         let mut is_ahead = false;
         for id in ids {
-            let whose = (self.id, device, Column(&*id));
+            let whose = (self.id, device, Column(id));
             if last_reader.execute(whose)? == 0 && one_reader.execute(whose)? > 0 {
-                begin.execute((self.id, Column(&*id)))?;
+                begin.execute((self.id, Column(id)))?;
                 is_ahead = true;
             }
         }
