@@ -3,6 +3,9 @@
 //! Handlers parse bodies, also those of the embedding application. So the body is measured while it is read, and its end
 //! comes when there is [memory](ParseClaim) for its values. A body that is refused fails for its reader, and the response is
 //! replaced by the refusal.
+//!
+//! A body may arrive in frames of one byte, and a frame takes many times that. So small frames are joined before a handler
+//! gets them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use backwire_records::json_size::JsonSize;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http_body::Frame;
@@ -65,12 +68,92 @@ struct MeasuredBody {
     waiting: Option<BoxFuture<'static, Result<()>>>,
     is_claimed: bool,
     refusal: Refusal,
+    small: SmallFrames,
+}
+
+/// Frames that are not passed on yet.
+#[derive(Debug, Default)]
+struct SmallFrames {
+    data: BytesMut,
+    /// What follows them: trailers or an error.
+    next: Option<std::result::Result<Frame<Bytes>, axum::Error>>,
+    /// The body has ended.
+    has_ended: bool,
+    /// Small frames that were passed on, because the client had sent no more.
+    passed: usize,
+}
+
+/// Frames with fewer bytes are joined.
+const SMALL_FRAME: usize = 512;
+
+/// So many small frames of a body are passed on as they arrive, for handlers that read it piece by piece.
+const MAX_SMALL_FRAMES: usize = 1_000;
+
+impl SmallFrames {
+    fn take(&mut self) -> Option<Frame<Bytes>> {
+        (!self.data.is_empty()).then(|| Frame::data(self.data.split().freeze()))
+    }
+
+    /// What is passed on while the client sends no more.
+    fn take_early(&mut self) -> Option<Frame<Bytes>> {
+        let may_pass = self.passed < MAX_SMALL_FRAMES;
+        let frame = may_pass.then(|| self.take()).flatten();
+        self.passed += usize::from(frame.is_some());
+        frame
+    }
+
+    /// A frame with data that is to be passed on, once there is enough of it.
+    fn add(&mut self, data: Bytes) -> Option<Frame<Bytes>> {
+        if self.data.is_empty() && data.len() >= SMALL_FRAME {
+            return Some(Frame::data(data));
+        }
+        self.data.extend_from_slice(&data);
+        if self.data.len() < SMALL_FRAME { None } else { self.take() }
+    }
 }
 
 impl MeasuredBody {
     fn new(body: Body, (claim, query): (ParseClaim, JsonSize), refusal: Refusal) -> Self {
         let (size, waiting) = (JsonSize::default(), None);
-        Self { body, claim, query, size, waiting, is_claimed: false, refusal }
+        let small = SmallFrames::default();
+        Self { body, claim, query, size, waiting, is_claimed: false, refusal, small }
+    }
+
+    /// The next frame, of which small ones are joined.
+    fn poll_joined(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, axum::Error>>> {
+        loop {
+            if self.small.next.is_some() || self.small.has_ended {
+                return Poll::Ready(self.small.next.take());
+            }
+            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(frame)) => frame.map(Frame::into_data),
+                Poll::Ready(None) => {
+                    self.small.has_ended = true;
+                    return Poll::Ready(self.small.take().map(Ok));
+                }
+                Poll::Pending => {
+                    let early = self.small.take_early();
+                    return early.map_or(Poll::Pending, |frame| Poll::Ready(Some(Ok(frame))));
+                }
+            };
+            let ready = match frame {
+                Ok(Ok(data)) => self.small.add(data),
+                Ok(Err(other)) => {
+                    self.small.next = Some(Ok(other));
+                    self.small.take()
+                }
+                Err(error) => {
+                    self.small.next = Some(Err(error));
+                    self.small.take()
+                }
+            };
+            if let Some(frame) = ready {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+        }
     }
 
     fn poll_claim(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -98,7 +181,7 @@ impl HttpBody for MeasuredBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<Frame<Bytes>, axum::Error>>> {
-        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+        let Some(frame) = ready!(self.poll_joined(cx)) else {
             if self.is_claimed {
                 return Poll::Ready(None);
             }
@@ -116,5 +199,66 @@ impl HttpBody for MeasuredBody {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http::HeaderMap;
+    use http_body_util::{BodyExt, StreamBody};
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::settings::Limits;
+
+    /// A body in frames of these sizes, with trailers. Before some of them, it waits.
+    fn body(sizes: Vec<usize>, seed: u64) -> MeasuredBody {
+        let random = StdRng::seed_from_u64(seed);
+        let trailers = Frame::trailers(HeaderMap::new());
+        let frames = sizes.into_iter().map(|size| Frame::data(Bytes::from(vec![b' '; size])));
+        let frames = frames.chain([trailers]).map(Ok::<_, axum::Error>);
+        let frames = stream::unfold((frames, random), async |(mut frames, mut random)| {
+            if random.random_bool(0.3) {
+                yield_now().await;
+            }
+            frames.next().map(|frame| (frame, (frames, random)))
+        });
+        let claim = ParseClaim::new(&ParseLimits::new(&Limits::default()), None);
+        let body = Body::new(StreamBody::new(Box::pin(frames)));
+        MeasuredBody::new(body, (claim, JsonSize::default()), Refusal::default())
+    }
+
+    async fn frames(mut body: MeasuredBody) -> Vec<Frame<Bytes>> {
+        let mut frames = Vec::new();
+        while let Some(frame) = body.frame().await {
+            frames.push(frame.unwrap());
+        }
+        frames
+    }
+
+    #[tokio::test]
+    async fn bytes_and_trailers_of_a_body_arrive_however_it_is_cut() {
+        let seed: u64 = rand::random();
+        println!("seed {seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        for _ in 0..100 {
+            let largest = if random.random_bool(0.5) { 10 } else { 2_000 };
+            let count = random.random_range(0..50);
+            let sizes: Vec<_> = (0..count).map(|_| random.random_range(0..largest)).collect();
+            let bytes: usize = sizes.iter().sum();
+            let mut frames = frames(body(sizes, random.random())).await;
+            assert!(frames.pop().unwrap().is_trailers());
+            let sizes = frames.iter().map(|frame| frame.data_ref().unwrap().len());
+            assert_eq!(sizes.sum::<usize>(), bytes);
+        }
+    }
+
+    #[tokio::test]
+    async fn body_in_frames_of_one_byte_is_joined() {
+        let frames = frames(body(vec![1; 200_000], rand::random())).await;
+        assert!(frames.len() <= MAX_SMALL_FRAMES + 200_000 / SMALL_FRAME + 2, "{}", frames.len());
     }
 }

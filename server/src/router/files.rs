@@ -22,7 +22,7 @@ use crate::settings::{Settings, Store};
 use crate::socket::Client;
 
 /// Bytes of a file that are read at a time. A connection that is not read holds one such piece.
-const PIECE: usize = 16 << 10;
+const PIECE: usize = 8 << 10;
 
 /// The directory that is served over HTTP.
 #[derive(Debug, Clone)]

@@ -128,7 +128,7 @@ limits! {
         /// Bytes of the names of these rooms, wherever the server keeps them.
         subscription_bytes (SubscriptionBytes): usize = 1 << 20,
         /// Bytes that the server keeps for the rooms of all connections.
-        subscription_bytes_total (SubscriptionBytesTotal): usize = 256 << 20,
+        subscription_bytes_total (SubscriptionBytesTotal): usize = 64 << 20,
         /// Filters that one connection may follow.
         filters_per_connection (FiltersPerConnection): usize = 100,
         /// Different filters that the connections of one address, or of one person, may follow.

@@ -37,7 +37,7 @@ use crate::rooms::{self, Presence, User};
 use crate::settings::{Limit, Origin};
 
 /// One connection may have this part of its subscriptions, whatever the others have.
-const RESERVED_PART: usize = 16;
+const RESERVED_PART: usize = 64;
 
 /// What is known of a connection from its CONNECT to its end.
 ///

@@ -11,7 +11,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -66,6 +66,8 @@ pub(super) struct Session {
     sessions: Weak<Sessions>,
     address: Option<IpAddr>,
     opened: Instant,
+    /// Whether its deadline for a CONNECT is among those that are watched.
+    has_deadline: AtomicBool,
     id: OnceLock<Sid>,
     progress: Mutex<Progress>,
     /// Bytes that it has taken by polling.
@@ -121,6 +123,7 @@ impl Sessions {
             sessions: Arc::downgrade(self),
             address,
             opened: Instant::now(),
+            has_deadline: AtomicBool::default(),
             id: OnceLock::new(),
             progress: Mutex::default(),
             polled: AtomicU64::default(),
@@ -184,7 +187,11 @@ impl Sessions {
         while let Some((_, session)) =
             state.deadlines.pop_front_if(|(deadline, _)| *deadline <= now)
         {
-            overdue.extend(session.upgrade().filter(|session| session.is_unconnected()));
+            let Some(session) = session.upgrade() else { continue };
+            session.has_deadline.store(false, Ordering::Relaxed);
+            if session.is_unconnected() {
+                overdue.push(session);
+            }
         }
         let next = state.deadlines.front().map(|(deadline, _)| *deadline);
         state.is_watched = next.is_some();
@@ -215,7 +222,9 @@ impl State {
     }
 
     fn add_deadline(&mut self, session: &Arc<Session>, within: Duration) {
-        self.deadlines.push_back((Instant::now() + within, Arc::downgrade(session)));
+        if !session.has_deadline.swap(true, Ordering::Relaxed) {
+            self.deadlines.push_back((Instant::now() + within, Arc::downgrade(session)));
+        }
     }
 }
 
@@ -432,6 +441,8 @@ pub(super) mod tests {
         let _second = open(&sessions, 1).unwrap();
         assert_eq!(open(&sessions, 1).unwrap_err(), Limit::UnconnectedSessionsPerAddress);
         let _other = open(&sessions, 2).unwrap();
+        advance(LIMITS.deadline).await;
+        assert_eq!(sessions.overdue().0.len(), 3);
     }
 
     #[tokio::test(start_paused = true)]

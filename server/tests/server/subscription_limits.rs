@@ -77,7 +77,7 @@ async fn filters_of_one_record_with_long_texts_are_limited_by_their_bytes() {
 #[tokio::test]
 async fn subscriptions_of_all_connections_are_limited_and_each_has_a_part_of_its_own() {
     let server = limited(|limits| {
-        limits.subscription_bytes = 160_000;
+        limits.subscription_bytes = 640_000;
         limits.subscription_bytes_total = 100_000;
     })
     .await;
