@@ -122,7 +122,7 @@ fn parameters(
 
 /// What is to be filled in: what the request says, or else what the model does.
 fn populate(parameters: &mut Parameters, model: &Model) -> Result<Populate> {
-    let said = Populate::take(parameters, model)?;
+    let said = Populate::take(parameters, model.associations())?;
     Ok(said.unwrap_or_else(|| model.find.populate.clone()))
 }
 

@@ -31,7 +31,6 @@ use crate::limit_monitor::LimitMonitor;
 use crate::rooms::{Candidates, FollowedFilter};
 use crate::settings::Limit;
 use crate::socket::{Audience, Sockets};
-
 use search_budget::SearchBudget;
 
 /// Changes said together at most.

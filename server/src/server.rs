@@ -49,11 +49,6 @@ struct Work {
 }
 
 impl Server {
-    /// Starts with the defaults; see [`Settings`](crate::Settings).
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr

@@ -6,6 +6,7 @@
 
 mod auth;
 mod fair_queue;
+mod refusal;
 mod refused;
 mod site;
 mod user_updates;
@@ -25,7 +26,8 @@ use crate::settings::ApiKey;
 use crate::yaml::{self, Bad, Document};
 
 pub use crate::http::outgoing::{NoAnswer, Outgoing};
-pub use auth::{Authority, Refusal, Rooms};
+pub use auth::{Authority, Rooms};
+pub use refusal::Refusal;
 pub use site::{AuthUrl, EventNames, Name, Scheme, Site, UpdateUserUrl};
 pub(crate) use user_updates::{UserEvent, UserUpdates};
 

@@ -11,11 +11,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-
-pub use backwire_records::dangling::{Dangling, Reference};
-
 use backwire_records::change::{Attributes, Id, Resource};
 use backwire_records::criteria::Look;
+use backwire_records::dangling::{Dangling, Reference};
 
 use super::Error;
 

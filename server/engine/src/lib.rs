@@ -6,6 +6,7 @@
 
 mod cascades;
 mod counters;
+mod error;
 mod ledger;
 mod memory;
 mod queues;
@@ -23,12 +24,13 @@ use async_trait::async_trait;
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room};
 use backwire_records::criteria::Criteria;
 use backwire_records::model::Models;
-use backwire_records::write::{Refused, Write};
+use backwire_records::write::Write;
 use tokio::sync::mpsc;
 
 pub use backwire_records::answer_memory::{AnswerMemory, ClaimMemory, OutOfMemory};
 pub use backwire_records::dangling::{Dangling, Reference};
 pub use cascades::{Cascade, Cascades};
+pub use error::Error;
 pub use memory::Memory;
 pub use queues::{
     Acked, Asked, Batch, Delivery, Device, MemoryQueues, Outcome, Post, Posted, Queues, Said,
@@ -270,70 +272,4 @@ fn before(now: u64, age: Duration) -> u64 {
 /// Draws the name of a new log: below 2⁴⁸, so that it is exact in JavaScript.
 fn draw_epoch() -> u64 {
     rand::random::<u64>() >> 16
-}
-
-/// Why an engine did not do as it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The write can not be done; nothing was stored.
-    #[error(transparent)]
-    Refused(#[from] Refused),
-    /// The disk is full; nothing was stored, and nothing is but what makes the store smaller.
-    #[error(
-        "the disk of the server is full: only reads, deletes and acknowledgements are accepted"
-    )]
-    DiskFull,
-    /// A read took longer than the limit `read_deadline`.
-    #[error(
-        "the read took too long (read_deadline: {0:?}): filter or sort by attributes that are declared \
-         `indexed`, or ask for fewer records with `limit`"
-    )]
-    ReadDeadline(Duration),
-    /// There are more records in an answer than the limit `answer_records` allows.
-    #[error(
-        "the answer would have too many records (answer_records: {0}): ask for a part of it with `limit` and \
-         `skip`, or with `where`"
-    )]
-    TooManyRecords(usize),
-    /// An answer is larger than the limit `answer_bytes` allows.
-    #[error(
-        "the answer would have too many bytes (answer_bytes: {0}): ask for fewer records with `limit`, or \
-         for less of each with `select`"
-    )]
-    TooManyBytes(usize),
-    /// A read would have to hold more in memory to sort than the limit `sort_bytes` allows.
-    #[error(
-        "sorting needs too much memory (sort_bytes: {0}): sort by an attribute that is declared \
-         `indexed`, or ask for fewer records with `where` or a smaller `skip`"
-    )]
-    TooMuchToSort(usize),
-    /// There is no memory left for the answer of a read.
-    #[error(transparent)]
-    OutOfMemory(#[from] OutOfMemory),
-    /// There are as many sessions as there may be, and somebody has signed in to each.
-    #[error("all {limit} sessions are in use by people who have signed in (sessions)")]
-    TooManySessions {
-        /// How many are allowed.
-        limit: usize,
-    },
-    /// The store failed; nothing was stored.
-    #[error("database: {0}")]
-    Unavailable(String),
-}
-
-impl Error {
-    /// Whether there is nothing wrong but that a read takes too long, or its answer is too large.
-    pub fn is_limit_of_read(&self) -> bool {
-        match self {
-            Self::ReadDeadline(_)
-            | Self::TooManyRecords(_)
-            | Self::TooManyBytes(_)
-            | Self::TooMuchToSort(_) => true,
-            Self::Refused(_)
-            | Self::DiskFull
-            | Self::OutOfMemory(_)
-            | Self::TooManySessions { .. }
-            | Self::Unavailable(_) => false,
-        }
-    }
 }

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use backwire_records::criteria::Look;
+use backwire_records::dangling::Dangling;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
-
-pub use super::cascades::Dangling;
-use backwire_records::criteria::Look;
 
 /// Some attributes of a record.
 #[derive(Debug)]

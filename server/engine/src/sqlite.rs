@@ -14,30 +14,33 @@ mod checkpoints;
 mod column;
 mod control;
 mod epochs;
+mod expression;
+mod files;
 mod forget;
 mod group;
 mod indexes;
 mod ledger;
 mod list;
 mod lock;
+mod operation;
 mod prefilter;
 mod queues;
 mod read_pool;
 mod reader;
+mod reading;
 mod records;
 mod row;
 mod schema;
 mod sessions;
 mod space;
+mod statement;
 mod vacuum;
 mod write_queue;
 mod writer;
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Component, Path, PathBuf};
+use std::fs::{self};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -62,21 +65,24 @@ use super::{
 };
 
 pub use backup::{back_up, restore};
-use checkpoints::{Checkpoints, MAX_WAL_BYTES, wal_of};
+use checkpoints::{Checkpoints, wal_of};
 use control::ReadControl;
 use epochs::CurrentEpoch;
+use files::{create_database, make_folder_of};
 use group::Known;
 use indexes::Indexes;
 use ledger::Recent;
-use list::Bounds;
 use lock::Lock;
+use operation::{Done, Job, Operation};
 use prefilter::Prefilter;
 use queues::Step;
 use read_pool::ReadPool;
+use reading::Bounds;
 use records::Records;
+use schema::MAX_WAL_BYTES;
 use space::Space;
 use write_queue::WriteQueue;
-use writer::{Deed, Done, Job, Writer};
+use writer::Writer;
 
 /// The time between two looks at the files of a store that nobody writes to.
 const MAINTENANCE_PAUSE: Duration = Duration::from_secs(1);
@@ -104,7 +110,7 @@ impl Sqlite {
         make_folder_of(path)?;
         // Before anything is read or, in the file of an older version, upgraded.
         let lock = Lock::of(path)?;
-        create_private(path)?;
+        create_database(path)?;
         let space = Space::of(path);
         let (mut connection, current, recent) = match begin(path) {
             Err(Error::DiskFull) if space.give_up_reserve() => begin(path),
@@ -151,9 +157,9 @@ impl Sqlite {
     }
 
     /// Takes its place in line when it is polled first.
-    async fn have_done(&self, deed: Deed) -> Result<Done, Error> {
+    async fn have_done(&self, operation: Operation) -> Result<Done, Error> {
         let (answer, outcome) = oneshot::channel();
-        self.jobs.push(Job { deed, answer });
+        self.jobs.push(Job { operation, answer });
         outcome.await.map_err(|_| stopped())?
     }
 }
@@ -170,7 +176,7 @@ impl Engine for Sqlite {
     }
 
     async fn commit(&self, write: Write) -> Result<Committed, Error> {
-        match self.have_done(Deed::Write(Box::new(write))).await? {
+        match self.have_done(Operation::Write(Box::new(write))).await? {
             Done::Write(committed) => Ok(committed),
             other => Err(mistaken(&other)),
         }
@@ -282,7 +288,7 @@ impl Cascades for Sqlite {
     }
 
     async fn finish(&self, cascade: &Cascade) -> Result<(), Error> {
-        self.have_done(Deed::Finish(cascade.clone())).await.map(drop)
+        self.have_done(Operation::Finish(cascade.clone())).await.map(drop)
     }
 }
 
@@ -308,19 +314,19 @@ impl Sessions for Sqlite {
     }
 
     async fn edit(&self, edit: Edit) -> Result<(), Error> {
-        self.have_done(Deed::Edit(edit)).await.map(drop)
+        self.have_done(Operation::Edit(edit)).await.map(drop)
     }
 }
 
 #[async_trait]
 impl Queues for Sqlite {
     async fn begin(&self, node: Node, at: u64) -> Result<(), Error> {
-        self.have_done(Deed::Step(Step::Begin(node), at)).await.map(drop)
+        self.have_done(Operation::Step(Step::Begin(node), at)).await.map(drop)
     }
 
     async fn post(&self, post: Post) -> Result<Posted, Error> {
         let at = post.at;
-        match self.have_done(Deed::Step(Step::Post(post), at)).await? {
+        match self.have_done(Operation::Step(Step::Post(post), at)).await? {
             Done::Step(queues::Done::Posted(posted)) => Ok(posted),
             other => Err(mistaken(&other)),
         }
@@ -333,18 +339,18 @@ impl Queues for Sqlite {
         most: usize,
         at: u64,
     ) -> Result<Option<Flake>, Error> {
-        match self.have_done(Deed::Step(Step::Connect(device, ttl, most), at)).await? {
+        match self.have_done(Operation::Step(Step::Connect(device, ttl, most), at)).await? {
             Done::Step(queues::Done::Connected(last)) => Ok(last),
             other => Err(mistaken(&other)),
         }
     }
 
     async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error> {
-        self.have_done(Deed::Step(Step::Disconnect(device), at)).await.map(drop)
+        self.have_done(Operation::Step(Step::Disconnect(device), at)).await.map(drop)
     }
 
     async fn ack(&self, device: Device, acked: Acked, at: u64) -> Result<Outcome, Error> {
-        match self.have_done(Deed::Step(Step::Ack(device, acked), at)).await? {
+        match self.have_done(Operation::Step(Step::Ack(device, acked), at)).await? {
             Done::Step(queues::Done::Acked(outcome)) => Ok(outcome),
             other => Err(mistaken(&other)),
         }
@@ -382,45 +388,9 @@ async fn maintain(is_disk_full: Arc<AtomicBool>, jobs: Weak<WriteQueue>) {
         let Some(jobs) = jobs.upgrade() else { return };
         // If the queue is not empty, others write.
         if is_disk_full.load(Ordering::Relaxed) && jobs.is_empty() {
-            jobs.push(Job { deed: Deed::Maintain, answer: oneshot::channel().0 });
+            jobs.push(Job { operation: Operation::Maintain, answer: oneshot::channel().0 });
         }
     }
-}
-
-/// The database holds the secret of the session cookies. Its journal gets the same permissions.
-fn create_private(path: &Path) -> Result<(), Error> {
-    match backup::create_private(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(Error::Unavailable(format!("{}: {error}", path.display())))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Another folder that is missing may be a volume that is not mounted, so it is not created.
-fn make_folder_of(path: &Path) -> Result<(), Error> {
-    let folder = path.parent().unwrap_or(path);
-    let shown = folder.display();
-    if is_in_data(folder) {
-        return DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| Error::Unavailable(format!("{shown}: {error}")));
-    }
-    // A file without a folder is in the working directory.
-    if folder.as_os_str().is_empty() || folder.is_dir() {
-        return Ok(());
-    }
-    Err(Error::Unavailable(format!(
-        "the folder {shown} of the database does not exist: create it, or name another file"
-    )))
-}
-
-/// Whether a folder is the default one or below it.
-fn is_in_data(folder: &Path) -> bool {
-    folder.strip_prefix(".").unwrap_or(folder).starts_with("data")
-        && folder.components().all(|part| part != Component::ParentDir)
 }
 
 /// No answer is of another kind than its question; if one were, its asker should not take it for theirs.
@@ -439,22 +409,5 @@ impl From<rusqlite::Error> for Error {
             it.code == ErrorCode::DiskFull || it.extended_code == ffi::SQLITE_IOERR_SHMSIZE
         });
         if is_full { Self::DiskFull } else { Self::Unavailable(error.to_string()) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_default_folder_is_created() {
-        for folder in ["data", "./data", "data/a/b"] {
-            assert!(is_in_data(Path::new(folder)), "{folder}");
-        }
-        for folder in
-            ["", ".", "database", "/data", "/srv/data", "../data", "data/../../x", "a/data"]
-        {
-            assert!(!is_in_data(Path::new(folder)), "{folder}");
-        }
     }
 }

@@ -6,7 +6,7 @@
 //! there is more.
 //!
 //! In reading order: `who` asks; `rule`: whom an act is allowed; `policy`: the same in Rust; `reach`: what
-//! comes of it; `author`: whose a record is.
+//! comes of it; `author`: whose a record is; `act`: what can be done.
 //!
 //! ```yaml
 //! resources:
@@ -19,6 +19,7 @@
 //!       assign: {role: editor}            # may name another owner than themselves
 //! ```
 
+mod act;
 mod author;
 mod policy;
 mod reach;
@@ -29,25 +30,12 @@ use serde::Deserialize;
 
 use crate::criteria::Filter;
 
+pub use act::Act;
 pub use author::Author;
 pub use policy::Policy;
 pub use reach::Reach;
 pub use rule::{Grant, Rule};
-pub use who::Known;
-pub use who::Who;
-
-/// What can be done to a resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
-    /// Read records and hear of their changes.
-    Read,
-    /// Add a record.
-    Create,
-    /// Set attributes of a record.
-    Update,
-    /// Remove a record.
-    Destroy,
-}
+pub use who::{Known, Who};
 
 /// Who may do what to a resource.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]

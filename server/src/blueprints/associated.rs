@@ -116,7 +116,7 @@ impl Associated {
     async fn find(self, record: &Attributes, mut parameters: Parameters) -> Result<Reply> {
         let model = self.model()?;
         // As in Sails, nothing by default: who asks for pets has their owner.
-        let populate = Populate::take(&mut parameters, &model)?.unwrap_or_default();
+        let populate = Populate::take(&mut parameters, model.associations())?.unwrap_or_default();
         let one = match (self.link(), &self.within.id) {
             (Link::Holds { .. }, _) => record.get(&self.within.attribute).and_then(Id::from_json),
             (_, Some(member)) => self.has(member).await?.then(|| member.clone()),

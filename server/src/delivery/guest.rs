@@ -13,13 +13,10 @@ use http::HeaderValue;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::rejection::Rejection;
+use super::rejection::{LONGEST_DEVICE, Rejection};
 use crate::dialect::runtime;
 use crate::http::origin::SitePage;
 use crate::sites::{EventNames, Name, Site};
-
-/// Bytes in the name of a device.
-pub(super) const LONGEST_DEVICE: usize = 256;
 
 /// What a client says when it connects.
 #[derive(Debug)]

@@ -6,9 +6,11 @@
 
 use backwire_records::criteria::shown;
 
-use super::guest::LONGEST_DEVICE;
 use crate::settings::Origin;
 use crate::sites::Refusal;
+
+/// Bytes in the name of a device.
+pub(super) const LONGEST_DEVICE: usize = 256;
 
 /// Why a client may not connect.
 #[derive(Debug)]

@@ -40,6 +40,13 @@ pub struct Builder {
     open: Option<OpenEngine>,
 }
 
+impl Server {
+    /// Starts with the defaults; see [`Settings`](crate::Settings).
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
 impl Builder {
     /// All settings at once.
     pub fn settings(self, settings: Settings) -> Self {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de};
 
 use super::AllowedOrigin;
+use super::page::PAGE;
 use crate::yaml::{self, Bad, Options};
 
 /// How Socket.IO is served.
@@ -88,9 +89,6 @@ impl IoBlock {
         )))
     }
 }
-
-/// The page that explains what has become of the options.
-pub(crate) const PAGE: &str = "see docs/how-to/move-from-socketio-web-service.md";
 
 impl Options for IoBlock {
     const IGNORED: &'static [(&'static str, &'static str)] = &[

@@ -27,6 +27,7 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::fair_queue::{FairQueue, Permit};
+use super::refusal::Refusal;
 use super::refused::RefusedTokens;
 use super::{Name, Site};
 use crate::http::outgoing::{NoAnswer, Outgoing};
@@ -56,26 +57,6 @@ const BUSY: Refusal = Refusal::Unavailable("too many clients wait for the authUr
 
 /// The rooms of somebody, each once, in the order in which they were told.
 pub type Rooms = Arc<[String]>;
-
-/// Why somebody is not let in. What a client is told of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// There is no token, or it is not good.
-    #[error("Authentication error")]
-    Unauthorized,
-    /// The site's back end answers something else.
-    #[error("Auth {0} error")]
-    Status(u16),
-    /// Its answer is not understood.
-    #[error("Auth error: {0}")]
-    Failed(&'static str),
-    /// It does not answer now. The client should connect again.
-    #[error("Auth error: {0}")]
-    Unavailable(&'static str),
-    /// None of the rooms is the person's own.
-    #[error("User is missing a private room")]
-    NoUserRoom,
-}
 
 impl Refusal {
     /// Whether the site cannot answer now, so that the client should connect again.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::auth::Refusal;
+use super::refusal::Refusal;
 
 /// How long a refusal is repeated without asking the site again.
 const REFUSAL_CACHE_TIME: Duration = Duration::from_secs(5);

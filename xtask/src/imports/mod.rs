@@ -28,7 +28,7 @@ use crate::outcome::Outcome;
 use crate::workspace::Workspace;
 
 /// Folders whose files still import each other in cycles.
-const NOT_COVERED: &[&str] = &["server/"];
+const NOT_COVERED: &[&str] = &["server/src/"];
 
 /// Checks the table and the files. Each of the two is one check of the outcome.
 pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {

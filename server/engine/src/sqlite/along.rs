@@ -9,19 +9,18 @@ use std::collections::BTreeSet;
 use std::mem;
 
 use backwire_records::change::Id;
+use backwire_records::criteria::{Best, Comparison, Direction, Look, Operand, Rank};
 use rusqlite::types::Value as Sql;
 use rusqlite::{CachedStatement, Result, Row, Transaction, params_from_iter};
 use serde_json::Value;
 
 use super::column::Column;
-use super::list::{Answer, Reading, Stored, fetch};
 use super::prefilter::{Clause, around};
-use super::reader;
+use super::reading::{Answer, Reading, Stored, fetch};
+use super::statement;
 use crate::Record;
 use crate::sketch::Sketch;
 use crate::sqlite::row::get;
-
-pub use backwire_records::criteria::{Best, Comparison, Direction, Look, Operand, Rank};
 
 /// A way through the records of a resource.
 pub(super) struct Along<'a> {
@@ -121,7 +120,7 @@ impl<'a> Along<'a> {
             "SELECT rowid, id, {column} AS value FROM records INDEXED BY \"{index}\"
              WHERE {sql} ORDER BY {order}"
         );
-        reader::prepared(snapshot, &sql, |statement| {
+        statement::prepared(snapshot, &sql, |statement| {
             let mut rows = statement.query(params_from_iter(values))?;
             while let (false, Some(row)) = (self.is_enough(found), rows.next()?) {
                 self.reading.bounds.control.check()?;

@@ -4,15 +4,15 @@
 //! `.partial-` and random digits behind the name, and is on the disk before it gets its name. The same is
 //! true of a restored database.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::files::{create_private, make_folder_of, with_suffix};
 use super::lock::{self, Lock};
 use super::schema;
 use crate::Error;
@@ -50,7 +50,7 @@ fn exists(copy: &Path) -> Error {
 /// store is now, if there was one.
 pub fn restore(copy: &Path, store: &Path) -> Result<Option<PathBuf>, Error> {
     check(copy)?;
-    super::make_folder_of(store)?;
+    make_folder_of(store)?;
     let store = &lock::resolved(store);
     let lock = Lock::of(store)?;
     let new = write_partial(copy, store)?;
@@ -163,20 +163,9 @@ fn sync_folder_of(path: &Path) -> Result<(), Error> {
     File::open(folder).and_then(|it| it.sync_all()).map_err(|error| failed(folder, error))
 }
 
-/// Creates an empty file that only its owner may read.
-pub(super) fn create_private(path: &Path) -> io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop)
-}
-
 fn folder_of(path: &Path) -> &Path {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     folder.unwrap_or(Path::new("."))
-}
-
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }
 
 fn failed(path: &Path, reason: impl std::fmt::Display) -> Error {

@@ -1,12 +1,13 @@
 //! Cascades in the file: one row for each destroyed id and each attribute that may hold it.
 
 use backwire_records::change::{Id, Resource};
+use backwire_records::dangling::Reference;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Result, Row, params_from_iter};
 
-use super::column;
+use super::expression;
 use super::row;
-use crate::cascades::{AllCascades, Cascade, Reference, ResourceCascades};
+use crate::cascades::{AllCascades, Cascade, ResourceCascades};
 use crate::sqlite::row::{Column, get};
 
 /// In the order of their rowids, the rows are in the order of the destroys.
@@ -106,8 +107,8 @@ pub(super) fn has_references(
     reference: &Reference,
     id: &Id,
 ) -> Result<bool> {
-    let Some(attribute) = column::of(&reference.attribute) else { return Ok(true) };
-    let resource = column::resource(&reference.resource);
+    let Some(attribute) = expression::of(&reference.attribute) else { return Ok(true) };
+    let resource = expression::resource(&reference.resource);
     let forms = forms(id);
     let marks = vec!["?"; forms.len()].join(",");
     let sql =
@@ -125,8 +126,8 @@ pub(super) fn dangling(
     limit: usize,
 ) -> Result<Vec<Id>> {
     let Cascade { reference, id, until, .. } = cascade;
-    let (name, resource) = (&reference.attribute, column::resource(&reference.resource));
-    let Some(attribute) = column::of(name) else { return Ok(Vec::new()) };
+    let (name, resource) = (&reference.attribute, expression::resource(&reference.resource));
+    let Some(attribute) = expression::of(name) else { return Ok(Vec::new()) };
     let mut all = Vec::new();
     for (value, kind) in forms(id) {
         let sql = format!(

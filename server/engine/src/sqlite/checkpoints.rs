@@ -19,13 +19,11 @@ use parking_lot::{FairMutex, FairMutexGuard};
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode, Result};
 
+use super::files::with_suffix;
 use super::read_pool::ReadPool;
 use super::schema::PATIENCE;
-use super::{backup, lock, schema};
+use super::{lock, schema};
 use crate::Error;
-
-/// A log that is larger than this is truncated.
-pub(super) const MAX_WAL_BYTES: u64 = 64 << 20;
 
 /// A checkpoint begins when the log has so many pages that are not copied: 4 MiB, the default of SQLite.
 const MIN_PAGES: u32 = 1000;
@@ -148,7 +146,7 @@ impl Drop for Checkpoints {
 
 /// The write-ahead log of a store.
 pub(super) fn wal_of(store: &Path) -> PathBuf {
-    backup::with_suffix(&lock::resolved(store), "-wal")
+    with_suffix(&lock::resolved(store), "-wal")
 }
 
 /// The thread.

@@ -5,7 +5,11 @@ use backwire_records::change::Resource;
 use rusqlite::types::Value;
 use serde_json::Value as Json;
 
-use super::indexes::{self, Indexes};
+use super::expression;
+use super::indexes::Indexes;
+
+/// The index of the ids, which SQLite makes by itself.
+const INDEX_OF_IDS: &str = "sqlite_autoindex_records_1";
 
 /// An attribute of the records of a resource.
 pub(super) struct Column {
@@ -24,23 +28,12 @@ impl Column {
         indexes: &Indexes,
     ) -> Option<Self> {
         if name == key {
-            let index = Some(indexes::OF_IDS.to_owned());
+            let index = Some(INDEX_OF_IDS.to_owned());
             return Some(Self { sql: "id".to_owned(), is_id: true, index });
         }
         let index = indexes.on(resource, name);
-        Some(Self { sql: of(name)?, is_id: false, index })
+        Some(Self { sql: expression::of(name)?, is_id: false, index })
     }
-}
-
-/// An attribute. Only of names that are spelled the same everywhere, so that one can stand in a path.
-pub(super) fn of(name: &str) -> Option<String> {
-    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    (is_plain && !name.is_empty()).then(|| format!("json_extract(json, '$.\"{name}\"')"))
-}
-
-/// That a record is there and of this resource. Its name can stand in quotes as it is.
-pub(super) fn resource(resource: &Resource) -> String {
-    format!("resource = '{resource}' AND json IS NOT NULL")
 }
 
 /// A value as `json_extract` would give it.

@@ -1,7 +1,7 @@
 //! Writes that are committed together: one transaction.
 //!
 //! Each is decided on the state its predecessors left, whether they were committed yet or not. One that
-//! can not be stored spoils its group, so that is done again, each deed in a savepoint: it takes none of
+//! can not be stored spoils its group, so that is done again, each operation in a savepoint: it takes none of
 //! the others with it then. Savepoints for all that can be stored would be a sixth of the writing, as
 //! SQLite keeps a copy of each page for each of them.
 
@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use backwire_records::change::{Attributes, Change, Id, Resource, Verb};
+use backwire_records::dangling::{Dangling, Reference};
 use backwire_records::json_size::JsonSize;
 use backwire_records::messages::flake::Flake;
 use backwire_records::model::{self, Model};
@@ -16,14 +17,15 @@ use backwire_records::write::{Decision, Key, RecordCounts, Refused, Standing, Wr
 use rusqlite::{Connection, Result, Transaction, TransactionBehavior};
 
 use super::epochs::CurrentEpoch;
+use super::expression;
 use super::ledger::{self, Recent};
+use super::operation::{Done, Operation};
 use super::queues::{self, Step};
 use super::records::{Records, Stored};
 use super::row;
 use super::space::Space;
-use super::writer::{Deed, Done};
 use super::{cascades, column, forget, sessions, vacuum};
-use crate::cascades::{AllCascades, Cascade, Dangling, Reference};
+use crate::cascades::{AllCascades, Cascade};
 use crate::counters::{Counters, change_bytes, first_free};
 use crate::ledger::{LedgerLimits, Written};
 use crate::sqlite::row::Column;
@@ -114,14 +116,14 @@ impl<'c> Group<'c> {
         self.bytes
     }
 
-    /// Takes a deed into the group, wholly or not at all. An error concerns this one alone, unless
+    /// Takes a operation into the group, wholly or not at all. An error concerns this one alone, unless
     /// the group [`is_given_up`](Self::is_given_up).
-    pub(super) fn take_wholly(&mut self, deed: Deed) -> Result<Done, Error> {
-        self.transaction.execute_batch("SAVEPOINT deed")?;
-        let done = self.take(deed);
+    pub(super) fn take_wholly(&mut self, operation: Operation) -> Result<Done, Error> {
+        self.transaction.execute_batch("SAVEPOINT operation")?;
+        let done = self.take(operation);
         if !self.is_given_up() {
-            let undo = if done.is_err() { "ROLLBACK TO deed; " } else { "" };
-            self.transaction.execute_batch(&format!("{undo}RELEASE deed"))?;
+            let undo = if done.is_err() { "ROLLBACK TO operation; " } else { "" };
+            self.transaction.execute_batch(&format!("{undo}RELEASE operation"))?;
         }
         if done.is_err() {
             self.known.records.clear();
@@ -130,12 +132,12 @@ impl<'c> Group<'c> {
         done
     }
 
-    /// Takes a deed into the group. One that is refused leaves no trace, but where
+    /// Takes a operation into the group. One that is refused leaves no trace, but where
     /// the file [fails](Error::Unavailable), it may be there in part, and the group is spoiled.
-    pub(super) fn take(&mut self, deed: Deed) -> Result<Done, Error> {
-        match deed {
-            Deed::Write(write) => self.write(*write).map(Done::Write),
-            Deed::Edit(edit) => {
+    pub(super) fn take(&mut self, operation: Operation) -> Result<Done, Error> {
+        match operation {
+            Operation::Write(write) => self.write(*write).map(Done::Write),
+            Operation::Edit(edit) => {
                 let known = &mut self.known.sessions;
                 let count = known.map_or_else(|| sessions::count(&self.transaction), Ok)?;
                 let count = count.saturating_sub(sessions::forget(&self.transaction, edit.at)?);
@@ -144,15 +146,15 @@ impl<'c> Group<'c> {
                 Ok(Done::Edit)
             }
             // What there is to do is done after the commit.
-            Deed::Maintain => Ok(Done::Maintain),
-            Deed::Finish(cascade) => {
+            Operation::Maintain => Ok(Done::Maintain),
+            Operation::Finish(cascade) => {
                 cascades::remove(&self.transaction, &cascade)?;
                 if let Some(all) = &mut self.known.cascades {
                     all.remove(&cascade);
                 }
                 Ok(Done::Finish)
             }
-            Deed::Step(step, at) => self.step(step, at).map(Done::Step),
+            Operation::Step(step, at) => self.step(step, at).map(Done::Step),
         }
     }
 
@@ -350,8 +352,8 @@ impl<'c> Group<'c> {
     /// The first of the write's claims that another record has.
     fn taken(&self, write: &Write, id: &Id, own: Option<&Attributes>) -> Result<Option<String>> {
         for (name, value) in write.claims(own) {
-            let Some(attribute) = column::of(&name) else { continue };
-            let resource = column::resource(&write.resource);
+            let Some(attribute) = expression::of(&name) else { continue };
+            let resource = expression::resource(&write.resource);
             let sql = format!(
                 "SELECT json, coalesce(changed, offset) AS changed FROM records
                  WHERE {resource} AND {attribute} = ?1 AND id <> ?2"

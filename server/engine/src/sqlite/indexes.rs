@@ -6,13 +6,10 @@ use backwire_records::change::Resource;
 use backwire_records::model::Models;
 use rusqlite::Connection;
 
-use super::column;
+use super::expression;
 
 /// How their names begin.
 const DECLARED: &str = "declared ";
-
-/// The index of the ids, which SQLite makes by itself.
-pub(super) const OF_IDS: &str = "sqlite_autoindex_records_1";
 
 /// The statements that make them, by name.
 #[derive(Debug, Default)]
@@ -25,7 +22,7 @@ impl Indexes {
             .stored()
             .flat_map(|(resource, model)| model.indexed().map(move |name| (resource, name)));
         let statement = |(resource, attribute): (&Resource, &str)| {
-            let (all, column) = (column::resource(resource), column::of(attribute)?);
+            let (all, column) = (expression::resource(resource), expression::of(attribute)?);
             let name = name(resource, attribute);
             // With the id, so that what is found comes in its order.
             let statement =

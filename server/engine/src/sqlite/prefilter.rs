@@ -9,7 +9,8 @@ use backwire_records::change::{Id, Resource};
 use backwire_records::criteria::{Case, Comparison, Condition, Criteria, Filter, Operand};
 use rusqlite::types::Value;
 
-use super::column::{self, Column};
+use super::column::Column;
+use super::expression;
 use super::indexes::Indexes;
 use crate::cascades::ResourceCascades;
 
@@ -42,7 +43,7 @@ impl<'a> Prefilter<'a> {
 
     /// What fulfils these clauses. If they have more values than SQLite takes, it is all records.
     fn of_resource(&self, clauses: impl Iterator<Item = Clause>) -> Clause {
-        let all = || Clause::new(column::resource(self.resource), []);
+        let all = || Clause::new(expression::resource(self.resource), []);
         Some(clauses.fold(all(), Clause::and))
             .filter(|clause| clause.values.len() <= VALUES)
             .unwrap_or_else(all)

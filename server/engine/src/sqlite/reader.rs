@@ -6,29 +6,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room};
-use rusqlite::{OptionalExtension, Row, Statement, Transaction};
+use rusqlite::{OptionalExtension, Row, Transaction};
 
-use super::list::{Bounds, Reading};
 use super::prefilter::Prefilter;
+use super::reading::{Bounds, Reading};
 use super::{cascades, epochs, list, row};
 use crate::sqlite::row::{Column, get};
 use crate::{AnswerMemory, Error, Record, Since, Snapshot};
-
-/// How long a statement may be to be kept for the next who needs it. There is no end of different ones, and
-/// those that are long take room.
-const KEPT: usize = 2048;
-
-/// Does something with a statement.
-pub(super) fn prepared<T>(
-    snapshot: &Transaction<'_>,
-    sql: &str,
-    run: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    match sql.len() {
-        ..=KEPT => run(&mut *snapshot.prepare_cached(sql)?),
-        _ => run(&mut snapshot.prepare(sql)?),
-    }
-}
 
 /// The records of a resource that the criteria pick.
 pub(super) fn find(

@@ -6,10 +6,12 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::checkpoints::MAX_WAL_BYTES;
 use super::indexes::Indexes;
 use super::{cascades, epochs, ledger, vacuum};
 use crate::Error;
+
+/// A log that is larger than this is truncated.
+pub(super) const MAX_WAL_BYTES: u64 = 64 << 20;
 
 /// Of the tables below. A file of a later version is left alone, as we can not know what is in it.
 const VERSION: i64 = UPGRADES.len() as i64 + 1;

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode};
 
+use super::files::with_suffix;
+use super::lock;
 use super::schema::PATIENCE;
-use super::{backup, lock};
 
 /// Bytes of the reserve: enough to copy the write-ahead log to the database, and for some deletes.
 const RESERVE: u64 = 8 << 20;
@@ -41,7 +42,7 @@ pub(super) struct Space {
 impl Space {
     pub(super) fn of(store: &Path) -> Self {
         let store = lock::resolved(store);
-        let reserve = backup::with_suffix(&store, ".reserve");
+        let reserve = with_suffix(&store, ".reserve");
         Self { store, reserve, is_full: Arc::default(), last_attempt: None }
     }
 
@@ -111,7 +112,7 @@ impl Space {
     /// Makes the reserve again, if there is room for it and for as much again. Otherwise the disk would be
     /// full again soon.
     fn has_room(&self) -> bool {
-        let probe = backup::with_suffix(&self.reserve, ".probe");
+        let probe = with_suffix(&self.reserve, ".probe");
         let made = make(&self.reserve).and_then(|()| make(&probe));
         let _ = fs::remove_file(&probe);
         if made.is_err() {

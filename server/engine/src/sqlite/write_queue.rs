@@ -4,22 +4,11 @@
 //! for itself, and the others do not. The jobs of one queue are done in the order of their arrival.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::writer::Job;
-
-/// Who has a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Owner {
-    Client(IpAddr),
-    /// The server itself.
-    Server,
-    /// Work of the server that nobody waits for.
-    Background,
-}
+use super::operation::{Job, Owner};
 
 /// The end where jobs come in. When it is dropped, the writer does what is there and ends.
 #[derive(Debug)]
@@ -64,7 +53,7 @@ impl WriteQueue {
     pub(super) fn push(&self, job: Job) {
         let mut state = self.0.state.lock();
         if !state.has_ended {
-            state.jobs.push(job.deed.owner(), job);
+            state.jobs.push(job.operation.owner(), job);
             self.0.arrived.notify_one();
         }
     }

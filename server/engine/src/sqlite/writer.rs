@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use backwire_records::write::{Action, Write};
+use backwire_records::write::Action;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::checkpoints::Checkpoints;
 use super::group::{Group, Known};
 use super::lock::Lock;
-use super::queues::{self, Step};
-use super::write_queue::{Owner, Queued, WriteQueue, queue};
-use crate::{Cascade, Committed, Edit, Error, Tail};
+use super::operation::{Answer, Done, Operation, Outcome, Owner};
+use super::queues::Step;
+use super::write_queue::{Queued, WriteQueue, queue};
+use crate::{Error, Tail};
 
 /// Writes in one group: enough to make the disk cheap, few enough that the first does not wait long
 /// for the last.
@@ -29,40 +30,6 @@ const GROUP_TIME: Duration = Duration::from_millis(10);
 /// Groups that may wait to be told of. Whoever listens too slowly makes the writer wait, too.
 const UNTOLD: usize = 1;
 
-/// Something to store.
-#[derive(Debug, Clone)]
-pub(super) enum Deed {
-    Write(Box<Write>),
-    /// Of a session.
-    Edit(Edit),
-    /// The disk is full: looks whether it has room again.
-    Maintain,
-    /// A cascade has ended.
-    Finish(Cascade),
-    /// Of queues, and when.
-    Step(Step, u64),
-}
-
-/// What came of a deed.
-#[derive(Debug)]
-pub(super) enum Done {
-    Write(Committed),
-    Edit,
-    Finish,
-    Maintain,
-    Step(queues::Done),
-}
-
-/// Something to store, and where its outcome is waited for.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) deed: Deed,
-    pub(super) answer: Answer,
-}
-
-type Answer = oneshot::Sender<Outcome>;
-type Outcome = Result<Done, Error>;
-
 /// The writer.
 pub(super) struct Writer {
     pub(super) connection: Connection,
@@ -71,7 +38,7 @@ pub(super) struct Writer {
     pub(super) known: Known,
 }
 
-/// Deeds that were done together, for each where its outcome is waited for.
+/// Operations that were done together, for each where its outcome is waited for.
 type Told = Vec<(Outcome, Answer)>;
 
 impl Writer {
@@ -90,40 +57,40 @@ impl Writer {
     /// The checkpoints end before the lock is given back.
     #[expect(clippy::needless_pass_by_value, reason = "they end with this")]
     fn run(mut self, checkpoints: Checkpoints, queue: &Queued, telling: &mpsc::Sender<Told>) {
-        let (mut deeds, mut answers) = (Vec::with_capacity(GROUP), Vec::with_capacity(GROUP));
+        let (mut operations, mut answers) = (Vec::with_capacity(GROUP), Vec::with_capacity(GROUP));
         while let Some(first) = queue.wait() {
             let mut next = Some(first);
             let mut take = || {
                 let job = next.take().or_else(|| queue.next())?;
                 answers.push(job.answer);
-                Some(job.deed)
+                Some(job.operation)
             };
             let turn = checkpoints.turn();
             if checkpoints.need_room() {
                 self.known.space.make_room(&self.connection);
             }
-            let outcomes = self.outcomes(&mut deeds, &mut take);
+            let outcomes = self.outcomes(&mut operations, &mut take);
             drop(turn);
             checkpoints.committed();
-            deeds.clear();
+            operations.clear();
             let told = outcomes.into_iter().zip(answers.drain(..)).collect();
             // Nobody is told any more when the server is closing; what is stored stays stored.
             let _ = telling.blocking_send(told);
         }
     }
 
-    /// Commits the next deeds together, and puts them into `deeds`.
+    /// Commits the next operations together, and puts them into `operations`.
     fn outcomes(
         &mut self,
-        deeds: &mut Vec<Deed>,
-        next: impl FnMut() -> Option<Deed>,
+        operations: &mut Vec<Operation>,
+        next: impl FnMut() -> Option<Operation>,
     ) -> Vec<Outcome> {
-        let mut committed = self.commit(deeds, next);
+        let mut committed = self.commit(operations, next);
         if matches!(committed, Err(Error::DiskFull)) {
             self.known.space.make_room(&self.connection);
-            committed = self.commit_again(deeds);
+            committed = self.commit_again(operations);
         }
-        let outcomes = committed.unwrap_or_else(|error| failed(deeds, &error));
+        let outcomes = committed.unwrap_or_else(|error| failed(operations, &error));
         if outcomes.iter().any(|outcome| matches!(outcome, Err(Error::DiskFull))) {
             self.known.space.give_up_reserve();
         }
@@ -131,16 +98,16 @@ impl Writer {
         outcomes
     }
 
-    /// Commits the next deeds together, and puts them into `deeds`. The error is of the group:
+    /// Commits the next operations together, and puts them into `operations`. The error is of the group:
     /// nothing of it was stored.
     fn commit(
         &mut self,
-        deeds: &mut Vec<Deed>,
-        next: impl FnMut() -> Option<Deed>,
+        operations: &mut Vec<Operation>,
+        next: impl FnMut() -> Option<Operation>,
     ) -> Result<Vec<Outcome>, Error> {
-        match self.commit_next(deeds, next) {
+        match self.commit_next(operations, next) {
             Ok(Some(outcomes)) => Ok(outcomes),
-            Ok(None) => self.commit_again(deeds),
+            Ok(None) => self.commit_again(operations),
             Err(error) => {
                 self.known.forget();
                 Err(error)
@@ -148,57 +115,57 @@ impl Writer {
         }
     }
 
-    /// Commits the next deeds together, if each can be stored or is refused. If not, nothing has
+    /// Commits the next operations together, if each can be stored or is refused. If not, nothing has
     /// happened.
     fn commit_next(
         &mut self,
-        deeds: &mut Vec<Deed>,
-        mut next: impl FnMut() -> Option<Deed>,
+        operations: &mut Vec<Operation>,
+        mut next: impl FnMut() -> Option<Operation>,
     ) -> Result<Option<Vec<Outcome>>, Error> {
         let (is_full, begin) = (self.known.space.is_full(), Instant::now());
-        // A group that cannot begin fails for the deed that it was to begin with.
-        deeds.extend(next());
+        // A group that cannot begin fails for the operation that it was to begin with.
+        operations.extend(next());
         let mut group = Group::begin(&mut self.connection, &mut self.known)?;
-        let mut outcomes = Vec::with_capacity(deeds.len());
-        while let Some(deed) = deeds.get(outcomes.len()) {
-            let outcome = match is_full && deed.needs_room() {
+        let mut outcomes = Vec::with_capacity(operations.len());
+        while let Some(operation) = operations.get(outcomes.len()) {
+            let outcome = match is_full && operation.needs_room() {
                 true => Err(Error::DiskFull),
-                false => match group.take(deed.clone()) {
+                false => match group.take(operation.clone()) {
                     Err(Error::Unavailable(_) | Error::DiskFull) => return Ok(None),
                     outcome => outcome,
                 },
             };
             outcomes.push(outcome);
             let is_large = group.bytes() >= GROUP_BYTES || begin.elapsed() >= GROUP_TIME;
-            if !is_large && deeds.len() < GROUP {
-                deeds.extend(next());
+            if !is_large && operations.len() < GROUP {
+                operations.extend(next());
             }
         }
         group.commit()?;
         Ok(Some(outcomes))
     }
 
-    /// Commits those deeds together that can be stored, after a group with them was given up.
-    fn commit_again(&mut self, deeds: &[Deed]) -> Result<Vec<Outcome>, Error> {
+    /// Commits those operations together that can be stored, after a group with them was given up.
+    fn commit_again(&mut self, operations: &[Operation]) -> Result<Vec<Outcome>, Error> {
         self.known.forget();
-        let outcomes = self.commit_each(deeds);
+        let outcomes = self.commit_each(operations);
         if outcomes.is_err() {
             self.known.forget();
         }
         outcomes
     }
 
-    /// Commits those deeds together that can be stored.
-    fn commit_each(&mut self, deeds: &[Deed]) -> Result<Vec<Outcome>, Error> {
+    /// Commits those operations together that can be stored.
+    fn commit_each(&mut self, operations: &[Operation]) -> Result<Vec<Outcome>, Error> {
         let is_full = self.known.space.is_full();
         let mut group = Group::begin(&mut self.connection, &mut self.known)?;
-        let mut outcomes = Vec::with_capacity(deeds.len());
-        for deed in deeds {
-            if is_full && deed.needs_room() {
+        let mut outcomes = Vec::with_capacity(operations.len());
+        for operation in operations {
+            if is_full && operation.needs_room() {
                 outcomes.push(Err(Error::DiskFull));
                 continue;
             }
-            match group.take_wholly(deed.clone()) {
+            match group.take_wholly(operation.clone()) {
                 Err(error) if group.is_given_up() => return Err(error),
                 outcome => outcomes.push(outcome),
             }
@@ -208,16 +175,16 @@ impl Writer {
     }
 }
 
-/// The outcome of each deed of a group that was not committed.
-fn failed(deeds: &[Deed], error: &Error) -> Vec<Outcome> {
-    let failed = |_: &Deed| match error {
+/// The outcome of each operation of a group that was not committed.
+fn failed(operations: &[Operation], error: &Error) -> Vec<Outcome> {
+    let failed = |_: &Operation| match error {
         Error::DiskFull => Err(Error::DiskFull),
         error => Err(Error::Unavailable(error.to_string())),
     };
-    deeds.iter().map(failed).collect()
+    operations.iter().map(failed).collect()
 }
 
-impl Deed {
+impl Operation {
     /// In whose queue it waits.
     pub(super) fn owner(&self) -> Owner {
         match self {
@@ -239,7 +206,7 @@ impl Deed {
     }
 }
 
-/// Tells what has come of deeds, in the order they were committed. A task of the runtime wakes those who wait at
+/// Tells what has come of operations, in the order they were committed. A task of the runtime wakes those who wait at
 /// a fraction of what it would cost another thread.
 ///
 /// Invariant: a change is durable before the tail has it, and the tail has it before its writer is answered.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::condition::{Condition, Operand};
-use super::{Bad, Case, Language, Look, Parameters, Reader};
-use crate::change::{Attributes, Id};
+use super::{Case, Look};
+use crate::change::Id;
 
 /// Something a record fulfils or not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,13 +28,6 @@ impl Default for Filter {
 }
 
 impl Filter {
-    /// Reads a `where` as it stands in a request.
-    pub fn read(fulfil: Value) -> Result<Self, Bad> {
-        let said = Attributes::from_iter([("where".to_owned(), fulfil)]);
-        let parameters = Parameters::read(Vec::new(), said)?;
-        Reader::new("id", Language::Current).filter(parameters)
-    }
-
     /// An attribute holds this id, as a number or as a string.
     pub fn refers(name: &str, id: &Id) -> Self {
         let operands = match id {
@@ -138,6 +131,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::change::Attributes;
 
     fn filter(fulfil: Value) -> Filter {
         Filter::read(fulfil).unwrap()

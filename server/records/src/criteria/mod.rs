@@ -8,7 +8,7 @@
 //! - `filter`, `condition`, `pattern`: which records; `sort`: in which order, and `best`, the first in it;
 //!   `window`: how many; `projection`: how much of each;
 //! - `scope`: what a read follows; `summary`: how the server reports the query to the client;
-//! - `bad`: what was wrong with it.
+//! - `bad`: what was wrong with it; `limits`: how much there may be of it; `look`: what has attributes.
 //!
 //! Invariant: criteria that are not understood are refused. They never select everything.
 
@@ -18,6 +18,8 @@ mod condition;
 mod equality;
 mod filter;
 mod language;
+mod limits;
+mod look;
 mod parameters;
 mod pattern;
 mod projection;
@@ -34,48 +36,23 @@ use serde_json::Value;
 
 use crate::change::{Attributes, Id};
 
-pub use bad::shown;
-pub use bad::{Bad, Problem};
+pub use bad::{Bad, Problem, shown};
 pub use best::Best;
 pub use condition::{Comparison, Condition, Operand};
 pub use equality::{keys_of_filter, keys_of_record};
 pub use filter::Filter;
 pub use language::{Case, Language};
+pub use limits::{DEPTH, SIZE};
+pub use look::Look;
 pub use parameters::Parameters;
 pub use pattern::Pattern;
 pub use projection::Projection;
 pub use scope::{Collection, Scope};
-pub use sort::Rank;
-pub use sort::{Direction, Sort};
+pub use sort::{Direction, Rank, Sort};
 pub use summary::QuerySummary;
 pub use window::Window;
 
 use reader::Reader;
-
-/// How deep `and`, `or` and `not` may be nested.
-pub const DEPTH: usize = 8;
-
-/// How many attributes, modifiers and values criteria may have, and how many names `sort`, `select`
-/// and `omit`.
-pub const SIZE: usize = 512;
-
-/// What has attributes, of which criteria look at some.
-pub trait Look {
-    /// The value of an attribute; one that is not there is null.
-    fn look(&self, name: &str) -> &Value;
-}
-
-impl Look for Attributes {
-    fn look(&self, name: &str) -> &Value {
-        self.get(name).unwrap_or(&Value::Null)
-    }
-}
-
-impl<R: Look> Look for Arc<R> {
-    fn look(&self, name: &str) -> &Value {
-        R::look(self, name)
-    }
-}
 
 /// What is asked of a resource. The default is everything, in the order of the ids.
 #[derive(Debug, Clone, PartialEq)]

@@ -227,3 +227,12 @@ impl Operand {
         }
     }
 }
+
+impl Filter {
+    /// Reads a `where` as it stands in a request.
+    pub fn read(fulfil: Value) -> Result<Self, Bad> {
+        let said = Attributes::from_iter([("where".to_owned(), fulfil)]);
+        let parameters = Parameters::read(Vec::new(), said)?;
+        Reader::new("id", Language::Current).filter(parameters)
+    }
+}

@@ -307,6 +307,11 @@ impl<'de> Deserialize<'de> for Pattern {
     }
 }
 
+/// Whether a name can stand in a path and in SQL as it is.
+pub(super) fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::association::{Association, Link};
-use super::models::is_plain;
+use super::attribute::is_plain;
 use super::pair::Join;
 use super::{Attribute, Model};
 use crate::change::Resource;
@@ -160,7 +160,7 @@ pub enum Unfit {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::model::association::tests::{models, teams};
+    use crate::model::associations::tests::{models, teams};
 
     fn refused(declared: Value) -> String {
         models(&declared).unwrap_err()

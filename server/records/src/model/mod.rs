@@ -8,10 +8,12 @@
 //! what a declaration adds to the criteria of a request, and `parameters`, the parameters that are no criteria.
 
 mod association;
+mod associations;
 mod attribute;
 mod criteria;
 mod format;
 mod half;
+mod membership;
 mod models;
 mod pair;
 mod parameters;
@@ -26,9 +28,11 @@ use serde_json::Value;
 use crate::access::Access;
 use crate::change::{Attributes, Id};
 
-pub use association::{Association, Associations, Link, Membership};
+pub use association::{Association, Link};
+pub use associations::Associations;
 pub use attribute::{Attribute, Kind, Pattern, Violation};
 pub use half::Unfit;
+pub use membership::Membership;
 pub use models::{Models, Undeclarable, Undeclared};
 pub use pair::Side;
 pub use populate::Populate;
@@ -163,7 +167,7 @@ impl Model {
     }
 
     /// The attributes that are associations.
-    pub fn associations(&self) -> impl Iterator<Item = &str> {
+    pub fn associations(&self) -> impl Iterator<Item = &str> + Clone {
         let associations = self.attributes.iter().filter(|(_, it)| it.is_association());
         associations.map(|(name, _)| name.as_str())
     }

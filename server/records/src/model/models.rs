@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 
+use super::attribute::is_plain;
 use super::undeclared::{ALTERNATIVE, UndeclaredKeys};
 use super::{Associations, Ids, Model, Unfit, Violation};
 use crate::change::{Attributes, Resource, is_attribute_name};
@@ -256,10 +257,6 @@ fn underscore_id_model() -> Arc<Model> {
     static MODEL: LazyLock<Arc<Model>> =
         LazyLock::new(|| Arc::new(Model { key: ALTERNATIVE.to_owned(), ..Model::default() }));
     Arc::clone(&MODEL)
-}
-
-pub(super) fn is_plain(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::Model;
 use crate::criteria::{Bad, Parameters, Problem, shown};
 use crate::nearest::hint;
 
@@ -29,7 +28,11 @@ impl Default for Populate {
 
 impl Populate {
     /// Takes `pets,owner`, in brackets or not, a list of names, true or false from what a request brought, if it says anything.
-    pub fn take(parameters: &mut Parameters, model: &Model) -> Result<Option<Self>, Bad> {
+    /// `known` are the associations of the model.
+    pub fn take<'k>(
+        parameters: &mut Parameters,
+        known: impl Iterator<Item = &'k str> + Clone,
+    ) -> Result<Option<Self>, Bad> {
         let names: Vec<String> = match parameters.take(AT) {
             None => return Ok(None),
             Some(Value::Bool(true)) => return Ok(Some(Self::All)),
@@ -50,9 +53,9 @@ impl Populate {
             }
             Some(_) => return Err(odd()),
         };
-        let known = |name: &String| model.associations().any(|known| known == name);
-        if let Some(name) = names.iter().find(|name| !known(name)) {
-            let hint = hint(name, model.associations());
+        let is_known = |name: &String| known.clone().any(|known| known == name);
+        if let Some(name) = names.iter().find(|name| !is_known(name)) {
+            let hint = hint(name, known);
             return Err(Bad::new(AT, Problem::NoAssociation(shown(name), hint)));
         }
         Ok(Some(Self::These(BTreeSet::from_iter(names))))
@@ -102,7 +105,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::Attribute;
+    use crate::model::{Attribute, Model};
 
     fn read(said: Value) -> Result<Option<Populate>, String> {
         let model = Model::default()
@@ -111,7 +114,7 @@ mod tests {
             .attribute("name", Attribute::default());
         let data = serde_json::from_value(json!({ "populate": said })).unwrap();
         let mut parameters = Parameters::read(Vec::new(), data).unwrap();
-        Populate::take(&mut parameters, &model).map_err(|bad| bad.to_string())
+        Populate::take(&mut parameters, model.associations()).map_err(|bad| bad.to_string())
     }
 
     fn these(names: &[&str]) -> Result<Option<Populate>, String> {

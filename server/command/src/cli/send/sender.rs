@@ -12,9 +12,9 @@ use http_body_util::Full;
 use tokio::io::{AsyncBufRead, Lines};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Send;
 use super::answer::{Outcome, good, later};
 use super::lined::Lined;
+use super::options::Send;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,14 @@
+//! What can be done to a resource.
+
+/// What can be done to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Read records and hear of their changes.
+    Read,
+    /// Add a record.
+    Create,
+    /// Set attributes of a record.
+    Update,
+    /// Remove a record.
+    Destroy,
+}

@@ -1,0 +1,196 @@
+//! All associations of the declared models.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::Model;
+use super::association::{Association, Link};
+use super::half::{Half, Unfit};
+use super::membership::Membership;
+use super::pair::{Join, Side};
+use crate::change::{Change, Resource};
+use crate::criteria::Collection;
+use crate::nearest::hint;
+
+/// What belongs to what, in all that is declared.
+#[derive(Debug, Clone, Default)]
+pub struct Associations {
+    of: HashMap<Resource, BTreeMap<String, Association>>,
+    joins: HashMap<Resource, Join>,
+}
+
+impl Associations {
+    /// Puts the halves together. What does not fit is told with resource and attribute.
+    pub(super) fn read(
+        declared: &BTreeMap<&Resource, &Model>,
+    ) -> Result<Self, (Resource, String, Unfit)> {
+        let mut associations = Self::default();
+        for (&resource, &model) in declared {
+            let told = |name: &str, unfit| (resource.clone(), name.to_owned(), unfit);
+            for (name, attribute) in &model.attributes {
+                let half = Half { resource, name, attribute, declared };
+                if let Some(association) = half.read(model).map_err(|unfit| told(name, unfit))? {
+                    associations.add(resource, name, association);
+                }
+            }
+            let populate = associations.check_populate(resource, model);
+            populate.map_err(|unfit| told("find.populate", unfit))?;
+        }
+        Ok(associations)
+    }
+
+    fn add(&mut self, resource: &Resource, name: &str, association: Association) {
+        if let Link::Paired { join, .. } = &association.link {
+            self.joins.insert(join.resource(), join.clone());
+        }
+        self.of.entry(resource.clone()).or_default().insert(name.to_owned(), association);
+    }
+
+    fn check_populate(&self, resource: &Resource, model: &Model) -> Result<(), Unfit> {
+        let known = || self.of(resource).map(|(name, _)| name.as_str());
+        let mut names = model.find.populate.names();
+        match names.find(|name| !known().any(|known| known == *name)) {
+            Some(name) => Err(Unfit::Populate(name.clone(), hint(name, known()))),
+            None => Ok(()),
+        }
+    }
+
+    /// The models of the joins.
+    pub(super) fn joins(&self) -> impl Iterator<Item = (Resource, Model)> {
+        self.joins.keys().map(|join| (join.clone(), Join::model()))
+    }
+
+    /// Those of a resource, by attribute.
+    pub fn of(&self, resource: &Resource) -> impl Iterator<Item = (&String, &Association)> {
+        self.of.get(resource).into_iter().flatten()
+    }
+
+    /// The one with this name, in upper or lower case.
+    pub fn named(&self, resource: &Resource, name: &str) -> Option<(&str, &Association)> {
+        let mut all = self.of(resource);
+        let (name, association) = all.find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        Some((name, association))
+    }
+
+    /// Of which resource the members of a collection are.
+    pub fn target_of(&self, membership: &Membership) -> Option<&Resource> {
+        let association = self.of.get(&membership.resource)?.get(&membership.attribute)?;
+        Some(&association.target)
+    }
+
+    /// Where the pairs are that make a collection.
+    pub fn join_of(&self, collection: &Collection) -> Option<Resource> {
+        let (resource, _, attribute) = &collection.of;
+        match &self.of.get(&Resource::parse(resource)?)?.get(attribute)?.link {
+            Link::Paired { join, .. } => Some(join.resource()),
+            Link::Holds { .. } | Link::HeldBy(_) => None,
+        }
+    }
+
+    /// Who becomes part of what by a change, and then who no longer is.
+    pub fn memberships(&self, change: &Change) -> Vec<Membership> {
+        if change.published {
+            return Vec::new();
+        }
+        if let Some(join) = self.joins.get(&change.resource) {
+            return join.memberships(change);
+        }
+        let all = self.of(&change.resource);
+        all.flat_map(|(name, association)| association.memberships(name, change)).collect()
+    }
+
+    /// Where the id of a record of this resource may be held that need not be: resource and attribute.
+    pub fn holders<'a>(
+        &'a self,
+        target: &'a Resource,
+    ) -> impl Iterator<Item = (&'a Resource, &'a str)> {
+        let all = self.of.iter().flat_map(|(resource, of)| of.iter().map(move |it| (resource, it)));
+        all.filter_map(move |(resource, (name, association))| match &association.link {
+            Link::Holds { required: false, .. } if association.target == *target => {
+                Some((resource, name.as_str()))
+            }
+            _ => None,
+        })
+    }
+
+    /// In which pairs records of this resource may be: the join and their side of it.
+    pub fn pairs(&self, resource: &Resource) -> impl Iterator<Item = (Resource, Side)> {
+        self.of(resource).filter_map(|(_, association)| match &association.link {
+            Link::Paired { join, own } => Some((join.resource(), *own)),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::change::{Id, Verb};
+    use crate::model::Models;
+
+    pub(in crate::model) fn models(declared: &Value) -> Result<Models, String> {
+        let mut models = Models::default();
+        for (name, attributes) in declared.as_object().unwrap() {
+            let model = json!({ "attributes": attributes });
+            models.declare(name, serde_json::from_value(model).unwrap()).unwrap();
+        }
+        models.associate().map(|()| models).map_err(|error| error.to_string())
+    }
+
+    fn name(name: &str) -> Resource {
+        Resource::parse(name).unwrap()
+    }
+
+    fn moved(before: Value, after: Value) -> Change {
+        let record = |value: &Value| value.as_object().cloned().map(Arc::new);
+        Change {
+            verb: Verb::Update,
+            before: record(&before),
+            after: record(&after),
+            ..Change::gone(&name("pet"), &Id::Integer(7))
+        }
+    }
+
+    fn owned() -> Value {
+        json!({ "user": { "pets": { "collection": "pet", "via": "owner" } },
+                "pet": { "owner": { "model": "user" } } })
+    }
+
+    pub(in crate::model) fn teams() -> Value {
+        json!({ "user": { "teams": { "collection": "team", "via": "members", "dominant": true } },
+                "team": { "members": { "collection": "user", "via": "teams" } } })
+    }
+
+    #[test]
+    fn a_change_of_the_owner_moves_a_record_from_one_collection_to_the_other() {
+        let models = models(&owned()).unwrap();
+        let told = |before, after| {
+            let memberships = models.associations().memberships(&moved(before, after));
+            memberships
+                .iter()
+                .map(|it| format!("{}/{} {} {}", it.resource, it.id, it.is_new, it.member))
+                .collect::<Vec<_>>()
+        };
+        let owner = |id: i64| json!({ "id": 7, "owner": id });
+        assert_eq!(told(owner(1), owner(2)), ["user/2 true 7", "user/1 false 7"]);
+        assert_eq!(told(Value::Null, owner(1)), ["user/1 true 7"]);
+        assert_eq!(told(owner(1), Value::Null), ["user/1 false 7"]);
+        assert!(told(owner(1), owner(1)).is_empty());
+    }
+
+    #[test]
+    fn both_sides_of_a_many_to_many_speak_of_one_join_that_has_no_path() {
+        let models = models(&teams()).unwrap();
+        let resources = ["user", "team"].map(name);
+        let links =
+            [0, 1].map(|it: usize| models.associations().pairs(&resources[it]).next().unwrap());
+        assert_eq!(links[0].0, links[1].0);
+        assert_ne!(links[0].1, links[1].1);
+        assert_eq!(Resource::parse(links[0].0.as_str()), None);
+        let (user, team) = (Id::Integer(1), Id::Text("a".into()));
+        assert_eq!(links[0].1.pair(&user, &team), links[1].1.pair(&team, &user));
+    }
+}

@@ -1,0 +1,66 @@
+//! The arguments of acks, and their text.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// What an ack carries.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Arguments {
+    One(Box<RawValue>),
+    /// The same, written around its body only when it is sent: a large body is copied once less.
+    Ack(Ack),
+    /// Socket.IO makes each item of an array of a fixed length an argument.
+    Two([Box<RawValue>; 2]),
+}
+
+impl Arguments {
+    /// How much it is, in bytes. Of headers it counts no more than their texts.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::One(argument) => argument.get().len(),
+            Self::Ack(ack) => ack.size(),
+            Self::Two(both) => both.iter().map(|argument| argument.get().len()).sum(),
+        }
+    }
+
+    /// Their JSON, separated by commas.
+    pub(crate) fn text(&self) -> serde_json::Result<Bytes> {
+        let json = to_bytes(self, self.size())?;
+        Ok(match self {
+            Self::Two(_) => json.slice(1..json.len() - 1),
+            Self::One(_) | Self::Ack(_) => json,
+        })
+    }
+}
+
+/// JSON of about this size.
+pub(crate) fn to_bytes(value: &impl Serialize, size: usize) -> serde_json::Result<Bytes> {
+    /// The text around the arguments in most packets.
+    const SLACK: usize = 512;
+    let mut json = Vec::with_capacity(size + SLACK);
+    serde_json::to_writer(&mut json, value)?;
+    Ok(json.into())
+}
+
+/// The ack of a request for our runtime and in the Sails 1.x dialect: `{body, statusCode, headers}`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ack {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) body: Option<Box<RawValue>>,
+    #[serde(rename = "statusCode")]
+    pub(super) status: u16,
+    pub(super) headers: BTreeMap<Cow<'static, str>, Cow<'static, str>>,
+}
+
+impl Ack {
+    fn size(&self) -> usize {
+        let body = self.body.as_ref().map_or(0, |body| body.get().len());
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        body + headers.sum::<usize>()
+    }
+}
