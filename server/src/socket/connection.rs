@@ -92,6 +92,8 @@ struct Inbox {
     refused: RefusedEvents,
     /// A task is emptying it.
     is_being_emptied: bool,
+    /// The connection is being ended: events that still arrive are dropped.
+    is_closed: bool,
 }
 
 /// An event as it came.
@@ -183,6 +185,9 @@ impl Connection {
             event.text = Value::Str("".into(), None);
         }
         let mut inbox = self.inbox.lock();
+        if inbox.is_closed {
+            return Arrival::Queued;
+        }
         let room = inbox.has_room_for(&event, limits);
         match room.and_then(|()| self.claim_event(event.text.len(), is_by_websocket, claim)) {
             Ok(claim) => {
@@ -190,7 +195,10 @@ impl Connection {
                 inbox.events.push_back((event, claim));
             }
             Err(limit) if inbox.refused.add(event.ack, limit) => {}
-            Err(_) => return Arrival::Lost,
+            Err(_) => {
+                inbox.is_closed = true;
+                return Arrival::Lost;
+            }
         }
         match std::mem::replace(&mut inbox.is_being_emptied, true) {
             true => Arrival::Queued,
@@ -234,7 +242,7 @@ impl Connection {
         let has_more = !inbox.events.is_empty() || !inbox.refused.is_empty();
         if !has_more {
             // What a burst needed is not kept by an idle connection.
-            *inbox = Inbox::default();
+            *inbox = Inbox { is_closed: inbox.is_closed, ..Inbox::default() };
         }
         has_more
     }
@@ -823,4 +831,27 @@ pub(super) fn plug(socket: &Socket) -> Option<&Plug> {
     let ConnectInfo(plug) = handshake.get::<ConnectInfo<Plug>>()?;
     let is_websocket = handshake.get().is_some_and(EngineRequest::is_websocket);
     is_websocket.then_some(plug)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    /// A connection is ended by a task, which must not be started for each of its events.
+    #[test]
+    fn connection_with_too_many_events_is_ended_once() {
+        let settings = Settings::default();
+        let presence = Arc::new(Presence::new(settings.limits.clone()));
+        let connection = Connection::new("a", None, presence, Arc::default(), None, None);
+        let limits = Limits::of(&settings);
+        let arrive = || {
+            let event = Event::new(Value::Str(r#"["get",{"url":"/todo"}]"#.into(), None), Some(1));
+            connection.arrived(event, limits, true, |_| None)
+        };
+        assert!(matches!(arrive(), Arrival::First));
+        let others: Vec<_> = (0..10_000).map(|_| arrive()).collect();
+        assert_eq!(others.iter().filter(|it| matches!(it, Arrival::Lost)).count(), 1);
+        assert!(!others.iter().any(|it| matches!(it, Arrival::First)));
+    }
 }
