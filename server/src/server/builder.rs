@@ -41,7 +41,7 @@ pub struct Builder {
 }
 
 impl Server {
-    /// Starts with the defaults; see [`Settings`](crate::Settings).
+    /// Starts with the defaults; see [`Settings`].
     pub fn builder() -> Builder {
         Builder::default()
     }

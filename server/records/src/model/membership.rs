@@ -18,7 +18,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Whose members it changes: as [`Collection::of`].
+    /// Whose members it changes: as [`Collection::of`](crate::criteria::Collection::of).
     pub fn collection(&self) -> (String, Id, String) {
         (self.resource.to_string(), self.id.clone(), self.attribute.clone())
     }
