@@ -352,8 +352,7 @@ async fn take_packets(
                 request.headers_mut().insert(header::CONTENT_TYPE, TEXT);
                 in_packets(packets.into())
             }
-            // socketioxide refuses it.
-            None if is_binary => Body::empty(),
+            None if is_binary => MALFORMED.into(),
             None => in_packets(body),
         },
         Err(body) => body,
@@ -361,6 +360,9 @@ async fn take_packets(
     request.headers_mut().remove(header::CONTENT_LENGTH);
     inner.oneshot(request).map_ok(boxed).await
 }
+
+/// A binary payload that socketioxide refuses, whatever it would do with the malformed one that this replaces.
+const MALFORMED: &[u8] = &[2, 255];
 
 /// A body that arrives one packet at a time. For each packet, socketioxide copies all that has arrived.
 fn in_packets(payload: Bytes) -> Body {

@@ -69,6 +69,25 @@ impl Polling {
 }
 
 #[tokio::test]
+async fn malformed_payload_of_an_old_client_is_a_400_and_ends_its_session() {
+    const BYTES: &str = "application/octet-stream";
+    let house = House::open().await;
+    // Cut, of an unknown kind, and a packet before one that is cut.
+    let binary = [&[0, 5, 255, b'4'][..], &[7, 1, 255, b'2'], &[0, 1, 255, b'3', 0, 9]];
+    for payload in binary {
+        let polling = Polling::open(&house).await;
+        assert_eq!(polling.post_as(BYTES, payload).await, 400, "{payload:?}");
+        polling.is_over().await;
+    }
+    for payload in ["9:4", "x:4", "1:32:4", "4"] {
+        let polling = Polling::open(&house).await;
+        assert_eq!(polling.post(payload).await, 400, "{payload}");
+        polling.is_over().await;
+    }
+    house.server.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_old_client_says_who_it_is_in_the_name_of_the_site() {
     let house = House::open().await;
     let said = "token=user_1%2Bstaff&deviceId=desk+%26+chair";
