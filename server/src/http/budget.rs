@@ -205,4 +205,19 @@ mod tests {
         }
         assert!(sent == text && body.frame().await.is_none());
     }
+
+    /// Files and streams do not say their size.
+    #[tokio::test]
+    async fn body_of_unknown_size_is_sent_in_pieces() {
+        let stream = futures_util::stream::iter([Ok::<_, axum::Error>(vec![b'x'; 100_000])]);
+        let mut body = InPieces::new(Body::from_stream(stream), None, None);
+        assert_eq!(body.size_hint().exact(), None);
+        let mut sent = 0;
+        while let Some(frame) = body.frame().await {
+            let piece = frame.unwrap().into_data().unwrap();
+            assert!(piece.len() <= PIECE);
+            sent += piece.len();
+        }
+        assert_eq!(sent, 100_000);
+    }
 }

@@ -64,7 +64,7 @@ fn is_kept(engine: &EngineRequest) -> bool {
     engine.is_handshake() || engine.is_websocket()
 }
 
-/// `?cookie=`, for clients that can not set the header: it stands for all of it, as in Sails.
+/// `?cookie=`, for clients that cannot set the header: it stands for all of it, as in Sails.
 fn cookie_in(uri: &Uri) -> Option<HeaderValue> {
     #[derive(Deserialize)]
     struct Said {

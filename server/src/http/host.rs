@@ -3,7 +3,7 @@
 //! A page of `evil.example` whose name leads to this server from now on is, for the browser, a page of this
 //! server: its origin is the host that is asked, so [`origin`](super::origin) lets it in, and it reads every
 //! answer. (That is called DNS rebinding, and reaches servers that only their own machine or network can.) It
-//! can not hide the name, though.
+//! cannot hide the name, though.
 //!
 //! What is named in the settings may be asked for, and nothing else if anything is. Without that, one case is
 //! clear: who listens on this machine alone, and is asked for by another name *with its own port*, has been

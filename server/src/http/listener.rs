@@ -119,7 +119,7 @@ impl Line {
         ];
         // The peer may be gone already; then reading says so.
         for error in options.into_iter().filter_map(Result::err) {
-            tracing::debug!(%error, "can not set up a connection");
+            tracing::debug!(%error, "cannot set up a connection");
         }
         let (stream, state) = (Arc::new(stream), Arc::default());
         Self { stream, state, limits, registration: None, heads: None, patience, stuck: None }
@@ -559,7 +559,7 @@ mod tests {
     async fn pulling_the_plug_ends_a_write_that_was_stuck() {
         let (mut line, client) = pair().await;
         let plug = line.plug();
-        // The client reads nothing, so this can not end by itself.
+        // The client reads nothing, so this cannot end by itself.
         let stuck = tokio::spawn(async move { while line.write_all(&[0; 65536]).await.is_ok() {} });
         tokio::task::yield_now().await;
         plug.pull();

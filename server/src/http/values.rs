@@ -19,7 +19,7 @@ use backwire_records::json_size::JsonSize;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
 use super::client_address::client_address;
@@ -94,7 +94,7 @@ impl SmallFrames {
         (!self.data.is_empty()).then(|| Frame::data(self.data.split().freeze()))
     }
 
-    /// What is passed on while the client sends no more.
+    /// The data so far, which is passed on while the client sends no more.
     fn take_early(&mut self) -> Option<Frame<Bytes>> {
         let may_pass = self.passed < MAX_SMALL_FRAMES;
         let frame = may_pass.then(|| self.take()).flatten();
@@ -197,8 +197,14 @@ impl HttpBody for MeasuredBody {
         Poll::Ready(Some(frame))
     }
 
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
+    fn size_hint(&self) -> SizeHint {
+        let (body, joined) = (self.body.size_hint(), self.small.data.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower().saturating_add(joined));
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper.saturating_add(joined));
+        }
+        hint
     }
 }
 
@@ -213,6 +219,17 @@ mod tests {
 
     use super::*;
     use crate::settings::Limits;
+
+    #[tokio::test]
+    async fn size_of_what_is_left_includes_what_is_joined() {
+        let body = Body::from("x".repeat(100));
+        let claim = ParseClaim::new(&ParseLimits::new(&Limits::default()), None);
+        let query = (claim, JsonSize::default());
+        let mut body = MeasuredBody::new(body, query, Refusal::default());
+        assert_eq!(body.size_hint().exact(), Some(100));
+        assert!(body.small.add("x".repeat(30).into()).is_none());
+        assert_eq!(body.size_hint().exact(), Some(130));
+    }
 
     /// A body in frames of these sizes, with trailers. Before some of them, it waits.
     fn body(sizes: Vec<usize>, seed: u64) -> MeasuredBody {

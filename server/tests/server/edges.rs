@@ -205,3 +205,23 @@ async fn attributes_named_as_members_of_javascript_objects_are_like_any_other() 
     assert_eq!(socket.put("/todo/1", json!({ "__proto__": 2 })).await["body"]["__proto__"], 2);
     server.shutdown().await;
 }
+
+/// The server keeps the head of a handshake as long as the connection.
+#[tokio::test]
+async fn handshake_with_a_large_head_is_a_431_over_each_transport_and_other_requests_are_answered()
+{
+    let server = start(builder()).await;
+    let request = |path: &str, bytes: usize| {
+        let upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                       sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let cookie = "x".repeat(bytes);
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{upgrade}cookie: {cookie}\r\n\r\n")
+    };
+    for (transport, accepted) in [("polling", 200), ("websocket", 101)] {
+        let path = format!("/socket.io/?EIO=4&transport={transport}");
+        assert_eq!(status(&raw(&server, &request(&path, 15_000)).await), accepted);
+        assert_eq!(status(&raw(&server, &request(&path, 17_000)).await), 431);
+    }
+    assert_eq!(status(&raw(&server, &request("/todo", 17_000)).await), 200);
+    server.shutdown().await;
+}

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use backwire::settings::Limit;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::client::{Socket, position, server};
+use crate::client::{Socket, builder, position, server, start};
+use crate::limits_reached::{count, limits};
 
 const OPEN: &str = r#"/todo?where={"done":false}"#;
 
@@ -229,5 +233,86 @@ async fn follow(filter: &Value, writes: &[(u8, u8, Value)]) {
     let read = a.get(&url).await["body"].as_array().unwrap().clone();
     let read: BTreeMap<_, _> = read.into_iter().map(|it| (it["id"].to_string(), it)).collect();
     assert_eq!(list, read);
+    server.shutdown().await;
+}
+
+/// A list with a filter, as a client of the runtime keeps it: it reads again if a push shows that it has missed something.
+struct FollowedList {
+    url: String,
+    room: String,
+    offset: u64,
+    records: BTreeMap<String, Value>,
+}
+
+impl FollowedList {
+    async fn read(socket: &mut Socket, url: String) -> Self {
+        let ack = socket.get(&url).await;
+        let (room, (_, offset)) = (room_of(&ack), position(&ack));
+        let records = ack["body"].as_array().unwrap().iter();
+        let records = records.map(|it| (it["id"].to_string(), it.clone())).collect();
+        Self { url, room, offset, records }
+    }
+
+    /// `false` if changes before this push are missing.
+    fn take(&mut self, push: &Value) -> bool {
+        // Without changes, it says where the room stands.
+        if push[3].as_u64().unwrap() > self.offset {
+            return false;
+        }
+        for change in push[4].as_array().unwrap() {
+            let offset = change[0].as_u64().unwrap();
+            if offset > self.offset {
+                apply(&mut self.records, change);
+                self.offset = offset;
+            }
+        }
+        true
+    }
+}
+
+/// A filter that may not search a change is one that has missed it. A fresh read is the truth.
+#[tokio::test]
+async fn lists_whose_filters_are_skipped_now_and_then_are_what_a_read_would_give() {
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let server = start(builder().limits(limits(|it| it.searched_bytes = 2_000))).await;
+    for run in 0..30 {
+        let (mut writer, mut follower) =
+            (Socket::runtime(&server).await, Socket::runtime(&server).await);
+        let mut lists = Vec::new();
+        for searches in 1..4 {
+            let contains = |n: usize| json!({ "title": { "contains": n.to_string() } });
+            let any: Vec<_> = (0..searches).map(contains).collect();
+            let url = format!("/todo{run}?where={}", json!({ "or": any }));
+            lists.push(FollowedList::read(&mut follower, url).await);
+        }
+        for _ in 0..random.random_range(1..30) {
+            let length = if random.random_bool(0.5) { 20 } else { 1_500 };
+            let digit = random.random_range(0..5).to_string();
+            let todo = json!({ "title": digit.repeat(random.random_range(0..length)) });
+            let url = format!("/todo{run}/{}", random.random_range(1..6));
+            match random.random_range(0..4) {
+                0 => drop(writer.delete(&url).await),
+                1 => drop(writer.put(&url, todo).await),
+                _ => drop(writer.post(&format!("/todo{run}"), todo).await),
+            }
+        }
+        // It is in each list, and none is skipped for it.
+        let last = writer.post(&format!("/todo{run}"), json!({ "title": "0" })).await;
+        let last = last["body"]["id"].to_string();
+        while !lists.iter().all(|list| list.records.contains_key(&last)) {
+            let push = follower.event().await;
+            let list = lists.iter_mut().find(|list| push[1] == list.room).unwrap();
+            if !list.take(&push) {
+                *list = FollowedList::read(&mut follower, list.url.clone()).await;
+            }
+        }
+        for list in lists {
+            let truth = FollowedList::read(&mut writer, list.url).await;
+            assert_eq!(list.records, truth.records, "run {run}");
+        }
+    }
+    assert!(count(&server, Limit::SearchedBytes).await > 0);
     server.shutdown().await;
 }

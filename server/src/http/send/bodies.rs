@@ -18,7 +18,7 @@ pub(super) enum Body {
 }
 
 impl Body {
-    /// How many messages there are, also of those that can not be sent.
+    /// How many messages there are, also of those that cannot be sent.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::One(_) => 1,

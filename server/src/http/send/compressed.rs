@@ -111,3 +111,42 @@ fn has_zlib_header(body: &[u8]) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::parse_claim::ParseLimits;
+    use crate::settings::Limits;
+
+    const LIMIT: usize = 1 << 20;
+
+    /// A small body that becomes a large one, and its headers.
+    fn bomb() -> (HeaderMap, Bytes) {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(&vec![b' '; LIMIT]).unwrap();
+        let headers = [(header::CONTENT_ENCODING, "gzip".parse().unwrap())];
+        (headers.into_iter().collect(), encoder.finish().unwrap().into())
+    }
+
+    #[tokio::test]
+    async fn compressed_body_waits_for_its_memory_before_it_is_decompressed() {
+        // One client may have a quarter: one such body.
+        let limits = Limits { total_request_bytes: 5 * LIMIT, ..Limits::default() };
+        let limits = ParseLimits::new(&limits);
+        let client = Some([192, 0, 2, 1].into());
+        let [first, second] = [(); 2].map(|()| ParseClaim::new(&limits, client));
+        let (headers, body) = bomb();
+        let decompress = async |claim: &ParseClaim| {
+            decompressed(&headers, body.clone(), LIMIT, Some(claim)).await.unwrap().len()
+        };
+        assert_eq!(decompress(&first).await, LIMIT);
+        let mut waiting = Box::pin(decompress(&second));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(first);
+        assert_eq!(waiting.await, LIMIT);
+    }
+}
