@@ -41,7 +41,7 @@ impl Payload for Json {
     }
 
     fn number(&self) -> Option<u64> {
-        // What a browser can not hold exactly is no number there, so it is none here.
+        // What a browser cannot hold exactly is no number there, so it is none here.
         self.as_u64().filter(|number| *number < 1 << 53)
     }
 

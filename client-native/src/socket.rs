@@ -40,7 +40,7 @@ impl Socket {
         Self { outgoing, incoming, task }
     }
 
-    /// Sends a text frame. One that can not be sent is lost with its connection, which closes.
+    /// Sends a text frame. One that cannot be sent is lost with its connection, which closes.
     pub(crate) fn send(&self, frame: String) {
         let _ = self.outgoing.send(frame);
     }

@@ -47,7 +47,7 @@ impl Socket {
         Ok(Self { socket, _listener: listener })
     }
 
-    /// Sends a text frame. One that can not be sent is lost with its connection, which closes.
+    /// Sends a text frame. One that cannot be sent is lost with its connection, which closes.
     pub(crate) fn send(&self, frame: &JsString) {
         let _ = self.socket.unchecked_ref::<Wire>().send(frame);
     }

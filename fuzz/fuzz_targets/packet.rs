@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|frame: &str| {
     let Ok(packet) = Packet::decode(frame) else { return };
-    let packet = packet.try_map(|at| Ok::<_, ()>(&frame[at..])).expect("it can not fail");
+    let packet = packet.try_map(|at| Ok::<_, ()>(&frame[at..])).expect("it cannot fail");
     let written = packet.encode();
     let again = Packet::decode(&written).expect("what was written can be read");
     assert_eq!(again.data.map(|at| &written[at..]), packet.data);

@@ -141,11 +141,11 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
     }
 }
 
-/// Whoever can not be asked is nobody: what they may hear is found out when the store is back.
+/// Whoever cannot be asked is nobody: what they may hear is found out when the store is back.
 pub(crate) async fn ask_again(shared: &Shared, client: &Client) {
     client.forget();
     let who = of_client(shared, client).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "can not tell who is at the other end of a connection");
+        tracing::error!(%error, "cannot tell who is at the other end of a connection");
         Who::default()
     });
     // Before it is taken out of the room of a part, it may be led from there into that of a record once more.

@@ -302,7 +302,7 @@ mod tests {
             ("redis: {port: x}", "config.yml:1:15: port: x is not a port"),
             ("client_ttl: -1", "config.yml:1:13: \"-1\" is no duration; 90, 90s"),
             ("port: [", "config.yml:"),
-            ("resources: {7up: {}}", "\"7up\" can not be a resource"),
+            ("resources: {7up: {}}", "\"7up\" cannot be a resource"),
             (
                 "resources: {pet: {attributes: {owner: {model: usr}}}, user: {}}",
                 "pet.owner: no resource usr is declared; did you mean user?",

@@ -56,8 +56,8 @@ pub enum Error {
         /// What it may say.
         supported: &'static str,
     },
-    /// A name that can not be that of a resource.
-    #[error("{0:?} can not be a resource")]
+    /// A name that cannot be that of a resource.
+    #[error("{0:?} cannot be a resource")]
     NoResource(String),
     /// A request over a socket without a usable url.
     #[error("a request has a url, and it starts with /")]
@@ -209,7 +209,7 @@ pub enum Error {
         "this is for the operator: show the key of --api-key, or call from the server's machine"
     )]
     OperatorOnly,
-    /// A session can not keep this, or keeps something else than what is asked for.
+    /// A session cannot keep this, or keeps something else than what is asked for.
     #[error("{0:?} of the session: {1}")]
     Session(String, String),
     /// A page that may not use this server.
@@ -249,8 +249,8 @@ pub enum Error {
     /// The ids of such records are the server's to give.
     #[error("ids of {0} are given by the server")]
     GivenId(Resource),
-    /// A route answered with something that can not be passed on.
-    #[error("the answer can not be passed on: {0}")]
+    /// A route answered with something that cannot be passed on.
+    #[error("the answer cannot be passed on: {0}")]
     BadAnswer(String),
     /// The engine refused or failed.
     #[error(transparent)]
@@ -431,7 +431,7 @@ impl Error {
     /// Status and body.
     pub(crate) fn refusal(&self) -> (StatusCode, Box<RawValue>) {
         if let Self::Engine(engine::Error::Unavailable(reason)) = self {
-            tracing::error!(%reason, "the engine can not do its work");
+            tracing::error!(%reason, "the engine cannot do its work");
         }
         let (status, code, field) = self.kind();
         let message = self.to_string();

@@ -8,7 +8,7 @@
 //!
 //! A client that does not read loses pushes, and Socket.IO does not say which client that was. So
 //! where something was lost, the room is told later where it stands: who is behind finds out and
-//! asks to resume. A stock client could not find out; one that can not take a push is disconnected.
+//! asks to resume. A stock client could not find out; one that cannot take a push is disconnected.
 
 mod search_budget;
 mod stock;

@@ -1,7 +1,7 @@
 //! Everything missed, in one answer.
 //!
-//! Each room is joined first and read second, like any read that subscribes. If the log can not tell
-//! any more, or the engine can not right now, or the room tells of more than the caller may know by now, the
+//! Each room is joined first and read second, like any read that subscribes. If the log cannot tell
+//! any more, or the engine cannot right now, or the room tells of more than the caller may know by now, the
 //! answer for that room is *resync*: read it again. So it is when there is enough in the answer or no memory for more, and when what
 //! filters would have to look at is too much: what one short event asks for has an end.
 //!

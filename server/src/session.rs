@@ -33,7 +33,7 @@
 //! something.
 //!
 //! Invariant: who knew the cookie before somebody signed in has nothing of them after it: the session has
-//! another id from there on, and a socket that came with the old one is nobody's. A socket can not tell
+//! another id from there on, and a socket that came with the old one is nobody's. A socket cannot tell
 //! whose it is: it may be another tab's, or that of who planted the cookie.
 //!
 //! Invariant: what was inserted and removed is saved when the handler is done, before anybody is
@@ -115,7 +115,7 @@ impl Session {
         }))
     }
 
-    /// What finds it again. Who knows it can not use it: cookies are signed.
+    /// What finds it again. Who knows it cannot use it: cookies are signed.
     pub fn id(&self) -> &str {
         self.current_id()
     }

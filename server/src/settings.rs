@@ -67,7 +67,7 @@ pub struct Settings {
     pub allowed_hosts: Vec<AllowedHost>,
     /// The origins whose pages may have pages of this server in a frame, beside pages of its own origin.
     pub frame_ancestors: Vec<AllowedOrigin>,
-    /// What back ends publish with over HTTP; without it they can not.
+    /// What back ends publish with over HTTP; without it they cannot.
     pub api_key: Option<ApiKey>,
     /// What session cookies are signed with; without it, the engine's own secret.
     pub session_secret: Option<SessionSecret>,

@@ -63,7 +63,7 @@ impl Sites {
         Ok(sites)
     }
 
-    /// Reads its file again. If that can not be used all stay as they are.
+    /// Reads its file again. If that cannot be used all stay as they are.
     pub fn reload(&self) -> Result<(), Bad> {
         if let Some(file) = &self.file {
             let sites = yaml::read::<File>(file)?.0;
@@ -257,11 +257,11 @@ mod tests {
             ("Bearer", "'Bearer x'", "sites.yml:3:15: it is a word of visible ASCII"),
             ("  apiKey: 54321\n", "", "sites.yml:4:3: apiKey is missing"),
             ("54321", "{file: /nowhere/54321}", "sites.yml:4:11: /nowhere/54321: "),
-            ("newsite:", "new/site:", "sites.yml:1:1: \"new/site\" can not be a site: a name has"),
+            ("newsite:", "new/site:", "sites.yml:1:1: \"new/site\" cannot be a site: a name has"),
             (
                 "newsite:",
                 "Admin:",
-                "sites.yml:1:1: \"Admin\" can not be a site: the name is reserved",
+                "sites.yml:1:1: \"Admin\" cannot be a site: the name is reserved",
             ),
             (
                 "user_",

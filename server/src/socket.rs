@@ -10,7 +10,7 @@
 //! - it would let a connection that is gone join a room, for ever. Here a connection that has gone
 //!   joins nothing, and its going and its joins exclude each other;
 //! - it would let a client send without bound, and lose what a client does not read. Here there
-//!   is a bound, and a client that can not take its reply, or a push it would not miss, is
+//!   is a bound, and a client that cannot take its reply, or a push it would not miss, is
 //!   disconnected;
 //! - it would wait for ever for a client that has stopped reading, also to close. Here the
 //!   connection itself has a deadline (see `http::listener`), and closing pulls its plug;
@@ -282,7 +282,7 @@ impl Sockets {
     }
 
     /// Sends an event to everyone by themselves, for those who could not find out that they missed it:
-    /// who can not take it is disconnected, and will read again when it is back.
+    /// who cannot take it is disconnected, and will read again when it is back.
     pub(crate) fn emit_to_each(
         &self,
         dialect: Dialect,
@@ -465,7 +465,7 @@ impl Sockets {
         }
     }
 
-    /// Ends all connections: those that can not be told within half of the patience, without a word.
+    /// Ends all connections: those that cannot be told within half of the patience, without a word.
     pub(crate) async fn close(&self, patience: Duration) {
         self.entrance.close();
         let sockets: Vec<_> =
@@ -479,7 +479,7 @@ impl Sockets {
             }
         }
         // Closing the transports leaves sockets and namespace holding each other, and with them the
-        // engine. A socket that is disconnected lets go; that it can not be told any more is no
+        // engine. A socket that is disconnected lets go; that it cannot be told any more is no
         // matter.
         for socket in sockets {
             let _ = socket.disconnect();
@@ -497,7 +497,7 @@ impl Entrance {
         let is_open = !self.0.load(Ordering::SeqCst);
         if !is_open {
             connection::plug(socket).inspect(|plug| plug.pull());
-            // That it can not be told is no matter.
+            // That it cannot be told is no matter.
             let _ = socket.clone().disconnect();
         }
         is_open

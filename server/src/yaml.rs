@@ -28,7 +28,7 @@ pub(crate) use list::maybe_list;
 pub(crate) use secret::{maybe_secret, secret};
 use wording::unknown;
 
-/// Why a file can not be used, or what in it changes nothing.
+/// Why a file cannot be used, or what in it changes nothing.
 #[derive(Debug)]
 pub struct Bad {
     file: PathBuf,

@@ -95,7 +95,7 @@ const LONGER: [(&str, &str); 14] = [
     ),
     (r"= makeMutClosure\(", "= makeClosure("),
     (r"(\w+Finalization|CLOSURE_DTORS)\.(un)?register\(.*\);", ""),
-    // Text that can not be taken over is a page without memory, and nobody gives that back.
+    // Text that cannot be taken over is a page without memory, and nobody gives that back.
     (r"(?s)try \{(\s+ptr0 = .*?)\} catch \(e\) \{.*?throw e;\s+\}", "$1"),
     (
         r"function\(\) \{ return handleError\(function \((.*)\) \{",
@@ -107,7 +107,7 @@ const LONGER: [(&str, &str); 14] = [
 
 /// Takes what is needless out of the file.
 pub(crate) fn trim(js: &Path) -> Result<()> {
-    let text = fs::read_to_string(js).context("the JS around the client can not be read")?;
+    let text = fs::read_to_string(js).context("the JS around the client cannot be read")?;
     let text = LONGER.iter().try_fold(text, |text, longer| shorter(&text, longer))?;
     let text = NEEDLESS.iter().try_fold(text, |text, passage| without(&text, passage))?;
     Ok(fs::write(js, text)?)

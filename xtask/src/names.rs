@@ -13,7 +13,7 @@ use walrus::Module;
 /// Gives imports and exports of a module short names, also in the JS that goes with it.
 pub(crate) fn shorten(wasm: &Path, js: &Path) -> Result<()> {
     let mut module = Module::from_file(wasm)?;
-    let mut text = fs::read_to_string(js).context("the JS around the client can not be read")?;
+    let mut text = fs::read_to_string(js).context("the JS around the client cannot be read")?;
     let mut count = 0;
     for import in module.imports.iter_mut() {
         let short = short_name(&mut count);

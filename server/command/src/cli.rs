@@ -112,7 +112,7 @@ struct Said {
     )]
     allowed_hosts: Option<Vec<AllowedHost>>,
 
-    /// Key that back ends show to POST /publish; without it they can not
+    /// Key that back ends show to POST /publish; without it they cannot
     #[arg(long, env = "BACKWIRE_API_KEY", value_name = "KEY", hide_env_values = true)]
     api_key: Option<ApiKey>,
 

@@ -8,7 +8,7 @@ use backwire_records::write::Refused;
 /// Why an engine did not do as it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The write can not be done; nothing was stored.
+    /// The write cannot be done; nothing was stored.
     #[error(transparent)]
     Refused(#[from] Refused),
     /// The disk is full; nothing was stored, and nothing is but what makes the store smaller.

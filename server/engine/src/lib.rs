@@ -48,7 +48,7 @@ pub const DEFAULT_READ_DEADLINE: Duration = Duration::from_secs(2);
 /// The far end of the log: every engine is opened with one and sends each committed change to it,
 /// in commit order and once, after the change is durable and before the writer is answered.
 ///
-/// It is bounded. An engine that finds it full waits, so writers can not outrun the fan-out.
+/// It is bounded. An engine that finds it full waits, so writers cannot outrun the fan-out.
 pub type Tail = mpsc::Sender<Arc<Change>>;
 
 /// Where a site's records, logs, ledger and sessions live.

@@ -17,7 +17,7 @@ pub struct Reference {
     pub is_pair: bool,
 }
 
-/// What is dangling in a record.
+/// The dangling references of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Dangling {
     /// Nothing.

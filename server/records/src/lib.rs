@@ -1,4 +1,4 @@
-//! What Backwire's records are, and what may be done to them. Everything here is pure: nothing reads a file, a socket
+//! Records, changes, criteria and access rules. Everything here is pure: nothing reads a file, a socket
 //! or a clock.
 //!
 //! In reading order:

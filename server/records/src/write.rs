@@ -21,7 +21,7 @@ pub struct Write {
     pub model: Arc<Model>,
     /// What to do.
     pub action: Action,
-    /// What of the resource is left to the writer: other records are not there, and can not be made.
+    /// What of the resource is left to the writer: other records are not there, and cannot be made.
     pub within: Filter,
     /// The writer, who may be limited in the owners to set. `None` is the server itself, which may set any.
     pub author: Option<Author>,
@@ -149,7 +149,7 @@ pub enum Decision {
     Unchanged(Change),
 }
 
-/// Why a write can not be done.
+/// Why a write cannot be done.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refused {
     /// There is no such record.

@@ -107,7 +107,7 @@ impl Reply {
         }
     }
 
-    /// An id with control characters in it can not stand in a header; such a record is not live.
+    /// An id with control characters in it cannot stand in a header; such a record is not live.
     fn with(mut self, name: &'static str, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
             self.0.headers_mut().insert(name, value);

@@ -87,7 +87,7 @@ impl Drop for Present {
         self.runtime.spawn(async move {
             for device in devices {
                 if let Err(error) = courier.engine().queues().disconnect(device, now()).await {
-                    tracing::error!(%error, "can not note that a device is gone");
+                    tracing::error!(%error, "cannot note that a device is gone");
                 }
             }
         });

@@ -173,7 +173,7 @@ impl Source<'_> {
         for (resource, entries) in of_each {
             match Log::read(self.engine, self.logs, resource, &entries).await {
                 Ok(log) => drop(logs.insert(resource.clone(), log)),
-                Err(error) => tracing::error!(%error, "can not tell what was missed"),
+                Err(error) => tracing::error!(%error, "cannot tell what was missed"),
             }
         }
         logs

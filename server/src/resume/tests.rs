@@ -120,7 +120,7 @@ async fn write(engine: &dyn Engine, random: &mut Random, at: u64) {
         origin,
         at,
     };
-    // A record that is not there can not be destroyed.
+    // A record that is not there cannot be destroyed.
     let _ = engine.commit(write).await;
 }
 

@@ -77,7 +77,7 @@ impl Builder {
         self
     }
 
-    /// What the records of a resource are like; an error names what can not be so.
+    /// What the records of a resource are like; an error names what cannot be so.
     ///
     /// ```
     /// use backwire::Server;

@@ -204,11 +204,11 @@ impl FromStr for Name {
             && text.bytes().all(is_inner);
         match is_name {
             false => Err(format!(
-                "{text:?} can not be a site: a name has 1 to 64 letters of ASCII, digits, - _ and ., \
+                "{text:?} cannot be a site: a name has 1 to 64 letters of ASCII, digits, - _ and ., \
                  and begins with a letter or digit"
             )),
             true if RESERVED.contains(&text.to_ascii_lowercase().as_str()) => {
-                Err(format!("{text:?} can not be a site: the name is reserved"))
+                Err(format!("{text:?} cannot be a site: the name is reserved"))
             }
             true => Ok(Self(text.into())),
         }

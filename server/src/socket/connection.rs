@@ -645,7 +645,7 @@ impl Client {
         }
     }
 
-    /// Tells it something that it would never find out it missed: if it can not take it, it is
+    /// Tells it something that it would never find out it missed: if it cannot take it, it is
     /// disconnected.
     pub(crate) fn tell(&self, event: &str, arguments: &impl Serialize) {
         if let Err(error) = self.socket.emit(event, arguments) {

@@ -319,7 +319,7 @@ async fn associations_lead_nobody_to_what_they_may_not_read() {
             assert_eq!(status(&mut bob, method.clone(), &path).await, 404, "{method} {path}");
         }
     }
-    // Who has none of these in it can not take others' out either.
+    // Who has none of these in it cannot take others' out either.
     assert_eq!(write(&mut bob, Method::PUT, "/user/1/tags", json!([])).await.0, 200);
     assert_eq!(texts(&ann.get(path).await["tags"]), ["of ann"]);
     all_is_said(&server).await;

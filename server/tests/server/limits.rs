@@ -114,7 +114,7 @@ async fn a_frame_above_four_times_the_limit_closes_the_connection() {
     server.shutdown().await;
 }
 
-/// Socket.IO itself can not read it, so there is no event to answer.
+/// Socket.IO itself cannot read it, so there is no event to answer.
 #[tokio::test]
 async fn a_packet_that_is_not_json_ends_the_connection() {
     let server = server().await;

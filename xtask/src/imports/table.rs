@@ -51,7 +51,7 @@ fn problems(table: &BTreeMap<String, Row>, actual: &BTreeMap<String, Row>) -> Ve
     names.filter_map(problem).collect()
 }
 
-/// Reads the table. What is no row of it is left out.
+/// Reads the table. Other lines are left out.
 fn rows(text: &str) -> BTreeMap<String, Row> {
     let lines = text.lines().skip_while(|line| *line != HEADER).skip(2);
     lines.map_while(|line| line.strip_prefix('|')).filter_map(Row::read).collect()

@@ -20,7 +20,7 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// None where an attribute's name can not stand in SQL.
+    /// None where an attribute's name cannot stand in SQL.
     pub(super) fn of(
         name: &str,
         key: &str,

@@ -1,7 +1,7 @@
 //! Writes that are committed together: one transaction.
 //!
 //! Each is decided on the state its predecessors left, whether they were committed yet or not. One that
-//! can not be stored spoils its group, so that is done again, each operation in a savepoint: it takes none of
+//! cannot be stored spoils its group, so that is done again, each operation in a savepoint: it takes none of
 //! the others with it then. Savepoints for all that can be stored would be a sixth of the writing, as
 //! SQLite keeps a copy of each page for each of them.
 

@@ -22,7 +22,7 @@ pub(super) enum Operation {
     Step(Step, u64),
 }
 
-/// What came of an operation.
+/// The result of a successful operation.
 #[derive(Debug)]
 pub(super) enum Done {
     Write(Committed),
@@ -41,7 +41,7 @@ pub(super) struct Job {
 
 /// Where the outcome of an operation is waited for.
 pub(super) type Answer = oneshot::Sender<Outcome>;
-/// What comes of an operation.
+/// The result of an operation, or why it failed.
 pub(super) type Outcome = Result<Done, Error>;
 
 /// The owner of a queue of the writer.

@@ -13,7 +13,7 @@ use crate::Error;
 /// A log that is larger than this is truncated.
 pub(super) const MAX_WAL_BYTES: u64 = 64 << 20;
 
-/// Of the tables below. A file of a later version is left alone, as we can not know what is in it.
+/// Of the tables below. A file of a later version is left alone, as we cannot know what is in it.
 const VERSION: i64 = UPGRADES.len() as i64 + 1;
 
 /// What each version added to the one before it, beginning with the first.

@@ -1,6 +1,6 @@
-//! What can be done to a resource.
+//! The acts that access rules are about.
 
-/// What can be done to a resource.
+/// An act on the records of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
     /// Read records and hear of their changes.

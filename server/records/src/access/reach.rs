@@ -66,7 +66,7 @@ impl Reach {
         }
     }
 
-    /// Whether a room tells of nothing beyond it. That can not be seen of the room of a record: it has
+    /// Whether a room tells of nothing beyond it. That cannot be seen of the room of a record: it has
     /// no filter.
     pub fn covers(&self, room: &Room) -> bool {
         match self {

@@ -31,7 +31,7 @@ const RESERVED: [&str; 12] = [
 const RESERVED_UNLESS_DECLARED: [&str; 3] = ["status", "sites", "docs"];
 
 impl Resource {
-    /// The name in lower case, or `None` where it can not be a resource.
+    /// The name in lower case, or `None` where it cannot be a resource.
     pub fn parse(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
         let mut bytes = name.bytes();
@@ -42,7 +42,7 @@ impl Resource {
         (starts_well && goes_on_well && is_free && name.len() <= 64).then(|| Self(name.into()))
     }
 
-    /// One that no path leads to: a dot can not stand in the name of any other.
+    /// One that no path leads to: a dot cannot stand in the name of any other.
     pub fn internal(name: &str) -> Self {
         Self(name.into())
     }

@@ -106,7 +106,7 @@ impl Condition {
         matches!(self, Self::Like(_))
     }
 
-    /// The same, of what it compares with as it is among the values of an attribute; what can not be among
+    /// The same, of what it compares with as it is among the values of an attribute; what cannot be among
     /// them stays.
     pub(super) fn brought(self, bring: &impl Fn(Value) -> Option<Value>) -> Self {
         let each = |operands: Vec<Operand>| {

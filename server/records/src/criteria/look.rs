@@ -1,4 +1,4 @@
-//! What criteria look at.
+//! Values that criteria look at.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::change::Attributes;
 
-/// What has attributes, of which criteria look at some.
+/// A value with attributes, of which criteria look at some.
 pub trait Look {
     /// The value of an attribute; one that is not there is null.
     fn look(&self, name: &str) -> &Value;

@@ -75,7 +75,7 @@ impl Scope {
         }
     }
 
-    /// Whether what is in it can not be told of a record alone.
+    /// Whether what is in it cannot be told of a record alone.
     pub fn is_part(&self) -> bool {
         match self {
             Self::Part(..) => true,

@@ -214,7 +214,7 @@ fn sails_0_9_is_spoken_as_it_was() {
 #[test]
 fn objects_in_a_query_are_what_jquery_makes_of_them() {
     let selected = |query| ids(from_query(query));
-    // As in any query, 4 and "4" can not be told apart.
+    // As in any query, 4 and "4" cannot be told apart.
     assert_eq!(selected(&[("where[age]", "4")]), json!([2, 3]));
     assert_eq!(selected(&[("age[>]", "3"), ("age[<]", "30")]), json!([2, 3, "x"]));
     assert_eq!(selected(&[("name[in][]", "Ann"), ("name[in][]", "bob")]), json!([1, 2]));

@@ -214,7 +214,7 @@ impl Kind {
     }
 }
 
-/// `3` and `3.0`, but not `3.5` nor what JavaScript can not hold.
+/// `3` and `3.0`, but not `3.5` nor what JavaScript cannot hold.
 fn whole(number: &Number) -> Option<Value> {
     const LARGEST: f64 = 9_007_199_254_740_991.0;
     let exact = number.as_f64().filter(|it| it.fract() == 0.0 && it.abs() <= LARGEST)?;

@@ -113,7 +113,7 @@ impl Half<'_> {
     }
 }
 
-/// Why what is declared of an association can not be.
+/// Why what is declared of an association cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// It says both `model` and `collection`.
@@ -131,7 +131,7 @@ pub enum Unfit {
     /// The attribute is the key or a timestamp.
     #[error("this is the server's own attribute")]
     Own,
-    /// Its name can not stand in a path, or in an index.
+    /// Its name cannot stand in a path, or in an index.
     #[error("the name of an association has letters, digits and _ only")]
     Name,
     /// The other side is not declared.

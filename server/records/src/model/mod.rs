@@ -316,7 +316,7 @@ const TIMES: [&str; 2] = ["createdAt", "updatedAt"];
 /// Why something is not the id of a new record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadId {
-    /// It can not be an id at all.
+    /// It cannot be an id at all.
     None,
     /// There is none, and the client has to give one.
     Missing,

@@ -192,12 +192,12 @@ fn refuse_revealing(resource: &Resource, model: &Model) -> Result<(), Undeclarab
     }
 }
 
-/// Why a resource can not be declared so.
+/// Why a resource cannot be declared so.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Undeclarable {
-    /// It can not be the name of a resource.
+    /// It cannot be the name of a resource.
     #[error(
-        "{0:?} can not be a resource: a name is [a-z][a-z0-9_-]*, and not a route of the server"
+        "{0:?} cannot be a resource: a name is [a-z][a-z0-9_-]*, and not a route of the server"
     )]
     Name(String),
     /// The plural is another's.
@@ -206,8 +206,8 @@ pub enum Undeclarable {
     /// Two names that differ in nothing but case.
     #[error("{0} is declared twice: names of resources are the same in upper and lower case")]
     Twice(Resource),
-    /// It can not be the name of an attribute.
-    #[error("{0}: {1:?} can not be an attribute: its name has control characters")]
+    /// It cannot be the name of an attribute.
+    #[error("{0}: {1:?} cannot be an attribute: its name has control characters")]
     AttributeName(Resource, String),
     /// A record that says nothing of an attribute could not be created.
     #[error("{0}.{name}: its default is not what it allows: {1}", name = .1.attribute)]
@@ -245,7 +245,7 @@ pub enum Undeclarable {
     #[error("some may not know of all records of {0}: their ids have to be UUIDs (ids: uuid)")]
     TellingIds(Resource),
     /// So would the answer to a `PUT`.
-    #[error("some may not know of all records of {0}: a PUT can not create them (upsert: false)")]
+    #[error("some may not know of all records of {0}: a PUT cannot create them (upsert: false)")]
     TellingUpsert(Resource),
     /// An association that comes to nothing.
     #[error("{0}.{1}: {2}")]

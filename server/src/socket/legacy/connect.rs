@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// What is longer is no name with a query: a url can not be.
+/// What is longer is no name with a query: a url cannot be.
 pub(super) const LONGEST: usize = u16::MAX as usize;
 
 /// How a CONNECT begins that names its namespace.

@@ -240,7 +240,7 @@ impl Screen {
         Self { socket, room: room_of(&read), offset: position(&read).1, teams }
     }
 
-    /// Takes a push; where it can not, all is read again.
+    /// Takes a push; where it cannot, all is read again.
     async fn take(mut self, push: Value) -> Self {
         if push[1] != self.room.as_str() {
             return self;

@@ -123,7 +123,7 @@ async fn our_runtime_is_told_so_as_well() {
     house.server.shutdown().await;
 }
 
-/// A store that can not take devices in.
+/// A store that cannot take devices in.
 struct Full;
 
 #[async_trait]

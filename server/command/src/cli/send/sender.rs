@@ -39,7 +39,7 @@ impl Sender {
             url.query_pairs_mut().append_pair("resync", "true");
         }
         let key = said.api_key_file.as_ref().or(said.api_key.as_ref()).and_then(ApiKey::bearer);
-        let key = key.ok_or_else(|| io::Error::other("the key can not be in a header"))?;
+        let key = key.ok_or_else(|| io::Error::other("the key cannot be in a header"))?;
         let mut headers = HeaderMap::from_iter([(header::AUTHORIZATION, key)]);
         if let Some(key) = &said.idempotency_key {
             let key = key.parse().map_err(|_| io::Error::other("--idempotency-key: no header"))?;
