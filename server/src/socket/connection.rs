@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use backwire_records::access::Known;
@@ -17,6 +18,8 @@ use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::Socket;
 use socketioxide::{SendError, SocketError};
 use tokio::sync::{SetOnce, oneshot};
+use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use super::engine_request::EngineRequest;
 use super::limits::Limits;
@@ -35,6 +38,9 @@ use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::{Claim, UNCOUNTED_INPUT};
 use crate::rooms::{self, Presence, User};
 use crate::settings::{Limit, Origin};
+
+/// How long a connection may take until it can be sent something.
+const CONNECT_GRACE: Duration = Duration::from_secs(1);
 
 /// One connection may have this part of its subscriptions, whatever the others have.
 const RESERVED_PART: usize = 64;
@@ -350,6 +356,17 @@ impl Client {
     /// Whether the connection is still there, as far as the server knows.
     pub fn is_connected(&self) -> bool {
         self.connection.counted.lock().is_some()
+    }
+
+    /// Resolves when the connection can be sent something. socketioxide answers a CONNECT before it allows that, so the request of a
+    /// quick client may be there already. It could be answered, and pushes to it would fail.
+    pub(super) async fn connected(&self) {
+        // Between the two is no more than an assignment, but another thread makes it. If the answer to CONNECT cannot be
+        // sent, it is never made.
+        let give_up = Instant::now() + CONNECT_GRACE;
+        while !self.socket.connected() && self.is_connected() && Instant::now() < give_up {
+            yield_now().await;
+        }
     }
 
     /// The address of the client, as limits count it.

@@ -186,6 +186,7 @@ impl House {
         let (mut turns, mut answers) = (Turns::default(), FuturesOrdered::new());
         let (mut unsent, mut pause) = (Vec::new(), Pause::default());
         let budget = self.answers.output_budget();
+        client.connected().await;
         while client.connection.has_more() {
             while turns.are_open()
                 && unsent.is_empty()
