@@ -35,7 +35,7 @@ pub(crate) async fn run(programs: &Programs, schedule: Schedule) -> Result<Repor
     Ok(report)
 }
 
-struct Connects(Peer);
+pub(crate) struct Connects(pub(crate) Peer);
 
 impl Workload for Connects {
     async fn run(&mut self, time: Duration) -> Result<Vec<Sample>> {

@@ -22,7 +22,7 @@ const CONNECTING: usize = 50;
 const LOSS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Creates that the writer has in flight, in the order of the samples.
-const IN_FLIGHT: [usize; 2] = [8, 1];
+pub(crate) const IN_FLIGHT: [usize; 2] = [8, 1];
 
 /// The filters of the listeners that have one. Every record fulfils all of them.
 const FILTERS: usize = 10;
@@ -108,7 +108,7 @@ fn add_costs(report: &mut Report, listeners: usize, series: &[Series], in_flight
 }
 
 /// A server, its listeners, and the client that creates what they get.
-struct Deliveries {
+pub(crate) struct Deliveries {
     peer: Peer,
     writer: Writer,
     in_flight: &'static [usize],
@@ -138,7 +138,11 @@ impl Total {
 }
 
 impl Deliveries {
-    async fn start(peer: Peer, listeners: Listeners, in_flight: &'static [usize]) -> Result<Self> {
+    pub(crate) async fn start(
+        peer: Peer,
+        listeners: Listeners,
+        in_flight: &'static [usize],
+    ) -> Result<Self> {
         let sockets = listeners.connect(&peer.address).await?;
         let totals = sockets.iter().map(|_| Total::default()).collect();
         let received = Arc::new(Received { total: AtomicUsize::new(0), listeners: totals });

@@ -4,6 +4,7 @@
 //!
 //! - [`report`]: the ratios, their budgets, and what they are made of;
 //! - [`measure`]: every server is warmed, then all are measured in turn;
+//! - [`before`]: Backwire beside another build of it;
 //! - [`writes`], [`latency`], [`deliveries`], [`connects`], [`lists`], [`push`]: the benchmarks;
 //! - [`dialect`]: the requests of our runtime and of stock clients;
 //! - [`peer`]: a server as a child process, with its CPU time and memory;
@@ -13,6 +14,7 @@
 //! of two measurements of the same round, and the median of the rounds counts: other work of the
 //! machine disturbs all servers of a round alike.
 
+mod before;
 mod connects;
 mod deliveries;
 mod dialect;
@@ -72,6 +74,20 @@ impl Benchmark {
         }
     }
 
+    /// Whether it can compare two builds of Backwire.
+    fn compares_builds(self) -> bool {
+        matches!(self, Self::Writes | Self::Deliveries | Self::Connects)
+    }
+
+    /// Compares Backwire with the build before.
+    async fn run_before(self, programs: &Programs, schedule: Schedule) -> Result<Report> {
+        match self {
+            Self::Writes => before::writes(programs, schedule).await,
+            Self::Deliveries => before::deliveries(programs, schedule).await,
+            _ => before::connects(programs, schedule).await,
+        }
+    }
+
     fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
@@ -90,11 +106,18 @@ async fn main() -> Result<()> {
 
 /// Runs the selected benchmarks, until one fails.
 async fn run(cli: &Cli, report: &mut Report) -> Result<()> {
+    let before = cli.programs.before.is_some();
     for &benchmark in Benchmark::value_variants() {
+        if before && !benchmark.compares_builds() {
+            continue;
+        }
         if cli.only.is_empty() || cli.only.contains(&benchmark) {
             let name = benchmark.name();
             eprintln!("{name}");
-            let result = benchmark.run(&cli.programs, cli.schedule).await;
+            let result = match before {
+                true => benchmark.run_before(&cli.programs, cli.schedule).await,
+                false => benchmark.run(&cli.programs, cli.schedule).await,
+            };
             report.append(result.with_context(|| name)?);
         }
     }

@@ -33,6 +33,8 @@ const IDLE_PERIOD: Duration = Duration::from_millis(200);
 pub(crate) enum Kind {
     /// Durable, with a log and idempotency keys.
     Backwire,
+    /// The build of Backwire that is given by `--before`.
+    Before,
     /// The library that Backwire uses, with records in a map.
     Bare,
     /// The original Socket.IO, with records in a map.
@@ -45,6 +47,7 @@ impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Backwire => "Backwire",
+            Self::Before => "Backwire before",
             Self::Bare => "bare socketioxide",
             Self::Npm => "npm Socket.IO",
         }
@@ -56,7 +59,11 @@ impl Kind {
 pub(crate) struct Programs {
     /// The program `backwire`
     #[arg(long)]
-    pub(crate) backwire: PathBuf,
+    backwire: PathBuf,
+
+    /// Another build of `backwire`, to compare with instead of the peers
+    #[arg(long)]
+    pub(crate) before: Option<PathBuf>,
 
     /// The program made of examples/bare.rs
     #[arg(long)]
@@ -85,10 +92,12 @@ impl Programs {
     pub(crate) async fn start_with(&self, kind: Kind, config: &str) -> Result<Peer> {
         let home = self.temporary_directory()?;
         let command = match kind {
-            Kind::Backwire => {
+            Kind::Backwire | Kind::Before => {
                 let file = home.path().join("config.yml");
                 fs::write(&file, config)?;
-                let mut command = self.serve(&home);
+                let before = self.before.as_deref().context("--before is missing");
+                let program = if kind == Kind::Before { before? } else { &self.backwire };
+                let mut command = serve(program, &home);
                 command.arg("--config").arg(&file);
                 command
             }
@@ -104,10 +113,7 @@ impl Programs {
 
     /// Backwire as it is installed, on a free port.
     pub(crate) fn serve(&self, home: &TempDir) -> Command {
-        let mut command = Command::new(&self.backwire);
-        command.args(["serve", "--port", "0", "--engine"]);
-        command.arg(format!("sqlite:{}", home.path().join("backwire.db").display()));
-        command
+        serve(&self.backwire, home)
     }
 
     /// A new directory on the disk to measure.
@@ -116,6 +122,14 @@ impl Programs {
         let directory = TempDir::new_in(&self.directory);
         directory.with_context(|| format!("no directory in {}", self.directory.display()))
     }
+}
+
+/// A build of Backwire, on a free port.
+fn serve(program: &Path, home: &TempDir) -> Command {
+    let mut command = Command::new(program);
+    command.args(["serve", "--port", "0", "--engine"]);
+    command.arg(format!("sqlite:{}", home.path().join("backwire.db").display()));
+    command
 }
 
 /// Raises this process's limit of open files, which its children inherit: thousands of connections

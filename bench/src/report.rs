@@ -135,7 +135,7 @@ impl fmt::Display for Report {
         writeln!(f, "| work | Backwire ÷ | ratio (lowest to highest round) | budget | |")?;
         writeln!(f, "| --- | --- | --- | --- | --- |")?;
         for ratio in &self.ratios {
-            let budget = ratio.budget.map_or_else(|| "–".into(), |it| format!("≤ {it:.1}"));
+            let budget = ratio.budget.map_or_else(|| "–".into(), |it| format!("≤ {it:.2}"));
             let (lowest, highest) =
                 (bound(&ratio.rounds, f64::min), bound(&ratio.rounds, f64::max));
             writeln!(

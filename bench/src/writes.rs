@@ -17,14 +17,14 @@ use crate::socket::Socket;
 const WRITERS: usize = 50;
 
 #[derive(Debug, Clone, Copy)]
-enum Operation {
+pub(crate) enum Operation {
     Create,
     Update,
     Destroy,
 }
 
 /// The operations, in the order of the samples.
-const OPERATIONS: [(Operation, &str); 3] =
+pub(crate) const OPERATIONS: [(Operation, &str); 3] =
     [(Operation::Create, "create"), (Operation::Update, "update"), (Operation::Destroy, "destroy")];
 
 /// Measures Backwire with both kinds of clients, and its peers.
@@ -61,13 +61,13 @@ pub(crate) async fn run(programs: &Programs, schedule: Schedule) -> Result<Repor
 }
 
 /// A server and its writers.
-struct Writes {
+pub(crate) struct Writes {
     peer: Peer,
     writers: Vec<Writer>,
 }
 
 impl Writes {
-    async fn start(peer: Peer, dialect: Dialect) -> Result<Self> {
+    pub(crate) async fn start(peer: Peer, dialect: Dialect) -> Result<Self> {
         let mut writers = Vec::new();
         for page in 0..WRITERS {
             writers.push(Writer::connect(&peer.address, dialect, page).await?);

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the server beside its peers under the same load, `Backbone.sync` beside plain
 //! Ajax, and the size of what a page downloads.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -23,6 +24,10 @@ pub(crate) struct Bench {
     /// Rounds in which everything is measured for 2 seconds; the median counts
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(3..))]
     rounds: u16,
+
+    /// Compare with this build of `backwire` instead of the peers: writes, deliveries and connects
+    #[arg(long, value_name = "PROGRAM")]
+    before: Option<PathBuf>,
 
     /// Run only this benchmark; may be given several times
     #[arg(long, value_enum, value_name = "BENCHMARK")]
@@ -85,7 +90,8 @@ impl Bench {
     }
 
     fn includes(&self, benchmark: Benchmark) -> bool {
-        self.only.is_empty() || self.only.contains(&benchmark)
+        let selected = self.only.is_empty() || self.only.contains(&benchmark);
+        selected && (self.before.is_none() || benchmark.compares_builds())
     }
 
     /// Runs the selected benchmarks of servers, if there are any.
@@ -105,6 +111,9 @@ impl Bench {
         // The directory of temporary files may be in memory, where nothing is durable.
         bench.arg("--directory").arg(workspace.scratch().join("bench"));
         bench.args(["--rounds", &self.rounds.to_string()]);
+        if let Some(before) = &self.before {
+            bench.arg("--before").arg(before);
+        }
         for benchmark in selected {
             bench.args(["--only", &benchmark.name()]);
         }
@@ -133,6 +142,11 @@ impl Bench {
 }
 
 impl Benchmark {
+    /// Whether it can compare two builds of the server.
+    fn compares_builds(self) -> bool {
+        matches!(self, Self::Writes | Self::Deliveries | Self::Connects)
+    }
+
     fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
@@ -165,7 +179,7 @@ mod tests {
     use super::*;
 
     fn bench(only: &[Benchmark]) -> Bench {
-        Bench { rounds: 7, only: only.to_vec() }
+        Bench { rounds: 7, before: None, only: only.to_vec() }
     }
 
     #[test]
@@ -182,5 +196,13 @@ mod tests {
         let selected = bench(&[Benchmark::Sync, Benchmark::ManyListeners]).of_servers();
         assert_eq!(selected.iter().map(|it| it.name()).collect::<Vec<_>>(), ["many-listeners"]);
         assert_eq!(bench(&[]).of_servers().len(), 8);
+    }
+
+    #[test]
+    fn another_build_is_compared_in_writes_deliveries_and_connects() {
+        let before = Bench { before: Some("backwire".into()), ..bench(&[]) };
+        let names: Vec<_> = before.of_servers().iter().map(|it| it.name()).collect();
+        assert_eq!(names, ["writes", "deliveries", "connects"]);
+        assert!(!before.requirements().contains(&BROWSER[0]));
     }
 }
